@@ -1,0 +1,121 @@
+"""CARN-M (Ahn et al., ECCV 2018, arXiv 1803.08664) in the form that PCSR publishes: grouped residual blocks
+with shared weights, BatchNorm in the 1x1 fusions.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .registry import register_backbone
+
+
+class SharedResidual(nn.Module):
+    """Two grouped 3x3 convolutions and a 1x1, plus the input, then ReLU. [B, nf, h, w] -> same."""
+
+    def __init__(self, nf: int, group: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(nf, nf, 3, padding=1, groups=group),
+            nn.ReLU(),
+            nn.Conv2d(nf, nf, 3, padding=1, groups=group),
+            nn.ReLU(),
+            nn.Conv2d(nf, nf, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.body(x) + x)
+
+
+def fusion(inputs: int, nf: int) -> nn.Sequential:
+    """1x1 convolution of `inputs` concatenated maps of nf channels, BatchNorm, ReLU."""
+    return nn.Sequential(nn.Conv2d(inputs * nf, nf, 1, bias=False), nn.BatchNorm2d(nf), nn.ReLU())
+
+
+class Cascade(nn.Module):
+    """Three stages; each sees the concatenation of everything before it. [B, nf, h, w] -> same."""
+
+    b1: nn.Module
+    c1: nn.Module
+    c2: nn.Module
+    c3: nn.Module
+
+    def stages(self) -> tuple[nn.Module, nn.Module, nn.Module]:
+        raise NotImplementedError
+
+    def cascade(self, x: Tensor) -> Tensor:
+        seen = out = x
+        for stage, fuse in zip(self.stages(), (self.c1, self.c2, self.c3), strict=True):
+            seen = torch.cat([seen, stage(out)], dim=1)
+            out = fuse(seen)
+        return out
+
+
+class Block(Cascade):
+    """Cascade of one residual whose weights all three stages share."""
+
+    def __init__(self, nf: int, group: int) -> None:
+        super().__init__()
+        self.b1 = SharedResidual(nf, group)
+        self.c1, self.c2, self.c3 = (fusion(n, nf) for n in (2, 3, 4))
+
+    def stages(self) -> tuple[nn.Module, nn.Module, nn.Module]:
+        return (self.b1, self.b1, self.b1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.cascade(x)
+
+
+class PixelShuffleTail(nn.Module):
+    """Grouped convolutions and pixel shuffles up to `scale`. [B, nf, h, w] -> [B, nf, scale*h, scale*w]."""
+
+    def __init__(self, nf: int, scale: int, group: int) -> None:
+        super().__init__()
+        factors = [3] if scale == 3 else [2] * int(math.log2(scale))
+        if math.prod(factors) != scale:
+            raise ValueError(f"scale {scale} has no tail (2, 3, 4 and 8 have)")
+        layers: list[nn.Module] = []
+        for factor in factors:
+            conv = nn.Conv2d(nf, nf * factor**2, 3, padding=1, groups=group)
+            layers += [conv, nn.ReLU(), nn.PixelShuffle(factor)]
+        self.up = nn.Module()
+        self.up.body = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.up.body(x)
+        return out
+
+
+@register_backbone("carn", mean=(0.4488, 0.4371, 0.4040))
+class CARN(Cascade):
+    """[B, 3, h, w] -> [B, nf, h, w] (`no_upsampling`), or -> [B, 3, scale*h, scale*w] with its own tail."""
+
+    def __init__(
+        self,
+        in_nc: int = 3,
+        out_nc: int = 3,
+        nf: int = 64,
+        scale: int = 4,
+        group: int = 4,
+        no_upsampling: bool = False,
+    ) -> None:
+        super().__init__()
+        self.scale = scale
+        self.entry = nn.Conv2d(in_nc, nf, 3, padding=1)
+        self.b1, self.b2, self.b3 = (Block(nf, group) for _ in range(3))
+        self.c1, self.c2, self.c3 = (fusion(n, nf) for n in (2, 3, 4))
+        self.no_upsampling = no_upsampling
+        if not no_upsampling:
+            self.upsample = PixelShuffleTail(nf, scale, group)
+            self.exit = nn.Conv2d(nf, out_nc, 3, padding=1)
+
+    def stages(self) -> tuple[nn.Module, nn.Module, nn.Module]:
+        return (self.b1, self.b2, self.b3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.cascade(self.entry(x))
+        if self.no_upsampling:
+            return features
+        image: Tensor = self.exit(self.upsample(features))
+        return image

@@ -1,0 +1,78 @@
+"""Backbones by name.
+
+A backbone is any module that maps an image [B, 3, h, w] to features [B, D, h, w]. Its own come with this
+package; others register with the decorator, or through the entry point group `pcsr.backbones`, whose
+entries name a module that does so when imported.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
+
+from torch import nn
+
+from pcsr.errors import CheckpointError
+
+Rgb = tuple[float, float, float]
+BackboneClass = TypeVar("BackboneClass", bound=Callable[..., nn.Module])
+
+
+@dataclass(frozen=True)
+class Registration:
+    """How a backbone is built and what its published training subtracts from and divides RGB by."""
+
+    build: Callable[..., nn.Module]
+    mean: Rgb
+    std: Rgb
+
+
+_registrations: dict[str, Registration] = {}
+
+
+def register_backbone(
+    name: str, mean: Rgb = (0.0, 0.0, 0.0), std: Rgb = (1.0, 1.0, 1.0)
+) -> Callable[[BackboneClass], BackboneClass]:
+    """Class decorator: makes a backbone known under the name that checkpoints carry.
+
+    `mean` and `std` (RGB in [0, 1]) are the normalisation used where neither an option nor a config sets it.
+    """
+
+    def register(build: BackboneClass) -> BackboneClass:
+        _registrations[name] = Registration(build, mean, std)
+        return build
+
+    return register
+
+
+def find_registration(name: str) -> Registration:
+    """The backbone registered as `name`. Raises CheckpointError where there is none."""
+    if name not in _registrations:
+        _load_entry_points()
+    if name not in _registrations:
+        known = ", ".join(sorted(_registrations))
+        raise CheckpointError(
+            f"unknown backbone '{name}' (known: {known}); register it with "
+            "pcsr.models.register_backbone or the entry point group pcsr.backbones"
+        )
+    return _registrations[name]
+
+
+def make_backbone(name: str, args: Mapping[str, Any]) -> nn.Module:
+    """Builds the backbone `name` with the keyword arguments of its checkpoint.
+
+    Raises:
+        CheckpointError: the name is unknown or the arguments do not fit.
+    """
+    registration = find_registration(name)
+    try:
+        return registration.build(**args)
+    except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
+        raise CheckpointError(
+            f"backbone '{name}' cannot be built from the checkpoint's arguments {dict(args)}: {error}"
+        ) from error
+
+
+def _load_entry_points() -> None:
+    for entry in entry_points(group="pcsr.backbones"):
+        entry.load()
