@@ -210,7 +210,7 @@ def adaptive_assignment(difficulty: Tensor, count: int) -> Tensor:
         centroids = torch.linspace(1, 0, count, device=values.device)
     for _ in range(ADM_ITERATIONS - 1):
         labels = (values[:, None] - centroids).square().argmin(dim=1)
-        updated = _cluster_means(values, labels, count)
+        updated = _cluster_means(values, labels, centroids)
         shift = (updated - centroids).square().sum()
         centroids = updated
         if shift <= ADM_TOLERANCE:
@@ -218,10 +218,11 @@ def adaptive_assignment(difficulty: Tensor, count: int) -> Tensor:
     return labels.view_as(difficulty)
 
 
-def _cluster_means(values: Tensor, labels: Tensor, count: int) -> Tensor:
-    """[count] mean of each cluster, 0 where one is empty."""
-    members = torch.stack([labels == j for j in range(count)]).to(values.dtype)
-    return torch.nan_to_num(members @ values / members.sum(dim=1))
+def _cluster_means(values: Tensor, labels: Tensor, centroids: Tensor) -> Tensor:
+    """[M] mean of each cluster; an empty one keeps its centroid."""
+    members = torch.stack([labels == j for j in range(len(centroids))]).to(values.dtype)
+    counts = members.sum(dim=1)
+    return torch.where(counts > 0, members @ values / counts, centroids)
 
 
 def refine_borders(image: Tensor, heavy: Tensor) -> Tensor:

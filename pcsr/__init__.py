@@ -1,0 +1,49 @@
+"""PCSR super-resolution, from a trained checkpoint to a low-latency deployment.
+
+    from pcsr import Upscaler
+    out = Upscaler("carn-pcsr/")(image, scale=4)
+
+Importing `pcsr` imports neither torch nor a backend; `Upscaler` loads its backend when it is made.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from pcsr.bundle import Bundle
+from pcsr.errors import (
+    BackendError,
+    BundleError,
+    CheckpointError,
+    ImageError,
+    OutputError,
+    PcsrError,
+    UsageError,
+    VerificationError,
+)
+
+if TYPE_CHECKING:
+    from pcsr.runtime.upscaler import Result, Upscaler
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BackendError",
+    "Bundle",
+    "BundleError",
+    "CheckpointError",
+    "ImageError",
+    "OutputError",
+    "PcsrError",
+    "Result",
+    "Upscaler",
+    "UsageError",
+    "VerificationError",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name in ("Result", "Upscaler"):
+        from pcsr.runtime import upscaler
+
+        return getattr(upscaler, name)
+    raise AttributeError(f"module 'pcsr' has no attribute {name!r}")

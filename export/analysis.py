@@ -1,0 +1,84 @@
+"""Facts counted from ONNX graphs: multiply-adds as executed, and how far a graph looks around."""
+
+import math
+from collections.abc import Mapping
+
+import onnx
+from onnx import shape_inference
+
+POINTWISE = frozenset(
+    "Add Sub Mul Div Relu LeakyRelu PRelu Clip Sigmoid Tanh Erf Exp Log Sqrt Pow Abs Neg Concat Slice Split Cast "
+    "Identity Constant Max Min Where BatchNormalization HardSigmoid HardSwish Gelu Elu Softplus MatMul Gemm "
+    "Reshape Squeeze Unsqueeze Transpose Flatten Shape Gather Expand".split()
+)
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def count_macs(model: onnx.ModelProto, **sizes: int) -> int:
+    """Multiply-adds of one run, with the graph's symbolic dimensions set to `sizes`.
+
+    Convolutions and matrix products are counted; a deconvolution at its input size, as it is executed.
+    """
+    shapes = _shapes_at(model, sizes)
+    return sum(_node_macs(node, shapes) for node in model.graph.node)
+
+
+def receptive_radius(model: onnx.ModelProto) -> int | None:
+    """Largest distance (input pixels) at which the input still reaches an output; None where it has no bound.
+
+    Follows the longest path of convolutions and pools at stride 1. Operators that this function does not know to be
+    point-wise count as unbounded. Spatial operations behind the flattening of pixels to rows do not occur.
+    """
+    radius: dict[str, float] = {}
+    for node in model.graph.node:
+        reach = max((radius.get(name, 0.0) for name in node.input), default=0.0)
+        reach += _node_radius(node, _initializer_shapes(model))
+        radius.update(dict.fromkeys(node.output, reach))
+    furthest = max(radius[output.name] for output in model.graph.output)
+    return None if math.isinf(furthest) else int(furthest)
+
+
+def _node_macs(node: onnx.NodeProto, shapes: Shapes) -> int:
+    if node.op_type == "Conv":
+        return math.prod(shapes[node.input[1]]) * math.prod(shapes[node.output[0]][2:])
+    if node.op_type == "ConvTranspose":
+        return math.prod(shapes[node.input[1]]) * math.prod(shapes[node.input[0]][2:])
+    if node.op_type in ("MatMul", "Gemm"):
+        transposed = any(a.name == "transA" and a.i for a in node.attribute)
+        inner = shapes[node.input[0]][0 if transposed else -1]
+        return inner * math.prod(shapes[node.output[0]])
+    return 0
+
+
+def _node_radius(node: onnx.NodeProto, weights: Shapes) -> float:
+    if node.op_type in POINTWISE:
+        return 0.0
+    values = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    if set(values.get("strides", [1])) != {1} or node.op_type not in ("Conv", "MaxPool", "AveragePool"):
+        return math.inf
+    kernel = values.get("kernel_shape") or weights[node.input[1]][2:]
+    dilations = values.get("dilations") or [1] * len(kernel)
+    return float(max((k // 2) * d for k, d in zip(kernel, dilations, strict=True)))
+
+
+def _initializer_shapes(model: onnx.ModelProto) -> Shapes:
+    return {i.name: tuple(i.dims) for i in model.graph.initializer}
+
+
+def _shapes_at(model: onnx.ModelProto, sizes: Mapping[str, int]) -> Shapes:
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    for value in fixed.graph.input:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param in sizes:
+                dim.dim_value = sizes[dim.dim_param]
+    del fixed.graph.value_info[:]
+    for value in fixed.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    graph = shape_inference.infer_shapes(fixed, strict_mode=True, data_prop=True).graph
+    known = {
+        value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+        for value in (*graph.input, *graph.value_info, *graph.output)
+    }
+    return {**_initializer_shapes(model), **known}
+

@@ -1,0 +1,56 @@
+"""pcsr-export: checkpoint -> bundle."""
+
+from pathlib import Path
+
+import click
+
+from pcsr.cli import command_errors
+from pcsr.errors import BackendError
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--ckpt", required=True, type=click.Path(path_type=Path), help="Checkpoint (.pth).")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Bundle directory to write.")
+@click.option("--config", type=click.Path(path_type=Path), help="Training config (YAML): normalisation and scale.")
+@click.option("--mean", nargs=3, type=float, metavar="R G B", help="Subtracted from RGB in [0, 1]; before --config.")
+@click.option("--std", nargs=3, type=float, metavar="R G B", help="Divided by after --mean.")
+@click.option("--opset", type=click.IntRange(18, 23), default=20, show_default=True, help="ONNX opset.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing bundle.")
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the table.")
+@command_errors
+def main(
+    ckpt: Path,
+    output: Path,
+    config: Path | None,
+    mean: tuple[float, float, float] | None,
+    std: tuple[float, float, float] | None,
+    opset: int,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Export a PCSR or plain super-resolution checkpoint to a verified ONNX bundle.
+
+    Reads the published formats (pcsr-phase0, pcsr-phase1, plain networks). The bundle appears only if every graph and
+    the whole pipeline reproduce PyTorch.
+    """
+    exporter, network = _tools()
+    click.echo(f"exporting {ckpt} and comparing it with PyTorch …", err=True)
+    settings = network.read_config(config) if config else network.Settings()
+    settings = network.with_normalisation(settings, mean, std)
+    options = exporter.ExportOptions(settings, opset, overwrite)
+    exported = exporter.export_bundle(ckpt, output, options)
+    if as_json:
+        click.echo(exported.bundle.manifest.to_json(), nl=False)
+    else:
+        click.echo(exporter.format_report(exported))
+
+
+def _tools():  # type: ignore[no-untyped-def]  # noqa: ANN202
+    """Imported late: --help must not wait for torch, and a missing extra deserves a sentence."""
+    try:
+        from . import exporter, network
+    except ImportError as error:
+        raise BackendError(
+            f"pcsr-export needs {error.name}, which is not installed; run pip install 'pcsr[cpu,export]'"
+        ) from error
+    return exporter, network

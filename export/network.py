@@ -1,0 +1,144 @@
+"""Builds the PyTorch network that a checkpoint describes, with its normalisation, and loads the weights."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+
+from pcsr.errors import CheckpointError, UsageError
+from pcsr.models import PCSR, PlainNetwork, make_backbone
+from pcsr.models.registry import Rgb, find_registration
+
+from .checkpoint import Checkpoint
+
+PUBLISHED_SCALE = 4.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What checkpoints do not say. None: the published default of the backbone.
+
+    mean, std: RGB in [0, 1], subtracted and divided by before the first convolution.
+    trained_scale: scale used where a command is given none.
+    """
+
+    mean: Rgb | None = None
+    std: Rgb | None = None
+    trained_scale: float | None = None
+
+
+def read_config(path: Path) -> Settings:
+    """Settings from a training config in the published YAML format (`data_norm`, `scale`).
+
+    Raises:
+        UsageError: the file is missing, not YAML, or its values have the wrong form.
+    """
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        norm = config.get("data_norm") or {}
+        return Settings(_rgb(norm.get("mean")), _rgb(norm.get("std")), _trained_scale(config))
+    except OSError as error:
+        raise UsageError(f"config {path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(
+            f"config {path} is not in the published format (data_norm: mean, std): {reason}"
+        ) from error
+
+
+def with_normalisation(settings: Settings, mean: Rgb | None, std: Rgb | None) -> Settings:
+    """Settings with `mean` and `std` replaced where given."""
+    return replace(settings, mean=mean or settings.mean, std=std or settings.std)
+
+
+def build_network(checkpoint: Checkpoint, settings: Settings) -> PCSR | PlainNetwork:
+    """The network in evaluation mode, with the weights of the checkpoint (strictly matched).
+
+    Raises:
+        CheckpointError: unknown backbone, or missing, misshapen or left-over weights.
+    """
+    what = checkpoint.description
+    mean, std = _normalisation(what.backbone, settings)
+    backbone = make_backbone(what.backbone, what.backbone_args)
+    network: PCSR | PlainNetwork
+    if what.upsampler_widths:
+        network = _pcsr(checkpoint, backbone, mean, std)
+        _load_strictly(network, checkpoint)
+    else:
+        network = PlainNetwork(backbone, _tail_scale(checkpoint, backbone), mean, std)
+        _load_strictly(network.network, checkpoint)
+    return network.eval().requires_grad_(False)
+
+
+def _pcsr(checkpoint: Checkpoint, backbone: nn.Module, mean: Rgb, std: Rgb) -> PCSR:
+    what = checkpoint.description
+    try:
+        return PCSR(backbone, what.upsampler_widths, what.classifier_widths, mean, std)
+    except (ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{checkpoint.path}: backbone '{what.backbone}': {error}") from error
+
+
+def trained_scale(network: PCSR | PlainNetwork, settings: Settings) -> float:
+    """The scale that a network was trained for: its tail's, the config's, or the published 4."""
+    if isinstance(network, PlainNetwork):
+        return float(network.scale)
+    return settings.trained_scale or PUBLISHED_SCALE
+
+
+def _normalisation(backbone: str, settings: Settings) -> tuple[Rgb, Rgb]:
+    default = find_registration(backbone)
+    mean, std = settings.mean or default.mean, settings.std or default.std
+    if min(std) <= 0:
+        raise UsageError(f"std must be positive, found {std}")
+    return mean, std
+
+
+def _tail_scale(checkpoint: Checkpoint, backbone: nn.Module) -> int:
+    with torch.no_grad():
+        out = backbone.eval()(torch.zeros(1, 3, 8, 8))
+    scale = getattr(backbone, "scale", None)
+    if not isinstance(scale, int) or out.shape != (1, 3, 8 * scale, 8 * scale):
+        raise CheckpointError(
+            f"{checkpoint.path} is neither a PCSR network nor a plain one: '{checkpoint.description.backbone}' "
+            f"maps [1, 3, 8, 8] to {list(out.shape)}, expected an upscaled RGB image (no_upsampling: false)"
+        )
+    return scale
+
+
+def _load_strictly(module: nn.Module, checkpoint: Checkpoint) -> None:
+    expected, found = module.state_dict(), checkpoint.weights
+    problems = [f"{name} is missing" for name in expected if name not in found]
+    problems += [f"{name} is not part of the network" for name in found if name not in expected]
+    problems += [
+        f"{name} has shape {list(found[name].shape)} instead of {list(weight.shape)}"
+        for name, weight in expected.items()
+        if name in found and found[name].shape != weight.shape
+    ]
+    if problems:
+        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+        raise CheckpointError(
+            f"{checkpoint.path}: the weights do not fit the network it describes: "
+            f"{'; '.join(problems[:3])}{more}"
+        )
+    module.load_state_dict(found)
+
+
+def _rgb(value: Any) -> Rgb | None:  # noqa: ANN401
+    if value is None:
+        return None
+    if not isinstance(value, Sequence) or len(value) != 3:
+        raise ValueError(f"expected three numbers, found {value}")
+    red, green, blue = (float(number) for number in value)
+    return (red, green, blue)
+
+
+def _trained_scale(config: Mapping[str, Any]) -> float | None:
+    if "scale" in config:
+        return float(config["scale"])
+    wrapper = (config.get("train_dataset") or {}).get("wrapper") or {}
+    scales = (wrapper.get("args") or {}).get("scale")
+    return float(max(scales)) if scales else None

@@ -1,0 +1,139 @@
+"""One PyTorch module -> one checked, named, self-describing ONNX graph."""
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from pcsr import bundle
+from pcsr.errors import VerificationError
+from pcsr.models import PCSR, PlainNetwork
+
+from .folding import FoldedBackbone, FoldedMlp, deployable, fold_classifier, fold_upsamplers
+
+FORBIDDEN = frozenset({"GridSample", "NonZero", "BatchNormalization"})
+EXAMPLE_SIZE = (24, 32)
+EXAMPLE_ROWS = 96
+
+
+@dataclass(frozen=True)
+class GraphSource:
+    """What one graph is exported from.
+
+    example: inputs of the module, in order, by name. dynamic: their symbolic dimensions, by name and axis.
+    """
+
+    role: str
+    module: nn.Module
+    example: Mapping[str, Tensor]
+    dynamic: Mapping[str, Mapping[int, str]]
+    outputs: tuple[str, ...]
+
+
+def graph_sources(network: PCSR | PlainNetwork) -> list[GraphSource]:
+    """The graphs of a bundle: one for a plain network; backbone, classifier (M > 1) and upsamplers for PCSR."""
+    if isinstance(network, PlainNetwork):
+        return [_image_source("network", deployable(network), ("upscaled",))]
+    mlps = {f"upsampler_{j}": mlp for j, mlp in enumerate(fold_upsamplers(network))}
+    if len(mlps) > 1:
+        mlps = {"classifier": fold_classifier(network), **mlps}
+    backbone = FoldedBackbone(network, list(mlps.values()))
+    maps = tuple(f"{role}_features" for role in mlps)
+    sources = [_image_source("backbone", backbone, maps)]
+    return sources + [_mlp_source(role, mlp) for role, mlp in mlps.items()]
+
+
+def _image_source(role: str, module: nn.Module, outputs: tuple[str, ...]) -> GraphSource:
+    example = {"image": torch.rand(1, 3, *EXAMPLE_SIZE, generator=torch.Generator().manual_seed(0))}
+    return GraphSource(role, module, example, {"image": {2: "h", 3: "w"}}, outputs)
+
+
+def _mlp_source(role: str, mlp: FoldedMlp) -> GraphSource:
+    pixels, width = EXAMPLE_SIZE[0] * EXAMPLE_SIZE[1], mlp.feature_weight.shape[1]
+    example = {
+        "features": torch.zeros(pixels, width),
+        "index": torch.zeros(EXAMPLE_ROWS, dtype=torch.int32),
+        "offset": torch.zeros(EXAMPLE_ROWS, 2),
+        "cell": torch.zeros(2),
+    }
+    dynamic = {"features": {0: "pixels"}, "index": {0: "rows"}, "offset": {0: "rows"}, "cell": {}}
+    return GraphSource(role, mlp, example, dynamic, ("logits" if role == "classifier" else "residual",))
+
+
+def export_graph(source: GraphSource, name: str, opset: int, metadata: Mapping[str, str]) -> onnx.ModelProto:
+    """Exports and checks one graph. `name` becomes its ONNX graph name; `metadata` its metadata_props.
+
+    Raises:
+        VerificationError: the exporter produced a graph that the checker or the deployment rules refuse.
+    """
+    with _quiet():
+        program = torch.onnx.export(
+            source.module.eval(),
+            tuple(source.example.values()),
+            input_names=list(source.example),
+            output_names=list(source.outputs),
+            dynamic_shapes=tuple(dict(source.dynamic[name]) for name in source.example),
+            opset_version=opset,
+            dynamo=True,
+            verbose=False,
+        )
+    if program is None:
+        raise VerificationError(f"torch.onnx.export returned nothing for the {source.role} graph")
+    model = program.model_proto
+    model.graph.name = name
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in model.graph.value_info:
+        del value.metadata_props[:]
+    onnx.helper.set_model_props(model, dict(metadata))
+    _check(model, source.role)
+    return model
+
+
+def describe_graph(model: onnx.ModelProto, file: str, sha256: str) -> bundle.Graph:
+    """The manifest's entry of a graph."""
+    return bundle.Graph(
+        file=file,
+        sha256=sha256,
+        inputs=tuple(_tensor(value) for value in model.graph.input),
+        outputs=tuple(_tensor(value) for value in model.graph.output),
+    )
+
+
+def _tensor(value: onnx.ValueInfoProto) -> bundle.Tensor:
+    kind = value.type.tensor_type
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
+    return bundle.Tensor(value.name, dtype, tuple(d.dim_param or d.dim_value for d in kind.shape.dim))
+
+
+def _check(model: onnx.ModelProto, role: str) -> None:
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise VerificationError(f"the {role} graph is not valid ONNX: {error}") from error
+    found = FORBIDDEN & {node.op_type for node in model.graph.node}
+    if found:
+        raise VerificationError(
+            f"the {role} graph contains {', '.join(sorted(found))}, which cannot be deployed; "
+            "change the backbone so that it needs none of these"
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """torch.onnx logs and warns about its own internals and about packages that we do not need."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)

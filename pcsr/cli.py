@@ -1,0 +1,41 @@
+"""What the commands share: errors as one line and an exit code, help for common options."""
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from pcsr.errors import PcsrError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def command_errors(function: Command) -> Command:
+    """Decorator of a command's body: a PcsrError becomes one line on stderr and its exit code.
+
+    0 done, 1 some files failed or a result could not be written, 2 wrong usage or input, 3 device or backend missing,
+    130 interrupted.
+    """
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        try:
+            return function(*args, **kwargs)
+        except PcsrError as error:
+            complain(error)
+            sys.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("interrupted; nothing half-written was left behind", err=True)
+            sys.exit(130)
+        except MemoryError:
+            click.echo("error: out of memory; use a smaller image or a smaller scale", err=True)
+            sys.exit(1)
+
+    return wrapped  # type: ignore[return-value]
+
+
+def complain(error: Exception) -> None:
+    """Prints an error as one line on stderr."""
+    click.echo(f"error: {' '.join(str(error).split())}", err=True)

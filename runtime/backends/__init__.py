@@ -1,0 +1,34 @@
+"""Engines that run a bundle's graphs."""
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcsr.bundle import Bundle
+from pcsr.errors import BackendError
+
+FloatArray = NDArray[np.float32]
+
+
+class Backend(Protocol):
+    """Runs the graphs of one bundle. Safe to call from several threads at once."""
+
+    def run_image(self, role: str, image: FloatArray) -> list[FloatArray]:
+        """`backbone` or `network` on an image [1, 3, h, w], with all threads."""
+
+    def run_rows(self, role: str, inputs: dict[str, NDArray[Any]]) -> FloatArray:
+        """`classifier` or `upsampler_j` on a chunk of pixels, on the calling thread."""
+
+
+def make_backend(name: str, bundle: Bundle, device: str, precision: str, threads: int) -> Backend:
+    """The backend `name` with the bundle's graphs loaded.
+
+    Raises:
+        BackendError: it is unknown, not installed, or cannot run on `device`.
+    """
+    if name != "onnxruntime":
+        raise BackendError(f"unknown backend '{name}' (known: onnxruntime)")
+    from .onnxruntime import OnnxRuntimeBackend
+
+    return OnnxRuntimeBackend(bundle, device, precision, threads)

@@ -1,0 +1,87 @@
+"""Where each output pixel lies on the input: nearest pixel, offset to it, bilinear taps.
+
+Axes are computed in float32 in the published order of operations (`make_coord`, `grid_sample`), because exact ties at
+fractional scales go where float32 rounding sends them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One dimension of the output, n entries each.
+
+    nearest: int32, the nearest input pixel. offset: float32, distance to its centre, in input pixels times 2.
+    cell: size of an output pixel in the same unit. lower, upper: int32, the two input pixels of the bilinear
+    interpolation; weight: float32 in [0, 1], the share of `upper`.
+    """
+
+    nearest: Ints
+    offset: Floats
+    cell: float
+    lower: Ints
+    upper: Ints
+    weight: Floats
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The output of an image upscaled by `scale`. Sizes are (height, width)."""
+
+    lr_size: tuple[int, int]
+    hr_size: tuple[int, int]
+    rows: Axis
+    columns: Axis
+
+    @classmethod
+    def make(cls, lr_size: tuple[int, int], scale: float) -> "Grid":
+        """H = round(h * scale), W = round(w * scale), ties to even as in the published code."""
+        height, width = (round(n * scale) for n in lr_size)
+        rows, columns = make_axis(lr_size[0], height), make_axis(lr_size[1], width)
+        return cls(lr_size, (height, width), rows, columns)
+
+    @property
+    def pixels(self) -> int:
+        """Number of output pixels, H * W."""
+        return self.hr_size[0] * self.hr_size[1]
+
+    @property
+    def cell(self) -> Floats:
+        """[2] (2h/H, 2w/W)."""
+        return np.array([self.rows.cell, self.columns.cell], dtype=np.float32)
+
+    def locate(self, pixels: NDArray[np.int64]) -> tuple[Ints, Floats]:
+        """Flat output pixels [N] -> row of the nearest input pixel in a row map [N] int32, and offset [N, 2]."""
+        i, j = np.divmod(pixels, self.hr_size[1])
+        index = self.rows.nearest[i] * np.int32(self.lr_size[1]) + self.columns.nearest[j]
+        offset = np.empty((len(pixels), 2), dtype=np.float32)
+        offset[:, 0] = self.rows.offset[i]
+        offset[:, 1] = self.columns.offset[j]
+        return index, offset
+
+
+def make_axis(n_in: int, n_out: int) -> Axis:
+    """The axis of n_out output pixels over n_in input pixels."""
+    centre = _centres(n_out)
+    position = ((centre + np.float32(1)) * np.float32(n_in) - np.float32(1)) / np.float32(2)
+    nearest = np.clip(np.rint(position), 0, n_in - 1).astype(np.int32)
+    inside = np.clip(position, 0, n_in - 1)
+    lower = np.floor(inside).astype(np.int32)
+    return Axis(
+        nearest=nearest,
+        offset=(centre - _centres(n_in)[nearest]) * np.float32(n_in),
+        cell=float(np.float32(2 / n_out) * np.float32(n_in)),
+        lower=lower,
+        upper=np.minimum(lower + 1, n_in - 1),
+        weight=inside - lower.astype(np.float32),
+    )
+
+
+def _centres(n: int) -> Floats:
+    return np.float32(-1 + 1 / n) + np.float32(2 / n) * np.arange(n, dtype=np.float32)

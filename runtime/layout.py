@@ -1,0 +1,70 @@
+"""Pixel arrays as callers hold them <-> the network's input and output."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcsr.errors import ImageError
+
+Floats = NDArray[np.float32]
+PEAK = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How an image is stored: [h, w] or [h, w, channels] of uint8, uint16 or float32 (0..1).
+
+    channels: 0 for [h, w] gray; else 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA.
+    """
+
+    dtype: np.dtype[Any]
+    channels: int
+
+    @classmethod
+    def of(cls, image: NDArray[Any]) -> "Layout":
+        """Raises ImageError for a dtype or shape that is not taken, or an empty image."""
+        channels = image.shape[2] if image.ndim == 3 else 0
+        if image.ndim not in (2, 3) or channels > 4 or image.size == 0:
+            raise ImageError(
+                f"expected an image [height, width] or [height, width, 1 to 4], found shape {list(image.shape)}"
+            )
+        if image.dtype.name not in PEAK:
+            raise ImageError(f"expected uint8, uint16 or float32 pixels, found {image.dtype}; convert them first")
+        return cls(image.dtype, channels)
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether the last channel is alpha."""
+        return self.channels in (2, 4)
+
+    @property
+    def is_gray(self) -> bool:
+        """Whether one channel carries the picture."""
+        return self.channels < 3
+
+    def to_network(self, image: NDArray[Any]) -> Floats:
+        """[h, w(, c)] -> [1, 3, h, w] float32 RGB in [0, 1], without alpha; gray is repeated.
+
+        Raises:
+            ImageError: a float image with NaN or infinite pixels.
+        """
+        colour = image.reshape(*image.shape[:2], -1)[..., : 1 if self.is_gray else 3]
+        if self.dtype.kind == "f" and not np.isfinite(colour).all():
+            raise ImageError("the image holds NaN or infinite pixels; expected numbers, nominally in [0, 1]")
+        planes = np.broadcast_to(colour.transpose(2, 0, 1), (3, *image.shape[:2]))
+        return np.ascontiguousarray(planes[None], dtype=np.float32) / np.float32(PEAK[self.dtype.name])
+
+    def from_network(self, rgb: Floats) -> NDArray[Any]:
+        """[H, W, 3] float32 in [0, 1] -> the caller's dtype, as [H, W, 3] or, for gray, [H, W, 1].
+
+        Integers are clipped and rounded (ties to even); float32 is left as it is, overshoots included.
+        """
+        colour = (rgb @ LUMA)[..., None] if self.is_gray else rgb
+        if self.dtype.kind == "f":
+            return colour
+        scaled = colour * np.float32(PEAK[self.dtype.name])
+        np.rint(scaled, out=scaled)
+        return np.clip(scaled, 0, PEAK[self.dtype.name], out=scaled).astype(self.dtype)

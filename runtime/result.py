@@ -1,0 +1,55 @@
+"""What one call of an `Upscaler` returns."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .routing import heavy_count
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Figures of one call. Sizes are (height, width); times are wall milliseconds.
+
+    pixels_per_upsampler: heaviest first; empty for a plain network. threshold: the difficulty above which pixels are
+    heavy, None where no single threshold decides. stage_ms: in order of execution.
+    """
+
+    lr_size: tuple[int, int]
+    hr_size: tuple[int, int]
+    pixels_per_upsampler: tuple[int, ...]
+    threshold: float | None
+    stage_ms: Mapping[str, float]
+    total_ms: float
+
+    @property
+    def heavy_share(self) -> float:
+        """Share in [0, 1] of the pixels that went to the heavier half of the upsamplers."""
+        count = heavy_count(len(self.pixels_per_upsampler))
+        return sum(self.pixels_per_upsampler[:count]) / max(1, sum(self.pixels_per_upsampler))
+
+
+@dataclass(frozen=True)
+class Result:
+    """An upscaled image and how it was routed. The routing is None for a plain network.
+
+    image: in the dtype and channels of the input, [H, W] or [H, W, channels].
+    assignment: [H, W] uint8, the upsampler of each pixel, 0 = heaviest.
+    difficulty: [H, W] float32 in [0, 1], the probability of the heavier half.
+    """
+
+    image: NDArray[Any]
+    assignment: NDArray[np.uint8] | None
+    difficulty: NDArray[np.float32] | None
+    stats: Stats
+
+    @property
+    def heavy(self) -> NDArray[np.bool_] | None:
+        """[H, W] bool: pixels of the heavier half of the upsamplers (M = 2: those of the heavy one)."""
+        if self.assignment is None:
+            return None
+        mask: NDArray[np.bool_] = self.assignment < heavy_count(len(self.stats.pixels_per_upsampler))
+        return mask
