@@ -7,9 +7,50 @@ import onnx
 from onnx import shape_inference
 
 POINTWISE = frozenset(
-    "Add Sub Mul Div Relu LeakyRelu PRelu Clip Sigmoid Tanh Erf Exp Log Sqrt Pow Abs Neg Concat Slice Split Cast "
-    "Identity Constant Max Min Where BatchNormalization HardSigmoid HardSwish Gelu Elu Softplus MatMul Gemm "
-    "Reshape Squeeze Unsqueeze Transpose Flatten Shape Gather Expand".split()
+    {
+        "Abs",
+        "Add",
+        "BatchNormalization",
+        "Cast",
+        "Clip",
+        "Concat",
+        "Constant",
+        "Div",
+        "Elu",
+        "Erf",
+        "Exp",
+        "Expand",
+        "Flatten",
+        "Gather",
+        "Gelu",
+        "Gemm",
+        "HardSigmoid",
+        "HardSwish",
+        "Identity",
+        "LeakyRelu",
+        "Log",
+        "MatMul",
+        "Max",
+        "Min",
+        "Mul",
+        "Neg",
+        "PRelu",
+        "Pow",
+        "Relu",
+        "Reshape",
+        "Shape",
+        "Sigmoid",
+        "Slice",
+        "Softplus",
+        "Split",
+        "Sqrt",
+        "Squeeze",
+        "Sub",
+        "Tanh",
+        "Transpose",
+        "Unsqueeze",
+        "Where",
+    }
 )
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -17,17 +58,20 @@ Shapes = Mapping[str, tuple[int, ...]]
 def count_macs(model: onnx.ModelProto, **sizes: int) -> int:
     """Multiply-adds of one run, with the graph's symbolic dimensions set to `sizes`.
 
-    Convolutions and matrix products are counted; a deconvolution at its input size, as it is executed.
+    Convolutions and matrix products are counted; a deconvolution at its input size, as it is
+    executed.
     """
     shapes = _shapes_at(model, sizes)
     return sum(_node_macs(node, shapes) for node in model.graph.node)
 
 
 def receptive_radius(model: onnx.ModelProto) -> int | None:
-    """Largest distance (input pixels) at which the input still reaches an output; None where it has no bound.
+    """Largest distance (input pixels) at which the input still reaches an output; None where it has
+    no bound.
 
-    Follows the longest path of convolutions and pools at stride 1. Operators that this function does not know to be
-    point-wise count as unbounded. Spatial operations behind the flattening of pixels to rows do not occur.
+    Follows the longest path of convolutions and pools at stride 1. Operators that this function
+    does not know to be point-wise count as unbounded. Spatial operations behind the flattening of
+    pixels to rows do not occur.
     """
     radius: dict[str, float] = {}
     for node in model.graph.node:
@@ -54,7 +98,11 @@ def _node_radius(node: onnx.NodeProto, weights: Shapes) -> float:
     if node.op_type in POINTWISE:
         return 0.0
     values = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-    if set(values.get("strides", [1])) != {1} or node.op_type not in ("Conv", "MaxPool", "AveragePool"):
+    if set(values.get("strides", [1])) != {1} or node.op_type not in (
+        "Conv",
+        "MaxPool",
+        "AveragePool",
+    ):
         return math.inf
     kernel = values.get("kernel_shape") or weights[node.input[1]][2:]
     dilations = values.get("dilations") or [1] * len(kernel)
@@ -81,4 +129,3 @@ def _shapes_at(model: onnx.ModelProto, sizes: Mapping[str, int]) -> Shapes:
         for value in (*graph.input, *graph.value_info, *graph.output)
     }
     return {**_initializer_shapes(model), **known}
-

@@ -1,4 +1,4 @@
-"""Reads published checkpoints: {"model": {"name", "args", "sd"}, ...}. Never runs code from them."""
+"""Reads published checkpoints: {"model": {"name", "args", "sd"}, …}; never runs code in them."""
 
 import hashlib
 import pickle
@@ -39,7 +39,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Reads `pcsr-phase0`, `pcsr-phase1`, `pcsr` (any M) and plain-network checkpoints.
 
     Raises:
-        CheckpointError: not a checkpoint, not one of these formats, or with weights that are not finite.
+        CheckpointError: not a checkpoint, not one of these formats, or with weights that are not
+            finite.
     """
     model = _model_entry(path, _load(path))
     return Checkpoint(
@@ -54,7 +55,9 @@ def _load(path: Path) -> Any:  # noqa: ANN401
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise CheckpointError(f"{path} does not exist; pass the .pth file that training wrote") from None
+        raise CheckpointError(
+            f"{path} does not exist; pass the .pth file that training wrote"
+        ) from None
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
     except pickle.UnpicklingError as error:
@@ -80,9 +83,14 @@ def _model_entry(path: Path, data: Any) -> Mapping[str, Any]:  # noqa: ANN401
     model = data.get("model") if isinstance(data, dict) else None
     if isinstance(model, dict) and {"name", "args", "sd"} <= model.keys():
         return model
-    found = f"a dict of {', '.join(map(str, list(data)[:4]))}, …" if isinstance(data, dict) else type(data)
+    found = (
+        f"a dict of {', '.join(map(str, list(data)[:4]))}, …"
+        if isinstance(data, dict)
+        else type(data)
+    )
     raise CheckpointError(
-        f'{path} does not describe its network: expected {{"model": {{"name", "args", "sd"}}}}, found {found}'
+        f"{path} does not describe its network: expected a dict model of name, args and sd, as "
+        f"published; found {found}"
     )
 
 
@@ -100,7 +108,9 @@ def _describe(path: Path, name: str, args: Any) -> Description:  # noqa: ANN401
         return Description(name, dict(args), (), None)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise CheckpointError(f"{path}: the description of the network is incomplete: {reason}") from error
+        raise CheckpointError(
+            f"{path}: the description of the network is incomplete: {reason}"
+        ) from error
 
 
 def _pcsr(args: Any, samplers: list[Any], classifier: Any) -> Description:  # noqa: ANN401
@@ -116,7 +126,9 @@ def _pcsr(args: Any, samplers: list[Any], classifier: Any) -> Description:  # no
 def _mlp_widths(spec: Any) -> tuple[int, ...]:  # noqa: ANN401
     mlp = spec["args"]["imnet_spec"]
     if spec["name"] != "liif-sampler" or mlp["name"] != "mlp" or mlp["args"].get("residual"):
-        raise ValueError(f"expected a liif-sampler with a plain mlp, found {spec['name']} with {mlp}")
+        raise ValueError(
+            f"expected a liif-sampler with a plain mlp, found {spec['name']} with {mlp}"
+        )
     widths = tuple(int(width) for width in mlp["args"]["hidden_list"])
     if any(width < 1 for width in widths):
         raise ValueError(f"hidden_list {list(widths)} has a width below 1")

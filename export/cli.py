@@ -1,6 +1,7 @@
 """pcsr-export: checkpoint -> bundle."""
 
 from pathlib import Path
+from types import ModuleType
 
 import click
 
@@ -10,11 +11,29 @@ from pcsr.errors import BackendError
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--ckpt", required=True, type=click.Path(path_type=Path), help="Checkpoint (.pth).")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Bundle directory to write.")
-@click.option("--config", type=click.Path(path_type=Path), help="Training config (YAML): normalisation and scale.")
-@click.option("--mean", nargs=3, type=float, metavar="R G B", help="Subtracted from RGB in [0, 1]; before --config.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Bundle directory to write.",
+)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="Training config (YAML): normalisation and scale.",
+)
+@click.option(
+    "--mean",
+    nargs=3,
+    type=float,
+    metavar="R G B",
+    help="Subtracted from RGB in [0, 1]; before --config.",
+)
 @click.option("--std", nargs=3, type=float, metavar="R G B", help="Divided by after --mean.")
-@click.option("--opset", type=click.IntRange(18, 23), default=20, show_default=True, help="ONNX opset.")
+@click.option(
+    "--opset", type=click.IntRange(18, 23), default=20, show_default=True, help="ONNX opset."
+)
 @click.option("--overwrite", is_flag=True, help="Replace an existing bundle.")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the table.")
 @command_errors
@@ -30,8 +49,8 @@ def main(
 ) -> None:
     """Export a PCSR or plain super-resolution checkpoint to a verified ONNX bundle.
 
-    Reads the published formats (pcsr-phase0, pcsr-phase1, plain networks). The bundle appears only if every graph and
-    the whole pipeline reproduce PyTorch.
+    Reads the published formats (pcsr-phase0, pcsr-phase1, plain networks). The bundle appears only
+    if every graph and the whole pipeline reproduce PyTorch.
     """
     exporter, network = _tools()
     click.echo(f"exporting {ckpt} and comparing it with PyTorch …", err=True)
@@ -45,12 +64,13 @@ def main(
         click.echo(exporter.format_report(exported))
 
 
-def _tools():  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _tools() -> tuple[ModuleType, ModuleType]:
     """Imported late: --help must not wait for torch, and a missing extra deserves a sentence."""
     try:
         from . import exporter, network
     except ImportError as error:
         raise BackendError(
-            f"pcsr-export needs {error.name}, which is not installed; run pip install 'pcsr[cpu,export]'"
+            f"pcsr-export needs {error.name}, which is not installed; "
+            "run pip install 'pcsr[cpu,export]'"
         ) from error
     return exporter, network

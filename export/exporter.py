@@ -19,6 +19,7 @@ from pcsr.bundle import COST_LR_SIZE, MANIFEST, Bundle, Costs, Graph, Manifest, 
 from pcsr.errors import OutputError
 from pcsr.models import PCSR, PlainNetwork
 from pcsr.models.flops import count_flops
+from pcsr.models.liif import POSITION_WIDTH
 from pcsr.models.pcsr import feature_width
 
 from .analysis import count_macs, receptive_radius
@@ -49,7 +50,8 @@ class Exported:
 
 
 def export_bundle(checkpoint_path: Path, output: Path, options: ExportOptions) -> Exported:
-    """Exports a checkpoint to a bundle, verified against PyTorch; nothing is written unless all of it holds.
+    """Exports a checkpoint to a bundle, verified against PyTorch; nothing is written unless all of
+    it holds.
 
     Raises:
         CheckpointError: the checkpoint cannot be read or does not fit.
@@ -95,23 +97,33 @@ def format_report(exported: Exported) -> str:
     ]
     head = ("compared with PyTorch", "input", "scale", "max diff", "allowed", "rerouted pixels")
     table = tabulate(rows, head, disable_numparse=True)
-    return f"{table}\nwrote {exported.bundle.path} ({exported.bundle.kind}, all {len(rows)} comparisons passed)"
+    bundle = exported.bundle
+    return f"{table}\nwrote {bundle.path} ({bundle.kind}, all {len(rows)} comparisons passed)"
 
 
 def check_output(output: Path, overwrite: bool) -> None:
     """Raises OutputError where a bundle may not be written at `output`."""
     if not output.parent.is_dir():
-        raise OutputError(f"cannot write {output}: {output.parent} is not a directory; create it first")
+        raise OutputError(
+            f"cannot write {output}: {output.parent} is not a directory; create it first"
+        )
     if not output.exists():
         return
     if not is_bundle(output) and (output.is_file() or any(output.iterdir())):
-        raise OutputError(f"{output} exists and is not a bundle; it is left alone, choose another name")
+        raise OutputError(
+            f"{output} exists and is not a bundle; it is left alone, choose another name"
+        )
     if not overwrite and is_bundle(output):
-        raise OutputError(f"{output} exists; pass --overwrite to replace it, or choose another name")
+        raise OutputError(
+            f"{output} exists; pass --overwrite to replace it, or choose another name"
+        )
 
 
 def _export(
-    source: GraphSource, checkpoint: Checkpoint, network: PCSR | PlainNetwork, options: ExportOptions
+    source: GraphSource,
+    checkpoint: Checkpoint,
+    network: PCSR | PlainNetwork,
+    options: ExportOptions,
 ) -> onnx.ModelProto:
     backbone = checkpoint.description.backbone
     metadata = {
@@ -168,7 +180,9 @@ def _costs(network: PCSR | PlainNetwork, models: dict[str, onnx.ModelProto]) -> 
     flops, upsamplers = network.cost_flops(1)
     row_macs = {role: _macs_per_row(model) for role, model in models.items() if role != "backbone"}
     classifier_macs = row_macs.pop("classifier", 0)
-    classifier_flops = count_flops(network.classifier.imnet, _query(network)) if classifier_macs else 0
+    classifier_flops = (
+        count_flops(network.classifier.imnet, _query(network)) if classifier_macs else 0
+    )
     return Costs(
         backbone_flops=flops,
         classifier_flops=classifier_flops,
@@ -180,7 +194,7 @@ def _costs(network: PCSR | PlainNetwork, models: dict[str, onnx.ModelProto]) -> 
 
 
 def _query(network: PCSR) -> torch.Tensor:
-    return torch.zeros(1, network.upsamplers[0].imnet.layers[0].in_features)
+    return torch.zeros(1, feature_width(network.encoder) + POSITION_WIDTH)
 
 
 def _macs_per_input_pixel(model: onnx.ModelProto) -> float:

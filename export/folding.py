@@ -1,8 +1,8 @@
 """The deployable form of a network: exact rewrites of `pcsr.models`, one module per ONNX graph.
 
-The first layer of an MLP acts on [feature, offset, cell]; its feature part is a linear map of the low-resolution
-features and is computed once per input pixel, behind the backbone. What is left per output pixel is a gather, a
-2-column product with the offset, and the remaining layers.
+The first layer of an MLP acts on [feature, offset, cell]; its feature part is a linear map of the
+low-resolution features and is computed once per input pixel, behind the backbone. What is left per
+output pixel is a gather, a 2-column product with the offset, and the remaining layers.
 """
 
 import copy
@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pcsr.models import PCSR, PlainNetwork
+from pcsr.models import PCSR
 from pcsr.models.liif import Mlp
 
 
 class FoldedBackbone(nn.Module):
-    """image [1, 3, h, w] RGB in [0, 1] -> one row map [h*w, C] per MLP: the feature part of its first layer."""
+    """image [1, 3, h, w] RGB in [0, 1] -> one row map [h*w, C] per MLP: the feature part of its
+    first layer.
+    """
 
     mean: Tensor
     std: Tensor
@@ -37,8 +39,9 @@ class FoldedBackbone(nn.Module):
 class FoldedMlp(nn.Module):
     """An MLP behind the folded first layer, for N output pixels.
 
-    features [P, C]: row map of the backbone graph; index [N] int32: row of each pixel's nearest input pixel;
-    offset [N, 2]: (row, column) distance to its centre, in input pixels times 2; cell [2]: (2h/H, 2w/W).
+    features [P, C]: row map of the backbone graph; index [N] int32: row of each pixel's nearest
+    input pixel; offset [N, 2]: (row, column) distance to its centre, in input pixels times 2; cell
+    [2]: (2h/H, 2w/W).
     Returns [N, outputs].
     """
 
@@ -48,14 +51,15 @@ class FoldedMlp(nn.Module):
 
     def __init__(self, mlp: Mlp) -> None:
         super().__init__()
-        first, *rest = copy.deepcopy(mlp.layers)
+        layers = copy.deepcopy(mlp.layers)
+        first, rest = _linear(layers[0]), layers[1:]
         weight = first.weight.detach().t()
         width = weight.shape[0] - 4
         self.feature_weight = nn.Parameter(weight[:width].contiguous())
         self.register_buffer("offset_weight", weight[width : width + 2].contiguous())
         self.register_buffer("cell_weight", weight[width + 2 :].contiguous())
         self.register_buffer("bias", first.bias.detach().clone())
-        self.rest = nn.Sequential(*rest)
+        self.rest = rest
 
     def forward(self, features: Tensor, index: Tensor, offset: Tensor, cell: Tensor) -> Tensor:
         constant = self.bias + cell @ self.cell_weight
@@ -66,12 +70,16 @@ class FoldedMlp(nn.Module):
 
 def fold_upsamplers(network: PCSR) -> list[FoldedMlp]:
     """Heaviest first. The residual's unit becomes RGB in [0, 1]: std goes into the last layer."""
-    return [FoldedMlp(_scaled(upsampler.imnet, network.std.flatten())) for upsampler in network.upsamplers]
+    return [
+        FoldedMlp(_scaled(upsampler.imnet, network.std.flatten()))
+        for upsampler in network.upsamplers
+    ]
 
 
 def fold_classifier(network: PCSR) -> FoldedMlp:
-    """For M = 2 one output, logit of heavy minus logit of light: p_heavy is its sigmoid. Else M logits, heaviest
-    first."""
+    """For M = 2 one output, logit of heavy minus logit of light: p_heavy is its sigmoid. Else M
+    logits, heaviest first.
+    """
     mlp = copy.deepcopy(network.classifier.imnet)
     last = _last_linear(mlp)
     weight, bias = last.weight.detach().flip(0), last.bias.detach().flip(0)
@@ -81,14 +89,10 @@ def fold_classifier(network: PCSR) -> FoldedMlp:
     return FoldedMlp(mlp)
 
 
-def deployable_plain(network: PlainNetwork) -> nn.Module:
-    """The plain network with the same exact rewrites."""
-    return deployable(network)
-
-
 def deployable(module: nn.Module) -> nn.Module:
-    """A copy with BatchNorm folded into the convolution before it (in nn.Sequential), and PReLU of one slope as
-    LeakyReLU, which inference engines fuse."""
+    """A copy with BatchNorm folded into the convolution before it (in nn.Sequential), and PReLU of
+    one slope as LeakyReLU, which inference engines fuse.
+    """
     module = copy.deepcopy(module).eval()
     for parent in list(module.modules()):
         _fold_children(parent)
@@ -100,10 +104,13 @@ def _fold_children(parent: nn.Module) -> None:
     for name, child in list(parent.named_children()):
         if isinstance(child, nn.PReLU) and child.num_parameters == 1:
             setattr(parent, name, nn.LeakyReLU(float(child.weight)))
-        elif isinstance(child, nn.BatchNorm2d) and isinstance(before, nn.Conv2d):
-            if isinstance(parent, nn.Sequential):
-                _fuse(before, child)
-                setattr(parent, name, nn.Identity())
+        elif (
+            isinstance(parent, nn.Sequential)
+            and isinstance(before, nn.Conv2d)
+            and isinstance(child, nn.BatchNorm2d)
+        ):
+            _fuse(before, child)
+            setattr(parent, name, nn.Identity())
         before = child
 
 
@@ -121,7 +128,10 @@ def _scaled(mlp: Mlp, factor: Tensor) -> Mlp:
 
 
 def _last_linear(mlp: Mlp) -> nn.Linear:
-    last = mlp.layers[-1]
-    if not isinstance(last, nn.Linear):
-        raise TypeError(f"an Mlp ends in a linear layer, found {type(last).__name__}")
-    return last
+    return _linear(mlp.layers[-1])
+
+
+def _linear(layer: nn.Module) -> nn.Linear:
+    if not isinstance(layer, nn.Linear):
+        raise TypeError(f"an Mlp begins and ends in a linear layer, found {type(layer).__name__}")
+    return layer

@@ -1,4 +1,6 @@
-"""Builds the PyTorch network that a checkpoint describes, with its normalisation, and loads the weights."""
+"""Builds the PyTorch network that a checkpoint describes, with its normalisation, and loads the
+weights.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -103,8 +105,9 @@ def _tail_scale(checkpoint: Checkpoint, backbone: nn.Module) -> int:
     scale = getattr(backbone, "scale", None)
     if not isinstance(scale, int) or out.shape != (1, 3, 8 * scale, 8 * scale):
         raise CheckpointError(
-            f"{checkpoint.path} is neither a PCSR network nor a plain one: '{checkpoint.description.backbone}' "
-            f"maps [1, 3, 8, 8] to {list(out.shape)}, expected an upscaled RGB image (no_upsampling: false)"
+            f"{checkpoint.path} is neither a PCSR network nor a plain one: "
+            f"'{checkpoint.description.backbone}' maps [1, 3, 8, 8] to {list(out.shape)}, expected "
+            "an upscaled RGB image (no_upsampling: false)"
         )
     return scale
 

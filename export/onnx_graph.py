@@ -25,7 +25,8 @@ EXAMPLE_ROWS = 96
 class GraphSource:
     """What one graph is exported from.
 
-    example: inputs of the module, in order, by name. dynamic: their symbolic dimensions, by name and axis.
+    example: inputs of the module, in order, by name. dynamic: their symbolic dimensions, by name
+        and axis.
     """
 
     role: str
@@ -36,7 +37,9 @@ class GraphSource:
 
 
 def graph_sources(network: PCSR | PlainNetwork) -> list[GraphSource]:
-    """The graphs of a bundle: one for a plain network; backbone, classifier (M > 1) and upsamplers for PCSR."""
+    """The graphs of a bundle: one for a plain network; backbone, classifier (M > 1) and upsamplers
+    for PCSR.
+    """
     if isinstance(network, PlainNetwork):
         return [_image_source("network", deployable(network), ("upscaled",))]
     mlps = {f"upsampler_{j}": mlp for j, mlp in enumerate(fold_upsamplers(network))}
@@ -62,14 +65,20 @@ def _mlp_source(role: str, mlp: FoldedMlp) -> GraphSource:
         "cell": torch.zeros(2),
     }
     dynamic = {"features": {0: "pixels"}, "index": {0: "rows"}, "offset": {0: "rows"}, "cell": {}}
-    return GraphSource(role, mlp, example, dynamic, ("logits" if role == "classifier" else "residual",))
+    return GraphSource(
+        role, mlp, example, dynamic, ("logits" if role == "classifier" else "residual",)
+    )
 
 
-def export_graph(source: GraphSource, name: str, opset: int, metadata: Mapping[str, str]) -> onnx.ModelProto:
-    """Exports and checks one graph. `name` becomes its ONNX graph name; `metadata` its metadata_props.
+def export_graph(
+    source: GraphSource, name: str, opset: int, metadata: Mapping[str, str]
+) -> onnx.ModelProto:
+    """Exports and checks one graph. `name` becomes its ONNX graph name; `metadata` its
+    metadata_props.
 
     Raises:
-        VerificationError: the exporter produced a graph that the checker or the deployment rules refuse.
+        VerificationError: the exporter produced a graph that the checker or the deployment rules
+            refuse.
     """
     with _quiet():
         program = torch.onnx.export(
@@ -109,7 +118,9 @@ def describe_graph(model: onnx.ModelProto, file: str, sha256: str) -> bundle.Gra
 def _tensor(value: onnx.ValueInfoProto) -> bundle.Tensor:
     kind = value.type.tensor_type
     dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
-    return bundle.Tensor(value.name, dtype, tuple(d.dim_param or d.dim_value for d in kind.shape.dim))
+    return bundle.Tensor(
+        value.name, dtype, tuple(d.dim_param or d.dim_value for d in kind.shape.dim)
+    )
 
 
 def _check(model: onnx.ModelProto, role: str) -> None:

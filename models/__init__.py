@@ -1,4 +1,6 @@
-"""The networks in PyTorch: backbones, LIIF upsamplers and PCSR. The readable definition of what is exported."""
+"""The networks in PyTorch: backbones, LIIF upsamplers and PCSR. The readable definition of what is
+exported.
+"""
 
 from .carn import CARN
 from .fsrcnn import FSRCNN

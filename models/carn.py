@@ -1,5 +1,5 @@
-"""CARN-M (Ahn et al., ECCV 2018, arXiv 1803.08664) in the form that PCSR publishes: grouped residual blocks
-with shared weights, BatchNorm in the 1x1 fusions.
+"""CARN-M (Ahn et al., ECCV 2018, arXiv 1803.08664) in the form that PCSR publishes: grouped
+residual blocks with shared weights, BatchNorm in the 1x1 fusions.
 """
 
 import math
@@ -68,7 +68,9 @@ class Block(Cascade):
 
 
 class PixelShuffleTail(nn.Module):
-    """Grouped convolutions and pixel shuffles up to `scale`. [B, nf, h, w] -> [B, nf, scale*h, scale*w]."""
+    """Grouped convolutions and pixel shuffles up to `scale`. [B, nf, h, w] -> [B, nf, scale*h,
+    scale*w].
+    """
 
     def __init__(self, nf: int, scale: int, group: int) -> None:
         super().__init__()
@@ -79,17 +81,18 @@ class PixelShuffleTail(nn.Module):
         for factor in factors:
             conv = nn.Conv2d(nf, nf * factor**2, 3, padding=1, groups=group)
             layers += [conv, nn.ReLU(), nn.PixelShuffle(factor)]
-        self.up = nn.Module()
-        self.up.body = nn.Sequential(*layers)
+        self.up = nn.ModuleDict({"body": nn.Sequential(*layers)})
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.up.body(x)
+        out: Tensor = self.up["body"](x)
         return out
 
 
 @register_backbone("carn", mean=(0.4488, 0.4371, 0.4040))
 class CARN(Cascade):
-    """[B, 3, h, w] -> [B, nf, h, w] (`no_upsampling`), or -> [B, 3, scale*h, scale*w] with its own tail."""
+    """[B, 3, h, w] -> [B, nf, h, w] (`no_upsampling`), or -> [B, 3, scale*h, scale*w] with its own
+    tail.
+    """
 
     def __init__(
         self,

@@ -1,5 +1,6 @@
-"""FLOPs as the paper counts them: two per multiply-add of convolutions and linear layers, one per element of a
-PReLU, two per element of a BatchNorm; a deconvolution is charged at its output size (16 times its real cost at x4).
+"""FLOPs as the paper counts them: two per multiply-add of convolutions and linear layers, one per
+element of a PReLU, two per element of a BatchNorm; a deconvolution is charged at its output size
+(16 times its real cost at x4).
 
 Source: `flops.py` of the published code. The cost table of the routing rests on these numbers.
 """
@@ -19,7 +20,9 @@ PER_ELEMENT: dict[type[nn.Module], int] = {
 
 @torch.no_grad()
 def count_flops(module: nn.Module, *inputs: Any) -> int:  # noqa: ANN401
-    """FLOPs of `module(*inputs)` in the paper's convention (module calls counted, functional ones not)."""
+    """FLOPs of `module(*inputs)` in the paper's convention (module calls counted, functional ones
+    not).
+    """
     total = 0
 
     def add(layer: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> None:

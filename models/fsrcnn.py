@@ -9,7 +9,8 @@ TAIL_KERNEL = 9
 
 @register_backbone("fsrcnn")
 class FSRCNN(nn.Module):
-    """[B, 3, h, w] -> [B, d, h, w] (`no_upsampling`), or -> [B, 3, upscale*h, upscale*w] with its deconvolution.
+    """[B, 3, h, w] -> [B, d, h, w] (`no_upsampling`), or -> [B, 3, upscale*h, upscale*w] with its
+    deconvolution.
 
     d: feature channels; s: channels of the m shrunken 3x3 convolutions.
     """

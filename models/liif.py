@@ -1,5 +1,6 @@
-"""The per-pixel upsampler: a local implicit image function (LIIF, CVPR 2021, arXiv 2012.09161) without feature
-unfolding and local ensemble, as PCSR uses it (section 3.1 of the paper, `models/sampler.py` of its code).
+"""The per-pixel upsampler: a local implicit image function (LIIF, CVPR 2021, arXiv 2012.09161)
+without feature unfolding and local ensemble, as PCSR uses it (section 3.1 of the paper,
+`models/sampler.py` of its code).
 """
 
 from collections.abc import Sequence
@@ -50,7 +51,9 @@ class LiifUpsampler(nn.Module):
 
 
 def pixel_centres(size: tuple[int, int], device: torch.device | None = None) -> Tensor:
-    """Normalised centres [height, width, 2] (row, column) of the pixels of an image that spans [-1, 1]."""
+    """Normalised centres [height, width, 2] (row, column) of the pixels of an image that spans [-1,
+    1].
+    """
     axes = [-1 + 1 / n + (2 / n) * torch.arange(n, device=device).float() for n in size]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
 

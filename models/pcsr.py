@@ -1,7 +1,8 @@
-"""PCSR as published (ECCV 2024, arXiv 2407.21448), in eager PyTorch: the reference for everything that is exported.
+"""PCSR as published (ECCV 2024, arXiv 2407.21448), in eager PyTorch: the reference for everything
+that is exported.
 
-Upsamplers are numbered as in the paper: 0 is the heaviest, M-1 the lightest. The classifier's outputs are in the
-order of the published code, lightest first.
+Upsamplers are numbered as in the paper: 0 is the heaviest, M-1 the lightest. The classifier's
+outputs are in the order of the published code, lightest first.
 """
 
 from collections.abc import Iterator, Sequence
@@ -69,7 +70,8 @@ class PCSR(nn.Module):
         return [self.get_submodule(name) for name in self.names]  # type: ignore[misc]
 
     def cost_table(self, scale: float) -> Tensor:
-        """Share [M] of the FLOPs of (backbone + upsampler j) at a 16x16 input, heaviest first; sums to 1.
+        """Share [M] of the FLOPs of (backbone + upsampler j) at a 16x16 input, heaviest first; sums
+        to 1.
 
         The published code normalises by the sum (the paper's text says softmax).
         """
@@ -99,7 +101,8 @@ class PCSR(nn.Module):
         refine: bool = True,
         pixel_batch_size: int = 300_000,
     ) -> Prediction:
-        """Upscales images [B, 3, h, w], RGB in [0, 1], to H = round(h * scale), W = round(w * scale).
+        """Upscales images [B, 3, h, w], RGB in [0, 1], to H = round(h * scale), W = round(w *
+        scale).
 
         k: how much the cost of an upsampler counts in the routing (0: only the classifier).
         adaptive: route by adaptive decision making (paper section 3.3) instead of k.
@@ -161,7 +164,9 @@ class PCSR(nn.Module):
 
 
 def sampler_names(count: int) -> list[str]:
-    """Names of M upsamplers in a state dict, heaviest first; those of the published code for M <= 2."""
+    """Names of M upsamplers in a state dict, heaviest first; those of the published code for M <=
+    2.
+    """
     if count <= 2:
         return ["heavy_sampler", "light_sampler"][:count]
     return [f"sampler_{j}" for j in range(count)]
@@ -194,11 +199,13 @@ def feature_width(backbone: nn.Module) -> int:
 
 
 def adaptive_assignment(difficulty: Tensor, count: int) -> Tensor:
-    """Adaptive decision making: M-means on the difficulties of the whole batch. [...] -> int64 of the same shape.
+    """Adaptive decision making: M-means on the difficulties of the whole batch. [...] -> int64 of
+    the same shape.
 
-    Follows the published call of k-means: its first iteration, from one centroid at 0.5, turns the centroids of
-    M = 2 into {mean, 0}; each label is that of the centroids before the last update; the cluster of the least
-    difficulty is the lightest. For M > 2 the centroids start uniformly in [0, 1]. All light where all are equal.
+    Follows the published call of k-means: its first iteration, from one centroid at 0.5, turns the
+    centroids of M = 2 into {mean, 0}; each label is that of the centroids before the last update;
+    the cluster of the least difficulty is the lightest. For M > 2 the centroids start uniformly in
+    [0, 1]. All light where all are equal.
     """
     low, high = difficulty.min(), difficulty.max()
     if low == high:
@@ -241,5 +248,5 @@ def refine_borders(image: Tensor, heavy: Tensor) -> Tensor:
 def _queries(size: tuple[int, int], image: Tensor, batch: int) -> Iterator[Tensor]:
     """Coordinates [B, <= batch, 2] of all output pixels, row by row."""
     coordinates = pixel_centres(size, image.device).view(1, -1, 2)
-    for part in coordinates.split(batch, dim=1):
-        yield part.expand(image.shape[0], -1, -1)
+    for start in range(0, coordinates.shape[1], batch):
+        yield coordinates[:, start : start + batch].expand(image.shape[0], -1, -1)

@@ -1,4 +1,6 @@
-"""A plain super-resolution network with its own upsampling tail: the baseline of every latency table."""
+"""A plain super-resolution network with its own upsampling tail: the baseline of every latency
+table.
+"""
 
 from collections.abc import Sequence
 
@@ -15,7 +17,9 @@ class PlainNetwork(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, scale: int, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self, network: nn.Module, scale: int, mean: Sequence[float], std: Sequence[float]
+    ) -> None:
         super().__init__()
         self.network = network
         self.scale = scale

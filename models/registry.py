@@ -1,8 +1,8 @@
 """Backbones by name.
 
-A backbone is any module that maps an image [B, 3, h, w] to features [B, D, h, w]. Its own come with this
-package; others register with the decorator, or through the entry point group `pcsr.backbones`, whose
-entries name a module that does so when imported.
+A backbone is any module that maps an image [B, 3, h, w] to features [B, D, h, w]. Its own come with
+this package; others register with the decorator, or through the entry point group `pcsr.backbones`,
+whose entries name a module that does so when imported.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,7 +35,8 @@ def register_backbone(
 ) -> Callable[[BackboneClass], BackboneClass]:
     """Class decorator: makes a backbone known under the name that checkpoints carry.
 
-    `mean` and `std` (RGB in [0, 1]) are the normalisation used where neither an option nor a config sets it.
+    `mean` and `std` (RGB in [0, 1]) are the normalisation used where neither an option nor a config
+    sets it.
     """
 
     def register(build: BackboneClass) -> BackboneClass:
@@ -69,7 +70,7 @@ def make_backbone(name: str, args: Mapping[str, Any]) -> nn.Module:
         return registration.build(**args)
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
         raise CheckpointError(
-            f"backbone '{name}' cannot be built from the checkpoint's arguments {dict(args)}: {error}"
+            f"backbone '{name}' cannot be built from the checkpoint's {dict(args)}: {error}"
         ) from error
 
 

@@ -1,4 +1,6 @@
-"""SRResNet without BatchNorm (MSRResNet; Ledig et al., CVPR 2017, arXiv 1609.04802), as PCSR publishes it."""
+"""SRResNet without BatchNorm (MSRResNet; Ledig et al., CVPR 2017, arXiv 1609.04802), as PCSR
+publishes it.
+"""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,8 +23,8 @@ class ResidualBlock(nn.Module):
 
 @register_backbone("srresnet")
 class SRResNet(nn.Module):
-    """[B, 3, h, w] -> [B, nf, h, w] (`no_upsampling`), or -> [B, 3, upscale*h, upscale*w] with its own tail,
-    which adds the bilinearly upsampled input. nb: number of residual blocks.
+    """[B, 3, h, w] -> [B, nf, h, w] (`no_upsampling`), or -> [B, 3, upscale*h, upscale*w] with its
+    own tail, which adds the bilinearly upsampled input. nb: number of residual blocks.
     """
 
     def __init__(

@@ -18,8 +18,8 @@ def atomic_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
     it was. The body should only write: an OSError raised in it is reported as a failed write.
 
     Raises:
-        OutputError: `path` exists and `overwrite` is off; the folder is missing or not writable; the
-            disk is full.
+        OutputError: `path` exists and `overwrite` is off; the folder is missing or not writable;
+            the disk is full.
     """
     refuse_existing(path, overwrite)
     temporary = _sibling(path, path.suffix)
@@ -34,7 +34,8 @@ def atomic_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def atomic_directory(path: Path) -> Iterator[Path]:
-    """Yields a temporary sibling directory; renames it to `path` on success, replacing what is there.
+    """Yields a temporary sibling directory; renames it to `path` on success, replacing what is
+    there.
 
     Raises:
         OutputError: the parent is missing or not writable; the disk is full.

@@ -1,4 +1,5 @@
-"""The bundle: a directory of ONNX graphs and a manifest. The one contract between export and runtime.
+"""The bundle: a directory of ONNX graphs and a manifest. The one contract between export and
+runtime.
 
 `docs/bundle.md` describes the format for hosts in other languages.
 """
@@ -47,8 +48,9 @@ class Graph:
 class Costs:
     """Work of each part, in the paper's FLOPs and in multiply-adds of the exported graphs.
 
-    Flops of the backbone are those of a 16x16 input; all else is per pixel: backbone_macs per input pixel, the rest
-    per output pixel. Upsamplers are heaviest first. A plain network counts as a backbone without upsamplers.
+    Flops of the backbone are those of a 16x16 input; all else is per pixel: backbone_macs per input
+    pixel, the rest per output pixel. Upsamplers are heaviest first. A plain network counts as a
+    backbone without upsamplers.
     """
 
     backbone_flops: int
@@ -59,15 +61,20 @@ class Costs:
     upsampler_macs: tuple[int, ...]
 
     def cost_table(self, scale: float) -> NDArray[np.float32]:
-        """Share [M] of the FLOPs of (backbone + upsampler j) at a 16x16 input, heaviest first; sums to 1.
+        """Share [M] of the FLOPs of (backbone + upsampler j) at a 16x16 input, heaviest first; sums
+        to 1.
 
         Same rule and float32 arithmetic as the published code (`models/pcsr.py`).
         """
         pixels = round(COST_LR_SIZE * scale) ** 2
-        cost = np.float32(self.upsampler_flops) * np.float32(pixels) + np.float32(self.backbone_flops)
-        return (cost / cost.sum()).astype(np.float32)
+        work = np.array(self.upsampler_flops, dtype=np.float32) * np.float32(pixels)
+        work += np.float32(self.backbone_flops)
+        cost: NDArray[np.float32] = work / work.sum()
+        return cost
 
-    def paper_flops(self, lr_size: Size, hr_size: Size, pixels_per_upsampler: Sequence[int]) -> float:
+    def paper_flops(
+        self, lr_size: Size, hr_size: Size, pixels_per_upsampler: Sequence[int]
+    ) -> float:
         """FLOPs of one image in the paper's convention. Sizes are (height, width)."""
         lr_pixels, hr_pixels = lr_size[0] * lr_size[1], hr_size[0] * hr_size[1]
         pixel_work = np.dot(self.upsampler_flops, pixels_per_upsampler)
@@ -75,7 +82,7 @@ class Costs:
         return float(backbone + self.classifier_flops * hr_pixels + pixel_work)
 
     def macs(self, lr_size: Size, hr_size: Size, pixels_per_upsampler: Sequence[int]) -> float:
-        """Multiply-adds that the exported graphs execute for one image. Sizes are (height, width)."""
+        """Multiply-adds that the exported graphs execute for one image. Sizes: (height, width)."""
         lr_pixels, hr_pixels = lr_size[0] * lr_size[1], hr_size[0] * hr_size[1]
         pixel_work = np.dot(self.upsampler_macs, pixels_per_upsampler)
         return float(self.backbone_macs * lr_pixels + self.classifier_macs * hr_pixels + pixel_work)
@@ -85,7 +92,8 @@ class Costs:
 class Model:
     """What was exported. Widths are the hidden widths of the MLPs, upsamplers heaviest first.
 
-    receptive_radius_px: how far (input pixels) the backbone looks around; None where it looks everywhere.
+    receptive_radius_px: how far (input pixels) the backbone looks around; None where it looks
+        everywhere.
     """
 
     backbone: str
@@ -146,12 +154,16 @@ class Bundle:
         return len(self.manifest.costs.upsampler_flops)
 
     def graph(self, role: str, precision: str) -> Graph:
-        """The graph of one role (`backbone`, `classifier`, `upsampler_0`, …; `network` in a plain bundle)."""
+        """The graph of one role (`backbone`, `classifier`, `upsampler_0`, …; `network` in a plain
+        bundle).
+        """
         sets = self.manifest.graphs
         if precision not in sets:
             raise BundleError(f"{self.path} has no {precision} graphs (it has: {', '.join(sets)})")
         if role not in sets[precision]:
-            raise BundleError(f"{self.path}: {MANIFEST} names no {role} graph; export the bundle again")
+            raise BundleError(
+                f"{self.path}: {MANIFEST} names no {role} graph; export the bundle again"
+            )
         return sets[precision][role]
 
     def graph_bytes(self, role: str, precision: str = "fp32") -> bytes:
@@ -198,7 +210,8 @@ def _parse(file: Path, data: dict[str, Any]) -> Manifest:
     version = data.pop("format_version", None)
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise BundleError(
-            f"{file} has format version {version}, this pcsr reads up to {FORMAT_VERSION}; upgrade pcsr"
+            f"{file} has format version {version}, this pcsr reads up to {FORMAT_VERSION}; "
+            "upgrade pcsr"
         )
     try:
         return _manifest(data)
@@ -240,7 +253,9 @@ def _tuples(value: Any) -> Any:  # noqa: ANN401
 def _read_inside(root: Path, name: str) -> bytes:
     file = (root / name).resolve()
     if not file.is_relative_to(root.resolve()):
-        raise BundleError(f"{root}: {MANIFEST} names {name}, which lies outside the bundle; do not use it")
+        raise BundleError(
+            f"{root}: {MANIFEST} names {name}, which lies outside the bundle; do not use it"
+        )
     try:
         return file.read_bytes()
     except OSError as error:

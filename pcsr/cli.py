@@ -15,8 +15,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def command_errors(function: Command) -> Command:
     """Decorator of a command's body: a PcsrError becomes one line on stderr and its exit code.
 
-    0 done, 1 some files failed or a result could not be written, 2 wrong usage or input, 3 device or backend missing,
-    130 interrupted.
+    0 done, 1 some files failed or a result could not be written, 2 wrong usage or input, 3 device
+    or backend missing, 130 interrupted.
     """
 
     @functools.wraps(function)

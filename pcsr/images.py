@@ -1,15 +1,11 @@
-"""Image files in and out: PNG, JPEG, TIFF and WebP through libvips.
-
-libvips gets open files, never names: a name may hold any bytes, and loads by name are cached.
-"""
+"""Image files in and out: PNG, JPEG, TIFF and WebP through libvips."""
 
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import pyvips
@@ -17,20 +13,18 @@ import pyvips
 from pcsr.atomic import atomic_file, refuse_existing
 from pcsr.errors import ImageError, OutputError, UsageError
 
-_DTYPES = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32}
 _WHITE = {"uchar": 255, "ushort": 65535, "float": 1}
 _GREY = {"uchar": "b-w", "ushort": "grey16", "float": "b-w"}
 _RGB = {"uchar": "srgb", "ushort": "rgb16", "float": "scrgb"}
 _BLOCKS = {"icc": "icc-profile-data", "exif": "exif-data", "xmp": "xmp-data", "iptc": "iptc-data"}
 _SMALLEST_BLOCK = 4  # bytes; libvips refuses to save a shorter EXIF and crashes on an empty XMP
 _FLOAT_RANGE = (-1.0, 2.0)  # room for overshoot around 0..1; data on another scale lie outside
-_UNSTATED_RESOLUTION = (1.0, 1.0)  # libvips reports this for a file that states none
-_USUAL_RESOLUTION = (72 / 25.4, 72 / 25.4)  # what viewers assume for such a file
+_UNSTATED = (1.0, 1.0)  # the resolution (pixels per mm) of a file that states none, to libvips
+_DPI_72 = (72 / 25.4, 72 / 25.4)  # what viewers assume for such a file
 _CLASSIC_TIFF_BYTES = 2**32 - 2**24  # 4 GiB, less what deflate may add to noise
 
 
-@dataclass(frozen=True)
-class _Format:
+class _Format(NamedTuple):
     name: str
     suffixes: tuple[str, ...]
     signature: re.Pattern[bytes]
@@ -42,10 +36,9 @@ class _Format:
 _FORMATS = (
     _Format("PNG", (".png",), re.compile(rb"\x89PNG\r\n\x1a\n"), ("uchar", "ushort")),
     _Format("JPEG", (".jpg", ".jpeg"), re.compile(rb"\xff\xd8\xff"), ("uchar",), 65_500, False),
-    _Format("TIFF", (".tif", ".tiff"), re.compile(rb"II[*+]\0|MM\0[*+]"), tuple(_DTYPES)),
+    _Format("TIFF", (".tif", ".tiff"), re.compile(rb"II[*+]\0|MM\0[*+]"), tuple(_WHITE)),
     _Format("WebP", (".webp",), re.compile(rb"RIFF.{4}WEBP", re.DOTALL), ("uchar",), 16_383),
 )
-
 SUFFIXES = tuple(suffix for known in _FORMATS for suffix in known.suffixes)
 
 
@@ -57,15 +50,14 @@ class Metadata:
     exif: bytes | None = None
     xmp: bytes | None = None
     iptc: bytes | None = None
-    resolution: tuple[float, float] = _USUAL_RESOLUTION
+    resolution: tuple[float, float] = _DPI_72
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """Pixels [h,w] grey, [h,w,2] grey and alpha, [h,w,3] RGB or [h,w,4] RGB and alpha, with metadata.
+    """Pixels [h,w] grey, [h,w,2] grey and alpha, [h,w,3] RGB or [h,w,4] RGBA, and their metadata.
 
-    They are uint8, uint16 or float32 (0..1); alpha is not premultiplied. Anything else, and an empty
-    array, raises ImageError.
+    They are uint8, uint16 or float32 (0..1), alpha not premultiplied; others raise ImageError.
     """
 
     pixels: np.ndarray
@@ -74,7 +66,7 @@ class Picture:
     def __post_init__(self) -> None:
         shape, dtype = self.pixels.shape, self.pixels.dtype
         layout = len(shape) == 2 or (len(shape) == 3 and shape[2] in (2, 3, 4))
-        if not layout or 0 in shape or dtype not in _DTYPES.values():
+        if not layout or 0 in shape or dtype not in (np.uint8, np.uint16, np.float32):
             raise ImageError(
                 "expected pixels [h,w] or [h,w,2..4], not empty, of uint8, uint16 or float32; "
                 f"found {list(shape)} of {dtype}; convert them first"
@@ -96,7 +88,7 @@ def read(path: Path, max_pixels: int) -> Picture:
             than `max_pixels` (height x width, checked before decoding), several pages, or samples
             or channels that `Picture` does not take.
     """
-    with _as_image_errors(path):
+    try:
         if path.exists() and not path.is_file():
             raise ImageError("it is a folder or a device; name an image file")
         with path.open("rb") as file:
@@ -104,7 +96,14 @@ def read(path: Path, max_pixels: int) -> Picture:
             _check_header(image, max_pixels)
             image = _to_grey_or_rgb(image)
             _check_layout(image)
-            return Picture(_decode(_upright(image)), _metadata(image))
+            return Picture(_decode(image), _metadata(image))
+    except ImageError as error:
+        raise ImageError(f"cannot read {path}: {error}") from error
+    except OSError as error:
+        raise ImageError(f"cannot read {path}: {error.strerror}; name an image file") from error
+    except pyvips.Error as error:
+        reason = f"damaged, incomplete or of a rare kind ({_last_line(error)})"
+        raise ImageError(f"cannot read {path}: {reason}; copy or save it again") from error
 
 
 def write(picture: Picture, path: Path, overwrite: bool = False, quality: int = 95) -> None:
@@ -112,7 +111,7 @@ def write(picture: Picture, path: Path, overwrite: bool = False, quality: int = 
 
     JPEG and WebP round to 8 bit and PNG rounds float32 to 16 bit, clipped to 0..1; TIFF keeps every
     dtype. `quality` (1..100) is for JPEG and WebP; WebP at 100 is lossless, and has no grey, only
-    RGB. An ICC profile for another number of channels is left out, as is EXIF in TIFF (by libvips).
+    RGB. Left out: an ICC profile that is damaged or for other channels, EXIF in TIFF (by libvips).
 
     Raises:
         UsageError: unknown suffix, or `quality` out of range.
@@ -123,13 +122,11 @@ def write(picture: Picture, path: Path, overwrite: bool = False, quality: int = 
     if not 1 <= quality <= 100:
         raise UsageError(f"expected a quality from 1 to 100, found {quality}")
     _check_fits(path, form, picture.pixels.shape)
-    image = _encodable(picture, form)
     with atomic_file(path, overwrite) as temporary, temporary.open("w+b") as file:
         try:
-            _save(image, form, file, quality)
+            _save(picture, form, file, quality)
         except pyvips.Error as error:
-            reason = _last_line(error)
-            raise OutputError(f"cannot write {path}: {reason}; is the disk full?") from error
+            raise OutputError(f"cannot write {path}: {_last_line(error)}; disk full?") from error
 
 
 def check_output(path: Path, overwrite: bool, shape: tuple[int, ...] | None = None) -> None:
@@ -140,51 +137,46 @@ def check_output(path: Path, overwrite: bool, shape: tuple[int, ...] | None = No
     form = _format_of(path)
     if shape is not None:
         _check_fits(path, form, shape)
-    if not path.parent.is_dir():
-        raise OutputError(f"cannot write {path}: no folder {path.parent}; create it first")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise OutputError(f"cannot write {path}: folder not writable; name another one")
+    if not (os.path.isdir(path.parent) and os.access(path.parent, os.W_OK | os.X_OK)):
+        raise OutputError(f"cannot write {path}: {path.parent} is no folder that can be written to")
     refuse_existing(path, overwrite)
 
 
 def find_images(inputs: Sequence[Path], recursive: bool = False) -> dict[Path, Path]:
     """Maps each image to its path relative to the given folder (a given file: to its name).
 
-    Files are taken as they are. Folders give their files of known suffix, sorted, hidden ones left
-    out; sub-folders (no links) only with `recursive`.
+    Folders give their visible files of known suffix, sorted; linked sub-folders are not followed.
 
     Raises:
         UsageError: an input is missing, or a folder is unreadable or has no image.
     """
     found: dict[Path, Path] = {}
     for given in inputs:
-        if given.is_dir():
-            found |= {path: path.relative_to(given) for path in _listed(given, recursive)}
-        elif given.exists():
-            found[given] = Path(given.name)
-        else:
-            raise UsageError(f"no file or folder {given}; check the path")
+        paths = _listed(given, recursive)
+        folder = given if given.is_dir() else given.parent
+        found |= {path: path.relative_to(folder) for path in paths}
     return found
 
 
-def _listed(folder: Path, recursive: bool) -> list[Path]:
+def _listed(given: Path, recursive: bool) -> list[Path]:
     try:
-        paths = list(_images_below(folder, recursive))
+        given.stat()
+        paths = list(_images_below(given, recursive)) if given.is_dir() else [given]
     except OSError as error:
-        raise UsageError(f"cannot list {error.filename}: {error.strerror}") from error
+        raise UsageError(f"cannot open {error.filename}: {error.strerror}; check it") from error
     if not paths:
         hint = "" if recursive else ", or pass --recursive to look into its sub-folders"
-        raise UsageError(f"no {' '.join(SUFFIXES)} file in {folder}; name another folder{hint}")
+        raise UsageError(f"no {' '.join(SUFFIXES)} file in {given}; name another folder{hint}")
     return paths
 
 
 def _images_below(folder: Path, recursive: bool) -> Iterator[Path]:
-    for entry in sorted(folder.glob("[!.]*")):
-        if not entry.is_dir():
-            if entry.suffix.lower() in SUFFIXES:
-                yield entry
-        elif recursive and not entry.is_symlink():
-            yield from _images_below(entry, recursive)
+    for entry in sorted(e for e in folder.iterdir() if not e.name.startswith(".")):
+        if entry.is_dir():
+            if recursive and not entry.is_symlink():
+                yield from _images_below(entry, recursive)
+        elif entry.suffix.lower() in SUFFIXES:
+            yield entry
 
 
 def _format_of(path: Path) -> _Format:
@@ -211,7 +203,7 @@ def _load(file: BinaryIO) -> pyvips.Image:
             # "truncated" lets a truncated TIFF through; its large strips need "unlimited".
             options = {"unlimited": True} if form.name == "TIFF" else {}
             load = getattr(pyvips.Image, f"{form.name.lower()}load_source")
-            source = pyvips.Source.new_from_descriptor(file.fileno())
+            source = pyvips.Source.new_from_descriptor(file.fileno())  # loads by name are cached
             return load(source, access="sequential", fail_on="error", **options)
     found = f"a file that starts with {start[:8]!r}" if start else "an empty file"
     raise ImageError(f"expected PNG, JPEG, TIFF or WebP, found {found}; convert it first")
@@ -227,7 +219,7 @@ def _check_header(image: pyvips.Image, max_pixels: int) -> None:
 
 
 def _to_grey_or_rgb(image: pyvips.Image) -> pyvips.Image:
-    if image.interpretation in (*_GREY.values(), *_RGB.values(), "rgb", "multiband"):
+    if image.interpretation in (*_GREY.values(), *_RGB.values(), "rgb"):
         return image
     deep = image.format != "uchar"
     if image.interpretation == "cmyk" and image.get_typeof(_BLOCKS["icc"]):
@@ -239,49 +231,40 @@ def _to_grey_or_rgb(image: pyvips.Image) -> pyvips.Image:
 
 def _check_layout(image: pyvips.Image) -> None:
     channels = (1, 2) if image.interpretation in _GREY.values() else (3, 4)
-    if image.format not in _DTYPES or image.bands not in channels:
+    if image.format not in _WHITE or image.bands not in channels:
         raise ImageError(
             "expected grey or RGB, alpha or not, of 8 or 16 bit unsigned or 32 bit float; found "
             f"{image.bands} {image.interpretation} channels of {image.format}; convert it first"
         )
 
 
-def _upright(image: pyvips.Image) -> pyvips.Image:
-    if image.get_typeof("orientation") and image.get("orientation") > 1:
-        return image.copy_memory().autorot()
-    return image
-
-
 def _decode(image: pyvips.Image) -> np.ndarray:
-    pixels = np.frombuffer(image.write_to_memory(), _DTYPES[image.format])
+    if image.get_typeof("orientation") and image.get("orientation") > 1:
+        image = image.copy_memory().autorot()
+    pixels = np.atleast_2d(image.numpy())
     if image.format == "float":
         low, high = pixels.min(), pixels.max()
         if not (low >= _FLOAT_RANGE[0] and high <= _FLOAT_RANGE[1]):
             raise ImageError(f"expected samples in 0..1, found {low:g}..{high:g}; scale them first")
-    shape = (image.height, image.width, image.bands)
-    return pixels.reshape(shape[:2] if image.bands == 1 else shape)
+    return pixels
 
 
 def _metadata(image: pyvips.Image) -> Metadata:
     blocks = {key: image.get(name) for key, name in _BLOCKS.items() if image.get_typeof(name)}
     stated = (image.xres, image.yres)
-    unstated = stated == _UNSTATED_RESOLUTION
-    return Metadata(**blocks, resolution=_USUAL_RESOLUTION if unstated else stated)
+    return Metadata(**blocks, resolution=_DPI_72 if stated == _UNSTATED else stated)
 
 
 def _encodable(picture: Picture, form: _Format) -> pyvips.Image:
-    pixels = np.ascontiguousarray(picture.pixels)
-    height, width, channels = (*pixels.shape, 1)[:3]
-    sample = next(name for name, dtype in _DTYPES.items() if dtype == pixels.dtype)
-    image = pyvips.Image.new_from_memory(pixels, width, height, channels, sample)
-    if sample not in form.samples:
+    image = pyvips.Image.new_from_array(np.ascontiguousarray(picture.pixels))
+    if image.format not in form.samples:
         deepest = form.samples[-1]
-        image = image.linear(_WHITE[deepest] / _WHITE[sample], 0).rint().cast(deepest)
+        image = image.linear(_WHITE[deepest] / _WHITE[image.format], 0).rint().cast(deepest)
     xres, yres = picture.metadata.resolution
-    space = (_GREY if channels < 3 else _RGB)[image.format]
+    space = (_GREY if image.bands < 3 else _RGB)[image.format]
     image = image.copy(interpretation=space, xres=xres, yres=yres)
     image.set_type(pyvips.GValue.gint_type, "orientation", 1)
-    for name, block in _kept_blocks(picture.metadata, channels):
+    for name, block in _kept_blocks(picture.metadata, image.bands):
         image.set_type(pyvips.GValue.blob_type, name, block)
     return image
 
@@ -290,41 +273,26 @@ def _kept_blocks(metadata: Metadata, channels: int) -> Iterator[tuple[str, bytes
     profile_space = b"GRAY" if channels < 3 else b"RGB "
     for key, name in _BLOCKS.items():
         block = getattr(metadata, key) or b""
-        foreign = key == "icc" and block[16:20] != profile_space
-        if len(block) >= _SMALLEST_BLOCK and not foreign:
+        stated = (int.from_bytes(block[:4], "big"), block[16:20], block[36:40])
+        usable = key != "icc" or stated == (len(block), profile_space, b"acsp")
+        if len(block) >= _SMALLEST_BLOCK and usable:
             yield name, block
 
 
-def _save(image: pyvips.Image, form: _Format, file: BinaryIO, quality: int) -> None:
-    save = getattr(image, f"{form.name.lower()}save_target")
-    save(pyvips.Target.new_to_descriptor(file.fileno()), **_encoder_options(image, form, quality))
-
-
-def _encoder_options(image: pyvips.Image, form: _Format, quality: int) -> dict[str, Any]:
+def _save(picture: Picture, form: _Format, file: BinaryIO, quality: int) -> None:
+    image, pixels = _encodable(picture, form), picture.pixels
+    target = pyvips.Target.new_to_descriptor(file.fileno())
     if form.name == "PNG":
-        return {"compression": 3, "filter": "up"}
-    if form.name == "JPEG":
+        image.pngsave_target(target, compression=3, filter="up")
+    elif form.name == "JPEG":
         subsample = "off" if quality >= 90 else "on"
-        return {"Q": quality, "subsample_mode": subsample, "optimize_coding": True}
-    if form.name == "WebP":
-        return {"Q": quality, "lossless": quality == 100, "exact": True}
-    predictor = "float" if image.format == "float" else "horizontal"
-    sample_bytes = np.dtype(_DTYPES[image.format]).itemsize
-    large = image.width * image.height * image.bands * sample_bytes > _CLASSIC_TIFF_BYTES
-    return {"compression": "deflate", "predictor": predictor, "bigtiff": large, "resunit": "inch"}
-
-
-@contextmanager
-def _as_image_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except ImageError as error:
-        raise ImageError(f"cannot read {path}: {error}") from error
-    except OSError as error:
-        raise ImageError(f"cannot read {path}: {error.strerror}; name an image file") from error
-    except pyvips.Error as error:
-        reason = f"damaged, incomplete or of a rare kind ({_last_line(error)})"
-        raise ImageError(f"cannot read {path}: {reason}; copy or save it again") from error
+        image.jpegsave_target(target, Q=quality, subsample_mode=subsample)
+    elif form.name == "WebP":
+        image.webpsave_target(target, Q=quality, lossless=quality == 100, exact=True)
+    else:
+        predictor = "float" if pixels.dtype == np.float32 else "horizontal"
+        large = pixels.nbytes > _CLASSIC_TIFF_BYTES
+        image.tiffsave_target(target, compression="deflate", predictor=predictor, bigtiff=large)
 
 
 def _last_line(error: pyvips.Error) -> str:

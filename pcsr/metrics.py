@@ -115,14 +115,19 @@ def bicubic_resize(image: Pixels, height: int, width: int) -> Pixels:
     return resized.reshape(height, width, *image.shape[2:])
 
 
+def check_scale(scale: float) -> None:
+    """Raises UsageError where `scale` is not a finite number of at least 1."""
+    if not 1 <= scale < math.inf:
+        raise UsageError(f"expected a scale of at least 1, found {scale:g}")
+
+
 def lr_size(hr_size: tuple[int, int], scale: float) -> tuple[int, int]:
     """The low-resolution (height, width) of an HR (height, width): floor(side / scale).
 
     Raises:
         UsageError: `scale` is not a finite number >= 1, or a side is shorter than one LR pixel.
     """
-    if not 1 <= scale < math.inf:
-        raise UsageError(f"expected a scale of at least 1, found {scale:g}")
+    check_scale(scale)
     height, width = (math.floor(side / scale) for side in hr_size)
     if min(height, width) < 1:
         raise UsageError(

@@ -1,1 +1,3 @@
-"""From a bundle to an upscaled image: backends, routing, refinement. Imports neither models, export nor training."""
+"""From a bundle to an upscaled image: backends, routing, refinement. Imports neither models, export
+nor training.
+"""

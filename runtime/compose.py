@@ -1,4 +1,6 @@
-"""The last two steps: add the bilinearly upsampled input to the residuals, and refine borders of heavy regions."""
+"""The last two steps: add the bilinearly upsampled input to the residuals, and refine borders of
+heavy regions.
+"""
 
 from typing import Any
 
@@ -11,7 +13,8 @@ from .grid import Floats, Grid
 def add_bilinear(residual: Floats, image: Floats, grid: Grid, rows: slice) -> None:
     """Adds the bilinear upsample of `image` to some rows of `residual` [H, W, 3], in place.
 
-    image: [h, w, 3] float32. Half-pixel centres, borders clamped (`grid_sample` with border padding).
+    image: [h, w, 3] float32. Half-pixel centres, borders clamped (`grid_sample` with border
+        padding).
     """
     y, x = grid.rows, grid.columns
     upper, lower = image[y.upper[rows]], image[y.lower[rows]]
@@ -26,8 +29,8 @@ def add_bilinear(residual: Floats, image: Floats, grid: Grid, rows: slice) -> No
 def refine_rows(image: Floats, heavy: NDArray[np.bool_], rows: slice) -> Floats:
     """Pixel-wise refinement (paper section 3.4) of some rows; returns a new array of them.
 
-    A pixel that is light, not on the outermost frame, and beside a heavy one (of 8) becomes the 3x3 mean of the
-    unrefined `image` [H, W, 3]. heavy: [H, W].
+    A pixel that is light, not on the outermost frame, and beside a heavy one (of 8) becomes the 3x3
+    mean of the unrefined `image` [H, W, 3]. heavy: [H, W].
     """
     height, width = heavy.shape
     out = image[rows].copy()

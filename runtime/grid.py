@@ -1,7 +1,7 @@
 """Where each output pixel lies on the input: nearest pixel, offset to it, bilinear taps.
 
-Axes are computed in float32 in the published order of operations (`make_coord`, `grid_sample`), because exact ties at
-fractional scales go where float32 rounding sends them.
+Axes are computed in float32 in the published order of operations (`make_coord`, `grid_sample`),
+because exact ties at fractional scales go where float32 rounding sends them.
 """
 
 from dataclasses import dataclass
@@ -17,9 +17,10 @@ Ints = NDArray[np.int32]
 class Axis:
     """One dimension of the output, n entries each.
 
-    nearest: int32, the nearest input pixel. offset: float32, distance to its centre, in input pixels times 2.
-    cell: size of an output pixel in the same unit. lower, upper: int32, the two input pixels of the bilinear
-    interpolation; weight: float32 in [0, 1], the share of `upper`.
+    nearest: int32, the nearest input pixel. offset: float32, distance to its centre, in input
+        pixels times 2.
+    cell: size of an output pixel in the same unit. lower, upper: int32, the two input pixels of the
+    bilinear interpolation; weight: float32 in [0, 1], the share of `upper`.
     """
 
     nearest: Ints
@@ -57,7 +58,9 @@ class Grid:
         return np.array([self.rows.cell, self.columns.cell], dtype=np.float32)
 
     def locate(self, pixels: NDArray[np.int64]) -> tuple[Ints, Floats]:
-        """Flat output pixels [N] -> row of the nearest input pixel in a row map [N] int32, and offset [N, 2]."""
+        """Flat output pixels [N] -> row of the nearest input pixel in a row map [N] int32, and
+        offset [N, 2].
+        """
         i, j = np.divmod(pixels, self.hr_size[1])
         index = self.rows.nearest[i] * np.int32(self.lr_size[1]) + self.columns.nearest[j]
         offset = np.empty((len(pixels), 2), dtype=np.float32)

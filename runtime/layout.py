@@ -29,10 +29,13 @@ class Layout:
         channels = image.shape[2] if image.ndim == 3 else 0
         if image.ndim not in (2, 3) or channels > 4 or image.size == 0:
             raise ImageError(
-                f"expected an image [height, width] or [height, width, 1 to 4], found shape {list(image.shape)}"
+                "expected an image [height, width] or [height, width, 1 to 4], found shape "
+                f"{list(image.shape)}"
             )
         if image.dtype.name not in PEAK:
-            raise ImageError(f"expected uint8, uint16 or float32 pixels, found {image.dtype}; convert them first")
+            raise ImageError(
+                f"expected uint8, uint16 or float32 pixels, found {image.dtype}; convert them first"
+            )
         return cls(image.dtype, channels)
 
     @property
@@ -53,14 +56,19 @@ class Layout:
         """
         colour = image.reshape(*image.shape[:2], -1)[..., : 1 if self.is_gray else 3]
         if self.dtype.kind == "f" and not np.isfinite(colour).all():
-            raise ImageError("the image holds NaN or infinite pixels; expected numbers, nominally in [0, 1]")
+            raise ImageError(
+                "the image holds NaN or infinite pixels; expected numbers, nominally in [0, 1]"
+            )
         planes = np.broadcast_to(colour.transpose(2, 0, 1), (3, *image.shape[:2]))
-        return np.ascontiguousarray(planes[None], dtype=np.float32) / np.float32(PEAK[self.dtype.name])
+        return np.ascontiguousarray(planes[None], dtype=np.float32) / np.float32(
+            PEAK[self.dtype.name]
+        )
 
     def from_network(self, rgb: Floats) -> NDArray[Any]:
         """[H, W, 3] float32 in [0, 1] -> the caller's dtype, as [H, W, 3] or, for gray, [H, W, 1].
 
-        Integers are clipped and rounded (ties to even); float32 is left as it is, overshoots included.
+        Integers are clipped and rounded (ties to even); float32 is left as it is, overshoots
+        included.
         """
         colour = (rgb @ LUMA)[..., None] if self.is_gray else rgb
         if self.dtype.kind == "f":

@@ -14,8 +14,8 @@ from .routing import heavy_count
 class Stats:
     """Figures of one call. Sizes are (height, width); times are wall milliseconds.
 
-    pixels_per_upsampler: heaviest first; empty for a plain network. threshold: the difficulty above which pixels are
-    heavy, None where no single threshold decides. stage_ms: in order of execution.
+    pixels_per_upsampler: heaviest first; empty for a plain network. threshold: the difficulty above
+    which pixels are heavy, None where no single threshold decides. stage_ms: in order of execution.
     """
 
     lr_size: tuple[int, int]
@@ -48,8 +48,12 @@ class Result:
 
     @property
     def heavy(self) -> NDArray[np.bool_] | None:
-        """[H, W] bool: pixels of the heavier half of the upsamplers (M = 2: those of the heavy one)."""
+        """[H, W] bool: pixels of the heavier half of the upsamplers (M = 2: those of the heavy
+        one).
+        """
         if self.assignment is None:
             return None
-        mask: NDArray[np.bool_] = self.assignment < heavy_count(len(self.stats.pixels_per_upsampler))
+        mask: NDArray[np.bool_] = self.assignment < heavy_count(
+            len(self.stats.pixels_per_upsampler)
+        )
         return mask

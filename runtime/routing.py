@@ -1,7 +1,9 @@
-"""Which upsampler each pixel gets: fixed cost weight k, adaptive decision making (ADM), or a share of heavy pixels.
+"""Which upsampler each pixel gets: fixed cost weight k, adaptive decision making (ADM), or a share
+of heavy pixels.
 
-The classifier's logits [N, K], heaviest first, become one difficulty logit per pixel, whose sigmoid is the
-probability of the heavier half of the upsamplers. For M = 2 (K = 1) it is the classifier's own output.
+The classifier's logits [N, K], heaviest first, become one difficulty logit per pixel, whose sigmoid
+is the probability of the heavier half of the upsamplers. For M = 2 (K = 1) it is the classifier's
+own output.
 """
 
 import math
@@ -17,16 +19,19 @@ Labels = NDArray[np.uint8]
 
 ADM_ITERATIONS = 20
 ADM_TOLERANCE = 1e-4
-ADM_BINS = 65536
+ADM_BINS = 2**18
 
 
 @dataclass(frozen=True)
 class Mode:
-    """How to route. At most one of `adaptive` and `heavy_ratio` is set; `k` is used where neither is.
+    """How to route. At most one of `adaptive` and `heavy_ratio` is set; `k` is used where neither
+    is.
 
-    k: how much an upsampler's cost counts against its probability; 0 trusts the classifier alone, larger is lighter.
+    k: how much an upsampler's cost counts against its probability; 0 trusts the classifier alone,
+        larger is lighter.
     adaptive: split the image's difficulties into M clusters (paper section 3.3).
-    heavy_ratio: share in [0, 1] of the pixels, the most difficult ones, that go to the heavier half.
+    heavy_ratio: share in [0, 1] of the pixels, the most difficult ones, that go to the heavier
+        half.
     """
 
     k: float = 0.0
@@ -35,7 +40,9 @@ class Mode:
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.k):
-            raise UsageError(f"k must be a finite number, found {self.k}; use 0 for the classifier's own choice")
+            raise UsageError(
+                f"k must be a finite number, found {self.k}; use 0 for the classifier's own choice"
+            )
         if self.heavy_ratio is not None and not 0 <= self.heavy_ratio <= 1:
             raise UsageError(f"heavy_ratio must lie in [0, 1], found {self.heavy_ratio}")
         if self.adaptive and self.heavy_ratio is not None:
@@ -48,8 +55,8 @@ class Mode:
 class Routing:
     """assignment: [N] uint8, 0 = heaviest. difficulty: [N] float32 in [0, 1].
 
-    threshold: the difficulty above which a pixel belongs to the heavier half (ADM: at or above); None where no single
-    threshold decides (M > 2 with k). Infinite where ADM finds a flat image.
+    threshold: the difficulty above which a pixel belongs to the heavier half (ADM: at or above);
+    None where no single threshold decides (M > 2 with k). Infinite where ADM finds a flat image.
     """
 
     assignment: Labels
@@ -63,7 +70,8 @@ def heavy_count(upsamplers: int) -> int:
 
 
 def route(logits: Floats, cost: Floats, mode: Mode) -> Routing:
-    """Routes N pixels. logits: [N, K] float32 heaviest first, K = 1 for M = 2, else M. cost: [M] cost table.
+    """Routes N pixels. logits: [N, K] float32 heaviest first, K = 1 for M = 2, else M. cost: [M]
+    cost table.
 
     Between upsamplers that are level the lighter one is taken, as in the published code.
     """
@@ -72,9 +80,11 @@ def route(logits: Floats, cost: Floats, mode: Mode) -> Routing:
     logit = _difficulty_logit(logits)
     difficulty = sigmoid(logit)
     if mode.adaptive:
-        centroids, thresholds = adaptive_thresholds(difficulty, len(cost))
-        return Routing(_between(difficulty, thresholds), difficulty, thresholds[heavy_count(len(cost)) - 1])
-    utility = logits - np.float32(mode.k) * np.log(cost)
+        _, thresholds = adaptive_thresholds(difficulty, len(cost))
+        return Routing(
+            _between(difficulty, thresholds), difficulty, thresholds[heavy_count(len(cost)) - 1]
+        )
+    utility = (logits - np.float32(mode.k) * np.log(cost)).astype(np.float32)
     if mode.heavy_ratio is None:
         return Routing(_lightest_best(utility), difficulty, None)
     threshold = ratio_threshold(logit, mode.heavy_ratio)
@@ -103,21 +113,22 @@ def ratio_threshold(logit: Floats, ratio: float) -> np.float32:
 
 
 def adaptive_thresholds(difficulty: Floats, clusters: int) -> tuple[list[float], list[float]]:
-    """Adaptive decision making on one image: M centroids and the M - 1 thresholds between them, hardest first.
+    """Adaptive decision making on one image: M centroids and the M - 1 thresholds between them,
+    hardest first.
 
-    Lloyd's algorithm on a histogram of the min-max normalised difficulties that keeps count and sum per bin, with the
-    published start, stop and labels (those of the centroids before the last update; `pcsr.models.pcsr`). Centroids
-    are normalised, thresholds are not. A flat image is all light: its thresholds are infinite.
+    Lloyd's algorithm on a histogram of the min-max normalised difficulties that keeps count and sum
+    per bin, with the published start, stop and labels (those of the centroids before the last
+    update; `pcsr.models.pcsr`). Centroids are normalised, thresholds are not. A flat image is all
+    light: its thresholds are infinite.
     """
     low, high = float(difficulty.min()), float(difficulty.max())
     if low == high:
         return [low] * clusters, [math.inf] * (clusters - 1)
-    counts, sums = _histogram(difficulty, low, high)
-    means = sums / np.maximum(counts, 1)
-    centroids = _initial_centroids(counts, sums, clusters)
+    histogram = _Histogram.of(difficulty, low, high)
+    centroids = np.array([histogram.mean, 0.0]) if clusters == 2 else np.linspace(1, 0, clusters)
     for _ in range(ADM_ITERATIONS - 1):
         cuts = (centroids[:-1] + centroids[1:]) / 2
-        updated = _cluster_means(counts, sums, means, cuts, centroids)
+        updated = histogram.cluster_means(cuts, centroids)
         shift = float(np.square(updated - centroids).sum())
         centroids = updated
         if shift <= ADM_TOLERANCE:
@@ -131,33 +142,46 @@ def sigmoid(logit: NDArray[np.float32] | np.float32) -> Floats:
     return np.asarray(half * np.tanh(half * logit) + half, dtype=np.float32)
 
 
-def _initial_centroids(
-    counts: NDArray[np.int64], sums: NDArray[np.float64], clusters: int
-) -> NDArray[np.float64]:
-    if clusters == 2:
-        return np.array([sums.sum() / counts.sum(), 0.0])
-    return np.linspace(1, 0, clusters)
+@dataclass(frozen=True)
+class _Histogram:
+    """Count and sum of all values below each of ADM_BINS + 1 edges of [0, 1]."""
 
+    counts: NDArray[np.int64]
+    sums: NDArray[np.float64]
 
-def _histogram(difficulty: Floats, low: float, high: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    normalised = (difficulty - np.float32(low)) / (np.float32(high) - np.float32(low))
-    bins = np.minimum(normalised * np.float32(ADM_BINS), ADM_BINS - 1).astype(np.int32)
-    counts = np.bincount(bins, minlength=ADM_BINS)
-    return counts, np.bincount(bins, weights=normalised, minlength=ADM_BINS)
+    @classmethod
+    def of(cls, difficulty: Floats, low: float, high: float) -> "_Histogram":
+        normalised = (difficulty - np.float32(low)) / (np.float32(high) - np.float32(low))
+        bins = np.minimum(normalised * np.float32(ADM_BINS), ADM_BINS - 1).astype(np.int32)
+        counts = np.bincount(bins, minlength=ADM_BINS)
+        sums = np.bincount(bins, weights=normalised, minlength=ADM_BINS)
+        return cls(np.append(0, np.cumsum(counts)), np.append(0.0, np.cumsum(sums)))
 
+    @property
+    def mean(self) -> float:
+        return float(self.sums[-1] / self.counts[-1])
 
-def _cluster_means(
-    counts: NDArray[np.int64],
-    sums: NDArray[np.float64],
-    means: NDArray[np.float64],
-    cuts: NDArray[np.float64],
-    centroids: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Mean of each cluster, hardest first; an empty one keeps its centroid."""
-    label = np.searchsorted(-cuts, -means)
-    members = np.bincount(label, weights=counts, minlength=len(cuts) + 1)
-    totals = np.bincount(label, weights=sums, minlength=len(cuts) + 1)
-    return np.divide(totals, members, out=centroids.copy(), where=members > 0)
+    def cluster_means(
+        self, cuts: NDArray[np.float64], centroids: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Mean of each cluster, hardest first, between descending cuts; an empty one keeps its
+        centroid.
+        """
+        edges = np.array([ADM_BINS, *(self._edge(cut) for cut in cuts), 0])
+        members = self.counts[edges[:-1]] - self.counts[edges[1:]]
+        totals = self.sums[edges[:-1]] - self.sums[edges[1:]]
+        means = centroids.copy()
+        np.divide(totals, members, out=means, where=members > 0)
+        return means
+
+    def _edge(self, cut: float) -> int:
+        """The bin edge nearest to where `cut` divides the values: its bin goes where the bin's mean
+        lies.
+        """
+        bin_index = min(int(cut * ADM_BINS), ADM_BINS - 1)
+        members = self.counts[bin_index + 1] - self.counts[bin_index]
+        total = self.sums[bin_index + 1] - self.sums[bin_index]
+        return bin_index + 1 if total < cut * members else bin_index
 
 
 def _between(difficulty: Floats, thresholds: list[float]) -> Labels:
@@ -180,10 +204,14 @@ def _difficulty_logit(logits: Floats) -> Floats:
 
 def _lightest_best(utility: Floats) -> Labels:
     last = utility.shape[1] - 1
-    return (last - utility[:, ::-1].argmax(axis=1)).astype(np.uint8)
+    best: Labels = (last - utility[:, ::-1].argmax(axis=1)).astype(np.uint8)
+    return best
 
 
 def _by_half(utility: Floats, is_heavy: NDArray[np.bool_]) -> Labels:
     heavy = heavy_count(utility.shape[1])
-    heavier, lighter = _lightest_best(utility[:, :heavy]), _lightest_best(utility[:, heavy:]) + heavy
+    heavier, lighter = (
+        _lightest_best(utility[:, :heavy]),
+        _lightest_best(utility[:, heavy:]) + heavy,
+    )
     return np.where(is_heavy, heavier, lighter).astype(np.uint8)

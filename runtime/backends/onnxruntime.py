@@ -1,5 +1,5 @@
-"""The ONNX Runtime backend: CPU, or CUDA where its package and a device are there. Never falls back from one to the
-other.
+"""The ONNX Runtime backend: CPU, or CUDA where its package and a device are there. Never falls back
+from one to the other.
 """
 
 from typing import Any
@@ -21,10 +21,11 @@ FloatArray = NDArray[np.float32]
 
 
 class OnnxRuntimeBackend:
-    """One session per graph: the image graph on all threads, row graphs on the calling thread alone.
+    """One session per graph: the image graph on all threads, row graphs on the calling thread
+    alone.
 
-    Row graphs are fed chunks by a thread pool: on two cores that is about twice as fast as one large batch that
-    ONNX Runtime splits inside each operator.
+    Row graphs are fed chunks by a thread pool: on two cores that is about twice as fast as one
+    large batch that ONNX Runtime splits inside each operator.
     """
 
     def __init__(self, bundle: Bundle, device: str, precision: str, threads: int) -> None:
@@ -32,7 +33,9 @@ class OnnxRuntimeBackend:
         self._sessions: dict[str, ort.InferenceSession] = {}
         for role in bundle.manifest.graphs.get(precision, {}):
             whole_image = role in ("backbone", "network")
-            self._sessions[role] = self._open(bundle, role, precision, threads if whole_image else 1)
+            self._sessions[role] = self._open(
+                bundle, role, precision, threads if whole_image else 1
+            )
 
     def run_image(self, role: str, image: FloatArray) -> list[FloatArray]:
         outputs: list[FloatArray] = self._sessions[role].run(None, {"image": image})
@@ -46,16 +49,22 @@ class OnnxRuntimeBackend:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        # Spinning workers of the backbone would take the cores from the row graphs that run after it.
+        # Spinning workers of the backbone would take the cores from the row graphs after it.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         model = bundle.graph_bytes(role, precision)
         try:
-            session = ort.InferenceSession(model, options, [self._provider], [self._provider_options])
+            session = ort.InferenceSession(
+                model, options, [self._provider], [self._provider_options]
+            )
         except Exception as error:  # onnxruntime has no common base class for its errors
             reason = str(error).splitlines()[0]
-            raise BundleError(f"{bundle.path}: ONNX Runtime refuses the {role} graph: {reason}") from error
+            raise BundleError(
+                f"{bundle.path}: ONNX Runtime refuses the {role} graph: {reason}"
+            ) from error
         if session.get_providers()[0] != self._provider:
-            raise BackendError(f"ONNX Runtime did not start {self._provider}; run with --device cpu")
+            raise BackendError(
+                f"ONNX Runtime did not start {self._provider}; run with --device cpu"
+            )
         return session
 
 
@@ -66,7 +75,8 @@ def _provider(device: str) -> tuple[str, dict[str, str]]:
         raise BackendError(f"unknown device '{device}' (expected cpu, cuda or cuda:N)")
     if providers[kind] not in ort.get_available_providers():
         raise BackendError(
-            f"device '{device}' is not there: this ONNX Runtime has {', '.join(ort.get_available_providers())}; "
-            "run with --device cpu, or install pcsr[gpu] on a machine with an NVIDIA GPU"
+            f"device '{device}' is not there: this ONNX Runtime has only "
+            f"{', '.join(ort.get_available_providers())}; run with --device cpu, or install "
+            "pcsr[gpu] on a machine with an NVIDIA GPU"
         )
     return providers[kind], {"device_id": index} if index else {}

@@ -1,0 +1,1 @@
+"""Operating point and precision: what a bundle's quality costs."""

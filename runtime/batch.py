@@ -1,0 +1,175 @@
+"""Files in, files out: what pcsr-upscale does for each image."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pcsr import images
+from pcsr.errors import ImageError, OutputError, PcsrError, UsageError
+from pcsr.overlay import draw_overlay
+
+from .result import Result
+from .routing import Mode
+from .upscaler import Upscaler
+
+MAX_PIXELS = 2**23
+LARGEST_GROWTH = 16  # output pixels per allowed input pixel
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image to upscale, and where its results go."""
+
+    source: Path
+    target: Path
+    overlay: Path | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """How images are upscaled (see `Upscaler.__call__`) and written.
+
+    quality: 1..100, of JPEG and WebP. max_pixels: of an input; 16 times as many of an output.
+    """
+
+    scale: float | None = None
+    k: float = 0.0
+    adaptive: bool = False
+    heavy_ratio: float | None = None
+    refine: bool = True
+    overwrite: bool = False
+    quality: int = 95
+    max_pixels: int = MAX_PIXELS
+
+
+@dataclass(frozen=True)
+class Done:
+    """One finished job: its figures, or the error that ended it."""
+
+    job: Job
+    result: Result | None
+    error: PcsrError | None
+
+    def to_json(self) -> dict[str, Any]:
+        """One record, valid JSON."""
+        record: dict[str, Any] = {"input": str(self.job.source), "output": str(self.job.target)}
+        if self.result is None:
+            return record | {"error": str(self.error)}
+        stats = asdict(self.result.stats)
+        if stats["threshold"] is not None and not math.isfinite(stats["threshold"]):
+            stats["threshold"] = None
+        overlay = {"overlay": str(self.job.overlay)} if self.job.overlay else {}
+        return record | overlay | stats | {"heavy_share": self.result.stats.heavy_share}
+
+
+def plan_jobs(
+    inputs: Sequence[Path], output: Path, recursive: bool, suffix: str | None, overlay: Path | None
+) -> list[Job]:
+    """Pairs images with outputs. One input file and an output with an image suffix: that file.
+
+    Else `output` is a folder that mirrors the inputs' own; `suffix` (".png") replaces theirs. The
+    overlay is a file or a folder alike, and always PNG in a folder.
+
+    Raises:
+        UsageError: an input is missing, two results would have one name, or one replaces an input.
+    """
+    found = images.find_images(inputs, recursive)
+    if len(inputs) == 1 and inputs[0].is_file() and output.suffix.lower() in images.SUFFIXES:
+        jobs = [Job(inputs[0], output, overlay)]
+    else:
+        jobs = [
+            Job(
+                source,
+                output / (relative.with_suffix(suffix) if suffix else relative),
+                overlay / relative.with_suffix(".png") if overlay else None,
+            )
+            for source, relative in found.items()
+        ]
+    _refuse_clashes(jobs)
+    return jobs
+
+
+def upscale_files(upscaler: Upscaler, jobs: Sequence[Job], options: Options) -> Iterator[Done]:
+    """Upscales one file after another. A file that fails is reported and the others go on.
+
+    Raises:
+        UsageError: an option is out of range or does not fit the bundle.
+    """
+    if upscaler.bundle.upsamplers < 2 and any(job.overlay for job in jobs):
+        raise UsageError(
+            f"{upscaler.bundle.path} has no routing to draw an overlay of; use a bundle with two "
+            "or more upsamplers"
+        )
+    upscaler.resolve_scale(options.scale)
+    Mode(options.k, options.adaptive, options.heavy_ratio)
+    for job in jobs:
+        try:
+            yield Done(job, _upscale_file(upscaler, job, options), None)
+        except (ImageError, OutputError) as error:
+            yield Done(job, None, error)
+
+
+def _upscale_file(upscaler: Upscaler, job: Job, options: Options) -> Result:
+    targets = [target for target in (job.target, job.overlay) if target]
+    for target in targets:
+        _make_folder(target.parent)
+        images.check_output(target, options.overwrite)
+    picture = images.read(job.source, options.max_pixels)
+    scale = upscaler.resolve_scale(options.scale)
+    height, width = (round(n * scale) for n in picture.pixels.shape[:2])
+    if height * width > LARGEST_GROWTH * options.max_pixels:
+        raise ImageError(
+            f"{job.source} would become {width}x{height}, more than {LARGEST_GROWTH} times "
+            f"--max-pixels ({options.max_pixels}); choose a smaller --scale or raise it"
+        )
+    images.check_output(job.target, options.overwrite, (height, width, *picture.pixels.shape[2:]))
+    result = upscaler(
+        picture.pixels,
+        options.scale,
+        options.k,
+        options.adaptive,
+        options.heavy_ratio,
+        options.refine,
+    )
+    images.write(picture.with_pixels(result.image), job.target, options.overwrite, options.quality)
+    if job.overlay and result.assignment is not None:
+        drawn = draw_overlay(result.image, result.assignment, upscaler.bundle.upsamplers)
+        images.write(images.Picture(drawn), job.overlay, options.overwrite)
+    return result
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot create the folder {folder}: {error.strerror}") from error
+
+
+def _refuse_clashes(jobs: Sequence[Job]) -> None:
+    sources = {job.source.resolve() for job in jobs}
+    taken: dict[Path, Path] = {}
+    for job in jobs:
+        for target in (job.target, job.overlay):
+            if target is None:
+                continue
+            where = target.resolve()
+            if where in sources:
+                raise UsageError(f"{target} is one of the inputs; choose another output")
+            if where in taken:
+                raise UsageError(
+                    f"{taken[where]} and {job.source} would both become {target}; "
+                    "upscale them into different folders"
+                )
+            taken[where] = job.source
+
+
+def summary(done: Done) -> str:
+    """One line about a finished image, for a terminal."""
+    if done.result is None:
+        return f"{done.job.source}: {done.error}"
+    stats: Mapping[str, Any] = done.to_json()
+    height, width = stats["hr_size"]
+    routed = f", {stats['heavy_share']:.1%} heavy" if len(stats["pixels_per_upsampler"]) > 1 else ""
+    return f"{done.job.target}: {width}x{height}{routed}, {stats['total_ms']:.0f} ms"

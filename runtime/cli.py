@@ -1,0 +1,78 @@
+"""pcsr-upscale: images -> upscaled images, with a bundle."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pcsr.cli import command_errors, complain
+
+PATH = click.Path(path_type=Path)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.argument("bundle", type=PATH)
+@click.argument("inputs", nargs=-1, required=True, type=PATH)
+@click.argument("output", type=PATH)
+@click.option("--scale", type=float, help="At least 1. [default: what it was trained for]")
+@click.option("--k", type=float, default=0.0, help="Weight of cost: larger is lighter, faster.")
+@click.option("--adaptive", is_flag=True, help="Route by each image's spread of difficulty (ADM).")
+@click.option("--heavy-ratio", type=float, help="Share of heavy pixels, 0 to 1, instead of --k.")
+@click.option("--refine/--no-refine", default=True, help="Smooth light pixels beside heavy ones.")
+@click.option("--overlay", type=PATH, help="Draw the routing map here (a folder for several).")
+@click.option("--recursive", is_flag=True, help="Look into sub-folders.")
+@click.option(
+    "--format",
+    "suffix",
+    type=click.Choice(["png", "jpg", "tiff", "webp"]),
+    help="Of images in an output folder. [default: as the input]",
+)
+@click.option("--quality", type=click.IntRange(1, 100), default=95, help="Of JPEG and WebP.")
+@click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(1),
+    default=2**23,
+    help="Refuse larger inputs before decoding them.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One line of statistics per image on stdout.")
+@click.option("--device", default="cpu", help="cpu, cuda or cuda:N.")
+@click.option("--backend", default="onnxruntime", help="onnxruntime.")
+@click.option("--precision", default="fp32", help="Which graphs of the bundle.")
+@click.option("--threads", type=click.IntRange(1), help="[default: all cores]")
+@command_errors
+def main(
+    bundle: Path,
+    inputs: tuple[Path, ...],
+    output: Path,
+    overlay: Path | None,
+    recursive: bool,
+    suffix: str | None,
+    as_json: bool,
+    device: str,
+    backend: str,
+    precision: str,
+    threads: int | None,
+    **options: Any,  # noqa: ANN401
+) -> None:
+    """Upscale INPUTS (files, folders) with BUNDLE into OUTPUT (a file, or a folder for several).
+
+    PNG, JPEG, TIFF and WebP; ICC profile and EXIF are kept, EXIF orientation is applied.
+    """
+    from .batch import Options, plan_jobs, summary, upscale_files
+    from .upscaler import Upscaler
+
+    jobs = plan_jobs(inputs, output, recursive, f".{suffix}" if suffix else None, overlay)
+    upscaler = Upscaler(bundle, device, backend, precision, threads)
+    failed = 0
+    for done in upscale_files(upscaler, jobs, Options(**options)):
+        failed += done.error is not None
+        if done.error:
+            complain(done.error)
+        elif not as_json:
+            click.echo(summary(done), err=True)
+        if as_json:
+            click.echo(json.dumps(done.to_json(), allow_nan=False))
+    sys.exit(1 if failed else 0)

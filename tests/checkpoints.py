@@ -1,0 +1,95 @@
+"""Tiny random networks in the published checkpoint formats, the same every time."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pcsr.models import PCSR, make_backbone
+
+BACKBONES: dict[str, dict[str, Any]] = {
+    "carn": {"nf": 8, "no_upsampling": True},
+    "fsrcnn": {"d": 8, "s": 4, "m": 2, "no_upsampling": True},
+    "srresnet": {"nf": 8, "nb": 2, "no_upsampling": True},
+}
+UPSAMPLERS = ((16, 16), (12,), (6,))
+CLASSIFIER = (6,)
+Data = dict[str, Any]
+
+
+def pcsr_network(
+    backbone: str = "carn", count: int = 2, classifier: Sequence[int] = CLASSIFIER
+) -> PCSR:
+    """A random PCSR network whose classifier spreads pixels over all upsamplers."""
+    torch.manual_seed(0)
+    widths = UPSAMPLERS[:count]
+    network = PCSR(
+        make_backbone(backbone, BACKBONES[backbone]), widths, classifier if count > 1 else None
+    )
+    shake_batch_norm(network)
+    if count > 1:
+        _spread(network)
+    return network.eval()
+
+
+def pcsr_checkpoint(network: PCSR, backbone: str, classifier: Sequence[int] = CLASSIFIER) -> Data:
+    """The network as the published code saves it."""
+    count = len(network.names)
+    args: Data = {"encoder_spec": {"name": backbone, "args": BACKBONES[backbone]}}
+    samplers = [_sampler(widths) for widths in UPSAMPLERS[:count]]
+    if count > 1:
+        args["classifier_spec"] = _sampler(classifier)
+    if count <= 2:
+        args |= dict(zip(("heavy_sampler_spec", "light_sampler_spec"), samplers, strict=False))
+    else:
+        args["sampler_specs"] = samplers
+    name = {1: "pcsr-phase0", 2: "pcsr-phase1"}.get(count, "pcsr")
+    return {"model": {"name": name, "args": args, "sd": network.state_dict()}, "iter": 1}
+
+
+def plain_checkpoint(backbone: str = "fsrcnn", scale: int = 4) -> Data:
+    """A plain network with its own tail, as the published code saves it."""
+    torch.manual_seed(0)
+    args = {**BACKBONES[backbone], "no_upsampling": False}
+    args["scale" if backbone == "carn" else "upscale"] = scale
+    network = make_backbone(backbone, args)
+    shake_batch_norm(network)
+    return {"model": {"name": backbone, "args": args, "sd": network.state_dict()}, "iter": 1}
+
+
+def save(data: Any, path: Path) -> Path:  # noqa: ANN401
+    """Writes a checkpoint file."""
+    torch.save(data, path)
+    return path
+
+
+def shake_batch_norm(network: nn.Module) -> None:
+    """Statistics that are not those of the identity, so that folding them is tested."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -0.2, 0.2)  # type: ignore[arg-type]
+            nn.init.uniform_(module.running_var, 0.5, 2.0)  # type: ignore[arg-type]
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -0.2, 0.2)
+
+
+@torch.no_grad()
+def _spread(network: PCSR) -> None:
+    """Centres and stretches the classifier's logits over a random image."""
+    image = torch.rand(1, 3, 24, 24, generator=torch.Generator().manual_seed(1))
+    last = network.classifier.imnet.layers[-1]
+    seen: list[torch.Tensor] = []
+    hook = last.register_forward_hook(lambda _layer, _inputs, logits: seen.append(logits))
+    network(image, 2.0)
+    hook.remove()
+    logits = seen[0].flatten(0, -2)
+    gain = 2 / logits.std(dim=0)
+    last.weight *= gain[:, None]
+    last.bias.copy_((last.bias - logits.mean(dim=0)) * gain)
+
+
+def _sampler(widths: Sequence[int]) -> Data:
+    mlp = {"name": "mlp", "args": {"hidden_list": list(widths)}}
+    return {"name": "liif-sampler", "args": {"imnet_spec": mlp}}
