@@ -40,7 +40,7 @@ class Options:
     lr: Path | None = None
     plain: Path | None = None
     device: str = "cpu"
-    max_pixels: int = 2**28
+    max_pixels: int = 2**27
     recursive: bool = False
 
     @property

@@ -57,7 +57,13 @@ _MARKS: dict[str, dict[str, Any]] = {
 @click.option("--json", "json_file", type=_FILE, help="JSON file to write; - for stdout.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option("--overwrite", is_flag=True, help="Replace existing --curve and --json files.")
-@click.option("--max-pixels", type=int, default=Options.max_pixels, show_default=True)
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(1),
+    default=Options.max_pixels,
+    show_default=True,
+    help="Refuse larger files before decoding them.",
+)
 @click.option("--recursive", is_flag=True, help="Look into sub-folders.")
 @command_errors
 def main(

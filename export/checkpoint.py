@@ -1,6 +1,7 @@
 """Reads published checkpoints: {"model": {"name", "args", "sd"}, …}; never runs code in them."""
 
 import hashlib
+import io
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,24 +43,31 @@ def read_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: not a checkpoint, not one of these formats, or with weights that are not
             finite.
     """
-    model = _model_entry(path, _load(path))
+    data = read_file(path)
+    model = _model_entry(path, _load(path, data))
     return Checkpoint(
         path=path,
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        sha256=hashlib.sha256(data).hexdigest(),
         description=_describe(path, str(model["name"]), model["args"]),
         weights=_finite_weights(path, model["sd"]),
     )
 
 
-def _load(path: Path) -> Any:  # noqa: ANN401
+def read_file(path: Path) -> bytes:
+    """The bytes of a checkpoint file. Raises CheckpointError where there are none to read."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return path.read_bytes()
     except FileNotFoundError:
         raise CheckpointError(
             f"{path} does not exist; pass the .pth file that training wrote"
         ) from None
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _load(path: Path, data: bytes) -> Any:  # noqa: ANN401
+    try:
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(_refusal(path, str(error))) from error
     except Exception as error:  # torch raises many kinds on foreign files

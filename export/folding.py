@@ -103,7 +103,7 @@ def _fold_children(parent: nn.Module) -> None:
     before: nn.Module | None = None
     for name, child in list(parent.named_children()):
         if isinstance(child, nn.PReLU) and child.num_parameters == 1:
-            setattr(parent, name, nn.LeakyReLU(float(child.weight)))
+            setattr(parent, name, nn.LeakyReLU(child.weight.item()))
         elif (
             isinstance(parent, nn.Sequential)
             and isinstance(before, nn.Conv2d)

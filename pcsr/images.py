@@ -118,13 +118,12 @@ def write(picture: Picture, path: Path, overwrite: bool = False, quality: int = 
         ImageError: the format cannot hold alpha, or an image of this size.
         OutputError: `path` exists and `overwrite` is off, or it cannot be written (disk full, ...).
     """
-    form = _format_of(path)
+    check_output(path, overwrite, picture.pixels.shape)
     if not 1 <= quality <= 100:
         raise UsageError(f"expected a quality from 1 to 100, found {quality}")
-    _check_fits(path, form, picture.pixels.shape)
     with atomic_file(path, overwrite) as temporary, temporary.open("w+b") as file:
         try:
-            _save(picture, form, file, quality)
+            _save(picture, _format_of(path), file, quality)
         except pyvips.Error as error:
             raise OutputError(f"cannot write {path}: {_last_line(error)}; disk full?") from error
 
@@ -263,9 +262,10 @@ def _encodable(picture: Picture, form: _Format) -> pyvips.Image:
     xres, yres = picture.metadata.resolution
     space = (_GREY if image.bands < 3 else _RGB)[image.format]
     image = image.copy(interpretation=space, xres=xres, yres=yres)
-    image.set_type(pyvips.GValue.gint_type, "orientation", 1)
     for name, block in _kept_blocks(picture.metadata, image.bands):
         image.set_type(pyvips.GValue.blob_type, name, block)
+    # Last, because setting an EXIF block brings its orientation back.
+    image.set_type(pyvips.GValue.gint_type, "orientation", 1)
     return image
 
 

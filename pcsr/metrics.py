@@ -103,7 +103,7 @@ def bicubic_resize(image: Pixels, height: int, width: int) -> Pixels:
     Raises:
         UsageError: an empty image or size, or a dtype that float32 does not hold.
     """
-    if image.ndim not in (2, 3) or 0 in (image.size, height, width) or min(height, width) < 0:
+    if image.ndim not in (2, 3) or min(image.size, height, width) < 1:
         raise UsageError(f"cannot resize an image of shape {list(image.shape)} to {height}x{width}")
     if not (image.dtype.kind == "f" or (image.dtype.kind in "iu" and image.dtype.itemsize <= 2)):
         raise UsageError(f"expected 8- or 16-bit integers or floats, found {image.dtype} pixels")

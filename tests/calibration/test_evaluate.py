@@ -63,11 +63,6 @@ def test_one_score_per_image_and_method(
     assert (report.scale, report.border, report.failures, report.notes) == (4, 4, (), ())
 
 
-def test_k_zero_is_the_default_mode(carn_like_bundle: Path, image: Path) -> None:
-    report = evaluate(carn_like_bundle, [image], Options())
-    assert [score.method for score in report.scores] == ["bicubic", "k=0"]
-
-
 def test_scores_are_those_of_the_upscaled_lr_image(carn_like_bundle: Path, image: Path) -> None:
     report = evaluate(carn_like_bundle, [image], Options(k=(0.5,), refine=False))
     hr, lr = degrade(read(image, 10**6).pixels, 4)
@@ -197,7 +192,6 @@ def test_options_that_do_not_fit_the_bundles(
         (carn_like_bundle, Options(scale=math.nan)),
         (carn_like_bundle, Options(border=-1)),
         (carn_like_bundle, Options(k=(math.inf,))),
-        (carn_like_bundle, Options(heavy_ratio=(1.5,))),
         (carn_like_bundle, Options(lr=image.parent / "missing")),
     ]
     for bundle, options in refused:
@@ -282,7 +276,6 @@ def test_missing_extra_is_named(image: Path, monkeypatch: pytest.MonkeyPatch) ->
         (["--curve", "c.png"], 2, "a curve needs at least two modes"),
         (["--k", "0", "--k", "1", "--curve", "c.xyz"], 2, "c.xyz"),
         (["--json", "missing/r.json"], 1, "there is no folder missing"),
-        (["--k", "x"], 2, "'x' is not a valid float"),
         (["--scale", "0"], 2, "scale"),
         (["--device", "cuda:99"], 3, "cuda:99"),
         (["--max-pixels", "100"], 1, "raise --max-pixels"),

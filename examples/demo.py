@@ -1,0 +1,99 @@
+"""make demo: export a checkpoint, upscale a photo with it, and show what that cost and gained."""
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from skimage import data
+from tabulate import tabulate
+
+from pcsr import Bundle, Result, Upscaler, UsageError, __version__, images
+from pcsr.bundle import is_bundle
+from pcsr.cli import command_errors
+from pcsr.export.checkpoint import read_file
+from pcsr.export.exporter import ExportOptions, export_bundle
+from pcsr.metrics import bicubic_resize, degrade, psnr
+from pcsr.overlay import draw_overlay
+
+ROOT = Path(__file__).resolve().parents[1]
+PUBLISHED = ROOT.parent / "shared" / "checkpoints" / "carn-pcsr.pth"
+Image = NDArray[np.uint8]
+RUNS = 5
+
+
+@click.command()
+@click.option(
+    "--ckpt", type=click.Path(path_type=Path), default=PUBLISHED, help="Checkpoint (.pth)."
+)
+@click.option("--output", type=click.Path(path_type=Path), default=ROOT / "demo", help="Folder.")
+@command_errors
+def main(ckpt: Path, output: Path) -> None:
+    """Shrink a photo, upscale it with a checkpoint, and compare with the original."""
+    if ckpt == PUBLISHED and not ckpt.exists():
+        raise UsageError(
+            f"no checkpoint: the published one is not at {ckpt}; "
+            "fetch carn-pcsr from the authors of PCSR and run CKPT=path/to/checkpoint.pth make demo"
+        )
+    output.mkdir(parents=True, exist_ok=True)
+    upscaler = Upscaler(exported(ckpt, output / f"{ckpt.stem}"))
+    original, small = degrade(data.coffee(), upscaler.bundle.manifest.trained_scale)
+    upscaler(small)  # the first run allocates; it would be counted
+    results = sorted((upscaler(small) for _ in range(RUNS)), key=lambda run: run.stats.total_ms)
+    result = results[RUNS // 2]
+    written = save_pictures(output, small, result, upscaler.bundle.upsamplers)
+    click.echo(report(upscaler, original, small, result))
+    for what, path in written.items():
+        click.echo(f"{what:<12} {os.path.relpath(path)}")
+
+
+def exported(ckpt: Path, bundle: Path) -> Path:
+    """The bundle of a checkpoint, exported unless the one that is there was made from it."""
+    if is_bundle(bundle):
+        manifest = Bundle.load(bundle).manifest
+        same = manifest.checkpoint_sha256 == hashlib.sha256(read_file(ckpt)).hexdigest()
+        if same and manifest.tools["pcsr"] == __version__:
+            return bundle
+    click.echo(f"exporting {ckpt.name} and comparing it with PyTorch …", err=True)
+    return export_bundle(ckpt, bundle, ExportOptions(overwrite=True)).bundle.path
+
+
+def report(upscaler: Upscaler, original: Image, small: Image, result: Result) -> str:
+    """Quality against bicubic, share of heavy pixels, and time per stage."""
+    border = round(upscaler.bundle.manifest.trained_scale)
+    bicubic = bicubic_resize(small, *original.shape[:2])
+    gained, plain = psnr(result.image, original, border), psnr(bicubic, original, border)
+    stats = result.stats
+    (h, w), (height, width) = stats.lr_size, stats.hr_size
+    lines = [
+        f"photo        {w}x{h} -> {width}x{height} with {upscaler.bundle.manifest.model.backbone}",
+        f"PSNR (RGB)   {gained:.2f} dB, bicubic {plain:.2f} dB ({gained - plain:+.2f} dB)",
+    ]
+    if result.assignment is not None:
+        lines.append(f"heavy pixels {stats.heavy_share:.1%} of {height * width}")
+    times = [
+        (stage, f"{ms:.1f}", f"{ms / stats.total_ms:.0%}") for stage, ms in stats.stage_ms.items()
+    ]
+    times.append(("total", f"{stats.total_ms:.1f}", ""))
+    table = tabulate(
+        times, ("stage", f"ms (median of {RUNS})", "share"), colalign=("left", "right", "right")
+    )
+    return "\n".join([*lines, "", table, ""])
+
+
+def save_pictures(output: Path, small: Image, result: Result, upsamplers: int) -> dict[str, Path]:
+    """Writes the small photo, the upscaled one and its routing map."""
+    pictures = {"input": small, "upscaled": result.image}
+    if result.assignment is not None:
+        pictures["routing map"] = draw_overlay(result.image, result.assignment, upsamplers)
+    paths = {what: output / f"coffee-{what.replace(' ', '-')}.png" for what in pictures}
+    for what, pixels in pictures.items():
+        images.write(images.Picture(pixels), paths[what], overwrite=True)
+    return paths
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""What is installed: every folder, the commands, and a start without torch."""
+
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import pcsr
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PARTS = ("calibration", "export", "models", "runtime", "training")
+
+
+def packages_on_disk() -> set[str]:
+    files = [f for part in PARTS for f in (ROOT / part).rglob("__init__.py")]
+    folders = {f.parent.relative_to(ROOT).as_posix().replace("/", ".") for f in files}
+    return {"pcsr"} | {f"pcsr.{folder}" for folder in folders}
+
+
+def test_every_package_is_listed() -> None:
+    assert set(PROJECT["tool"]["setuptools"]["packages"]) == packages_on_disk()
+
+
+def test_links_lead_to_the_folders() -> None:
+    for part in PARTS:
+        assert (ROOT / "pcsr" / part).resolve() == ROOT / part
+
+
+def test_version_is_stated_once() -> None:
+    assert PROJECT["project"]["version"] == pcsr.__version__
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_every_module(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "-q",
+        "-w",
+        str(tmp_path),
+        str(ROOT),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    names = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
+    for part in PARTS:
+        for file in (ROOT / part).rglob("*.py"):
+            assert f"pcsr/{file.relative_to(ROOT).as_posix()}" in names
+    assert "pcsr/py.typed" in names
+    assert not any(name.startswith(("models/", "runtime/", "tests/")) for name in names)
+
+
+@pytest.mark.parametrize("command", ["pcsr-export", "pcsr-upscale", "pcsr-evaluate"])
+def test_commands_answer_help(command: str) -> None:
+    module, _, function = PROJECT["project"]["scripts"][command].partition(":")
+    code = f"import sys; from {module} import {function}; {function}(['--help'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "Usage:" in done.stdout
+
+
+def test_importing_pcsr_imports_neither_torch_nor_a_backend() -> None:
+    code = "import sys, pcsr; print({'torch', 'onnx', 'onnxruntime', 'pyvips'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,1 @@
+"""Multi-stage training of PCSR (not written yet; see CHANGELOG.md)."""
