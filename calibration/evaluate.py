@@ -1,12 +1,10 @@
 """Quality and cost of a bundle on images whose high-resolution original is known."""
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +14,8 @@ from pcsr.metrics import Pixels, bicubic_resize, check_scale, degrade, psnr, ssi
 from pcsr.runtime.layout import Layout
 from pcsr.runtime.routing import Mode
 from pcsr.runtime.upscaler import Result, Upscaler
+
+from .report import Report, Score
 
 _RGB8 = Layout(np.dtype(np.uint8), 3)
 
@@ -50,55 +50,6 @@ class Options:
         modes += [Mode(adaptive=True)] if self.adaptive else []
         modes += [Mode(heavy_ratio=ratio) for ratio in self.heavy_ratio]
         return tuple(dict.fromkeys(modes))
-
-
-@dataclass(frozen=True)
-class Score:
-    """One method on one image, or its mean over the images.
-
-    PSNR in dB (infinite for identical images), SSIM at most 1 (nan below 11 px); GFLOPs as the
-    paper counts them, GMACs that the exported graphs execute, wall time of one call. None where a
-    method has no such figure.
-    """
-
-    image: str
-    method: str
-    psnr_rgb_db: float
-    psnr_y_db: float
-    ssim_rgb: float
-    ssim_y: float
-    heavy_percent: float | None = None
-    paper_gflops: float | None = None
-    gmacs: float | None = None
-    time_ms: float | None = None
-
-
-@dataclass(frozen=True)
-class Report:
-    """Scores in the order of images and methods; `failures` and `notes` are one line per image."""
-
-    bundle: str
-    scale: float
-    border: int
-    scores: tuple[Score, ...]
-    failures: tuple[str, ...]
-    notes: tuple[str, ...]
-
-    @property
-    def means(self) -> tuple[Score, ...]:
-        """The plain mean of each method over the images; empty where no image was scored."""
-        of_method = defaultdict(list)
-        for score in self.scores:
-            of_method[score.method].append(score)
-        return tuple(_mean(scores) for scores in of_method.values())
-
-    def to_json(self) -> str:
-        """All fields and `means`. No figure and nan are null, infinity is the string "inf"."""
-        report = vars(self) | {
-            "scores": [_json_figures(score) for score in self.scores],
-            "means": [_json_figures(mean) for mean in self.means],
-        }
-        return json.dumps(report, indent=2, allow_nan=False) + "\n"
 
 
 def evaluate(bundle: Path, images: Iterable[Path], options: Options) -> Report:
@@ -279,19 +230,3 @@ def _read_rgb8(path: Path, max_pixels: int) -> tuple[Pixels, tuple[str, ...]]:
 
 def _naming(path: Path, error: Exception) -> str:
     return str(error) if str(path) in str(error) else f"cannot evaluate {path}: {error}"
-
-
-def _mean(scores: Sequence[Score]) -> Score:
-    figures: dict[str, Any] = {}
-    for figure in fields(Score)[2:]:
-        values = [getattr(score, figure.name) for score in scores]
-        figures[figure.name] = None if None in values else float(np.mean(values))
-    return Score("mean", scores[0].method, **figures)
-
-
-def _json_figures(score: Score) -> dict[str, Any]:
-    figures = asdict(score)
-    for name, value in figures.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            figures[name] = None if math.isnan(value) else "inf"
-    return figures

@@ -1,45 +1,23 @@
 """pcsr-evaluate: quality and cost of a bundle, as a table, JSON and a curve."""
 
-import math
 import sys
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import click
-from tabulate import SEPARATING_LINE, tabulate
 
 from pcsr.atomic import atomic_file, refuse_existing
-from pcsr.cli import command_errors, complain
+from pcsr.cli import command_errors, complain, progress
 from pcsr.errors import BackendError, ImageError, OutputError, UsageError
 from pcsr.images import check_output, find_images
 
-from .evaluate import Options, Report, Score, evaluate
+from .evaluate import Options, evaluate
+from .report import Report, draw_curve, format_table
 
 _FILE = click.Path(path_type=Path)
 _STDOUT = Path("-")
 _EXTRA = {"PIL": "pillow", "skimage": "scikit-image", "matplotlib": "matplotlib"}
-_COLUMNS = {
-    "image": "",
-    "method": "",
-    "PSNR RGB": ".3f",
-    "PSNR Y": ".3f",
-    "SSIM RGB": ".4f",
-    "SSIM Y": ".4f",
-    "heavy %": ".1f",
-    "paper GFLOPs": ".3f",
-    "real GMACs": ".3f",
-    "time ms": ".1f",
-}
-_MARKS: dict[str, dict[str, Any]] = {
-    "k": {"marker": "o", "linestyle": "-"},
-    "heavy": {"marker": "^", "linestyle": "-"},
-    "adaptive": {"marker": "*", "linestyle": "", "markersize": 12},
-    "plain": {"marker": "s", "linestyle": "", "color": "black"},
-}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -82,56 +60,13 @@ def main(
     options = Options(**choices)
     _check_outputs(options, curve, json_file, overwrite)
     paths = list(find_images(images, options.recursive))
-    with _progress(paths) as watched:
+    with progress(paths, "evaluating") as watched:
         report = evaluate(bundle, watched, options)
     _complain_about(report)
     _print(report, json_file, overwrite)
     if curve is not None and report.scores:
         draw_curve(report, curve, overwrite)
     sys.exit(1 if report.failures else 0)
-
-
-def draw_curve(report: Report, path: Path, overwrite: bool = False) -> None:
-    """Draws the mean RGB PSNR of each method against its GFLOPs in the paper's convention.
-
-    Modes of one kind are joined in the order of their cost; bicubic, which has none, is a level.
-    Methods with an infinite mean are left out.
-
-    Raises:
-        OutputError: `path` exists and `overwrite` is off, or cannot be written.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 5), dpi=150, layout="constrained")
-    axes = figure.subplots()
-    for kind, points in _points(report).items():
-        gflops, psnr_db, _ = zip(*points, strict=True)
-        if kind == "bicubic":
-            axes.axhline(psnr_db[0], color="grey", linestyle="--", label=kind)
-            continue
-        axes.plot(gflops, psnr_db, label=kind, **_MARKS[kind])
-        for x, y, name in points:
-            offset = (6, -12) if kind == "k" else (6, 6)
-            axes.annotate(name, (x, y), xytext=offset, textcoords="offset points")
-    axes.set_xlabel("GFLOPs per image, paper's convention")
-    axes.set_ylabel("PSNR RGB, dB")
-    axes.set_title(f"{Path(report.bundle).name}, x{report.scale:g}")
-    axes.margins(0.12)
-    axes.grid(alpha=0.3)
-    if axes.has_data():
-        axes.legend()
-    with atomic_file(path, overwrite) as temporary:
-        figure.savefig(temporary)
-
-
-def _points(report: Report) -> dict[str, list[tuple[float, float, str]]]:
-    """(GFLOPs, PSNR, name) of the methods with a finite PSNR, by kind, in the order of GFLOPs."""
-    by_kind = defaultdict(list)
-    for mean in report.means:
-        if math.isfinite(mean.psnr_rgb_db):
-            point = (mean.paper_gflops or 0.0, mean.psnr_rgb_db, mean.method)
-            by_kind[mean.method.partition("=")[0]].append(point)
-    return {kind: sorted(points) for kind, points in by_kind.items()}
 
 
 def _require_extra() -> None:
@@ -157,12 +92,6 @@ def _check_outputs(
             raise OutputError(f"cannot write {json_file}: there is no folder {json_file.parent}")
 
 
-def _progress(paths: Sequence[Path]) -> AbstractContextManager[Iterable[Path]]:
-    if sys.stderr.isatty():
-        return click.progressbar(paths, label="evaluating", file=sys.stderr)
-    return nullcontext(paths)
-
-
 def _complain_about(report: Report) -> None:
     for note in report.notes:
         click.echo(f"note: {note}", err=True)
@@ -175,23 +104,7 @@ def _print(report: Report, json_file: Path | None, overwrite: bool) -> None:
         click.echo(report.to_json(), nl=False)
         return
     if report.scores:
-        click.echo(_table(report))
+        click.echo(format_table(report))
     if json_file is not None:
         with atomic_file(json_file, overwrite) as temporary:
             temporary.write_text(report.to_json(), encoding="utf-8")
-
-
-def _table(report: Report) -> str:
-    rows = [*map(_row, report.scores), SEPARATING_LINE, *map(_row, report.means)]
-    return tabulate(
-        rows,
-        list(_COLUMNS),
-        floatfmt=tuple(_COLUMNS.values()),
-        missingval="-",
-        colalign=("left", "left", *["right"] * (len(_COLUMNS) - 2)),
-    )
-
-
-def _row(score: Score) -> list[Any]:
-    image, *figures = vars(score).values()
-    return [click.format_filename(image, shorten=True), *figures]

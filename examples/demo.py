@@ -40,7 +40,8 @@ def main(ckpt: Path, output: Path) -> None:
         )
     output.mkdir(parents=True, exist_ok=True)
     upscaler = Upscaler(exported(ckpt, output / f"{ckpt.stem}"))
-    original, small = degrade(data.coffee(), upscaler.bundle.manifest.trained_scale)
+    photo: Image = data.coffee()  # type: ignore[no-untyped-call]
+    original, small = degrade(photo, upscaler.bundle.manifest.trained_scale)
     upscaler(small)  # the first run allocates; it would be counted
     results = sorted((upscaler(small) for _ in range(RUNS)), key=lambda run: run.stats.total_ms)
     result = results[RUNS // 2]
@@ -78,9 +79,8 @@ def report(upscaler: Upscaler, original: Image, small: Image, result: Result) ->
         (stage, f"{ms:.1f}", f"{ms / stats.total_ms:.0%}") for stage, ms in stats.stage_ms.items()
     ]
     times.append(("total", f"{stats.total_ms:.1f}", ""))
-    table = tabulate(
-        times, ("stage", f"ms (median of {RUNS})", "share"), colalign=("left", "right", "right")
-    )
+    head = ("stage", f"ms (median of {RUNS})", "share")
+    table = tabulate(times, head, colalign=("left", "right", "right"))
     return "\n".join([*lines, "", table, ""])
 
 

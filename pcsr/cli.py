@@ -2,7 +2,8 @@
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import click
@@ -10,6 +11,8 @@ import click
 from pcsr.errors import PcsrError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+Item = TypeVar("Item")
+Bar = AbstractContextManager[Iterable[Item]]
 
 
 def command_errors(function: Command) -> Command:
@@ -34,6 +37,13 @@ def command_errors(function: Command) -> Command:
             sys.exit(1)
 
     return wrapped  # type: ignore[return-value]
+
+
+def progress(items: Iterable[Item], label: str, length: int | None = None) -> Bar[Item]:
+    """A context of the same items, with a progress bar on stderr where that is a terminal."""
+    if sys.stderr.isatty():
+        return click.progressbar(items, length, label=label, file=sys.stderr)
+    return nullcontext(items)
 
 
 def complain(error: Exception) -> None:

@@ -2,12 +2,13 @@
 
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pcsr.cli import command_errors, complain
+from pcsr.cli import command_errors, complain, progress
 
 PATH = click.Path(path_type=Path)
 
@@ -66,13 +67,16 @@ def main(
 
     jobs = plan_jobs(inputs, output, recursive, f".{suffix}" if suffix else None, overlay)
     upscaler = Upscaler(bundle, device, backend, precision, threads)
+    results = upscale_files(upscaler, jobs, Options(**options))
+    bar = progress(results, "upscaling", len(jobs)) if len(jobs) > 1 else nullcontext(results)
     failed = 0
-    for done in upscale_files(upscaler, jobs, Options(**options)):
-        failed += done.error is not None
-        if done.error:
-            complain(done.error)
-        elif not as_json:
-            click.echo(summary(done), err=True)
-        if as_json:
-            click.echo(json.dumps(done.to_json(), allow_nan=False))
+    with bar as finished:
+        for done in finished:
+            failed += done.error is not None
+            if done.error:
+                complain(done.error)
+            if as_json:
+                click.echo(json.dumps(done.to_json(), allow_nan=False))
+            elif not done.error and (len(jobs) == 1 or not sys.stderr.isatty()):
+                click.echo(summary(done), err=True)
     sys.exit(1 if failed else 0)

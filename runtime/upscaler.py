@@ -21,6 +21,8 @@ from .workers import Workers, usable_cores
 
 __all__ = ["Result", "Stats", "Upscaler"]
 
+MOST_PIXELS = 2**31 - 1
+
 
 class Upscaler:
     """Upscales images with the graphs of one bundle. Any number of threads may call it at once.
@@ -88,6 +90,7 @@ class Upscaler:
         layout = Layout.of(pixels)
         mode = Mode(k, adaptive, heavy_ratio)
         scale = self.resolve_scale(scale)
+        _refuse_huge(pixels, scale)
         watch = Stopwatch()
         out, routing = self._pipeline.run(layout.to_network(pixels), scale, mode, refine, watch)
         with watch.stage("convert"):
@@ -152,6 +155,15 @@ class Upscaler:
             return Result(out, None, None, stats)
         return Result(
             out, routing.assignment.reshape(hr_size), routing.difficulty.reshape(hr_size), stats
+        )
+
+
+def _refuse_huge(pixels: NDArray[Any], scale: float) -> None:
+    height, width = (round(n * scale) for n in pixels.shape[:2])
+    if height * width > MOST_PIXELS:
+        raise UsageError(
+            f"scale {scale:g} makes {width}x{height} pixels of this image, more than the "
+            f"{MOST_PIXELS} that one call takes; choose a smaller scale or upscale parts"
         )
 
 

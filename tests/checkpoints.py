@@ -80,6 +80,7 @@ def _spread(network: PCSR) -> None:
     """Centres and stretches the classifier's logits over a random image."""
     image = torch.rand(1, 3, 24, 24, generator=torch.Generator().manual_seed(1))
     last = network.classifier.imnet.layers[-1]
+    assert isinstance(last, nn.Linear)
     seen: list[torch.Tensor] = []
     hook = last.register_forward_hook(lambda _layer, _inputs, logits: seen.append(logits))
     network(image, 2.0)

@@ -1,4 +1,4 @@
-"""Bundles of tiny random networks, exported once per run, and the reference data where it is there."""
+"""Bundles of tiny random networks, exported once per run; reference data where it is there."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ REFERENCE = Path(__file__).parents[2] / "shared"
 
 @pytest.fixture(scope="session")
 def reference() -> Path:
-    """Published checkpoints and what the published code computed with them; not part of this repository."""
+    """Published checkpoints and what the published code computed with them; not ours to ship."""
     if not (REFERENCE / "golden").is_dir():
         pytest.skip(f"the reference data is not there ({REFERENCE})")
     return REFERENCE

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
 from pcsr.calibration import evaluate_cli
-from pcsr.calibration.evaluate import Options, Report, Score, evaluate
-from pcsr.calibration.evaluate_cli import draw_curve, main
+from pcsr.calibration.evaluate import Options, evaluate
+from pcsr.calibration.evaluate_cli import main
+from pcsr.calibration.report import Report, Score, draw_curve
 from pcsr.errors import BundleError, UsageError
 from pcsr.images import Picture, read, write
 from pcsr.metrics import bicubic_resize, degrade, psnr, ssim

@@ -12,15 +12,14 @@ import torch
 from torch import nn
 
 from pcsr import Bundle, VerificationError
-from pcsr.export import exporter
+from pcsr.export import exporter, onnx_graph
 from pcsr.export.analysis import count_macs, receptive_radius
 from pcsr.export.exporter import ExportOptions, export_bundle
 from pcsr.export.folding import FoldedMlp, deployable
 from pcsr.export.network import Settings
 from pcsr.models import make_backbone
 from pcsr.models.liif import Mlp
-
-from ..checkpoints import BACKBONES, pcsr_checkpoint, pcsr_network, save, shake_batch_norm
+from tests.checkpoints import BACKBONES, pcsr_checkpoint, pcsr_network, save, shake_batch_norm
 
 
 @pytest.fixture(params=["carn_like_bundle", "three_way_bundle", "single_bundle", "plain_bundle"])
@@ -140,7 +139,7 @@ def test_receptive_radius(name: str, radius: int, tmp_path: Path) -> None:
 def test_a_defect_in_a_graph_is_caught_and_nothing_written(
     pcsr_ckpt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = exporter.export_graph
+    honest = onnx_graph.export_graph
 
     def planted(*args: object) -> onnx.ModelProto:
         model = honest(*args)  # type: ignore[arg-type]

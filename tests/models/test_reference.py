@@ -18,8 +18,7 @@ from pcsr.models.pcsr import (
     heavy_count,
     refine_borders,
 )
-
-from ..checkpoints import BACKBONES, pcsr_network
+from tests.checkpoints import BACKBONES, pcsr_network
 
 
 @pytest.mark.parametrize("name", sorted(BACKBONES))
@@ -142,7 +141,7 @@ def test_a_backbone_registers_by_name() -> None:
 
 
 def test_an_unknown_backbone_names_the_known_ones() -> None:
-    with pytest.raises(CheckpointError, match="unknown backbone 'edsr' .*carn, fsrcnn"):
+    with pytest.raises(CheckpointError, match=r"unknown backbone 'edsr' .*carn, fsrcnn"):
         make_backbone("edsr", {})
 
 

@@ -1,0 +1,158 @@
+"""What an evaluation found: scores, their means, as a table, JSON and a quality-cost curve."""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tabulate import SEPARATING_LINE, tabulate
+
+from pcsr.atomic import atomic_file
+
+_COLUMNS = {
+    "image": "",
+    "method": "",
+    "PSNR RGB": ".3f",
+    "PSNR Y": ".3f",
+    "SSIM RGB": ".4f",
+    "SSIM Y": ".4f",
+    "heavy %": ".1f",
+    "paper GFLOPs": ".3f",
+    "real GMACs": ".3f",
+    "time ms": ".1f",
+}
+_MARKS: dict[str, dict[str, Any]] = {
+    "k": {"marker": "o", "linestyle": "-"},
+    "heavy": {"marker": "^", "linestyle": "-"},
+    "adaptive": {"marker": "*", "linestyle": "", "markersize": 12},
+    "plain": {"marker": "s", "linestyle": "", "color": "black"},
+}
+
+
+@dataclass(frozen=True)
+class Score:
+    """One method on one image, or its mean over the images.
+
+    PSNR in dB (infinite for identical images), SSIM at most 1 (nan below 11 px); GFLOPs as the
+    paper counts them, GMACs that the exported graphs execute, wall time of one call. None where a
+    method has no such figure.
+    """
+
+    image: str
+    method: str
+    psnr_rgb_db: float
+    psnr_y_db: float
+    ssim_rgb: float
+    ssim_y: float
+    heavy_percent: float | None = None
+    paper_gflops: float | None = None
+    gmacs: float | None = None
+    time_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """Scores in the order of images and methods; `failures` and `notes` are one line per image."""
+
+    bundle: str
+    scale: float
+    border: int
+    scores: tuple[Score, ...]
+    failures: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def means(self) -> tuple[Score, ...]:
+        """The plain mean of each method over the images; empty where no image was scored."""
+        of_method = defaultdict(list)
+        for score in self.scores:
+            of_method[score.method].append(score)
+        return tuple(_mean(scores) for scores in of_method.values())
+
+    def to_json(self) -> str:
+        """All fields and `means`. No figure and nan are null, infinity is the string "inf"."""
+        report = vars(self) | {
+            "scores": [_json_figures(score) for score in self.scores],
+            "means": [_json_figures(mean) for mean in self.means],
+        }
+        return json.dumps(report, indent=2, allow_nan=False) + "\n"
+
+
+def draw_curve(report: Report, path: Path, overwrite: bool = False) -> None:
+    """Draws the mean RGB PSNR of each method against its GFLOPs in the paper's convention.
+
+    Modes of one kind are joined in the order of their cost; bicubic, which has none, is a level.
+    Methods with an infinite mean are left out.
+
+    Raises:
+        OutputError: `path` exists and `overwrite` is off, or cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 5), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    for kind, points in _points(report).items():
+        gflops, psnr_db, _ = zip(*points, strict=True)
+        if kind == "bicubic":
+            axes.axhline(psnr_db[0], color="grey", linestyle="--", label=kind)
+            continue
+        axes.plot(gflops, psnr_db, label=kind, **_MARKS[kind])
+        for x, y, name in points:
+            offset = (6, -12) if kind == "k" else (6, 6)
+            axes.annotate(name, (x, y), xytext=offset, textcoords="offset points")
+    axes.set_xlabel("GFLOPs per image, paper's convention")
+    axes.set_ylabel("PSNR RGB, dB")
+    axes.set_title(f"{Path(report.bundle).name}, x{report.scale:g}")
+    axes.margins(0.12)
+    axes.grid(alpha=0.3)
+    if axes.has_data():
+        axes.legend()
+    with atomic_file(path, overwrite) as temporary:
+        figure.savefig(temporary)
+
+
+def _points(report: Report) -> dict[str, list[tuple[float, float, str]]]:
+    """(GFLOPs, PSNR, name) of the methods with a finite PSNR, by kind, in the order of GFLOPs."""
+    by_kind = defaultdict(list)
+    for mean in report.means:
+        if math.isfinite(mean.psnr_rgb_db):
+            point = (mean.paper_gflops or 0.0, mean.psnr_rgb_db, mean.method)
+            by_kind[mean.method.partition("=")[0]].append(point)
+    return {kind: sorted(points) for kind, points in by_kind.items()}
+
+
+def format_table(report: Report) -> str:
+    """A row per image and method, then the means, for a terminal."""
+    rows = [*map(_row, report.scores), SEPARATING_LINE, *map(_row, report.means)]
+    return tabulate(
+        rows,
+        list(_COLUMNS),
+        floatfmt=tuple(_COLUMNS.values()),
+        missingval="-",
+        colalign=("left", "left", *["right"] * (len(_COLUMNS) - 2)),
+    )
+
+
+def _row(score: Score) -> list[Any]:
+    image, *figures = vars(score).values()
+    return [Path(image).name, *figures]
+
+
+def _mean(scores: Sequence[Score]) -> Score:
+    figures: dict[str, Any] = {}
+    for figure in fields(Score)[2:]:
+        values = [getattr(score, figure.name) for score in scores]
+        figures[figure.name] = None if None in values else float(np.mean(values))
+    return Score("mean", scores[0].method, **figures)
+
+
+def _json_figures(score: Score) -> dict[str, Any]:
+    figures = asdict(score)
+    for name, value in figures.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            figures[name] = None if math.isnan(value) else "inf"
+    return figures
