@@ -31,7 +31,7 @@ _EXTRA = {"PIL": "pillow", "skimage": "scikit-image", "matplotlib": "matplotlib"
 @click.option("--refine/--no-refine", default=True, show_default=True, help="Smooth light pixels.")
 @click.option("--border", type=int, help="Pixels left out per side.  [default: ceil(scale)]")
 @click.option("--plain", type=_FILE, help="Bundle of the plain network to compare with.")
-@click.option("--curve", type=_FILE, help="PNG of PSNR against GFLOPs, at least two modes.")
+@click.option("--curve", type=_FILE, help="PNG of PSNR against time and GFLOPs.")
 @click.option("--json", "json_file", type=_FILE, help="JSON file to write; - for stdout.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option("--overwrite", is_flag=True, help="Replace existing --curve and --json files.")

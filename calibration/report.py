@@ -6,13 +6,17 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tabulate import SEPARATING_LINE, tabulate
 
 from pcsr.atomic import atomic_file
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Points = dict[str, list[tuple[float, float, str]]]
 _COLUMNS = {
     "image": "",
     "method": "",
@@ -83,7 +87,7 @@ class Report:
 
 
 def draw_curve(report: Report, path: Path, overwrite: bool = False) -> None:
-    """Draws the mean RGB PSNR of each method against its GFLOPs in the paper's convention.
+    """Draws the mean RGB PSNR of each method against its cost: measured time, and paper GFLOPs.
 
     Modes of one kind are joined in the order of their cost; bicubic, which has none, is a level.
     Methods with an infinite mean are left out.
@@ -93,34 +97,39 @@ def draw_curve(report: Report, path: Path, overwrite: bool = False) -> None:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 5), dpi=150, layout="constrained")
-    axes = figure.subplots()
-    for kind, points in _points(report).items():
-        gflops, psnr_db, _ = zip(*points, strict=True)
-        if kind == "bicubic":
-            axes.axhline(psnr_db[0], color="grey", linestyle="--", label=kind)
-            continue
-        axes.plot(gflops, psnr_db, label=kind, **_MARKS[kind])
-        for x, y, name in points:
-            offset = (6, -12) if kind == "k" else (6, 6)
-            axes.annotate(name, (x, y), xytext=offset, textcoords="offset points")
-    axes.set_xlabel("GFLOPs per image, paper's convention")
-    axes.set_ylabel("PSNR RGB, dB")
-    axes.set_title(f"{Path(report.bundle).name}, x{report.scale:g}")
-    axes.margins(0.12)
-    axes.grid(alpha=0.3)
-    if axes.has_data():
-        axes.legend()
+    figure = Figure(figsize=(11, 5), dpi=150, layout="constrained")
+    time, work = figure.subplots(1, 2, sharey=True)
+    _draw_panel(time, _points(report, "time_ms"), "ms per image, measured in this run")
+    _draw_panel(work, _points(report, "paper_gflops"), "GFLOPs per image, paper's convention")
+    time.set_ylabel("PSNR RGB, dB")
+    figure.suptitle(f"{Path(report.bundle).name}, x{report.scale:g}")
+    if time.has_data():
+        time.legend()
     with atomic_file(path, overwrite) as temporary:
         figure.savefig(temporary)
 
 
-def _points(report: Report) -> dict[str, list[tuple[float, float, str]]]:
-    """(GFLOPs, PSNR, name) of the methods with a finite PSNR, by kind, in the order of GFLOPs."""
+def _draw_panel(axes: "Axes", by_kind: Points, label: str) -> None:
+    for kind, points in by_kind.items():
+        cost, psnr_db, _ = zip(*points, strict=True)
+        if kind == "bicubic":
+            axes.axhline(psnr_db[0], color="grey", linestyle="--", label=kind)
+            continue
+        axes.plot(cost, psnr_db, label=kind, **_MARKS[kind])
+        for x, y, name in points:
+            offset = (6, -12) if kind == "k" else (6, 6)
+            axes.annotate(name, (x, y), xytext=offset, textcoords="offset points")
+    axes.set_xlabel(label)
+    axes.margins(0.15, 0.12)
+    axes.grid(alpha=0.3)
+
+
+def _points(report: Report, cost: str) -> Points:
+    """(cost, PSNR, name) of the methods with a finite PSNR, by kind, in the order of cost."""
     by_kind = defaultdict(list)
     for mean in report.means:
         if math.isfinite(mean.psnr_rgb_db):
-            point = (mean.paper_gflops or 0.0, mean.psnr_rgb_db, mean.method)
+            point = (getattr(mean, cost) or 0.0, mean.psnr_rgb_db, mean.method)
             by_kind[mean.method.partition("=")[0]].append(point)
     return {kind: sorted(points) for kind, points in by_kind.items()}
 

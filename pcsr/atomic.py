@@ -4,7 +4,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pcsr.errors import OutputError
@@ -29,7 +29,8 @@ def atomic_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
             yield temporary
             os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 @contextmanager
@@ -52,14 +53,16 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
     """Raises OutputError where `path` exists and may not be replaced."""
-    if path.is_dir():
+    with _as_output_errors(path):
+        is_folder, exists = path.is_dir(), path.exists()
+    if is_folder:
         raise OutputError(f"{path} is a directory, expected a file name for the result")
-    if path.exists() and not overwrite:
+    if exists and not overwrite:
         raise OutputError(f"{path} exists; pass --overwrite to replace it, or choose another name")
 
 
 def _sibling(path: Path, suffix: str = "") -> Path:
-    return path.with_name(f".{path.name}-{secrets.token_hex(4)}{suffix}")
+    return path.with_name(f".pcsr-{secrets.token_hex(4)}{suffix}")
 
 
 def _swap_in(new: Path, path: Path) -> None:

@@ -10,6 +10,7 @@ import click
 
 from pcsr.errors import PcsrError
 
+MAX_PIXELS = 2**23  # of an input image: all of it is held in memory
 Command = TypeVar("Command", bound=Callable[..., Any])
 Item = TypeVar("Item")
 Bar = AbstractContextManager[Iterable[Item]]

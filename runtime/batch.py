@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pcsr import images
+from pcsr.cli import MAX_PIXELS
 from pcsr.errors import ImageError, OutputError, PcsrError, UsageError
 from pcsr.overlay import draw_overlay
 
@@ -14,7 +15,6 @@ from .result import Result
 from .routing import Mode
 from .upscaler import Upscaler
 
-MAX_PIXELS = 2**23
 LARGEST_GROWTH = 16  # output pixels per allowed input pixel
 
 
@@ -69,13 +69,14 @@ def plan_jobs(
 ) -> list[Job]:
     """Pairs images with outputs. One input file and an output with an image suffix: that file.
 
-    Else `output` is a folder that mirrors the inputs' own; `suffix` (".png") replaces theirs. The
-    overlay is a file or a folder alike, and always PNG in a folder.
+    Else `output` is a folder that mirrors the inputs' own, and is not searched for inputs; `suffix`
+    (".png") replaces theirs. The overlay is a file or a folder alike, and always PNG in a folder.
 
     Raises:
         UsageError: an input is missing, two results would have one name, or one replaces an input.
     """
     found = images.find_images(inputs, recursive)
+    results = output.resolve()
     if len(inputs) == 1 and inputs[0].is_file() and output.suffix.lower() in images.SUFFIXES:
         jobs = [Job(inputs[0], output, overlay)]
     else:
@@ -86,6 +87,7 @@ def plan_jobs(
                 overlay / relative.with_suffix(".png") if overlay else None,
             )
             for source, relative in found.items()
+            if not source.resolve().is_relative_to(results)
         ]
     _refuse_clashes(jobs)
     return jobs

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pcsr.cli import command_errors, complain, progress
+from pcsr.cli import MAX_PIXELS, command_errors, complain, progress
 
 PATH = click.Path(path_type=Path)
 
@@ -35,7 +35,7 @@ PATH = click.Path(path_type=Path)
 @click.option(
     "--max-pixels",
     type=click.IntRange(1),
-    default=2**23,
+    default=MAX_PIXELS,
     help="Refuse larger inputs before decoding them.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One line of statistics per image on stdout.")

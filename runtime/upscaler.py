@@ -97,9 +97,8 @@ class Upscaler:
             colour = self._convert(out, layout)
         if layout.has_alpha:
             with watch.stage("alpha"):
-                alpha = self._upscale_alpha(
-                    pixels[..., -1], scale, (k, adaptive, heavy_ratio, refine)
-                )
+                routing_options = (k, adaptive, heavy_ratio, refine)
+                alpha = self._upscale_alpha(pixels[..., -1], scale, *routing_options)
                 colour = np.concatenate([colour, alpha], axis=2)
         return self._result(pixels, colour, routing, watch)
 
@@ -124,23 +123,18 @@ class Upscaler:
         self._workers.over_rows(rgb.shape[:2], work)
         return out
 
-    def _upscale_alpha(
-        self, alpha: NDArray[Any], scale: float, options: tuple[Any, ...]
-    ) -> NDArray[Any]:
+    def _upscale_alpha(self, alpha: NDArray[Any], scale: float, *options: Any) -> NDArray[Any]:  # noqa: ANN401
         if (alpha == alpha[0, 0]).all():
             size = [round(n * scale) for n in alpha.shape]
             return np.full((*size, 1), alpha[0, 0], dtype=alpha.dtype)
-        k, adaptive, heavy_ratio, refine = options
-        return self(alpha, scale, k, adaptive, heavy_ratio, refine).image[..., None]
+        return self(alpha, scale, *options).image[..., None]
 
     def _result(
         self, pixels: NDArray[Any], colour: NDArray[Any], routing: Routing | None, watch: Stopwatch
     ) -> Result:
         hr_size = (colour.shape[0], colour.shape[1])
         counts = (
-            ()
-            if routing is None
-            else np.bincount(routing.assignment, minlength=self.bundle.upsamplers)
+            np.bincount(routing.assignment, minlength=self.bundle.upsamplers) if routing else ()
         )
         stats = Stats(
             lr_size=(pixels.shape[0], pixels.shape[1]),

@@ -1,0 +1,139 @@
+"""A complete host for a PCSR bundle in NumPy and ONNX Runtime, written from docs/bundle.md alone.
+
+Read it to port the runtime to another language. It routes by k, for any M, keeps everything in
+memory and is not tuned; `pcsr.Upscaler` is what to use from Python.
+
+    python examples/minimal_host.py BUNDLE INPUT.npy OUTPUT.npy     # [h, w, 3] float32 in [0, 1]
+"""
+
+import hashlib
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+f32 = np.float32
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Coordinates of m output pixels over n input pixels."""
+
+    nearest: NDArray[np.int32]
+    offset: Floats
+    cell: np.float32
+    lower: NDArray[np.int32]
+    upper: NDArray[np.int32]
+    weight: Floats
+
+
+def make_axis(n: int, m: int) -> Axis:
+    y = f32(-1 + 1 / m) + f32(2 / m) * np.arange(m, dtype=f32)
+    p = ((y + f32(1)) * f32(n) - f32(1)) / f32(2)
+    nearest = np.clip(np.rint(p), 0, n - 1).astype(np.int32)
+    offset = (y - (f32(-1 + 1 / n) + f32(2 / n) * nearest.astype(f32))) * f32(n)
+    q = np.clip(p, 0, n - 1)
+    lower = np.floor(q).astype(np.int32)
+    upper = np.minimum(lower + 1, n - 1).astype(np.int32)
+    return Axis(nearest, offset, f32(2 / m) * f32(n), lower, upper, q - lower)
+
+
+def open_session(bundle: Path, graph: dict[str, Any]) -> ort.InferenceSession:
+    data = (bundle / graph["file"]).read_bytes()
+    if hashlib.sha256(data).hexdigest() != graph["sha256"]:
+        raise SystemExit(f"{graph['file']} is damaged")
+    return ort.InferenceSession(data, providers=["CPUExecutionProvider"])
+
+
+def upscale(
+    bundle: Path, image: Floats, scale: float, k: float = 0.0, refine: bool = True
+) -> Floats:
+    """image [h, w, 3] RGB in [0, 1] -> [round(h * scale), round(w * scale), 3], not clipped."""
+    manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
+    sessions = {role: open_session(bundle, g) for role, g in manifest["graphs"]["fp32"].items()}
+    h, w = image.shape[:2]
+    rows, columns = make_axis(h, round(h * scale)), make_axis(w, round(w * scale))
+
+    backbone = sessions["backbone"]
+    maps = backbone.run(None, {"image": image.transpose(2, 0, 1)[None]})
+    features = dict(zip([output.name for output in backbone.get_outputs()], maps, strict=True))
+
+    index = (rows.nearest[:, None] * w + columns.nearest).ravel().astype(np.int32)
+    offset = np.stack(np.meshgrid(rows.offset, columns.offset, indexing="ij"), axis=-1).reshape(
+        -1, 2
+    )
+
+    def run(role: str, pixels: NDArray[np.intp]) -> Floats:
+        inputs = {
+            "features": features[f"{role}_features"],
+            "index": index[pixels],
+            "offset": offset[pixels],
+            "cell": np.array([rows.cell, columns.cell]),
+        }
+        out: Floats = sessions[role].run(None, inputs)[0]
+        return out
+
+    upsamplers = sum(role.startswith("upsampler") for role in sessions)
+    everything = np.arange(len(index))
+    assignment = np.zeros(len(index), dtype=np.uint8)
+    if upsamplers > 1:
+        assignment = route(run("classifier", everything), cost_table(manifest, scale), k)
+    residual = np.zeros((len(index), 3), dtype=f32)
+    for j in range(upsamplers):
+        pixels = np.flatnonzero(assignment == j)
+        residual[pixels] = run(f"upsampler_{j}", pixels)
+    out = residual.reshape(len(rows.nearest), -1, 3) + bilinear(image, rows, columns)
+    heavy = assignment.reshape(out.shape[:2]) < (upsamplers + 1) // 2
+    return refined(out, heavy) if refine else out
+
+
+def cost_table(manifest: dict[str, Any], scale: float) -> Floats:
+    costs = manifest["costs"]
+    work = np.array(costs["upsampler_flops"], f32) * f32(round(16 * scale) ** 2)
+    work += f32(costs["backbone_flops"])
+    cost: Floats = work / work.sum()
+    return cost
+
+
+def route(logits: Floats, cost: Floats, k: float) -> NDArray[np.uint8]:
+    if len(cost) == 2:
+        light: NDArray[np.bool_] = logits[:, 0] <= k * np.log(cost[0] / cost[1])
+        return light.astype(np.uint8)
+    utility = logits - f32(k) * np.log(cost)
+    lighter_first = utility[:, ::-1].argmax(axis=1)
+    best: NDArray[np.intp] = len(cost) - 1 - lighter_first
+    return best.astype(np.uint8)
+
+
+def bilinear(image: Floats, rows: Axis, columns: Axis) -> Floats:
+    lines = image[rows.lower] * (1 - rows.weight[:, None, None])
+    lines += image[rows.upper] * rows.weight[:, None, None]
+    left, right = lines[:, columns.lower], lines[:, columns.upper]
+    out: Floats = left * (1 - columns.weight[:, None]) + right * columns.weight[:, None]
+    return out
+
+
+def refined(out: Floats, heavy: NDArray[np.bool_]) -> Floats:
+    height, width = heavy.shape
+    result = out.copy()
+    if height < 3 or width < 3:
+        return result
+    shifts = [
+        (slice(i, height - 2 + i), slice(j, width - 2 + j)) for i in range(3) for j in range(3)
+    ]
+    near = np.logical_or.reduce([heavy[shift] for shift in shifts])
+    mean = sum(out[shift] for shift in shifts) / f32(9)
+    inner = (slice(1, -1), slice(1, -1))
+    result[inner] = np.where((near & ~heavy[inner])[..., None], mean, out[inner])
+    return result
+
+
+if __name__ == "__main__":
+    bundle, source, target = (Path(argument) for argument in sys.argv[1:4])
+    np.save(target, upscale(bundle, np.load(source), scale=4))
