@@ -12,6 +12,7 @@ from .backends import Backend
 from .compose import add_bilinear, refine_rows
 from .grid import Floats, Grid
 from .routing import Mode, Routing, heavy_count, route
+from .tiling import TILE_PX, split
 from .timing import Stopwatch
 from .workers import Workers
 
@@ -65,7 +66,11 @@ class PlainPipeline:
 class RoutedPipeline:
     """PCSR: every output pixel goes to the upsampler that its difficulty deserves."""
 
-    def __init__(self, bundle: Bundle, backend: Backend, workers: Workers) -> None:
+    def __init__(
+        self, bundle: Bundle, backend: Backend, workers: Workers, tile_px: int = TILE_PX
+    ) -> None:
+        self._halo_px = bundle.manifest.model.receptive_radius_px
+        self._tile_px = tile_px
         self._costs = bundle.manifest.costs
         self._count = bundle.upsamplers
         self._mlps = [f"upsampler_{j}" for j in range(self._count)]
@@ -80,8 +85,7 @@ class RoutedPipeline:
     ) -> tuple[Floats, Routing | None]:
         grid = Grid.make((image.shape[2], image.shape[3]), scale)
         with watch.stage("backbone"):
-            maps = self._backend.run_image("backbone", image)
-            features = dict(zip(self._mlps, maps, strict=True))
+            features = self._encode(image)
         routing = self._route(features, grid, scale, mode, watch)
         residual = np.empty((grid.pixels, 3), dtype=np.float32)
         for j in range(self._count):
@@ -95,6 +99,20 @@ class RoutedPipeline:
             with watch.stage("refinement"):
                 out = self._refine(out, routing.assignment.reshape(grid.hr_size))
         return out, routing
+
+    def _encode(self, image: Floats) -> dict[str, Floats]:
+        """Row maps [h*w, C] by role, from tiles that bound the backbone's working memory."""
+        height, width = image.shape[2:]
+        maps: dict[str, Floats] = {}
+        for tile in split((height, width), self._halo_px, self._tile_px):
+            crop = np.ascontiguousarray(image[:, :, *tile.crop])
+            outputs = self._backend.run_image("backbone", crop)
+            for role, rows in zip(self._mlps, outputs, strict=True):
+                block = rows.reshape(*crop.shape[2:], -1)[tile.inner]
+                if role not in maps:
+                    maps[role] = np.empty((height, width, block.shape[2]), dtype=np.float32)
+                maps[role][tile.core] = block
+        return {role: whole.reshape(height * width, -1) for role, whole in maps.items()}
 
     def _route(
         self, features: dict[str, Floats], grid: Grid, scale: float, mode: Mode, watch: Stopwatch
