@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -113,7 +114,7 @@ def _describe(path: Path, name: str, args: Any) -> Description:  # noqa: ANN401
             return _pcsr(args, args["sampler_specs"], args.get("classifier_spec"))
         if name.startswith("pcsr"):
             raise ValueError(f"unknown format '{name}' (known: pcsr-phase0, pcsr-phase1, pcsr)")
-        return Description(name, dict(args), (), None)
+        return Description(name, _plain_values(args), (), None)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise CheckpointError(
@@ -125,10 +126,16 @@ def _pcsr(args: Any, samplers: list[Any], classifier: Any) -> Description:  # no
     encoder = args["encoder_spec"]
     return Description(
         backbone=str(encoder["name"]),
-        backbone_args=dict(encoder.get("args") or {}),
+        backbone_args=_plain_values(encoder.get("args") or {}),
         upsampler_widths=tuple(_mlp_widths(spec) for spec in samplers),
         classifier_widths=None if classifier is None else _mlp_widths(classifier),
     )
+
+
+def _plain_values(args: Any) -> dict[str, Any]:  # noqa: ANN401
+    """The same, as the manifest can hold it. Raises TypeError for tensors and the like."""
+    values: dict[str, Any] = json.loads(json.dumps(dict(args), allow_nan=False))
+    return values
 
 
 def _mlp_widths(spec: Any) -> tuple[int, ...]:  # noqa: ANN401

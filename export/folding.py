@@ -90,33 +90,16 @@ def fold_classifier(network: PCSR) -> FoldedMlp:
 
 
 def deployable(module: nn.Module) -> nn.Module:
-    """A copy with BatchNorm folded into the convolution before it (in nn.Sequential), and PReLU of
-    one slope as LeakyReLU, which inference engines fuse.
+    """A copy with PReLU of one slope as LeakyReLU, which engines fuse with the convolution before it.
+
+    BatchNorm is folded into its convolution by the ONNX exporter.
     """
     module = copy.deepcopy(module).eval()
     for parent in list(module.modules()):
-        _fold_children(parent)
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.PReLU) and child.num_parameters == 1:
+                setattr(parent, name, nn.LeakyReLU(child.weight.item()))
     return module
-
-
-def _fold_children(parent: nn.Module) -> None:
-    before: nn.Module | None = None
-    for name, child in list(parent.named_children()):
-        if isinstance(child, nn.PReLU) and child.num_parameters == 1:
-            setattr(parent, name, nn.LeakyReLU(child.weight.item()))
-        elif (
-            isinstance(parent, nn.Sequential)
-            and isinstance(before, nn.Conv2d)
-            and isinstance(child, nn.BatchNorm2d)
-        ):
-            _fuse(before, child)
-            setattr(parent, name, nn.Identity())
-        before = child
-
-
-def _fuse(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    fused = nn.utils.fuse_conv_bn_eval(conv, norm)
-    conv.weight, conv.bias = fused.weight, fused.bias
 
 
 def _scaled(mlp: Mlp, factor: Tensor) -> Mlp:

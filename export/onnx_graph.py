@@ -16,7 +16,7 @@ from pcsr.models import PCSR, PlainNetwork
 
 from .folding import FoldedBackbone, FoldedMlp, deployable, fold_classifier, fold_upsamplers
 
-FORBIDDEN = frozenset({"GridSample", "NonZero", "BatchNormalization"})
+FORBIDDEN = frozenset({"GridSample", "NonZero"})
 EXAMPLE_SIZE = (24, 32)
 EXAMPLE_ROWS = 96
 
