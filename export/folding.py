@@ -90,7 +90,7 @@ def fold_classifier(network: PCSR) -> FoldedMlp:
 
 
 def deployable(module: nn.Module) -> nn.Module:
-    """A copy with PReLU of one slope as LeakyReLU, which engines fuse with the convolution before it.
+    """A copy with PReLU of one slope as LeakyReLU, which engines fuse with its convolution.
 
     BatchNorm is folded into its convolution by the ONNX exporter.
     """
