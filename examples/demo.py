@@ -3,6 +3,7 @@
 import hashlib
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -58,8 +59,8 @@ def exported(ckpt: Path, bundle: Path) -> Path:
         same = manifest.checkpoint_sha256 == hashlib.sha256(read_file(ckpt)).hexdigest()
         if same and manifest.tools["pcsr"] == __version__:
             return bundle
-    click.echo(f"exporting {ckpt.name} and comparing it with PyTorch …", err=True)
-    return export_bundle(ckpt, bundle, ExportOptions(overwrite=True)).bundle.path
+    say = partial(click.echo, err=True)
+    return export_bundle(ckpt, bundle, ExportOptions(overwrite=True), say).bundle.path
 
 
 def report(upscaler: Upscaler, original: Image, small: Image, result: Result) -> str:

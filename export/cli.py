@@ -1,5 +1,6 @@
 """pcsr-export: checkpoint -> bundle."""
 
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -53,11 +54,10 @@ def main(
     if every graph and the whole pipeline reproduce PyTorch.
     """
     exporter, network = _tools()
-    click.echo(f"exporting {ckpt} and comparing it with PyTorch …", err=True)
     settings = network.read_config(config) if config else network.Settings()
     settings = network.with_normalisation(settings, mean, std)
     options = exporter.ExportOptions(settings, opset, overwrite)
-    exported = exporter.export_bundle(ckpt, output, options)
+    exported = exporter.export_bundle(ckpt, output, options, partial(click.echo, err=True))
     if as_json:
         click.echo(exported.bundle.manifest.to_json(), nl=False)
     else:

@@ -2,7 +2,7 @@
 
 import hashlib
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -49,9 +49,14 @@ class Exported:
     checks: Sequence[Check]
 
 
-def export_bundle(checkpoint_path: Path, output: Path, options: ExportOptions) -> Exported:
+def export_bundle(
+    checkpoint_path: Path,
+    output: Path,
+    options: ExportOptions,
+    say: Callable[[str], object] = lambda message: None,
+) -> Exported:
     """Exports a checkpoint to a bundle, verified against PyTorch; nothing is written unless all of
-    it holds.
+    it holds. `say` is told what is being done.
 
     Raises:
         CheckpointError: the checkpoint cannot be read or does not fit.
@@ -62,6 +67,7 @@ def export_bundle(checkpoint_path: Path, output: Path, options: ExportOptions) -
     checkpoint = read_checkpoint(checkpoint_path)
     network = build_network(checkpoint, options.settings)
     sources = graph_sources(network)
+    say(f"exporting {len(sources)} graphs of {checkpoint_path} …")
     models = {source.role: _export(source, checkpoint, network, options) for source in sources}
     with atomic_directory(output) as directory:
         graphs = {role: _write(model, role, directory) for role, model in models.items()}
@@ -77,6 +83,7 @@ def export_bundle(checkpoint_path: Path, output: Path, options: ExportOptions) -
             verification=(),
         )
         _write_manifest(manifest, directory)
+        say("comparing them with PyTorch …")
         checks = verify_bundle(directory, network, sources)
         _write_manifest(replace(manifest, verification=[c.to_json() for c in checks]), directory)
     return Exported(Bundle.load(output), checks)

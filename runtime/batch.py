@@ -67,7 +67,7 @@ class Done:
 def plan_jobs(
     inputs: Sequence[Path], output: Path, recursive: bool, suffix: str | None, overlay: Path | None
 ) -> list[Job]:
-    """Pairs images with outputs. One input file and an output with an image suffix: that file.
+    """Pairs images with outputs. One input file and an output with a suffix: that file.
 
     Else `output` is a folder that mirrors the inputs' own, and is not searched for inputs; `suffix`
     (".png") replaces theirs. The overlay is a file or a folder alike, and always PNG in a folder.
@@ -77,7 +77,7 @@ def plan_jobs(
     """
     found = images.find_images(inputs, recursive)
     results = output.resolve()
-    if len(inputs) == 1 and inputs[0].is_file() and output.suffix.lower() in images.SUFFIXES:
+    if len(inputs) == 1 and inputs[0].is_file() and output.suffix and not output.is_dir():
         jobs = [Job(inputs[0], output, overlay)]
     else:
         jobs = [

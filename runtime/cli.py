@@ -65,8 +65,8 @@ def main(
     from .batch import Options, plan_jobs, summary, upscale_files
     from .upscaler import Upscaler
 
-    jobs = plan_jobs(inputs, output, recursive, f".{suffix}" if suffix else None, overlay)
     upscaler = Upscaler(bundle, device, backend, precision, threads)
+    jobs = plan_jobs(inputs, output, recursive, f".{suffix}" if suffix else None, overlay)
     results = upscale_files(upscaler, jobs, Options(**options))
     bar = progress(results, "upscaling", len(jobs)) if len(jobs) > 1 else nullcontext(results)
     failed = 0
