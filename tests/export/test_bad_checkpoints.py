@@ -1,0 +1,268 @@
+"""pcsr-export refuses what is no good checkpoint: one line, exit code 2, nothing run or written."""
+
+import copy
+import os
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests import checkpoints
+from tests.checkpoints import Data
+from tests.commands import assert_refused, export, snapshot
+
+Change = Callable[[Data], Any]
+
+
+def network() -> Data:
+    """A good checkpoint, free to be spoilt."""
+    return copy.deepcopy(checkpoints.pcsr_checkpoint(checkpoints.pcsr_network("fsrcnn"), "fsrcnn"))
+
+
+def plain() -> Data:
+    return copy.deepcopy(checkpoints.plain_checkpoint("fsrcnn"))
+
+
+def refuse(ckpt: Path, pattern: str, code: int = 2) -> None:
+    before = snapshot(ckpt.parent)
+    assert_refused(export("--ckpt", ckpt, "-o", ckpt.parent / "bundle"), code, pattern)
+    assert snapshot(ckpt.parent) == before
+
+
+def refuse_data(data: Any, folder: Path, pattern: str) -> None:  # noqa: ANN401
+    refuse(checkpoints.save(data, folder / "network.pth"), pattern)
+
+
+def encoder(data: Data) -> Data:
+    spec: Data = data["model"]["args"]["encoder_spec"]
+    return spec
+
+
+def heavy(data: Data) -> Data:
+    mlp: Data = data["model"]["args"]["heavy_sampler_spec"]["args"]["imnet_spec"]["args"]
+    return mlp
+
+
+def weights(data: Data) -> dict[str, torch.Tensor]:
+    sd: dict[str, torch.Tensor] = data["model"]["sd"]
+    return sd
+
+
+# Files
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    refuse(tmp_path / "none.pth", "none.pth does not exist")
+
+
+def test_directory(tmp_path: Path) -> None:
+    (tmp_path / "folder.pth").mkdir()
+    refuse(tmp_path / "folder.pth", "folder.pth .*director")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\0", b"just text\n" * 50, b"\x80\x04", b"{}", b"PK\3\4"]
+)
+def test_other_files(content: bytes, tmp_path: Path) -> None:
+    ckpt = tmp_path / "other.pth"
+    ckpt.write_bytes(content)
+    refuse(ckpt, "other.pth is not a PyTorch checkpoint")
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
+def test_truncated_file(share: float, pcsr_ckpt: Path, tmp_path: Path) -> None:
+    whole = pcsr_ckpt.read_bytes()
+    (tmp_path / "cut.pth").write_bytes(whole[: int(share * len(whole))])
+    refuse(tmp_path / "cut.pth", "cut.pth is not a PyTorch checkpoint, or is (truncated|damaged)")
+
+
+def test_zip_without_weights(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "archive.pth", "w") as archive:
+        archive.writestr("readme.txt", "no weights here")
+    refuse(tmp_path / "archive.pth", "archive.pth is not a PyTorch checkpoint")
+
+
+def test_zip_that_lost_its_tensors(pcsr_ckpt: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(pcsr_ckpt) as whole, zipfile.ZipFile(tmp_path / "lost.pth", "w") as lost:
+        for name in whole.namelist():
+            if "/data/" not in name:
+                lost.writestr(name, whole.read(name))
+    refuse(tmp_path / "lost.pth", "lost.pth is not a PyTorch checkpoint")
+
+
+# Code
+
+
+class Payload:
+    """Runs a shell command when unpickled."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("form", ["zip", "legacy", "pickle"])
+def test_code_in_a_pickle_is_not_run(form: str, tmp_path: Path) -> None:
+    marker, ckpt = tmp_path / "it-ran", tmp_path / "evil.pth"
+    data = {"model": Payload(f"touch {marker}")}
+    pickle.loads(pickle.dumps(data))
+    assert marker.exists(), "the payload is live"
+    marker.unlink()
+    if form == "pickle":
+        ckpt.write_bytes(pickle.dumps(data, protocol=2))
+    else:
+        torch.save(data, ckpt, _use_new_zipfile_serialization=form == "zip")
+    refuse(ckpt, r"evil.pth .*(call|run|code).* \w+\.system")
+    assert not marker.exists()
+
+
+def test_modern_pickle_with_code_is_refused_without_noise(tmp_path: Path) -> None:
+    marker, ckpt = tmp_path / "it-ran", tmp_path / "evil.pth"
+    ckpt.write_bytes(pickle.dumps({"model": Payload(f"touch {marker}")}, protocol=4))
+    refuse(ckpt, "evil.pth ")
+    assert not marker.exists()
+
+
+def test_whole_modules_are_not_unpickled(tmp_path: Path) -> None:
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pth")
+    refuse(tmp_path / "module.pth", "more than weights.*torch.nn.modules.linear.Linear")
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_script_archives_are_refused_without_noise(tmp_path: Path) -> None:
+    script = torch.jit.trace(torch.nn.Linear(2, 2), torch.rand(1, 2))  # type: ignore[no-untyped-call]
+    script.save(str(tmp_path / "script.pth"))
+    refuse(tmp_path / "script.pth", "script.pth is not a PyTorch checkpoint")
+
+
+# Descriptions
+
+
+@pytest.mark.parametrize(
+    "data",
+    [torch.zeros(3), [1, 2], {}, {"sd": {}}, {"model": {"name": "carn"}}, {"model": 3}],
+    ids=["tensor", "list", "empty", "no-model", "no-sd", "number"],
+)
+def test_no_description(data: Any, tmp_path: Path) -> None:  # noqa: ANN401
+    refuse_data(data, tmp_path, "network.pth does not describe its network: expected .* found")
+
+
+def test_state_dict_alone(tmp_path: Path) -> None:
+    refuse_data(weights(network()), tmp_path, "does not describe its network")
+
+
+DESCRIPTIONS: dict[str, tuple[str, Change]] = {
+    "phase9": ("pcsr-phase9.*known", lambda d: d["model"].update(name="pcsr-phase9")),
+    "unknown": ("unknown backbone 'swin'.*known: ", lambda d: encoder(d).update(name="swin")),
+    "name-none": ("name|backbone", lambda d: d["model"].update(name=None)),
+    "args-none": ("description", lambda d: d["model"].update(args=None)),
+    "args-list": ("description", lambda d: d["model"].update(args=[1])),
+    "no-encoder": ("encoder_spec", lambda d: d["model"]["args"].pop("encoder_spec")),
+    "no-classifier": ("classifier_spec", lambda d: d["model"]["args"].pop("classifier_spec")),
+    "no-light": ("light_sampler_spec", lambda d: d["model"]["args"].pop("light_sampler_spec")),
+    "foreign-arg": ("'fsrcnn' .*zzz", lambda d: encoder(d).update(args={"zzz": 1})),
+    "no-names": ("fsrcnn|description", lambda d: encoder(d).update(args={1: 1})),
+    "negative": ("'fsrcnn'.*-1", lambda d: encoder(d)["args"].update(d=-1)),
+    "zero": ("'fsrcnn'", lambda d: encoder(d)["args"].update(d=0)),
+    "text": ("'fsrcnn'", lambda d: encoder(d)["args"].update(d="eight")),
+    "own-tail": ("own upsampling tail", lambda d: encoder(d)["args"].update(no_upsampling=False)),
+    "no-hidden": ("description|weights", lambda d: heavy(d).update(hidden_list=None)),
+    "zero-hidden": ("hidden_list.*below 1", lambda d: heavy(d).update(hidden_list=[0])),
+    "huge-hidden": ("memory|weights", lambda d: heavy(d).update(hidden_list=[10**12])),
+    "residual": ("plain mlp", lambda d: heavy(d).update(residual=True)),
+}
+
+
+@pytest.mark.parametrize("case", DESCRIPTIONS)
+def test_descriptions_that_do_not_fit(case: str, tmp_path: Path) -> None:
+    pattern, change = DESCRIPTIONS[case]
+    data = network()
+    change(data)
+    refuse_data(data, tmp_path, pattern)
+
+
+@pytest.mark.parametrize(
+    ("args", "pattern"),
+    [
+        ({"no_upsampling": True}, "neither a PCSR network nor a plain one.*no_upsampling"),
+        ({"upscale": 0}, "fsrcnn"),
+        ({"upscale": -1}, "fsrcnn"),
+        ({"zzz": 1}, "'fsrcnn' .*zzz"),
+    ],
+    ids=["no-tail", "zero", "negative", "foreign"],
+)
+def test_plain_descriptions_that_do_not_fit(args: Data, pattern: str, tmp_path: Path) -> None:
+    data = plain()
+    data["model"]["args"].update(args)
+    refuse_data(data, tmp_path, pattern)
+
+
+def test_several_upsamplers_without_a_classifier(tmp_path: Path) -> None:
+    data = network()
+    args = data["model"]["args"]
+    args["sampler_specs"] = [args.pop("heavy_sampler_spec"), args.pop("light_sampler_spec")]
+    args.pop("classifier_spec")
+    data["model"] |= {
+        "name": "pcsr",
+        "sd": {name: w for name, w in weights(data).items() if "classifier" not in name},
+    }
+    refuse_data(data, tmp_path, "classifier")
+
+
+def test_no_upsamplers_at_all(tmp_path: Path) -> None:
+    data = network()
+    data["model"]["name"] = "pcsr"
+    data["model"]["args"]["sampler_specs"] = []
+    refuse_data(data, tmp_path, "sampler_specs|upsampler")
+
+
+# Weights
+
+
+def spoil(value: float) -> Change:
+    return lambda d: next(iter(weights(d).values())).view(-1)[0].fill_(value)
+
+
+def convert(change: Callable[[torch.Tensor], torch.Tensor]) -> Change:
+    return lambda d: d["model"].update(sd={name: change(w) for name, w in weights(d).items()})
+
+
+FIRST = "encoder.head_conv.0.weight"
+WEIGHTS: dict[str, tuple[str, Change]] = {
+    "missing": (f"{FIRST} is missing", lambda d: weights(d).pop(FIRST)),
+    "empty": ("is missing", lambda d: weights(d).clear()),
+    "extra": (
+        "more.weight is not part",
+        lambda d: weights(d).update({"more.weight": torch.ones(1)}),
+    ),
+    "misshapen": (r"has shape \[2\] instead", lambda d: weights(d).update({FIRST: torch.ones(2)})),
+    "prefixed": ("is missing", lambda d: d["model"].update(sd={"module.a": torch.ones(1)})),
+    "list": ("state dict of tensors", lambda d: d["model"].update(sd=[1, 2])),
+    "text": ("state dict of tensors", lambda d: weights(d).update({FIRST: "a"})),  # type: ignore[dict-item]
+    "nan": (f"{FIRST} holds 1 NaN", spoil(float("nan"))),
+    "infinite": (f"{FIRST} holds 1 .*infinite", spoil(float("-inf"))),
+    "meta": ("weight|tensor", convert(lambda w: w.to("meta"))),
+    "sparse": ("weight|tensor", convert(lambda w: w.to_sparse())),
+    "complex": ("weight|tensor", convert(lambda w: w.to(torch.complex64) * 1j)),
+}
+
+
+@pytest.mark.parametrize("case", WEIGHTS)
+def test_weights_that_do_not_fit(case: str, tmp_path: Path) -> None:
+    pattern, change = WEIGHTS[case]
+    data = network()
+    change(data)
+    refuse_data(data, tmp_path, f"network.pth.*({pattern})")
+
+
+def test_weights_that_overflow(tmp_path: Path) -> None:
+    data = network()
+    for weight in weights(data).values():
+        weight.mul_(1e20)
+    refuse(checkpoints.save(data, tmp_path / "network.pth"), ".", code=1)

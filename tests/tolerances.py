@@ -1,0 +1,34 @@
+"""How far apart two results may lie: one table, each entry with its reason.
+
+Images are RGB in [0, 1]; differences are absolute unless an entry says otherwise.
+"""
+
+# Runtime, fp32, against PyTorch (pcsr.models) and against the published code (golden files).
+IMAGE_FP32 = 2e-5  # the design's figure: folded first layers sum float32 in another order
+REROUTED_SHARE = 1e-4  # the design's figure: a logit within rounding of the threshold may flip
+REROUTED_PX = 1  # ... and on an image of under 10,000 pixels one such pixel
+DIFFICULTY = 1e-3  # of one pixel: CARN's classifier makes 2.5e-4 of such sums, at worst
+MEAN_DIFFICULTY = 2e-6  # of an image: 3e-7 at worst
+PSNR_DB = 1e-3  # the design's figure
+CENTROID = 1e-4  # a share of 1e-4 of the pixels in the other cluster moves its mean by that much
+
+# pcsr.models against the published code: the same operations in the same order.
+EAGER = 1e-6  # bit for bit with as many threads; 1.5e-6 (difficulty 2.5e-4) with others
+EAGER_REROUTED_PX = 0
+
+# Single steps against float64 or grid_sample.
+BILINEAR = 1e-6  # of values in [0, 1]: lerp of lerps instead of four weights, 3 float32 roundings
+REFINED = 1e-6  # sum of nine values in [0, 1] in float32 instead of float64
+ROUNDED = {  # in levels: half a level of rounding, plus float32 errors times the peak
+    "uint8": 0.501,
+    "uint16": 0.52,
+    "float32": 1e-6,
+}
+LUMA = 2e-7  # one ulp: the three float32 weights sum to 1 within that
+SIGMOID = 2e-7  # absolute, one ulp at 1.0
+CELL = 1e-6  # relative, of two float32 roundings
+COST = 1e-6  # float32 sum of M products
+GFLOPS = 1e-9  # relative: integers below 2**53, summed exactly
+POSITION = 2e-7  # relative to the input's size: float32 roundings of a position on it
+BIN = 1e-5  # of normalised difficulty: ADM sees 2**18 levels, about 4e-6 each
+LEVEL_PX = 1  # two float32 logits of a million may be level, and are not split
