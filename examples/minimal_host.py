@@ -35,7 +35,7 @@ class Axis:
 
 def make_axis(n: int, m: int) -> Axis:
     y = f32(-1 + 1 / m) + f32(2 / m) * np.arange(m, dtype=f32)
-    p = ((y + f32(1)) * f32(n) - f32(1)) / f32(2)
+    p = (((y + f32(1)).astype(np.float64) * n - 1) / 2).astype(f32)
     nearest = np.clip(np.rint(p), 0, n - 1).astype(np.int32)
     offset = (y - (f32(-1 + 1 / n) + f32(2 / n) * nearest.astype(f32))) * f32(n)
     q = np.clip(p, 0, n - 1)

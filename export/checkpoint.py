@@ -4,6 +4,8 @@ import hashlib
 import io
 import json
 import pickle
+import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,8 @@ from typing import Any
 import torch
 
 from pcsr.errors import CheckpointError
+
+PARALLEL_PREFIX = "module."  # what DataParallel puts before every name
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(
         path=path,
         sha256=hashlib.sha256(data).hexdigest(),
-        description=_describe(path, str(model["name"]), model["args"]),
+        description=_described(path, model),
         weights=_finite_weights(path, model["sd"]),
     )
 
@@ -68,7 +72,9 @@ def read_file(path: Path) -> bytes:
 
 def _load(path: Path, data: bytes) -> Any:  # noqa: ANN401
     try:
-        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(_refusal(path, str(error))) from error
     except Exception as error:  # torch raises many kinds on foreign files
@@ -78,32 +84,47 @@ def _load(path: Path, data: bytes) -> Any:  # noqa: ANN401
 
 
 def _refusal(path: Path, message: str) -> str:
-    _, found, rest = message.partition("Unsupported global: GLOBAL ")
-    if not found:
+    wanted = re.search(r"GLOBAL:?\s+(?:GLOBAL\s+)?([\w.]+\.\w+)", message)
+    if not wanted:
         return f"{path} is not a PyTorch checkpoint, or is damaged"
-    name = rest.split()[0]
     return (
-        f"{path} holds more than weights: it would import and call {name}. "
+        f"{path} holds more than weights: it would import and call {wanted[1]}. "
         "Only tensors and plain values are loaded; save it again without that object"
     )
 
 
 def _model_entry(path: Path, data: Any) -> Mapping[str, Any]:  # noqa: ANN401
     model = data.get("model") if isinstance(data, dict) else None
-    if isinstance(model, dict) and {"name", "args", "sd"} <= model.keys():
+    missing = [
+        key for key in ("name", "args", "sd") if not isinstance(model, dict) or key not in model
+    ]
+    if isinstance(model, dict) and not missing:
         return model
-    found = (
-        f"a dict of {', '.join(map(str, list(data)[:4]))}, …"
-        if isinstance(data, dict)
-        else type(data)
-    )
+    if isinstance(model, dict):
+        found = f"a model without {' and '.join(missing)}"
+    elif isinstance(data, dict):
+        found = f"a dict of {', '.join(map(str, list(data)[:4])) or 'nothing'}"
+    else:
+        found = f"a {type(data).__name__}"
     raise CheckpointError(
         f"{path} does not describe its network: expected a dict model of name, args and sd, as "
         f"published; found {found}"
     )
 
 
-def _describe(path: Path, name: str, args: Any) -> Description:  # noqa: ANN401
+def _described(path: Path, model: Mapping[str, Any]) -> Description:
+    try:
+        return describe(str(model["name"]), model["args"])
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def describe(name: str, args: Any) -> Description:  # noqa: ANN401
+    """The network of a checkpoint's `model` entry.
+
+    Raises:
+        CheckpointError: an unknown format, or a description with parts missing.
+    """
     try:
         if name == "pcsr-phase0":
             return _pcsr(args, [args["heavy_sampler_spec"]], None)
@@ -117,12 +138,14 @@ def _describe(path: Path, name: str, args: Any) -> Description:  # noqa: ANN401
         return Description(name, _plain_values(args), (), None)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise CheckpointError(
-            f"{path}: the description of the network is incomplete: {reason}"
-        ) from error
+        raise CheckpointError(f"the description of the network is incomplete: {reason}") from error
 
 
 def _pcsr(args: Any, samplers: list[Any], classifier: Any) -> Description:  # noqa: ANN401
+    if not samplers:
+        raise ValueError("sampler_specs is empty, expected one or more")
+    if len(samplers) > 1 and classifier is None:
+        raise ValueError(f"no classifier_spec for {len(samplers)} upsamplers")
     encoder = args["encoder_spec"]
     return Description(
         backbone=str(encoder["name"]),
@@ -154,9 +177,13 @@ def _finite_weights(path: Path, weights: Any) -> Mapping[str, torch.Tensor]:  # 
     if not isinstance(weights, dict) or not all(torch.is_tensor(w) for w in weights.values()):
         raise CheckpointError(f"{path}: expected a state dict of tensors under model/sd")
     for name, weight in weights.items():
+        if weight.is_meta or weight.layout != torch.strided or weight.is_complex():
+            raise CheckpointError(f"{path}: {name} is not an ordinary tensor of real numbers")
         if not bool(torch.isfinite(weight).all()):
             count = int((~torch.isfinite(weight)).sum())
             raise CheckpointError(
                 f"{path}: {name} holds {count} NaN or infinite values; the training diverged"
             )
+    if all(name.startswith(PARALLEL_PREFIX) for name in weights):
+        return {name.removeprefix(PARALLEL_PREFIX): weight for name, weight in weights.items()}
     return weights

@@ -68,9 +68,11 @@ def _tools() -> tuple[ModuleType, ModuleType]:
     """Imported late: --help must not wait for torch, and a missing extra deserves a sentence."""
     try:
         from . import exporter, network
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise BackendError(
             f"pcsr-export needs {error.name}, which is not installed; "
             "run pip install 'pcsr[cpu,export]'"
         ) from error
+    except ImportError as error:
+        raise BackendError(f"pcsr-export cannot load what it needs: {error}") from error
     return exporter, network

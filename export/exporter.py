@@ -15,8 +15,9 @@ from tabulate import tabulate
 
 import pcsr
 from pcsr.atomic import atomic_directory
-from pcsr.bundle import COST_LR_SIZE, MANIFEST, Bundle, Costs, Graph, Manifest, Model, is_bundle
+from pcsr.bundle import MANIFEST, Bundle, is_bundle
 from pcsr.errors import OutputError
+from pcsr.manifest import COST_LR_SIZE, Costs, Graph, Manifest, Model
 from pcsr.models import PCSR, PlainNetwork
 from pcsr.models.flops import count_flops
 from pcsr.models.liif import POSITION_WIDTH
@@ -110,11 +111,15 @@ def format_report(exported: Exported) -> str:
 
 def check_output(output: Path, overwrite: bool) -> None:
     """Raises OutputError where a bundle may not be written at `output`."""
-    if not output.parent.is_dir():
+    try:
+        has_parent, exists = output.parent.is_dir(), output.exists()
+    except OSError as error:
+        raise OutputError(f"cannot write {output}: {error.strerror}") from error
+    if not has_parent:
         raise OutputError(
             f"cannot write {output}: {output.parent} is not a directory; create it first"
         )
-    if not output.exists():
+    if not exists:
         return
     if not is_bundle(output) and (output.is_file() or any(output.iterdir())):
         raise OutputError(

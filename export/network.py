@@ -2,6 +2,8 @@
 weights.
 """
 
+import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +20,7 @@ from pcsr.models.registry import Rgb, find_registration
 from .checkpoint import Checkpoint
 
 PUBLISHED_SCALE = 4.0
+LARGEST_SCALE = 64
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def read_config(path: Path) -> Settings:
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError) as error:
         reason = " ".join(str(error).split())
         raise UsageError(
-            f"config {path} is not in the published format (data_norm: mean, std): {reason}"
+            f"config {path} is not in the published format (data_norm, scale): {reason}"
         ) from error
 
 
@@ -65,7 +68,7 @@ def build_network(checkpoint: Checkpoint, settings: Settings) -> PCSR | PlainNet
     """
     what = checkpoint.description
     mean, std = _normalisation(what.backbone, settings)
-    backbone = make_backbone(what.backbone, what.backbone_args)
+    backbone = _backbone(checkpoint)
     network: PCSR | PlainNetwork
     if what.upsampler_widths:
         network = _pcsr(checkpoint, backbone, mean, std)
@@ -74,6 +77,16 @@ def build_network(checkpoint: Checkpoint, settings: Settings) -> PCSR | PlainNet
         network = PlainNetwork(backbone, _tail_scale(checkpoint, backbone), mean, std)
         _load_strictly(network.network, checkpoint)
     return network.eval().requires_grad_(False)
+
+
+def _backbone(checkpoint: Checkpoint) -> nn.Module:
+    what = checkpoint.description
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return make_backbone(what.backbone, what.backbone_args)
+    except CheckpointError as error:
+        raise CheckpointError(f"{checkpoint.path}: {error}") from error
 
 
 def _pcsr(checkpoint: Checkpoint, backbone: nn.Module, mean: Rgb, std: Rgb) -> PCSR:
@@ -88,21 +101,28 @@ def trained_scale(network: PCSR | PlainNetwork, settings: Settings) -> float:
     """The scale that a network was trained for: its tail's, the config's, or the published 4."""
     if isinstance(network, PlainNetwork):
         return float(network.scale)
-    return settings.trained_scale or PUBLISHED_SCALE
+    return PUBLISHED_SCALE if settings.trained_scale is None else settings.trained_scale
 
 
 def _normalisation(backbone: str, settings: Settings) -> tuple[Rgb, Rgb]:
     default = find_registration(backbone)
     mean, std = settings.mean or default.mean, settings.std or default.std
+    if not all(math.isfinite(value) for value in (*mean, *std)):
+        raise UsageError(f"mean and std must be finite numbers, found {mean} and {std}")
     if min(std) <= 0:
         raise UsageError(f"std must be positive, found {std}")
     return mean, std
 
 
 def _tail_scale(checkpoint: Checkpoint, backbone: nn.Module) -> int:
-    with torch.no_grad():
-        out = backbone.eval()(torch.zeros(1, 3, 8, 8))
     scale = getattr(backbone, "scale", None)
+    try:
+        with torch.no_grad():
+            out = backbone.eval()(torch.zeros(1, 3, 8, 8))
+    except (RuntimeError, ValueError) as error:
+        raise CheckpointError(
+            f"{checkpoint.path}: '{checkpoint.description.backbone}' cannot upscale: {error}"
+        ) from error
     if not isinstance(scale, int) or out.shape != (1, 3, 8 * scale, 8 * scale):
         raise CheckpointError(
             f"{checkpoint.path} is neither a PCSR network nor a plain one: "
@@ -120,6 +140,11 @@ def _load_strictly(module: nn.Module, checkpoint: Checkpoint) -> None:
         f"{name} has shape {list(found[name].shape)} instead of {list(weight.shape)}"
         for name, weight in expected.items()
         if name in found and found[name].shape != weight.shape
+    ]
+    problems += [
+        f"{name} holds {found[name].dtype} instead of real numbers"
+        for name, weight in expected.items()
+        if name in found and weight.is_floating_point() and not found[name].is_floating_point()
     ]
     if problems:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
@@ -140,8 +165,11 @@ def _rgb(value: Any) -> Rgb | None:  # noqa: ANN401
 
 
 def _trained_scale(config: Mapping[str, Any]) -> float | None:
-    if "scale" in config:
-        return float(config["scale"])
     wrapper = (config.get("train_dataset") or {}).get("wrapper") or {}
-    scales = (wrapper.get("args") or {}).get("scale")
-    return float(max(scales)) if scales else None
+    scales = config.get("scale", (wrapper.get("args") or {}).get("scale"))
+    if scales is None:
+        return None
+    scale = float(max(scales) if isinstance(scales, list) else scales)
+    if not 1 <= scale <= LARGEST_SCALE:
+        raise ValueError(f"expected a scale from 1 to {LARGEST_SCALE}, found {scale:g}")
+    return scale

@@ -10,8 +10,9 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from pcsr import bundle
 from pcsr.errors import VerificationError
+from pcsr.manifest import Graph
+from pcsr.manifest import Tensor as TensorInfo
 from pcsr.models import PCSR, PlainNetwork
 
 from .folding import FoldedBackbone, FoldedMlp, deployable, fold_classifier, fold_upsamplers
@@ -105,9 +106,9 @@ def export_graph(
     return model
 
 
-def describe_graph(model: onnx.ModelProto, file: str, sha256: str) -> bundle.Graph:
+def describe_graph(model: onnx.ModelProto, file: str, sha256: str) -> Graph:
     """The manifest's entry of a graph."""
-    return bundle.Graph(
+    return Graph(
         file=file,
         sha256=sha256,
         inputs=tuple(_tensor(value) for value in model.graph.input),
@@ -115,12 +116,10 @@ def describe_graph(model: onnx.ModelProto, file: str, sha256: str) -> bundle.Gra
     )
 
 
-def _tensor(value: onnx.ValueInfoProto) -> bundle.Tensor:
+def _tensor(value: onnx.ValueInfoProto) -> TensorInfo:
     kind = value.type.tensor_type
     dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
-    return bundle.Tensor(
-        value.name, dtype, tuple(d.dim_param or d.dim_value for d in kind.shape.dim)
-    )
+    return TensorInfo(value.name, dtype, tuple(d.dim_param or d.dim_value for d in kind.shape.dim))
 
 
 def _check(model: onnx.ModelProto, role: str) -> None:

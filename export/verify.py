@@ -68,9 +68,15 @@ def verify_bundle(
     """
     upscaler = Upscaler(path)
     checks = [check for size in LR_SIZES for check in _graph_checks(upscaler, sources, size)]
+    _refuse_failed(checks)
     for scale in _scales(network, upscaler.bundle.manifest.trained_scale):
         for size in LR_SIZES:
             checks += _pipeline_checks(upscaler, network, size, scale)
+    _refuse_failed(checks)
+    return checks
+
+
+def _refuse_failed(checks: Sequence[Check]) -> None:
     failed = [check for check in checks if not check.passed]
     if failed:
         worst = failed[0]
@@ -80,7 +86,6 @@ def verify_bundle(
             f"(allowed {worst.tolerance:.0e}), {worst.rerouted_px} pixels routed differently; "
             "nothing was written"
         )
-    return checks
 
 
 def sample_picture(size: tuple[int, int]) -> NDArray[np.float32]:
@@ -177,7 +182,8 @@ def _difference(
     """Largest difference, relative to the largest expected value if that is above 1; infinite for
     NaN.
     """
-    gap = np.abs(found - expected)
+    with np.errstate(invalid="ignore", over="ignore"):
+        gap = np.abs(found - expected)
     if where is not None:
         gap = gap[where]
     worst = float(gap.max(initial=0.0)) / max(1.0, float(np.abs(expected).max()))

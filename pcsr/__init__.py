@@ -6,9 +6,9 @@
 Importing `pcsr` imports neither torch nor a backend; `Upscaler` loads its backend when it is made.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pcsr.bundle import Bundle
 from pcsr.errors import (
     BackendError,
     BundleError,
@@ -21,6 +21,7 @@ from pcsr.errors import (
 )
 
 if TYPE_CHECKING:
+    from pcsr.bundle import Bundle
     from pcsr.runtime.upscaler import Result, Upscaler
 
 __version__ = "0.1.0"
@@ -41,9 +42,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401
-    if name in ("Result", "Upscaler"):
-        from pcsr.runtime import upscaler
+_HOMES = {
+    "Bundle": "pcsr.bundle",
+    "Result": "pcsr.runtime.upscaler",
+    "Upscaler": "pcsr.runtime.upscaler",
+}
 
-        return getattr(upscaler, name)
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'pcsr' has no attribute {name!r}")

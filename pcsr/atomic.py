@@ -54,7 +54,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 def refuse_existing(path: Path, overwrite: bool) -> None:
     """Raises OutputError where `path` exists and may not be replaced."""
     with _as_output_errors(path):
-        is_folder, exists = path.is_dir(), path.exists()
+        is_folder, exists = path.is_dir(), os.path.lexists(path)
     if is_folder:
         raise OutputError(f"{path} is a directory, expected a file name for the result")
     if exists and not overwrite:

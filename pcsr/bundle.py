@@ -1,129 +1,18 @@
-"""The bundle: a directory of ONNX graphs and a manifest. The one contract between export and
-runtime.
+"""The bundle: a directory of ONNX graphs and a manifest, the contract of export and runtime.
 
 `docs/bundle.md` describes the format for hosts in other languages.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from pcsr.errors import BundleError
+from pcsr.manifest import FORMAT, FORMAT_VERSION, Graph, Kind, Manifest, parse_manifest
 
-FORMAT = "pcsr-bundle"
-FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
-COST_LR_SIZE = 16
-
-Kind = Literal["pcsr", "plain"]
-Size = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """An input or output of a graph: ONNX element type and shape with symbolic names."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | str, ...]
-
-
-@dataclass(frozen=True)
-class Graph:
-    """One ONNX file of a bundle. `file` is relative to the bundle's directory."""
-
-    file: str
-    sha256: str
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-
-
-@dataclass(frozen=True)
-class Costs:
-    """Work of each part, in the paper's FLOPs and in multiply-adds of the exported graphs.
-
-    Flops of the backbone are those of a 16x16 input; all else is per pixel: backbone_macs per input
-    pixel, the rest per output pixel. Upsamplers are heaviest first. A plain network counts as a
-    backbone without upsamplers.
-    """
-
-    backbone_flops: int
-    classifier_flops: int
-    upsampler_flops: tuple[int, ...]
-    backbone_macs: float
-    classifier_macs: int
-    upsampler_macs: tuple[int, ...]
-
-    def cost_table(self, scale: float) -> NDArray[np.float32]:
-        """Share [M] of the FLOPs of (backbone + upsampler j) at a 16x16 input, heaviest first; sums
-        to 1.
-
-        Same rule and float32 arithmetic as the published code (`models/pcsr.py`).
-        """
-        pixels = round(COST_LR_SIZE * scale) ** 2
-        work = np.array(self.upsampler_flops, dtype=np.float32) * np.float32(pixels)
-        work += np.float32(self.backbone_flops)
-        cost: NDArray[np.float32] = work / work.sum()
-        return cost
-
-    def paper_flops(
-        self, lr_size: Size, hr_size: Size, pixels_per_upsampler: Sequence[int]
-    ) -> float:
-        """FLOPs of one image in the paper's convention. Sizes are (height, width)."""
-        lr_pixels, hr_pixels = lr_size[0] * lr_size[1], hr_size[0] * hr_size[1]
-        pixel_work = np.dot(self.upsampler_flops, pixels_per_upsampler)
-        backbone = self.backbone_flops * lr_pixels / COST_LR_SIZE**2
-        return float(backbone + self.classifier_flops * hr_pixels + pixel_work)
-
-    def macs(self, lr_size: Size, hr_size: Size, pixels_per_upsampler: Sequence[int]) -> float:
-        """Multiply-adds that the exported graphs execute for one image. Sizes: (height, width)."""
-        lr_pixels, hr_pixels = lr_size[0] * lr_size[1], hr_size[0] * hr_size[1]
-        pixel_work = np.dot(self.upsampler_macs, pixels_per_upsampler)
-        return float(self.backbone_macs * lr_pixels + self.classifier_macs * hr_pixels + pixel_work)
-
-
-@dataclass(frozen=True)
-class Model:
-    """What was exported. Widths are the hidden widths of the MLPs, upsamplers heaviest first.
-
-    receptive_radius_px: how far (input pixels) the backbone looks around; None where it looks
-        everywhere.
-    """
-
-    backbone: str
-    backbone_args: Mapping[str, Any]
-    feature_width: int
-    upsampler_widths: tuple[tuple[int, ...], ...]
-    classifier_widths: tuple[int, ...] | None
-    receptive_radius_px: int | None
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """All that manifest.json says. `graphs` maps precision to role to graph."""
-
-    kind: Kind
-    model: Model
-    trained_scale: float
-    costs: Costs
-    graphs: Mapping[str, Mapping[str, Graph]]
-    opset: int
-    checkpoint_sha256: str
-    tools: Mapping[str, str]
-    verification: Sequence[Mapping[str, Any]]
-
-    def to_json(self) -> str:
-        """The text of manifest.json."""
-        head = {"format": FORMAT, "format_version": FORMAT_VERSION}
-        return json.dumps(head | asdict(self), indent=2, allow_nan=False) + "\n"
 
 
 @dataclass(frozen=True)
@@ -196,10 +85,12 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
+        if path.name == MANIFEST:
+            raise BundleError(f"{path} is inside a bundle; pass its folder {path.parent}") from None
         raise BundleError(
             f"{path} is not a bundle (no {MANIFEST}); make one with pcsr-export --ckpt FILE -o DIR"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"{file} cannot be read ({error}); export the bundle again") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise BundleError(f"{file} is not the manifest of a pcsr bundle")
@@ -207,47 +98,21 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _parse(file: Path, data: dict[str, Any]) -> Manifest:
-    version = data.pop("format_version", None)
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    version = data.get("format_version")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise BundleError(
+            f"{file} has no valid format version ({version!r}); export the bundle again"
+        )
+    if version > FORMAT_VERSION:
         raise BundleError(
             f"{file} has format version {version}, this pcsr reads up to {FORMAT_VERSION}; "
             "upgrade pcsr"
         )
     try:
-        return _manifest(data)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BundleError(
-            f"{file} is damaged ({type(error).__name__}: {error}); export the bundle again"
-        ) from error
-
-
-def _manifest(data: dict[str, Any]) -> Manifest:
-    values = {field.name: data[field.name] for field in fields(Manifest)}
-    if values["kind"] not in ("pcsr", "plain"):
-        raise ValueError(f"kind {values['kind']!r}")
-    values["model"] = _of(Model, values["model"])
-    values["costs"] = _of(Costs, values["costs"])
-    values["trained_scale"] = float(values["trained_scale"])
-    values["graphs"] = {
-        precision: {role: _graph(graph) for role, graph in graphs.items()}
-        for precision, graphs in values["graphs"].items()
-    }
-    return Manifest(**values)
-
-
-def _graph(data: dict[str, Any]) -> Graph:
-    values = {field.name: data[field.name] for field in fields(Graph)}
-    for end in ("inputs", "outputs"):
-        values[end] = tuple(_of(Tensor, tensor) for tensor in values[end])
-    return Graph(**values)
-
-
-def _of(kind: type[Any], data: dict[str, Any]) -> Any:  # noqa: ANN401
-    return kind(**{field.name: _tuples(data[field.name]) for field in fields(kind)})
-
-
-def _tuples(value: Any) -> Any:  # noqa: ANN401
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+        return parse_manifest(data)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise BundleError(f"{file} is damaged ({reason}); export the bundle again") from error
 
 
 def _read_inside(root: Path, name: str) -> bytes:

@@ -1,7 +1,10 @@
 """What the commands share: errors as one line and an exit code, help for common options."""
 
 import functools
+import re
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
@@ -26,6 +29,7 @@ def command_errors(function: Command) -> Command:
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         try:
+            _interrupt_on_terminate()
             return function(*args, **kwargs)
         except PcsrError as error:
             complain(error)
@@ -34,10 +38,21 @@ def command_errors(function: Command) -> Command:
             click.echo("interrupted; nothing half-written was left behind", err=True)
             sys.exit(130)
         except MemoryError:
-            click.echo("error: out of memory; use a smaller image or a smaller scale", err=True)
+            complain(PcsrError("out of memory; use a smaller image or a smaller scale"))
+            sys.exit(1)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            complain(PcsrError(f"cannot print the result: {error.strerror or error}"))
             sys.exit(1)
 
     return wrapped  # type: ignore[return-value]
+
+
+def _interrupt_on_terminate() -> None:
+    """SIGTERM cleans up as Ctrl-C does."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 def progress(items: Iterable[Item], label: str, length: int | None = None) -> Bar[Item]:
@@ -48,5 +63,11 @@ def progress(items: Iterable[Item], label: str, length: int | None = None) -> Ba
 
 
 def complain(error: Exception) -> None:
-    """Prints an error as one line on stderr."""
-    click.echo(f"error: {' '.join(str(error).split())}", err=True)
+    """Prints an error as one line on stderr, over a progress bar where one is shown."""
+    over_bar = "\r\x1b[K" if sys.stderr.isatty() else ""
+    click.echo(f"{over_bar}error: {one_line(str(error))}", err=True)
+
+
+def one_line(text: str) -> str:
+    """Without line breaks and other control characters, which file names and files may hold."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text).strip()

@@ -12,6 +12,7 @@ import pyvips
 
 from pcsr.atomic import atomic_file, refuse_existing
 from pcsr.errors import ImageError, OutputError, UsageError
+from pcsr.interrupts import interrupts_deferred
 
 _WHITE = {"uchar": 255, "ushort": 65535, "float": 1}
 _GREY = {"uchar": "b-w", "ushort": "grey16", "float": "b-w"}
@@ -91,7 +92,7 @@ def read(path: Path, max_pixels: int) -> Picture:
     try:
         if path.exists() and not path.is_file():
             raise ImageError("it is a folder or a device; name an image file")
-        with path.open("rb") as file:
+        with interrupts_deferred(), path.open("rb") as file:
             image = _load(file)
             _check_header(image, max_pixels)
             image = _to_grey_or_rgb(image)
@@ -121,7 +122,11 @@ def write(picture: Picture, path: Path, overwrite: bool = False, quality: int = 
     check_output(path, overwrite, picture.pixels.shape)
     if not 1 <= quality <= 100:
         raise UsageError(f"expected a quality from 1 to 100, found {quality}")
-    with atomic_file(path, overwrite) as temporary, temporary.open("w+b") as file:
+    with (
+        atomic_file(path, overwrite) as temporary,
+        interrupts_deferred(),
+        temporary.open("w+b") as file,
+    ):
         try:
             _save(picture, _format_of(path), file, quality)
         except pyvips.Error as error:

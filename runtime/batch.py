@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from pcsr import images
-from pcsr.cli import MAX_PIXELS
+from pcsr.cli import MAX_PIXELS, one_line
 from pcsr.errors import ImageError, OutputError, PcsrError, UsageError
 from pcsr.overlay import draw_overlay
 
 from .result import Result
-from .routing import Mode
 from .upscaler import Upscaler
 
 LARGEST_GROWTH = 16  # output pixels per allowed input pixel
@@ -75,22 +74,50 @@ def plan_jobs(
     Raises:
         UsageError: an input is missing, two results would have one name, or one replaces an input.
     """
-    found = images.find_images(inputs, recursive)
-    results = output.resolve()
     if len(inputs) == 1 and inputs[0].is_file() and output.suffix and not output.is_dir():
         jobs = [Job(inputs[0], output, overlay)]
     else:
+        _refuse_file(output)
         jobs = [
             Job(
                 source,
                 output / (relative.with_suffix(suffix) if suffix else relative),
                 overlay / relative.with_suffix(".png") if overlay else None,
             )
-            for source, relative in found.items()
-            if not source.resolve().is_relative_to(results)
+            for source, relative in _found(inputs, output, recursive).items()
         ]
+    _refuse_unwritable(jobs)
     _refuse_clashes(jobs)
     return jobs
+
+
+def _found(inputs: Sequence[Path], output: Path, recursive: bool) -> dict[Path, Path]:
+    """Images and their relative paths; the folder of results is not searched, if it lies inside."""
+    found: dict[Path, Path] = {}
+    results = output.resolve()
+    for given in inputs:
+        inside = results != given.resolve() and results.is_relative_to(given.resolve())
+        for source, relative in images.find_images([given], recursive).items():
+            if not (inside and source.resolve().is_relative_to(results)):
+                found[source] = relative
+    if not found:
+        raise UsageError(f"no image to upscale: all there are lie in the output folder {output}")
+    return found
+
+
+def _refuse_file(output: Path) -> None:
+    if output.is_file():
+        raise UsageError(f"{output} is a file; several images need a folder for their results")
+
+
+def _refuse_unwritable(jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        for target in (job.target, job.overlay):
+            if target and target.suffix.lower() not in images.SUFFIXES:
+                raise UsageError(
+                    f"cannot write {target}: expected one of {' '.join(images.SUFFIXES)}; "
+                    "pass --format, or name another file"
+                )
 
 
 def upscale_files(upscaler: Upscaler, jobs: Sequence[Job], options: Options) -> Iterator[Done]:
@@ -104,28 +131,34 @@ def upscale_files(upscaler: Upscaler, jobs: Sequence[Job], options: Options) -> 
             f"{upscaler.bundle.path} has no routing to draw an overlay of; use a bundle with two "
             "or more upsamplers"
         )
-    upscaler.resolve_scale(options.scale)
-    Mode(options.k, options.adaptive, options.heavy_ratio)
+    upscaler.check_options(options.scale, options.k, options.adaptive, options.heavy_ratio)
     for job in jobs:
         try:
             yield Done(job, _upscale_file(upscaler, job, options), None)
         except (ImageError, OutputError) as error:
             yield Done(job, None, error)
+        except MemoryError:
+            yield Done(
+                job, None, ImageError(f"out of memory for {job.source}; use a smaller scale")
+            )
 
 
 def _upscale_file(upscaler: Upscaler, job: Job, options: Options) -> Result:
     targets = [target for target in (job.target, job.overlay) if target]
     for target in targets:
-        _make_folder(target.parent)
-        images.check_output(target, options.overwrite)
+        if target.parent.is_dir():
+            images.check_output(target, options.overwrite)
     picture = images.read(job.source, options.max_pixels)
-    scale = upscaler.resolve_scale(options.scale)
+    scale, _ = upscaler.check_options(options.scale)
     height, width = (round(n * scale) for n in picture.pixels.shape[:2])
     if height * width > LARGEST_GROWTH * options.max_pixels:
         raise ImageError(
             f"{job.source} would become {width}x{height}, more than {LARGEST_GROWTH} times "
             f"--max-pixels ({options.max_pixels}); choose a smaller --scale or raise it"
         )
+    for target in targets:
+        _make_folder(target.parent)
+        images.check_output(target, options.overwrite)
     images.check_output(job.target, options.overwrite, (height, width, *picture.pixels.shape[2:]))
     result = upscaler(
         picture.pixels,
@@ -159,6 +192,8 @@ def _refuse_clashes(jobs: Sequence[Job]) -> None:
             where = target.resolve()
             if where in sources:
                 raise UsageError(f"{target} is one of the inputs; choose another output")
+            if target == job.overlay and where == job.target.resolve():
+                raise UsageError(f"{target} is both the output and the overlay; name two files")
             if where in taken:
                 raise UsageError(
                     f"{taken[where]} and {job.source} would both become {target}; "
@@ -170,8 +205,8 @@ def _refuse_clashes(jobs: Sequence[Job]) -> None:
 def summary(done: Done) -> str:
     """One line about a finished image, for a terminal."""
     if done.result is None:
-        return f"{done.job.source}: {done.error}"
+        return one_line(f"{done.job.source}: {done.error}")
     stats: Mapping[str, Any] = done.to_json()
     height, width = stats["hr_size"]
     routed = f", {stats['heavy_share']:.1%} heavy" if len(stats["pixels_per_upsampler"]) > 1 else ""
-    return f"{done.job.target}: {width}x{height}{routed}, {stats['total_ms']:.0f} ms"
+    return one_line(f"{done.job.target}: {width}x{height}{routed}, {stats['total_ms']:.0f} ms")

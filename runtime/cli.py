@@ -42,7 +42,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--device", default="cpu", help="cpu, cuda or cuda:N.")
 @click.option("--backend", default="onnxruntime", help="onnxruntime.")
 @click.option("--precision", default="fp32", help="Which graphs of the bundle.")
-@click.option("--threads", type=click.IntRange(1), help="[default: all cores]")
+@click.option("--threads", type=click.IntRange(1, 256), help="[default: all cores]")
 @command_errors
 def main(
     bundle: Path,
@@ -68,7 +68,8 @@ def main(
     upscaler = Upscaler(bundle, device, backend, precision, threads)
     jobs = plan_jobs(inputs, output, recursive, f".{suffix}" if suffix else None, overlay)
     results = upscale_files(upscaler, jobs, Options(**options))
-    bar = progress(results, "upscaling", len(jobs)) if len(jobs) > 1 else nullcontext(results)
+    shown = len(jobs) > 1 and not as_json
+    bar = progress(results, "upscaling", len(jobs)) if shown else nullcontext(results)
     failed = 0
     with bar as finished:
         for done in finished:

@@ -1,7 +1,9 @@
 """Where each output pixel lies on the input: nearest pixel, offset to it, bilinear taps.
 
 Axes are computed in float32 in the published order of operations (`make_coord`, `grid_sample`),
-because exact ties at fractional scales go where float32 rounding sends them.
+because exact ties at fractional scales go where float32 rounding sends them. The product in a
+position is rounded once, together with the subtraction after it, as the fused multiply-add of
+`grid_sample` does.
 """
 
 from dataclasses import dataclass
@@ -72,7 +74,8 @@ class Grid:
 def make_axis(n_in: int, n_out: int) -> Axis:
     """The axis of n_out output pixels over n_in input pixels."""
     centre = _centres(n_out)
-    position = ((centre + np.float32(1)) * np.float32(n_in) - np.float32(1)) / np.float32(2)
+    shifted = (centre + np.float32(1)).astype(np.float64)
+    position = ((shifted * n_in - 1) / 2).astype(np.float32)
     nearest = np.clip(np.rint(position), 0, n_in - 1).astype(np.int32)
     inside = np.clip(position, 0, n_in - 1)
     lower = np.floor(inside).astype(np.int32)

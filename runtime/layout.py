@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pcsr.errors import ImageError
 
 Floats = NDArray[np.float32]
+LARGEST = 1e6  # of a float image
 PEAK = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
@@ -52,12 +53,12 @@ class Layout:
         """[h, w(, c)] -> [1, 3, h, w] float32 RGB in [0, 1], without alpha; gray is repeated.
 
         Raises:
-            ImageError: a float image with NaN or infinite pixels.
+            ImageError: a float image with NaN or enormous values, in alpha too.
         """
         colour = image.reshape(*image.shape[:2], -1)[..., : 1 if self.is_gray else 3]
-        if self.dtype.kind == "f" and not np.isfinite(colour).all():
+        if self.dtype.kind == "f" and not (np.abs(image) < LARGEST).all():
             raise ImageError(
-                "the image holds NaN or infinite pixels; expected numbers, nominally in [0, 1]"
+                f"the image holds NaN or values beyond {LARGEST:g}; expected nominally [0, 1]"
             )
         planes = np.broadcast_to(colour.transpose(2, 0, 1), (3, *image.shape[:2]))
         return np.ascontiguousarray(planes[None], dtype=np.float32) / np.float32(

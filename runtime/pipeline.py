@@ -24,6 +24,9 @@ class Pipeline(Protocol):
 
     roles: list[str]
 
+    def check(self, scale: float, mode: Mode) -> None:
+        """Raises UsageError for what this network cannot do."""
+
     def run(
         self, image: Floats, scale: float, mode: Mode, refine: bool, watch: Stopwatch
     ) -> tuple[Floats, Routing | None]: ...
@@ -44,9 +47,7 @@ class PlainPipeline:
         self._bundle = bundle
         self._backend = backend
 
-    def run(
-        self, image: Floats, scale: float, mode: Mode, refine: bool, watch: Stopwatch
-    ) -> tuple[Floats, Routing | None]:
+    def check(self, scale: float, mode: Mode) -> None:
         """Raises UsageError for another scale than the network's, or where routing is asked for."""
         if scale != self._bundle.manifest.trained_scale:
             trained = self._bundle.manifest.trained_scale
@@ -58,6 +59,10 @@ class PlainPipeline:
                 f"{self._bundle.path} is a plain network without routing (k, adaptive, "
                 "heavy_ratio); export a PCSR checkpoint for that"
             )
+
+    def run(
+        self, image: Floats, scale: float, mode: Mode, refine: bool, watch: Stopwatch
+    ) -> tuple[Floats, Routing | None]:
         with watch.stage("network"):
             upscaled = self._backend.run_image("network", image)[0]
         return np.ascontiguousarray(upscaled[0].transpose(1, 2, 0)), None
@@ -71,6 +76,7 @@ class RoutedPipeline:
     ) -> None:
         self._halo_px = bundle.manifest.model.receptive_radius_px
         self._tile_px = tile_px
+        self._path = bundle.path
         self._costs = bundle.manifest.costs
         self._count = bundle.upsamplers
         self._mlps = [f"upsampler_{j}" for j in range(self._count)]
@@ -79,6 +85,14 @@ class RoutedPipeline:
         self.roles = ["backbone", *self._mlps]
         self._backend = backend
         self._workers = workers
+
+    def check(self, scale: float, mode: Mode) -> None:
+        """Raises UsageError where routing is asked of a network with one upsampler."""
+        if self._count == 1 and mode != Mode():
+            raise UsageError(
+                f"{self._path} has one upsampler and nothing to route (k, adaptive, heavy_ratio); "
+                "export a checkpoint with two or more for that"
+            )
 
     def run(
         self, image: Floats, scale: float, mode: Mode, refine: bool, watch: Stopwatch

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pcsr.errors import UsageError
+from pcsr.errors import ImageError, UsageError
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.uint8]
@@ -20,6 +20,7 @@ Labels = NDArray[np.uint8]
 ADM_ITERATIONS = 20
 ADM_TOLERANCE = 1e-4
 ADM_BINS = 2**18
+LARGEST_K = 1e6  # beyond any logit, and far from overflow
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,10 @@ class Mode:
     heavy_ratio: float | None = None
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.k):
+        if not abs(self.k) <= LARGEST_K:
             raise UsageError(
-                f"k must be a finite number, found {self.k}; use 0 for the classifier's own choice"
+                f"k must be a number within ±{LARGEST_K:g}, found {self.k}; "
+                "use 0 for the classifier's own choice"
             )
         if self.heavy_ratio is not None and not 0 <= self.heavy_ratio <= 1:
             raise UsageError(f"heavy_ratio must lie in [0, 1], found {self.heavy_ratio}")
@@ -74,7 +76,12 @@ def route(logits: Floats, cost: Floats, mode: Mode) -> Routing:
     cost table.
 
     Between upsamplers that are level the lighter one is taken, as in the published code.
+
+    Raises:
+        ImageError: a logit is not finite.
     """
+    if not np.isfinite(logits).all():
+        raise ImageError("the classifier gives NaN or infinite values for this image")
     if len(cost) == 2:
         return _route_two(logits[:, 0], cost, mode)
     logit = _difficulty_logit(logits)
@@ -84,7 +91,7 @@ def route(logits: Floats, cost: Floats, mode: Mode) -> Routing:
         return Routing(
             _between(difficulty, thresholds), difficulty, thresholds[heavy_count(len(cost)) - 1]
         )
-    utility = (logits - np.float32(mode.k) * np.log(cost)).astype(np.float32)
+    utility = (logits - mode.k * np.log(cost)).astype(np.float32, copy=False)
     if mode.heavy_ratio is None:
         return Routing(_lightest_best(utility), difficulty, None)
     threshold = ratio_threshold(logit, mode.heavy_ratio)
@@ -138,8 +145,8 @@ def adaptive_thresholds(difficulty: Floats, clusters: int) -> tuple[list[float],
 
 def sigmoid(logit: NDArray[np.float32] | np.float32) -> Floats:
     """1 / (1 + exp(-logit)), without overflow."""
-    half = np.float32(0.5)
-    return np.asarray(half * np.tanh(half * logit) + half, dtype=np.float32)
+    decay = np.exp(-np.abs(logit))
+    return np.asarray(np.where(logit >= 0, np.float32(1), decay) / (1 + decay), dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -188,8 +195,14 @@ def _between(difficulty: Floats, thresholds: list[float]) -> Labels:
     """Label 0 at or above the first (largest) threshold, 1 below it, 2 below the second, ..."""
     labels = np.zeros(difficulty.shape, dtype=np.uint8)
     for threshold in thresholds:
-        labels += difficulty < np.float32(threshold)
+        labels += difficulty < _least_float32(threshold)
     return labels
+
+
+def _least_float32(bound: float) -> np.float32:
+    """The least float32 that is not below `bound`: comparing float32 values with it is exact."""
+    rounded = np.float32(bound)
+    return np.nextafter(rounded, np.float32(np.inf)) if float(rounded) < bound else rounded
 
 
 def _difficulty_logit(logits: Floats) -> Floats:

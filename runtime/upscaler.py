@@ -1,6 +1,5 @@
 """A bundle as a callable: image in, upscaled image and routing out."""
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,8 @@ from .workers import Workers, usable_cores
 __all__ = ["Result", "Stats", "Upscaler"]
 
 MOST_PIXELS = 2**31 - 1
+MOST_THREADS = 256
+LARGEST_SCALE = 1000
 
 
 class Upscaler:
@@ -47,8 +48,8 @@ class Upscaler:
         precision: str = "fp32",
         threads: int | None = None,
     ) -> None:
-        if threads is not None and threads < 1:
-            raise UsageError(f"threads must be at least 1, found {threads}")
+        if threads is not None and not 1 <= threads <= MOST_THREADS:
+            raise UsageError(f"threads must be from 1 to {MOST_THREADS}, found {threads}")
         threads = threads or usable_cores()
         self.bundle = Bundle.load(bundle)
         self._workers = Workers(threads)
@@ -88,8 +89,7 @@ class Upscaler:
         """
         pixels = _as_array(image)
         layout = Layout.of(pixels)
-        mode = Mode(k, adaptive, heavy_ratio)
-        scale = self.resolve_scale(scale)
+        scale, mode = self.check_options(scale, k, adaptive, heavy_ratio)
         _refuse_huge(pixels, scale)
         watch = Stopwatch()
         out, routing = self._pipeline.run(layout.to_network(pixels), scale, mode, refine, watch)
@@ -99,20 +99,28 @@ class Upscaler:
             with watch.stage("alpha"):
                 routing_options = (k, adaptive, heavy_ratio, refine)
                 alpha = self._upscale_alpha(pixels[..., -1], scale, *routing_options)
-                colour = np.concatenate([colour, alpha], axis=2)
+                colour = np.concatenate([colour, alpha], axis=2, dtype=layout.dtype)
         return self._result(pixels, colour, routing, watch)
 
-    def resolve_scale(self, scale: float | None) -> float:
-        """The scale a call would use: `scale`, or the trained one for None.
+    def check_options(
+        self,
+        scale: float | None = None,
+        k: float = 0.0,
+        adaptive: bool = False,
+        heavy_ratio: float | None = None,
+    ) -> tuple[float, Mode]:
+        """The scale and the way of routing that a call with these options would use.
 
         Raises:
-            UsageError: not a number of at least 1.
+            UsageError: an option out of range, or one that this bundle's network does not have.
         """
-        trained = self.bundle.manifest.trained_scale
-        scale = trained if scale is None else float(scale)
-        if not (math.isfinite(scale) and scale >= 1):
-            raise UsageError(f"scale must be a number of at least 1, found {scale}")
-        return int(scale) if scale == int(scale) else scale
+        mode = Mode(k, adaptive, heavy_ratio)
+        scale = self.bundle.manifest.trained_scale if scale is None else float(scale)
+        if not 1 <= scale <= LARGEST_SCALE:
+            raise UsageError(f"scale must be a number from 1 to {LARGEST_SCALE}, found {scale:g}")
+        scale = int(scale) if scale == int(scale) else scale
+        self._pipeline.check(scale, mode)
+        return scale, mode
 
     def _convert(self, rgb: Floats, layout: Layout) -> NDArray[Any]:
         out = np.empty((*rgb.shape[:2], 1 if layout.is_gray else 3), dtype=layout.dtype)

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pcsr.bundle import FORMAT_VERSION, MANIFEST, Bundle, Costs, is_bundle
+from pcsr.bundle import MANIFEST, Bundle, is_bundle
 from pcsr.errors import BundleError
+from pcsr.manifest import FORMAT_VERSION, Costs
 from tests.commands import assert_refused, upscale
 
 Json = dict[str, Any]

@@ -8,14 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
-from pcsr.errors import BackendError, BundleError
+from pcsr.errors import BackendError, BundleError, ImageError
 
 try:
     import onnxruntime as ort
-except ImportError as missing:
+except ModuleNotFoundError as missing:
     raise BackendError(
-        "the onnxruntime backend is not installed; run pip install 'pcsr[cpu]' (or 'pcsr[gpu]')"
+        f"the onnxruntime backend needs {missing.name}, which is not installed; "
+        "run pip install 'pcsr[cpu]' (or 'pcsr[gpu]')"
     ) from missing
+except ImportError as broken:
+    raise BackendError(f"onnxruntime is installed but does not load: {broken}") from broken
 
 FloatArray = NDArray[np.float32]
 
@@ -38,12 +41,21 @@ class OnnxRuntimeBackend:
             )
 
     def run_image(self, role: str, image: FloatArray) -> list[FloatArray]:
-        outputs: list[FloatArray] = self._sessions[role].run(None, {"image": image})
-        return outputs
+        return self._run(role, {"image": image})
 
     def run_rows(self, role: str, inputs: dict[str, NDArray[Any]]) -> FloatArray:
-        output: FloatArray = self._sessions[role].run(None, inputs)[0]
-        return output
+        return self._run(role, inputs)[0]
+
+    def _run(self, role: str, inputs: dict[str, NDArray[Any]]) -> list[FloatArray]:
+        try:
+            outputs: list[FloatArray] = self._sessions[role].run(None, inputs)
+        except Exception as error:  # onnxruntime has no common base class for its errors
+            reason = str(error).splitlines()[0]
+            raise ImageError(
+                f"ONNX Runtime fails in the {role} graph, out of memory or unfit for this image: "
+                f"{reason}; try a smaller image or scale"
+            ) from error
+        return outputs
 
     def _open(self, bundle: Bundle, role: str, precision: str, threads: int) -> Any:  # noqa: ANN401
         options = ort.SessionOptions()
@@ -61,6 +73,13 @@ class OnnxRuntimeBackend:
             raise BundleError(
                 f"{bundle.path}: ONNX Runtime refuses the {role} graph: {reason}"
             ) from error
+        expected = [tensor.name for tensor in bundle.graph(role, precision).inputs]
+        found = [value.name for value in session.get_inputs()]
+        if found != expected:
+            raise BundleError(
+                f"{bundle.path}: the {role} graph takes {', '.join(found)} instead of "
+                f"{', '.join(expected)}; export the bundle again"
+            )
         if session.get_providers()[0] != self._provider:
             raise BackendError(
                 f"ONNX Runtime did not start {self._provider}; run with --device cpu"
@@ -69,9 +88,9 @@ class OnnxRuntimeBackend:
 
 
 def _provider(device: str) -> tuple[str, dict[str, str]]:
-    kind, _, index = device.partition(":")
+    kind, colon, index = device.partition(":")
     providers = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-    if kind not in providers or (index and not (kind == "cuda" and index.isdigit())):
+    if kind not in providers or (colon and not (kind == "cuda" and index.isdigit())):
         raise BackendError(f"unknown device '{device}' (expected cpu, cuda or cuda:N)")
     if providers[kind] not in ort.get_available_providers():
         raise BackendError(

@@ -9,8 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pcsr.bundle import Costs
 from pcsr.errors import UsageError
+from pcsr.manifest import Costs
 from pcsr.runtime.routing import Mode, heavy_count, route
 from tests import tolerances
 
@@ -170,9 +170,9 @@ def test_the_heavier_half_is_rounded_up(upsamplers: int, heavy: int) -> None:
     assert heavy_count(upsamplers) == heavy
 
 
-@pytest.mark.parametrize("k", [math.nan, math.inf, -math.inf])
-def test_a_k_that_is_not_finite_is_refused(k: float) -> None:
-    with pytest.raises(UsageError, match="k must be a finite number"):
+@pytest.mark.parametrize("k", [math.nan, math.inf, -math.inf, 1.1e6, -1e300])
+def test_a_k_that_is_not_finite_or_enormous_is_refused(k: float) -> None:
+    with pytest.raises(UsageError, match="k must be a number within"):
         Mode(k)
 
 
@@ -194,20 +194,6 @@ def test_at_most_one_way_to_route_is_taken(k: float, adaptive: bool, ratio: floa
 def test_a_mode_holds_nothing_but_the_three_options() -> None:
     assert [field.name for field in fields(Mode)] == ["k", "adaptive", "heavy_ratio"]
     assert Mode() == Mode(0.0, False, None)
-
-
-@pytest.mark.parametrize("k", [1e30, 1e39, 1e300])
-@pytest.mark.parametrize("cost", [TWO, THREE], ids=["two", "three"])
-@pytest.mark.filterwarnings("ignore:overflow")
-def test_a_huge_k_gives_the_lightest(cost: Floats, k: float) -> None:
-    logits = _logits(50, 1 if len(cost) == 2 else 3)
-    assert (route(logits, cost, Mode(k)).assignment == len(cost) - 1).all()
-
-
-@pytest.mark.parametrize("cost", [TWO, THREE], ids=["two", "three"])
-def test_a_very_negative_k_gives_the_heaviest(cost: Floats) -> None:
-    logits = _logits(50, 1 if len(cost) == 2 else 3)
-    assert (route(logits, cost, Mode(-1e30)).assignment == 0).all()
 
 
 @pytest.mark.parametrize("cost", [TWO, THREE], ids=["two", "three"])

@@ -88,7 +88,7 @@ def test_own_limit_of_pixels(carn_like_bundle: Path, source: Path, out: Path) ->
     assert upscale(carn_like_bundle, source, target, "--max-pixels", pixels).code == 0
 
 
-@pytest.mark.parametrize("scale", [2000, 1e9, 1e300])
+@pytest.mark.parametrize("scale", [700, 999.9])
 def test_results_beyond_all_measure(
     scale: float, carn_like_bundle: Path, source: Path, out: Path
 ) -> None:
@@ -186,14 +186,15 @@ def test_unknown_output_suffix_leaves_no_folder(
 # Options
 
 OPTIONS: dict[str, tuple[list[Any], int, str]] = {
-    "k-nan": (["--k", "nan"], 2, "k must be a finite number, found nan"),
-    "k-inf": (["--k", "inf"], 2, "k must be a finite number, found inf"),
+    "k-nan": (["--k", "nan"], 2, "k must be a number within .*, found nan"),
+    "k-inf": (["--k", "inf"], 2, "k must be a number within .*, found inf"),
     "k-text": (["--k", "much"], 2, "'much' is not a valid float"),
-    "scale-0": (["--scale", 0], 2, "scale must be a number of at least 1, found 0"),
-    "scale-half": (["--scale", 0.5], 2, "scale must be .* at least 1, found 0.5"),
-    "scale-minus": (["--scale", -2], 2, "scale must be .* at least 1, found -2"),
+    "scale-0": (["--scale", 0], 2, "scale must be a number from 1 to 1000, found 0"),
+    "scale-half": (["--scale", 0.5], 2, "scale must be .* from 1 to 1000, found 0.5"),
+    "scale-minus": (["--scale", -2], 2, "scale must be .* from 1 to 1000, found -2"),
     "scale-nan": (["--scale", "nan"], 2, "scale must be .*found nan"),
     "scale-inf": (["--scale", "inf"], 2, "scale must be .*found inf"),
+    "scale-huge": (["--scale", 1e300], 2, r"scale must be .*found 1e\+300"),
     "ratio-2": (["--heavy-ratio", 2], 2, r"heavy.ratio must lie in \[0, 1\], found 2"),
     "ratio-minus": (["--heavy-ratio", -0.1], 2, r"heavy.ratio must lie .*found -0.1"),
     "ratio-nan": (["--heavy-ratio", "nan"], 2, "heavy.ratio must lie .*found nan"),

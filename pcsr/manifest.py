@@ -1,0 +1,191 @@
+"""manifest.json of a bundle: what it says, read strictly. `docs/bundle.md` is its description."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+FORMAT = "pcsr-bundle"
+FORMAT_VERSION = 1
+COST_LR_SIZE = 16
+ROW_INPUTS = ("features", "index", "offset", "cell")
+
+Kind = Literal["pcsr", "plain"]
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output of a graph: ONNX element type and shape with symbolic names."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One ONNX file of a bundle. `file` is relative to the bundle's directory."""
+
+    file: str
+    sha256: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Work of each part, in the paper's FLOPs and in multiply-adds of the exported graphs.
+
+    Flops of the backbone are those of a 16x16 input; all else is per pixel: backbone_macs per input
+    pixel, the rest per output pixel. Upsamplers are heaviest first. A plain network counts as a
+    backbone without upsamplers.
+    """
+
+    backbone_flops: int
+    classifier_flops: int
+    upsampler_flops: tuple[int, ...]
+    backbone_macs: float
+    classifier_macs: int
+    upsampler_macs: tuple[int, ...]
+
+    def cost_table(self, scale: float) -> NDArray[np.float32]:
+        """Share [M] of the FLOPs of (backbone + upsampler j) at a 16x16 input, heaviest first; sums
+        to 1.
+
+        Same rule and float32 arithmetic as the published code (`models/pcsr.py`).
+        """
+        pixels = round(COST_LR_SIZE * scale) ** 2
+        work = np.array(self.upsampler_flops, dtype=np.float32) * np.float32(pixels)
+        work += np.float32(self.backbone_flops)
+        cost: NDArray[np.float32] = work / work.sum()
+        return cost
+
+    def paper_flops(
+        self, lr_size: Size, hr_size: Size, pixels_per_upsampler: Sequence[int]
+    ) -> float:
+        """FLOPs of one image in the paper's convention. Sizes are (height, width)."""
+        lr_pixels, hr_pixels = lr_size[0] * lr_size[1], hr_size[0] * hr_size[1]
+        pixel_work = np.dot(self.upsampler_flops, pixels_per_upsampler)
+        backbone = self.backbone_flops * lr_pixels / COST_LR_SIZE**2
+        return float(backbone + self.classifier_flops * hr_pixels + pixel_work)
+
+    def macs(self, lr_size: Size, hr_size: Size, pixels_per_upsampler: Sequence[int]) -> float:
+        """Multiply-adds that the exported graphs execute for one image. Sizes: (height, width)."""
+        lr_pixels, hr_pixels = lr_size[0] * lr_size[1], hr_size[0] * hr_size[1]
+        pixel_work = np.dot(self.upsampler_macs, pixels_per_upsampler)
+        return float(self.backbone_macs * lr_pixels + self.classifier_macs * hr_pixels + pixel_work)
+
+
+@dataclass(frozen=True)
+class Model:
+    """What was exported. Widths are the hidden widths of the MLPs, upsamplers heaviest first.
+
+    receptive_radius_px: how far (input pixels) the backbone looks around; None where it looks
+        everywhere.
+    """
+
+    backbone: str
+    backbone_args: Mapping[str, Any]
+    feature_width: int
+    upsampler_widths: tuple[tuple[int, ...], ...]
+    classifier_widths: tuple[int, ...] | None
+    receptive_radius_px: int | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All that manifest.json says. `graphs` maps precision to role to graph."""
+
+    kind: Kind
+    model: Model
+    trained_scale: float
+    costs: Costs
+    graphs: Mapping[str, Mapping[str, Graph]]
+    opset: int
+    checkpoint_sha256: str
+    tools: Mapping[str, str]
+    verification: Sequence[Mapping[str, Any]]
+
+    def to_json(self) -> str:
+        """The text of manifest.json."""
+        head = {"format": FORMAT, "format_version": FORMAT_VERSION}
+        return json.dumps(head | asdict(self), indent=2, allow_nan=False) + "\n"
+
+
+def parse_manifest(data: Mapping[str, Any]) -> Manifest:
+    """The manifest from its JSON. Raises KeyError, TypeError or ValueError where it is damaged."""
+    values = {field.name: data[field.name] for field in fields(Manifest)}
+    values["model"] = _of(Model, values["model"])
+    values["costs"] = _of(Costs, values["costs"])
+    values["graphs"] = {
+        precision: {role: _graph(graph) for role, graph in graphs.items()}
+        for precision, graphs in values["graphs"].items()
+    }
+    manifest = Manifest(**values)
+    _check_numbers(manifest)
+    for precision, graphs in manifest.graphs.items():
+        _check_roles(manifest, precision, graphs)
+    return manifest
+
+
+def _graph(data: Mapping[str, Any]) -> Graph:
+    values = {field.name: data[field.name] for field in fields(Graph)}
+    for end in ("inputs", "outputs"):
+        values[end] = tuple(_of(Tensor, tensor) for tensor in values[end])
+    _require(isinstance(values["file"], str) and "\0" not in values["file"], "file")
+    _require(isinstance(values["sha256"], str), "sha256")
+    return Graph(**values)
+
+
+def _of(kind: type[Any], data: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    return kind(**{field.name: _tuples(data[field.name]) for field in fields(kind)})
+
+
+def _tuples(value: Any) -> Any:  # noqa: ANN401
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _check_numbers(manifest: Manifest) -> None:
+    costs, scale = manifest.costs, manifest.trained_scale
+    _require(manifest.kind in ("pcsr", "plain"), f"kind {manifest.kind!r}")
+    _require(_is_number(scale) and 1 <= scale < math.inf, f"trained_scale {scale!r}")
+    _require(_is_number(costs.backbone_flops) and costs.backbone_flops > 0, "backbone_flops")
+    _require(_is_number(costs.backbone_macs), "backbone_macs")
+    for work in (costs.upsampler_flops, costs.upsampler_macs):
+        _require(isinstance(work, tuple) and all(map(_is_number, work)), f"costs {work!r}")
+        _require(len(work) == len(manifest.model.upsampler_widths), f"{len(work)} upsampler costs")
+    radius = manifest.model.receptive_radius_px
+    _require(radius is None or (isinstance(radius, int) and radius >= 0), f"radius {radius!r}")
+
+
+def _check_roles(manifest: Manifest, precision: str, graphs: Mapping[str, Graph]) -> None:
+    """Every role is there, takes what its role takes, and fits the row map made for it."""
+    if manifest.kind == "plain":
+        _require(list(graphs) == ["network"], f"{precision} graphs {list(graphs)}")
+        return
+    count = len(manifest.costs.upsampler_flops)
+    _require(count > 0, "a pcsr bundle without upsamplers")
+    roles = [*(["classifier"] if count > 1 else []), *(f"upsampler_{j}" for j in range(count))]
+    _require(sorted(graphs) == sorted(["backbone", *roles]), f"{precision} graphs {list(graphs)}")
+    maps = {tensor.name: tensor.shape[-1] for tensor in graphs["backbone"].outputs}
+    _require(list(maps) == [f"{role}_features" for role in roles], f"row maps {list(maps)}")
+    for role in roles:
+        inputs = graphs[role].inputs
+        _require([t.name for t in inputs] == list(ROW_INPUTS), f"inputs of {role}")
+        _require(inputs[0].shape[-1] == maps[f"{role}_features"], f"width of {role}")
+
+
+def _is_number(value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _require(condition: bool, what: str) -> None:
+    if not condition:
+        raise ValueError(f"unexpected {what}")
