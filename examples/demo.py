@@ -15,9 +15,9 @@ from tabulate import tabulate
 from pcsr import Bundle, Result, Upscaler, UsageError, __version__, images
 from pcsr.bundle import is_bundle
 from pcsr.cli import command_errors
-from pcsr.export.checkpoint import read_file
 from pcsr.export.exporter import ExportOptions, export_bundle
 from pcsr.metrics import bicubic_resize, degrade, psnr
+from pcsr.models.checkpoint import read_file
 from pcsr.overlay import draw_overlay
 
 ROOT = Path(__file__).resolve().parents[1]

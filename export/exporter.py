@@ -19,12 +19,12 @@ from pcsr.bundle import MANIFEST, Bundle, is_bundle
 from pcsr.errors import OutputError
 from pcsr.manifest import COST_LR_SIZE, Costs, Graph, Manifest, Model
 from pcsr.models import PCSR, PlainNetwork
+from pcsr.models.checkpoint import Checkpoint, read_checkpoint
 from pcsr.models.flops import count_flops
 from pcsr.models.liif import POSITION_WIDTH
 from pcsr.models.pcsr import feature_width
 
 from .analysis import count_macs, receptive_radius
-from .checkpoint import Checkpoint, read_checkpoint
 from .network import Settings, build_network, trained_scale
 from .onnx_graph import GraphSource, describe_graph, export_graph, graph_sources
 from .verify import Check, verify_bundle

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pcsr.models import PCSR
+from pcsr.models.imdn import CollapsibleConv
 from pcsr.models.liif import Mlp
 
 
@@ -90,7 +91,8 @@ def fold_classifier(network: PCSR) -> FoldedMlp:
 
 
 def deployable(module: nn.Module) -> nn.Module:
-    """A copy with PReLU of one slope as LeakyReLU, which engines fuse with its convolution.
+    """A copy with PReLU of one slope as LeakyReLU, which engines fuse with its convolution, and
+    collapsible linear blocks collapsed.
 
     BatchNorm is folded into its convolution by the ONNX exporter.
     """
@@ -99,6 +101,8 @@ def deployable(module: nn.Module) -> nn.Module:
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.PReLU) and child.num_parameters == 1:
                 setattr(parent, name, nn.LeakyReLU(child.weight.item()))
+            elif isinstance(child, CollapsibleConv):
+                setattr(parent, name, child.collapse())
     return module
 
 

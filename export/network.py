@@ -15,9 +15,8 @@ from torch import nn
 
 from pcsr.errors import CheckpointError, UsageError
 from pcsr.models import PCSR, PlainNetwork, make_backbone
+from pcsr.models.checkpoint import Checkpoint
 from pcsr.models.registry import Rgb, find_registration
-
-from .checkpoint import Checkpoint
 
 PUBLISHED_SCALE = 4.0
 LARGEST_SCALE = 64

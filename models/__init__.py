@@ -4,6 +4,7 @@ exported.
 
 from .carn import CARN
 from .fsrcnn import FSRCNN
+from .imdn import IMDN
 from .pcsr import PCSR, Prediction
 from .plain import PlainNetwork
 from .registry import make_backbone, register_backbone
@@ -12,6 +13,7 @@ from .srresnet import SRResNet
 __all__ = [
     "CARN",
     "FSRCNN",
+    "IMDN",
     "PCSR",
     "PlainNetwork",
     "Prediction",

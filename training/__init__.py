@@ -1,1 +1,1 @@
-"""Multi-stage training of PCSR (not written yet; see CHANGELOG.md)."""
+"""Multi-stage training of PCSR (paper section 3.4): config, data, losses, stages, the loop."""

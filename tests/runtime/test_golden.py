@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from pcsr import Bundle, Result, Upscaler
-from pcsr.export.checkpoint import read_checkpoint
 from pcsr.export.exporter import ExportOptions, export_bundle
 from pcsr.export.network import Settings, build_network
 from pcsr.models import PCSR
+from pcsr.models.checkpoint import read_checkpoint
 from tests import tolerances
 from tests.conftest import REFERENCE
 

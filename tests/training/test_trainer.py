@@ -1,0 +1,182 @@
+"""Runs: the same result whether interrupted or not, readable by the exporter, guarded."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pcsr import CheckpointError, OutputError, Upscaler, UsageError
+from pcsr.export.exporter import ExportOptions, export_bundle
+from pcsr.models.checkpoint import read_checkpoint
+from pcsr.training.config import Config
+from pcsr.training.trainer import Progress, Trainer
+from tests.checkpoints import save
+from tests.training import tiny
+
+Weights = dict[str, torch.Tensor]
+
+
+def ignore(progress: Progress) -> None:
+    """No report."""
+
+
+def train(config: Config, folder: Path) -> Weights:
+    path = Trainer(config, folder).run(ignore)
+    weights: Weights = torch.load(path, weights_only=True)["model"]["sd"]
+    return weights
+
+
+def same(a: Weights, b: Weights) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize(("stage", "iteration"), [(0, 1), (0, 3), (0, 6), (1, 2), (1, 5)])
+def test_a_run_killed_anywhere_ends_as_an_unbroken_one(
+    stage: int, iteration: int, tmp_path: Path
+) -> None:
+    config = tiny.config(tmp_path)
+    unbroken = train(config, tmp_path / "unbroken")
+
+    def kill(progress: Progress) -> None:
+        if (progress.stage, progress.iteration) == (stage, iteration):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(config, tmp_path / "broken").run(kill)
+    assert same(train(config, tmp_path / "broken"), unbroken)
+
+
+def test_a_finished_run_started_again_changes_nothing(tmp_path: Path) -> None:
+    config = tiny.config(tmp_path)
+    assert same(train(config, tmp_path / "run"), train(config, tmp_path / "run"))
+
+
+def test_another_seed_gives_another_network(tmp_path: Path) -> None:
+    first = train(tiny.config(tmp_path), tmp_path / "a")
+    assert not same(first, train(tiny.config(tmp_path, 2, "seed=1"), tmp_path / "b"))
+
+
+def test_workers_do_not_change_the_result(tmp_path: Path) -> None:
+    first = train(tiny.config(tmp_path), tmp_path / "a")
+    second = tiny.config(tmp_path, 2, "train_dataset.num_workers=1")
+    assert same(first, train(second, tmp_path / "b"))
+
+
+def test_training_reduces_the_loss(tmp_path: Path) -> None:
+    losses: list[float] = []
+    config = tiny.config(tmp_path, 2, "iter_max=[150,1]", "optimizer.args.lr=0.005")
+    Trainer(config, tmp_path / "run").run(lambda p: losses.append(p.losses["reconstruction"]))
+    assert np.mean(losses[120:150]) < 0.8 * np.mean(losses[:20])
+
+
+@pytest.mark.parametrize("upsamplers", [1, 2, 3])
+def test_every_stage_can_be_exported(upsamplers: int, tmp_path: Path) -> None:
+    config = tiny.config(tmp_path, upsamplers)
+    Trainer(config, tmp_path / "run").run(ignore)
+    for stage in range(upsamplers):
+        assert (
+            len(
+                read_checkpoint(
+                    tmp_path / "run" / f"stage-{stage}.pth"
+                ).description.upsampler_widths
+            )
+            == stage + 1
+        )
+    bundle = export_bundle(tmp_path / "run" / "network.pth", tmp_path / "bundle", ExportOptions())
+    result = Upscaler(bundle.bundle.path)(np.zeros((6, 7, 3), np.uint8), 2)
+    assert result.image.shape == (12, 14, 3)
+    assert len(result.stats.pixels_per_upsampler) == upsamplers
+
+
+def test_progressive_patches(tmp_path: Path) -> None:
+    seen: list[int] = []
+    config = tiny.config(tmp_path, 2, "train_dataset.wrapper.args.inp_size=[6,12]", "iter_max=4")
+    trainer = Trainer(config, tmp_path / "run")
+    step = trainer._step
+
+    def watched(network: Any, optimizer: Any, batch: Any) -> dict[str, float]:  # noqa: ANN401
+        seen.append(batch[0].shape[-1])
+        return step(network, optimizer, batch)
+
+    trainer._step = watched  # type: ignore[method-assign]
+    trainer.run(ignore)
+    assert seen == [6, 6, 12, 12] * 2
+
+
+def test_validation_scores_heavy_and_routed(tmp_path: Path) -> None:
+    scores: list[dict[str, float]] = []
+    Trainer(tiny.config(tmp_path), tmp_path / "run").run(
+        lambda progress: scores.append(progress.validation)
+    )
+    assert [sorted(score) for score in scores if score] == [
+        ["psnr_heavy_db"],
+        ["psnr_db", "psnr_heavy_db"],
+    ]
+
+
+def test_a_plain_network_starts_the_backbone(tmp_path: Path) -> None:
+    config = tiny.config(tmp_path, 2, "optimizer.args.lr=1e-30", "lr_scheduler.args.eta_min=0")
+    donor = train(config, tmp_path / "donor")
+    plain = {
+        name.removeprefix("encoder."): weight + 1
+        for name, weight in donor.items()
+        if name.startswith("encoder.")
+    }
+    ckpt = save(
+        {"model": {"name": "fsrcnn", "args": {"d": 6, "s": 4, "m": 1}, "sd": plain}},
+        tmp_path / "plain.pth",
+    )
+    started = tiny.config(
+        tmp_path, 2, f"init_path={ckpt}", "optimizer.args.lr=1e-30", "lr_scheduler.args.eta_min=0"
+    )
+    weights = train(started, tmp_path / "run")
+    for name, weight in plain.items():
+        torch.testing.assert_close(weights[f"encoder.{name}"], weight)
+
+
+def test_a_start_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    model = {"name": "fsrcnn", "args": {}, "sd": {"head_conv.0.weight": torch.zeros(1)}}
+    ckpt = save({"model": model}, tmp_path / "plain.pth")
+    config = tiny.config(tmp_path, 2, f"init_path={ckpt}")
+    with pytest.raises(CheckpointError, match="does not hold this backbone"):
+        Trainer(config, tmp_path / "run").run(ignore)
+
+
+def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
+    train(tiny.config(tmp_path), tmp_path / "run")
+    other = tiny.config(tmp_path, 2, "loss_avg_w=7")
+    with pytest.raises(OutputError, match="another config"):
+        train(other, tmp_path / "run")
+
+
+def test_photos_smaller_than_a_patch_are_refused(tmp_path: Path) -> None:
+    config = tiny.config(tmp_path, 2, "train_dataset.wrapper.args.inp_size=500")
+    with pytest.raises(UsageError, match="no training photo is at least 1000 px"):
+        Trainer(config, tmp_path / "run").run(ignore)
+
+
+def test_iterations_fit_the_stages(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="3 numbers for 2 stages"):
+        Trainer(tiny.config(tmp_path, 2, "iter_max=[1,2,3]"), tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_network(tmp_path: Path) -> None:
+    tiny.config(tmp_path)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    run = ["-m", "pcsr.training.cli", str(tmp_path / "config.yaml"), "-o", str(tmp_path / "run")]
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": root}
+    done = subprocess.run(
+        launch + run, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    together = torch.load(tmp_path / "run" / "network.pth", weights_only=True)["model"]["sd"]
+    alone = train(tiny.config(tmp_path), tmp_path / "alone")
+    assert together.keys() == alone.keys()
+    assert not same(together, alone)

@@ -1,0 +1,58 @@
+"""pcsr-train: a config and photos -> a checkpoint that pcsr-export reads."""
+
+from pathlib import Path
+
+import click
+
+from pcsr.cli import command_errors
+from pcsr.errors import BackendError
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the run; a run that is there goes on.",
+)
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Replaces a config key (a.b.c=1).",
+)
+@click.option("--seed", type=int, help="The same as --set seed=N.")
+@click.option("--device", default="cpu", help="cpu, cuda or cuda:N.")
+@command_errors
+def main(
+    config: Path, output: Path, overrides: tuple[str, ...], seed: int | None, device: str
+) -> None:
+    """Train a PCSR network as CONFIG (YAML, the published keys) says, stage after stage.
+
+    Interrupt it at any time; the same command goes on. OUTPUT/network.pth is the result. Under
+    torchrun every process trains on its own batches.
+    """
+    try:
+        import torch
+
+        from .config import load_config
+        from .report import Reporter
+        from .trainer import Trainer
+    except ModuleNotFoundError as error:
+        raise BackendError(
+            f"pcsr-train needs {error.name}, which is not installed; run pip install 'pcsr[train]'"
+        ) from error
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise BackendError(f"device '{device}' is not there; run with --device cpu")
+    seeded = [f"seed={seed}"] if seed is not None else []
+    trainer = Trainer(load_config(config, [*overrides, *seeded]), output, device)
+    result = trainer.run(Reporter(output, quiet=trainer.rank > 0))
+    if trainer.rank == 0:
+        click.echo(result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""Training configs: YAML with the published keys, our defaults, and `key=value` on top."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pcsr.errors import UsageError
+
+SAMPLE_PHOTOS = "sample-photos"
+DEFAULTS: dict[str, Any] = {
+    "seed": 0,
+    "train_dataset": {
+        "dataset": {"name": "image-folder", "args": {"root_path": ""}},
+        "wrapper": {
+            "args": {
+                "inp_size": 32,
+                "scale": [4, 4],
+                "augment": ["hflip", "vflip", "dflip"],
+                "sample_q": 0,
+            }
+        },
+        "batch_size": 16,
+        "num_workers": 0,
+    },
+    "valid_dataset": {"dataset": {"name": "image-folder", "args": {"root_path": ""}}},
+    "data_norm": {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]},
+    "model": {"name": "", "args": {}},
+    "init_path": "",
+    "loss_rgb_w": 1000.0,
+    "loss_avg_w": 3.0,
+    "optimizer": {"args": {"lr": 1e-3, "betas": [0.9, 0.99], "weight_decay": 0.0}},
+    "lr_scheduler": {"args": {"eta_min": 1e-7}},
+    "iter_max": [500_000],
+    "iter_val": 1000,
+    "iter_save": 1000,
+}
+OPEN = ("model.args",)  # their keys are the network's own
+IGNORED = frozenset({"phase", "test_dataset", "psnr_type", "patch_size", "step", "iter_print"})
+IGNORED_BELOW = frozenset({"name", "scales", "scale", "T_period", "restarts", "weights"})
+
+
+@dataclass(frozen=True)
+class Data:
+    """Patches.
+
+    photos, validation: a folder, or None for the sample photos of scikit-image. patch_px: sides of
+    the low-resolution patch, each for an equal part of a stage (progressive training).
+    pixels_per_patch: output pixels drawn from each, None for all.
+    """
+
+    photos: Path | None
+    validation: Path | None
+    scale: float
+    patch_px: tuple[int, ...]
+    pixels_per_patch: int | None
+    augment: tuple[str, ...]
+    batch: int
+    workers: int
+
+
+@dataclass(frozen=True)
+class Config:
+    """One training run. iterations: of each stage. model: as a checkpoint describes the finished
+    network.
+    """
+
+    seed: int
+    data: Data
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    model: Mapping[str, Any]
+    start_from: Path | None
+    reconstruction_weight: float
+    average_weight: float
+    learning_rate: float
+    least_learning_rate: float
+    betas: tuple[float, float]
+    weight_decay: float
+    iterations: tuple[int, ...]
+    validate_every: int
+    save_every: int
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Reads a config. overrides: `dotted.key=value`, the value in YAML.
+
+    Raises:
+        UsageError: unreadable, a key that is not known, or a value of the wrong form; names it.
+    """
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"config {path} cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"config {path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(given, dict):
+        raise UsageError(f"config {path} holds no keys; expected the published training format")
+    merged = copy.deepcopy(DEFAULTS)
+    _merge(merged, given, f"config {path}", "")
+    for override in overrides:
+        _merge(merged, _override(override), "--set", "")
+    try:
+        return _typed(merged)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise UsageError(f"config {path}: a value has the wrong form: {error}") from error
+
+
+def _merge(into: dict[str, Any], given: Mapping[str, Any], where: str, prefix: str) -> None:
+    for key, value in given.items():
+        name = f"{prefix}{key}"
+        if name in OPEN:
+            into[key] = value
+        elif key not in into:
+            if key not in (IGNORED_BELOW if prefix else IGNORED):
+                raise UsageError(f"{where}: unknown key '{name}' (known: {', '.join(into)})")
+        elif isinstance(into[key], dict):
+            if not isinstance(value, dict):
+                raise UsageError(f"{where}: {name} must hold keys, found {value!r}")
+            _merge(into[key], value, where, f"{name}.")
+        elif value is not None:
+            into[key] = value
+
+
+def _override(text: str) -> dict[str, Any]:
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise UsageError(f"--set expects key=value, found '{text}'")
+    nested: Any = yaml.safe_load(value)
+    for part in reversed(key.split(".")):
+        nested = {part: nested}
+    result: dict[str, Any] = nested
+    return result
+
+
+def _typed(keys: Mapping[str, Any]) -> Config:
+    train, optimizer = keys["train_dataset"], keys["optimizer"]["args"]
+    wrapper = train["wrapper"]["args"]
+    first, second = optimizer["betas"]
+    config = Config(
+        seed=int(keys["seed"]),
+        data=Data(
+            photos=_folder(train["dataset"]),
+            validation=_folder(keys["valid_dataset"]["dataset"]),
+            scale=float(max(wrapper["scale"])),
+            patch_px=_integers(wrapper["inp_size"]),
+            pixels_per_patch=int(wrapper["sample_q"]) or None,
+            augment=tuple(wrapper["augment"]),
+            batch=int(train["batch_size"]),
+            workers=int(train["num_workers"]),
+        ),
+        mean=tuple(float(x) for x in keys["data_norm"]["mean"]),
+        std=tuple(float(x) for x in keys["data_norm"]["std"]),
+        model=keys["model"],
+        start_from=Path(keys["init_path"]) if keys["init_path"] else None,
+        reconstruction_weight=float(keys["loss_rgb_w"]),
+        average_weight=float(keys["loss_avg_w"]),
+        learning_rate=float(optimizer["lr"]),
+        least_learning_rate=float(keys["lr_scheduler"]["args"]["eta_min"]),
+        betas=(float(first), float(second)),
+        weight_decay=float(optimizer["weight_decay"]),
+        iterations=_integers(keys["iter_max"]),
+        validate_every=int(keys["iter_val"]),
+        save_every=int(keys["iter_save"]),
+    )
+    _check_ranges(config)
+    return config
+
+
+def _check_ranges(config: Config) -> None:
+    positive = {
+        "train_dataset.wrapper.args.inp_size": min(config.data.patch_px, default=0),
+        "train_dataset.batch_size": config.data.batch,
+        "iter_max": min(config.iterations, default=0),
+        "iter_val": config.validate_every,
+        "iter_save": config.save_every,
+        "optimizer.args.lr": config.learning_rate,
+    }
+    for key, value in positive.items():
+        if value <= 0:
+            raise UsageError(f"{key} must be positive, found {value}")
+    unknown = set(config.data.augment) - {"hflip", "vflip", "dflip"}
+    if unknown:
+        raise UsageError(f"unknown augment {', '.join(unknown)} (known: hflip, vflip, dflip)")
+    if config.data.scale < 1:
+        raise UsageError(f"scale must be at least 1, found {config.data.scale}")
+
+
+def _integers(value: Any) -> tuple[int, ...]:  # noqa: ANN401
+    return tuple(int(n) for n in (value if isinstance(value, list) else [value]))
+
+
+def _folder(dataset: Mapping[str, Any]) -> Path | None:
+    if dataset["name"] == SAMPLE_PHOTOS:
+        return None
+    root = dataset["args"]["root_path"]
+    if not root:
+        raise UsageError(f"root_path is not set; name a folder of images, or use {SAMPLE_PHOTOS}")
+    return Path(root)

@@ -1,0 +1,121 @@
+"""Training patches. Batch i depends on the seed and i alone, so a resumed run sees what an unbroken
+one would.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from pcsr.errors import UsageError
+from pcsr.images import find_images, read
+from pcsr.metrics import bicubic_resize
+
+from .config import Data
+
+Photo = NDArray[np.uint8]
+HELD_OUT = ("coffee", "rocket")
+TRAINING = (
+    "astronaut", "brick", "camera", "chelsea", "coins", "grass", "immunohistochemistry", "page",
+    "stereo_motorcycle", "text",
+)  # fmt: skip
+PYRAMID = (1.0, 0.75, 0.5)  # smaller copies of a photo are sharper
+TURNS: dict[str, Callable[[Photo], Photo]] = {
+    "hflip": np.fliplr,
+    "vflip": np.flipud,
+    "dflip": lambda patch: patch.swapaxes(0, 1),
+}
+MAX_PIXELS = 2**27
+
+
+def load_photos(folder: Path | None, samples: Sequence[str]) -> list[Photo]:
+    """RGB uint8 photos [H, W, 3] of a folder, or scikit-image's sample photos of these names.
+
+    Raises:
+        UsageError: no such folder, or no image in it. ImageError: one of them cannot be read.
+    """
+    if folder is not None:
+        return [_as_rgb8(read(path, MAX_PIXELS).pixels) for path in find_images([folder], True)]
+    from skimage import data
+
+    photos = []
+    for name in samples:
+        found = getattr(data, name)()
+        views = found[:2] if isinstance(found, tuple) else (found,)
+        photos += [_as_rgb8(view) for view in views]
+    return photos
+
+
+def training_photos(folder: Path | None) -> list[Photo]:
+    """The photos of a folder, or the sample photos not held out, at each size of PYRAMID."""
+    photos = load_photos(folder, TRAINING)
+    if folder is not None:
+        return photos
+    return [_shrunk(photo, factor) for photo in photos for factor in PYRAMID]
+
+
+def _shrunk(photo: Photo, factor: float) -> Photo:
+    height, width = (round(side * factor) for side in photo.shape[:2])
+    small: Photo = bicubic_resize(photo, height, width)
+    return small
+
+
+class Batches(Dataset[tuple[Tensor, Tensor, Tensor]]):
+    """Batch i of `total`: lr [B, 3, p, p] in [0, 1]; positions [Q] of the drawn output pixels, flat
+    and the same for all patches; their colours [B, Q, 3].
+
+    With several patch sizes, each serves an equal part of the batches, in the given order.
+    """
+
+    def __init__(
+        self, photos: Sequence[Photo], data: Data, total: int, seed: Sequence[int]
+    ) -> None:
+        least = round(max(data.patch_px) * data.scale)
+        self._photos = [photo for photo in photos if min(photo.shape[:2]) >= least]
+        if not self._photos:
+            raise UsageError(f"no training photo is at least {least} px wide and high")
+        self._data = data
+        self._total = total
+        self._seed = list(seed)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        random = np.random.default_rng([*self._seed, index])
+        lr_side = self._data.patch_px[index * len(self._data.patch_px) // self._total]
+        side = round(lr_side * self._data.scale)
+        patches = [self._patch(random, side) for _ in range(self._data.batch)]
+        small = [bicubic_resize(patch, lr_side, lr_side) for patch in patches]
+        drawn = random.permutation(side**2)[: self._data.pixels_per_patch or side**2]
+        colours = np.stack(patches).reshape(len(patches), side**2, 3)[:, drawn]
+        lr = torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2)
+        return lr / 255, torch.from_numpy(drawn), torch.from_numpy(colours) / 255
+
+    def _patch(self, random: np.random.Generator, side: int) -> Photo:
+        photo = self._photos[random.integers(len(self._photos))]
+        top, left = (int(random.integers(n - side + 1)) for n in photo.shape[:2])
+        patch = photo[top : top + side, left : left + side]
+        for name in self._data.augment:
+            if random.random() < 0.5:
+                patch = TURNS[name](patch)
+        return np.ascontiguousarray(patch)
+
+
+def stream(batches: Batches, start: int, stop: int, workers: int) -> Iterable[tuple[Tensor, ...]]:
+    """Batches start … stop - 1 in order, made by `workers` processes (0: inline)."""
+    loader: DataLoader[Any] = DataLoader(
+        batches, batch_size=None, sampler=range(start, stop), num_workers=workers
+    )
+    return loader
+
+
+def _as_rgb8(pixels: NDArray[Any]) -> Photo:
+    if pixels.dtype != np.uint8:
+        peak = 255 if pixels.dtype == np.float32 else 255 / 65535
+        pixels = np.rint(pixels.astype(np.float64) * peak).clip(0, 255).astype(np.uint8)
+    planes = np.atleast_3d(pixels)
+    rgb: Photo = np.repeat(planes[..., :1], 3, axis=2) if planes.shape[2] < 3 else planes[..., :3]
+    return rgb

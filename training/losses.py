@@ -1,0 +1,21 @@
+"""The two losses of PCSR (paper section 3.4, `train_pcsr.py` of its code)."""
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def reconstruction_loss(residual: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute difference of predicted and true residual (HR minus bilinear), [B, Q, 3]."""
+    return F.l1_loss(residual, target)
+
+
+def average_loss(probabilities: Tensor) -> Tensor:
+    """Distance of the upsamplers from equal shares: mean over j of |sum of p_j - N/M| / (N/M).
+
+    probabilities: [B, Q, M], N = B * Q. The paper sums |sum of p_j - N/M| over j; the published
+    code, whose weight of 3 goes with it, divides by N/M and takes one of the two equal terms of M =
+    2: the mean over j.
+    """
+    share = probabilities.numel() / probabilities.shape[-1] ** 2
+    used = probabilities.flatten(0, -2).sum(dim=0)
+    return (used - share).abs().mean() / share

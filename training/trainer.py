@@ -1,0 +1,198 @@
+"""The training loop: stages in turn; resumed at any time, it ends as an unbroken run would."""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from pcsr.atomic import atomic_file
+from pcsr.errors import CheckpointError, OutputError, UsageError
+from pcsr.models import PCSR
+
+from .config import Config
+from .data import HELD_OUT, Batches, load_photos, stream, training_photos
+from .losses import average_loss, reconstruction_loss
+from .stages import StageNetwork, description, stage_model
+from .start import initialise_backbone
+from .validation import Validator
+
+FINISHED = "network.pth"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is: after `iteration` of `total` in `stage`; the losses of that batch; PSNR where
+    validated.
+    """
+
+    stage: int
+    iteration: int
+    total: int
+    losses: dict[str, float]
+    validation: dict[str, float]
+
+
+class Trainer:
+    """Trains what a config asks for into a folder: `stage-J.pth` while it runs, `network.pth` at
+    the end.
+
+    Started again on the same folder it goes on where it was. Under torchrun every process trains on
+    its own batches.
+    """
+
+    def __init__(self, config: Config, folder: Path, device: str = "cpu") -> None:
+        self._config = config
+        self._folder = folder
+        self._device = torch.device(device)
+        self.rank, self._world = _join_group(self._device)
+        self._digest = hashlib.sha256(json.dumps(asdict(config), default=str).encode()).hexdigest()
+        self._iterations = _per_stage(config)
+        self._photos = training_photos(config.data.photos)
+        self._validator = Validator(
+            load_photos(config.data.validation, HELD_OUT), config.data.scale
+        )
+
+    def run(self, report: Callable[[Progress], None]) -> Path:
+        """Trains all remaining stages; returns the finished checkpoint."""
+        before: PCSR | None = None
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot create {self._folder}: {error.strerror}") from error
+        stages = range(len(self._iterations))
+        for stage in stages:
+            before = self._run_stage(stage, before, report)
+        if before is None:
+            raise ValueError("a run has at least one stage")
+        path = self._folder / FINISHED
+        self._save(path, {"model": stage_model(self._config, stages[-1], before)})
+        return path
+
+    def _run_stage(
+        self, stage: int, before: PCSR | None, report: Callable[[Progress], None]
+    ) -> PCSR:
+        network = StageNetwork(self._config, stage, before).to(self._device)
+        if stage == 0 and self._config.start_from is not None:
+            initialise_backbone(network.pcsr.encoder, self._config.start_from)
+        optimizer = torch.optim.Adam(
+            [p for p in network.parameters() if p.requires_grad],
+            lr=self._config.learning_rate,
+            betas=self._config.betas,
+            weight_decay=self._config.weight_decay,
+        )
+        done = self._resume(stage, network, optimizer)
+        total = self._iterations[stage]
+        seed = (self._config.seed, stage, self.rank)
+        batches = Batches(self._photos, self._config.data, total, seed)
+        step = _parallel(network, self._world)
+        for iteration, batch in enumerate(
+            stream(batches, done, total, self._config.data.workers), done + 1
+        ):
+            _set_learning_rate(optimizer, self._config, iteration - 1, total)
+            losses = self._step(step, optimizer, batch)
+            last = iteration == total
+            if last or iteration % self._config.save_every == 0:
+                self._save_stage(stage, iteration, network, optimizer)
+            validated = last or iteration % self._config.validate_every == 0
+            scores = self._validator.scores(network.pcsr) if validated and not self.rank else {}
+            report(Progress(stage, iteration, total, losses, scores))
+        return network.pcsr.eval()
+
+    def _step(
+        self,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        batch: tuple[torch.Tensor, ...],
+    ) -> dict[str, float]:
+        network.train()
+        lr, drawn, colours = (part.to(self._device, non_blocking=True) for part in batch)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._device.type == "cuda"):
+            predicted, true, probabilities = network(lr, drawn, colours)
+        reconstruction = reconstruction_loss(predicted.float(), true.float())
+        losses = {"reconstruction": reconstruction}
+        loss = reconstruction
+        if probabilities.shape[-1] > 1:
+            losses["average"] = average_loss(probabilities.float())
+            loss = self._config.reconstruction_weight * reconstruction
+            loss = loss + self._config.average_weight * losses["average"]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return {name: float(value.detach()) for name, value in losses.items()}
+
+    def _save_stage(
+        self, stage: int, iteration: int, network: StageNetwork, optimizer: torch.optim.Optimizer
+    ) -> None:
+        data = {
+            "model": stage_model(self._config, stage, network.pcsr),
+            "optimizer": optimizer.state_dict(),
+            "iter": iteration,
+            "config_sha256": self._digest,
+        }
+        self._save(self._folder / f"stage-{stage}.pth", data)
+
+    def _save(self, path: Path, data: dict[str, Any]) -> None:
+        if self.rank == 0:
+            with atomic_file(path, overwrite=True) as temporary:
+                torch.save(data, temporary)
+
+    def _resume(self, stage: int, network: StageNetwork, optimizer: torch.optim.Optimizer) -> int:
+        path = self._folder / f"stage-{stage}.pth"
+        if not path.exists():
+            return 0
+        try:
+            saved = torch.load(path, map_location=self._device, weights_only=True)
+            if saved["config_sha256"] != self._digest:
+                raise OutputError(
+                    f"{path} was trained with another config; use the same one to go on, or "
+                    "another folder"
+                )
+            network.pcsr.load_state_dict(saved["model"]["sd"])
+            optimizer.load_state_dict(saved["optimizer"])
+            return int(saved["iter"])
+        except (KeyError, RuntimeError, ValueError, EOFError) as error:
+            raise CheckpointError(f"{path} cannot be resumed from; delete it: {error}") from error
+
+
+def _per_stage(config: Config) -> tuple[int, ...]:
+    stages = len(description(config).upsampler_widths)
+    if len(config.iterations) not in (1, stages):
+        raise UsageError(
+            f"iter_max has {len(config.iterations)} numbers for {stages} stages, one per "
+            "upsampler; give one for all, or one for each"
+        )
+    return config.iterations if len(config.iterations) == stages else config.iterations * stages
+
+
+def learning_rate(config: Config, iteration: int, total: int) -> float:
+    """Cosine annealing from `learning_rate` at iteration 0 to `least_learning_rate` at `total`."""
+    share = (1 + math.cos(math.pi * iteration / total)) / 2
+    least = config.least_learning_rate
+    return least + (config.learning_rate - least) * share
+
+
+def _set_learning_rate(
+    optimizer: torch.optim.Optimizer, config: Config, iteration: int, total: int
+) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(config, iteration, total)
+
+
+def _join_group(device: torch.device) -> tuple[int, int]:
+    """(rank, world size); joins the process group that torchrun describes."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world > 1 and not distributed.is_initialized():
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return (distributed.get_rank(), world) if world > 1 else (0, 1)
+
+
+def _parallel(network: nn.Module, world: int) -> nn.Module:
+    return DistributedDataParallel(network) if world > 1 else network
