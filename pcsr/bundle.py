@@ -5,6 +5,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,26 +43,28 @@ class Bundle:
         """M, the number of upsamplers; 0 for a plain network."""
         return len(self.manifest.costs.upsampler_flops)
 
-    def graph(self, role: str, precision: str) -> Graph:
-        """The graph of one role (`backbone`, `classifier`, `upsampler_0`, …; `network` in a plain
-        bundle).
+    def graphs(self, precision: str) -> Mapping[str, Graph]:
+        """The graphs by role: `backbone`, `classifier` (M > 1), `upsampler_0`, …; or `network`.
+
+        Raises:
+            BundleError: the bundle has none of this precision.
         """
         sets = self.manifest.graphs
         if precision not in sets:
             raise BundleError(f"{self.path} has no {precision} graphs (it has: {', '.join(sets)})")
-        if role not in sets[precision]:
-            raise BundleError(
-                f"{self.path}: {MANIFEST} names no {role} graph; export the bundle again"
-            )
-        return sets[precision][role]
+        return sets[precision]
 
     def graph_bytes(self, role: str, precision: str = "fp32") -> bytes:
         """The ONNX file of one role, checked against the manifest.
 
         Raises:
-            BundleError: it is missing, lies outside the bundle, or differs from what was exported.
+            BundleError: there is none of this role or precision, its file is missing, lies outside
+                the bundle, or differs from what was exported.
         """
-        graph = self.graph(role, precision)
+        graphs = self.graphs(precision)
+        if role not in graphs:
+            raise BundleError(f"{self.path} has no {role} graph (it has: {', '.join(graphs)})")
+        graph = graphs[role]
         data = _read_inside(self.path, graph.file)
         found = hashlib.sha256(data).hexdigest()
         if found != graph.sha256:

@@ -22,8 +22,6 @@ class Pipeline(Protocol):
     was routed.
     """
 
-    roles: list[str]
-
     def check(self, scale: float, mode: Mode) -> None:
         """Raises UsageError for what this network cannot do."""
 
@@ -43,7 +41,6 @@ class PlainPipeline:
     """A network with its own upsampling tail: one graph, one scale, no routing."""
 
     def __init__(self, bundle: Bundle, backend: Backend) -> None:
-        self.roles = ["network"]
         self._bundle = bundle
         self._backend = backend
 
@@ -82,7 +79,6 @@ class RoutedPipeline:
         self._mlps = [f"upsampler_{j}" for j in range(self._count)]
         if self._count > 1:
             self._mlps.insert(0, "classifier")
-        self.roles = ["backbone", *self._mlps]
         self._backend = backend
         self._workers = workers
 

@@ -55,8 +55,6 @@ class Upscaler:
         self._workers = Workers(threads)
         backend_ = make_backend(backend, self.bundle, device, precision, threads)
         self._pipeline = make_pipeline(self.bundle, backend_, self._workers)
-        for role in self._pipeline.roles:
-            self.bundle.graph(role, precision)
 
     def __call__(
         self,

@@ -34,7 +34,7 @@ class OnnxRuntimeBackend:
     def __init__(self, bundle: Bundle, device: str, precision: str, threads: int) -> None:
         self._provider, self._provider_options = _provider(device)
         self._sessions: dict[str, ort.InferenceSession] = {}
-        for role in bundle.manifest.graphs.get(precision, {}):
+        for role in bundle.graphs(precision):
             whole_image = role in ("backbone", "network")
             self._sessions[role] = self._open(
                 bundle, role, precision, threads if whole_image else 1
@@ -73,7 +73,7 @@ class OnnxRuntimeBackend:
             raise BundleError(
                 f"{bundle.path}: ONNX Runtime refuses the {role} graph: {reason}"
             ) from error
-        expected = [tensor.name for tensor in bundle.graph(role, precision).inputs]
+        expected = [tensor.name for tensor in bundle.graphs(precision)[role].inputs]
         found = [value.name for value in session.get_inputs()]
         if found != expected:
             raise BundleError(

@@ -73,7 +73,7 @@ def test_manifest_describes_the_graphs_themselves(bundle: Bundle) -> None:
 
 def test_no_rows_are_allowed(carn_like_bundle: Path) -> None:
     bundle = Bundle.load(carn_like_bundle)
-    graph = bundle.graph("upsampler_0", "fp32")
+    graph = bundle.graphs("fp32")["upsampler_0"]
     session = ort.InferenceSession(bundle.graph_bytes("upsampler_0"))
     inputs = {
         "features": np.zeros((6, int(graph.inputs[0].shape[1])), np.float32),
