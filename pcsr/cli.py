@@ -13,7 +13,7 @@ import click
 
 from pcsr.errors import PcsrError
 
-MAX_PIXELS = 2**22  # of an input image; x4 holds about 1.6 GiB in memory per million of them
+MAX_PIXELS = 2**22  # of an input image; x4 holds about 2 GiB in memory per million
 Command = TypeVar("Command", bound=Callable[..., Any])
 Item = TypeVar("Item")
 Bar = AbstractContextManager[Iterable[Item]]

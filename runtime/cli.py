@@ -36,7 +36,7 @@ PATH = click.Path(path_type=Path)
     "--max-pixels",
     type=click.IntRange(1),
     default=MAX_PIXELS,
-    help="Refuse larger inputs; a million takes 1.6 GiB of memory at x4.",
+    help="Refuse larger inputs; a million takes 2 GiB of memory at x4.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One line of statistics per image on stdout.")
 @click.option("--device", default="cpu", help="cpu, cuda or cuda:N.")
