@@ -56,7 +56,7 @@ def test_the_wheel_holds_every_module(tmp_path: Path) -> None:
     assert not any(name.startswith(("models/", "runtime/", "tests/")) for name in names)
 
 
-@pytest.mark.parametrize("command", ["pcsr-export", "pcsr-upscale", "pcsr-evaluate"])
+@pytest.mark.parametrize("command", sorted(PROJECT["project"]["scripts"]))
 def test_commands_answer_help(command: str) -> None:
     module, _, function = PROJECT["project"]["scripts"][command].partition(":")
     code = f"import sys; from {module} import {function}; {function}(['--help'])"
