@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from skimage import data
 from tabulate import tabulate
 
-from pcsr import Bundle, Result, Upscaler, UsageError, __version__, images
+from pcsr import Bundle, Result, Upscaler, __version__, images
 from pcsr.bundle import is_bundle
 from pcsr.cli import command_errors
 from pcsr.export.exporter import ExportOptions, export_bundle
@@ -22,23 +22,20 @@ from pcsr.overlay import draw_overlay
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = ROOT.parent / "shared" / "checkpoints" / "carn-pcsr.pth"
+OWN = ROOT / "training" / "checkpoints" / "fsrcnn-pcsr-x4.pth"
 Image = NDArray[np.uint8]
 RUNS = 5
 
 
 @click.command()
-@click.option(
-    "--ckpt", type=click.Path(path_type=Path), default=PUBLISHED, help="Checkpoint (.pth)."
-)
+@click.option("--ckpt", type=click.Path(path_type=Path), help="Checkpoint (.pth).")
 @click.option("--output", type=click.Path(path_type=Path), default=ROOT / "demo", help="Folder.")
 @command_errors
-def main(ckpt: Path, output: Path) -> None:
+def main(ckpt: Path | None, output: Path) -> None:
     """Shrink a photo, upscale it with a checkpoint, and compare with the original."""
-    if ckpt == PUBLISHED and not ckpt.exists():
-        raise UsageError(
-            f"no checkpoint: the published one is not at {ckpt}; "
-            "fetch carn-pcsr from the authors of PCSR and run CKPT=path/to/checkpoint.pth make demo"
-        )
+    if ckpt is None:
+        ckpt = PUBLISHED if PUBLISHED.exists() else OWN
+        click.echo(f"checkpoint   {os.path.relpath(ckpt)} (CKPT=path make demo takes another)")
     output.mkdir(parents=True, exist_ok=True)
     upscaler = Upscaler(exported(ckpt, output / f"{ckpt.stem}"))
     photo: Image = data.coffee()  # type: ignore[no-untyped-call]

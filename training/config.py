@@ -11,6 +11,7 @@ import yaml
 from pcsr.errors import UsageError
 
 SAMPLE_PHOTOS = "sample-photos"
+AUGMENT_NAMES = ("hflip", "vflip", "dflip", "gain", "bgr")
 DEFAULTS: dict[str, Any] = {
     "seed": 0,
     "train_dataset": {
@@ -182,9 +183,11 @@ def _check_ranges(config: Config) -> None:
     for key, value in positive.items():
         if value <= 0:
             raise UsageError(f"{key} must be positive, found {value}")
-    unknown = set(config.data.augment) - {"hflip", "vflip", "dflip"}
+    unknown = set(config.data.augment) - set(AUGMENT_NAMES)
     if unknown:
-        raise UsageError(f"unknown augment {', '.join(unknown)} (known: hflip, vflip, dflip)")
+        raise UsageError(
+            f"unknown augment {', '.join(unknown)} (known: {', '.join(AUGMENT_NAMES)})"
+        )
     if config.data.scale < 1:
         raise UsageError(f"scale must be at least 1, found {config.data.scale}")
 

@@ -20,15 +20,20 @@ from .config import Data
 
 Photo = NDArray[np.uint8]
 HELD_OUT = ("coffee", "rocket")
+PICTURES = ("astronaut", "chelsea", "stereo_motorcycle")  # drawn twice as often as the others
 TRAINING = (
-    "astronaut", "brick", "camera", "chelsea", "coins", "grass", "immunohistochemistry", "page",
-    "stereo_motorcycle", "text",
+    *PICTURES, *PICTURES, "brick", "camera", "cell", "clock", "coins", "grass", "gravel",
+    "hubble_deep_field", "immunohistochemistry", "moon", "page", "retina", "text",
 )  # fmt: skip
-PYRAMID = (1.0, 0.75, 0.5)  # smaller copies of a photo are sharper
-TURNS: dict[str, Callable[[Photo], Photo]] = {
-    "hflip": np.fliplr,
-    "vflip": np.flipud,
-    "dflip": lambda patch: patch.swapaxes(0, 1),
+PYRAMID = (1.0, 0.75)  # a smaller copy of a photo is sharper
+LEAST_GAIN = 0.3
+Augment = Callable[[Photo, np.random.Generator], Photo]
+AUGMENTS: dict[str, Augment] = {
+    "hflip": lambda patch, random: np.fliplr(patch),
+    "vflip": lambda patch, random: np.flipud(patch),
+    "dflip": lambda patch, random: patch.swapaxes(0, 1),
+    "gain": lambda patch, random: _darkened(patch, random.uniform(LEAST_GAIN, 1)),
+    "bgr": lambda patch, random: patch[..., ::-1],
 }
 MAX_PIXELS = 2**27
 
@@ -100,7 +105,7 @@ class Batches(Dataset[tuple[Tensor, Tensor, Tensor]]):
         patch = photo[top : top + side, left : left + side]
         for name in self._data.augment:
             if random.random() < 0.5:
-                patch = TURNS[name](patch)
+                patch = AUGMENTS[name](patch, random)
         return np.ascontiguousarray(patch)
 
 
@@ -110,6 +115,11 @@ def stream(batches: Batches, start: int, stop: int, workers: int) -> Iterable[tu
         batches, batch_size=None, sampler=range(start, stop), num_workers=workers
     )
     return loader
+
+
+def _darkened(patch: Photo, gain: float) -> Photo:
+    dark: Photo = np.rint(patch * gain).astype(np.uint8)
+    return dark
 
 
 def _as_rgb8(pixels: NDArray[Any]) -> Photo:
