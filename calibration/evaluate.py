@@ -6,18 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from pcsr.errors import ImageError, UsageError
 from pcsr.images import find_images, read
 from pcsr.metrics import Pixels, bicubic_resize, check_scale, degrade, psnr, ssim
-from pcsr.runtime.layout import Layout
+from pcsr.runtime.layout import Layout, as_rgb8
 from pcsr.runtime.routing import Mode
 from pcsr.runtime.upscaler import Result, Upscaler
 
 from .report import Report, Score
-
-_RGB8 = Layout(np.dtype(np.uint8), 3)
 
 
 @dataclass(frozen=True)
@@ -223,9 +219,7 @@ def _read_rgb8(path: Path, max_pixels: int) -> tuple[Pixels, tuple[str, ...]]:
     pixels = read(path, max_pixels).pixels
     layout = Layout.of(pixels)
     notes = (f"{path}: compared without its alpha channel",) if layout.has_alpha else ()
-    if layout != _RGB8:
-        pixels = _RGB8.from_network(layout.to_network(pixels)[0].transpose(1, 2, 0))
-    return pixels, notes
+    return as_rgb8(pixels), notes
 
 
 def _naming(path: Path, error: Exception) -> str:

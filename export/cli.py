@@ -2,12 +2,10 @@
 
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 
 import click
 
-from pcsr.cli import command_errors
-from pcsr.errors import BackendError
+from pcsr.cli import command_errors, needs_extra
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -53,7 +51,8 @@ def main(
     Reads the published formats (pcsr-phase0, pcsr-phase1, plain networks). The bundle appears only
     if every graph and the whole pipeline reproduce PyTorch.
     """
-    exporter, network = _tools()
+    with needs_extra("pcsr-export", "cpu,export"):  # late: --help must not wait for torch
+        from . import exporter, network
     settings = network.read_config(config) if config else network.Settings()
     settings = network.with_normalisation(settings, mean, std)
     options = exporter.ExportOptions(settings, opset, overwrite)
@@ -62,17 +61,3 @@ def main(
         click.echo(exported.bundle.manifest.to_json(), nl=False)
     else:
         click.echo(exporter.format_report(exported))
-
-
-def _tools() -> tuple[ModuleType, ModuleType]:
-    """Imported late: --help must not wait for torch, and a missing extra deserves a sentence."""
-    try:
-        from . import exporter, network
-    except ModuleNotFoundError as error:
-        raise BackendError(
-            f"pcsr-export needs {error.name}, which is not installed; "
-            "run pip install 'pcsr[cpu,export]'"
-        ) from error
-    except ImportError as error:
-        raise BackendError(f"pcsr-export cannot load what it needs: {error}") from error
-    return exporter, network

@@ -5,13 +5,13 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import click
 
-from pcsr.errors import PcsrError
+from pcsr.errors import BackendError, PcsrError
 
 MAX_PIXELS = 2**22  # of an input image; x4 holds about 2 GiB in memory per million
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -53,6 +53,19 @@ def _interrupt_on_terminate() -> None:
     """SIGTERM cleans up as Ctrl-C does."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+
+
+@contextmanager
+def needs_extra(command: str, extra: str) -> Iterator[None]:
+    """Around late imports: a missing package is a BackendError that names the extra to install."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise BackendError(
+            f"{command} needs {error.name}, which is not installed; run pip install 'pcsr[{extra}]'"
+        ) from error
+    except ImportError as error:
+        raise BackendError(f"{command} cannot load what it needs: {error}") from error
 
 
 def progress(items: Iterable[Item], label: str, length: int | None = None) -> Bar[Item]:

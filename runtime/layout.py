@@ -77,3 +77,18 @@ class Layout:
         scaled = colour * np.float32(PEAK[self.dtype.name])
         np.rint(scaled, out=scaled)
         return np.clip(scaled, 0, PEAK[self.dtype.name], out=scaled).astype(self.dtype)
+
+
+RGB8 = Layout(np.dtype(np.uint8), 3)
+
+
+def as_rgb8(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """Any image that `Layout` takes as [h, w, 3] uint8: gray repeated, alpha left out, rounded.
+
+    Raises:
+        ImageError: as `Layout.of` and `Layout.to_network`.
+    """
+    layout = Layout.of(image)
+    if layout == RGB8:
+        return image
+    return RGB8.from_network(layout.to_network(image)[0].transpose(1, 2, 0))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from pcsr.cli import command_errors
+from pcsr.cli import command_errors, needs_extra
 from pcsr.errors import BackendError
 
 
@@ -35,16 +35,12 @@ def main(
     Interrupt it at any time; the same command goes on. OUTPUT/network.pth is the result. Under
     torchrun every process trains on its own batches.
     """
-    try:
+    with needs_extra("pcsr-train", "train"):
         import torch
 
         from .config import load_config
         from .report import Reporter
         from .trainer import Trainer
-    except ModuleNotFoundError as error:
-        raise BackendError(
-            f"pcsr-train needs {error.name}, which is not installed; run pip install 'pcsr[train]'"
-        ) from error
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise BackendError(f"device '{device}' is not there; run with --device cpu")
     seeded = [f"seed={seed}"] if seed is not None else []

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from pcsr.errors import UsageError
 from pcsr.images import find_images, read
 from pcsr.metrics import bicubic_resize
+from pcsr.runtime.layout import as_rgb8
 
 from .config import Data
 
@@ -45,14 +46,14 @@ def load_photos(folder: Path | None, samples: Sequence[str]) -> list[Photo]:
         UsageError: no such folder, or no image in it. ImageError: one of them cannot be read.
     """
     if folder is not None:
-        return [_as_rgb8(read(path, MAX_PIXELS).pixels) for path in find_images([folder], True)]
+        return [as_rgb8(read(path, MAX_PIXELS).pixels) for path in find_images([folder], True)]
     from skimage import data
 
     photos = []
     for name in samples:
         found = getattr(data, name)()
         views = found[:2] if isinstance(found, tuple) else (found,)
-        photos += [_as_rgb8(view) for view in views]
+        photos += [as_rgb8(view) for view in views]
     return photos
 
 
@@ -120,12 +121,3 @@ def stream(batches: Batches, start: int, stop: int, workers: int) -> Iterable[tu
 def _darkened(patch: Photo, gain: float) -> Photo:
     dark: Photo = np.rint(patch * gain).astype(np.uint8)
     return dark
-
-
-def _as_rgb8(pixels: NDArray[Any]) -> Photo:
-    if pixels.dtype != np.uint8:
-        peak = 255 if pixels.dtype == np.float32 else 255 / 65535
-        pixels = np.rint(pixels.astype(np.float64) * peak).clip(0, 255).astype(np.uint8)
-    planes = np.atleast_3d(pixels)
-    rgb: Photo = np.repeat(planes[..., :1], 3, axis=2) if planes.shape[2] < 3 else planes[..., :3]
-    return rgb

@@ -7,6 +7,7 @@ import torch
 
 from pcsr.metrics import bicubic_resize, degrade, psnr
 from pcsr.models import PCSR
+from pcsr.runtime.layout import RGB8
 
 from .data import Photo
 
@@ -40,7 +41,7 @@ class Validator:
         for _, lr in self._pairs:
             batch = torch.from_numpy(lr).to(device).permute(2, 0, 1)[None] / 255
             out = network(batch, self._scale, k).image[0].permute(1, 2, 0).cpu().numpy()
-            images.append(np.rint(out * 255).clip(0, 255).astype(np.uint8))
+            images.append(RGB8.from_network(out))
         return self._mean(images)
 
     def _mean(self, images: Sequence[Photo]) -> float:
