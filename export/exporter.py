@@ -25,7 +25,7 @@ from pcsr.models.liif import POSITION_WIDTH
 from pcsr.models.pcsr import feature_width
 
 from .analysis import count_macs, receptive_radius
-from .network import Settings, build_network, trained_scale
+from .network import Settings, build_network, completed, trained_scale
 from .onnx_graph import GraphSource, describe_graph, export_graph, graph_sources
 from .verify import Check, verify_bundle
 
@@ -66,6 +66,7 @@ def export_bundle(
     """
     check_output(output, options.overwrite)
     checkpoint = read_checkpoint(checkpoint_path)
+    options = replace(options, settings=completed(options.settings, checkpoint))
     network = build_network(checkpoint, options.settings)
     sources = graph_sources(network)
     say(f"exporting {len(sources)} graphs of {checkpoint_path} …")

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from torch import nn
 
 from pcsr.errors import CheckpointError, UsageError
 from pcsr.models import PCSR, PlainNetwork, make_backbone
 from pcsr.models.checkpoint import Checkpoint
+from pcsr.models.plain import tail_scale
 from pcsr.models.registry import Rgb, find_registration
 
 PUBLISHED_SCALE = 4.0
@@ -24,7 +24,8 @@ LARGEST_SCALE = 64
 
 @dataclass(frozen=True)
 class Settings:
-    """What checkpoints do not say. None: the published default of the backbone.
+    """What published checkpoints do not say. None: what the checkpoint's training noted, else the
+    published default of the backbone.
 
     mean, std: RGB in [0, 1], subtracted and divided by before the first convolution.
     trained_scale: scale used where a command is given none.
@@ -42,9 +43,7 @@ def read_config(path: Path) -> Settings:
         UsageError: the file is missing, not YAML, or its values have the wrong form.
     """
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-        norm = config.get("data_norm") or {}
-        return Settings(_rgb(norm.get("mean")), _rgb(norm.get("std")), _trained_scale(config))
+        return _settings(yaml.safe_load(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise UsageError(f"config {path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError) as error:
@@ -57,6 +56,23 @@ def read_config(path: Path) -> Settings:
 def with_normalisation(settings: Settings, mean: Rgb | None, std: Rgb | None) -> Settings:
     """Settings with `mean` and `std` replaced where given."""
     return replace(settings, mean=mean or settings.mean, std=std or settings.std)
+
+
+def completed(settings: Settings, checkpoint: Checkpoint) -> Settings:
+    """Settings, filled up with what the training noted in the checkpoint.
+
+    Raises:
+        CheckpointError: what it noted is not three numbers, or not a scale.
+    """
+    try:
+        noted = _settings(checkpoint.training)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{checkpoint.path}: data_norm or scale: {error}") from error
+    return Settings(
+        mean=settings.mean or noted.mean,
+        std=settings.std or noted.std,
+        trained_scale=settings.trained_scale or noted.trained_scale,
+    )
 
 
 def build_network(checkpoint: Checkpoint, settings: Settings) -> PCSR | PlainNetwork:
@@ -114,21 +130,13 @@ def _normalisation(backbone: str, settings: Settings) -> tuple[Rgb, Rgb]:
 
 
 def _tail_scale(checkpoint: Checkpoint, backbone: nn.Module) -> int:
-    scale = getattr(backbone, "scale", None)
     try:
-        with torch.no_grad():
-            out = backbone.eval()(torch.zeros(1, 3, 8, 8))
-    except (RuntimeError, ValueError) as error:
-        raise CheckpointError(
-            f"{checkpoint.path}: '{checkpoint.description.backbone}' cannot upscale: {error}"
-        ) from error
-    if not isinstance(scale, int) or out.shape != (1, 3, 8 * scale, 8 * scale):
+        return tail_scale(backbone)
+    except ValueError as error:
         raise CheckpointError(
             f"{checkpoint.path} is neither a PCSR network nor a plain one: "
-            f"'{checkpoint.description.backbone}' maps [1, 3, 8, 8] to {list(out.shape)}, expected "
-            "an upscaled RGB image (no_upsampling: false)"
-        )
-    return scale
+            f"'{checkpoint.description.backbone}': {error}"
+        ) from error
 
 
 def _load_strictly(module: nn.Module, checkpoint: Checkpoint) -> None:
@@ -152,6 +160,11 @@ def _load_strictly(module: nn.Module, checkpoint: Checkpoint) -> None:
             f"{'; '.join(problems[:3])}{more}"
         )
     module.load_state_dict(found)
+
+
+def _settings(config: Mapping[str, Any]) -> Settings:
+    norm = config.get("data_norm") or {}
+    return Settings(_rgb(norm.get("mean")), _rgb(norm.get("std")), _trained_scale(config))
 
 
 def _rgb(value: Any) -> Rgb | None:  # noqa: ANN401

@@ -33,12 +33,17 @@ class Description:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A read checkpoint: what it describes, and its weights on the CPU."""
+    """A read checkpoint: what it describes, and its weights on the CPU.
+
+    training: `data_norm` and `scale` where its training noted them, keyed as in a config; published
+    checkpoints do not.
+    """
 
     path: Path
     sha256: str
     description: Description
     weights: Mapping[str, torch.Tensor]
+    training: Mapping[str, Any]
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -49,12 +54,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
             finite.
     """
     data = read_file(path)
-    model = _model_entry(path, _load(path, data))
+    content = _load(path, data)
+    model = _model_entry(path, content)
     return Checkpoint(
         path=path,
         sha256=hashlib.sha256(data).hexdigest(),
         description=_described(path, model),
         weights=_finite_weights(path, model["sd"]),
+        training={key: content[key] for key in ("data_norm", "scale") if key in content},
     )
 
 

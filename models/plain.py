@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+PROBE = 8  # side of the image that is tried
+
 
 class PlainNetwork(nn.Module):
     """image [B, 3, h, w] RGB in [0, 1] -> [B, 3, scale*h, scale*w], not clipped.
@@ -29,3 +31,23 @@ class PlainNetwork(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         out: Tensor = self.network((image - self.mean) / self.std)
         return out * self.std + self.mean
+
+
+@torch.no_grad()
+def tail_scale(network: nn.Module) -> int:
+    """The scale of a network with its own tail, [B, 3, h, w] -> [B, 3, scale*h, scale*w].
+
+    Raises:
+        ValueError: it does not upscale an image, or not by its attribute `scale`.
+    """
+    scale = getattr(network, "scale", None)
+    try:
+        out = network.eval()(torch.zeros(1, 3, PROBE, PROBE))
+    except RuntimeError as error:
+        raise ValueError(f"it cannot upscale: {error}") from error
+    if not isinstance(scale, int) or out.shape != (1, 3, PROBE * scale, PROBE * scale):
+        raise ValueError(
+            f"it maps [1, 3, {PROBE}, {PROBE}] to {list(out.shape)}, expected an upscaled RGB "
+            "image (no_upsampling: false)"
+        )
+    return scale

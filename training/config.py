@@ -8,7 +8,9 @@ from typing import Any
 
 import yaml
 
-from pcsr.errors import UsageError
+from pcsr.errors import CheckpointError, UsageError
+from pcsr.models.checkpoint import Description, describe
+from pcsr.models.registry import find_registration
 
 SAMPLE_PHOTOS = "sample-photos"
 AUGMENT_NAMES = ("hflip", "vflip", "dflip", "gain", "bgr")
@@ -28,7 +30,7 @@ DEFAULTS: dict[str, Any] = {
         "num_workers": 0,
     },
     "valid_dataset": {"dataset": {"name": "image-folder", "args": {"root_path": ""}}},
-    "data_norm": {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]},
+    "data_norm": {"mean": None, "std": None},  # None: as the backbone is registered
     "model": {"name": "", "args": {}},
     "init_path": "",
     "loss_rgb_w": 1000.0,
@@ -65,8 +67,8 @@ class Data:
 
 @dataclass(frozen=True)
 class Config:
-    """One training run. iterations: of each stage. model: as a checkpoint describes the finished
-    network.
+    """One training run. iterations: of each stage. mean, std: normalisation of RGB in [0, 1].
+    model: as a checkpoint describes the finished network; network: the same, read.
     """
 
     seed: int
@@ -74,6 +76,7 @@ class Config:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     model: Mapping[str, Any]
+    network: Description
     start_from: Path | None
     reconstruction_weight: float
     average_weight: float
@@ -114,7 +117,7 @@ def _merge(into: dict[str, Any], given: Mapping[str, Any], where: str, prefix: s
     for key, value in given.items():
         name = f"{prefix}{key}"
         if name in OPEN:
-            into[key] = value
+            into[key] = _updated(into[key], value)
         elif key not in into:
             if key not in (IGNORED_BELOW if prefix else IGNORED):
                 raise UsageError(f"{where}: unknown key '{name}' (known: {', '.join(into)})")
@@ -124,6 +127,12 @@ def _merge(into: dict[str, Any], given: Mapping[str, Any], where: str, prefix: s
             _merge(into[key], value, where, f"{name}.")
         elif value is not None:
             into[key] = value
+
+
+def _updated(old: Any, new: Any) -> Any:  # noqa: ANN401
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return new
+    return {**old, **{key: _updated(old.get(key), value) for key, value in new.items()}}
 
 
 def _override(text: str) -> dict[str, Any]:
@@ -141,6 +150,8 @@ def _typed(keys: Mapping[str, Any]) -> Config:
     train, optimizer = keys["train_dataset"], keys["optimizer"]["args"]
     wrapper = train["wrapper"]["args"]
     first, second = optimizer["betas"]
+    network = _network(keys["model"])
+    default = find_registration(network.backbone)
     config = Config(
         seed=int(keys["seed"]),
         data=Data(
@@ -153,9 +164,10 @@ def _typed(keys: Mapping[str, Any]) -> Config:
             batch=int(train["batch_size"]),
             workers=int(train["num_workers"]),
         ),
-        mean=tuple(float(x) for x in keys["data_norm"]["mean"]),
-        std=tuple(float(x) for x in keys["data_norm"]["std"]),
+        mean=_rgb(keys["data_norm"]["mean"] or default.mean),
+        std=_rgb(keys["data_norm"]["std"] or default.std),
         model=keys["model"],
+        network=network,
         start_from=Path(keys["init_path"]) if keys["init_path"] else None,
         reconstruction_weight=float(keys["loss_rgb_w"]),
         average_weight=float(keys["loss_avg_w"]),
@@ -190,6 +202,19 @@ def _check_ranges(config: Config) -> None:
         )
     if config.data.scale < 1:
         raise UsageError(f"scale must be at least 1, found {config.data.scale}")
+
+
+def _network(model: Mapping[str, Any]) -> Description:
+    try:
+        return describe(str(model["name"]), model["args"])
+    except CheckpointError as error:
+        raise UsageError(f"the model of the config is not complete: {error}") from error
+
+
+def _rgb(values: Sequence[Any]) -> tuple[float, ...]:
+    if len(values) != 3:
+        raise ValueError(f"data_norm takes three numbers each, found {values}")
+    return tuple(float(value) for value in values)
 
 
 def _integers(value: Any) -> tuple[int, ...]:  # noqa: ANN401

@@ -1,110 +1,187 @@
 """The network of each stage. Stage j has j + 1 upsamplers and trains the last of them (and, from j
 = 1 on, a new classifier); everything that earlier stages trained is frozen. Stage 0 trains the
-backbone too.
+backbone too. A plain network has one stage.
 """
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pcsr.errors import CheckpointError, UsageError
-from pcsr.models import PCSR, make_backbone
-from pcsr.models.checkpoint import Description, describe
+from pcsr.errors import UsageError
+from pcsr.models import PCSR, PlainNetwork, make_backbone
 from pcsr.models.liif import pixel_centres, sample
+from pcsr.models.plain import tail_scale
 
 from .config import Config
 
+PUBLISHED_NAMES = ("pcsr-phase0", "pcsr-phase1")  # of one and two upsamplers; "pcsr" of more
 
-class StageNetwork(nn.Module):
-    """The network of one stage in its training form."""
+
+class StageNetwork(nn.Module, ABC):
+    """The network of one stage in its training form.
+
+    trained: the network as it is used afterwards.
+    start: what a checkpoint given as `init_path` must hold.
+    """
+
+    trained: PCSR | PlainNetwork
+    start: nn.Module
+
+    def __init__(self, config: Config, stage: int) -> None:
+        super().__init__()
+        self.stage = stage
+        self._config = config
+
+    @abstractmethod
+    def forward(self, lr: Tensor, drawn: Tensor, colours: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """lr [B, 3, p, p] in [0, 1], drawn [Q] flat output pixels, their colours [B, Q, 3].
+
+        Returns what is predicted and what is true, both [B, Q, 3] and normalised, and the
+        probabilities [B, Q, upsamplers].
+        """
+
+    @property
+    @abstractmethod
+    def saved(self) -> nn.Module:
+        """The module whose weights a checkpoint holds."""
+
+    @abstractmethod
+    def model(self) -> dict[str, Any]:
+        """The `model` entry of a checkpoint of the network as it is now."""
+
+    def _normalised(self, image: Tensor) -> Tensor:
+        """image [B, 3, h, w]."""
+        return (image - self.trained.mean) / self.trained.std
+
+    def _true(self, colours: Tensor) -> Tensor:
+        return (colours - self.trained.mean.flatten()) / self.trained.std.flatten()
+
+
+class PlainStage(StageNetwork):
+    """A plain network with its own tail: predicts colours."""
+
+    trained: PlainNetwork
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config, 0)
+        network = make_backbone(config.network.backbone, config.network.backbone_args)
+        try:
+            scale = tail_scale(network)
+        except ValueError as error:
+            raise UsageError(
+                f"model '{config.network.backbone}' is neither PCSR nor a plain network: {error}"
+            ) from error
+        if scale != config.data.scale:
+            raise UsageError(f"the network upscales x{scale}, the data x{config.data.scale:g}")
+        self.trained = PlainNetwork(network, scale, config.mean, config.std)
+        self.start = network
+
+    def forward(self, lr: Tensor, drawn: Tensor, colours: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        image = self.trained.network(self._normalised(lr))
+        predicted = image.flatten(2)[..., drawn].transpose(1, 2)
+        return predicted, self._true(colours), predicted.new_ones(*predicted.shape[:2], 1)
+
+    @property
+    def saved(self) -> nn.Module:
+        return self.trained.network
+
+    def model(self) -> dict[str, Any]:
+        return {**self._config.model, "sd": self.saved.state_dict()}
+
+
+class PcsrStage(StageNetwork):
+    """PCSR with the upsamplers of this stage: predicts residuals, each pixel a mixture of its
+    upsamplers by their probabilities (paper section 3.4).
+    """
+
+    trained: PCSR
 
     def __init__(self, config: Config, stage: int, before: PCSR | None) -> None:
-        super().__init__()
-        torch.manual_seed(config.seed + stage)
-        what = description(config)
-        self.stage = stage
+        super().__init__(config, stage)
+        what = config.network
         self._scale = config.data.scale
-        self.pcsr = PCSR(
+        self.trained = PCSR(
             make_backbone(what.backbone, what.backbone_args),
             what.upsampler_widths[: stage + 1],
             what.classifier_widths if stage > 0 else None,
             config.mean,
             config.std,
         )
+        self.start = self.trained.encoder
         if before is not None:
             self._take_over(before)
 
     def _take_over(self, before: PCSR) -> None:
-        self.pcsr.encoder.load_state_dict(before.encoder.state_dict())
-        for mine, theirs in zip(self.pcsr.upsamplers, before.upsamplers, strict=False):
+        self.trained.encoder.load_state_dict(before.encoder.state_dict())
+        for mine, theirs in zip(self.trained.upsamplers, before.upsamplers, strict=False):
             mine.load_state_dict(theirs.state_dict())
-        for module in (self.pcsr.encoder, *self.pcsr.upsamplers[:-1]):
+        for module in (self.trained.encoder, *self.trained.upsamplers[:-1]):
             module.requires_grad_(False)
 
-    def train(self, mode: bool = True) -> "StageNetwork":
+    def train(self, mode: bool = True) -> "PcsrStage":
         """Frozen parts stay in evaluation mode, or their BatchNorm statistics would drift."""
         super().train(mode)
         if self.stage > 0:
-            self.pcsr.encoder.eval()
+            self.trained.encoder.eval()
         return self
 
     def forward(self, lr: Tensor, drawn: Tensor, colours: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """lr [B, 3, p, p] in [0, 1], drawn [Q] flat output pixels, their colours [B, Q, 3].
-
-        Returns the predicted residual and the true one, both [B, Q, 3] and normalised, and the
-        probabilities [B, Q, stage + 1].
-        """
-        network = self.pcsr
         side = round(lr.shape[-1] * self._scale)
-        normalised = (lr - network.mean) / network.std
+        normalised = self._normalised(lr)
         centres = pixel_centres((side, side), lr.device).view(1, -1, 2)
         query = centres[:, drawn].expand(lr.shape[0], -1, -1)
         cell = torch.full((2,), 2 / side, device=lr.device)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.stage == 0):
-            features = network.encoder(normalised)
-        residuals = torch.stack([u(features, query, cell) for u in network.upsamplers], dim=-1)
+            features = self.trained.encoder(normalised)
+        residuals = [u(features, query, cell) for u in self.trained.upsamplers]
         probabilities = self._probabilities(features, query, cell)
-        predicted = (residuals * probabilities[:, :, None]).sum(dim=-1)
-        true = (colours - network.mean.flatten()) / network.std.flatten()
-        return predicted, true - sample(normalised, query, "bilinear"), probabilities
+        predicted = (torch.stack(residuals, dim=-1) * probabilities[:, :, None]).sum(dim=-1)
+        true = self._true(colours) - sample(normalised, query, "bilinear")
+        return predicted, true, probabilities
 
     def _probabilities(self, features: Tensor, query: Tensor, cell: Tensor) -> Tensor:
         if self.stage == 0:
             return features.new_ones(*query.shape[:2], 1)
-        return F.softmax(self.pcsr.classifier(features, query, cell), dim=-1).flip(-1)
+        return F.softmax(self.trained.classifier(features, query, cell), dim=-1).flip(-1)
+
+    @property
+    def saved(self) -> nn.Module:
+        return self.trained
+
+    def model(self) -> dict[str, Any]:
+        args = self._config.model["args"]
+        names = ("heavy_sampler_spec", "light_sampler_spec")
+        samplers = args.get("sampler_specs") or [args[name] for name in names if name in args]
+        samplers = samplers[: self.stage + 1]
+        kept = {"encoder_spec": args["encoder_spec"]}
+        if self.stage > 0:
+            kept["classifier_spec"] = args["classifier_spec"]
+        if self.stage < len(PUBLISHED_NAMES):
+            kept |= dict(zip(names, samplers, strict=False))
+        else:
+            kept["sampler_specs"] = samplers
+        name = (*PUBLISHED_NAMES, "pcsr")[min(self.stage, 2)]
+        return {"name": name, "args": kept, "sd": self.saved.state_dict()}
 
 
-def description(config: Config) -> Description:
-    """The finished network that a config asks for.
+def stage_count(config: Config) -> int:
+    """One per upsampler, or one for a plain network."""
+    return max(1, len(config.network.upsampler_widths))
+
+
+def stage_network(config: Config, stage: int, before: PCSR | None) -> StageNetwork:
+    """The network of a stage, its new parts initialised from the seed.
+
+    before: the finished network of the stage before, None for stage 0.
 
     Raises:
-        UsageError: the model of the config is not a PCSR network.
+        CheckpointError: the backbone is unknown or cannot be built from its arguments.
+        UsageError: a plain network whose scale is not that of the data.
     """
-    try:
-        what = describe(str(config.model["name"]), config.model["args"])
-    except (KeyError, CheckpointError) as error:
-        raise UsageError(f"the model of the config is not complete: {error}") from error
-    if not what.upsampler_widths:
-        raise UsageError(f"expected a PCSR model (pcsr-phase1, pcsr, …), found '{what.backbone}'")
-    return what
-
-
-def stage_model(config: Config, stage: int, network: PCSR) -> dict[str, Any]:
-    """The `model` entry of a checkpoint of the network as it is after (or within) a stage."""
-    args: Mapping[str, Any] = config.model["args"]
-    samplers = args.get("sampler_specs") or [
-        args[key] for key in ("heavy_sampler_spec", "light_sampler_spec") if key in args
-    ]
-    kept: dict[str, Any] = {"encoder_spec": args["encoder_spec"]}
-    if stage > 0:
-        kept["classifier_spec"] = args["classifier_spec"]
-    if stage < 2:
-        names = ("heavy_sampler_spec", "light_sampler_spec")
-        kept |= dict(zip(names, samplers[: stage + 1], strict=False))
-    else:
-        kept["sampler_specs"] = samplers[: stage + 1]
-    name = ("pcsr-phase0", "pcsr-phase1")[stage] if stage < 2 else "pcsr"
-    return {"name": name, "args": kept, "sd": network.state_dict()}
+    torch.manual_seed(config.seed + stage)
+    if config.network.upsampler_widths:
+        return PcsrStage(config, stage, before)
+    return PlainStage(config)

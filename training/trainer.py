@@ -20,8 +20,8 @@ from pcsr.models import PCSR
 from .config import Config
 from .data import HELD_OUT, Batches, load_photos, stream, training_photos
 from .losses import average_loss, reconstruction_loss
-from .stages import StageNetwork, description, stage_model
-from .start import initialise_backbone
+from .stages import StageNetwork, stage_count, stage_network
+from .start import initialise
 from .validation import Validator
 
 FINISHED = "network.pth"
@@ -55,6 +55,7 @@ class Trainer:
         self.rank, self._world = _join_group(self._device)
         self._digest = hashlib.sha256(json.dumps(asdict(config), default=str).encode()).hexdigest()
         self._iterations = _per_stage(config)
+        stage_network(config, 0, None)  # a model that cannot be built is refused before all else
         self._photos = training_photos(config.data.photos)
         self._validator = Validator(
             load_photos(config.data.validation, HELD_OUT), config.data.scale
@@ -67,21 +68,19 @@ class Trainer:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot create {self._folder}: {error.strerror}") from error
-        stages = range(len(self._iterations))
-        for stage in stages:
-            before = self._run_stage(stage, before, report)
-        if before is None:
-            raise ValueError("a run has at least one stage")
+        for stage in range(len(self._iterations)):
+            finished = self._run_stage(stage, before, report)
+            before = finished.trained if isinstance(finished.trained, PCSR) else None
         path = self._folder / FINISHED
-        self._save(path, {"model": stage_model(self._config, stages[-1], before)})
+        self._save(path, self._checkpoint(finished))
         return path
 
     def _run_stage(
         self, stage: int, before: PCSR | None, report: Callable[[Progress], None]
-    ) -> PCSR:
-        network = StageNetwork(self._config, stage, before).to(self._device)
+    ) -> StageNetwork:
+        network = stage_network(self._config, stage, before).to(self._device)
         if stage == 0 and self._config.start_from is not None:
-            initialise_backbone(network.pcsr.encoder, self._config.start_from)
+            initialise(network.start, self._config.start_from)
         optimizer = torch.optim.Adam(
             [p for p in network.parameters() if p.requires_grad],
             lr=self._config.learning_rate,
@@ -102,9 +101,9 @@ class Trainer:
             if last or iteration % self._config.save_every == 0:
                 self._save_stage(stage, iteration, network, optimizer)
             validated = last or iteration % self._config.validate_every == 0
-            scores = self._validator.scores(network.pcsr) if validated and not self.rank else {}
+            scores = self._validator.scores(network.trained) if validated and not self.rank else {}
             report(Progress(stage, iteration, total, losses, scores))
-        return network.pcsr.eval()
+        return network.eval()
 
     def _step(
         self,
@@ -132,12 +131,16 @@ class Trainer:
         self, stage: int, iteration: int, network: StageNetwork, optimizer: torch.optim.Optimizer
     ) -> None:
         data = {
-            "model": stage_model(self._config, stage, network.pcsr),
+            **self._checkpoint(network),
             "optimizer": optimizer.state_dict(),
             "iter": iteration,
             "config_sha256": self._digest,
         }
         self._save(self._folder / f"stage-{stage}.pth", data)
+
+    def _checkpoint(self, network: StageNetwork) -> dict[str, Any]:
+        norm = {"mean": list(self._config.mean), "std": list(self._config.std)}
+        return {"model": network.model(), "data_norm": norm, "scale": self._config.data.scale}
 
     def _save(self, path: Path, data: dict[str, Any]) -> None:
         if self.rank == 0:
@@ -155,7 +158,7 @@ class Trainer:
                     f"{path} was trained with another config; use the same one to go on, or "
                     "another folder"
                 )
-            network.pcsr.load_state_dict(saved["model"]["sd"])
+            network.saved.load_state_dict(saved["model"]["sd"])
             optimizer.load_state_dict(saved["optimizer"])
             return int(saved["iter"])
         except (KeyError, RuntimeError, ValueError, EOFError) as error:
@@ -163,11 +166,11 @@ class Trainer:
 
 
 def _per_stage(config: Config) -> tuple[int, ...]:
-    stages = len(description(config).upsampler_widths)
+    stages = stage_count(config)
     if len(config.iterations) not in (1, stages):
         raise UsageError(
-            f"iter_max has {len(config.iterations)} numbers for {stages} stages, one per "
-            "upsampler; give one for all, or one for each"
+            f"iter_max has {len(config.iterations)} numbers for {stages} stages; give one for "
+            "all, or one for each"
         )
     return config.iterations if len(config.iterations) == stages else config.iterations * stages
 

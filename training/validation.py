@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from pcsr.metrics import bicubic_resize, degrade, psnr
-from pcsr.models import PCSR
+from pcsr.models import PCSR, PlainNetwork
 from pcsr.runtime.layout import RGB8
 
 from .data import Photo
@@ -25,23 +25,29 @@ class Validator:
         self._border = int(np.ceil(scale))
         self.bicubic_db = self._mean([bicubic_resize(lr, *hr.shape[:2]) for hr, lr in self._pairs])
 
-    def scores(self, network: PCSR) -> dict[str, float]:
-        """`psnr_heavy_db` (every pixel by the heaviest), and with more upsamplers `psnr_db` (k =
-        0).
+    def scores(self, network: PCSR | PlainNetwork) -> dict[str, float]:
+        """`psnr_db` of a plain network. Of PCSR `psnr_heavy_db` (every pixel by the heaviest), and
+        with more upsamplers `psnr_db` (k = 0).
         """
         network.eval()
+        if isinstance(network, PlainNetwork):
+            return {"psnr_db": self._psnr(network)}
         scores = {"psnr_heavy_db": self._psnr(network, ALL_HEAVY)}
         if len(network.upsamplers) > 1:
             scores["psnr_db"] = self._psnr(network, 0.0)
         return scores
 
-    def _psnr(self, network: PCSR, k: float) -> float:
+    @torch.no_grad()
+    def _psnr(self, network: PCSR | PlainNetwork, k: float = 0.0) -> float:
         device = network.mean.device
         images = []
         for _, lr in self._pairs:
             batch = torch.from_numpy(lr).to(device).permute(2, 0, 1)[None] / 255
-            out = network(batch, self._scale, k).image[0].permute(1, 2, 0).cpu().numpy()
-            images.append(RGB8.from_network(out))
+            if isinstance(network, PCSR):
+                out = network(batch, self._scale, k).image
+            else:
+                out = network(batch)
+            images.append(RGB8.from_network(out[0].permute(1, 2, 0).cpu().numpy()))
         return self._mean(images)
 
     def _mean(self, images: Sequence[Photo]) -> float:

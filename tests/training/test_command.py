@@ -1,12 +1,18 @@
 """pcsr-train: trains, goes on, and refuses in one line."""
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
 
 from pcsr.training.cli import main
 from tests.training import tiny
+
+ROOT = Path(__file__).parents[2]
 
 
 def train(*args: object) -> Result:
@@ -21,13 +27,37 @@ def test_it_trains_and_names_the_result(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "network.pth").is_file()
 
 
+def test_killed_at_any_moment_it_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    """SIGKILL, as a lost machine would: nothing gets the chance to tidy up."""
+    tiny.config(tmp_path)
+    sizes = ["--set", "iter_max=[60,40]", "--set", "iter_save=7"]
+    config = tmp_path / "config.yaml"
+    assert train(config, "-o", tmp_path / "unbroken", *sizes).exit_code == 0
+    run = [sys.executable, "-m", "pcsr.training.cli", str(config), "-o", str(tmp_path / "run")]
+    for saved, moments in (("stage-0.pth", 0.1), ("stage-1.pth", 0.05)):
+        process = subprocess.Popen([*run, *sizes], stderr=subprocess.DEVNULL, cwd=ROOT)
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "run" / saved).exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(moments)
+        process.kill()
+        process.wait()
+    assert train(config, "-o", tmp_path / "run", *sizes).exit_code == 0
+    first, second = (
+        torch.load(tmp_path / name / "network.pth", weights_only=True)["model"]["sd"]
+        for name in ("unbroken", "run")
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
 @pytest.mark.parametrize(
     ("extra", "code", "message"),
     [
         (["--set", "iter_mx=1"], 2, "unknown key 'iter_mx'"),
         (["--device", "cuda:7"], 3, "device 'cuda:7' is not there"),
         (["--set", "train_dataset.dataset.args.root_path=/nowhere"], 2, "cannot open /nowhere"),
-        (["--set", "model.name=carn"], 2, "expected a PCSR model"),
+        (["--set", "model.name=carn"], 2, "'carn' cannot be built"),
+        (["--set", "model.name=pcsr-phase7"], 2, "unknown format 'pcsr-phase7'"),
     ],
 )
 def test_refusals(extra: list[str], code: int, message: str, tmp_path: Path) -> None:

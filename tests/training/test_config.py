@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from pcsr import UsageError
+from pcsr import CheckpointError, UsageError
 from pcsr.training.config import load_config
+from pcsr.training.stages import stage_network
 from tests.training import tiny
 
-SHIPPED = sorted((Path(__file__).parents[2] / "training" / "configs").glob("*.yaml"))
+CONFIGS = Path(__file__).parents[2] / "training" / "configs"
+SHIPPED = sorted(CONFIGS.glob("*.yaml"))
 
 
 def test_published_weights_are_the_defaults(tmp_path: Path) -> None:
@@ -25,6 +27,24 @@ def test_overrides_replace_nested_keys(tmp_path: Path) -> None:
     assert config.mean == (0.1, 0.2, 0.3)
 
 
+def test_overrides_replace_one_argument_of_the_network(tmp_path: Path) -> None:
+    config = tiny.config(tmp_path, 2, "model.args.encoder_spec.args.d=7")
+    assert config.network.backbone_args == {"d": 7, "s": 4, "m": 1, "no_upsampling": True}
+    assert config.network.upsampler_widths == ((8, 8), (4,))
+
+
+def test_the_backbones_own_normalisation_is_the_default(tmp_path: Path) -> None:
+    assert tiny.config(tmp_path).mean == (0, 0, 0)
+    carn = tiny.config(tmp_path, 2, "model.args.encoder_spec.name=carn")
+    assert carn.mean == (0.4488, 0.4371, 0.4040)
+    assert carn.std == (1, 1, 1)
+
+
+def test_an_unknown_backbone_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="unknown backbone 'vgg'"):
+        tiny.config(tmp_path, 2, "model.args.encoder_spec.name=vgg")
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -35,6 +55,8 @@ def test_overrides_replace_nested_keys(tmp_path: Path) -> None:
         ("iter_max=0", "iter_max must be positive"),
         ("optimizer.args.betas=[1]", "wrong form"),
         ("train_dataset.wrapper.args.augment=[spin]", "unknown augment spin"),
+        ("data_norm.mean=[0.4]", "three numbers"),
+        ("model.args=5", "not complete"),
         ("train_dataset.dataset.args.root_path=''", "root_path is not set"),
     ],
 )
@@ -53,5 +75,32 @@ def test_files_that_are_no_config(text: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_shipped_configs_load(path: Path) -> None:
-    assert load_config(path).model["name"].startswith("pcsr")
+def test_shipped_configs_describe_networks_that_can_be_built(path: Path) -> None:
+    folders = [f"{part}_dataset.dataset.args.root_path=photos" for part in ("train", "valid")]
+    config = load_config(path, folders)
+    network = stage_network(config, 0, None)
+    assert network.model()["name"] in ("pcsr-phase0", "imdn")
+
+
+@pytest.mark.parametrize(
+    ("backbone", "heavy", "light", "classifier", "rate"),
+    [
+        ("fsrcnn", (58,) * 4, (10,) * 3, (), 1e-3),
+        ("carn", (74,) * 4, (20,) * 3, (10, 10), 2e-4),
+        ("srresnet", (170,) * 4, (40,) * 3, (20, 20), 2e-4),
+    ],
+)
+def test_the_published_runs(
+    backbone: str,
+    heavy: tuple[int, ...],
+    light: tuple[int, ...],
+    classifier: tuple[int, ...],
+    rate: float,
+) -> None:
+    folders = [f"{part}_dataset.dataset.args.root_path=photos" for part in ("train", "valid")]
+    config = load_config(CONFIGS / f"{backbone}-pcsr-x4-div2k.yaml", folders)
+    assert config.network.upsampler_widths == (heavy, light)
+    assert config.network.classifier_widths == classifier
+    assert config.learning_rate == rate
+    assert (config.data.patch_px, config.data.batch) == ((32,), 16)
+    assert config.data.augment == ("hflip", "vflip", "dflip")

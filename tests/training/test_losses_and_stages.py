@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from pcsr.models import PCSR
+from pcsr.training.config import Config
 from pcsr.training.losses import average_loss, reconstruction_loss
-from pcsr.training.stages import StageNetwork
+from pcsr.training.stages import PcsrStage, stage_network
 from pcsr.training.trainer import learning_rate
 from tests.training import tiny
 
@@ -16,6 +18,12 @@ def batch(count: int = 2) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     drawn = torch.randperm(256, generator=random)[:50]
     lr, colours = torch.rand(count, 3, 8, 8, generator=random), torch.rand(count, 50, 3)
     return lr, drawn, colours
+
+
+def pcsr_stage(config: Config, stage: int, before: PCSR | None = None) -> PcsrStage:
+    network = stage_network(config, stage, before)
+    assert isinstance(network, PcsrStage)
+    return network
 
 
 def test_reconstruction_is_the_mean_absolute_difference() -> None:
@@ -41,7 +49,7 @@ def test_equal_shares_cost_nothing() -> None:
 
 
 def test_stage_zero_trains_the_backbone_and_its_upsampler(tmp_path: Path) -> None:
-    network = StageNetwork(tiny.config(tmp_path), 0, None)
+    network = pcsr_stage(tiny.config(tmp_path), 0)
     predicted, true, _ = network(*batch())
     reconstruction_loss(predicted, true).backward()  # type: ignore[no-untyped-call]
     assert all(p.grad is not None for p in network.parameters())
@@ -54,22 +62,22 @@ def test_a_later_stage_trains_its_upsampler_and_the_classifier_only(
     config = tiny.config(tmp_path, 3)
     before = None
     for earlier in range(stage):
-        before = StageNetwork(config, earlier, before).pcsr
-    network = StageNetwork(config, stage, before).train()
+        before = pcsr_stage(config, earlier, before).trained
+    network = pcsr_stage(config, stage, before).train()
     predicted, true, probabilities = network(*batch())
     loss = reconstruction_loss(predicted, true) + average_loss(probabilities)
     loss.backward()  # type: ignore[no-untyped-call]
-    moved = {name for name, p in network.pcsr.named_parameters() if p.grad is not None}
-    last = network.pcsr.names[stage]
+    moved = {name for name, p in network.trained.named_parameters() if p.grad is not None}
+    last = network.trained.names[stage]
     assert {name.split(".")[0] for name in moved} == {last, "classifier"}
-    frozen = {name for name, p in network.pcsr.named_parameters() if not p.requires_grad}
-    assert moved | frozen == {name for name, _ in network.pcsr.named_parameters()}
+    frozen = {name for name, p in network.trained.named_parameters() if not p.requires_grad}
+    assert moved | frozen == {name for name, _ in network.trained.named_parameters()}
 
 
 def test_what_was_trained_before_is_taken_over(tmp_path: Path) -> None:
     config = tiny.config(tmp_path)
-    first = StageNetwork(config, 0, None).pcsr
-    second = StageNetwork(config, 1, first).pcsr
+    first = pcsr_stage(config, 0).trained
+    second = pcsr_stage(config, 1, first).trained
     for mine, theirs in (
         (second.encoder, first.encoder),
         (second.upsamplers[0], first.upsamplers[0]),
@@ -81,14 +89,14 @@ def test_what_was_trained_before_is_taken_over(tmp_path: Path) -> None:
 def test_training_form_mixes_what_the_published_form_chooses(tmp_path: Path) -> None:
     """With a classifier that is certain, the mixed residual is the chosen upsampler's."""
     config = tiny.config(tmp_path)
-    network = StageNetwork(config, 1, StageNetwork(config, 0, None).pcsr).eval()
-    last = network.pcsr.classifier.imnet.layers[-1]
+    network = pcsr_stage(config, 1, pcsr_stage(config, 0).trained).eval()
+    last = network.trained.classifier.imnet.layers[-1]
     assert isinstance(last, torch.nn.Linear)
     with torch.no_grad():
         last.weight.zero_()
         last.bias.copy_(torch.tensor([0.0, 60.0]))  # lightest first: certain of heavy
     lr, drawn, _ = batch()
-    whole = network.pcsr(lr, 2.0, refine=False).image.flatten(2).transpose(1, 2)
+    whole = network.trained(lr, 2.0, refine=False).image.flatten(2).transpose(1, 2)
     colours = whole[:, drawn]
     predicted, true, probabilities = network(lr, drawn, colours)
     torch.testing.assert_close(predicted, true, atol=1e-5, rtol=1e-4)

@@ -12,6 +12,7 @@ import torch
 
 from pcsr import CheckpointError, OutputError, Upscaler, UsageError
 from pcsr.export.exporter import ExportOptions, export_bundle
+from pcsr.export.network import Settings
 from pcsr.models.checkpoint import read_checkpoint
 from pcsr.training.config import Config
 from pcsr.training.trainer import Progress, Trainer
@@ -143,7 +144,7 @@ def test_a_start_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     model = {"name": "fsrcnn", "args": {}, "sd": {"head_conv.0.weight": torch.zeros(1)}}
     ckpt = save({"model": model}, tmp_path / "plain.pth")
     config = tiny.config(tmp_path, 2, f"init_path={ckpt}")
-    with pytest.raises(CheckpointError, match="does not hold this backbone"):
+    with pytest.raises(CheckpointError, match="does not hold this network"):
         Trainer(config, tmp_path / "run").run(ignore)
 
 
@@ -163,6 +164,73 @@ def test_photos_smaller_than_a_patch_are_refused(tmp_path: Path) -> None:
 def test_iterations_fit_the_stages(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="3 numbers for 2 stages"):
         Trainer(tiny.config(tmp_path, 2, "iter_max=[1,2,3]"), tmp_path / "run")
+
+
+def test_a_plain_network_is_trained_and_exported(tmp_path: Path) -> None:
+    losses: list[float] = []
+    config = tiny.plain_config(tmp_path, "iter_max=60", "optimizer.args.lr=0.003")
+    path = Trainer(config, tmp_path / "run").run(
+        lambda p: losses.append(p.losses["reconstruction"])
+    )
+    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:10])
+    bundle = export_bundle(path, tmp_path / "bundle", ExportOptions()).bundle
+    assert bundle.kind == "plain"
+    assert Upscaler(bundle.path)(np.zeros((6, 7, 3), np.uint8)).image.shape == (12, 14, 3)
+
+
+def test_a_plain_network_killed_ends_as_an_unbroken_one(tmp_path: Path) -> None:
+    config = tiny.plain_config(tmp_path)
+    unbroken = train(config, tmp_path / "unbroken")
+
+    def kill(progress: Progress) -> None:
+        if progress.iteration == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(config, tmp_path / "broken").run(kill)
+    assert same(train(config, tmp_path / "broken"), unbroken)
+
+
+def test_a_plain_network_goes_on_from_another(tmp_path: Path) -> None:
+    donor = Trainer(tiny.plain_config(tmp_path), tmp_path / "donor").run(ignore)
+    still = ("optimizer.args.lr=1e-30", "lr_scheduler.args.eta_min=0")
+    config = tiny.plain_config(tmp_path, f"init_path={donor}", *still)
+    expected = torch.load(donor, weights_only=True)["model"]["sd"]
+    for name, weight in train(config, tmp_path / "run").items():
+        torch.testing.assert_close(weight, expected[name])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train_dataset.wrapper.args.scale=[3,3]", "upscales x2, the data x3"),
+        ("model.args.no_upsampling=true", "neither PCSR nor a plain network"),
+    ],
+)
+def test_a_plain_network_without_the_right_tail_is_refused(
+    override: str, message: str, tmp_path: Path
+) -> None:
+    config = tiny.plain_config(tmp_path, override)
+    with pytest.raises(UsageError, match=message):
+        Trainer(config, tmp_path / "run").run(ignore)
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["pcsr", "plain"])
+def test_the_checkpoint_carries_what_the_exporter_must_know(plain: bool, tmp_path: Path) -> None:
+    norm = ("data_norm.mean=[0.1,0.2,0.3]", "data_norm.std=[0.5,0.6,0.7]", "iter_max=1")
+    config = (tiny.plain_config if plain else tiny.config)(
+        tmp_path, *(() if plain else (2,)), *norm
+    )
+    path = Trainer(config, tmp_path / "run").run(ignore)
+    manifest = export_bundle(path, tmp_path / "bundle", ExportOptions()).bundle.manifest
+    assert manifest.model.mean == pytest.approx((0.1, 0.2, 0.3))
+    assert manifest.model.std == pytest.approx((0.5, 0.6, 0.7))
+    assert manifest.trained_scale == 2
+    settings = Settings(mean=(0.4, 0.5, 0.6))
+    options = ExportOptions(settings=settings, overwrite=True)
+    manifest = export_bundle(path, tmp_path / "bundle", options).bundle.manifest
+    assert manifest.model.mean == pytest.approx((0.4, 0.5, 0.6))
+    assert manifest.model.std == pytest.approx((0.5, 0.6, 0.7))
 
 
 @pytest.mark.slow

@@ -26,6 +26,10 @@ def model(upsamplers: int) -> dict[str, Any]:
     return {"name": "pcsr", "args": args}
 
 
+def plain(scale: int = 2) -> dict[str, Any]:
+    return {"name": "imdn", "args": {"nf": 20, "nb": 1, "scale": scale}}
+
+
 def photos(folder: Path) -> Path:
     folder.mkdir()
     random = np.random.default_rng(0)
@@ -36,6 +40,14 @@ def photos(folder: Path) -> Path:
 
 
 def config(folder: Path, upsamplers: int = 2, *overrides: str) -> Config:
+    return load_config(write_config(folder, model(upsamplers)), overrides)
+
+
+def plain_config(folder: Path, *overrides: str) -> Config:
+    return load_config(write_config(folder, plain()), overrides)
+
+
+def write_config(folder: Path, model: dict[str, Any]) -> Path:
     root = folder / "photos"
     data = {"dataset": {"name": "image-folder", "args": {"root_path": str(root)}}}
     text = {
@@ -45,7 +57,7 @@ def config(folder: Path, upsamplers: int = 2, *overrides: str) -> Config:
             "batch_size": 2,
         },
         "valid_dataset": data,
-        "model": model(upsamplers),
+        "model": model,
         "iter_max": 6,
         "iter_val": 100,
         "iter_save": 2,
@@ -54,4 +66,4 @@ def config(folder: Path, upsamplers: int = 2, *overrides: str) -> Config:
     file.write_text(yaml.safe_dump(text))
     if not root.exists():
         photos(root)
-    return load_config(file, overrides)
+    return file
