@@ -13,7 +13,7 @@ from pcsr.models.checkpoint import Description, describe
 from pcsr.models.registry import find_registration
 
 SAMPLE_PHOTOS = "sample-photos"
-AUGMENT_NAMES = ("hflip", "vflip", "dflip", "gain", "bgr")
+AUGMENT_NAMES = ("hflip", "vflip", "dflip", "tint", "bgr")
 DEFAULTS: dict[str, Any] = {
     "seed": 0,
     "train_dataset": {

@@ -53,7 +53,7 @@ class Trainer:
         self._folder = folder
         self._device = torch.device(device)
         self.rank, self._world = _join_group(self._device)
-        self._digest = hashlib.sha256(json.dumps(asdict(config), default=str).encode()).hexdigest()
+        self._digest = _digest(config)
         self._iterations = _per_stage(config)
         stage_network(config, 0, None)  # a model that cannot be built is refused before all else
         self._photos = training_photos(config.data.photos)
@@ -163,6 +163,16 @@ class Trainer:
             return int(saved["iter"])
         except (KeyError, RuntimeError, ValueError, EOFError) as error:
             raise CheckpointError(f"{path} cannot be resumed from; delete it: {error}") from error
+
+
+def _digest(config: Config) -> str:
+    """Of all that the result depends on: not how often a run is saved, or by how many workers."""
+    parts = asdict(config)
+    for harmless in ("validate_every", "save_every"):
+        del parts[harmless]
+    for harmless in ("validation", "workers"):
+        del parts["data"][harmless]
+    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
 
 
 def _per_stage(config: Config) -> tuple[int, ...]:

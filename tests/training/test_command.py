@@ -1,5 +1,6 @@
 """pcsr-train: trains, goes on, and refuses in one line."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -27,27 +28,37 @@ def test_it_trains_and_names_the_result(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "network.pth").is_file()
 
 
-def test_killed_at_any_moment_it_goes_on_to_the_same_end(tmp_path: Path) -> None:
-    """SIGKILL, as a lost machine would: nothing gets the chance to tidy up."""
+def test_stopped_at_any_moment_it_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    """SIGKILL in one stage, as a lost machine would; SIGTERM in the other, as a background job."""
     tiny.config(tmp_path)
-    sizes = ["--set", "iter_max=[60,40]", "--set", "iter_save=7"]
-    config = tmp_path / "config.yaml"
+    config, run = tmp_path / "config.yaml", tmp_path / "run"
+    sizes = ["--set", "iter_max=[60,200]", "--set", "iter_save=7"]
     assert train(config, "-o", tmp_path / "unbroken", *sizes).exit_code == 0
-    run = [sys.executable, "-m", "pcsr.training.cli", str(config), "-o", str(tmp_path / "run")]
-    for saved, moments in (("stage-0.pth", 0.1), ("stage-1.pth", 0.05)):
-        process = subprocess.Popen([*run, *sizes], stderr=subprocess.DEVNULL, cwd=ROOT)
-        deadline = time.monotonic() + 60
-        while not (tmp_path / "run" / saved).exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(moments)
-        process.kill()
-        process.wait()
-    assert train(config, "-o", tmp_path / "run", *sizes).exit_code == 0
+    command = [sys.executable, "-m", "pcsr.training.cli", str(config), "-o", str(run), *sizes]
+    assert _stopped(command, signal.SIGKILL, run / "stage-0.pth") == -signal.SIGKILL
+    assert _stopped(command, signal.SIGTERM, run / "stage-1.pth") == 130
+    assert not (run / "network.pth").exists()
+    assert train(config, "-o", run, *sizes).exit_code == 0
     first, second = (
-        torch.load(tmp_path / name / "network.pth", weights_only=True)["model"]["sd"]
-        for name in ("unbroken", "run")
+        torch.load(folder / "network.pth", weights_only=True)["model"]["sd"]
+        for folder in (tmp_path / "unbroken", run)
     )
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def _stopped(command: list[str], how: signal.Signals, once: Path) -> int:
+    """The exit status of a process that is sent a signal once a file is there."""
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # as shells do behind &
+    )
+    deadline = time.monotonic() + 100
+    while not once.exists() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(how)
+    return process.wait(timeout=60)
 
 
 @pytest.mark.parametrize(

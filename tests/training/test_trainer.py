@@ -155,6 +155,19 @@ def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
         train(other, tmp_path / "run")
 
 
+def test_a_run_may_go_on_with_other_workers_and_saved_more_often(tmp_path: Path) -> None:
+    unbroken = train(tiny.config(tmp_path), tmp_path / "unbroken")
+
+    def kill(progress: Progress) -> None:
+        if (progress.stage, progress.iteration) == (1, 3):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(tiny.config(tmp_path), tmp_path / "run").run(kill)
+    other = tiny.config(tmp_path, 2, "train_dataset.num_workers=1", "iter_save=1", "iter_val=2")
+    assert same(train(other, tmp_path / "run"), unbroken)
+
+
 def test_photos_smaller_than_a_patch_are_refused(tmp_path: Path) -> None:
     config = tiny.config(tmp_path, 2, "train_dataset.wrapper.args.inp_size=500")
     with pytest.raises(UsageError, match="no training photo is at least 1000 px"):

@@ -1,0 +1,68 @@
+"""Batches: what they hold, what they depend on, and what the augmentations do."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pcsr.metrics import bicubic_resize
+from pcsr.training.data import AUGMENTS, HELD_OUT, TRAINING, Batches, training_photos
+from tests.training import tiny
+
+
+def batches(folder: Path, *overrides: str, seed: int = 0) -> Batches:
+    config = tiny.config(folder, 2, *overrides)
+    return Batches(training_photos(config.data.photos), config.data, 10, (seed,))
+
+
+def patch() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+
+
+def test_low_resolution_is_the_bicubic_of_the_patch(tmp_path: Path) -> None:
+    whole = "train_dataset.wrapper.args.sample_q=0"
+    lr, drawn, colours = batches(tmp_path, whole)[3]
+    assert lr.shape == (2, 3, 8, 8)
+    assert colours.shape == (2, 256, 3)
+    hr = torch.empty_like(colours)
+    hr[:, drawn] = colours
+    pixels = (hr[0].reshape(16, 16, 3) * 255).round().numpy().astype(np.uint8)
+    expected = bicubic_resize(pixels, 8, 8)
+    np.testing.assert_array_equal((lr[0].permute(1, 2, 0) * 255).round().numpy(), expected)
+
+
+def test_a_batch_depends_on_the_seed_and_its_number_alone(tmp_path: Path) -> None:
+    first, again = batches(tmp_path), batches(tmp_path)
+    later = first[4]
+    for part, same in zip(later, again[4], strict=True):
+        assert torch.equal(part, same)
+    assert not torch.equal(later[0], first[5][0])
+    assert not torch.equal(later[0], batches(tmp_path, seed=1)[4][0])
+
+
+@pytest.mark.parametrize("name", ["hflip", "vflip", "dflip", "bgr"])
+def test_flips_are_their_own_inverse(name: str) -> None:
+    random = np.random.default_rng(0)
+    once = AUGMENTS[name](patch(), random)
+    assert not np.array_equal(once, patch())
+    np.testing.assert_array_equal(AUGMENTS[name](once, random), patch())
+
+
+def test_tint_keeps_every_edge_within_the_range() -> None:
+    random = np.random.default_rng(0)
+    ramp = np.arange(256, dtype=np.uint8)[:, None, None].repeat(3, axis=2)
+    gray = 0
+    for _ in range(50):
+        tinted = AUGMENTS["tint"](ramp, random).astype(int)[:, 0]
+        steps = np.diff(tinted, axis=0)
+        for channel in steps.T:
+            assert (channel >= 0).all() or (channel <= 0).all()
+        assert np.ptp(tinted, axis=0).min() >= 50  # a contrast of at least 0.2
+        gray += np.array_equal(tinted[:, 0], tinted[:, 1])
+    assert gray == 0
+
+
+def test_the_held_out_photos_are_not_trained_on() -> None:
+    assert not set(HELD_OUT) & set(TRAINING)
+    assert HELD_OUT == ("coffee", "rocket")
