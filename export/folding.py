@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pcsr.models import PCSR
-from pcsr.models.imdn import CollapsibleConv
+from pcsr.models.imdn import collapse
 from pcsr.models.liif import Mlp
 
 
@@ -96,13 +96,11 @@ def deployable(module: nn.Module) -> nn.Module:
 
     BatchNorm is folded into its convolution by the ONNX exporter.
     """
-    module = copy.deepcopy(module).eval()
+    module = collapse(module).eval()
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.PReLU) and child.num_parameters == 1:
                 setattr(parent, name, nn.LeakyReLU(child.weight.item()))
-            elif isinstance(child, CollapsibleConv):
-                setattr(parent, name, child.collapse())
     return module
 
 

@@ -3,6 +3,9 @@ Blocks, NTIRE 2022): information multi-distillation without attention, every 3x3
 over-parameterised by a parallel 1x1 while it trains.
 """
 
+import copy
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -10,6 +13,7 @@ from torch.nn import functional as F
 from .registry import register_backbone
 
 KEPT = 16  # channels that each step of a block distils
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class CollapsibleConv(nn.Module):
@@ -33,6 +37,18 @@ class CollapsibleConv(nn.Module):
         if self.wide.bias is not None and single.bias is not None:
             single.bias.copy_(self.wide.bias)
         return single
+
+
+def collapse(network: Network) -> Network:
+    """A copy with every collapsible convolution in its single-branch form: the same function, and
+    what `pcsr-export` makes of any network.
+    """
+    network = copy.deepcopy(network)
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, CollapsibleConv):
+                setattr(parent, name, child.collapse())
+    return network
 
 
 class DistillationBlock(nn.Module):
@@ -97,3 +113,7 @@ class IMDN(nn.Module):
         shallow = self.head(x)
         features: Tensor = self.after(self.blocks(shallow)) + shallow
         return features if self.no_upsampling else F.pixel_shuffle(self.tail(features), self.scale)
+
+    def collapse(self) -> "IMDN":
+        """The single-branch network; its weights fit `IMDN(..., collapsed=True)`."""
+        return collapse(self)
