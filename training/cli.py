@@ -1,5 +1,6 @@
 """pcsr-train: a config and photos -> a checkpoint that pcsr-export reads."""
 
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -45,7 +46,8 @@ def main(
         raise BackendError(f"device '{device}' is not there; run with --device cpu")
     seeded = [f"seed={seed}"] if seed is not None else []
     trainer = Trainer(load_config(config, [*overrides, *seeded]), output, device)
-    result = trainer.run(Reporter(output, quiet=trainer.rank > 0))
+    with closing(Reporter(output, quiet=trainer.rank > 0)) as reporter:
+        result = trainer.run(reporter)
     if trainer.rank == 0:
         click.echo(result)
 

@@ -38,6 +38,11 @@ class Reporter:
         elif self._terminal:
             click.echo(f"{self._line_start()}{self._line(progress)}", err=True, nl=False)
 
+    def close(self) -> None:
+        """Writes what TensorBoard still holds back."""
+        if self._writer is not None:
+            self._writer.close()
+
     def _line_start(self) -> str:
         return "\r\x1b[K" if self._terminal else ""
 

@@ -103,6 +103,24 @@ def test_training_form_mixes_what_the_published_form_chooses(tmp_path: Path) -> 
     assert probabilities[..., 0].min().item() > 0.999
 
 
+@pytest.mark.parametrize("stage", [0, 1])
+def test_mixed_precision_trains_the_same(stage: int, tmp_path: Path) -> None:
+    """bfloat16 as on CUDA, here on the CPU: the loss within its 8 bits, gradients everywhere."""
+    config = tiny.config(tmp_path)
+    before = None if stage == 0 else pcsr_stage(config, 0).trained
+    network = pcsr_stage(config, stage, before).train()
+    losses = []
+    same = batch()
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            predicted, true, _ = network(*same)
+        losses.append(reconstruction_loss(predicted.float(), true.float()))
+    losses[1].backward()  # type: ignore[no-untyped-call]
+    assert losses[1].item() == pytest.approx(losses[0].item(), rel=2e-2)
+    trained = [p for p in network.trained.upsamplers[-1].parameters() if p.requires_grad]
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in trained)
+
+
 def test_learning_rate_anneals_as_a_cosine(tmp_path: Path) -> None:
     config = tiny.config(tmp_path, 2, "optimizer.args.lr=1", "lr_scheduler.args.eta_min=0.2")
     rates = [learning_rate(config, i, 4) for i in range(5)]
