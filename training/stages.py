@@ -12,10 +12,13 @@ from torch.nn import functional as F
 
 from pcsr.errors import UsageError
 from pcsr.models import PCSR, PlainNetwork, make_backbone
+from pcsr.models.checkpoint import Checkpoint
 from pcsr.models.liif import pixel_centres, sample
+from pcsr.models.pcsr import sampler_names
 from pcsr.models.plain import tail_scale
 
 from .config import Config
+from .start import load_part
 
 PUBLISHED_NAMES = ("pcsr-phase0", "pcsr-phase1")  # of one and two upsamplers; "pcsr" of more
 
@@ -24,11 +27,9 @@ class StageNetwork(nn.Module, ABC):
     """The network of one stage in its training form.
 
     trained: the network as it is used afterwards.
-    start: what a checkpoint given as `init_path` must hold.
     """
 
     trained: PCSR | PlainNetwork
-    start: nn.Module
 
     def __init__(self, config: Config, stage: int) -> None:
         super().__init__()
@@ -41,6 +42,14 @@ class StageNetwork(nn.Module, ABC):
 
         Returns what is predicted and what is true, both [B, Q, 3] and normalised, and the
         probabilities [B, Q, upsamplers].
+        """
+
+    @abstractmethod
+    def start_from(self, checkpoint: Checkpoint) -> None:
+        """Takes over the weights of another network, at the beginning of stage 0.
+
+        Raises:
+            CheckpointError: a weight is missing there or has another shape; names it.
         """
 
     @property
@@ -77,12 +86,14 @@ class PlainStage(StageNetwork):
         if scale != config.data.scale:
             raise UsageError(f"the network upscales x{scale}, the data x{config.data.scale:g}")
         self.trained = PlainNetwork(network, scale, config.mean, config.std)
-        self.start = network
 
     def forward(self, lr: Tensor, drawn: Tensor, colours: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         image = self.trained.network(self._normalised(lr))
         predicted = image.flatten(2)[..., drawn].transpose(1, 2)
         return predicted, self._true(colours), predicted.new_ones(*predicted.shape[:2], 1)
+
+    def start_from(self, checkpoint: Checkpoint) -> None:
+        load_part(self.trained.network, checkpoint)
 
     @property
     def saved(self) -> nn.Module:
@@ -110,7 +121,6 @@ class PcsrStage(StageNetwork):
             config.mean,
             config.std,
         )
-        self.start = self.trained.encoder
         if before is not None:
             self._take_over(before)
 
@@ -146,6 +156,14 @@ class PcsrStage(StageNetwork):
         if self.stage == 0:
             return features.new_ones(*query.shape[:2], 1)
         return F.softmax(self.trained.classifier(features, query, cell), dim=-1).flip(-1)
+
+    def start_from(self, checkpoint: Checkpoint) -> None:
+        """The backbone, and from another PCSR its heaviest upsampler."""
+        upsamplers = len(checkpoint.description.upsampler_widths)
+        load_part(self.trained.encoder, checkpoint, "encoder." if upsamplers else "")
+        if upsamplers:
+            heaviest = sampler_names(upsamplers)[0]
+            load_part(self.trained.upsamplers[0], checkpoint, f"{heaviest}.")
 
     @property
     def saved(self) -> nn.Module:

@@ -1,28 +1,25 @@
-"""Another network as the start of stage 0: a PCSR takes over its backbone, a plain network all."""
-
-from pathlib import Path
+"""Weights of another network as the start of stage 0."""
 
 from torch import nn
 
 from pcsr.errors import CheckpointError
-from pcsr.models.checkpoint import read_checkpoint
+from pcsr.models.checkpoint import Checkpoint
 
 
-def initialise(network: nn.Module, path: Path) -> None:
-    """Loads every weight of a backbone or plain network from a plain or PCSR checkpoint.
+def load_part(part: nn.Module, checkpoint: Checkpoint, prefix: str = "") -> None:
+    """Loads every weight of a module from those of a checkpoint whose names begin with `prefix`.
 
     Raises:
         CheckpointError: a weight is missing there or has another shape; names it.
     """
-    weights = read_checkpoint(path).weights
-    found = {name.removeprefix("encoder."): weight for name, weight in weights.items()}
     taken = {}
-    for name, weight in network.state_dict().items():
-        if name not in found or found[name].shape != weight.shape:
-            shape = list(found[name].shape) if name in found else "nothing"
+    for name, weight in part.state_dict().items():
+        found = checkpoint.weights.get(f"{prefix}{name}")
+        if found is None or found.shape != weight.shape:
+            shape = "nothing" if found is None else list(found.shape)
             raise CheckpointError(
-                f"{path} does not hold this network: {name} should be {list(weight.shape)}, "
-                f"found {shape}"
+                f"{checkpoint.path} does not hold this network: {prefix}{name} should be "
+                f"{list(weight.shape)}, found {shape}"
             )
-        taken[name] = found[name]
-    network.load_state_dict(taken)
+        taken[name] = found
+    part.load_state_dict(taken)

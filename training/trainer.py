@@ -16,12 +16,12 @@ from torch.nn.parallel import DistributedDataParallel
 from pcsr.atomic import atomic_file
 from pcsr.errors import CheckpointError, OutputError, UsageError
 from pcsr.models import PCSR
+from pcsr.models.checkpoint import read_checkpoint
 
 from .config import Config
 from .data import HELD_OUT, Batches, load_photos, stream, training_photos
 from .losses import average_loss, reconstruction_loss
 from .stages import StageNetwork, stage_count, stage_network
-from .start import initialise
 from .validation import Validator
 
 FINISHED = "network.pth"
@@ -56,7 +56,7 @@ class Trainer:
         self._digest = _digest(config)
         self._iterations = _per_stage(config)
         stage_network(config, 0, None)  # a model that cannot be built is refused before all else
-        self._photos = training_photos(config.data.photos)
+        self._photos = training_photos(config.data.photos, config.data.samples)
         self._validator = Validator(
             load_photos(config.data.validation, HELD_OUT), config.data.scale
         )
@@ -80,7 +80,7 @@ class Trainer:
     ) -> StageNetwork:
         network = stage_network(self._config, stage, before).to(self._device)
         if stage == 0 and self._config.start_from is not None:
-            initialise(network.start, self._config.start_from)
+            network.start_from(read_checkpoint(self._config.start_from))
         optimizer = torch.optim.Adam(
             [p for p in network.parameters() if p.requires_grad],
             lr=self._config.learning_rate,

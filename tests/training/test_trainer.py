@@ -140,6 +140,20 @@ def test_a_plain_network_starts_the_backbone(tmp_path: Path) -> None:
         torch.testing.assert_close(weights[f"encoder.{name}"], weight)
 
 
+@pytest.mark.parametrize("upsamplers", [1, 2, 3])
+def test_another_pcsr_starts_backbone_and_heaviest_upsampler(
+    upsamplers: int, tmp_path: Path
+) -> None:
+    donor = Trainer(tiny.config(tmp_path, upsamplers), tmp_path / "donor").run(ignore)
+    still = ("optimizer.args.lr=1e-30", "lr_scheduler.args.eta_min=0", "seed=5")
+    weights = train(tiny.config(tmp_path, 2, f"init_path={donor}", *still), tmp_path / "run")
+    for name, weight in torch.load(donor, weights_only=True)["model"]["sd"].items():
+        if name.startswith(("encoder.", "heavy_sampler.", "sampler_0.")):
+            torch.testing.assert_close(
+                weights[name.replace("sampler_0.", "heavy_sampler.")], weight
+            )
+
+
 def test_a_start_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     model = {"name": "fsrcnn", "args": {}, "sd": {"head_conv.0.weight": torch.zeros(1)}}
     ckpt = save({"model": model}, tmp_path / "plain.pth")
