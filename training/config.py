@@ -17,7 +17,7 @@ AUGMENT_NAMES = ("hflip", "vflip", "dflip", "tint", "bgr")
 DEFAULTS: dict[str, Any] = {
     "seed": 0,
     "train_dataset": {
-        "dataset": {"name": "image-folder", "args": {"root_path": "", "names": []}},
+        "dataset": {"name": "image-folder", "args": {"root_path": ""}},
         "wrapper": {
             "args": {
                 "inp_size": 32,
@@ -50,15 +50,13 @@ IGNORED_BELOW = frozenset({"name", "scales", "scale", "T_period", "restarts", "w
 class Data:
     """Patches.
 
-    photos, validation: a folder, or None for the sample photos of scikit-image. samples: which of
-    them to train on, drawn as often as they are named; empty for the usual ones. patch_px: sides of
+    photos, validation: a folder, or None for the sample photos of scikit-image. patch_px: sides of
     the low-resolution patch, each for an equal part of a stage (progressive training).
     pixels_per_patch: output pixels drawn from each, None for all.
     """
 
     photos: Path | None
     validation: Path | None
-    samples: tuple[str, ...]
     scale: float
     patch_px: tuple[int, ...]
     pixels_per_patch: int | None
@@ -159,7 +157,6 @@ def _typed(keys: Mapping[str, Any]) -> Config:
         data=Data(
             photos=_folder(train["dataset"]),
             validation=_folder(keys["valid_dataset"]["dataset"]),
-            samples=tuple(train["dataset"]["args"]["names"]),
             scale=float(max(wrapper["scale"])),
             patch_px=_integers(wrapper["inp_size"]),
             pixels_per_patch=int(wrapper["sample_q"]) or None,

@@ -43,8 +43,7 @@ def load_photos(folder: Path | None, samples: Sequence[str]) -> list[Photo]:
     """RGB uint8 photos [H, W, 3] of a folder, or scikit-image's sample photos of these names.
 
     Raises:
-        UsageError: no such folder, no image in it, or an unknown name.
-        ImageError: one of them cannot be read.
+        UsageError: no such folder, or no image in it. ImageError: one of them cannot be read.
     """
     if folder is not None:
         return [as_rgb8(read(path, MAX_PIXELS).pixels) for path in find_images([folder], True)]
@@ -52,20 +51,15 @@ def load_photos(folder: Path | None, samples: Sequence[str]) -> list[Photo]:
 
     photos = []
     for name in samples:
-        if name not in (*TRAINING, *HELD_OUT):
-            known = ", ".join(sorted({*TRAINING}))
-            raise UsageError(f"unknown sample photo '{name}' (known: {known})")
         found = getattr(data, name)()
         views = found[:2] if isinstance(found, tuple) else (found,)
         photos += [as_rgb8(view) for view in views]
     return photos
 
 
-def training_photos(folder: Path | None, samples: Sequence[str] = ()) -> list[Photo]:
-    """The photos of a folder, or sample photos (by default those not held out), at each size of
-    PYRAMID.
-    """
-    photos = load_photos(folder, samples or TRAINING)
+def training_photos(folder: Path | None) -> list[Photo]:
+    """The photos of a folder, or the sample photos not held out, at each size of PYRAMID."""
+    photos = load_photos(folder, TRAINING)
     if folder is not None:
         return photos
     return [_shrunk(photo, factor) for photo in photos for factor in PYRAMID]

@@ -56,7 +56,7 @@ class Trainer:
         self._digest = _digest(config)
         self._iterations = _per_stage(config)
         stage_network(config, 0, None)  # a model that cannot be built is refused before all else
-        self._photos = training_photos(config.data.photos, config.data.samples)
+        self._photos = training_photos(config.data.photos)
         self._validator = Validator(
             load_photos(config.data.validation, HELD_OUT), config.data.scale
         )

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from pcsr import UsageError
 from pcsr.metrics import bicubic_resize
-from pcsr.training.data import AUGMENTS, HELD_OUT, PYRAMID, TRAINING, Batches, training_photos
+from pcsr.training.data import AUGMENTS, HELD_OUT, TRAINING, Batches, training_photos
 from tests.training import tiny
 
 
@@ -62,15 +61,6 @@ def test_tint_keeps_every_edge_within_the_range() -> None:
         assert np.ptp(tinted, axis=0).min() >= 50  # a contrast of at least 0.2
         gray += np.array_equal(tinted[:, 0], tinted[:, 1])
     assert gray == 0
-
-
-def test_a_config_may_name_its_sample_photos() -> None:
-    twice = training_photos(None, ["astronaut", "astronaut", "chelsea"])
-    assert len(twice) == 3 * len(PYRAMID)
-    assert twice[0].shape == (512, 512, 3)
-    assert twice[2].shape == (256, 256, 3)
-    with pytest.raises(UsageError, match="unknown sample photo 'moona'"):
-        training_photos(None, ["moona"])
 
 
 def test_the_held_out_photos_are_not_trained_on() -> None:
