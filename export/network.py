@@ -2,7 +2,6 @@
 weights.
 """
 
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from pcsr.errors import CheckpointError, UsageError
 from pcsr.models import PCSR, PlainNetwork, make_backbone
 from pcsr.models.checkpoint import Checkpoint
 from pcsr.models.plain import tail_scale
-from pcsr.models.registry import Rgb, find_registration
+from pcsr.models.registry import Rgb, normalisation
 
 PUBLISHED_SCALE = 4.0
 LARGEST_SCALE = 64
@@ -82,7 +81,7 @@ def build_network(checkpoint: Checkpoint, settings: Settings) -> PCSR | PlainNet
         CheckpointError: unknown backbone, or missing, misshapen or left-over weights.
     """
     what = checkpoint.description
-    mean, std = _normalisation(what.backbone, settings)
+    mean, std = normalisation(what.backbone, settings.mean, settings.std)
     backbone = _backbone(checkpoint)
     network: PCSR | PlainNetwork
     if what.upsampler_widths:
@@ -117,16 +116,6 @@ def trained_scale(network: PCSR | PlainNetwork, settings: Settings) -> float:
     if isinstance(network, PlainNetwork):
         return float(network.scale)
     return PUBLISHED_SCALE if settings.trained_scale is None else settings.trained_scale
-
-
-def _normalisation(backbone: str, settings: Settings) -> tuple[Rgb, Rgb]:
-    default = find_registration(backbone)
-    mean, std = settings.mean or default.mean, settings.std or default.std
-    if not all(math.isfinite(value) for value in (*mean, *std)):
-        raise UsageError(f"mean and std must be finite numbers, found {mean} and {std}")
-    if min(std) <= 0:
-        raise UsageError(f"std must be positive, found {std}")
-    return mean, std
 
 
 def _tail_scale(checkpoint: Checkpoint, backbone: nn.Module) -> int:

@@ -5,14 +5,15 @@ this package; others register with the decorator, or through the entry point gro
 whose entries name a module that does so when imported.
 """
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
 from torch import nn
 
-from pcsr.errors import CheckpointError
+from pcsr.errors import CheckpointError, UsageError
 
 Rgb = tuple[float, float, float]
 BackboneClass = TypeVar("BackboneClass", bound=Callable[..., nn.Module])
@@ -57,6 +58,23 @@ def find_registration(name: str) -> Registration:
             "pcsr.models.register_backbone or the entry point group pcsr.backbones"
         )
     return _registrations[name]
+
+
+def normalisation(
+    name: str, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> tuple[Rgb, Rgb]:
+    """Mean and std of RGB in [0, 1] for a backbone: as given, else as it is registered.
+
+    Raises:
+        CheckpointError: no such backbone. UsageError: a value is not finite, or std not positive.
+    """
+    default = find_registration(name)
+    mean, std = mean or default.mean, std or default.std
+    if not all(math.isfinite(value) for value in (*mean, *std)):
+        raise UsageError(f"mean and std must be finite numbers, found {mean} and {std}")
+    if min(std) <= 0:
+        raise UsageError(f"std must be positive, found {std}")
+    return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
 
 
 def make_backbone(name: str, args: Mapping[str, Any]) -> nn.Module:

@@ -10,7 +10,7 @@ import yaml
 
 from pcsr.errors import CheckpointError, UsageError
 from pcsr.models.checkpoint import Description, describe
-from pcsr.models.registry import find_registration
+from pcsr.models.registry import normalisation
 
 SAMPLE_PHOTOS = "sample-photos"
 AUGMENT_NAMES = ("hflip", "vflip", "dflip", "tint", "bgr")
@@ -151,7 +151,8 @@ def _typed(keys: Mapping[str, Any]) -> Config:
     wrapper = train["wrapper"]["args"]
     first, second = optimizer["betas"]
     network = _network(keys["model"])
-    default = find_registration(network.backbone)
+    norm = keys["data_norm"]
+    mean, std = normalisation(network.backbone, _rgb(norm["mean"]), _rgb(norm["std"]))
     config = Config(
         seed=int(keys["seed"]),
         data=Data(
@@ -164,8 +165,8 @@ def _typed(keys: Mapping[str, Any]) -> Config:
             batch=int(train["batch_size"]),
             workers=int(train["num_workers"]),
         ),
-        mean=_rgb(keys["data_norm"]["mean"] or default.mean),
-        std=_rgb(keys["data_norm"]["std"] or default.std),
+        mean=mean,
+        std=std,
         model=keys["model"],
         network=network,
         start_from=Path(keys["init_path"]) if keys["init_path"] else None,
@@ -211,7 +212,9 @@ def _network(model: Mapping[str, Any]) -> Description:
         raise UsageError(f"the model of the config is not complete: {error}") from error
 
 
-def _rgb(values: Sequence[Any]) -> tuple[float, ...]:
+def _rgb(values: Sequence[Any] | None) -> tuple[float, ...] | None:
+    if values is None:
+        return None
     if len(values) != 3:
         raise ValueError(f"data_norm takes three numbers each, found {values}")
     return tuple(float(value) for value in values)

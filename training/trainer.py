@@ -60,14 +60,14 @@ class Trainer:
         self._validator = Validator(
             load_photos(config.data.validation, HELD_OUT), config.data.scale
         )
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot create {folder}: {error.strerror}") from error
 
     def run(self, report: Callable[[Progress], None]) -> Path:
         """Trains all remaining stages; returns the finished checkpoint."""
         before: PCSR | None = None
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot create {self._folder}: {error.strerror}") from error
         for stage in range(len(self._iterations)):
             finished = self._run_stage(stage, before, report)
             before = finished.trained if isinstance(finished.trained, PCSR) else None

@@ -79,3 +79,12 @@ def test_refusals(extra: list[str], code: int, message: str, tmp_path: Path) -> 
     assert message in ended.stderr
     assert ended.stderr.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_an_output_that_is_a_file_is_left_alone(tmp_path: Path) -> None:
+    tiny.config(tmp_path)
+    (tmp_path / "run").write_text("mine")
+    ended = train(tmp_path / "config.yaml", "-o", tmp_path / "run")
+    assert ended.exit_code == 1
+    assert ended.stderr == f"error: cannot create {tmp_path / 'run'}: File exists\n"
+    assert (tmp_path / "run").read_text() == "mine"

@@ -56,6 +56,8 @@ def test_an_unknown_backbone_is_named(tmp_path: Path) -> None:
         ("optimizer.args.betas=[1]", "wrong form"),
         ("train_dataset.wrapper.args.augment=[spin]", "unknown augment spin"),
         ("data_norm.mean=[0.4]", "three numbers"),
+        ("data_norm.mean=[.nan,0,0]", "must be finite"),
+        ("data_norm.std=[1,0,1]", "std must be positive"),
         ("model.args=5", "not complete"),
         ("train_dataset.dataset.args.root_path=''", "root_path is not set"),
     ],
