@@ -54,7 +54,7 @@ def main(
     with needs_extra("pcsr-export", "cpu,export"):  # late: --help must not wait for torch
         from . import exporter, network
     settings = network.read_config(config) if config else network.Settings()
-    settings = network.with_normalisation(settings, mean, std)
+    settings = network.filled(network.Settings(mean, std), settings)
     options = exporter.ExportOptions(settings, opset, overwrite)
     exported = exporter.export_bundle(ckpt, output, options, partial(click.echo, err=True))
     if as_json:

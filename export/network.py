@@ -4,7 +4,7 @@ weights.
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +52,13 @@ def read_config(path: Path) -> Settings:
         ) from error
 
 
-def with_normalisation(settings: Settings, mean: Rgb | None, std: Rgb | None) -> Settings:
-    """Settings with `mean` and `std` replaced where given."""
-    return replace(settings, mean=mean or settings.mean, std=std or settings.std)
+def filled(settings: Settings, defaults: Settings) -> Settings:
+    """Settings, those that are not set taken from `defaults`."""
+    return Settings(
+        mean=settings.mean or defaults.mean,
+        std=settings.std or defaults.std,
+        trained_scale=settings.trained_scale or defaults.trained_scale,
+    )
 
 
 def completed(settings: Settings, checkpoint: Checkpoint) -> Settings:
@@ -64,14 +68,9 @@ def completed(settings: Settings, checkpoint: Checkpoint) -> Settings:
         CheckpointError: what it noted is not three numbers, or not a scale.
     """
     try:
-        noted = _settings(checkpoint.training)
+        return filled(settings, _settings(checkpoint.training))
     except (ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{checkpoint.path}: data_norm or scale: {error}") from error
-    return Settings(
-        mean=settings.mean or noted.mean,
-        std=settings.std or noted.std,
-        trained_scale=settings.trained_scale or noted.trained_scale,
-    )
 
 
 def build_network(checkpoint: Checkpoint, settings: Settings) -> PCSR | PlainNetwork:

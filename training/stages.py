@@ -178,10 +178,11 @@ class PcsrStage(StageNetwork):
         if self.stage > 0:
             kept["classifier_spec"] = args["classifier_spec"]
         if self.stage < len(PUBLISHED_NAMES):
+            name = PUBLISHED_NAMES[self.stage]
             kept |= dict(zip(names, samplers, strict=False))
         else:
+            name = "pcsr"
             kept["sampler_specs"] = samplers
-        name = (*PUBLISHED_NAMES, "pcsr")[min(self.stage, 2)]
         return {"name": name, "args": kept, "sd": self.saved.state_dict()}
 
 

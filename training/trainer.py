@@ -79,8 +79,6 @@ class Trainer:
         self, stage: int, before: PCSR | None, report: Callable[[Progress], None]
     ) -> StageNetwork:
         network = stage_network(self._config, stage, before).to(self._device)
-        if stage == 0 and self._config.start_from is not None:
-            network.start_from(read_checkpoint(self._config.start_from))
         optimizer = torch.optim.Adam(
             [p for p in network.parameters() if p.requires_grad],
             lr=self._config.learning_rate,
@@ -88,6 +86,8 @@ class Trainer:
             weight_decay=self._config.weight_decay,
         )
         done = self._resume(stage, network, optimizer)
+        if stage == 0 and not done and self._config.start_from is not None:
+            network.start_from(read_checkpoint(self._config.start_from))
         total = self._iterations[stage]
         seed = (self._config.seed, stage, self.rank)
         batches = Batches(self._photos, self._config.data, total, seed)

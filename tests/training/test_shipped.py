@@ -16,11 +16,11 @@ from pcsr.models import PCSR
 from pcsr.models.checkpoint import read_checkpoint
 from pcsr.overlay import draw_overlay
 from pcsr.training.config import load_config
+from pcsr.training.validation import ALL_HEAVY
 from tests.runtime.compare import assert_images_agree, assert_routed_alike
 
 TRAINING = Path(__file__).parents[2] / "training"
 DEMO, TINY = "fsrcnn-pcsr-x4", "tiny-three-way-x4"
-ALL_HEAVY = -25.0
 GAIN_DB = {"coffee": 0.94, "rocket": 0.18}  # over bicubic, by default: as documented, less 0.02
 MOST_LOST_DB = 0.1  # by the default routing, against all heavy
 MOST_BYTES = 2**20

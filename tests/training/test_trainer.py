@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,16 @@ def ignore(progress: Progress) -> None:
     """No report."""
 
 
+def killed_at(stage: int, iteration: int) -> Callable[[Progress], None]:
+    """A report that ends the run there."""
+
+    def kill(progress: Progress) -> None:
+        if (progress.stage, progress.iteration) == (stage, iteration):
+            raise KeyboardInterrupt
+
+    return kill
+
+
 def train(config: Config, folder: Path) -> Weights:
     path = Trainer(config, folder).run(ignore)
     weights: Weights = torch.load(path, weights_only=True)["model"]["sd"]
@@ -43,12 +54,8 @@ def test_a_run_killed_anywhere_ends_as_an_unbroken_one(
     config = tiny.config(tmp_path)
     unbroken = train(config, tmp_path / "unbroken")
 
-    def kill(progress: Progress) -> None:
-        if (progress.stage, progress.iteration) == (stage, iteration):
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        Trainer(config, tmp_path / "broken").run(kill)
+        Trainer(config, tmp_path / "broken").run(killed_at(stage, iteration))
     assert same(train(config, tmp_path / "broken"), unbroken)
 
 
@@ -172,12 +179,8 @@ def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
 def test_a_run_may_go_on_with_other_workers_and_saved_more_often(tmp_path: Path) -> None:
     unbroken = train(tiny.config(tmp_path), tmp_path / "unbroken")
 
-    def kill(progress: Progress) -> None:
-        if (progress.stage, progress.iteration) == (1, 3):
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        Trainer(tiny.config(tmp_path), tmp_path / "run").run(kill)
+        Trainer(tiny.config(tmp_path), tmp_path / "run").run(killed_at(1, 3))
     other = tiny.config(tmp_path, 2, "train_dataset.num_workers=1", "iter_save=1", "iter_val=2")
     assert same(train(other, tmp_path / "run"), unbroken)
 
@@ -209,12 +212,8 @@ def test_a_plain_network_killed_ends_as_an_unbroken_one(tmp_path: Path) -> None:
     config = tiny.plain_config(tmp_path)
     unbroken = train(config, tmp_path / "unbroken")
 
-    def kill(progress: Progress) -> None:
-        if progress.iteration == 3:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        Trainer(config, tmp_path / "broken").run(kill)
+        Trainer(config, tmp_path / "broken").run(killed_at(0, 3))
     assert same(train(config, tmp_path / "broken"), unbroken)
 
 

@@ -10,6 +10,7 @@ from pcsr.images import Picture, write
 from pcsr.training.config import Config, load_config
 
 LIIF: dict[str, Any] = {"name": "liif-sampler"}
+PLAIN: dict[str, Any] = {"name": "imdn", "args": {"nf": 20, "nb": 1, "scale": 2}}
 
 
 def sampler(*widths: int) -> dict[str, Any]:
@@ -26,10 +27,6 @@ def model(upsamplers: int) -> dict[str, Any]:
     return {"name": "pcsr", "args": args}
 
 
-def plain(scale: int = 2) -> dict[str, Any]:
-    return {"name": "imdn", "args": {"nf": 20, "nb": 1, "scale": scale}}
-
-
 def photos(folder: Path) -> Path:
     folder.mkdir()
     random = np.random.default_rng(0)
@@ -44,7 +41,7 @@ def config(folder: Path, upsamplers: int = 2, *overrides: str) -> Config:
 
 
 def plain_config(folder: Path, *overrides: str) -> Config:
-    return load_config(write_config(folder, plain()), overrides)
+    return load_config(write_config(folder, PLAIN), overrides)
 
 
 def write_config(folder: Path, model: dict[str, Any]) -> Path:
