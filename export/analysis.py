@@ -82,6 +82,23 @@ def receptive_radius(model: onnx.ModelProto) -> int | None:
     return None if math.isinf(furthest) else int(furthest)
 
 
+def working_bytes(model: onnx.ModelProto, **sizes: int) -> int:
+    """The most that float32 tensors of one run take at one time, run node by node, with the graph's
+    symbolic dimensions set to `sizes`. Weights are not counted.
+    """
+    shapes = _shapes_at(model, sizes)
+    weights = {initializer.name for initializer in model.graph.initializer}
+    last_use = {name: i for i, node in enumerate(model.graph.node) for name in node.input}
+    last_use |= {output.name: len(model.graph.node) for output in model.graph.output}
+    live = {value.name for value in model.graph.input}
+    most = 0
+    for i, node in enumerate(model.graph.node):
+        live |= set(node.output)
+        most = max(most, sum(4 * math.prod(shapes.get(name, ())) for name in live - weights))
+        live = {name for name in live if last_use.get(name, -1) > i}
+    return most
+
+
 def _node_macs(node: onnx.NodeProto, shapes: Shapes) -> int:
     if node.op_type == "Conv":
         return math.prod(shapes[node.input[1]]) * math.prod(shapes[node.output[0]][2:])

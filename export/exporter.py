@@ -1,6 +1,7 @@
 """Checkpoint -> verified bundle."""
 
 import hashlib
+import math
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,19 +18,21 @@ import pcsr
 from pcsr.atomic import atomic_directory
 from pcsr.bundle import MANIFEST, Bundle, is_bundle
 from pcsr.errors import OutputError
-from pcsr.manifest import COST_LR_SIZE, Costs, Graph, Manifest, Model
+from pcsr.manifest import COST_LR_SIZE, Costs, File, Graph, Manifest, Model
 from pcsr.models import PCSR, PlainNetwork
 from pcsr.models.checkpoint import Checkpoint, read_checkpoint
 from pcsr.models.flops import count_flops
 from pcsr.models.liif import POSITION_WIDTH
 from pcsr.models.pcsr import feature_width
 
-from .analysis import count_macs, receptive_radius
+from .analysis import count_macs, receptive_radius, working_bytes
+from .folding import FoldedMlp, mlp_arrays
 from .network import Settings, build_network, completed, trained_scale
 from .onnx_graph import GraphSource, describe_graph, export_graph, graph_sources
 from .verify import Check, verify_bundle
 
 PRECISION = "fp32"
+MLPS = f"{PRECISION}/mlps.npz"
 MAC_SIZE = 16
 
 
@@ -73,12 +76,14 @@ def export_bundle(
     models = {source.role: _export(source, checkpoint, network, options) for source in sources}
     with atomic_directory(output) as directory:
         graphs = {role: _write(model, role, directory) for role, model in models.items()}
+        mlps = _write_mlps(sources, directory)
         manifest = Manifest(
             kind="pcsr" if isinstance(network, PCSR) else "plain",
             model=_model(checkpoint, network, models),
             trained_scale=trained_scale(network, options.settings),
             costs=_costs(network, models),
             graphs={PRECISION: graphs},
+            mlps=mlps,
             opset=options.opset,
             checkpoint_sha256=checkpoint.sha256,
             tools=_tools(),
@@ -160,6 +165,21 @@ def _write(model: onnx.ModelProto, role: str, directory: Path) -> Graph:
     return describe_graph(model, file, hashlib.sha256(data).hexdigest())
 
 
+def _write_mlps(sources: Sequence[GraphSource], directory: Path) -> File | None:
+    mlps = {source.role: source.module for source in sources}
+    arrays = {
+        f"{role}.{name}": array
+        for role, mlp in mlps.items()
+        if isinstance(mlp, FoldedMlp)
+        for name, array in mlp_arrays(mlp).items()
+    }
+    if not arrays:
+        return None
+    path = directory / MLPS
+    np.savez(path, **arrays)  # type: ignore[arg-type]  # numpy types keywords as its own options
+    return File(MLPS, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
 def _write_manifest(manifest: Manifest, directory: Path) -> None:
     (directory / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
 
@@ -176,6 +196,7 @@ def _model(
         upsampler_widths=what.upsampler_widths,
         classifier_widths=what.classifier_widths,
         receptive_radius_px=receptive_radius(models["backbone"]) if is_pcsr else None,
+        working_bytes_per_px=_working_bytes(models["backbone" if is_pcsr else "network"]),
         mean=_rounded(network.mean),
         std=_rounded(network.std),
     )
@@ -212,6 +233,10 @@ def _query(network: PCSR) -> torch.Tensor:
 
 def _macs_per_input_pixel(model: onnx.ModelProto) -> float:
     return count_macs(model, h=MAC_SIZE, w=MAC_SIZE) / MAC_SIZE**2
+
+
+def _working_bytes(model: onnx.ModelProto) -> int:
+    return math.ceil(working_bytes(model, h=MAC_SIZE, w=MAC_SIZE) / MAC_SIZE**2)
 
 
 def _macs_per_row(model: onnx.ModelProto) -> int:

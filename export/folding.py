@@ -7,7 +7,9 @@ output pixel is a gather, a 2-column product with the offset, and the remaining 
 
 import copy
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,8 +19,8 @@ from pcsr.models.liif import Mlp
 
 
 class FoldedBackbone(nn.Module):
-    """image [1, 3, h, w] RGB in [0, 1] -> one row map [h*w, C] per MLP: the feature part of its
-    first layer.
+    """image [1, 3, h, w] RGB in [0, 1] -> features [1, D, h, w], and one row map [h*w, C] per MLP:
+    the feature part of its first layer.
     """
 
     mean: Tensor
@@ -34,7 +36,7 @@ class FoldedBackbone(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         features = self.backbone((image - self.mean) / self.std)
         rows = features.flatten(2).squeeze(0).transpose(0, 1)
-        return tuple(rows @ weight for weight in self.weights)
+        return features, *(rows @ weight for weight in self.weights)
 
 
 class FoldedMlp(nn.Module):
@@ -67,6 +69,22 @@ class FoldedMlp(nn.Module):
         position = torch.addmm(constant, offset, self.offset_weight)
         out: Tensor = self.rest(F.embedding(index, features) + position)
         return out
+
+
+def mlp_arrays(mlp: FoldedMlp) -> dict[str, NDArray[np.float32]]:
+    """The weights of a folded MLP by name, [outputs, inputs] each (`docs/bundle.md`, mlps.npz)."""
+    row, column = mlp.offset_weight
+    tensors = {
+        "feature_weight": mlp.feature_weight.t(),
+        "row_weight": row,
+        "column_weight": column,
+        "cell_weight": mlp.cell_weight.t(),
+        "bias": mlp.bias,
+    }
+    linears = [layer for layer in mlp.rest.children() if isinstance(layer, nn.Linear)]
+    for index, linear in enumerate(linears, 1):
+        tensors |= {f"weight_{index}": linear.weight, f"bias_{index}": linear.bias}
+    return {name: tensor.detach().contiguous().numpy() for name, tensor in tensors.items()}
 
 
 def fold_upsamplers(network: PCSR) -> list[FoldedMlp]:

@@ -47,8 +47,8 @@ def graph_sources(network: PCSR | PlainNetwork) -> list[GraphSource]:
     if len(mlps) > 1:
         mlps = {"classifier": fold_classifier(network), **mlps}
     backbone = FoldedBackbone(network, list(mlps.values()))
-    maps = tuple(f"{role}_features" for role in mlps)
-    sources = [_image_source("backbone", backbone, maps)]
+    maps = (f"{role}_features" for role in mlps)
+    sources = [_image_source("backbone", backbone, ("features", *maps))]
     return sources + [_mlp_source(role, mlp) for role, mlp in mlps.items()]
 
 

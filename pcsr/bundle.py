@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pcsr.errors import BundleError
-from pcsr.manifest import FORMAT, FORMAT_VERSION, Graph, Kind, Manifest, parse_manifest
+from pcsr.manifest import FORMAT, FORMAT_VERSION, File, Graph, Kind, Manifest, parse_manifest
 
 MANIFEST = "manifest.json"
 
@@ -64,13 +64,25 @@ class Bundle:
         graphs = self.graphs(precision)
         if role not in graphs:
             raise BundleError(f"{self.path} has no {role} graph (it has: {', '.join(graphs)})")
-        graph = graphs[role]
-        data = _read_inside(self.path, graph.file)
+        return self._checked(graphs[role])
+
+    def mlp_bytes(self) -> bytes:
+        """The weights of the classifier and the upsamplers (npz), checked against the manifest.
+
+        Raises:
+            BundleError: a plain network has none; else as `graph_bytes`.
+        """
+        if self.manifest.mlps is None:
+            raise BundleError(f"{self.path} is a plain network without upsamplers")
+        return self._checked(self.manifest.mlps)
+
+    def _checked(self, entry: File | Graph) -> bytes:
+        data = _read_inside(self.path, entry.file)
         found = hashlib.sha256(data).hexdigest()
-        if found != graph.sha256:
+        if found != entry.sha256:
             raise BundleError(
-                f"{self.path / graph.file} is damaged: sha256 {found[:12]}… instead of "
-                f"{graph.sha256[:12]}…; export the bundle again"
+                f"{self.path / entry.file} is damaged: sha256 {found[:12]}… instead of "
+                f"{entry.sha256[:12]}…; export the bundle again"
             )
         return data
 
@@ -110,6 +122,11 @@ def _parse(file: Path, data: dict[str, Any]) -> Manifest:
         raise BundleError(
             f"{file} has format version {version}, this pcsr reads up to {FORMAT_VERSION}; "
             "upgrade pcsr"
+        )
+    if version < FORMAT_VERSION:
+        raise BundleError(
+            f"{file} has format version {version}, this pcsr reads {FORMAT_VERSION}; export the "
+            "bundle again"
         )
     try:
         return parse_manifest(data)

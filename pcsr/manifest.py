@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FORMAT = "pcsr-bundle"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 COST_LR_SIZE = 16
 ROW_INPUTS = ("features", "index", "offset", "cell")
 
@@ -25,6 +25,14 @@ class Tensor:
     name: str
     dtype: str
     shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a bundle. `file` is relative to the bundle's directory."""
+
+    file: str
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,7 @@ class Model:
     """What was exported. Widths are the hidden widths of the MLPs, upsamplers heaviest first.
 
     receptive_radius_px: how far (input pixels) the backbone looks around; None where it looks
-        everywhere.
+        everywhere. working_bytes_per_px: the most its tensors take at one time, per input pixel.
     """
 
     backbone: str
@@ -95,19 +103,23 @@ class Model:
     upsampler_widths: tuple[tuple[int, ...], ...]
     classifier_widths: tuple[int, ...] | None
     receptive_radius_px: int | None
+    working_bytes_per_px: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that manifest.json says. `graphs` maps precision to role to graph."""
+    """All that manifest.json says. `graphs` maps precision to role to graph; `mlps` holds the
+    weights of the classifier and the upsamplers in float32, for kernels. None for a plain network.
+    """
 
     kind: Kind
     model: Model
     trained_scale: float
     costs: Costs
     graphs: Mapping[str, Mapping[str, Graph]]
+    mlps: File | None
     opset: int
     checkpoint_sha256: str
     tools: Mapping[str, str]
@@ -124,6 +136,7 @@ def parse_manifest(data: Mapping[str, Any]) -> Manifest:
     values = {field.name: data[field.name] for field in fields(Manifest)}
     values["model"] = _of(Model, values["model"])
     values["costs"] = _of(Costs, values["costs"])
+    values["mlps"] = _mlps(values["mlps"])
     values["graphs"] = {
         precision: {role: _graph(graph) for role, graph in graphs.items()}
         for precision, graphs in values["graphs"].items()
@@ -139,9 +152,20 @@ def _graph(data: Mapping[str, Any]) -> Graph:
     values = {field.name: data[field.name] for field in fields(Graph)}
     for end in ("inputs", "outputs"):
         values[end] = tuple(_of(Tensor, tensor) for tensor in values[end])
+    _check_file(values)
+    return Graph(**values)
+
+
+def _mlps(data: Mapping[str, Any] | None) -> File | None:
+    if data is None:
+        return None
+    _check_file(data)
+    return File(data["file"], data["sha256"])
+
+
+def _check_file(values: Mapping[str, Any]) -> None:
     _require(isinstance(values["file"], str) and "\0" not in values["file"], "file")
     _require(isinstance(values["sha256"], str), "sha256")
-    return Graph(**values)
 
 
 def _of(kind: type[Any], data: Mapping[str, Any]) -> Any:  # noqa: ANN401
@@ -162,11 +186,14 @@ def _check_numbers(manifest: Manifest) -> None:
         _require(isinstance(work, tuple) and all(map(_is_number, work)), f"costs {work!r}")
         _require(len(work) == len(manifest.model.upsampler_widths), f"{len(work)} upsampler costs")
     radius = manifest.model.receptive_radius_px
+    working = manifest.model.working_bytes_per_px
+    _require(isinstance(working, int) and working > 0, f"working_bytes_per_px {working!r}")
     _require(radius is None or (isinstance(radius, int) and radius >= 0), f"radius {radius!r}")
 
 
 def _check_roles(manifest: Manifest, precision: str, graphs: Mapping[str, Graph]) -> None:
     """Every role is there, takes what its role takes, and fits the row map made for it."""
+    _require((manifest.mlps is None) == (manifest.kind == "plain"), "mlps")
     if manifest.kind == "plain":
         _require(list(graphs) == ["network"], f"{precision} graphs {list(graphs)}")
         return
@@ -174,8 +201,10 @@ def _check_roles(manifest: Manifest, precision: str, graphs: Mapping[str, Graph]
     _require(count > 0, "a pcsr bundle without upsamplers")
     roles = [*(["classifier"] if count > 1 else []), *(f"upsampler_{j}" for j in range(count))]
     _require(sorted(graphs) == sorted(["backbone", *roles]), f"{precision} graphs {list(graphs)}")
-    maps = {tensor.name: tensor.shape[-1] for tensor in graphs["backbone"].outputs}
-    _require(list(maps) == [f"{role}_features" for role in roles], f"row maps {list(maps)}")
+    outputs = graphs["backbone"].outputs
+    maps = {tensor.name: tensor.shape[-1] for tensor in outputs[1:]}
+    expected = ["features", *(f"{role}_features" for role in roles)]
+    _require([t.name for t in outputs] == expected, f"outputs {[t.name for t in outputs]}")
     for role in roles:
         inputs = graphs[role].inputs
         _require([t.name for t in inputs] == list(ROW_INPUTS), f"inputs of {role}")

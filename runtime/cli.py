@@ -40,7 +40,7 @@ PATH = click.Path(path_type=Path)
 )
 @click.option("--json", "as_json", is_flag=True, help="One line of statistics per image on stdout.")
 @click.option("--device", default="cpu", help="cpu, cuda or cuda:N.")
-@click.option("--backend", default="onnxruntime", help="onnxruntime.")
+@click.option("--backend", default="auto", help="native, onnxruntime or auto.")
 @click.option("--precision", default="fp32", help="Which graphs of the bundle.")
 @click.option("--threads", type=click.IntRange(1, 256), help="[default: all cores]")
 @command_errors

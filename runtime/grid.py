@@ -45,7 +45,7 @@ class Grid:
     @classmethod
     def make(cls, lr_size: tuple[int, int], scale: float) -> "Grid":
         """H = round(h * scale), W = round(w * scale), ties to even as in the published code."""
-        height, width = (round(n * scale) for n in lr_size)
+        height, width = hr_size(lr_size, scale)
         rows, columns = make_axis(lr_size[0], height), make_axis(lr_size[1], width)
         return cls(lr_size, (height, width), rows, columns)
 
@@ -69,6 +69,11 @@ class Grid:
         offset[:, 0] = self.rows.offset[i]
         offset[:, 1] = self.columns.offset[j]
         return index, offset
+
+
+def hr_size(lr_size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """(height, width) of the output: round(n * scale), ties to even."""
+    return round(lr_size[0] * scale), round(lr_size[1] * scale)
 
 
 def make_axis(n_in: int, n_out: int) -> Axis:

@@ -49,6 +49,11 @@ class Layout:
         """Whether one channel carries the picture."""
         return self.channels < 3
 
+    @property
+    def working_dtype(self) -> np.dtype[Any]:
+        """What the network's RGB is finished in: the caller's dtype; float32 on its way to gray."""
+        return np.dtype(np.float32) if self.is_gray else self.dtype
+
     def to_network(self, image: NDArray[Any]) -> Floats:
         """[h, w(, c)] -> [1, 3, h, w] float32 RGB in [0, 1], without alpha; gray is repeated.
 
@@ -71,12 +76,18 @@ class Layout:
         Integers are clipped and rounded (ties to even); float32 is left as it is, overshoots
         included.
         """
-        colour = (rgb @ LUMA)[..., None] if self.is_gray else rgb
-        if self.dtype.kind == "f":
-            return colour
-        scaled = colour * np.float32(PEAK[self.dtype.name])
-        np.rint(scaled, out=scaled)
-        return np.clip(scaled, 0, PEAK[self.dtype.name], out=scaled).astype(self.dtype)
+        return to_dtype((rgb @ LUMA)[..., None] if self.is_gray else rgb, self.dtype)
+
+
+def to_dtype(image: Floats, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Floats nominally in [0, 1] as uint8 or uint16, clipped and rounded (ties to even); as float32
+    they are left alone.
+    """
+    if dtype.kind == "f":
+        return image
+    scaled = image * np.float32(PEAK[dtype.name])
+    np.rint(scaled, out=scaled)
+    return np.clip(scaled, 0, PEAK[dtype.name], out=scaled).astype(dtype)
 
 
 RGB8 = Layout(np.dtype(np.uint8), 3)

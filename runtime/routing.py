@@ -7,6 +7,7 @@ own output.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,12 +15,11 @@ from numpy.typing import NDArray
 
 from pcsr.errors import ImageError, UsageError
 
+from .adaptive import Histogram, adaptive_thresholds
+
 Floats = NDArray[np.float32]
 Labels = NDArray[np.uint8]
 
-ADM_ITERATIONS = 20
-ADM_TOLERANCE = 1e-4
-ADM_BINS = 2**18
 LARGEST_K = 1e6  # beyond any logit, and far from overflow
 
 
@@ -38,6 +38,11 @@ class Mode:
     k: float = 0.0
     adaptive: bool = False
     heavy_ratio: float | None = None
+
+    @property
+    def needs_statistics(self) -> bool:
+        """Whether the whole image must be classified before its first pixel can be routed."""
+        return self.adaptive or self.heavy_ratio is not None
 
     def __post_init__(self) -> None:
         if not abs(self.k) <= LARGEST_K:
@@ -71,43 +76,71 @@ def heavy_count(upsamplers: int) -> int:
     return (upsamplers + 1) // 2
 
 
-def route(logits: Floats, cost: Floats, mode: Mode) -> Routing:
-    """Routes N pixels. logits: [N, K] float32 heaviest first, K = 1 for M = 2, else M. cost: [M]
-    cost table.
+@dataclass(frozen=True)
+class Rule:
+    """Routes pixels one by one: what a mode, the costs and, where it needs them, the statistics of
+    the whole image amount to.
 
-    Between upsamplers that are level the lighter one is taken, as in the published code.
-
-    Raises:
-        ImageError: a logit is not finite.
+    cost: [M] cost table. bounds: ADM's thresholds of difficulty, hardest first. cut: the logit
+    above which a pixel belongs to the heavier half. At most one of them is set; with neither, M > 2
+    compares utilities.
     """
-    if not np.isfinite(logits).all():
-        raise ImageError("the classifier gives NaN or infinite values for this image")
+
+    cost: Floats
+    k: float
+    bounds: tuple[float, ...] | None = None
+    cut: np.float32 | None = None
+
+    def __call__(self, logits: Floats) -> Routing:
+        """logits: [N, K] float32 heaviest first, K = 1 for M = 2, else M.
+
+        Between upsamplers that are level the lighter one is taken, as in the published code.
+
+        Raises:
+            ImageError: a logit is not finite.
+        """
+        count = len(self.cost)
+        logit = difficulty_logit(logits)
+        difficulty = sigmoid(logit)
+        if self.bounds is not None:
+            threshold = self.bounds[heavy_count(count) - 1]
+            return Routing(_between(difficulty, self.bounds), difficulty, threshold)
+        if count == 2:
+            cut = np.float32(0) if self.cut is None else self.cut
+            return Routing((logit <= cut).astype(np.uint8), difficulty, float(sigmoid(cut)))
+        utility = (logits - self.k * np.log(self.cost)).astype(np.float32, copy=False)
+        if self.cut is None:
+            return Routing(_lightest_best(utility), difficulty, None)
+        threshold = float(sigmoid(self.cut))
+        return Routing(_by_half(utility, logit > self.cut), difficulty, threshold)
+
+
+def fixed_rule(cost: Floats, k: float) -> Rule:
+    """Mode k: needs nothing of the image."""
     if len(cost) == 2:
-        return _route_two(logits[:, 0], cost, mode)
-    logit = _difficulty_logit(logits)
-    difficulty = sigmoid(logit)
-    if mode.adaptive:
-        _, thresholds = adaptive_thresholds(difficulty, len(cost))
-        return Routing(
-            _between(difficulty, thresholds), difficulty, thresholds[heavy_count(len(cost)) - 1]
-        )
-    utility = (logits - mode.k * np.log(cost)).astype(np.float32, copy=False)
-    if mode.heavy_ratio is None:
-        return Routing(_lightest_best(utility), difficulty, None)
-    threshold = ratio_threshold(logit, mode.heavy_ratio)
-    return Routing(_by_half(utility, logit > threshold), difficulty, float(sigmoid(threshold)))
+        return Rule(cost, k, cut=np.float32(k * math.log(float(cost[0]) / float(cost[1]))))
+    return Rule(cost, k)
 
 
-def _route_two(logit: Floats, cost: Floats, mode: Mode) -> Routing:
-    difficulty = sigmoid(logit)
+def adaptive_rule(cost: Floats, histogram: Histogram) -> Rule:
+    """Adaptive decision making on an image with these difficulties."""
+    return Rule(cost, 0.0, bounds=tuple(adaptive_thresholds(histogram, len(cost))[1]))
+
+
+def ratio_rule(cost: Floats, logit: Floats, ratio: float) -> Rule:
+    """The given share of the pixels, whose difficulty logits [N] are these, to the heavier half."""
+    return Rule(cost, 0.0, cut=ratio_threshold(logit, ratio))
+
+
+def route(logits: Floats, cost: Floats, mode: Mode) -> Routing:
+    """Routes all pixels of an image, as `Rule` does. logits: [N, K]; cost: [M] cost table."""
     if mode.adaptive:
-        _, (threshold,) = adaptive_thresholds(difficulty, 2)
-        return Routing(_between(difficulty, [threshold]), difficulty, threshold)
-    if mode.heavy_ratio is not None:
-        cut = ratio_threshold(logit, mode.heavy_ratio)
+        rule = adaptive_rule(cost, Histogram.of(sigmoid(difficulty_logit(logits))))
+    elif mode.heavy_ratio is not None:
+        rule = ratio_rule(cost, difficulty_logit(logits), mode.heavy_ratio)
     else:
-        cut = np.float32(mode.k * math.log(float(cost[0]) / float(cost[1])))
-    return Routing((logit <= cut).astype(np.uint8), difficulty, float(sigmoid(cut)))
+        rule = fixed_rule(cost, mode.k)
+    return rule(logits)
 
 
 def ratio_threshold(logit: Floats, ratio: float) -> np.float32:
@@ -119,79 +152,13 @@ def ratio_threshold(logit: Floats, ratio: float) -> np.float32:
     return np.float32(np.partition(logit, rank)[rank])
 
 
-def adaptive_thresholds(difficulty: Floats, clusters: int) -> tuple[list[float], list[float]]:
-    """Adaptive decision making on one image: M centroids and the M - 1 thresholds between them,
-    hardest first.
-
-    Lloyd's algorithm on a histogram of the min-max normalised difficulties that keeps count and sum
-    per bin, with the published start, stop and labels (those of the centroids before the last
-    update; `pcsr.models.pcsr`). Centroids are normalised, thresholds are not. A flat image is all
-    light: its thresholds are infinite.
-    """
-    low, high = float(difficulty.min()), float(difficulty.max())
-    if low == high:
-        return [low] * clusters, [math.inf] * (clusters - 1)
-    histogram = _Histogram.of(difficulty, low, high)
-    centroids = np.array([histogram.mean, 0.0]) if clusters == 2 else np.linspace(1, 0, clusters)
-    for _ in range(ADM_ITERATIONS - 1):
-        cuts = (centroids[:-1] + centroids[1:]) / 2
-        updated = histogram.cluster_means(cuts, centroids)
-        shift = float(np.square(updated - centroids).sum())
-        centroids = updated
-        if shift <= ADM_TOLERANCE:
-            break
-    return centroids.tolist(), (low + cuts * (high - low)).tolist()
-
-
 def sigmoid(logit: NDArray[np.float32] | np.float32) -> Floats:
     """1 / (1 + exp(-logit)), without overflow."""
     decay = np.exp(-np.abs(logit))
     return np.asarray(np.where(logit >= 0, np.float32(1), decay) / (1 + decay), dtype=np.float32)
 
 
-@dataclass(frozen=True)
-class _Histogram:
-    """Count and sum of all values below each of ADM_BINS + 1 edges of [0, 1]."""
-
-    counts: NDArray[np.int64]
-    sums: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, difficulty: Floats, low: float, high: float) -> "_Histogram":
-        normalised = (difficulty - np.float32(low)) / (np.float32(high) - np.float32(low))
-        bins = np.minimum(normalised * np.float32(ADM_BINS), ADM_BINS - 1).astype(np.int32)
-        counts = np.bincount(bins, minlength=ADM_BINS)
-        sums = np.bincount(bins, weights=normalised, minlength=ADM_BINS)
-        return cls(np.append(0, np.cumsum(counts)), np.append(0.0, np.cumsum(sums)))
-
-    @property
-    def mean(self) -> float:
-        return float(self.sums[-1] / self.counts[-1])
-
-    def cluster_means(
-        self, cuts: NDArray[np.float64], centroids: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Mean of each cluster, hardest first, between descending cuts; an empty one keeps its
-        centroid.
-        """
-        edges = np.array([ADM_BINS, *(self._edge(cut) for cut in cuts), 0])
-        members = self.counts[edges[:-1]] - self.counts[edges[1:]]
-        totals = self.sums[edges[:-1]] - self.sums[edges[1:]]
-        means = centroids.copy()
-        np.divide(totals, members, out=means, where=members > 0)
-        return means
-
-    def _edge(self, cut: float) -> int:
-        """The bin edge nearest to where `cut` divides the values: its bin goes where the bin's mean
-        lies.
-        """
-        bin_index = min(int(cut * ADM_BINS), ADM_BINS - 1)
-        members = self.counts[bin_index + 1] - self.counts[bin_index]
-        total = self.sums[bin_index + 1] - self.sums[bin_index]
-        return bin_index + 1 if total < cut * members else bin_index
-
-
-def _between(difficulty: Floats, thresholds: list[float]) -> Labels:
+def _between(difficulty: Floats, thresholds: Sequence[float]) -> Labels:
     """Label 0 at or above the first (largest) threshold, 1 below it, 2 below the second, ..."""
     labels = np.zeros(difficulty.shape, dtype=np.uint8)
     for threshold in thresholds:
@@ -205,7 +172,16 @@ def _least_float32(bound: float) -> np.float32:
     return np.nextafter(rounded, np.float32(np.inf)) if float(rounded) < bound else rounded
 
 
-def _difficulty_logit(logits: Floats) -> Floats:
+def difficulty_logit(logits: Floats) -> Floats:
+    """The logit [N] of the heavier half of the upsamplers, from [N, K] logits heaviest first.
+
+    Raises:
+        ImageError: a logit is not finite.
+    """
+    if not np.isfinite(logits).all():
+        raise ImageError("the classifier gives NaN or infinite values for this image")
+    if logits.shape[1] == 1:
+        return logits[:, 0]
     heavy = heavy_count(logits.shape[1])
     shifted = logits - logits.max(axis=1, keepdims=True)
     weights = np.exp(shifted)

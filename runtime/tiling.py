@@ -7,7 +7,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-TILE_PX = 512  # about 2 GiB of working memory for CARN; the halo costs it 15 % more work
+from pcsr.errors import UsageError
+
+TILE_PX = 512
+LEAST_CORE_PX = 16
 
 Window = tuple[slice, slice]
 
@@ -23,23 +26,82 @@ class Tile:
     inner: Window
 
 
+@dataclass(frozen=True)
+class Bands:
+    """An image cut into bands of whole rows, from top to bottom, and each band into tiles."""
+
+    rows: tuple[slice, ...]
+    tiles: tuple[tuple[Tile, ...], ...]
+
+
 def split(size: tuple[int, int], halo_px: int | None, tile_px: int = TILE_PX) -> list[Tile]:
     """Tiles whose cores cover an image of `size` (height, width) once, each at most tile_px wide
     and high. One tile where the backbone looks everywhere (halo_px is None).
     """
+    return [tile for tiles in _bands(size, halo_px, (tile_px, tile_px)).tiles for tile in tiles]
+
+
+def square_bands(size: tuple[int, int], halo_px: int | None, tile_px: int) -> Bands:
+    """Bands whose tiles have cores of at most tile_px x tile_px."""
+    return _bands(size, halo_px, (tile_px, tile_px))
+
+
+def thrifty_bands(size: tuple[int, int], halo_px: int | None, crop_pixels: int) -> Bands:
+    """Bands whose tiles see at most `crop_pixels` pixels each, halo included, with the least work
+    in sum. Cores do not get smaller than LEAST_CORE_PX.
+    """
+    height, width = size
+    if halo_px is None or height * width <= crop_pixels:
+        return _bands(size, None, size)
+    choices = []
+    for count in range(1, math.ceil(width / LEAST_CORE_PX) + 1):
+        columns = math.ceil(width / count)
+        seen = min(width, columns + 2 * halo_px)
+        rows = min(height, crop_pixels // seen - 2 * halo_px)
+        if rows >= min(height, LEAST_CORE_PX):
+            work = count * seen * (height + 2 * halo_px * (math.ceil(height / rows) - 1))
+            choices.append((work, rows, columns))
+    least = (0, LEAST_CORE_PX, LEAST_CORE_PX)
+    _, rows, columns = min(choices, default=least)
+    return _bands(size, halo_px, (rows, columns))
+
+
+def parse_tile(text: str) -> int | None:
+    """`auto` -> None, or the side of a tile's core in input pixels.
+
+    Raises:
+        UsageError: neither of them.
+    """
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < LEAST_CORE_PX:
+        raise UsageError(
+            f"tile must be auto or a number of at least {LEAST_CORE_PX} input pixels, found {text}"
+        )
+    return int(text)
+
+
+def _bands(size: tuple[int, int], halo_px: int | None, core_px: tuple[int, int]) -> Bands:
     if halo_px is None:
-        tile_px, halo_px = max(size), 0
-    rows, columns = (list(_parts(length, halo_px, tile_px)) for length in size)
-    return [
-        Tile((row[0], column[0]), (row[1], column[1]), (row[2], column[2]))
-        for row in rows
-        for column in columns
-    ]
+        core_px, halo_px = size, 0
+    rows, columns = (
+        list(_parts(length, halo_px, core)) for length, core in zip(size, core_px, strict=True)
+    )
+    return Bands(
+        tuple(row[1] for row in rows),
+        tuple(
+            tuple(
+                Tile((row[0], column[0]), (row[1], column[1]), (row[2], column[2]))
+                for column in columns
+            )
+            for row in rows
+        ),
+    )
 
 
-def _parts(length: int, halo_px: int, tile_px: int) -> Iterator[tuple[slice, slice, slice]]:
+def _parts(length: int, halo_px: int, core_px: int) -> Iterator[tuple[slice, slice, slice]]:
     """(crop, core, inner) along one axis, in nearly equal parts."""
-    count = math.ceil(length / tile_px)
+    count = math.ceil(length / core_px)
     edges = [length * i // count for i in range(count + 1)]
     for start, stop in itertools.pairwise(edges):
         first, last = max(0, start - halo_px), min(length, stop + halo_px)

@@ -1,5 +1,6 @@
 """A bundle as a callable: image in, upscaled image and routing out."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ from pcsr.bundle import Bundle
 from pcsr.errors import ImageError, UsageError
 
 from .backends import make_backend
-from .grid import Floats
+from .grid import Floats, hr_size
 from .layout import Layout
-from .pipeline import make_pipeline
+from .output import Arrays, Stream
+from .pipeline import Routed, Task, check_mode, make_pipeline
 from .result import Result, Stats
-from .routing import Mode, Routing
+from .routing import Mode
 from .timing import Stopwatch
 from .workers import Workers, usable_cores
 
@@ -31,9 +33,12 @@ class Upscaler:
     Args:
         bundle: directory that pcsr-export wrote.
         device: `cpu`, `cuda` or `cuda:N`.
-        backend: `onnxruntime`.
+        backend: `native` (the backbone in ONNX Runtime, the rest in compiled passes; CPU),
+            `onnxruntime` (every graph there), or `auto`: native on the CPU, else onnxruntime.
         precision: which set of graphs to run (`fp32`).
         threads: worker threads; None takes the cores this process may use.
+        tile_px: side of the backbone's tiles in input pixels, without their halo; None chooses it
+            by memory. The result does not depend on it.
 
     Raises:
         BundleError: no bundle, damaged, of a newer format, or without the asked-for precision.
@@ -44,17 +49,22 @@ class Upscaler:
         self,
         bundle: Path | str,
         device: str = "cpu",
-        backend: str = "onnxruntime",
+        backend: str = "auto",
         precision: str = "fp32",
         threads: int | None = None,
+        tile_px: int | None = None,
     ) -> None:
         if threads is not None and not 1 <= threads <= MOST_THREADS:
             raise UsageError(f"threads must be from 1 to {MOST_THREADS}, found {threads}")
         threads = threads or usable_cores()
         self.bundle = Bundle.load(bundle)
         self._workers = Workers(threads)
-        backend_ = make_backend(backend, self.bundle, device, precision, threads)
-        self._pipeline = make_pipeline(self.bundle, backend_, self._workers)
+        if backend == "auto":
+            backend = "native" if device == "cpu" else "onnxruntime"
+        self.backend = backend
+        engine = make_backend(backend, self.bundle, device, precision, threads)
+        native = backend == "native"
+        self._pipeline = make_pipeline(self.bundle, engine, self._workers, native, tile_px)
 
     def __call__(
         self,
@@ -90,15 +100,55 @@ class Upscaler:
         scale, mode = self.check_options(scale, k, adaptive, heavy_ratio)
         _refuse_huge(pixels, scale)
         watch = Stopwatch()
-        out, routing = self._pipeline.run(layout.to_network(pixels), scale, mode, refine, watch)
-        with watch.stage("convert"):
-            colour = self._convert(out, layout)
+        output = Arrays(hr_size(_size(pixels), scale), layout.working_dtype)
+        routed = self._pipeline.run(_task(pixels, layout, scale, mode, refine), output, watch)
+        colour = output.whole.pixels
+        if layout.is_gray:
+            with watch.stage("convert"):
+                colour = self._to_gray(colour, layout)
         if layout.has_alpha:
             with watch.stage("alpha"):
                 routing_options = (k, adaptive, heavy_ratio, refine)
                 alpha = self._upscale_alpha(pixels[..., -1], scale, *routing_options)
                 colour = np.concatenate([colour, alpha], axis=2, dtype=layout.dtype)
-        return self._result(pixels, colour, routing, watch)
+        stats = _stats(pixels, scale, routed, watch)
+        colour = colour if pixels.ndim == 3 else colour[..., 0]
+        if self.bundle.kind == "plain":
+            return Result(colour, None, None, stats)
+        return Result(colour, output.whole.assignment, output.whole.difficulty, stats)
+
+    def stream(
+        self,
+        image: Any,  # noqa: ANN401
+        take: Callable[[NDArray[Any]], None],
+        scale: float | None = None,
+        k: float = 0.0,
+        adaptive: bool = False,
+        heavy_ratio: float | None = None,
+        refine: bool = True,
+    ) -> Stats:
+        """Upscales one image and hands its rows [n, W, channels] to `take` from top to bottom, as
+        soon as they are finished: the output is never whole in memory. Options as in a call.
+
+        heavy_ratio keeps 4 bytes for each output pixel.
+
+        Raises:
+            ImageError: as a call does; an image with alpha.
+            UsageError: as a call does.
+        """
+        pixels = _as_array(image)
+        layout = Layout.of(pixels)
+        scale, mode = self.check_options(scale, k, adaptive, heavy_ratio)
+        if layout.has_alpha:
+            raise ImageError("an image with alpha cannot be streamed; upscale it whole")
+        watch = Stopwatch()
+
+        def convert(rows: NDArray[Any]) -> None:
+            take(layout.from_network(rows) if layout.is_gray else rows)
+
+        output = Stream(hr_size(_size(pixels), scale), layout.working_dtype, convert)
+        routed = self._pipeline.run(_task(pixels, layout, scale, mode, refine), output, watch)
+        return _stats(pixels, scale, routed, watch)
 
     def check_options(
         self,
@@ -117,11 +167,11 @@ class Upscaler:
         if not 1 <= scale <= LARGEST_SCALE:
             raise UsageError(f"scale must be a number from 1 to {LARGEST_SCALE}, found {scale:g}")
         scale = int(scale) if scale == int(scale) else scale
-        self._pipeline.check(scale, mode)
+        check_mode(self.bundle, scale, mode)
         return scale, mode
 
-    def _convert(self, rgb: Floats, layout: Layout) -> NDArray[Any]:
-        out = np.empty((*rgb.shape[:2], 1 if layout.is_gray else 3), dtype=layout.dtype)
+    def _to_gray(self, rgb: Floats, layout: Layout) -> NDArray[Any]:
+        out = np.empty((*rgb.shape[:2], 1), dtype=layout.dtype)
 
         def work(start: int, stop: int) -> None:
             out[start:stop] = layout.from_network(rgb[start:stop])
@@ -135,27 +185,27 @@ class Upscaler:
             return np.full((*size, 1), alpha[0, 0], dtype=alpha.dtype)
         return self(alpha, scale, *options).image[..., None]
 
-    def _result(
-        self, pixels: NDArray[Any], colour: NDArray[Any], routing: Routing | None, watch: Stopwatch
-    ) -> Result:
-        hr_size = (colour.shape[0], colour.shape[1])
-        counts = (
-            np.bincount(routing.assignment, minlength=self.bundle.upsamplers) if routing else ()
-        )
-        stats = Stats(
-            lr_size=(pixels.shape[0], pixels.shape[1]),
-            hr_size=hr_size,
-            pixels_per_upsampler=tuple(int(count) for count in counts),
-            threshold=None if routing is None else routing.threshold,
-            stage_ms=watch.stage_ms,
-            total_ms=watch.total_ms,
-        )
-        out = colour if pixels.ndim == 3 else colour[..., 0]
-        if routing is None:
-            return Result(out, None, None, stats)
-        return Result(
-            out, routing.assignment.reshape(hr_size), routing.difficulty.reshape(hr_size), stats
-        )
+
+def _task(pixels: NDArray[Any], layout: Layout, scale: float, mode: Mode, refine: bool) -> Task:
+    def read(first: int, stop: int) -> Floats:
+        return layout.to_network(pixels[first:stop])
+
+    return Task(_size(pixels), read, scale, mode, refine)
+
+
+def _size(pixels: NDArray[Any]) -> tuple[int, int]:
+    return pixels.shape[0], pixels.shape[1]
+
+
+def _stats(pixels: NDArray[Any], scale: float, routed: Routed, watch: Stopwatch) -> Stats:
+    return Stats(
+        lr_size=_size(pixels),
+        hr_size=hr_size(_size(pixels), scale),
+        pixels_per_upsampler=tuple(int(count) for count in routed.counts),
+        threshold=routed.threshold,
+        stage_ms=watch.stage_ms,
+        total_ms=watch.total_ms,
+    )
 
 
 def _refuse_huge(pixels: NDArray[Any], scale: float) -> None:

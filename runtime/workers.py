@@ -1,7 +1,7 @@
 """A thread pool over chunks of pixels and strips of rows."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 PIXELS_PER_CHUNK = 8192
@@ -24,10 +24,17 @@ class Workers:
         """Strips of whole rows of an image of `size` (height, width)."""
         self._over(size[0], max(1, PIXELS_PER_STRIP // size[1]), work)
 
-    def _over(self, count: int, step: int, work: Callable[[int, int], None]) -> None:
-        ranges = [(start, min(start + step, count)) for start in range(0, count, step)]
+    def over_ranges(
+        self, ranges: Iterable[tuple[int, int]], work: Callable[[int, int], None]
+    ) -> None:
+        """Ranges of the caller's choice."""
         for _ in self._pool.map(lambda part: work(*part), ranges):
             pass
+
+    def _over(self, count: int, step: int, work: Callable[[int, int], None]) -> None:
+        self.over_ranges(
+            ((start, min(start + step, count)) for start in range(0, count, step)), work
+        )
 
 
 def usable_cores() -> int:

@@ -1,5 +1,6 @@
 """Engines that run a bundle's graphs."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,8 +15,8 @@ FloatArray = NDArray[np.float32]
 class Backend(Protocol):
     """Runs the graphs of one bundle. Safe to call from several threads at once."""
 
-    def run_image(self, role: str, image: FloatArray) -> list[FloatArray]:
-        """`backbone` or `network` on an image [1, 3, h, w], with all threads."""
+    def run_image(self, role: str, image: FloatArray, outputs: Sequence[str]) -> list[FloatArray]:
+        """These outputs of `backbone` or `network` on an image [1, 3, h, w], with all threads."""
 
     def run_rows(self, role: str, inputs: dict[str, NDArray[Any]]) -> FloatArray:
         """`classifier` or `upsampler_j` on a chunk of pixels, on the calling thread."""
@@ -27,8 +28,15 @@ def make_backend(name: str, bundle: Bundle, device: str, precision: str, threads
     Raises:
         BackendError: it is unknown, not installed, or cannot run on `device`.
     """
-    if name != "onnxruntime":
-        raise BackendError(f"unknown backend '{name}' (known: onnxruntime)")
+    if name not in ("native", "onnxruntime"):
+        raise BackendError(f"unknown backend '{name}' (known: auto, native, onnxruntime)")
+    if name == "native" and device != "cpu":
+        raise BackendError(
+            f"the native backend runs on the CPU, not on '{device}'; use onnxruntime"
+        )
     from .onnxruntime import OnnxRuntimeBackend
 
-    return OnnxRuntimeBackend(bundle, device, precision, threads)
+    graphs = [*bundle.graphs(precision)]
+    if name == "native":
+        graphs = [role for role in graphs if role in ("backbone", "network")]
+    return OnnxRuntimeBackend(bundle, device, precision, threads, graphs)

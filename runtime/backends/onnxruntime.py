@@ -2,6 +2,7 @@
 from one to the other.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,24 +32,30 @@ class OnnxRuntimeBackend:
     large batch that ONNX Runtime splits inside each operator.
     """
 
-    def __init__(self, bundle: Bundle, device: str, precision: str, threads: int) -> None:
+    def __init__(
+        self, bundle: Bundle, device: str, precision: str, threads: int, roles: Sequence[str]
+    ) -> None:
         self._provider, self._provider_options = _provider(device)
+        self._options = ort.RunOptions()
+        self._options.only_execute_path_to_fetches = True
         self._sessions: dict[str, ort.InferenceSession] = {}
-        for role in bundle.graphs(precision):
+        for role in roles:
             whole_image = role in ("backbone", "network")
             self._sessions[role] = self._open(
                 bundle, role, precision, threads if whole_image else 1
             )
 
-    def run_image(self, role: str, image: FloatArray) -> list[FloatArray]:
-        return self._run(role, {"image": image})
+    def run_image(self, role: str, image: FloatArray, outputs: Sequence[str]) -> list[FloatArray]:
+        return self._run(role, {"image": image}, outputs)
 
     def run_rows(self, role: str, inputs: dict[str, NDArray[Any]]) -> FloatArray:
-        return self._run(role, inputs)[0]
+        return self._run(role, inputs, None)[0]
 
-    def _run(self, role: str, inputs: dict[str, NDArray[Any]]) -> list[FloatArray]:
+    def _run(
+        self, role: str, inputs: dict[str, NDArray[Any]], names: Sequence[str] | None
+    ) -> list[FloatArray]:
         try:
-            outputs: list[FloatArray] = self._sessions[role].run(None, inputs)
+            outputs: list[FloatArray] = self._sessions[role].run(names, inputs, self._options)
         except Exception as error:  # onnxruntime has no common base class for its errors
             reason = str(error).splitlines()[0]
             raise ImageError(

@@ -6,12 +6,7 @@ import numpy as np
 import pytest
 
 from pcsr import Bundle
-from pcsr.runtime.backends import make_backend
-from pcsr.runtime.pipeline import RoutedPipeline
-from pcsr.runtime.routing import Mode
 from pcsr.runtime.tiling import split
-from pcsr.runtime.timing import Stopwatch
-from pcsr.runtime.workers import Workers
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 700), (37, 53), (64, 64)])

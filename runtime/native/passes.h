@@ -1,0 +1,307 @@
+/* The passes for one instruction set: included once for each, with LANES, VECTORS and NAME set. */
+
+typedef float NAME(vec) __attribute__((vector_size(LANES * 4)));
+typedef float NAME(unaligned) __attribute__((vector_size(LANES * 4), aligned(4)));
+typedef int32_t NAME(mask) __attribute__((vector_size(LANES * 4)));
+#define VEC NAME(vec)
+#define AT(p) (*(const NAME(unaligned) *)(p))
+#define STORE(p, v) (*(NAME(unaligned) *)(p) = (v))
+#define RELU(v) ((VEC)((NAME(mask))(v) & ~((v) < 0))) /* NaN stays */
+
+/* n outputs of a layer for VECTORS * LANES pixels: the sums stay in registers. */
+INLINE void NAME(tile)(const float *in, int inputs, const float *weight, const float *bias,
+                       float *out, const int n, const int relu) {
+    VEC sum[OUTPUTS][VECTORS];
+    UNROLL for (int o = 0; o < n; o++)
+        UNROLL for (int v = 0; v < VECTORS; v++) sum[o][v] = bias[o] - (VEC){0};
+    for (int k = 0; k < inputs; k++) {
+        VEC x[VECTORS];
+        UNROLL for (int v = 0; v < VECTORS; v++) x[v] = AT(in + k * BLOCK + v * LANES);
+        UNROLL for (int o = 0; o < n; o++)
+            UNROLL for (int v = 0; v < VECTORS; v++) sum[o][v] += x[v] * weight[o * inputs + k];
+    }
+    UNROLL for (int o = 0; o < n; o++)
+        UNROLL for (int v = 0; v < VECTORS; v++) {
+            VEC s = sum[o][v];
+            STORE(out + o * BLOCK + v * LANES, relu ? RELU(s) : s);
+        }
+}
+
+INLINE void NAME(tiles)(const float *in, int inputs, const float *weight, const float *bias,
+                        float *out, int outputs, const int relu) {
+    for (; outputs >= OUTPUTS; outputs -= OUTPUTS) {
+        NAME(tile)(in, inputs, weight, bias, out, OUTPUTS, relu);
+        weight += OUTPUTS * inputs, bias += OUTPUTS, out += OUTPUTS * BLOCK;
+    }
+    switch (outputs) {
+    case 5: NAME(tile)(in, inputs, weight, bias, out, 5, relu); break;
+    case 4: NAME(tile)(in, inputs, weight, bias, out, 4, relu); break;
+    case 3: NAME(tile)(in, inputs, weight, bias, out, 3, relu); break;
+    case 2: NAME(tile)(in, inputs, weight, bias, out, 2, relu); break;
+    case 1: NAME(tile)(in, inputs, weight, bias, out, 1, relu); break;
+    }
+}
+
+/* One layer on a block: in [inputs][BLOCK] -> out [outputs][BLOCK]. */
+static void NAME(layer)(const float *in, int inputs, const float *weight, const float *bias,
+                        float *out, int outputs, int relu) {
+    for (int p = 0; p < BLOCK; p += VECTORS * LANES) {
+        if (relu)
+            NAME(tiles)(in + p, inputs, weight, bias, out + p, outputs, 1);
+        else
+            NAME(tiles)(in + p, inputs, weight, bias, out + p, outputs, 0);
+    }
+}
+
+/* The layers behind the first: activations in a, work space b; returns where the result lies. */
+static const float *NAME(rest)(const pcsr_mlp *mlp, float *a, float *b) {
+    const float *weight = mlp->rest;
+    for (int l = 0; l < mlp->layers; l++) {
+        int inputs = mlp->widths[l], outputs = mlp->widths[l + 1];
+        const float *bias = weight + (int64_t)inputs * outputs;
+        NAME(layer)(a, inputs, weight, bias, b, outputs, l + 1 < mlp->layers);
+        weight = bias + outputs;
+        float *done = b;
+        b = a, a = done;
+    }
+    return a;
+}
+
+/* The folded first layer of input pixels left .. left + n - 1 of a row: map [widths[0]][SEGMENT]. */
+static void NAME(fold)(const pcsr_band *band, const pcsr_mlp *mlp, int row, int left, int n,
+                       float *map, float *a, float *b) {
+    const float *source = band->features + (int64_t)(row - band->top) * band->lr_width + left;
+    for (int u = 0; u < n; u += BLOCK) {
+        int filled = n - u < BLOCK ? n - u : BLOCK;
+        for (int d = 0; d < band->depth; d++) {
+            memcpy(a + d * BLOCK, source + d * band->feature_plane + u, filled * sizeof(float));
+            memset(a + d * BLOCK + filled, 0, (BLOCK - filled) * sizeof(float));
+        }
+        NAME(layer)(a, band->depth, mlp->feature_weight, mlp->constant, b, mlp->widths[0], 0);
+        for (int c = 0; c < mlp->widths[0]; c++)
+            memcpy(map + c * MAP + u, b + c * BLOCK, filled * sizeof(float));
+    }
+}
+
+/* The map spread over output columns j0 .. j0 + n - 1, column offsets in: [widths[0]][SEGMENT]. */
+static void NAME(spread)(const pcsr_band *band, const pcsr_mlp *mlp, int j0, int n,
+                         const float *map, float *out) {
+    const int32_t *restrict nearest = band->columns.nearest + j0;
+    const float *restrict offset = band->columns.offset + j0;
+    for (int c = 0; c < mlp->widths[0]; c++) {
+        const float *restrict line = map + c * MAP;
+        float *restrict to = out + c * SEGMENT, weight = mlp->column_weight[c];
+        for (int j = 0; j < n; j++) to[j] = line[nearest[j] - nearest[0]] + weight * offset[j];
+    }
+}
+
+/* First activations of a block of a row whose spread map begins at `line`. */
+INLINE void NAME(enter)(const pcsr_mlp *mlp, const float *line, float row_offset, float *a) {
+    for (int c = 0; c < mlp->widths[0]; c++) {
+        float shift = mlp->row_weight[c] * row_offset;
+        for (int p = 0; p < BLOCK; p += LANES) {
+            VEC x = AT(line + c * SEGMENT + p) + shift;
+            STORE(a + c * BLOCK + p, mlp->layers ? RELU(x) : x);
+        }
+    }
+}
+
+/* One segment of the rows i0 .. i1 - 1, which share their nearest input row. */
+static void NAME(dense_segment)(const pcsr_band *band, const pcsr_mlp *mlp, int i0, int i1, int j0,
+                                int n, float *out, work w) {
+    int left = band->columns.nearest[j0], right = band->columns.nearest[j0 + n - 1] + 1;
+    int outputs = mlp->widths[mlp->layers];
+    int64_t plane = (int64_t)(band->last - band->first) * band->width;
+    NAME(fold)(band, mlp, band->rows.nearest[i0], left, right - left, w.map, w.a, w.b);
+    NAME(spread)(band, mlp, j0, n, w.map, w.line);
+    for (int i = i0; i < i1; i++)
+        for (int j = 0; j < n; j += BLOCK) {
+            int filled = n - j < BLOCK ? n - j : BLOCK;
+            NAME(enter)(mlp, w.line + j, band->rows.offset[i], w.a);
+            const float *result = NAME(rest)(mlp, w.a, w.b);
+            float *to = out + (int64_t)(i - band->first) * band->width + j0 + j;
+            for (int o = 0; o < outputs; o++)
+                memcpy(to + o * plane, result + o * BLOCK, filled * sizeof(float));
+        }
+}
+
+TARGET void NAME(dense)(const pcsr_band *band, const pcsr_mlp *mlp, float *out, work w) {
+    for (int i = band->first, end; i < band->last; i = end) {
+        end = same_nearest(band, i);
+        for (int j = 0; j < band->width; j += SEGMENT)
+            NAME(dense_segment)(band, mlp, i, end, j, least(SEGMENT, band->width - j), out, w);
+    }
+}
+
+/* out [3][plane] = bilinear upsample of the image, for a segment of row i. */
+static void NAME(bilinear)(const pcsr_band *band, int i, int j0, int n, float *out, int64_t plane,
+                           float *restrict line) {
+    const pcsr_axis *y = &band->rows, *x = &band->columns;
+    int left = x->lower[j0], right = x->upper[j0 + n - 1] + 1;
+    const int32_t *restrict from = x->lower + j0, *restrict until = x->upper + j0;
+    const float *restrict weight = x->weight + j0;
+    int64_t lower = (int64_t)(y->lower[i] - band->image_top) * band->lr_width + left;
+    int64_t upper = (int64_t)(y->upper[i] - band->image_top) * band->lr_width + left;
+    for (int c = 0; c < 3; c++) {
+        const float *restrict image = band->image + c * band->image_plane;
+        for (int u = 0; u < right - left; u++)
+            line[u] = image[lower + u] + y->weight[i] * (image[upper + u] - image[lower + u]);
+        float *restrict to = out + c * plane;
+        for (int j = 0; j < n; j++) {
+            float first = line[from[j] - left];
+            to[j] = first + weight[j] * (line[until[j] - left] - first);
+        }
+    }
+}
+
+/* Adds the cheap upsampler's residual to the pixels of a segment that are its own. */
+static void NAME(add_dense)(const pcsr_band *band, const pcsr_mlp *mlp, uint8_t own, int i0, int i1,
+                            int j0, int n, const uint8_t *assignment, float *out, int64_t plane,
+                            work w) {
+    NAME(spread)(band, mlp, j0, n, w.map, w.line);
+    for (int i = i0; i < i1; i++)
+        for (int j = 0; j < n; j += BLOCK) {
+            int filled = n - j < BLOCK ? n - j : BLOCK;
+            int64_t at = (int64_t)(i - band->first) * band->width + j0 + j;
+            const uint8_t *restrict mine = assignment + at;
+            if (!holds(mine, filled, own)) continue;
+            NAME(enter)(mlp, w.line + j, band->rows.offset[i], w.a);
+            const float *restrict result = NAME(rest)(mlp, w.a, w.b);
+            for (int c = 0; c < 3; c++) {
+                float *restrict to = out + c * plane + at;
+                for (int p = 0; p < filled; p++)
+                    to[p] += mine[p] == own ? result[c * BLOCK + p] : 0;
+            }
+        }
+}
+
+/* Adds the residual of an upsampler to `n` <= BLOCK listed pixels (row, column). */
+static void NAME(add_listed)(const pcsr_band *band, const pcsr_mlp *mlp, const int32_t *row,
+                             const int32_t *column, int n, int left, float *out, int64_t plane,
+                             work w) {
+    int32_t nearest[BLOCK];
+    float row_offset[BLOCK], column_offset[BLOCK];
+    for (int p = 0; p < BLOCK; p++) {
+        int q = p < n ? p : n - 1;
+        nearest[p] = band->columns.nearest[column[q]] - left;
+        row_offset[p] = band->rows.offset[row[q]];
+        column_offset[p] = band->columns.offset[column[q]];
+    }
+    for (int c = 0; c < mlp->widths[0]; c++) {
+        float y = mlp->row_weight[c], x = mlp->column_weight[c];
+        const float *restrict map = w.map + c * MAP;
+        float *restrict a = w.a + c * BLOCK;
+        for (int p = 0; p < BLOCK; p++)
+            a[p] = map[nearest[p]] + y * row_offset[p] + x * column_offset[p];
+        if (mlp->layers)
+            for (int p = 0; p < BLOCK; p += LANES) STORE(a + p, RELU(AT(a + p)));
+    }
+    const float *result = NAME(rest)(mlp, w.a, w.b);
+    for (int p = 0; p < n; p++) {
+        float *to = out + (int64_t)(row[p] - band->first) * band->width + column[p];
+        for (int c = 0; c < 3; c++) to[c * plane] += result[c * BLOCK + p];
+    }
+}
+
+static void NAME(add_sparse)(const pcsr_band *band, const pcsr_mlp *mlp, uint8_t own, int i0,
+                             int i1, int j0, int n, const uint8_t *assignment, float *out,
+                             int64_t plane, work w) {
+    int32_t row[BLOCK], column[BLOCK];
+    int listed = 0, left = band->columns.nearest[j0];
+    for (int i = i0; i < i1; i++) {
+        const uint8_t *line = assignment + (int64_t)(i - band->first) * band->width;
+        for (int j = j0; j < j0 + n; j++) {
+            row[listed] = i, column[listed] = j;
+            listed += line[j] == own;
+            if (listed == BLOCK) {
+                NAME(add_listed)(band, mlp, row, column, listed, left, out, plane, w);
+                listed = 0;
+            }
+        }
+    }
+    if (listed) NAME(add_listed)(band, mlp, row, column, listed, left, out, plane, w);
+}
+
+TARGET void NAME(compose)(const pcsr_band *band, const pcsr_mlp *mlps, int count,
+                          const uint8_t *assignment, float *out, int64_t plane, work w) {
+    for (int i = band->first, end; i < band->last; i = end) {
+        end = same_nearest(band, i);
+        for (int j = 0; j < band->width; j += SEGMENT) {
+            int n = least(SEGMENT, band->width - j), left = band->columns.nearest[j];
+            float *to = out + (int64_t)(i - band->first) * band->width + j;
+            for (int row = i; row < end; row++, to += band->width)
+                NAME(bilinear)(band, row, j, n, to, plane, w.line);
+            int wide = band->columns.nearest[j + n - 1] + 1 - left;
+            for (int m = 0; m < count; m++) {
+                if (!any_holds(band, assignment, i, end, j, n, m)) continue;
+                NAME(fold)(band, mlps + m, band->rows.nearest[i], left, wide, w.map, w.a, w.b);
+                (m + 1 < count ? NAME(add_sparse) : NAME(add_dense))(
+                    band, mlps + m, m, i, end, j, n, assignment, out, plane, w);
+            }
+        }
+    }
+}
+
+/* Row i of one plane after refinement, to out [width]: the 3x3 mean where `change` is set. */
+INLINE void NAME(refine)(const float *restrict row, int width, const uint8_t *restrict change,
+                         float *restrict sums, float *restrict out) {
+    for (int j = 0; j < width; j++) sums[j] = row[j - width] + row[j] + row[j + width];
+    for (int j = 1; j + 1 < width; j++) {
+        float mean = (sums[j - 1] + sums[j] + sums[j + 1]) * (1.0f / 9);
+        out[j] = change[j] ? mean : row[j];
+    }
+    out[0] = row[0], out[width - 1] = row[width - 1];
+}
+
+/* Which pixels of a row inside the frame are light and beside a heavy one; false: none. */
+static int NAME(changes)(const uint8_t *restrict row, int width, uint8_t refine_below,
+                         uint8_t *restrict near, uint8_t *restrict change) {
+    uint8_t any = 0;
+    for (int j = 0; j < width; j++)
+        near[j] = (row[j - width] < refine_below) | (row[j] < refine_below) |
+                  (row[j + width] < refine_below);
+    for (int j = 1; j + 1 < width; j++) {
+        change[j] = (near[j - 1] | near[j] | near[j + 1]) & (row[j] >= refine_below);
+        any |= change[j];
+    }
+    return any;
+}
+
+TARGET void NAME(finish)(const float *planes, const uint8_t *assignment, int height, int width,
+                         int first, int last, int refine_below, int peak, void *out,
+                         float *scratch) {
+    float *lines = scratch, *sums = scratch + 3 * (int64_t)width;
+    uint8_t *near = (uint8_t *)(sums + width), *change = near + width;
+    for (int i = first; i < last; i++) {
+        int64_t at = (int64_t)i * width, to = (int64_t)(i - first) * width * 3;
+        const float *rgb[3];
+        int refined = refine_below && i > 0 && i + 1 < height && width > 2 &&
+                      NAME(changes)(assignment + at, width, refine_below, near, change);
+        for (int c = 0; c < 3; c++) {
+            rgb[c] = planes + c * (int64_t)height * width + at;
+            if (!refined) continue;
+            NAME(refine)(rgb[c], width, change, sums, lines + c * (int64_t)width);
+            rgb[c] = lines + c * (int64_t)width;
+        }
+        if (!peak)
+            for (int j = 0; j < width; j++)
+                for (int c = 0; c < 3; c++) ((float *)out)[to + 3 * j + c] = rgb[c][j];
+        else if (peak == 255)
+            for (int j = 0; j < width; j++)
+                for (int c = 0; c < 3; c++)
+                    ((uint8_t *)out)[to + 3 * j + c] = (uint8_t)rounded(rgb[c][j], 255);
+        else
+            for (int j = 0; j < width; j++)
+                for (int c = 0; c < 3; c++)
+                    ((uint16_t *)out)[to + 3 * j + c] = (uint16_t)rounded(rgb[c][j], 65535);
+    }
+}
+
+#undef VEC
+#undef AT
+#undef STORE
+#undef RELU
+#undef LANES
+#undef VECTORS
+#undef OUTPUTS
+#undef NAME

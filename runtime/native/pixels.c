@@ -1,0 +1,146 @@
+#include "pixels.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { BLOCK = 64, SEGMENT = 2048, MAP = SEGMENT + BLOCK, ALIGNED = 16 };
+
+#define INLINE static inline __attribute__((always_inline))
+#define TARGET static
+#define UNROLL _Pragma("GCC unroll 8")
+
+/* map [widest][MAP]; line [dense widest][SEGMENT]; a, b: blocks [widest][BLOCK]. */
+typedef struct {
+    float *map, *line, *a, *b;
+} work;
+
+int64_t pcsr_scratch(int32_t widest, int32_t dense) {
+    return (int64_t)widest * (MAP + 2 * BLOCK) + (int64_t)dense * SEGMENT + 2 * MAP + ALIGNED;
+}
+
+static work divided(float *scratch, int widest) {
+    /* A vector that crosses a cache line takes twice as long to load. */
+    work w = {.map = scratch + (-(uintptr_t)scratch / sizeof(float)) % ALIGNED};
+    w.a = w.map + (int64_t)widest * MAP;
+    w.b = w.a + (int64_t)widest * BLOCK;
+    w.line = w.b + (int64_t)widest * BLOCK;
+    return w;
+}
+
+static int least(int a, int b) { return a < b ? a : b; }
+static int most(int a, int b) { return a > b ? a : b; }
+
+static int widest_layer(int depth, const pcsr_mlp *mlps, int count) {
+    int widest = depth;
+    for (int m = 0; m < count; m++)
+        for (int l = 0; l <= mlps[m].layers; l++) widest = most(widest, mlps[m].widths[l]);
+    return widest;
+}
+
+/* The first row behind i whose nearest input row is another. */
+static int same_nearest(const pcsr_band *band, int i) {
+    int end = i + 1;
+    while (end < band->last && band->rows.nearest[end] == band->rows.nearest[i]) end++;
+    return end;
+}
+
+static int holds(const uint8_t *labels, int n, uint8_t label) {
+    return memchr(labels, label, n) != NULL;
+}
+
+static int any_holds(const pcsr_band *band, const uint8_t *labels, int i0, int i1, int j, int n,
+                     uint8_t label) {
+    for (int i = i0; i < i1; i++)
+        if (holds(labels + (int64_t)(i - band->first) * band->width + j, n, label)) return 1;
+    return 0;
+}
+
+/* x in [0, 1] to 0 .. peak, clipped, ties to even. */
+INLINE int32_t rounded(float x, float peak) {
+    float scaled = x * peak;
+    scaled = scaled < 0 ? 0 : scaled;
+    scaled = scaled > peak ? peak : scaled;
+    return (int32_t)rintf(scaled);
+}
+
+#if defined(__x86_64__)
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,fma,prefer-vector-width=512")
+#define LANES 16
+#define VECTORS 4
+#define OUTPUTS 6
+#define NAME(x) x##_avx512
+#include "passes.h"
+#pragma GCC pop_options
+
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#define LANES 8
+#define VECTORS 2
+#define OUTPUTS 6
+#define NAME(x) x##_avx2
+#include "passes.h"
+#pragma GCC pop_options
+#endif
+
+#define LANES 4
+#define VECTORS 4
+#define OUTPUTS 4
+#define NAME(x) x##_generic
+#include "passes.h"
+
+#if defined(__x86_64__)
+#define DISPATCH(call)                                                                             \
+    do {                                                                                           \
+        if (instructions() == 2) call##_avx512 ARGUMENTS;                                          \
+        else if (instructions() == 1) call##_avx2 ARGUMENTS;                                       \
+        else call##_generic ARGUMENTS;                                                             \
+    } while (0)
+static int instructions(void) {
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
+        return 2;
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+#else
+#define DISPATCH(call) call##_generic ARGUMENTS
+static int instructions(void) { return 0; }
+#endif
+
+const char *pcsr_instructions(void) {
+    const char *names[] = {"generic", "avx2", "avx512"};
+    return names[instructions()];
+}
+
+void pcsr_dense(const pcsr_band *band, const pcsr_mlp *mlp, float *out, float *scratch) {
+    work w = divided(scratch, widest_layer(band->depth, mlp, 1));
+#define ARGUMENTS (band, mlp, out, w)
+    DISPATCH(dense);
+#undef ARGUMENTS
+}
+
+void pcsr_compose(const pcsr_band *band, const pcsr_mlp *mlps, int32_t count,
+                  const uint8_t *assignment, float *out, int64_t plane, float *scratch) {
+    work w = divided(scratch, widest_layer(band->depth, mlps, count));
+#define ARGUMENTS (band, mlps, count, assignment, out, plane, w)
+    DISPATCH(compose);
+#undef ARGUMENTS
+}
+
+void pcsr_finish(const float *planes, const uint8_t *assignment, int32_t height, int32_t width,
+                 int32_t first, int32_t last, int32_t refine_below, int32_t peak, void *out,
+                 float *scratch) {
+#define ARGUMENTS                                                                                  \
+    (planes, assignment, height, width, first, last, refine_below, peak, out, scratch)
+    DISPATCH(finish);
+#undef ARGUMENTS
+}
+
+void pcsr_histogram(const float *values, int64_t n, int32_t bins, int64_t *counts, double *sums) {
+    for (int64_t i = 0; i < n; i++) {
+        int32_t bin = (int32_t)(values[i] * (float)bins);
+        bin = least(most(bin, 0), bins - 1);
+        counts[bin]++;
+        sums[bin] += values[i];
+    }
+}

@@ -1,0 +1,57 @@
+/* Per-pixel passes on the CPU: MLPs behind the folded first layer, bilinear base, refinement.
+
+   Everything is channels-first inside: a block is [channels][BLOCK] output pixels, so that vector
+   lanes are pixels and a layer of any width wastes none of them. Sizes count elements. */
+#pragma once
+#include <stdint.h>
+
+/* weight of layer l >= 1: [widths[l + 1]][widths[l]], then its bias; all layers one after another.
+   widths[0] is the width of the folded first layer, widths[layers] the number of outputs. */
+typedef struct {
+    int32_t layers;
+    const int32_t *widths;
+    const float *feature_weight; /* [widths[0]][depth] */
+    const float *row_weight;     /* [widths[0]] of the row offset */
+    const float *column_weight;  /* [widths[0]] of the column offset */
+    const float *constant;       /* [widths[0]] bias + cell */
+    const float *rest;
+} pcsr_mlp;
+
+/* nearest, offset: [n] per output row or column; lower, upper, weight: taps of the bilinear. */
+typedef struct {
+    const int32_t *nearest, *lower, *upper;
+    const float *offset, *weight;
+} pcsr_axis;
+
+/* A band of an image: features [depth][feature_plane], whose first row is input row `top`; image
+   [3][image_plane], from input row `image_top` on; output rows first .. last - 1, `width` wide. */
+typedef struct {
+    int32_t depth, lr_width, width, top, image_top, first, last;
+    int64_t feature_plane, image_plane;
+    const float *features, *image;
+    pcsr_axis rows, columns;
+} pcsr_band;
+
+/* Floats of scratch memory that the passes need. */
+int64_t pcsr_scratch(int32_t widest, int32_t dense);
+
+/* Outputs of one MLP for every pixel of the band: out [outputs][last - first][width]. */
+void pcsr_dense(const pcsr_band *band, const pcsr_mlp *mlp, float *out, float *scratch);
+
+/* Bilinear upsample plus, at each pixel, the residual of its upsampler: out [3][plane], of each
+   [last - first][width]. assignment [last - first][width]: which of the mlps, heaviest first. */
+void pcsr_compose(const pcsr_band *band, const pcsr_mlp *mlps, int32_t count,
+                  const uint8_t *assignment, float *out, int64_t plane, float *scratch);
+
+/* Refinement and conversion of rows of planes [3][height][width] to out [last - first][width][3].
+   peak: 0 for float32, as it is; 255 uint8; 65535 uint16. refine_below: pixels of assignment
+   [height][width] below it are heavy; 0: no refinement. */
+void pcsr_finish(const float *planes, const uint8_t *assignment, int32_t height, int32_t width,
+                 int32_t first, int32_t last, int32_t refine_below, int32_t peak, void *out,
+                 float *scratch);
+
+/* Adds n values of [0, 1] to a histogram of `bins` that keeps count and sum. */
+void pcsr_histogram(const float *values, int64_t n, int32_t bins, int64_t *counts, double *sums);
+
+/* The instruction set in use: "avx512", "avx2" or "generic". */
+const char *pcsr_instructions(void);

@@ -1,0 +1,5 @@
+"""What pyproject.toml cannot say: the compiled passes of the CPU runtime."""
+
+from setuptools import setup
+
+setup(cffi_modules=["runtime/native/build.py:ffi"])
