@@ -1,7 +1,8 @@
 """Files in, files out: what pcsr-upscale does for each image."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from pcsr.cli import MAX_PIXELS, one_line
 from pcsr.errors import ImageError, OutputError, PcsrError, UsageError
 from pcsr.overlay import draw_overlay
 
-from .result import Result
+from .overlap import read_ahead, write_behind
+from .result import Result, Stats
 from .upscaler import Upscaler
 
 LARGEST_GROWTH = 16  # output pixels per allowed input pixel
@@ -24,6 +26,11 @@ class Job:
     source: Path
     target: Path
     overlay: Path | None = None
+
+    @property
+    def targets(self) -> list[Path]:
+        """All files that come of it."""
+        return [target for target in (self.target, self.overlay) if target]
 
 
 @dataclass(frozen=True)
@@ -48,19 +55,19 @@ class Done:
     """One finished job: its figures, or the error that ended it."""
 
     job: Job
-    result: Result | None
+    stats: Stats | None
     error: PcsrError | None
 
     def to_json(self) -> dict[str, Any]:
         """One record, valid JSON."""
         record: dict[str, Any] = {"input": str(self.job.source), "output": str(self.job.target)}
-        if self.result is None:
+        if self.stats is None:
             return record | {"error": str(self.error)}
-        stats = asdict(self.result.stats)
+        stats = asdict(self.stats)
         if stats["threshold"] is not None and not math.isfinite(stats["threshold"]):
             stats["threshold"] = None
         overlay = {"overlay": str(self.job.overlay)} if self.job.overlay else {}
-        return record | overlay | stats | {"heavy_share": self.result.stats.heavy_share}
+        return record | overlay | stats | {"heavy_share": self.stats.heavy_share}
 
 
 def plan_jobs(
@@ -112,8 +119,8 @@ def _refuse_file(output: Path) -> None:
 
 def _refuse_unwritable(jobs: Sequence[Job]) -> None:
     for job in jobs:
-        for target in (job.target, job.overlay):
-            if target and target.suffix.lower() not in images.SUFFIXES:
+        for target in job.targets:
+            if target.suffix.lower() not in images.SUFFIXES:
                 raise UsageError(
                     f"cannot write {target}: expected one of {' '.join(images.SUFFIXES)}; "
                     "pass --format, or name another file"
@@ -122,6 +129,9 @@ def _refuse_unwritable(jobs: Sequence[Job]) -> None:
 
 def upscale_files(upscaler: Upscaler, jobs: Sequence[Job], options: Options) -> Iterator[Done]:
     """Upscales one file after another. A file that fails is reported and the others go on.
+
+    The next image is read and the one before is written while one is computed; a job is done, and
+    yielded in order, once it is written.
 
     Raises:
         UsageError: an option is out of range or does not fit the bundle.
@@ -132,47 +142,87 @@ def upscale_files(upscaler: Upscaler, jobs: Sequence[Job], options: Options) -> 
             "or more upsamplers"
         )
     upscaler.check_options(options.scale, options.k, options.adaptive, options.heavy_ratio)
-    for job in jobs:
+    stages = _Stages(upscaler, options)
+    with (
+        closing(read_ahead(map(_guarded(stages.read), ((job, None) for job in jobs)))) as read,
+        closing(
+            write_behind(map(_guarded(stages.compute), read), _guarded(stages.write), len(jobs))
+        ) as written,
+    ):
+        for job, found in written:
+            failed = isinstance(found, PcsrError)
+            yield Done(job, None if failed else found, found if failed else None)
+
+
+def _guarded(work: Callable[[Job, Any], Any]) -> Callable[[tuple[Job, Any]], tuple[Job, Any]]:
+    """A stage over (job, what the stage before made of it); an error takes the place of that."""
+
+    def guarded(step: tuple[Job, Any]) -> tuple[Job, Any]:
+        job, found = step
+        if isinstance(found, PcsrError):
+            return step
         try:
-            yield Done(job, _upscale_file(upscaler, job, options), None)
+            return job, work(job, found)
         except (ImageError, OutputError) as error:
-            yield Done(job, None, error)
+            return job, error
         except MemoryError:
-            yield Done(
-                job, None, ImageError(f"out of memory for {job.source}; use a smaller scale")
+            return job, ImageError(f"out of memory for {job.source}; use a smaller scale")
+
+    return guarded
+
+
+class _Stages:
+    """What happens to an image: read and written by threads beside, computed by the caller's."""
+
+    def __init__(self, upscaler: Upscaler, options: Options) -> None:
+        self._upscaler, self._options = upscaler, options
+
+    def read(self, job: Job, _: None) -> images.Picture:
+        """The decoded input, once its output may be written."""
+        for target in job.targets:
+            if target.parent.is_dir():
+                images.check_output(target, self._options.overwrite)
+        picture = images.read(job.source, self._options.max_pixels)
+        height, width = self._hr_size(picture)
+        if height * width > LARGEST_GROWTH * self._options.max_pixels:
+            raise ImageError(
+                f"{job.source} would become {width}x{height}, more than {LARGEST_GROWTH} times "
+                f"--max-pixels ({self._options.max_pixels}); choose a smaller --scale or raise it"
             )
+        return picture
 
-
-def _upscale_file(upscaler: Upscaler, job: Job, options: Options) -> Result:
-    targets = [target for target in (job.target, job.overlay) if target]
-    for target in targets:
-        if target.parent.is_dir():
+    def compute(self, job: Job, picture: images.Picture) -> tuple[images.Picture, Result]:
+        """The upscaled picture, with the input's metadata."""
+        options = self._options
+        for target in job.targets:
+            _make_folder(target.parent)
             images.check_output(target, options.overwrite)
-    picture = images.read(job.source, options.max_pixels)
-    scale, _ = upscaler.check_options(options.scale)
-    height, width = (round(n * scale) for n in picture.pixels.shape[:2])
-    if height * width > LARGEST_GROWTH * options.max_pixels:
-        raise ImageError(
-            f"{job.source} would become {width}x{height}, more than {LARGEST_GROWTH} times "
-            f"--max-pixels ({options.max_pixels}); choose a smaller --scale or raise it"
+        shape = (*self._hr_size(picture), *picture.pixels.shape[2:])
+        images.check_output(job.target, options.overwrite, shape)
+        result = self._upscaler(
+            picture.pixels,
+            options.scale,
+            options.k,
+            options.adaptive,
+            options.heavy_ratio,
+            options.refine,
         )
-    for target in targets:
-        _make_folder(target.parent)
-        images.check_output(target, options.overwrite)
-    images.check_output(job.target, options.overwrite, (height, width, *picture.pixels.shape[2:]))
-    result = upscaler(
-        picture.pixels,
-        options.scale,
-        options.k,
-        options.adaptive,
-        options.heavy_ratio,
-        options.refine,
-    )
-    images.write(picture.with_pixels(result.image), job.target, options.overwrite, options.quality)
-    if job.overlay and result.assignment is not None:
-        drawn = draw_overlay(result.image, result.assignment, upscaler.bundle.upsamplers)
-        images.write(images.Picture(drawn), job.overlay, options.overwrite)
-    return result
+        return picture.with_pixels(result.image), result
+
+    def write(self, job: Job, computed: tuple[images.Picture, Result]) -> Stats:
+        """Encodes the result and its overlay."""
+        (picture, result), options = computed, self._options
+        images.write(picture, job.target, options.overwrite, options.quality)
+        if job.overlay and result.assignment is not None:
+            upsamplers = self._upscaler.bundle.upsamplers
+            drawn = images.Picture(draw_overlay(result.image, result.assignment, upsamplers))
+            images.write(drawn, job.overlay, options.overwrite)
+        return result.stats
+
+    def _hr_size(self, picture: images.Picture) -> tuple[int, int]:
+        scale, _ = self._upscaler.check_options(self._options.scale)
+        height, width = (round(n * scale) for n in picture.pixels.shape[:2])
+        return height, width
 
 
 def _make_folder(folder: Path) -> None:
@@ -186,9 +236,7 @@ def _refuse_clashes(jobs: Sequence[Job]) -> None:
     sources = {job.source.resolve() for job in jobs}
     taken: dict[Path, Path] = {}
     for job in jobs:
-        for target in (job.target, job.overlay):
-            if target is None:
-                continue
+        for target in job.targets:
             where = target.resolve()
             if where in sources:
                 raise UsageError(f"{target} is one of the inputs; choose another output")
@@ -204,7 +252,7 @@ def _refuse_clashes(jobs: Sequence[Job]) -> None:
 
 def summary(done: Done) -> str:
     """One line about a finished image, for a terminal."""
-    if done.result is None:
+    if done.stats is None:
         return one_line(f"{done.job.source}: {done.error}")
     stats: Mapping[str, Any] = done.to_json()
     height, width = stats["hr_size"]
