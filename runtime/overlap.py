@@ -25,12 +25,13 @@ def read_ahead(items: Iterable[Item]) -> Generator[Item]:
 
 
 def write_behind(
-    items: Iterable[Item], write: Callable[[Item], Written], count: int
+    items: Iterable[Item], write: Callable[[Item], Written], count: int | None = None
 ) -> Generator[Written]:
     """`write(item)` of each in order, by another thread while the next of `count` items is made.
 
-    The last is written by the calling thread, so that Ctrl-C stops it. What the other thread has
-    begun is always finished; after Ctrl-C it is yielded before the KeyboardInterrupt is raised.
+    The last, where `count` is known, is written by the calling thread, so that Ctrl-C stops it.
+    What the other thread has begun is always finished; after Ctrl-C it is yielded before the
+    KeyboardInterrupt is raised.
     """
     writing: Future[Written] | None = None
     with ThreadPoolExecutor(1, "pcsr-write") as thread:
@@ -43,6 +44,9 @@ def write_behind(
                     yield write(item)
                 else:
                     writing = thread.submit(write, item)
+            if writing is not None:
+                done, writing = writing.result(), None
+                yield done
         except KeyboardInterrupt:
             if writing is not None:
                 yield writing.result()
