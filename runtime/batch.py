@@ -1,7 +1,7 @@
 """Files in, files out: what pcsr-upscale does for each image or video."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -70,7 +70,7 @@ class Done:
         return record | overlay | stats | {"heavy_share": self.stats.heavy_share}
 
 
-def upscale_files(upscaler: Upscaler, jobs: Sequence[Job], options: Options) -> Iterator[Done]:
+def upscale_files(upscaler: Upscaler, jobs: Sequence[Job], options: Options) -> Generator[Done]:
     """Upscales one file after another. A file that fails is reported and the others go on.
 
     The next image is read and the one before is written while one is computed; a job is done, and

@@ -49,7 +49,7 @@ class VideoSource:
     def __init__(self, path: Path, max_pixels: int) -> None:
         self.path = path
         with self._image_errors():
-            self.container = av.open(str(path), "r")
+            self.container = av.open(str(path), "r", metadata_errors="replace")
         try:
             with self._image_errors():
                 self.stream = self._video_stream()
@@ -187,7 +187,7 @@ def display_matrix(frame: av.VideoFrame) -> list[int] | None:
 
 
 def losses(source: VideoSource) -> list[str]:
-    """What of a source cannot be kept, each in one line."""
+    """What of a source is not kept, or not treated as it should be, each in one line."""
     extra = {
         "A53_CC": "closed captions",
         "MASTERING_DISPLAY_METADATA": "HDR mastering data",
@@ -198,9 +198,9 @@ def losses(source: VideoSource) -> list[str]:
     }
     found = [text for name, text in extra.items() if name in _side_data(source.first)]
     kept = {source.stream.index, *(stream.index for stream in source.copied)}
-    others = [s.type for s in source.container.streams if s.index not in kept]
-    found += [f"the {kind} stream" for kind in others]
-    lines = [f"left out {text}" for text in found]
+    others = {s.type for s in source.container.streams if s.index not in kept}
+    found += [f"{kind} streams" for kind in sorted(others)]
+    lines = [f"left out {', '.join(found)}"] if found else []
     if source.first.interlaced_frame:
         lines.append("interlaced frames were upscaled as they are; deinterlace first")
     return lines

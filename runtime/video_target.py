@@ -21,7 +21,16 @@ _DEFAULT_CODEC = "libx264"
 _DEFAULT_CRF = {"libx264": 17, "libx265": 19, "libvpx-vp9": 24, "libsvtav1": 24, "libaom-av1": 24}
 _SAMPLING = (("420", 2, 2), ("422", 1, 2), ("444", 1, 1))  # and what (height, width) are multiples
 _DEPTHS = (8, 10, 12, 16)
-_OWN_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")
+_OWN_TAGS = (  # what the tags that describe the old file start with
+    "major_brand",
+    "minor_version",
+    "compatible_brands",
+    "encoder",
+    "duration",
+    "bps",
+    "number_of_",
+    "_statistics",
+)
 
 
 class VideoTarget:
@@ -50,9 +59,7 @@ class VideoTarget:
         self._pix_fmt = self._choose_format(encoder, size)
         self._colour = source.colour.for_yuv(size[0])
         with self._output_errors():
-            self._container = av.open(
-                str(path), "w", format=_CONTAINERS[shown.suffix.lower()], options={}
-            )
+            self._container = av.open(str(path), "w", format=_CONTAINERS[shown.suffix.lower()])
         try:
             with self._output_errors():
                 self._stream = self._add_video(encoder, size, crf)
@@ -222,4 +229,4 @@ def _canonical(name: str) -> str:
 
 
 def _kept_tags(tags: dict[str, str]) -> dict[str, str]:
-    return {key: text for key, text in tags.items() if key.lower() not in _OWN_TAGS}
+    return {key: text for key, text in tags.items() if not key.lower().startswith(_OWN_TAGS)}

@@ -90,7 +90,8 @@ def inner_columns() -> Iterator[slice]:
 @pytest.mark.parametrize(("matrix", "range_", "depth"), CASES)
 def test_bars_and_ramp(matrix: int, range_: int, depth: int, tmp_path: Path) -> None:
     codes = yuv(matrix, range_, depth)
-    says = {"color_range": range_, "colorspace": matrix, "color_trc": 1, "color_primaries": 5}
+    says: dict[str, Any] = {"color_range": range_, "colorspace": matrix}
+    says |= {"color_trc": 1, "color_primaries": 5}
     write(tmp_path / "in.mp4", [frame_of(codes, depth)] * 2, **says)
     twice, found = converted(tmp_path / "in.mp4", tmp_path / "out.mp4")
     assert Colour.of(found.frames[0]) == Colour(matrix, range_, 5, 1, depth)

@@ -72,12 +72,13 @@ def write(
             file.mux(stream.encode(frame))
         file.mux(stream.encode())
         if tone:
-            _add_tone(file, tone)
+            add_tone(file, tone)
         if lines:
             _add_text(file, lines)
 
 
-def _add_tone(file: av.container.OutputContainer, stream: Any) -> None:  # noqa: ANN401
+def add_tone(file: av.container.OutputContainer, stream: Any) -> None:  # noqa: ANN401
+    """Half a second, encoded for a stream."""
     wave = np.sin(np.arange(960 * 25) / 20).astype(np.float32) / 4
     for start in range(0, wave.size, 960):
         part = np.broadcast_to(wave[start : start + 960], (2, 960))
