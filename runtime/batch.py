@@ -5,8 +5,9 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from pcsr import images
@@ -118,6 +119,12 @@ def _guarded(work: Callable[[Job, Any], Any]) -> Callable[[tuple[Job, Any]], tup
     return guarded
 
 
+class _Computed(NamedTuple):
+    picture: images.Picture
+    assignment: NDArray[np.uint8] | None  # for the overlay
+    stats: Stats
+
+
 class _Stages:
     """What happens to an image: read and written by threads beside, computed by the caller's.
 
@@ -149,9 +156,7 @@ class _Stages:
             )
         return height, width
 
-    def compute(
-        self, job: Job, picture: images.Picture | None
-    ) -> tuple[images.Picture, Result] | VideoStats:
+    def compute(self, job: Job, picture: images.Picture | None) -> _Computed | VideoStats:
         """The upscaled picture, with the input's metadata; of a video all that there is to do."""
         options = self._options
         if picture is None:
@@ -162,21 +167,19 @@ class _Stages:
         shape = (*self._hr_size(job, picture.pixels.shape[:2]), *picture.pixels.shape[2:])
         images.check_output(job.target, options.overwrite, shape)
         result = self._upscale(picture.pixels)
-        return picture.with_pixels(result.image), result
+        assignment = result.assignment if job.overlay else None
+        return _Computed(picture.with_pixels(result.image), assignment, result.stats)
 
-    def write(
-        self, job: Job, computed: tuple[images.Picture, Result] | VideoStats
-    ) -> Stats | VideoStats:
+    def write(self, job: Job, computed: _Computed | VideoStats) -> Stats | VideoStats:
         """Encodes the result and its overlay."""
         if isinstance(computed, VideoStats):
             return computed
-        (picture, result), options = computed, self._options
+        (picture, assignment, stats), options = computed, self._options
         images.write(picture, job.target, options.overwrite, options.quality)
-        if job.overlay and result.assignment is not None:
-            upsamplers = self._upscaler.bundle.upsamplers
-            drawn = images.Picture(draw_overlay(result.image, result.assignment, upsamplers))
-            images.write(drawn, job.overlay, options.overwrite)
-        return result.stats
+        if job.overlay and assignment is not None:
+            drawn = draw_overlay(picture.pixels, assignment, self._upscaler.bundle.upsamplers)
+            images.write(images.Picture(drawn), job.overlay, options.overwrite)
+        return stats
 
     def _convert(self, job: Job) -> VideoStats:
         options = self._options

@@ -64,6 +64,7 @@ class Colour:
             src_color_range=ColorRange.JPEG if self.matrix == RGB else self._range(),
             dst_color_range=ColorRange.JPEG,
             interpolation=_EXACT,
+            threads=1,  # the cores are for the network
         )
         return np.ascontiguousarray(rgb.to_ndarray())
 
@@ -82,6 +83,7 @@ class Colour:
             dst_colorspace=self._swscale(pixels.shape[0]),
             dst_color_range=self._range(),
             interpolation=_EXACT,
+            threads=1,  # the cores are for the network
         )
 
     def _swscale(self, height: int) -> Colorspace:

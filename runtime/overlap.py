@@ -44,6 +44,7 @@ def write_behind(
                     yield write(item)
                 else:
                     writing = thread.submit(write, item)
+                del item  # large; the next is being made
             if writing is not None:
                 done, writing = writing.result(), None
                 yield done

@@ -107,7 +107,6 @@ def upscale_video(
     ):
         for _ in steps:
             pass
-        # The reader and the writer have ended before the video is finished.
     counts = [sum(pixels) for pixels in zip(*(s.pixels_per_upsampler for s in stats), strict=True)]
     return VideoStats(
         source.size,
