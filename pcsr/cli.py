@@ -85,8 +85,17 @@ def progress(items: Iterable[Item], label: str, length: int | None = None) -> Ba
 
 def complain(error: Exception) -> None:
     """Prints an error as one line on stderr, over a progress bar where one is shown."""
+    _print_over_bar(f"error: {error}")
+
+
+def warn(text: str) -> None:
+    """Prints a warning as one line on stderr, as `complain` does."""
+    _print_over_bar(f"warning: {text}")
+
+
+def _print_over_bar(text: str) -> None:
     over_bar = "\r\x1b[K" if sys.stderr.isatty() else ""
-    click.echo(f"{over_bar}error: {one_line(str(error))}", err=True)
+    click.echo(f"{over_bar}{one_line(text)}", err=True)
 
 
 def one_line(text: str) -> str:

@@ -1,4 +1,4 @@
-"""pcsr-upscale: images -> upscaled images, with a bundle."""
+"""pcsr-upscale: images and videos -> upscaled ones, with a bundle."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pcsr.cli import MAX_PIXELS, command_errors, complain, progress
+from pcsr.cli import MAX_PIXELS, command_errors, complain, progress, warn
 
 PATH = click.Path(path_type=Path)
 
@@ -31,6 +31,8 @@ PATH = click.Path(path_type=Path)
     help="Of images in an output folder. [default: as the input]",
 )
 @click.option("--quality", type=click.IntRange(1, 100), default=95, help="Of JPEG and WebP.")
+@click.option("--crf", type=click.FloatRange(0, 63), help="Of videos. [default: 17 with libx264]")
+@click.option("--codec", help="Of videos. [default: libx264; .webm: libvpx-vp9]")
 @click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
 @click.option(
     "--max-pixels",
@@ -60,14 +62,17 @@ def main(
 ) -> None:
     """Upscale INPUTS (files, folders) with BUNDLE into OUTPUT (a file, or a folder for several).
 
-    PNG, JPEG, TIFF and WebP; ICC profile and EXIF are kept, EXIF orientation is applied.
+    PNG, JPEG, TIFF and WebP; ICC profile and EXIF are kept, EXIF orientation is applied. Videos
+    (.mp4 .mkv .mov .webm, and .avi as input) keep their timing, colours and sound.
     """
-    from .batch import Options, plan_jobs, summary, upscale_files
+    from .batch import Options, summary, upscale_files
+    from .jobs import plan_jobs
     from .upscaler import Upscaler
 
     upscaler = Upscaler(bundle, device, backend, precision, threads)
     jobs = plan_jobs(inputs, output, recursive, f".{suffix}" if suffix else None, overlay)
-    results = upscale_files(upscaler, jobs, Options(**options))
+    show_frames = len(jobs) == 1 and not as_json
+    results = upscale_files(upscaler, jobs, Options(**options, show_frames=show_frames))
     shown = len(jobs) > 1 and not as_json
     bar = progress(results, "upscaling", len(jobs)) if shown else nullcontext(results)
     failed = 0
@@ -76,6 +81,8 @@ def main(
             failed += done.error is not None
             if done.error:
                 complain(done.error)
+            for warning in done.warnings:
+                warn(f"{done.job.target}: {warning}")
             if as_json:
                 click.echo(json.dumps(done.to_json(), allow_nan=False))
             elif not done.error and (len(jobs) == 1 or not sys.stderr.isatty()):

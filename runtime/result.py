@@ -1,6 +1,6 @@
 """What one call of an `Upscaler` returns."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,8 +28,13 @@ class Stats:
     @property
     def heavy_share(self) -> float:
         """Share in [0, 1] of the pixels that went to the heavier half of the upsamplers."""
-        count = heavy_count(len(self.pixels_per_upsampler))
-        return sum(self.pixels_per_upsampler[:count]) / max(1, sum(self.pixels_per_upsampler))
+        return heavy_share(self.pixels_per_upsampler)
+
+
+def heavy_share(pixels_per_upsampler: Sequence[int]) -> float:
+    """Share in [0, 1] of the pixels of the heavier half of the upsamplers; 0 without routing."""
+    count = heavy_count(len(pixels_per_upsampler))
+    return sum(pixels_per_upsampler[:count]) / max(1, sum(pixels_per_upsampler))
 
 
 @dataclass(frozen=True)
