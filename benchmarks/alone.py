@@ -29,11 +29,13 @@ class Job:
 class Footprint:
     """Memory and time of a first call. loaded_mib: resident before the call, all imported and the
     network read; peak_mib: the most since the program's start. None where the system does not say.
+    threshold: as of `Output`.
     """
 
     loaded_mib: float | None
     peak_mib: float | None
     first_call_ms: float
+    threshold: float | None = None
 
 
 def run(job: Job) -> Footprint:
@@ -42,7 +44,7 @@ def run(job: Job) -> Footprint:
     engine = make_engine(job.engine, job.files, job.threads)
     loaded_mib = resident_mib()
     output = engine(image, job.options)
-    return Footprint(loaded_mib, peak_resident_mib(), output.total_ms)
+    return Footprint(loaded_mib, peak_resident_mib(), output.total_ms, output.threshold)
 
 
 def main() -> None:

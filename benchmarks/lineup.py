@@ -31,10 +31,11 @@ class Contender:
         return self.engine == "pcsr"
 
 
+OURS_AT_SHARE = Contender("pcsr-heavy20", "pcsr, 20 % heavy", "pcsr", {"heavy_ratio": HEAVY_SHARE})
 OURS = (
     Contender("pcsr-k0", "pcsr, k = 0", "pcsr", {"k": 0.0}, "eager-k0"),
     Contender("pcsr-adm", "pcsr, ADM", "pcsr", {"adaptive": True}, "eager-adm"),
-    Contender("pcsr-heavy20", "pcsr, 20 % heavy", "pcsr", {"heavy_ratio": HEAVY_SHARE}),
+    OURS_AT_SHARE,
     Contender("pcsr-heavy", "pcsr, all heavy", "pcsr", {"heavy_ratio": 1.0}),
     Contender("pcsr-light", "pcsr, all light", "pcsr", {"heavy_ratio": 0.0}),
 )
@@ -60,8 +61,7 @@ def line_up(eager: bool, k_of_share: float | None = None) -> tuple[Contender, ..
     ours: tuple[Contender, ...] = OURS
     published: tuple[Contender, ...] = EAGER
     if k_of_share is not None:
-        twentieth = replace(OURS[2], rival=EAGER_HEAVY20.name)
-        ours = (twentieth, *OURS[3:])
+        ours = (replace(OURS_AT_SHARE, rival=EAGER_HEAVY20.name), *OURS[3:])
         published = (replace(EAGER_HEAVY20, options={"k": k_of_share}),)
     everyone = (*ours, *published, *OTHERS)
     return tuple(c for c in everyone if eager or c.engine not in ("eager", "plain-eager"))

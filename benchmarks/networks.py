@@ -86,12 +86,16 @@ def find_networks(model: str, checkpoints: Path, cache: Path, say: Say) -> Netwo
 
 def bundle_of(ckpt: Path, cache: Path, say: Say) -> Path:
     """The bundle of a checkpoint; exported unless these weights already were, by this exporter."""
-    weights = hashlib.sha256(read_file(ckpt)).hexdigest()
-    exporter = f"{pcsr.__version__}-{source_hash(EXPORTING)[:12]}"
-    bundle = cache / f"{ckpt.stem}-{weights[:12]}-{exporter}"
+    bundle = cache / bundle_name(ckpt)
     if not is_bundle(bundle):
         export_bundle(ckpt, bundle, ExportOptions(), say)
     return bundle
+
+
+def bundle_name(ckpt: Path) -> str:
+    """Says which weights and which sources made a bundle."""
+    weights = hashlib.sha256(read_file(ckpt)).hexdigest()
+    return f"{ckpt.stem}-{weights[:12]}-{pcsr.__version__}-{source_hash(EXPORTING)[:12]}"
 
 
 def random_pcsr(model: str) -> dict[str, Any]:
@@ -128,6 +132,6 @@ def _first(*paths: Path) -> Path | None:
 
 def _made(path: Path, make: Callable[[], dict[str, Any]], say: Say) -> Path:
     if not path.exists():
-        say(f"no published checkpoint for {path.stem}: random weights instead")
+        say(f"no published weights: making {path.name}, random ones of the published shape")
         torch.save(make(), path)
     return path

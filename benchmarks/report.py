@@ -108,10 +108,11 @@ def _remarks(records: Sequence[Record]) -> list[str]:
 
 
 def _differences(compared: dict[str, Any]) -> str:
-    decibels = compared["psnr_db"]
+    if compared["psnr_db"] is None:
+        return "equal"
     return (
-        f"{'equal' if decibels is None else f'PSNR {decibels:.1f} dB'}, at most "
-        f"{compared['max_levels']} levels, {compared['share_off']:.4%} of pixels beyond one level"
+        f"PSNR {compared['psnr_db']:.1f} dB, max difference {compared['max_levels']} of 255, "
+        f"{compared['share_off']:.4%} of pixels differ by more than 1"
     )
 
 
