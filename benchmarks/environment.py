@@ -53,7 +53,6 @@ def describe(threads: int) -> dict[str, Any]:
         "commit": _git("rev-parse", "HEAD"),
         "dirty": bool(_git("status", "--porcelain")),
         "date": datetime.now(UTC).isoformat(timespec="microseconds"),
-        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     }
 
 

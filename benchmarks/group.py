@@ -27,6 +27,7 @@ from .figures import (
     work_figures,
 )
 from .lineup import OURS_AT_SHARE, Contender, EngineName, line_up
+from .load import Load, foreign_cores
 from .memory import DidNotFinish, footprint
 from .networks import Networks
 from .peak import sgemm_gflops
@@ -95,10 +96,17 @@ def measure_group(group: Group, say: Say) -> list[Record]:
             feet[contender.name] = _footprint(group, contender, file)
     runners = [c for c in contenders if isinstance(feet[c.name], Footprint)]
     plan = make_plan(runners, feet, settings, environment.available_mib())
-    facts = _facts(group) | {"group_size": len(contenders), "environment": where}
     make = partial(make_engine, files=files, threads=settings.threads)
+    before, start = sgemm_gflops(settings.threads), Load.now()
     timings = run_rounds(runners, group.image, make, plan, say)
+    foreign = foreign_cores(start, Load.now())
     give_back_memory()
+    facts = _facts(group) | {
+        "group_size": len(contenders),
+        "environment": where,
+        "foreign_cores": foreign,
+        "sgemm_gflops": max(before, sgemm_gflops(settings.threads)),
+    }
     return [facts | _figures(group, c, feet, timings, plan, facts) for c in contenders]
 
 
@@ -138,7 +146,6 @@ def _facts(group: Group) -> Record:
         "weights": [group.networks.pcsr_weights, group.networks.plain_weights],
         "is_trained": group.networks.is_trained,
         "rounds": group.settings.rounds,
-        "sgemm_gflops": sgemm_gflops(group.settings.threads),
     }
 
 
@@ -181,7 +188,12 @@ def _figures(
     timing = timings.get(contender.name, NOT_TIMED)
     lr_size = (group.image.shape[0], group.image.shape[1])
     costs = group.costs(contender.engine)
-    who = {"contender": contender.name, "label": contender.label, "ours": contender.is_ours}
+    who = {
+        "contender": contender.name,
+        "label": contender.label,
+        "ours": contender.is_ours,
+        "rival": contender.rival,
+    }
     return (
         who
         | memory_figures(feet[contender.name], timing)

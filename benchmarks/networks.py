@@ -17,7 +17,6 @@ from pcsr.models.checkpoint import read_file
 from .engines import Files
 from .environment import ROOT, source_hash
 
-SHARED = ROOT.parent / "shared" / "checkpoints"
 OWN = ROOT / "training" / "checkpoints"
 EXPORTING = ("export/**/*.py", "models/**/*.py", "pcsr/manifest.py")
 Say = Callable[[str], object]

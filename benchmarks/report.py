@@ -7,6 +7,7 @@ from tabulate import tabulate
 
 from .records import Record
 
+QUIET_CORES = 0.1
 HEAD = (
     "contender",
     "ms",
@@ -32,9 +33,13 @@ def format_group(records: Sequence[Record]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def faults(records: Sequence[Record]) -> list[str]:
-    """What must not be: one of our contenders failed, or its image is not the published one."""
+def faults(records: Sequence[Record], must_compare: bool = False) -> list[str]:
+    """What must not be: one of our contenders failed, or its image is not the published one.
+
+    must_compare: also, that a rival took part and no comparison came of it.
+    """
     found = []
+    names = {record["contender"] for record in records}
     for record in records:
         who = f"{record['model']} {record['size']}, {record['label']}"
         if record["ours"] and record["error"]:
@@ -42,6 +47,8 @@ def faults(records: Sequence[Record]) -> list[str]:
         compared = record["fidelity"]
         if compared and not compared["is_faithful"]:
             found.append(f"{who}: differs from {compared['rival']}: {_differences(compared)}")
+        if must_compare and not compared and record["rival"] in names and not record["error"]:
+            found.append(f"{who}: could not be compared with {record['rival']}, which failed")
     return found
 
 
@@ -93,6 +100,12 @@ def _stages(records: Sequence[Record]) -> str:
 
 def _remarks(records: Sequence[Record]) -> list[str]:
     lines = []
+    foreign = records[0]["foreign_cores"]
+    if foreign is not None and foreign > QUIET_CORES:
+        lines.append(
+            f"THE MACHINE WAS NOT QUIET: others used {foreign:.1f} cores during the rounds; quote "
+            "no figure of these, PyTorch suffers most"
+        )
     for record in records:
         label = record["label"]
         if record["error"]:

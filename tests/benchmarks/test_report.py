@@ -15,6 +15,7 @@ def test_the_row_of_a_contender() -> None:
     assert "270x480 -> 1080x1920" in table
     assert "sgemm 200 GFLOP/s" in table
     assert "random" not in table
+    assert "NOT QUIET" not in table
 
 
 def test_times_per_stage_are_those_of_ours() -> None:
@@ -39,6 +40,12 @@ def test_random_weights_slow_ones_and_reloaded_ones_are_named() -> None:
     assert "loaded anew for every call" in table
 
 
+def test_a_busy_machine_is_named() -> None:
+    table = format_group([record(foreign_cores=1.26), record(foreign_cores=1.26)])
+    assert table.count("others used 1.3 cores") == 1
+    assert "NOT QUIET" not in format_group([record(foreign_cores=None)])
+
+
 def test_the_comparison_with_the_published_form_is_shown() -> None:
     table = format_group([record(fidelity=COMPARED | {"is_faithful": True})])
     assert "against eager-k0: PSNR 71.2 dB, max difference 3 of 255, 0.0200% of pixels" in table
@@ -48,5 +55,8 @@ def test_faults_are_our_failures_and_differences() -> None:
     fine = record(fidelity=COMPARED | {"is_faithful": True})
     assert faults([fine, failed(ours=False)]) == []
     assert faults([failed()]) == ["fsrcnn 1080p, pcsr, k = 0: killed"]
+    uncompared = [record(rival="eager-k0"), failed(contender="eager-k0", ours=False)]
+    assert faults(uncompared) == []
+    assert "could not be compared with eager-k0" in faults(uncompared, must_compare=True)[0]
     (fault,) = faults([record(fidelity=COMPARED | {"is_faithful": False})])
     assert "differs from eager-k0: PSNR 71.2 dB" in fault
