@@ -74,3 +74,20 @@ def test_a_size_that_is_none_is_refused(run: Command) -> None:
     ended = run("--size", "huge")
     assert ended.exit_code == 2
     assert "unknown size 'huge'" in ended.stderr
+
+
+def test_a_failure_of_ours_is_a_row_and_an_exit_status(
+    run: Command, weights: Path, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    shutil.copytree(weights / "cache", cache)
+    graph = cache / bundle_name(weights / "carn-pcsr.pth") / "fp32" / "upsampler_0.onnx"
+    graph.write_bytes(b"damaged")
+    ended = run("--cache", str(cache))
+    assert ended.exit_code == 1
+    assert ended.stderr.count("error: carn 24x32, pcsr") == 5
+    shown = [line.split() for line in ended.stdout.splitlines()]
+    assert ["pcsr,", "k", "=", "0", "failed"] in shown
+    assert any(row[:1] == ["plain"] and "1.000" in row for row in shown)
+    records = [json.loads(line) for line in (tmp_path / "bench.jsonl").read_text().splitlines()]
+    assert "is damaged" in records[0]["error"]
