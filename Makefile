@@ -1,10 +1,10 @@
-# The two commands of the README: `make demo` and `make test`. Everything is installed into .venv.
+# The commands of the README: `make demo`, `make test`, `make bench`. Everything is installed into .venv.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint install clean
+.PHONY: demo test lint bench bench-short install clean
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/demo.py $(if $(CKPT),--ckpt "$(CKPT)")
@@ -17,6 +17,13 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# MODEL and SIZE select: make bench MODEL=carn SIZE="1080p 4k"
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks.bench $(MODEL:%=--model %) $(SIZE:%=--size %)
+
+bench-short: $(INSTALLED)
+	$(BIN)/python -m benchmarks.bench --short
+
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -26,4 +33,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo build dist *.egg-info
+	rm -rf $(VENV) demo benchmarks/cache benchmarks/results build dist *.egg-info

@@ -1,0 +1,1 @@
+"""What the runtime gains: this runtime, the published form and the plain network, interleaved."""

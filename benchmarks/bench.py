@@ -1,0 +1,110 @@
+"""make bench: what the runtime gains over the plain network and over the published form."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pcsr.cli import command_errors, complain
+from pcsr.errors import PcsrError
+
+from .environment import ROOT, pin
+from .records import Record, append_group, complete_group, read_records
+from .report import faults, format_group
+from .sizes import NAMED, TINY, parse_size
+
+if TYPE_CHECKING:
+    from .group import Group
+
+MODELS = ("fsrcnn", "carn", "srresnet")
+FOLDER = click.Path(path_type=Path, file_okay=False)
+SHORT_ROUNDS = 2
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--model", "models", multiple=True, type=click.Choice(MODELS), help="May repeat.")
+@click.option(
+    "--size", "sizes", multiple=True, help=f"{', '.join(NAMED)} or HEIGHTxWIDTH; may repeat."
+)
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--threads", type=click.IntRange(1), default=2, show_default=True)
+@click.option(
+    "--max-seconds", type=float, default=60.0, show_default=True, help="Slower ones: fewer rounds."
+)
+@click.option("--eager/--no-eager", default=True, help="With the forms in PyTorch, or without.")
+@click.option(
+    "--image", type=click.Path(path_type=Path, dir_okay=False), help="Instead of samples."
+)
+@click.option("--checkpoints", type=FOLDER, default=ROOT.parent / "shared" / "checkpoints")
+@click.option("--output", type=FOLDER, default=ROOT / "benchmarks" / "results", help="Folder.")
+@click.option("--cache", type=FOLDER, default=ROOT / "benchmarks" / "cache", help="For bundles.")
+@click.option("--again", is_flag=True, help="Measure what the results already hold, too.")
+@click.option("--short", is_flag=True, help="FSRCNN, tiny images, 2 rounds: does it all run?")
+@command_errors
+def main(threads: int, output: Path, again: bool, short: bool, **choices: Any) -> None:  # noqa: ANN401
+    """Time this runtime, the published form and the plain network, interleaved.
+
+    Goes on where an interrupted run ended. Exit status 1: one of our contenders failed, or its
+    image is not that of the published form.
+    """
+    pin(threads)
+    if short:
+        choices |= {"rounds": SHORT_ROUNDS}
+        choices["models"] = choices["models"] or MODELS[:1]
+        choices["sizes"] = choices["sizes"] or TINY
+    output.mkdir(parents=True, exist_ok=True)
+    file = output / ("short.jsonl" if short else "bench.jsonl")
+    wrong: list[str] = []
+    for group in _groups(threads, **choices):
+        records = _measured(group, file, again or short)
+        click.echo(format_group(records))
+        wrong += faults(records, must_compare=short)
+    click.echo(f"records: {file}", err=True)
+    for fault in wrong:
+        complain(PcsrError(fault))
+    sys.exit(1 if wrong else 0)
+
+
+def _groups(threads: int, **choices: Any) -> Iterator["Group"]:  # noqa: ANN401
+    """Small sizes first: the long ones come when the rest is known."""
+    from .engines import SCALE
+    from .group import Group, Settings
+    from .networks import find_networks
+    from .photo import image_from_file, sample_image
+
+    names = choices["sizes"] or tuple(NAMED)
+    sizes = {name: parse_size(name) for name in names}
+    models = choices["models"] or MODELS
+    settings = Settings(choices["rounds"], threads, choices["max_seconds"], choices["eager"])
+    networks = {
+        model: find_networks(model, choices["checkpoints"], choices["cache"], _say)
+        for model in models
+    }
+    for name, (height, width) in sizes.items():
+        small = (height // SCALE, width // SCALE)
+        file = choices["image"]
+        image = sample_image(small) if file is None else image_from_file(file, small)
+        for model in models:
+            yield Group(model, name, networks[model], image, settings)
+
+
+def _measured(group: "Group", file: Path, again: bool) -> list[Record]:
+    from .group import measure_group
+
+    known = None if again else complete_group(read_records(file), group.key)
+    if known is not None:
+        _say(f"{group.model} {group.size}: in {file.name} already (--again measures it again)")
+        return known
+    records = measure_group(group, lambda text: _say(f"{group.model} {group.size}: {text} …"))
+    append_group(file, records)
+    return records
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""The networks that are measured: checkpoints found or made, and their bundles, exported once."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import pcsr
+from pcsr.bundle import is_bundle
+from pcsr.export.exporter import ExportOptions, export_bundle
+from pcsr.models import PCSR, make_backbone
+from pcsr.models.checkpoint import read_file
+
+from .engines import Files
+from .environment import ROOT, source_hash
+
+OWN = ROOT / "training" / "checkpoints"
+EXPORTING = ("export/**/*.py", "models/**/*.py", "pcsr/manifest.py")
+Say = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The published shape of one model. Hidden widths of the MLPs."""
+
+    pcsr_args: Mapping[str, Any]
+    plain_args: Mapping[str, Any]
+    heavy: Sequence[int]
+    light: Sequence[int]
+    classifier: Sequence[int]
+
+
+SHAPES: Mapping[str, Shape] = {
+    "fsrcnn": Shape({"d": 48}, {"d": 56}, [58] * 4, [10] * 3, []),
+    "carn": Shape({"nf": 52}, {"nf": 64}, [74] * 4, [20] * 3, [10, 10]),
+    "srresnet": Shape({"nf": 58}, {"nf": 64, "nb": 16}, [170] * 4, [40] * 3, [20, 20]),
+}
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The files of one model. pcsr_weights, plain_weights: name of the checkpoint.
+
+    is_trained: whether the classifier of the PCSR network has learnt anything.
+    key: of the weights and of the sources that exported them.
+    """
+
+    files: Files
+    pcsr_weights: str
+    plain_weights: str
+    is_trained: bool
+    key: str
+
+
+def find_networks(model: str, checkpoints: Path, cache: Path, say: Say) -> Networks:
+    """The PCSR and the plain network of a model, both as checkpoint and as bundle in `cache`.
+
+    Checkpoints are the published ones where `checkpoints` holds them, this project's own, or random
+    ones of the published shape.
+
+    Raises:
+        CheckpointError, VerificationError, OutputError: as `export_bundle`.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    names = (f"{model}-pcsr.pth", f"{model}-pcsr-random.pth")
+    own = OWN / f"{model}-pcsr-x4.pth"
+    pcsr_ckpt = _first(*(checkpoints / name for name in names), own)
+    pcsr_ckpt = pcsr_ckpt or _made(cache / names[1], lambda: random_pcsr(model), say)
+    plain_ckpt = _first(checkpoints / f"{model}-x4.pth")
+    plain_ckpt = plain_ckpt or _made(
+        cache / f"{model}-x4-random.pth", lambda: random_plain(model), say
+    )
+    bundles = [bundle_of(ckpt, cache, say) for ckpt in (pcsr_ckpt, plain_ckpt)]
+    return Networks(
+        files=Files(*map(str, (*bundles, pcsr_ckpt, plain_ckpt))),
+        pcsr_weights=pcsr_ckpt.name,
+        plain_weights=plain_ckpt.name,
+        is_trained="random" not in pcsr_ckpt.name,
+        key=" ".join(bundle.name for bundle in bundles),
+    )
+
+
+def bundle_of(ckpt: Path, cache: Path, say: Say) -> Path:
+    """The bundle of a checkpoint; exported unless these weights already were, by this exporter."""
+    bundle = cache / bundle_name(ckpt)
+    if not is_bundle(bundle):
+        export_bundle(ckpt, bundle, ExportOptions(), say)
+    return bundle
+
+
+def bundle_name(ckpt: Path) -> str:
+    """Says which weights and which sources made a bundle."""
+    weights = hashlib.sha256(read_file(ckpt)).hexdigest()
+    return f"{ckpt.stem}-{weights[:12]}-{pcsr.__version__}-{source_hash(EXPORTING)[:12]}"
+
+
+def random_pcsr(model: str) -> dict[str, Any]:
+    """A PCSR checkpoint of the published shape and format, the same every time."""
+    torch.manual_seed(0)
+    shape = SHAPES[model]
+    args = {**shape.pcsr_args, "no_upsampling": True}
+    network = PCSR(make_backbone(model, args), [shape.heavy, shape.light], shape.classifier)
+    specs = {
+        "encoder_spec": {"name": model, "args": args},
+        "heavy_sampler_spec": _sampler(shape.heavy),
+        "light_sampler_spec": _sampler(shape.light),
+        "classifier_spec": _sampler(shape.classifier),
+    }
+    return {"model": {"name": "pcsr-phase1", "args": specs, "sd": network.state_dict()}}
+
+
+def random_plain(model: str) -> dict[str, Any]:
+    """A checkpoint of the plain network of the published shape, x4, the same every time."""
+    torch.manual_seed(0)
+    args = {**SHAPES[model].plain_args, "no_upsampling": False}
+    network = make_backbone(model, args)
+    return {"model": {"name": model, "args": args, "sd": network.state_dict()}}
+
+
+def _sampler(widths: Sequence[int]) -> dict[str, Any]:
+    mlp = {"name": "mlp", "args": {"hidden_list": list(widths)}}
+    return {"name": "liif-sampler", "args": {"imnet_spec": mlp}}
+
+
+def _first(*paths: Path) -> Path | None:
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _made(path: Path, make: Callable[[], dict[str, Any]], say: Say) -> Path:
+    if not path.exists():
+        say(f"no published weights: making {path.name}, random ones of the published shape")
+        torch.save(make(), path)
+    return path

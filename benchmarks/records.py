@@ -1,0 +1,42 @@
+"""The results file: one JSON line per contender, written a group at a time."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+Record = dict[str, Any]
+
+
+def read_records(file: Path) -> list[Record]:
+    """All records of a file that are whole; a line that was cut off is left out."""
+    if not file.exists():
+        return []
+    found = (_parse(line) for line in file.read_text(encoding="utf-8").splitlines())
+    return [record for record in found if record is not None]
+
+
+def append_group(file: Path, records: Sequence[Record]) -> None:
+    """Adds the records of one group, on lines of their own."""
+    text = "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
+    torn = file.exists() and file.read_bytes()[-1:] not in (b"", b"\n")
+    with file.open("a", encoding="utf-8") as stream:
+        stream.write("\n" + text if torn else text)
+
+
+def complete_group(records: Sequence[Record], key: str) -> list[Record] | None:
+    """The latest records of a group, where all of them are there."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        if record.get("key") == key:
+            groups.setdefault(record["environment"]["date"], []).append(record)
+    whole = [group for group in groups.values() if len(group) == group[0]["group_size"]]
+    return whole[-1] if whole else None
+
+
+def _parse(line: str) -> Record | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
