@@ -2,7 +2,9 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -13,6 +15,7 @@ import pyvips
 from pcsr.atomic import atomic_file, refuse_existing
 from pcsr.errors import ImageError, OutputError, UsageError
 from pcsr.interrupts import interrupts_deferred
+from pcsr.png_feed import PngFeed
 
 _WHITE = {"uchar": 255, "ushort": 65535, "float": 1}
 _GREY = {"uchar": "b-w", "ushort": "grey16", "float": "b-w"}
@@ -128,9 +131,60 @@ def write(picture: Picture, path: Path, overwrite: bool = False, quality: int = 
         temporary.open("w+b") as file,
     ):
         try:
-            _save(picture, _format_of(path), file, quality)
+            form = _format_of(path)
+            _save(_encodable(picture, form), form, file, quality)
         except pyvips.Error as error:
             raise OutputError(f"cannot write {path}: {_last_line(error)}; disk full?") from error
+
+
+@contextmanager
+def row_writer(
+    like: Picture, size: tuple[int, int], path: Path, overwrite: bool = False, quality: int = 95
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """As `write`, for a picture of `size` (height, width) that comes in rows [n,w] or [n,w,3] from
+    top to bottom, each given to the yielded function. TIFF is tiled, and a BigTIFF.
+
+    A thread encodes them meanwhile; a few megabytes of them are in memory. `like` gives channels
+    (no alpha), dtype (uint8 or uint16) and metadata.
+
+    Raises:
+        UsageError, ImageError, OutputError: as `write`.
+    """
+    check_output(path, overwrite, (*size, *like.pixels.shape[2:]))
+    with atomic_file(path, overwrite) as temporary, ThreadPoolExecutor(1, "pcsr-encode") as thread:
+        outlet, inlet = os.pipe()
+        failed: list[OutputError] = []
+        encoding = thread.submit(_encode_rows, outlet, like.metadata, temporary, quality, failed)
+        with os.fdopen(inlet, "wb") as pipe:
+            feed = PngFeed(pipe, size, like.pixels)
+
+            def take(rows: np.ndarray) -> None:
+                if failed:
+                    raise OutputError(f"cannot write {path}: {failed[0]}; disk full?")
+                feed.write(rows)
+
+            yield take
+            feed.close()
+        encoding.result()
+        if failed:
+            raise OutputError(f"cannot write {path}: {failed[0]}; disk full?")
+
+
+def _encode_rows(
+    outlet: int, metadata: Metadata, temporary: Path, quality: int, failed: list[OutputError]
+) -> None:
+    with os.fdopen(outlet, "rb") as pipe, temporary.open("w+b") as file:
+        try:
+            source = pyvips.Source.new_from_descriptor(pipe.fileno())
+            rows = pyvips.Image.pngload_source(
+                source, access="sequential", fail_on="truncated", unlimited=True
+            )
+            form = _format_of(temporary)
+            _save(_described(rows, metadata), form, file, quality, streamed=True)
+        except (pyvips.Error, OSError) as error:
+            failed.append(OutputError(_last_line(error)))
+            while pipe.read(2**20):  # or the writer would wait for ever
+                pass
 
 
 def check_output(path: Path, overwrite: bool, shape: tuple[int, ...] | None = None) -> None:
@@ -264,10 +318,14 @@ def _encodable(picture: Picture, form: _Format) -> pyvips.Image:
     if image.format not in form.samples:
         deepest = form.samples[-1]
         image = image.linear(_WHITE[deepest] / _WHITE[image.format], 0).rint().cast(deepest)
-    xres, yres = picture.metadata.resolution
+    return _described(image, picture.metadata)
+
+
+def _described(image: pyvips.Image, metadata: Metadata) -> pyvips.Image:
+    xres, yres = metadata.resolution
     space = (_GREY if image.bands < 3 else _RGB)[image.format]
     image = image.copy(interpretation=space, xres=xres, yres=yres)
-    for name, block in _kept_blocks(picture.metadata, image.bands):
+    for name, block in _kept_blocks(metadata, image.bands):
         image.set_type(pyvips.GValue.blob_type, name, block)
     # Last, because setting an EXIF block brings its orientation back.
     image.set_type(pyvips.GValue.gint_type, "orientation", 1)
@@ -284,8 +342,9 @@ def _kept_blocks(metadata: Metadata, channels: int) -> Iterator[tuple[str, bytes
             yield name, block
 
 
-def _save(picture: Picture, form: _Format, file: BinaryIO, quality: int) -> None:
-    image, pixels = _encodable(picture, form), picture.pixels
+def _save(
+    image: pyvips.Image, form: _Format, file: BinaryIO, quality: int, streamed: bool = False
+) -> None:
     target = pyvips.Target.new_to_descriptor(file.fileno())
     if form.name == "PNG":
         image.pngsave_target(target, compression=3, filter="up")
@@ -295,10 +354,18 @@ def _save(picture: Picture, form: _Format, file: BinaryIO, quality: int) -> None
     elif form.name == "WebP":
         image.webpsave_target(target, Q=quality, lossless=quality == 100, exact=True)
     else:
-        predictor = "float" if pixels.dtype == np.float32 else "horizontal"
-        large = pixels.nbytes > _CLASSIC_TIFF_BYTES
-        image.tiffsave_target(target, compression="deflate", predictor=predictor, bigtiff=large)
+        predictor = "float" if image.format == "float" else "horizontal"
+        sample = {"uchar": 1, "ushort": 2, "float": 4}[image.format]
+        large = image.width * image.height * image.bands * sample > _CLASSIC_TIFF_BYTES
+        options = {"tile": True, "tile_width": 256, "tile_height": 256} if streamed else {}
+        image.tiffsave_target(
+            target,
+            compression="deflate",
+            predictor=predictor,
+            bigtiff=large or streamed,
+            **options,
+        )
 
 
-def _last_line(error: pyvips.Error) -> str:
+def _last_line(error: Exception) -> str:
     return str(error).strip().splitlines()[-1].strip()

@@ -23,6 +23,9 @@ from .upscaler import Upscaler
 from .video import Encoding, VideoStats, check_encoder, is_video, open_video, upscale_video
 
 LARGEST_GROWTH = 16  # output pixels per allowed input pixel
+STREAMED_PIXELS = (
+    2**26
+)  # of outputs that are written while they are computed, never whole in memory
 
 
 @dataclass(frozen=True)
@@ -156,8 +159,10 @@ class _Stages:
             )
         return height, width
 
-    def compute(self, job: Job, picture: images.Picture | None) -> _Computed | VideoStats:
-        """The upscaled picture, with the input's metadata; of a video all that there is to do."""
+    def compute(self, job: Job, picture: images.Picture | None) -> _Computed | Stats | VideoStats:
+        """The upscaled picture, with the input's metadata; of a video, and of an image too large
+        for that, all that there is to do.
+        """
         options = self._options
         if picture is None:
             return self._convert(job)
@@ -166,13 +171,15 @@ class _Stages:
             images.check_output(target, options.overwrite)
         shape = (*self._hr_size(job, picture.pixels.shape[:2]), *picture.pixels.shape[2:])
         images.check_output(job.target, options.overwrite, shape)
+        if shape[0] * shape[1] > STREAMED_PIXELS and _streams(job, picture):
+            return self._stream(job, picture, shape[:2])
         result = self._upscale(picture.pixels)
         assignment = result.assignment if job.overlay else None
         return _Computed(picture.with_pixels(result.image), assignment, result.stats)
 
-    def write(self, job: Job, computed: _Computed | VideoStats) -> Stats | VideoStats:
-        """Encodes the result and its overlay."""
-        if isinstance(computed, VideoStats):
+    def write(self, job: Job, computed: _Computed | Stats | VideoStats) -> Stats | VideoStats:
+        """Encodes the result and its overlay, unless that is done."""
+        if not isinstance(computed, _Computed):
             return computed
         (picture, assignment, stats), options = computed, self._options
         images.write(picture, job.target, options.overwrite, options.quality)
@@ -189,16 +196,32 @@ class _Stages:
             _make_folder(job.target.parent)
             return upscale_video(source, job.target, hr_size, self._upscale, encoding)
 
-    def _upscale(self, pixels: NDArray[Any]) -> Result:
+    def _stream(self, job: Job, picture: images.Picture, size: tuple[int, int]) -> Stats:
         options = self._options
-        return self._upscaler(
-            pixels,
+        with images.row_writer(
+            picture, size, job.target, options.overwrite, options.quality
+        ) as take:
+            return self._upscaler.stream(picture.pixels, take, *self._routing())
+
+    def _routing(self) -> tuple[float | None, float, bool, float | None, bool]:
+        options = self._options
+        return (
             options.scale,
             options.k,
             options.adaptive,
             options.heavy_ratio,
             options.refine,
         )
+
+    def _upscale(self, pixels: NDArray[Any]) -> Result:
+        return self._upscaler(pixels, *self._routing())
+
+
+def _streams(job: Job, picture: images.Picture) -> bool:
+    """Whether an image can be written while it is computed."""
+    has_alpha = picture.pixels.shape[2:] in ((2,), (4,))
+    integer = picture.pixels.dtype.kind == "u"
+    return integer and not has_alpha and job.overlay is None
 
 
 def _make_folder(folder: Path) -> None:

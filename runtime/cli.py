@@ -38,12 +38,15 @@ PATH = click.Path(path_type=Path)
     "--max-pixels",
     type=click.IntRange(1),
     default=MAX_PIXELS,
-    help="Refuse larger inputs; a million takes 2 GiB of memory at x4.",
+    help="Refuse larger inputs.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One line of statistics per image on stdout.")
 @click.option("--device", default="cpu", help="cpu, cuda or cuda:N.")
 @click.option("--backend", default="auto", help="native, onnxruntime or auto.")
 @click.option("--precision", default="fp32", help="Which graphs of the bundle.")
+@click.option(
+    "-t", "--tile", default="auto", help="Side of the tiles in input pixels. auto: by memory."
+)
 @click.option("--threads", type=click.IntRange(1, 256), help="[default: all cores]")
 @command_errors
 def main(
@@ -57,6 +60,7 @@ def main(
     device: str,
     backend: str,
     precision: str,
+    tile: str,
     threads: int | None,
     **options: Any,  # noqa: ANN401
 ) -> None:
@@ -67,9 +71,10 @@ def main(
     """
     from .batch import Options, summary, upscale_files
     from .jobs import plan_jobs
+    from .tiling import parse_tile
     from .upscaler import Upscaler
 
-    upscaler = Upscaler(bundle, device, backend, precision, threads)
+    upscaler = Upscaler(bundle, device, backend, precision, threads, parse_tile(tile))
     jobs = plan_jobs(inputs, output, recursive, f".{suffix}" if suffix else None, overlay)
     show_frames = len(jobs) == 1 and not as_json
     results = upscale_files(upscaler, jobs, Options(**options, show_frames=show_frames))

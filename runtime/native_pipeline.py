@@ -40,9 +40,11 @@ from .tiling import Bands, Tile, square_bands, thrifty_bands
 from .timing import Lap, Stopwatch
 from .workers import Workers
 
-WORKING_BYTES = 768 * 2**20  # of a backbone tile and kept features together
+WORKING_BYTES = 640 * 2**20  # of a backbone tile and kept features together
 LEAST_TILE_BYTES = 256 * 2**20
+ARENA_GROWTH = 1.5  # what ONNX Runtime takes, in units of what its tensors need
 PIXELS_PER_CHUNK = 32768
+OUTPUT_PIXELS_PER_BAND = 2**23  # 17 bytes each until they are finished
 
 Counts = NDArray[np.int64]
 
@@ -71,13 +73,16 @@ class NativePipeline:
         frame = _Frame(self, task, watch)
         return frame.compose(frame.rule(), output)
 
-    def bands(self, size: tuple[int, int], kept_bytes: int) -> Bands:
-        """How an image is cut where features of `kept_bytes` are held beside a tile."""
+    def bands(self, size: tuple[int, int], kept_bytes: int, band_pixels: int) -> Bands:
+        """How an image is cut where features of `kept_bytes` are held beside a tile, into bands of
+        about band_pixels input pixels.
+        """
         if self._tile_px is not None:
             return square_bands(size, self._halo_px, self._tile_px)
         budget = min(WORKING_BYTES, available_bytes() // 2)
         tile_bytes = max(budget - kept_bytes, min(LEAST_TILE_BYTES, budget))
-        return thrifty_bands(size, self._halo_px, int(tile_bytes / self._working_bytes_per_px))
+        crop_pixels = int(tile_bytes / (ARENA_GROWTH * self._working_bytes_per_px))
+        return thrifty_bands(size, self._halo_px, crop_pixels, band_pixels)
 
     def features(self, tiles: tuple[Tile, ...], rows: slice, image: Floats, width: int) -> Floats:
         """[D, n, w] of some input rows, tile by tile. image: the rows that the tiles see."""
@@ -108,7 +113,8 @@ class _Frame:
         self._two_passes = task.mode.needs_statistics and self._count > 1
         self._keeps = self._two_passes and kept_bytes + LEAST_TILE_BYTES <= WORKING_BYTES
         self._kept: dict[int, Floats] = {}
-        self._bands = pipeline.bands(task.size, kept_bytes if self._keeps else 0)
+        band_pixels = int(OUTPUT_PIXELS_PER_BAND / task.scale**2)
+        self._bands = pipeline.bands(task.size, kept_bytes if self._keeps else 0, band_pixels)
 
     def rule(self) -> Rule:
         """How this image's pixels are routed; classifies all of them where the mode needs that."""
@@ -240,40 +246,36 @@ class _Held:
     """Output rows of a band and, before them, the last two of the band above, which refinement
     needs. planes [3, n, W] float32; labels [n, W] uint8; difficulty [n, W] float32.
 
-    It lies in memory that the next image uses again: two of them take turns.
+    It lies in memory that the next band and the next image use again.
     """
 
     memory: "Memory"
-    turn: int
     planes: Floats
     labels: Labels
     difficulty: Floats
 
     @classmethod
     def nothing(cls, memory: "Memory", width: int) -> "_Held":
-        return cls._empty(memory, 0, (0, width))
+        return cls._empty(memory, (0, width))
 
     def followed_by(self, rows: int) -> "_Held":
         """The last two rows, and room for as many more."""
         kept = min(2, len(self.labels))
         size = (kept + rows, self.labels.shape[1])
-        after = self._empty(self.memory, 1 - self.turn, size)
-        if kept:
-            after.planes[:, :kept] = self.planes[:, -kept:]
-            after.labels[:kept], after.difficulty[:kept] = (
-                self.labels[-kept:],
-                self.difficulty[-kept:],
-            )
+        planes, labels = self.planes[:, -2:].copy(), self.labels[-2:].copy()
+        difficulty = self.difficulty[-2:].copy()
+        after = self._empty(self.memory, size)
+        after.planes[:, :kept], after.labels[:kept] = planes, labels
+        after.difficulty[:kept] = difficulty
         return after
 
     @classmethod
-    def _empty(cls, memory: "Memory", turn: int, size: tuple[int, int]) -> "_Held":
+    def _empty(cls, memory: "Memory", size: tuple[int, int]) -> "_Held":
         return cls(
             memory,
-            turn,
-            memory.array(f"planes {turn}", (3, *size), np.float32),
-            memory.array(f"labels {turn}", size, np.uint8),
-            memory.array(f"difficulty {turn}", size, np.float32),
+            memory.array("planes", (3, *size), np.float32),
+            memory.array("labels", size, np.uint8),
+            memory.array("difficulty", size, np.float32),
         )
 
 

@@ -46,21 +46,24 @@ def square_bands(size: tuple[int, int], halo_px: int | None, tile_px: int) -> Ba
     return _bands(size, halo_px, (tile_px, tile_px))
 
 
-def thrifty_bands(size: tuple[int, int], halo_px: int | None, crop_pixels: int) -> Bands:
-    """Bands whose tiles see at most `crop_pixels` pixels each, halo included, with the least work
-    in sum. Cores do not get smaller than LEAST_CORE_PX.
+def thrifty_bands(
+    size: tuple[int, int], halo_px: int | None, crop_pixels: int, band_pixels: int
+) -> Bands:
+    """Bands of about band_pixels, whose tiles see at most `crop_pixels` pixels each, halo included,
+    with the least work in sum. Cores do not get smaller than LEAST_CORE_PX.
     """
     height, width = size
-    if halo_px is None or height * width <= crop_pixels:
+    if halo_px is None or height * width <= min(crop_pixels, band_pixels):
         return _bands(size, None, size)
+    highest = max(LEAST_CORE_PX, band_pixels // width)
     choices = []
-    for count in range(1, math.ceil(width / LEAST_CORE_PX) + 1):
-        columns = math.ceil(width / count)
-        seen = min(width, columns + 2 * halo_px)
-        rows = min(height, crop_pixels // seen - 2 * halo_px)
+    for across in range(1, math.ceil(width / LEAST_CORE_PX) + 1):
+        seen = _seen(width, halo_px, across)
+        rows = min(height, highest, crop_pixels // seen - 2 * halo_px)
         if rows >= min(height, LEAST_CORE_PX):
-            work = count * seen * (height + 2 * halo_px * (math.ceil(height / rows) - 1))
-            choices.append((work, rows, columns))
+            down = math.ceil(height / rows)
+            work = across * seen * down * _seen(height, halo_px, down)
+            choices.append((work, rows, math.ceil(width / across)))
     least = (0, LEAST_CORE_PX, LEAST_CORE_PX)
     _, rows, columns = min(choices, default=least)
     return _bands(size, halo_px, (rows, columns))
@@ -100,9 +103,18 @@ def _bands(size: tuple[int, int], halo_px: int | None, core_px: tuple[int, int])
 
 
 def _parts(length: int, halo_px: int, core_px: int) -> Iterator[tuple[slice, slice, slice]]:
-    """(crop, core, inner) along one axis, in nearly equal parts."""
+    """(crop, core, inner) along one axis, in nearly equal parts. All crops have the same length,
+    or memory of one shape would lie idle beside that of another; at the image's ends they look
+    further inwards.
+    """
     count = math.ceil(length / core_px)
     edges = [length * i // count for i in range(count + 1)]
+    seen = _seen(length, halo_px, count)
     for start, stop in itertools.pairwise(edges):
-        first, last = max(0, start - halo_px), min(length, stop + halo_px)
-        yield slice(first, last), slice(start, stop), slice(start - first, stop - first)
+        first = min(max(0, start - halo_px), length - seen)
+        yield slice(first, first + seen), slice(start, stop), slice(start - first, stop - first)
+
+
+def _seen(length: int, halo_px: int, count: int) -> int:
+    """Length of a crop where `count` parts are made."""
+    return min(length, math.ceil(length / count) + 2 * halo_px)
