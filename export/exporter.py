@@ -28,6 +28,7 @@ from pcsr.models.pcsr import feature_width
 from .analysis import count_macs, receptive_radius, working_bytes
 from .channels import pad_channels
 from .folding import FoldedMlp, mlp_arrays
+from .joins import split_joins
 from .network import Settings, build_network, completed, trained_scale
 from .onnx_graph import GraphSource, describe_graph, export_graph, graph_sources
 from .verify import Check, verify_bundle
@@ -156,7 +157,7 @@ def _export(
     }
     name = f"{backbone}_{source.role}_{PRECISION}_{checkpoint.sha256[:12]}"
     model = export_graph(source, name, options.opset, metadata)
-    return pad_channels(model) if "image" in source.example else model
+    return pad_channels(split_joins(model)) if "image" in source.example else model
 
 
 def _write(model: onnx.ModelProto, role: str, directory: Path) -> Graph:

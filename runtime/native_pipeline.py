@@ -109,10 +109,10 @@ class _Frame:
         self._grid = Grid.make(task.size, task.scale)
         self._cost = pipeline.costs.cost_table(task.scale)
         self._passes = PixelPasses(pipeline.mlps, self._grid, pipeline.depth)
-        kept_bytes = 4 * pipeline.depth * task.size[0] * task.size[1]
+        self._kept: dict[int, _Classified] = {}
+        kept_bytes = 4 * (pipeline.depth * math.prod(task.size) + self._grid.pixels)
         self._two_passes = task.mode.needs_statistics and self._count > 1
         self._keeps = self._two_passes and kept_bytes + LEAST_TILE_BYTES <= WORKING_BYTES
-        self._kept: dict[int, Floats] = {}
         band_pixels = int(OUTPUT_PIXELS_PER_BAND / task.scale**2)
         self._bands = pipeline.bands(task.size, kept_bytes if self._keeps else 0, band_pixels)
 
@@ -132,31 +132,38 @@ class _Frame:
         threshold, held = None, _Held.nothing(self._pipeline.memory, self._grid.hr_size[1])
         refine_below = heavy_count(self._count) if self._task.refine and self._count > 1 else 0
         for index in range(len(self._bands.rows)):
-            band, rows = self._band(index), self._hr_rows(self._bands.rows[index])
+            rows = self._hr_rows(self._bands.rows[index])
+            known = self._kept.pop(index, None) or _Classified(self._band(index), {})
             held = held.followed_by(rows.stop - rows.start)
             with self._watch.shared() as lap:
-                threshold = self._fill(band, rows, rule, held, counts, lap)
+                threshold = self._fill(known, rows, rule, held, counts, lap)
                 self._hand_over(held, rows.stop, refine_below, output, lap)
-            self._kept.pop(index, None)
         return Routed(counts, threshold)
 
     def _fill(
-        self, band: Band, rows: slice, rule: Rule, held: "_Held", counts: Counts, lap: Lap
+        self,
+        known: "_Classified",
+        rows: slice,
+        rule: Rule,
+        held: "_Held",
+        counts: Counts,
+        lap: Lap,
     ) -> float | None:
         """The band's output rows, routed and composed; returns the threshold."""
         thresholds: list[float | None] = []
         found: list[list[int]] = []
 
         def work(first: int, stop: int) -> None:
-            local = slice(
-                first - rows.stop, (stop - rows.stop) or None
-            )  # the band's rows come last
+            # Of the rows held, those of the band come last.
+            local = slice(first - rows.stop, (stop - rows.stop) or None)
             labels = held.labels[local]
             if self._count == 1:
                 labels[:], held.difficulty[local] = 0, 1
             else:
                 with lap.stage("classifier"):
-                    logits = self._passes.logits(band, slice(first, stop))
+                    logits = known.logits.get(first)
+                    if logits is None:
+                        logits = self._passes.logits(known.band, slice(first, stop))
                 with lap.stage("routing"):
                     routing = rule(logits.reshape(len(logits), -1).T, sigmoid)
                     labels[:] = routing.assignment.reshape(labels.shape)
@@ -164,9 +171,9 @@ class _Frame:
                     thresholds.append(routing.threshold)
             found.append([int(np.count_nonzero(labels == j)) for j in range(self._count)])
             with lap.stage("upsamplers"):
-                self._passes.compose(band, slice(first, stop), labels, held.planes[:, local])
+                self._passes.compose(known.band, slice(first, stop), labels, held.planes[:, local])
 
-        self._pipeline.workers.over_ranges(self._chunks(rows, band.top), work)
+        self._pipeline.workers.over_ranges(self._chunks(rows, known.band.top), work)
         counts += np.sum(found, axis=0)
         return thresholds[0] if thresholds else None
 
@@ -194,19 +201,21 @@ class _Frame:
         output.done(first, last)
 
     def _classify(self, index: int, statistics: "_Statistics") -> None:
-        band, rows = self._band(index), self._hr_rows(self._bands.rows[index])
-        chunks = self._chunks(rows, band.top)
+        known = _Classified(self._band(index), {})
         with self._watch.shared() as lap:
 
             def work(first: int, stop: int) -> None:
                 with lap.stage("classifier"):
-                    found = self._passes.logits(band, slice(first, stop))
+                    logits = self._passes.logits(known.band, slice(first, stop))
                 with lap.stage("routing"):
-                    statistics.add(found.reshape(len(found), -1).T)
+                    statistics.add(logits.reshape(len(logits), -1).T)
+                if self._keeps:
+                    known.logits[first] = logits
 
-            self._pipeline.workers.over_ranges(chunks, work)
+            rows = self._hr_rows(self._bands.rows[index])
+            self._pipeline.workers.over_ranges(self._chunks(rows, known.band.top), work)
         if self._keeps:
-            self._kept[index] = band.features
+            self._kept[index] = known
 
     def _band(self, index: int) -> Band:
         rows, tiles = self._bands.rows[index], self._bands.tiles[index]
@@ -214,16 +223,11 @@ class _Frame:
         top, bottom = max(0, rows.start - 1), min(height, rows.stop + 1)
         seen = tiles[0].crop[0]
         first, stop = min(top, seen.start), max(bottom, seen.stop)
-        features = self._kept.get(index)
         with self._watch.stage("backbone"):
-            if features is None:
-                image = self._task.read(first, stop)
-                crop = image[:, :, seen.start - first : seen.stop - first]
-                features = self._pipeline.features(tiles, rows, crop, width)
-                image = image[0]
-            else:
-                image, first = self._task.read(top, bottom)[0], top
-        return Band(features, rows.start, image, first)
+            image = self._task.read(first, stop)
+            crop = image[:, :, seen.start - first : seen.stop - first]
+            features = self._pipeline.features(tiles, rows, crop, width)
+        return Band(features, rows.start, image[0], first)
 
     def _hr_rows(self, lr_rows: slice) -> slice:
         """The output rows whose nearest input row is one of these."""
@@ -239,6 +243,14 @@ class _Frame:
         lr_rows = range(lr_first, int(nearest[-1]) + 1, step)
         edges = rows.start + np.append(np.searchsorted(nearest, lr_rows), len(nearest))
         return [(int(a), int(b)) for a, b in itertools.pairwise(edges) if a < b]
+
+
+@dataclass(frozen=True)
+class _Classified:
+    """A band and what its classifier gave, by the first output row of each chunk."""
+
+    band: Band
+    logits: dict[int, Floats]
 
 
 @dataclass(frozen=True)
