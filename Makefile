@@ -26,7 +26,7 @@ bench-short: $(INSTALLED)
 
 install: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml constraints.txt setup.py $(wildcard runtime/native/*)
+$(INSTALLED): pyproject.toml constraints.txt setup.py runtime/native/pixels.c runtime/native/passes.h runtime/native/pixels.h runtime/native/build.py
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pcsr needs Python 3.11 or newer; pass PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,dev]'
