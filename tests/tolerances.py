@@ -17,6 +17,7 @@ EAGER = 1e-6  # bit for bit with as many threads; 1.5e-6 (difficulty 2.5e-4) wit
 EAGER_REROUTED_PX = 0
 
 # Single steps against float64 or grid_sample.
+PASSES = 5e-6  # outputs about 1 of up to 4 layers: float32 sums of up to 74 products, in any order
 BILINEAR = 1e-6  # of values in [0, 1]: lerp of lerps instead of four weights, 3 float32 roundings
 REFINED = 1e-6  # sum of nine values in [0, 1] in float32 instead of float64
 ROUNDED = {  # in levels: half a level of rounding, plus float32 errors times the peak
