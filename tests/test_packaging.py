@@ -1,5 +1,6 @@
 """What is installed: every folder, the commands, and a start without torch."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -12,6 +13,7 @@ import pcsr
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+NATIVE = ROOT / "runtime" / "native"  # what the compiled module is made of
 PARTS = ("calibration", "export", "models", "runtime", "training")
 
 
@@ -28,6 +30,14 @@ def test_every_package_is_listed() -> None:
 def test_links_lead_to_the_folders() -> None:
     for part in PARTS:
         assert (ROOT / "pcsr" / part).resolve() == ROOT / part
+
+
+def test_the_checkout_finds_its_compiled_passes() -> None:
+    code = "from pcsr.runtime import _pixels; print(_pixels.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert Path(done.stdout.strip()).resolve().parent == ROOT / "runtime"
 
 
 def test_version_is_stated_once() -> None:
@@ -51,8 +61,10 @@ def test_the_wheel_holds_every_module(tmp_path: Path) -> None:
     names = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
     for part in PARTS:
         for file in (ROOT / part).rglob("*.py"):
-            assert f"pcsr/{file.relative_to(ROOT).as_posix()}" in names
+            is_module = NATIVE not in file.parents
+            assert (f"pcsr/{file.relative_to(ROOT).as_posix()}" in names) == is_module
     assert "pcsr/py.typed" in names
+    assert any(re.fullmatch(r"pcsr/runtime/_pixels\.\S*(so|pyd)", name) for name in names)
     assert not any(name.startswith(("models/", "runtime/", "tests/")) for name in names)
 
 

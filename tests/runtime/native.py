@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from cffi import FFI
 
-from pcsr.runtime import pixels
+from pcsr.runtime import _pixels
 
 SETS = ("generic", "avx2", "avx512")
 SOURCES = Path(__file__).parents[2] / "runtime" / "native"
@@ -22,10 +22,9 @@ static int supports(const char *feature) { return feature[3] == '5' ? chosen > 1
 """
 
 
-def best() -> str:
-    """What the shipped module runs here; the sets before it run here too."""
-    name: str = pixels.ffi.string(pixels.lib.pcsr_instructions()).decode()
-    return name
+def chosen(ffi: Any = _pixels.ffi, lib: Any = _pixels.lib) -> int:  # noqa: ANN401
+    """Index of the set in use. By default that of the shipped module: all before it run here too."""
+    return SETS.index(ffi.string(lib.pcsr_instructions()).decode())
 
 
 def build(folder: Path) -> tuple[Any, Any]:

@@ -1,5 +1,6 @@
 """Random folded MLPs of any widths, and what they compute in float64."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,7 +24,8 @@ def mlp_arrays(depth: int, widths: Sequence[int], seed: int = 0) -> dict[str, Fl
     random = np.random.default_rng((seed, depth, *widths))
 
     def normal(*shape: int) -> Floats:
-        return (random.normal(size=shape) / np.sqrt(shape[-1])).astype(np.float32)
+        values: Floats = (random.normal(size=shape) / np.sqrt(shape[-1])).astype(np.float32)
+        return values
 
     first = widths[0]
     arrays = {
@@ -33,7 +35,7 @@ def mlp_arrays(depth: int, widths: Sequence[int], seed: int = 0) -> dict[str, Fl
         "cell_weight": normal(first, 2),
         "bias": random.normal(0, 0.5, first).astype(np.float32),
     }
-    for index, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False), 1):
+    for index, (inputs, outputs) in enumerate(itertools.pairwise(widths), 1):
         arrays[f"weight_{index}"] = normal(outputs, inputs)
         arrays[f"bias_{index}"] = random.normal(0, 0.5, outputs).astype(np.float32)
     return arrays

@@ -33,9 +33,9 @@ print(json.dumps([after_import, sorted(sys.modules)]))
 """
 
 
-@pytest.fixture(scope="module")
-def upscaler(carn_like_bundle: Path) -> Upscaler:
-    return Upscaler(carn_like_bundle)
+@pytest.fixture(scope="module", params=["native", "onnxruntime"])
+def upscaler(carn_like_bundle: Path, request: pytest.FixtureRequest) -> Upscaler:
+    return Upscaler(carn_like_bundle, backend=request.param)
 
 
 def _image(channels: int | None, dtype: str) -> NDArray[Any]:
@@ -123,12 +123,21 @@ def test_inputs_may_have_any_memory_order(upscaler: Upscaler) -> None:
         assert np.array_equal(upscaler(same, SCALE).image, expected)
 
 
+SWAPPED = pytest.mark.xfail(strict=True, reason="the compiled conversion writes native byte order")
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
 @pytest.mark.parametrize("channels", [None, 1, 2, 3, 4])
-def test_big_endian_pixels_stay_big_endian(upscaler: Upscaler, channels: int | None) -> None:
-    image = _image(channels, "uint16")
-    found = upscaler(image.astype(">u2"), SCALE).image
+def test_big_endian_pixels_stay_big_endian(
+    upscaler: Upscaler, channels: int | None, dtype: str, request: pytest.FixtureRequest
+) -> None:
+    if upscaler.backend == "native" and channels in (3, 4):
+        request.applymarker(SWAPPED)
+    image = _image(channels, dtype)
+    swapped = image.astype(image.dtype.newbyteorder(">"))
+    found = upscaler(swapped, SCALE).image
     assert np.array_equal(found, upscaler(image, SCALE).image)
-    assert found.dtype == np.dtype(">u2")
+    assert found.dtype == swapped.dtype
 
 
 def test_the_result_is_a_new_writable_array(upscaler: Upscaler) -> None:
