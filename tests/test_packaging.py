@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -66,6 +67,19 @@ def test_the_wheel_holds_every_module(tmp_path: Path) -> None:
     assert "pcsr/py.typed" in names
     assert any(re.fullmatch(r"pcsr/runtime/_pixels\.\S*(so|pyd)", name) for name in names)
     assert not any(name.startswith(("models/", "runtime/", "tests/")) for name in names)
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(strict=True, reason="build.py, which setup.py runs, is not in it")
+def test_the_source_distribution_holds_all_that_its_build_needs(tmp_path: Path) -> None:
+    command = [sys.executable, "setup.py", "-q", "sdist", "-d", str(tmp_path)]
+    subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"setup.py", "pyproject.toml"} <= names
+    for file in NATIVE.iterdir():
+        if file.suffix in (".py", ".c", ".h"):
+            assert file.relative_to(ROOT).as_posix() in names
 
 
 @pytest.mark.parametrize("command", sorted(PROJECT["project"]["scripts"]))

@@ -23,7 +23,7 @@ static int supports(const char *feature) { return feature[3] == '5' ? chosen > 1
 
 
 def chosen(ffi: Any = _pixels.ffi, lib: Any = _pixels.lib) -> int:  # noqa: ANN401
-    """Index of the set in use. By default that of the shipped module: all before it run here too."""
+    """Index of the set in use, by default in the shipped module; those before it run here too."""
     return SETS.index(ffi.string(lib.pcsr_instructions()).decode())
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pcsr import Bundle
+from pcsr import Bundle, ImageError
 from pcsr.runtime import native_pipeline
 from pcsr.runtime.backends import Backend, make_backend
 from pcsr.runtime.grid import Floats, hr_size
@@ -170,6 +170,38 @@ def test_chunks_of_any_size_are_the_whole_image(
     whole = runner((37, 29), 2.5, mode)
     monkeypatch.setattr(native_pipeline, "PIXELS_PER_CHUNK", chunk)
     _assert_same(runner((37, 29), 2.5, mode, tile_px=16), whole)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_features_that_are_no_numbers_are_refused(
+    runner: Runner, value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A NaN anywhere reaches the logits, which are looked at."""
+    honest = runner.backend.run_image
+
+    def spoilt(role: str, image: Floats, outputs: Sequence[str]) -> list[Floats]:
+        features = honest(role, image, outputs)[0].copy()
+        features[0, 0, -1, -1] = value
+        features[0, 1, -1, -1] = np.nan
+        return [features]
+
+    monkeypatch.setattr(runner.backend, "run_image", spoilt)
+    for mode in MODES.values():
+        with pytest.raises(ImageError, match="the classifier gives NaN or infinite values"):
+            runner((9, 11), 2.5, mode)
+
+
+def test_only_features_are_asked_for(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, Sequence[str]]] = []
+    honest = runner.backend.run_image
+
+    def noted(role: str, image: Floats, outputs: Sequence[str]) -> list[Floats]:
+        asked.append((role, tuple(outputs)))
+        return honest(role, image, outputs)
+
+    monkeypatch.setattr(runner.backend, "run_image", noted)
+    runner((37, 29), 2, Mode(), tile_px=16)
+    assert set(asked) == {("backbone", ("features",))}
 
 
 def test_one_upsampler_in_tiles(single_bundle: Path) -> None:
