@@ -30,7 +30,14 @@ NETWORKS = {"one": ONE, "two": TWO, "three": THREE, "bare": BARE, "deep": DEEP}
 ROUTED = ["two", "three", "bare", "deep"]
 SIZES = [(1, 1), (1, 9), (9, 1), (2, 3), (7, 19)]
 SCALES = [1, 1.01, 1.5, 2.5, 3, 4, 7.3]
-WIDE = [((1, 2049), 1), ((2, 2030), 1.01), ((1, 600), 4), ((2, 1100), 2.5), ((1, 300), 7.3)]
+WIDE = [
+    ((1, 2049), 1),
+    ((1, 2500), 1.3),
+    ((2, 2030), 1.01),
+    ((1, 600), 4),
+    ((2, 1100), 2.5),
+    ((1, 300), 7.3),
+]
 WIDTHS = [1, 3, 5, 6, 7, 13, 64, 74]
 KINDS = ["random", "heavy", "light", "corner", "without the middle"]
 
