@@ -61,7 +61,7 @@ def count_macs(model: onnx.ModelProto, **sizes: int) -> int:
     Convolutions and matrix products are counted; a deconvolution at its input size, as it is
     executed.
     """
-    shapes = _shapes_at(model, sizes)
+    shapes = shapes_at(model, sizes)
     return sum(_node_macs(node, shapes) for node in model.graph.node)
 
 
@@ -86,7 +86,7 @@ def working_bytes(model: onnx.ModelProto, **sizes: int) -> int:
     """The most that float32 tensors of one run take at one time, run node by node, with the graph's
     symbolic dimensions set to `sizes`. Weights are not counted.
     """
-    shapes = _shapes_at(model, sizes)
+    shapes = shapes_at(model, sizes)
     weights = {initializer.name for initializer in model.graph.initializer}
     last_use = {name: i for i, node in enumerate(model.graph.node) for name in node.input}
     last_use |= {output.name: len(model.graph.node) for output in model.graph.output}
@@ -130,7 +130,8 @@ def _initializer_shapes(model: onnx.ModelProto) -> Shapes:
     return {i.name: tuple(i.dims) for i in model.graph.initializer}
 
 
-def _shapes_at(model: onnx.ModelProto, sizes: Mapping[str, int]) -> Shapes:
+def shapes_at(model: onnx.ModelProto, sizes: Mapping[str, int]) -> Shapes:
+    """Shape of every tensor by name, with the graph's symbolic dimensions set to `sizes`."""
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
     for value in fixed.graph.input:

@@ -26,6 +26,7 @@ from pcsr.models.liif import POSITION_WIDTH
 from pcsr.models.pcsr import feature_width
 
 from .analysis import count_macs, receptive_radius, working_bytes
+from .channels import pad_channels
 from .folding import FoldedMlp, mlp_arrays
 from .network import Settings, build_network, completed, trained_scale
 from .onnx_graph import GraphSource, describe_graph, export_graph, graph_sources
@@ -154,7 +155,8 @@ def _export(
         "pcsr.checkpoint_sha256": checkpoint.sha256,
     }
     name = f"{backbone}_{source.role}_{PRECISION}_{checkpoint.sha256[:12]}"
-    return export_graph(source, name, options.opset, metadata)
+    model = export_graph(source, name, options.opset, metadata)
+    return pad_channels(model) if "image" in source.example else model
 
 
 def _write(model: onnx.ModelProto, role: str, directory: Path) -> Graph:

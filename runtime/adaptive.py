@@ -10,15 +10,14 @@ Floats = NDArray[np.float32]
 
 ITERATIONS = 20
 TOLERANCE = 1e-4
-BINS = 2**18
+BINS = 2**16
 
 
 @dataclass
 class Histogram:
-    """Difficulties in [0, 1] in BINS equal bins that keep count and sum; their least and largest."""
+    """Difficulties in [0, 1]: table [BINS, 2] of count and sum in equal bins; least and largest."""
 
-    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, dtype=np.int64))
-    sums: NDArray[np.float64] = field(default_factory=lambda: np.zeros(BINS))
+    table: NDArray[np.float64] = field(default_factory=lambda: np.zeros((BINS, 2)))
     low: float = math.inf
     high: float = -math.inf
 
@@ -27,13 +26,18 @@ class Histogram:
         """Of one image at once."""
         bins = np.minimum(difficulty * np.float32(BINS), BINS - 1).astype(np.int32)
         counts = np.bincount(bins, minlength=BINS)
-        sums = np.bincount(bins, weights=difficulty, minlength=BINS).astype(np.float64, copy=False)
-        return cls(counts, sums, float(difficulty.min()), float(difficulty.max()))
+        sums = np.bincount(bins, weights=difficulty, minlength=BINS)
+        table = np.stack([counts, sums], axis=1).astype(np.float64, copy=False)
+        return cls(table, float(difficulty.min()), float(difficulty.max()))
 
     def widen(self, difficulty: Floats) -> None:
-        """Notes the extremes of values that were added to counts and sums."""
+        """Notes the extremes of values that were added to the table."""
         self.low = min(self.low, float(difficulty.min()))
         self.high = max(self.high, float(difficulty.max()))
+
+    def __add__(self, other: "Histogram") -> "Histogram":
+        low, high = min(self.low, other.low), max(self.high, other.high)
+        return Histogram(self.table + other.table, low, high)
 
 
 def adaptive_thresholds(histogram: Histogram, clusters: int) -> tuple[list[float], list[float]]:
@@ -46,7 +50,7 @@ def adaptive_thresholds(histogram: Histogram, clusters: int) -> tuple[list[float
     low, high = histogram.low, histogram.high
     if low == high:
         return [low] * clusters, [math.inf] * (clusters - 1)
-    prefixes = _Prefixes.of(histogram)
+    prefixes = _Prefixes(histogram)
     centroids = np.array([prefixes.mean, 0.0]) if clusters == 2 else np.linspace(1, 0, clusters)
     for _ in range(ITERATIONS - 1):
         cuts = (centroids[:-1] + centroids[1:]) / 2
@@ -58,25 +62,19 @@ def adaptive_thresholds(histogram: Histogram, clusters: int) -> tuple[list[float
     return centroids.tolist(), (low + cuts * (high - low)).tolist()
 
 
-@dataclass(frozen=True)
 class _Prefixes:
-    """Count and normalised sum of all difficulties below each of BINS + 1 edges of [0, 1]."""
+    """Count and sum of all difficulties below a cut. Cuts and means are min-max normalised."""
 
-    counts: NDArray[np.int64]
-    sums: NDArray[np.float64]
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, histogram: Histogram) -> "_Prefixes":
-        low, high = histogram.low, histogram.high
-        normalised = (histogram.sums - low * histogram.counts) / (high - low)
-        counts, sums = np.cumsum(histogram.counts), np.cumsum(normalised)
-        return cls(np.append(0, counts), np.append(0.0, sums), low, high)
+    def __init__(self, histogram: Histogram) -> None:
+        self._low, self._span = histogram.low, histogram.high - histogram.low
+        self._table = histogram.table
+        self._below = np.zeros((BINS + 1, 2))
+        np.cumsum(histogram.table, axis=0, out=self._below[1:])
 
     @property
     def mean(self) -> float:
-        return float(self.sums[-1] / self.counts[-1])
+        count, total = self._below[-1]
+        return float((total / count - self._low) / self._span)
 
     def cluster_means(
         self, cuts: NDArray[np.float64], centroids: NDArray[np.float64]
@@ -84,19 +82,21 @@ class _Prefixes:
         """Mean of each cluster, hardest first, between descending cuts; an empty one keeps its
         centroid.
         """
-        edges = np.array([BINS, *(self._edge(cut) for cut in cuts), 0])
-        members = self.counts[edges[:-1]] - self.counts[edges[1:]]
-        totals = self.sums[edges[:-1]] - self.sums[edges[1:]]
+        edges = np.array([self._below[-1], *(self._below_cut(cut) for cut in cuts), (0.0, 0.0)])
+        members, totals = (edges[:-1] - edges[1:]).T
         means = centroids.copy()
-        np.divide(totals, members, out=means, where=members > 0)
+        np.divide(totals - members * self._low, members * self._span, out=means, where=members > 0)
         return means
 
-    def _edge(self, cut: float) -> int:
-        """The bin edge nearest to where `cut` divides the values: its bin goes where the bin's mean
-        lies.
-        """
-        difficulty = self.low + cut * (self.high - self.low)
-        bin_index = min(int(difficulty * BINS), BINS - 1)
-        members = self.counts[bin_index + 1] - self.counts[bin_index]
-        total = self.sums[bin_index + 1] - self.sums[bin_index]
-        return bin_index + 1 if total < cut * members else bin_index
+    def _below_cut(self, cut: float) -> NDArray[np.float64]:
+        """Inside the cut's bin the values count as evenly spread about their mean."""
+        place = (self._low + cut * self._span) * BINS
+        index = min(int(place), BINS - 1)
+        below, (count, total) = self._below[index], self._table[index]
+        if count == 0:
+            return np.array(below)
+        share = np.clip(place - index, 0.0, 1.0)
+        if count == 1:
+            share = float(total / count * BINS < place)
+        middle = total / count - (1 - share) / (2 * BINS)
+        return np.array([below[0] + share * count, below[1] + share * count * middle])

@@ -6,9 +6,13 @@ classify all bands first; the features are kept for the second pass where they a
 else computed again.
 """
 
+import functools
 import itertools
+import math
+import operator
 from dataclasses import dataclass
-from threading import Lock
+from threading import get_ident, local
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +25,8 @@ from .backends import Backend
 from .grid import Floats, Grid
 from .memory import available_bytes
 from .output import Output
-from .pipeline import ReadRows, Routed, Task
-from .pixels import Band, Labels, PixelPasses, add_to_histogram, finish, read_mlps
+from .pipeline import Routed, Task
+from .pixels import Band, Labels, PixelPasses, add_to_histogram, finish, read_mlps, sigmoid
 from .routing import (
     Mode,
     Rule,
@@ -31,7 +35,6 @@ from .routing import (
     fixed_rule,
     heavy_count,
     ratio_rule,
-    sigmoid,
 )
 from .tiling import Bands, Tile, square_bands, thrifty_bands
 from .timing import Lap, Stopwatch
@@ -61,6 +64,7 @@ class NativePipeline:
                 f"{bundle.path}: the weights of the upsamplers cannot be read ({error}); export "
                 "the bundle again"
             ) from error
+        self.memory = Memory()
         self.workers, self._backend, self._tile_px = workers, backend, tile_px
 
     def run(self, task: Task, output: Output, watch: Stopwatch) -> Routed:
@@ -75,12 +79,10 @@ class NativePipeline:
         tile_bytes = max(budget - kept_bytes, min(LEAST_TILE_BYTES, budget))
         return thrifty_bands(size, self._halo_px, int(tile_bytes / self._working_bytes_per_px))
 
-    def features(self, tiles: tuple[Tile, ...], rows: slice, read: ReadRows, width: int) -> Floats:
-        """[D, n, w] of some input rows, tile by tile."""
-        seen = tiles[0].crop[0]
-        image = read(seen.start, seen.stop)
+    def features(self, tiles: tuple[Tile, ...], rows: slice, image: Floats, width: int) -> Floats:
+        """[D, n, w] of some input rows, tile by tile. image: the rows that the tiles see."""
         if len(tiles) == 1:
-            whole = self._encode(image)
+            whole = self._encode(np.ascontiguousarray(image))
             return np.ascontiguousarray(whole[:, tiles[0].inner[0]])
         out = np.empty((self.depth, rows.stop - rows.start, width), dtype=np.float32)
         for tile in tiles:
@@ -121,7 +123,7 @@ class _Frame:
     def compose(self, rule: Rule, output: Output) -> Routed:
         """The second pass, or the only one."""
         counts = np.zeros(self._count, dtype=np.int64)
-        threshold, held = None, _Held.nothing(self._grid.hr_size[1])
+        threshold, held = None, _Held.nothing(self._pipeline.memory, self._grid.hr_size[1])
         refine_below = heavy_count(self._count) if self._task.refine and self._count > 1 else 0
         for index in range(len(self._bands.rows)):
             band, rows = self._band(index), self._hr_rows(self._bands.rows[index])
@@ -137,6 +139,7 @@ class _Frame:
     ) -> float | None:
         """The band's output rows, routed and composed; returns the threshold."""
         thresholds: list[float | None] = []
+        found: list[list[int]] = []
 
         def work(first: int, stop: int) -> None:
             local = slice(
@@ -149,16 +152,16 @@ class _Frame:
                 with lap.stage("classifier"):
                     logits = self._passes.logits(band, slice(first, stop))
                 with lap.stage("routing"):
-                    routing = rule(logits.reshape(len(logits), -1).T)
+                    routing = rule(logits.reshape(len(logits), -1).T, sigmoid)
                     labels[:] = routing.assignment.reshape(labels.shape)
                     held.difficulty[local] = routing.difficulty.reshape(labels.shape)
                     thresholds.append(routing.threshold)
+            found.append([int(np.count_nonzero(labels == j)) for j in range(self._count)])
             with lap.stage("upsamplers"):
                 self._passes.compose(band, slice(first, stop), labels, held.planes[:, local])
 
         self._pipeline.workers.over_ranges(self._chunks(rows, band.top), work)
-        band_labels = held.labels[rows.start - rows.stop :]
-        counts += np.bincount(band_labels.ravel(), minlength=self._count)
+        counts += np.sum(found, axis=0)
         return thresholds[0] if thresholds else None
 
     def _hand_over(
@@ -203,12 +206,18 @@ class _Frame:
         rows, tiles = self._bands.rows[index], self._bands.tiles[index]
         height, width = self._task.size
         top, bottom = max(0, rows.start - 1), min(height, rows.stop + 1)
+        seen = tiles[0].crop[0]
+        first, stop = min(top, seen.start), max(bottom, seen.stop)
+        features = self._kept.get(index)
         with self._watch.stage("backbone"):
-            image = self._task.read(top, bottom)[0]
-            features = self._kept.get(index)
             if features is None:
-                features = self._pipeline.features(tiles, rows, self._task.read, width)
-        return Band(features, rows.start, np.ascontiguousarray(image), top)
+                image = self._task.read(first, stop)
+                crop = image[:, :, seen.start - first : seen.stop - first]
+                features = self._pipeline.features(tiles, rows, crop, width)
+                image = image[0]
+            else:
+                image, first = self._task.read(top, bottom)[0], top
+        return Band(features, rows.start, image, first)
 
     def _hr_rows(self, lr_rows: slice) -> slice:
         """The output rows whose nearest input row is one of these."""
@@ -230,20 +239,25 @@ class _Frame:
 class _Held:
     """Output rows of a band and, before them, the last two of the band above, which refinement
     needs. planes [3, n, W] float32; labels [n, W] uint8; difficulty [n, W] float32.
+
+    It lies in memory that the next image uses again: two of them take turns.
     """
 
+    memory: "Memory"
+    turn: int
     planes: Floats
     labels: Labels
     difficulty: Floats
 
     @classmethod
-    def nothing(cls, width: int) -> "_Held":
-        return cls._empty(0, width)
+    def nothing(cls, memory: "Memory", width: int) -> "_Held":
+        return cls._empty(memory, 0, (0, width))
 
     def followed_by(self, rows: int) -> "_Held":
         """The last two rows, and room for as many more."""
         kept = min(2, len(self.labels))
-        after = self._empty(kept + rows, self.labels.shape[1])
+        size = (kept + rows, self.labels.shape[1])
+        after = self._empty(self.memory, 1 - self.turn, size)
         if kept:
             after.planes[:, :kept] = self.planes[:, -kept:]
             after.labels[:kept], after.difficulty[:kept] = (
@@ -253,13 +267,29 @@ class _Held:
         return after
 
     @classmethod
-    def _empty(cls, rows: int, width: int) -> "_Held":
-        size = (rows, width)
+    def _empty(cls, memory: "Memory", turn: int, size: tuple[int, int]) -> "_Held":
         return cls(
-            np.empty((3, *size), dtype=np.float32),
-            np.empty(size, dtype=np.uint8),
-            np.empty(size, dtype=np.float32),
+            memory,
+            turn,
+            memory.array(f"planes {turn}", (3, *size), np.float32),
+            memory.array(f"labels {turn}", size, np.uint8),
+            memory.array(f"difficulty {turn}", size, np.float32),
         )
+
+
+class Memory:
+    """Arrays of the calling thread that keep their place from one image to the next."""
+
+    def __init__(self) -> None:
+        self._of_thread = local()
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
+        """An array of this shape, not cleared; any earlier one of this name is lost."""
+        held: dict[str, NDArray[Any]] = self._of_thread.__dict__
+        count = math.prod(shape)
+        if name not in held or held[name].size < count:
+            held[name] = np.empty(count, dtype=dtype)
+        return held[name][:count].reshape(shape)
 
 
 class _Statistics:
@@ -267,24 +297,22 @@ class _Statistics:
 
     def __init__(self, mode: Mode) -> None:
         self._mode = mode
-        self._lock = Lock()
-        self._histogram = Histogram()
+        self._histograms: dict[int, Histogram] = {}  # one per thread
         self._logits: list[Floats] = []
 
     def add(self, logits: Floats) -> None:
         """Some pixels' logits [N, K]."""
         logit = difficulty_logit(logits)
         if self._mode.heavy_ratio is not None:
-            with self._lock:
-                self._logits.append(logit)
+            self._logits.append(logit)
             return
         difficulty = sigmoid(logit)
-        with self._lock:
-            add_to_histogram(difficulty, self._histogram.counts, self._histogram.sums)
-            self._histogram.widen(difficulty)
+        histogram = self._histograms.setdefault(get_ident(), Histogram())
+        add_to_histogram(difficulty, histogram.table)
+        histogram.widen(difficulty)
 
     def rule(self, cost: Floats) -> Rule:
         """For all pixels that were added."""
         if self._mode.heavy_ratio is not None:
             return ratio_rule(cost, np.concatenate(self._logits), self._mode.heavy_ratio)
-        return adaptive_rule(cost, self._histogram)
+        return adaptive_rule(cost, functools.reduce(operator.add, self._histograms.values()))

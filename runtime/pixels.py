@@ -197,15 +197,16 @@ def finish(
     )
 
 
-def add_to_histogram(values: Floats, counts: NDArray[np.int64], sums: NDArray[np.float64]) -> None:
-    """Adds values of [0, 1] to the equal bins that count them and sum them up."""
-    lib.pcsr_histogram(
-        _floats(values),
-        values.size,
-        len(counts),
-        ffi.from_buffer("int64_t[]", counts),
-        ffi.from_buffer("double[]", sums),
-    )
+def sigmoid(logit: Floats) -> Floats:
+    """1 / (1 + exp(-logit)), of the same shape."""
+    logit, out = np.ascontiguousarray(logit), np.empty(logit.shape, dtype=np.float32)
+    lib.pcsr_sigmoid(_floats(logit), logit.size, _floats(out))
+    return out
+
+
+def add_to_histogram(values: Floats, table: NDArray[np.float64]) -> None:
+    """Adds values of [0, 1] to equal bins, table [bins, 2] of count and sum."""
+    lib.pcsr_histogram(_floats(values), values.size, len(table), ffi.from_buffer("double[]", table))
 
 
 _threads = threading.local()

@@ -7,7 +7,7 @@ own output.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from .adaptive import Histogram, adaptive_thresholds
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.uint8]
+Sigmoid = Callable[[Floats], Floats]
 
 LARGEST_K = 1e6  # beyond any logit, and far from overflow
 
@@ -71,6 +72,12 @@ class Routing:
     threshold: float | None
 
 
+def sigmoid(logit: NDArray[np.float32] | np.float32) -> Floats:
+    """1 / (1 + exp(-logit)), without overflow."""
+    decay = np.exp(-np.abs(logit))
+    return np.asarray(np.where(logit >= 0, np.float32(1), decay) / (1 + decay), dtype=np.float32)
+
+
 def heavy_count(upsamplers: int) -> int:
     """How many of M upsamplers belong to the heavier half, floor((M + 1) / 2)."""
     return (upsamplers + 1) // 2
@@ -91,7 +98,7 @@ class Rule:
     bounds: tuple[float, ...] | None = None
     cut: np.float32 | None = None
 
-    def __call__(self, logits: Floats) -> Routing:
+    def __call__(self, logits: Floats, sigmoid: Sigmoid = sigmoid) -> Routing:
         """logits: [N, K] float32 heaviest first, K = 1 for M = 2, else M.
 
         Between upsamplers that are level the lighter one is taken, as in the published code.
@@ -107,11 +114,11 @@ class Rule:
             return Routing(_between(difficulty, self.bounds), difficulty, threshold)
         if count == 2:
             cut = np.float32(0) if self.cut is None else self.cut
-            return Routing((logit <= cut).astype(np.uint8), difficulty, float(sigmoid(cut)))
+            return Routing((logit <= cut).astype(np.uint8), difficulty, _probability(cut))
         utility = (logits - self.k * np.log(self.cost)).astype(np.float32, copy=False)
         if self.cut is None:
             return Routing(_lightest_best(utility), difficulty, None)
-        threshold = float(sigmoid(self.cut))
+        threshold = _probability(self.cut)
         return Routing(_by_half(utility, logit > self.cut), difficulty, threshold)
 
 
@@ -152,10 +159,8 @@ def ratio_threshold(logit: Floats, ratio: float) -> np.float32:
     return np.float32(np.partition(logit, rank)[rank])
 
 
-def sigmoid(logit: NDArray[np.float32] | np.float32) -> Floats:
-    """1 / (1 + exp(-logit)), without overflow."""
-    decay = np.exp(-np.abs(logit))
-    return np.asarray(np.where(logit >= 0, np.float32(1), decay) / (1 + decay), dtype=np.float32)
+def _probability(logit: np.float32) -> float:
+    return float(sigmoid(logit))
 
 
 def _between(difficulty: Floats, thresholds: Sequence[float]) -> Labels:

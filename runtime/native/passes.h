@@ -3,6 +3,7 @@
 typedef float NAME(vec) __attribute__((vector_size(LANES * 4)));
 typedef float NAME(unaligned) __attribute__((vector_size(LANES * 4), aligned(4)));
 typedef int32_t NAME(mask) __attribute__((vector_size(LANES * 4)));
+typedef int32_t NAME(unaligned_mask) __attribute__((vector_size(LANES * 4), aligned(4)));
 #define VEC NAME(vec)
 #define AT(p) (*(const NAME(unaligned) *)(p))
 #define STORE(p, v) (*(NAME(unaligned) *)(p) = (v))
@@ -83,15 +84,40 @@ static void NAME(fold)(const pcsr_band *band, const pcsr_mlp *mlp, int row, int 
     }
 }
 
+/* out [LANES] = line[index[..]]. Listed pixels lie close together: with AVX-512, two loads and a
+   permutation take a quarter of the time of a gather. */
+INLINE void NAME(look_up)(const float *restrict line, const int32_t *restrict index,
+                          float *restrict out) {
+#if LANES == 16
+    int low = index[0], high = index[0];
+    for (int p = 1; p < LANES; p++) low = least(low, index[p]), high = most(high, index[p]);
+    if (high - low < 2 * LANES) {
+        __m512i places = _mm512_sub_epi32(_mm512_loadu_si512(index), _mm512_set1_epi32(low));
+        __m512 first = _mm512_loadu_ps(line + low), second = _mm512_loadu_ps(line + low + LANES);
+        _mm512_storeu_ps(out, _mm512_permutex2var_ps(first, places, second));
+        return;
+    }
+#endif
+    for (int p = 0; p < LANES; p++) out[p] = line[index[p]];
+}
+
 /* The map spread over output columns j0 .. j0 + n - 1, column offsets in: [widths[0]][SEGMENT]. */
 static void NAME(spread)(const pcsr_band *band, const pcsr_mlp *mlp, int j0, int n,
                          const float *map, float *out) {
-    const int32_t *restrict nearest = band->columns.nearest + j0;
-    const float *restrict offset = band->columns.offset + j0;
+    int32_t nearest[SEGMENT];
+    float offset[SEGMENT];
+    int whole = (n + LANES - 1) / LANES * LANES;
+    for (int j = 0; j < whole; j++) {
+        int from = j0 + least(j, n - 1);
+        nearest[j] = band->columns.nearest[from] - band->columns.nearest[j0];
+        offset[j] = band->columns.offset[from];
+    }
     for (int c = 0; c < mlp->widths[0]; c++) {
-        const float *restrict line = map + c * MAP;
-        float *restrict to = out + c * SEGMENT, weight = mlp->column_weight[c];
-        for (int j = 0; j < n; j++) to[j] = line[nearest[j] - nearest[0]] + weight * offset[j];
+        float *to = out + c * SEGMENT, weight = mlp->column_weight[c];
+        for (int j = 0; j < whole; j += LANES) {
+            NAME(look_up)(map + c * MAP, nearest + j, to + j);
+            STORE(to + j, AT(to + j) + weight * AT(offset + j));
+        }
     }
 }
 
@@ -138,20 +164,37 @@ static void NAME(bilinear)(const pcsr_band *band, int i, int j0, int n, float *o
                            float *restrict line) {
     const pcsr_axis *y = &band->rows, *x = &band->columns;
     int left = x->lower[j0], right = x->upper[j0 + n - 1] + 1;
-    const int32_t *restrict from = x->lower + j0, *restrict until = x->upper + j0;
-    const float *restrict weight = x->weight + j0;
+    int whole = (n + LANES - 1) / LANES * LANES;
+    int32_t from[SEGMENT], until[SEGMENT];
+    float weight[SEGMENT];
+    for (int j = 0; j < whole; j++) {
+        int at = j0 + least(j, n - 1);
+        from[j] = x->lower[at] - left, until[j] = x->upper[at] - left, weight[j] = x->weight[at];
+    }
     int64_t lower = (int64_t)(y->lower[i] - band->image_top) * band->lr_width + left;
     int64_t upper = (int64_t)(y->upper[i] - band->image_top) * band->lr_width + left;
     for (int c = 0; c < 3; c++) {
         const float *restrict image = band->image + c * band->image_plane;
         for (int u = 0; u < right - left; u++)
             line[u] = image[lower + u] + y->weight[i] * (image[upper + u] - image[lower + u]);
-        float *restrict to = out + c * plane;
-        for (int j = 0; j < n; j++) {
-            float first = line[from[j] - left];
-            to[j] = first + weight[j] * (line[until[j] - left] - first);
+        for (int j = 0; j < whole; j += LANES) {
+            float first[LANES], second[LANES];
+            NAME(look_up)(line, from + j, first);
+            NAME(look_up)(line, until + j, second);
+            VEC mixed = AT(first) + AT(weight + j) * (AT(second) - AT(first));
+            memcpy(out + c * plane + j, &mixed, least(LANES, n - j) * sizeof(float));
         }
     }
+}
+
+/* to += values where chosen (-1, not 0), for n pixels. */
+INLINE void NAME(add_chosen)(const float *values, const int32_t *chosen, int n, float *to) {
+    int p = 0;
+    for (; p + LANES <= n; p += LANES) {
+        NAME(mask) bits = (NAME(mask))AT(values + p) & *(const NAME(unaligned_mask) *)(chosen + p);
+        STORE(to + p, AT(to + p) + (VEC)bits);
+    }
+    for (; p < n; p++) to[p] += chosen[p] ? values[p] : 0;
 }
 
 /* Adds the cheap upsampler's residual to the pixels of a segment that are its own. */
@@ -167,11 +210,10 @@ static void NAME(add_dense)(const pcsr_band *band, const pcsr_mlp *mlp, uint8_t 
             if (!holds(mine, filled, own)) continue;
             NAME(enter)(mlp, w.line + j, band->rows.offset[i], w.a);
             const float *restrict result = NAME(rest)(mlp, w.a, w.b);
-            for (int c = 0; c < 3; c++) {
-                float *restrict to = out + c * plane + at;
-                for (int p = 0; p < filled; p++)
-                    to[p] += mine[p] == own ? result[c * BLOCK + p] : 0;
-            }
+            int32_t chosen[BLOCK] = {0};
+            for (int p = 0; p < filled; p++) chosen[p] = -(mine[p] == own);
+            for (int c = 0; c < 3; c++)
+                NAME(add_chosen)(result + c * BLOCK, chosen, filled, out + c * plane + at);
         }
 }
 
@@ -191,10 +233,11 @@ static void NAME(add_listed)(const pcsr_band *band, const pcsr_mlp *mlp, const i
         float y = mlp->row_weight[c], x = mlp->column_weight[c];
         const float *restrict map = w.map + c * MAP;
         float *restrict a = w.a + c * BLOCK;
-        for (int p = 0; p < BLOCK; p++)
-            a[p] = map[nearest[p]] + y * row_offset[p] + x * column_offset[p];
-        if (mlp->layers)
-            for (int p = 0; p < BLOCK; p += LANES) STORE(a + p, RELU(AT(a + p)));
+        for (int p = 0; p < BLOCK; p += LANES) {
+            NAME(look_up)(map, nearest + p, a + p);
+            VEC sum = AT(a + p) + y * AT(row_offset + p) + x * AT(column_offset + p);
+            STORE(a + p, mlp->layers ? RELU(sum) : sum);
+        }
     }
     const float *result = NAME(rest)(mlp, w.a, w.b);
     for (int p = 0; p < n; p++) {
@@ -239,6 +282,27 @@ TARGET void NAME(compose)(const pcsr_band *band, const pcsr_mlp *mlps, int count
                     band, mlps + m, m, i, end, j, n, assignment, out, plane, w);
             }
         }
+    }
+}
+
+/* 1 / (1 + exp(-x)), to a few units in the last place; NaN stays. */
+TARGET void NAME(sigmoid)(const float *restrict x, int64_t n, float *restrict out) {
+    for (int64_t i = 0; i < n; i++) {
+        /* exp(-|x|) = 2^k * exp(r), |r| <= ln 2 / 2, exp(r) by its Taylor series */
+        float y = x[i] < 0 ? x[i] : -x[i];
+        float bounded = y < -87 ? -87 : y;
+        float k = rintf(bounded * 1.44269504f);
+        float r = bounded - k * 0.693359375f + k * 2.12194440e-4f;
+        float series = 1.0f / 5040;
+        series = series * r + 1.0f / 720;
+        series = series * r + 1.0f / 120;
+        series = series * r + 1.0f / 24;
+        series = series * r + 1.0f / 6;
+        series = series * r + 0.5f;
+        series = series * r * r + r + 1;
+        union { int32_t bits; float value; } power = {.bits = ((int32_t)k + 127) << 23};
+        float decay = series * power.value;
+        out[i] = (x[i] < 0 ? decay : 1) / (1 + decay);
     }
 }
 

@@ -63,7 +63,13 @@ INLINE int32_t rounded(float x, float peak) {
     return (int32_t)rintf(scaled);
 }
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define DISPATCHED
+#endif
+
+#ifdef DISPATCHED
+#include <immintrin.h>
+
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,fma,prefer-vector-width=512")
 #define LANES 16
@@ -89,7 +95,7 @@ INLINE int32_t rounded(float x, float peak) {
 #define NAME(x) x##_generic
 #include "passes.h"
 
-#if defined(__x86_64__)
+#ifdef DISPATCHED
 #define DISPATCH(call)                                                                             \
     do {                                                                                           \
         if (instructions() == 2) call##_avx512 ARGUMENTS;                                          \
@@ -136,11 +142,17 @@ void pcsr_finish(const float *planes, const uint8_t *assignment, int32_t height,
 #undef ARGUMENTS
 }
 
-void pcsr_histogram(const float *values, int64_t n, int32_t bins, int64_t *counts, double *sums) {
+void pcsr_sigmoid(const float *values, int64_t n, float *out) {
+#define ARGUMENTS (values, n, out)
+    DISPATCH(sigmoid);
+#undef ARGUMENTS
+}
+
+void pcsr_histogram(const float *values, int64_t n, int32_t bins, double *table) {
     for (int64_t i = 0; i < n; i++) {
         int32_t bin = (int32_t)(values[i] * (float)bins);
         bin = least(most(bin, 0), bins - 1);
-        counts[bin]++;
-        sums[bin] += values[i];
+        table[2 * bin] += 1;
+        table[2 * bin + 1] += values[i];
     }
 }

@@ -50,8 +50,11 @@ void pcsr_finish(const float *planes, const uint8_t *assignment, int32_t height,
                  int32_t first, int32_t last, int32_t refine_below, int32_t peak, void *out,
                  float *scratch);
 
-/* Adds n values of [0, 1] to a histogram of `bins` that keeps count and sum. */
-void pcsr_histogram(const float *values, int64_t n, int32_t bins, int64_t *counts, double *sums);
+/* out[i] = 1 / (1 + exp(-values[i])). */
+void pcsr_sigmoid(const float *values, int64_t n, float *out);
+
+/* Adds n values of [0, 1] to a histogram, table [bins][2] of count and sum. */
+void pcsr_histogram(const float *values, int64_t n, int32_t bins, double *table);
 
 /* The instruction set in use: "avx512", "avx2" or "generic". */
 const char *pcsr_instructions(void);
