@@ -27,6 +27,7 @@ ROUNDED = {  # in levels: half a level of rounding, plus float32 errors times th
 }
 LUMA = 2e-7  # one ulp: the three float32 weights sum to 1 within that
 SIGMOID = 2e-7  # absolute, one ulp at 1.0
+SIGMOID_ULPS = 1e-6  # relative, the compiled one: some 8 roundings of exp, divided once
 CELL = 1e-6  # relative, of two float32 roundings
 COST = 1e-6  # float32 sum of M products
 GFLOPS = 1e-9  # relative: integers below 2**53, summed exactly

@@ -1,4 +1,4 @@
-"""The compiled refinement, conversion and histogram against loops over pixels."""
+"""The compiled refinement, conversion, sigmoid and histogram against NumPy and loops."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pcsr.runtime.adaptive import BINS, Histogram
 from pcsr.runtime.layout import to_dtype
-from pcsr.runtime.pixels import add_to_histogram, finish
+from pcsr.runtime.pixels import add_to_histogram, finish, sigmoid
 from tests import tolerances
 
 from . import reference
@@ -136,14 +136,18 @@ def test_refined_integers_are_rounded_once() -> None:
 def _added(parts: list[Floats]) -> Histogram:
     histogram = Histogram()
     for part in parts:
-        add_to_histogram(part, histogram.counts, histogram.sums)
+        add_to_histogram(part, histogram.table)
         histogram.widen(part)
     return histogram
 
 
+def _counts(histogram: Histogram) -> NDArray[np.float64]:
+    return histogram.table[:, 0]
+
+
 def _assert_same(found: Histogram, expected: Histogram) -> None:
-    assert np.array_equal(found.counts, expected.counts)
-    np.testing.assert_allclose(found.sums, expected.sums, rtol=1e-12)
+    assert np.array_equal(_counts(found), _counts(expected))
+    np.testing.assert_allclose(found.table, expected.table, rtol=1e-12)
     assert (found.low, found.high) == (expected.low, expected.high)
 
 
@@ -153,15 +157,15 @@ def test_a_histogram_filled_in_parts_is_that_of_the_image(parts: int) -> None:
     found = _added(np.array_split(values, parts))
     _assert_same(found, Histogram.of(values))
     bins = np.minimum((values.astype(np.float64) * BINS).astype(int), BINS - 1)
-    assert np.array_equal(found.counts, np.bincount(bins, minlength=BINS))
-    assert found.sums.sum() == pytest.approx(values.astype(np.float64).sum(), rel=1e-12)
+    assert np.array_equal(_counts(found), np.bincount(bins, minlength=BINS))
+    assert found.table[:, 1].sum() == pytest.approx(values.astype(np.float64).sum(), rel=1e-12)
 
 
 def test_the_ends_and_every_edge_fall_into_the_bin_above_them() -> None:
     edges = np.arange(BINS + 1, dtype=np.float32) / np.float32(BINS)
     found = _added([edges])
-    assert (found.counts[:-1] == 1).all()
-    assert found.counts[-1] == 2  # 1.0 has no bin above it
+    assert (_counts(found)[:-1] == 1).all()
+    assert _counts(found)[-1] == 2  # 1.0 has no bin above it
     _assert_same(found, Histogram.of(edges))
 
 
@@ -174,12 +178,55 @@ def test_values_below_an_edge_stay_below_it() -> None:
 def test_the_smallest_values_are_kept_in_the_sum() -> None:
     tiny = np.array([1e-45, 1e-38, 1e-20, 1e-7], np.float32)
     found = _added([tiny])
-    assert found.counts[0] == 4
-    assert found.sums[0] == tiny.astype(np.float64).sum()
+    assert found.table[0].tolist() == [4, tiny.astype(np.float64).sum()]
 
 
 def test_no_values_change_nothing() -> None:
-    counts, sums = np.zeros(8, np.int64), np.zeros(8)
-    add_to_histogram(np.empty(0, np.float32), counts, sums)
-    assert not counts.any()
-    assert not sums.any()
+    table = np.zeros((8, 2))
+    add_to_histogram(np.empty(0, np.float32), table)
+    assert not table.any()
+
+
+def test_the_sum_of_two_histograms_is_that_of_all_values() -> None:
+    values = np.random.default_rng(0).beta(0.3, 0.5, 2000).astype(np.float32)
+    _assert_same(_added([values[:700]]) + _added([values[700:]]), Histogram.of(values))
+    _assert_same(Histogram() + Histogram.of(values), Histogram.of(values))
+
+
+# Sigmoid
+
+
+@pytest.mark.parametrize("count", [1, 5, 16, 1000])
+def test_the_sigmoid_is_that_of_float64(count: int) -> None:
+    logit = np.linspace(-80, 80, count, dtype=np.float32)
+    near = np.linspace(-9, 9, count, dtype=np.float32)
+    for values in (logit, near, -logit, near.reshape(1, -1)):
+        expected = 1 / (1 + np.exp(-values.astype(np.float64)))
+        found = sigmoid(values)
+        assert found.dtype == np.float32
+        assert found.shape == values.shape
+        np.testing.assert_allclose(found, expected, rtol=tolerances.SIGMOID_ULPS)
+        assert np.abs(found - expected).max() <= tolerances.SIGMOID
+
+
+def test_the_sigmoid_never_falls() -> None:
+    logit = np.arange(-20, 20, 1e-4, dtype=np.float32)
+    slack = tolerances.SIGMOID_ULPS  # of the value: neighbours may change places within rounding
+    found = sigmoid(logit).astype(np.float64)
+    assert (np.diff(found) >= -slack * found[1:]).all()
+
+
+def test_the_sigmoid_of_each_value_is_the_same_wherever_it_stands() -> None:
+    logit = np.random.default_rng(0).normal(0, 5, 1003).astype(np.float32)
+    whole = sigmoid(logit)
+    for first in (0, 1, 7, 500, 1001):
+        assert np.array_equal(sigmoid(logit[first:]), whole[first:])
+
+
+def test_the_sigmoid_of_extremes_lies_in_0_to_1_and_a_nan_stays() -> None:
+    logit = np.array([-np.inf, -1e30, -200, -0.0, 0.0, 200, 1e30, np.inf, np.nan], np.float32)
+    found = sigmoid(logit)
+    assert found[3:8].tolist() == [0.5, 0.5, 1, 1, 1]
+    assert (found[:3] >= 0).all()
+    assert (found[:3] < 1e-37).all()
+    assert np.isnan(found[8])
