@@ -32,5 +32,5 @@ CELL = 1e-6  # relative, of two float32 roundings
 COST = 1e-6  # float32 sum of M products
 GFLOPS = 1e-9  # relative: integers below 2**53, summed exactly
 POSITION = 2e-7  # relative to the input's size: float32 roundings of a position on it
-BIN = 1e-5  # of normalised difficulty: ADM sees 2**18 levels, about 4e-6 each
+BIN = 1e-5  # of normalised difficulty: a value this near to a boundary may fall to either side
 LEVEL_PX = 1  # two float32 logits of a million may be level, and are not split

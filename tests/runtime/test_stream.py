@@ -149,6 +149,20 @@ def test_an_error_of_the_taker_comes_through_and_the_upscaler_goes_on(upscaler: 
     assert upscaler(_image((*SIZE, 3)), SCALE).image.any()
 
 
+@pytest.mark.xfail(strict=True, reason="a call inside `take` uses the same memory of its thread")
+def test_the_taker_may_upscale_too(upscaler: Upscaler) -> None:
+    """Twice by 2.5, for example."""
+    image, parts = _image((*SIZE, 3)), []
+    expected = upscaler(image, SCALE).image
+
+    def take(rows: NDArray[Any]) -> None:
+        parts.append(rows)
+        upscaler(rows, SCALE)
+
+    upscaler.stream(image, take, SCALE)
+    assert np.array_equal(np.concatenate(parts), expected)
+
+
 def test_a_nan_deep_in_a_float_image_is_refused(upscaler: Upscaler) -> None:
     image = _image((*SIZE, 3), "float32")
     image[-1, -1, 0] = np.nan
