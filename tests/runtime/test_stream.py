@@ -81,14 +81,16 @@ def test_every_kind_of_bundle(name: str, backend: str, request: pytest.FixtureRe
     assert np.array_equal(np.concatenate(parts), upscaler(image).image)
 
 
-TWICE = pytest.mark.xfail(strict=True, reason="rows of a first band of 1 or 2 are handed on twice")
+TWICE = pytest.mark.xfail(
+    strict=True, reason="row 0 comes twice where a band ends behind the second output row"
+)
 
 
 @pytest.mark.parametrize(
     ("tile_px", "scale"),
     [
-        *[(1, 4), (2, 2), (2, 4), (3, 1), (3, 1.01), (16, 1), (16, 2.5)],
-        *[pytest.param(*case, marks=TWICE) for case in ((1, 1), (1, 1.01), (1, 2), (2, 1))],
+        *[(1, 4), (2, 1), (2, 4), (3, 1), (3, 1.01), (16, 1), (16, 2.5)],
+        *[pytest.param(*case, marks=TWICE) for case in ((1, 1), (1, 1.01), (1, 2), (2, 2))],
     ],
 )
 def test_every_row_comes_once(carn_like_bundle: Path, tile_px: int, scale: float) -> None:
@@ -173,6 +175,7 @@ def test_a_nan_deep_in_a_float_image_is_refused(upscaler: Upscaler) -> None:
 def test_memory_does_not_grow_with_the_image(
     upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """An input row makes 768 bytes of output here, and 4 KiB of what goes into it."""
     monkeypatch.setattr(native_pipeline, "WORKING_BYTES", 0)
 
     def peak(height: int, options: Mapping[str, Any]) -> int:
@@ -185,4 +188,5 @@ def test_memory_does_not_grow_with_the_image(
 
     for options in MODES[0], MODES[2]:
         peak(64, options)  # threads get their scratch memory
-        assert peak(640, options) < 1.2 * peak(64, options)
+        more_rows = 640 - 64
+        assert peak(640, options) - peak(64, options) < 200 * more_rows  # axes and windows
