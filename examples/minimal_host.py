@@ -44,6 +44,13 @@ def make_axis(n: int, m: int) -> Axis:
     return Axis(nearest, offset, f32(2 / m) * f32(n), lower, upper, q - lower)
 
 
+def read_manifest(bundle: Path) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
+    if manifest["format_version"] != 2 or manifest["kind"] != "pcsr":
+        raise SystemExit(f"{bundle} is not a PCSR bundle of format 2")
+    return manifest
+
+
 def open_session(bundle: Path, graph: dict[str, Any]) -> ort.InferenceSession:
     data = (bundle / graph["file"]).read_bytes()
     if hashlib.sha256(data).hexdigest() != graph["sha256"]:
@@ -55,14 +62,14 @@ def upscale(
     bundle: Path, image: Floats, scale: float, k: float = 0.0, refine: bool = True
 ) -> Floats:
     """image [h, w, 3] RGB in [0, 1] -> [round(h * scale), round(w * scale), 3], not clipped."""
-    manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
+    manifest = read_manifest(bundle)
     sessions = {role: open_session(bundle, g) for role, g in manifest["graphs"]["fp32"].items()}
     h, w = image.shape[:2]
     rows, columns = make_axis(h, round(h * scale)), make_axis(w, round(w * scale))
 
-    backbone = sessions["backbone"]
-    maps = backbone.run(None, {"image": image.transpose(2, 0, 1)[None]})
-    features = dict(zip([output.name for output in backbone.get_outputs()], maps, strict=True))
+    row_maps = [f"{role}_features" for role in sessions if role != "backbone"]  # not `features`
+    maps = sessions["backbone"].run(row_maps, {"image": image.transpose(2, 0, 1)[None]})
+    features = dict(zip(row_maps, maps, strict=True))
 
     index = (rows.nearest[:, None] * w + columns.nearest).ravel().astype(np.int32)
     offset = np.stack(np.meshgrid(rows.offset, columns.offset, indexing="ij"), axis=-1).reshape(

@@ -40,23 +40,26 @@ def edit(bundle: Path, change: Change) -> None:
     (bundle / MANIFEST).write_text(json.dumps(manifest))
 
 
-def refuse(bundle: Path, pattern: str) -> None:
-    """The library and the command both refuse it; the command does so in one line."""
+def refuse(bundle: Path, pattern: str, *options: str) -> None:
+    """The library and the command, with these options, both refuse it; the command does so in one
+    line.
+    """
     with pytest.raises(BundleError, match=pattern):
         read_all(bundle)
-    refuse_command(bundle, pattern)
+    refuse_command(bundle, pattern, *options)
 
 
 def read_all(bundle: Path) -> None:
     loaded = Bundle.load(bundle)
     for role in ("backbone", "classifier", "upsampler_0", "upsampler_1"):
         loaded.graph_bytes(role)
+    loaded.mlp_bytes()
 
 
-def refuse_command(bundle: Path, pattern: str) -> None:
+def refuse_command(bundle: Path, pattern: str, *options: str) -> None:
     image, output = bundle.with_name("in.png"), bundle.with_name("out.png")
     Image.new("RGB", (8, 6)).save(image)
-    assert_refused(upscale(bundle, image, output), 2, pattern)
+    assert_refused(upscale(bundle, image, output, *options), 2, pattern)
     assert not output.exists()
 
 
@@ -126,7 +129,7 @@ def test_foreign_manifest(content: bytes, bundle: Path) -> None:
     assert not is_bundle(bundle)
 
 
-@pytest.mark.parametrize("version", [FORMAT_VERSION + 1, 999, 1.5, "1", None, 0])
+@pytest.mark.parametrize("version", [FORMAT_VERSION + 1, 999, 1, 1.5, "1", None, 0])
 def test_other_format_version(version: object, bundle: Path) -> None:
     edit(bundle, lambda m: m.update(format_version=version))
     refuse(bundle, f"format.version .*{version}")
@@ -135,7 +138,8 @@ def test_other_format_version(version: object, bundle: Path) -> None:
 
 # Damage
 
-KEYS = ["kind", "model", "costs", "graphs", "trained_scale", "opset", "verification"]
+KEYS = ["kind", "model", "costs", "graphs", "mlps", "trained_scale", "opset", "verification"]
+ROW_GRAPHS = ("--backend", "onnxruntime")  # the native backend reads none of them
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -167,6 +171,16 @@ DAMAGES: dict[str, Change] = {
     "exchanged": lambda m: graphs(m).update(
         upsampler_0=graphs(m)["upsampler_1"], upsampler_1=graphs(m)["upsampler_0"]
     ),
+    "no-mlps": lambda m: m.update(mlps=None),
+    "mlps-list": lambda m: m.update(mlps=[]),
+    "mlps-no-file": lambda m: m["mlps"].update(file=None),
+    "mlps-no-sha256": lambda m: m["mlps"].pop("sha256"),
+    "mlps-elsewhere": lambda m: m["mlps"].update(file="../mlps.npz"),
+    "features-last": lambda m: graphs(m)["backbone"]["outputs"].reverse(),
+    "no-features": lambda m: graphs(m)["backbone"]["outputs"].pop(0),
+    "working-bytes-zero": lambda m: m["model"].update(working_bytes_per_px=0),
+    "working-bytes-text": lambda m: m["model"].update(working_bytes_per_px="much"),
+    "no-working-bytes": lambda m: m["model"].pop("working_bytes_per_px"),
     "row-graph-as-backbone": lambda m: graphs(m).update(backbone=graphs(m)["upsampler_0"]),
 }
 
@@ -182,12 +196,25 @@ def test_flipped_byte_in_a_graph(bundle: Path) -> None:
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
-    refuse(bundle, "upsampler_1.onnx is damaged: sha256 .*export the bundle again")
+    refuse(bundle, "upsampler_1.onnx is damaged: sha256 .*export the bundle again", *ROW_GRAPHS)
 
 
 def test_missing_graph(bundle: Path) -> None:
     (bundle / "fp32" / "classifier.onnx").unlink()
-    refuse(bundle, "classifier.onnx cannot be read .*export the bundle again")
+    refuse(bundle, "classifier.onnx cannot be read .*export the bundle again", *ROW_GRAPHS)
+
+
+@pytest.mark.parametrize("file", ["fp32/backbone.onnx", "fp32/mlps.npz"])
+def test_flipped_byte_in_what_the_native_backend_reads(file: str, bundle: Path) -> None:
+    data = bytearray((bundle / file).read_bytes())
+    data[len(data) // 2] ^= 1
+    (bundle / file).write_bytes(data)
+    refuse(bundle, f"{Path(file).name} is damaged: sha256 .*export the bundle again")
+
+
+def test_missing_weights(bundle: Path) -> None:
+    (bundle / "fp32" / "mlps.npz").unlink()
+    refuse(bundle, "mlps.npz cannot be read .*export the bundle again")
 
 
 @pytest.mark.parametrize("absolute", [False, True])

@@ -17,6 +17,7 @@ EAGER = 1e-6  # bit for bit with as many threads; 1.5e-6 (difficulty 2.5e-4) wit
 EAGER_REROUTED_PX = 0
 
 # Single steps against float64 or grid_sample.
+PASSES = 5e-6  # outputs about 1 of up to 4 layers: float32 sums of up to 74 products, in any order
 BILINEAR = 1e-6  # of values in [0, 1]: lerp of lerps instead of four weights, 3 float32 roundings
 REFINED = 1e-6  # sum of nine values in [0, 1] in float32 instead of float64
 ROUNDED = {  # in levels: half a level of rounding, plus float32 errors times the peak
@@ -26,9 +27,10 @@ ROUNDED = {  # in levels: half a level of rounding, plus float32 errors times th
 }
 LUMA = 2e-7  # one ulp: the three float32 weights sum to 1 within that
 SIGMOID = 2e-7  # absolute, one ulp at 1.0
+SIGMOID_ULPS = 1e-6  # relative, the compiled one: some 8 roundings of exp, divided once
 CELL = 1e-6  # relative, of two float32 roundings
 COST = 1e-6  # float32 sum of M products
 GFLOPS = 1e-9  # relative: integers below 2**53, summed exactly
 POSITION = 2e-7  # relative to the input's size: float32 roundings of a position on it
-BIN = 1e-5  # of normalised difficulty: ADM sees 2**18 levels, about 4e-6 each
+BIN = 1e-5  # of normalised difficulty: a value this near to a boundary may fall to either side
 LEVEL_PX = 1  # two float32 logits of a million may be level, and are not split

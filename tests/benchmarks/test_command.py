@@ -81,8 +81,8 @@ def test_a_failure_of_ours_is_a_row_and_an_exit_status(
 ) -> None:
     cache = tmp_path / "cache"
     shutil.copytree(weights / "cache", cache)
-    graph = cache / bundle_name(weights / "carn-pcsr.pth") / "fp32" / "upsampler_0.onnx"
-    graph.write_bytes(b"damaged")
+    file = cache / bundle_name(weights / "carn-pcsr.pth") / "fp32" / "mlps.npz"
+    file.write_bytes(b"damaged")
     ended = run("--cache", str(cache))
     assert ended.exit_code == 1
     assert ended.stderr.count("error: carn 24x32, pcsr") == 5

@@ -13,12 +13,13 @@ from torch import nn
 
 from pcsr import Bundle, VerificationError
 from pcsr.export import exporter, onnx_graph
-from pcsr.export.analysis import count_macs, receptive_radius
+from pcsr.export.analysis import count_macs, receptive_radius, working_bytes
 from pcsr.export.exporter import ExportOptions, export_bundle
 from pcsr.export.folding import FoldedMlp, deployable
 from pcsr.export.network import Settings
 from pcsr.models import make_backbone
 from pcsr.models.liif import Mlp
+from pcsr.runtime.pixels import read_mlps
 from tests.checkpoints import BACKBONES, pcsr_checkpoint, pcsr_network, save, shake_batch_norm
 
 
@@ -69,6 +70,31 @@ def test_manifest_describes_the_graphs_themselves(bundle: Bundle) -> None:
         assert [t.name for t in graph.inputs] == [value.name for value in session.get_inputs()]
         assert [t.name for t in graph.outputs] == [value.name for value in session.get_outputs()]
         assert [list(t.shape) for t in graph.outputs] == [v.shape for v in session.get_outputs()]
+
+
+def test_the_backbone_gives_its_features_first_then_a_row_map_per_mlp(bundle: Bundle) -> None:
+    if bundle.kind == "plain":
+        return
+    outputs = bundle.graphs("fp32")["backbone"].outputs
+    roles = [role for role in bundle.graphs("fp32") if role != "backbone"]
+    assert [t.name for t in outputs] == ["features", *(f"{role}_features" for role in roles)]
+    width = bundle.manifest.model.feature_width
+    session = ort.InferenceSession(bundle.graph_bytes("backbone"))
+    image = np.random.default_rng(0).random((1, 3, 7, 9), dtype=np.float32)
+    found = dict(zip(outputs, session.run(None, {"image": image}), strict=True))
+    features, *maps = found.values()
+    assert features.shape == (1, width, 7, 9)
+    rows = features[0].reshape(width, -1).T
+    mlps = read_mlps(bundle.mlp_bytes())
+    assert list(mlps) == roles
+    for mlp, row_map in zip(mlps.values(), maps, strict=True):
+        np.testing.assert_allclose(row_map, rows @ mlp.feature_weight.T, atol=1e-5)
+
+
+def test_features_alone_need_none_of_the_row_maps(carn_like_bundle: Path) -> None:
+    model = graphs_of(Bundle.load(carn_like_bundle))["backbone"]
+    (maker,) = [node for node in model.graph.node if "features" in node.output]
+    assert maker.op_type != "MatMul"
 
 
 def test_no_rows_are_allowed(carn_like_bundle: Path) -> None:
@@ -134,6 +160,51 @@ def test_receptive_radius(name: str, radius: int, tmp_path: Path) -> None:
     backbone = make_backbone(name, BACKBONES[name]).eval()
     torch.onnx.export(backbone, (torch.rand(1, 3, 8, 8),), file, external_data=False)
     assert receptive_radius(onnx.load(file)) == radius
+
+
+def test_working_bytes_are_the_most_that_lives_at_one_time() -> None:
+    """input 3 -> a 8 -> b 8 -> a + b 8 -> output 2 channels, of which a, b and the sum meet."""
+    helper, tensor = onnx.helper, onnx.TensorProto.FLOAT
+    wide = ("h", "w")
+    weights = {"w1": (8, 3, 3, 3), "w2": (8, 8, 3, 3), "w3": (2, 8, 1, 1)}
+    pads = {3: [1, 1, 1, 1], 1: [0, 0, 0, 0]}
+
+    def conv(source: str, weight: str, target: str) -> onnx.NodeProto:
+        size = weights[weight][-1]
+        return helper.make_node("Conv", [source, weight], [target], pads=pads[size])
+
+    graph = helper.make_graph(
+        [
+            conv("image", "w1", "a"),
+            conv("a", "w2", "b"),
+            helper.make_node("Add", ["a", "b"], ["sum"]),
+            helper.make_node("Relu", ["sum"], ["positive"]),
+            conv("positive", "w3", "out"),
+        ],
+        "residual",
+        [helper.make_tensor_value_info("image", tensor, [1, 3, *wide])],
+        [helper.make_tensor_value_info("out", tensor, [1, 2, *wide])],
+        [
+            onnx.numpy_helper.from_array(np.zeros(shape, np.float32), name)
+            for name, shape in weights.items()
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+    assert working_bytes(model, h=5, w=7) == 4 * 5 * 7 * (8 + 8 + 8)
+    del model.graph.node[2:4]
+    model.graph.node[2].input[0] = "b"
+    assert working_bytes(model, h=5, w=7) == 4 * 5 * 7 * (8 + 8)
+    model.graph.output.append(helper.make_tensor_value_info("a", tensor, [1, 8, *wide]))
+    assert working_bytes(model, h=5, w=7) == 4 * 5 * 7 * (8 + 8 + 2)
+
+
+@pytest.mark.parametrize(("name", "channels"), [("carn_like_bundle", 8), ("three_way_bundle", 8)])
+def test_working_bytes_of_a_bundle_hold_its_features_and_row_maps(
+    name: str, channels: int, request: pytest.FixtureRequest
+) -> None:
+    model = Bundle.load(request.getfixturevalue(name)).manifest.model
+    assert model.feature_width == channels
+    assert 4 * 2 * channels <= model.working_bytes_per_px <= 4 * 40 * channels
 
 
 def test_a_defect_in_a_graph_is_caught_and_nothing_written(

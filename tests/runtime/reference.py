@@ -1,6 +1,6 @@
 """Slow, obvious float64 forms of section 3 of the design. They share no code with the runtime."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -58,6 +58,26 @@ def _taps(n_in: int, n_out: int, i: int) -> tuple[int, int, float]:
     inside = clamped_position(n_in, n_out, i)
     first = int(inside)
     return first, min(first + 1, n_in - 1), float(inside - first)
+
+
+def folded_mlp(
+    arrays: Mapping[str, NDArray[Any]],
+    features: NDArray[Any],
+    offset: NDArray[Any],
+    cell: NDArray[Any],
+) -> Doubles:
+    """An MLP of mlps.npz: features [D, H, W] of each pixel's nearest input pixel, offset [2, H, W]
+    (row, column), cell [2] -> [outputs, H, W].
+    """
+    weights = {name: array.astype(np.float64) for name, array in arrays.items()}
+    position = np.stack([weights["row_weight"], weights["column_weight"]], axis=1)
+    constant = weights["bias"] + weights["cell_weight"] @ cell
+    out = np.tensordot(weights["feature_weight"], features.astype(np.float64), 1)
+    out += np.tensordot(position, offset.astype(np.float64), 1) + constant[:, None, None]
+    for layer in range(1, sum(name.startswith("weight_") for name in weights) + 1):
+        out = np.tensordot(weights[f"weight_{layer}"], np.maximum(out, 0), 1)
+        out += weights[f"bias_{layer}"][:, None, None]
+    return out
 
 
 def refine(image: NDArray[Any], heavy: Mask) -> Doubles:

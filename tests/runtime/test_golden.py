@@ -91,9 +91,11 @@ def bundles(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     }
 
 
-@pytest.fixture(scope="session")
-def upscalers(bundles: dict[str, Bundle]) -> dict[str, Upscaler]:
-    return {model: Upscaler(bundle.path) for model, bundle in bundles.items()}
+@pytest.fixture(scope="module", params=["native", "onnxruntime"])
+def upscalers(bundles: dict[str, Bundle], request: pytest.FixtureRequest) -> dict[str, Upscaler]:
+    return {
+        model: Upscaler(bundle.path, backend=request.param) for model, bundle in bundles.items()
+    }
 
 
 @pytest.fixture(scope="session")
@@ -117,7 +119,7 @@ def published_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def run(upscalers: dict[str, Upscaler]) -> Callable[[Golden, str], Result]:
     """The runtime's result for one image of one file."""
 

@@ -78,6 +78,15 @@ def test_alpha_and_gray_are_told_by_the_number_of_channels(shape: tuple[int, ...
     assert layout.is_gray == (channels in (0, 1, 2))
 
 
+@each_dtype
+@each_shape
+def test_colour_is_finished_in_the_callers_dtype_and_gray_in_float32(
+    shape: tuple[int, ...], dtype: str
+) -> None:
+    layout = Layout.of(_image(shape, dtype))
+    assert layout.working_dtype == (np.float32 if layout.is_gray else np.dtype(dtype))
+
+
 @pytest.mark.parametrize("channels", [2, 4])
 def test_alpha_does_not_reach_the_network(channels: int) -> None:
     image = _image((6, 5, channels), "uint8")

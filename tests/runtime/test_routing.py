@@ -9,9 +9,20 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pcsr.errors import UsageError
+from pcsr.errors import ImageError, UsageError
 from pcsr.manifest import Costs
-from pcsr.runtime.routing import Mode, heavy_count, route
+from pcsr.runtime.adaptive import Histogram
+from pcsr.runtime.routing import (
+    Mode,
+    Rule,
+    adaptive_rule,
+    difficulty_logit,
+    fixed_rule,
+    heavy_count,
+    ratio_rule,
+    route,
+    sigmoid,
+)
 from tests import tolerances
 
 from . import reference
@@ -203,6 +214,54 @@ def test_the_largest_k_gives_the_heaviest_or_the_lightest(
 ) -> None:
     logits = _logits(50, 1 if len(cost) == 2 else 3)
     assert (route(logits, cost, Mode(k)).assignment == range(len(cost))[upsampler]).all()
+
+
+def _rule(mode: Mode, cost: Floats, logits: Floats) -> Rule:
+    """As a pipeline makes it, from statistics alone."""
+    logit = difficulty_logit(logits)
+    if mode.adaptive:
+        return adaptive_rule(cost, Histogram.of(sigmoid(logit)))
+    if mode.heavy_ratio is not None:
+        return ratio_rule(cost, logit, mode.heavy_ratio)
+    return fixed_rule(cost, mode.k)
+
+
+@pytest.mark.parametrize("cost", [TWO, THREE], ids=["two", "three"])
+@pytest.mark.parametrize(
+    "mode", [Mode(), Mode(0.7), Mode(adaptive=True), Mode(heavy_ratio=0.3)], ids=str
+)
+def test_a_rule_routes_parts_as_the_whole(mode: Mode, cost: Floats) -> None:
+    logits = _logits(1000, 1 if len(cost) == 2 else 3)
+    rule, whole = _rule(mode, cost, logits), route(logits, cost, mode)
+    parts = [rule(part) for part in np.array_split(logits, 7)]
+    assert np.array_equal(np.concatenate([p.assignment for p in parts]), whole.assignment)
+    assert np.array_equal(np.concatenate([p.difficulty for p in parts]), whole.difficulty)
+    assert {part.threshold for part in parts} == {whole.threshold}
+
+
+@pytest.mark.parametrize("bound", [0.1, 0.3, 0.5, 1 / 3, float(np.float32(0.1))])
+def test_bounds_of_adm_are_compared_exactly_with_float32_difficulties(bound: float) -> None:
+    near = np.float32(bound)
+    difficulty = np.array([np.nextafter(near, 0), near, np.nextafter(near, 1)], np.float32)
+    logits = np.log(difficulty / (1 - difficulty))[:, None]
+    found = Rule(TWO, 0.0, bounds=(bound,))(logits)
+    assert np.array_equal(found.assignment == 0, found.difficulty.astype(np.float64) >= bound)
+
+
+def test_only_adm_and_heavy_ratio_need_statistics() -> None:
+    assert not Mode().needs_statistics
+    assert not Mode(0.5).needs_statistics
+    assert Mode(adaptive=True).needs_statistics
+    assert _ratio(0).needs_statistics
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("cost", [TWO, THREE], ids=["two", "three"])
+def test_logits_that_are_no_numbers_are_refused(cost: Floats, value: float) -> None:
+    logits = _logits(50, 1 if len(cost) == 2 else 3)
+    logits[17, -1] = value
+    with pytest.raises(ImageError, match="NaN or infinite"):
+        fixed_rule(cost, 0.0)(logits)
 
 
 def _ratio(ratio: float) -> Mode:

@@ -25,6 +25,7 @@ SIZES = [(1, 1), (1, 7), (4, 4), (37, 53), (300, 2)]
 SCALES = [1, 2, 2.5, 3.7, 4]
 MODES: list[Options] = [{"k": k} for k in (-25.0, 0.0, 0.7, 25.0)] + [{"adaptive": True}]
 CARN_MEAN = (0.4488, 0.4371, 0.4040)  # published training configuration; others use 0 and 1
+BACKENDS = ["native", "onnxruntime"]
 NETWORKS = {"carn_like_bundle": ("carn", 2), "three_way_bundle": ("fsrcnn", 3)}
 
 
@@ -36,20 +37,25 @@ class Pair:
     network: PCSR
 
 
-@pytest.fixture(scope="module", params=[*NETWORKS, "single_bundle"])
+@pytest.fixture(
+    scope="module",
+    params=[(name, backend) for name in [*NETWORKS, "single_bundle"] for backend in BACKENDS],
+    ids="-".join,
+)
 def pair(request: pytest.FixtureRequest) -> Pair:
-    """M = 2, 3 and 1."""
-    bundle: Path = request.getfixturevalue(request.param)
-    backbone, count = NETWORKS.get(request.param, ("srresnet", 1))
+    """M = 2, 3 and 1, on both backends."""
+    name, backend = request.param
+    bundle: Path = request.getfixturevalue(name)
+    backbone, count = NETWORKS.get(name, ("srresnet", 1))
     network = checkpoints.pcsr_network(backbone, count)
     if backbone == "carn":
         network.mean.copy_(torch.tensor(CARN_MEAN).view(1, 3, 1, 1))
-    return Pair(Upscaler(bundle), network)
+    return Pair(Upscaler(bundle, backend=backend), network)
 
 
-@pytest.fixture(scope="module")
-def upscaler(carn_like_bundle: Path) -> Upscaler:
-    return Upscaler(carn_like_bundle)
+@pytest.fixture(scope="module", params=BACKENDS)
+def upscaler(carn_like_bundle: Path, request: pytest.FixtureRequest) -> Upscaler:
+    return Upscaler(carn_like_bundle, backend=request.param)
 
 
 def _image(size: Size) -> Floats:
@@ -137,7 +143,12 @@ def test_a_network_with_one_upsampler_makes_every_pixel_heavy(single_bundle: Pat
     assert result.stats.heavy_share == 1
 
 
-@pytest.mark.parametrize("pair", NETWORKS, indirect=True)
+@pytest.mark.parametrize(
+    "pair",
+    [(name, backend) for name in NETWORKS for backend in BACKENDS],
+    indirect=True,
+    ids="-".join,
+)
 @pytest.mark.parametrize("ratio", [0, 0.2, 0.5, 1])
 def test_heavy_ratio_sets_the_share_of_heavy_pixels(pair: Pair, ratio: float) -> None:
     result = pair.upscaler(_image((37, 53)), 2.5, heavy_ratio=ratio)
@@ -185,12 +196,35 @@ def test_statistics_add_up(pair: Pair, options: Options) -> None:
 
 def test_every_stage_is_timed_in_order(upscaler: Upscaler) -> None:
     stages = list(upscaler(_image((5, 7))).stats.stage_ms)
-    expected = ["backbone", "classifier", "routing", "upsampler_0", "upsampler_1", "refinement"]
-    assert [stage for stage in stages if stage in expected] == expected
+    upsamplers = {
+        "native": ["upsamplers"],
+        "onnxruntime": ["upsampler_0", "upsampler_1", "bilinear"],
+    }[upscaler.backend]
+    assert stages == ["backbone", "classifier", "routing", *upsamplers, "refinement"]
 
 
-def test_without_refinement_its_stage_is_not_run(upscaler: Upscaler) -> None:
-    assert "refinement" not in upscaler(_image((5, 7)), refine=False).stats.stage_ms
+def test_nearly_all_of_the_time_belongs_to_a_stage(upscaler: Upscaler) -> None:
+    stats = upscaler(_image((64, 64))).stats
+    assert sum(stats.stage_ms.values()) >= 0.5 * stats.total_ms
+
+
+@pytest.mark.parametrize("options", [*MODES, {"heavy_ratio": 0.3}, {"refine": False}])
+@pytest.mark.parametrize("name", [*NETWORKS, "single_bundle", "plain_bundle"])
+def test_both_backends_agree(name: str, options: Options, request: pytest.FixtureRequest) -> None:
+    bundle: Path = request.getfixturevalue(name)
+    image = _image((37, 53))
+    if name not in NETWORKS:
+        options = {}
+    native, graphs = (Upscaler(bundle, backend=backend)(image, **options) for backend in BACKENDS)
+    if native.assignment is None or graphs.assignment is None:
+        assert np.array_equal(native.image, graphs.image)
+        return
+    same = assert_routed_alike(native.assignment, graphs.assignment)
+    assert_images_agree(native.image, graphs.image, same)
+
+
+def test_auto_is_native_on_the_cpu(carn_like_bundle: Path) -> None:
+    assert Upscaler(carn_like_bundle).backend == "native"
 
 
 def test_a_flat_image_at_scale_one_is_all_light_when_adaptive(upscaler: Upscaler) -> None:
@@ -203,7 +237,7 @@ def test_a_flat_image_at_scale_one_is_all_light_when_adaptive(upscaler: Upscaler
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_the_number_of_threads_does_not_change_the_routing(pair: Pair, threads: int) -> None:
-    other = Upscaler(pair.upscaler.bundle.path, threads=threads)
+    other = Upscaler(pair.upscaler.bundle.path, backend=pair.upscaler.backend, threads=threads)
     image = _image((37, 53))
     expected, found = pair.upscaler(image), other(image)
     assert expected.assignment is not None

@@ -1,0 +1,69 @@
+"""How much memory is left: the machine's, or the container's where that is less."""
+
+from pathlib import Path
+
+import pytest
+
+from pcsr.runtime import memory
+
+MIB = 2**20
+
+
+@pytest.fixture
+def container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in place of /sys/fs/cgroup, empty."""
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    monkeypatch.setattr(memory, "_of_system", lambda: 1000 * MIB)
+    return tmp_path
+
+
+def _limit(container: Path, limit: str, used: str) -> None:
+    (container / "memory.max").write_text(f"{limit}\n")
+    (container / "memory.current").write_text(f"{used}\n")
+
+
+def test_without_a_container_it_is_the_machines(container: Path) -> None:
+    assert memory.available_bytes() == 1000 * MIB
+
+
+def test_without_a_limit_it_is_the_machines(container: Path) -> None:
+    _limit(container, "max", str(5 * MIB))
+    assert memory.available_bytes() == 1000 * MIB
+
+
+def test_what_is_left_of_the_containers_limit(container: Path) -> None:
+    _limit(container, str(300 * MIB), str(120 * MIB))
+    assert memory.available_bytes() == 180 * MIB
+
+
+def test_a_limit_beyond_the_machine_does_not_matter(container: Path) -> None:
+    _limit(container, str(9000 * MIB), str(120 * MIB))
+    assert memory.available_bytes() == 1000 * MIB
+
+
+def test_a_full_container_has_nothing_left(container: Path) -> None:
+    _limit(container, str(300 * MIB), str(301 * MIB))
+    assert memory.available_bytes() == 0
+
+
+@pytest.mark.parametrize("missing", ["memory.max", "memory.current"])
+def test_half_a_cgroup_counts_as_none(container: Path, missing: str) -> None:
+    _limit(container, str(300 * MIB), str(120 * MIB))
+    (container / missing).unlink()
+    assert memory.available_bytes() == 1000 * MIB
+
+
+def test_damaged_files_count_as_none(container: Path) -> None:
+    _limit(container, "much", "")
+    assert memory.available_bytes() == 1000 * MIB
+
+
+def test_a_machine_that_does_not_say_has_four_gibibytes(
+    container: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "_of_system", lambda: None)
+    assert memory.available_bytes() == 2**32
+
+
+def test_of_this_machine_it_is_some_memory() -> None:
+    assert 2**20 < memory.available_bytes() < 2**50
