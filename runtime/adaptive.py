@@ -15,20 +15,32 @@ BINS = 2**16
 
 @dataclass
 class Histogram:
-    """Difficulties in [0, 1]: table [BINS, 2] of count and sum in equal bins; least and largest."""
+    """Difficulties in BINS equal bins from `first` to `last`: table [BINS, 2] of count and sum.
+    Their least and largest.
+    """
 
+    first: float = 0.0
+    last: float = 1.0
     table: NDArray[np.float64] = field(default_factory=lambda: np.zeros((BINS, 2)))
     low: float = math.inf
     high: float = -math.inf
 
     @classmethod
-    def of(cls, difficulty: Floats) -> "Histogram":
+    def of(cls, difficulty: Floats, first: float = 0.0, last: float = 1.0) -> "Histogram":
         """Of one image at once."""
-        bins = np.minimum(difficulty * np.float32(BINS), BINS - 1).astype(np.int32)
+        place = (difficulty - np.float32(first)) / (np.float32(last) - np.float32(first))
+        bins = np.clip(place * np.float32(BINS), 0, BINS - 1).astype(np.int32)
         counts = np.bincount(bins, minlength=BINS)
         sums = np.bincount(bins, weights=difficulty, minlength=BINS)
         table = np.stack([counts, sums], axis=1).astype(np.float64, copy=False)
-        return cls(table, float(difficulty.min()), float(difficulty.max()))
+        return cls(first, last, table, float(difficulty.min()), float(difficulty.max()))
+
+    @property
+    def is_coarse(self) -> bool:
+        """Whether the values fill less than half of the bins, without being all the same: another
+        histogram from `low` to `high` tells more.
+        """
+        return 0 < self.high - self.low < (self.last - self.first) / 2
 
     def widen(self, difficulty: Floats) -> None:
         """Notes the extremes of values that were added to the table."""
@@ -37,7 +49,7 @@ class Histogram:
 
     def __add__(self, other: "Histogram") -> "Histogram":
         low, high = min(self.low, other.low), max(self.high, other.high)
-        return Histogram(self.table + other.table, low, high)
+        return Histogram(self.first, self.last, self.table + other.table, low, high)
 
 
 def adaptive_thresholds(histogram: Histogram, clusters: int) -> tuple[list[float], list[float]]:
@@ -67,6 +79,7 @@ class _Prefixes:
 
     def __init__(self, histogram: Histogram) -> None:
         self._low, self._span = histogram.low, histogram.high - histogram.low
+        self._first, self._width = histogram.first, (histogram.last - histogram.first) / BINS
         self._table = histogram.table
         self._below = np.zeros((BINS + 1, 2))
         np.cumsum(histogram.table, axis=0, out=self._below[1:])
@@ -90,13 +103,14 @@ class _Prefixes:
 
     def _below_cut(self, cut: float) -> NDArray[np.float64]:
         """Inside the cut's bin the values count as evenly spread about their mean."""
-        place = (self._low + cut * self._span) * BINS
-        index = min(int(place), BINS - 1)
+        difficulty = self._low + cut * self._span
+        place = (difficulty - self._first) / self._width
+        index = min(max(int(place), 0), BINS - 1)
         below, (count, total) = self._below[index], self._table[index]
         if count == 0:
             return np.array(below)
         share = np.clip(place - index, 0.0, 1.0)
         if count == 1:
-            share = float(total / count * BINS < place)
-        middle = total / count - (1 - share) / (2 * BINS)
+            share = float(total / count < difficulty)
+        middle = total / count - (1 - share) * self._width / 2
         return np.array([below[0] + share * count, below[1] + share * count * middle])

@@ -52,7 +52,7 @@ class Layout:
     @property
     def working_dtype(self) -> np.dtype[Any]:
         """What the network's RGB is finished in: the caller's dtype; float32 on its way to gray."""
-        return np.dtype(np.float32) if self.is_gray else self.dtype
+        return np.dtype(np.float32) if self.is_gray else self.dtype.newbyteorder("=")
 
     def to_network(self, image: NDArray[Any]) -> Floats:
         """[h, w(, c)] -> [1, 3, h, w] float32 RGB in [0, 1], without alpha; gray is repeated.

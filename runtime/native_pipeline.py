@@ -11,8 +11,7 @@ import itertools
 import math
 import operator
 from dataclasses import dataclass
-from threading import get_ident, local
-from typing import Any
+from threading import get_ident
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +22,7 @@ from pcsr.errors import BundleError
 from .adaptive import Histogram
 from .backends import Backend
 from .grid import Floats, Grid
-from .memory import available_bytes
+from .memory import Arrays, Memory, available_bytes
 from .output import Output
 from .pipeline import Routed, Task
 from .pixels import Band, Labels, PixelPasses, add_to_histogram, finish, read_mlps, sigmoid
@@ -60,8 +59,8 @@ class NativePipeline:
         self._working_bytes_per_px = model.working_bytes_per_px
         self.costs, self.count = bundle.manifest.costs, bundle.upsamplers
         try:
-            self.mlps = read_mlps(bundle.mlp_bytes())
-        except (KeyError, ValueError, OSError) as error:
+            self.mlps = read_mlps(bundle.mlp_bytes(), self.depth, self.count)
+        except ValueError as error:
             raise BundleError(
                 f"{bundle.path}: the weights of the upsamplers cannot be read ({error}); export "
                 "the bundle again"
@@ -121,15 +120,22 @@ class _Frame:
         if not self._two_passes:
             return fixed_rule(self._cost, self._task.mode.k)
         statistics = _Statistics(self._task.mode)
-        for index in range(len(self._bands.rows)):
-            self._classify(index, statistics)
+        self._classify_all(statistics)
+        if statistics.histogram.is_coarse:
+            histogram = statistics.histogram
+            statistics = _Statistics(self._task.mode, histogram.low, histogram.high)
+            self._classify_all(statistics)
         with self._watch.stage("routing"):
             return statistics.rule(self._cost)
 
     def compose(self, rule: Rule, output: Output) -> Routed:
         """The second pass, or the only one."""
+        with self._pipeline.memory.lent() as arrays:
+            return self._compose(rule, output, _Held.nothing(arrays, self._grid.hr_size[1]))
+
+    def _compose(self, rule: Rule, output: Output, held: "_Held") -> Routed:
         counts = np.zeros(self._count, dtype=np.int64)
-        threshold, held = None, _Held.nothing(self._pipeline.memory, self._grid.hr_size[1])
+        threshold, finished = None, 0
         refine_below = heavy_count(self._count) if self._task.refine and self._count > 1 else 0
         for index in range(len(self._bands.rows)):
             rows = self._hr_rows(self._bands.rows[index])
@@ -137,7 +143,9 @@ class _Frame:
             held = held.followed_by(rows.stop - rows.start)
             with self._watch.shared() as lap:
                 threshold = self._fill(known, rows, rule, held, counts, lap)
-                self._hand_over(held, rows.stop, refine_below, output, lap)
+                stop = rows.stop if rows.stop == self._grid.hr_size[0] else rows.stop - 1
+                self._hand_over(held, rows.stop, (finished, stop), refine_below, output, lap)
+                finished = stop
         return Routed(counts, threshold)
 
     def _fill(
@@ -161,9 +169,7 @@ class _Frame:
                 labels[:], held.difficulty[local] = 0, 1
             else:
                 with lap.stage("classifier"):
-                    logits = known.logits.get(first)
-                    if logits is None:
-                        logits = self._passes.logits(known.band, slice(first, stop))
+                    logits = self._logits(known, first, stop)
                 with lap.stage("routing"):
                     routing = rule(logits.reshape(len(logits), -1).T, sigmoid)
                     labels[:] = routing.assignment.reshape(labels.shape)
@@ -178,13 +184,20 @@ class _Frame:
         return thresholds[0] if thresholds else None
 
     def _hand_over(
-        self, held: "_Held", stop: int, refine_below: int, output: Output, lap: Lap
+        self,
+        held: "_Held",
+        stop: int,
+        ready: tuple[int, int],
+        refine_below: int,
+        output: Output,
+        lap: Lap,
     ) -> None:
-        """Finishes the rows whose neighbours are there. `stop`: the image row behind those held."""
-        height = self._grid.hr_size[0]
-        first_held = stop - len(held.labels)
-        first = 0 if first_held == 0 else first_held + 1
-        last = height if stop == height else stop - 1
+        """Finishes the rows that are ready, their neighbours being there. `stop`: the image row
+        behind those held.
+        """
+        (first, last), first_held = ready, stop - len(held.labels)
+        if first == last:
+            return
         target = output.rows(first, last)
 
         def work(start: int, end: int) -> None:
@@ -200,13 +213,17 @@ class _Frame:
         self._pipeline.workers.over_ranges(ranges, work)
         output.done(first, last)
 
+    def _classify_all(self, statistics: "_Statistics") -> None:
+        for index in range(len(self._bands.rows)):
+            self._classify(index, statistics)
+
     def _classify(self, index: int, statistics: "_Statistics") -> None:
-        known = _Classified(self._band(index), {})
+        known = self._kept.get(index) or _Classified(self._band(index), {})
         with self._watch.shared() as lap:
 
             def work(first: int, stop: int) -> None:
                 with lap.stage("classifier"):
-                    logits = self._passes.logits(known.band, slice(first, stop))
+                    logits = self._logits(known, first, stop)
                 with lap.stage("routing"):
                     statistics.add(logits.reshape(len(logits), -1).T)
                 if self._keeps:
@@ -216,6 +233,10 @@ class _Frame:
             self._pipeline.workers.over_ranges(self._chunks(rows, known.band.top), work)
         if self._keeps:
             self._kept[index] = known
+
+    def _logits(self, known: "_Classified", first: int, stop: int) -> Floats:
+        logits = known.logits.get(first)
+        return self._passes.logits(known.band, slice(first, stop)) if logits is None else logits
 
     def _band(self, index: int) -> Band:
         rows, tiles = self._bands.rows[index], self._bands.tiles[index]
@@ -261,14 +282,14 @@ class _Held:
     It lies in memory that the next band and the next image use again.
     """
 
-    memory: "Memory"
+    arrays: Arrays
     planes: Floats
     labels: Labels
     difficulty: Floats
 
     @classmethod
-    def nothing(cls, memory: "Memory", width: int) -> "_Held":
-        return cls._empty(memory, (0, width))
+    def nothing(cls, arrays: Arrays, width: int) -> "_Held":
+        return cls._empty(arrays, (0, width))
 
     def followed_by(self, rows: int) -> "_Held":
         """The last two rows, and room for as many more."""
@@ -276,43 +297,34 @@ class _Held:
         size = (kept + rows, self.labels.shape[1])
         planes, labels = self.planes[:, -2:].copy(), self.labels[-2:].copy()
         difficulty = self.difficulty[-2:].copy()
-        after = self._empty(self.memory, size)
+        after = self._empty(self.arrays, size)
         after.planes[:, :kept], after.labels[:kept] = planes, labels
         after.difficulty[:kept] = difficulty
         return after
 
     @classmethod
-    def _empty(cls, memory: "Memory", size: tuple[int, int]) -> "_Held":
+    def _empty(cls, arrays: Arrays, size: tuple[int, int]) -> "_Held":
         return cls(
-            memory,
-            memory.array("planes", (3, *size), np.float32),
-            memory.array("labels", size, np.uint8),
-            memory.array("difficulty", size, np.float32),
+            arrays,
+            arrays.take("planes", (3, *size), np.float32),
+            arrays.take("labels", size, np.uint8),
+            arrays.take("difficulty", size, np.float32),
         )
-
-
-class Memory:
-    """Arrays of the calling thread that keep their place from one image to the next."""
-
-    def __init__(self) -> None:
-        self._of_thread = local()
-
-    def array(self, name: str, shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
-        """An array of this shape, not cleared; any earlier one of this name is lost."""
-        held: dict[str, NDArray[Any]] = self._of_thread.__dict__
-        count = math.prod(shape)
-        if name not in held or held[name].size < count:
-            held[name] = np.empty(count, dtype=dtype)
-        return held[name][:count].reshape(shape)
 
 
 class _Statistics:
     """What ADM or heavy_ratio needs to know of all pixels: a histogram, or every logit."""
 
-    def __init__(self, mode: Mode) -> None:
-        self._mode = mode
+    def __init__(self, mode: Mode, first: float = 0.0, last: float = 1.0) -> None:
+        self._mode, self._first, self._last = mode, first, last
         self._histograms: dict[int, Histogram] = {}  # one per thread
         self._logits: list[Floats] = []
+
+    @property
+    def histogram(self) -> Histogram:
+        """Of all difficulties that were added."""
+        empty = Histogram(self._first, self._last)
+        return functools.reduce(operator.add, self._histograms.values(), empty)
 
     def add(self, logits: Floats) -> None:
         """Some pixels' logits [N, K]."""
@@ -321,12 +333,14 @@ class _Statistics:
             self._logits.append(logit)
             return
         difficulty = sigmoid(logit)
-        histogram = self._histograms.setdefault(get_ident(), Histogram())
-        add_to_histogram(difficulty, histogram.table)
+        histogram = self._histograms.get(get_ident())
+        if histogram is None:
+            histogram = self._histograms[get_ident()] = Histogram(self._first, self._last)
+        add_to_histogram(difficulty, histogram.table, self._first, self._last)
         histogram.widen(difficulty)
 
     def rule(self, cost: Floats) -> Rule:
         """For all pixels that were added."""
         if self._mode.heavy_ratio is not None:
             return ratio_rule(cost, np.concatenate(self._logits), self._mode.heavy_ratio)
-        return adaptive_rule(cost, functools.reduce(operator.add, self._histograms.values()))
+        return adaptive_rule(cost, self.histogram)

@@ -3,10 +3,12 @@ refinement with conversion, on bands of rows. They release the GIL; call them fr
 """
 
 import io
+import itertools
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,11 @@ except ModuleNotFoundError as missing:
         "the native backend needs pcsr's compiled passes, which are not there; install pcsr with "
         "pip on a machine with a C compiler, or pass --backend onnxruntime"
     ) from missing
+except ImportError as broken:
+    raise BackendError(
+        f"pcsr's compiled passes do not load ({broken}); install pcsr again, or pass "
+        "--backend onnxruntime"
+    ) from broken
 
 Labels = NDArray[np.uint8]
 PEAKS = {"uint8": 255, "uint16": 65535, "float32": 0}
@@ -62,21 +69,54 @@ class Mlp:
         return int(self.widths[-1])
 
 
-def read_mlps(data: bytes) -> dict[str, Mlp]:
-    """The MLPs of a bundle's mlps.npz by role. Raises KeyError or ValueError if it is damaged."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
-    roles = dict.fromkeys(name.split(".")[0] for name in arrays)
-    return {
-        role: Mlp.of(
-            {
-                name.removeprefix(f"{role}."): array
-                for name, array in arrays.items()
-                if name.startswith(f"{role}.")
-            }
-        )
-        for role in roles
+def read_mlps(data: bytes, depth: int, upsamplers: int) -> dict[str, Mlp]:
+    """The MLPs of a bundle's mlps.npz by role, classifier first (M > 1), then from heavy to light.
+
+    depth: D of the features. upsamplers: M.
+
+    Raises:
+        ValueError: it is damaged, or does not fit such a network.
+    """
+    roles = {f"upsampler_{j}": 3 for j in range(upsamplers)}
+    if upsamplers > 1:
+        roles = {"classifier": 1 if upsamplers == 2 else upsamplers} | roles
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (BadZipFile, EOFError, OSError, TypeError, AttributeError) as error:
+        raise ValueError(f"not an npz file: {error}") from error
+    found = {name.partition(".")[0] for name in arrays}
+    if found != set(roles):
+        raise ValueError(f"expected {', '.join(roles)}, found {', '.join(sorted(found)) or 'none'}")
+    return {role: _mlp(role, arrays, depth, outputs) for role, outputs in roles.items()}
+
+
+def _mlp(role: str, arrays: Mapping[str, NDArray[Any]], depth: int, outputs: int) -> Mlp:
+    own = {
+        name.partition(".")[2]: array
+        for name, array in arrays.items()
+        if name.startswith(f"{role}.")
     }
+    try:
+        mlp = Mlp.of(own)
+    except (KeyError, IndexError, TypeError) as error:
+        raise ValueError(f"{role}: {error!r}") from error
+    width = int(mlp.widths[0])
+    expected = {
+        "feature_weight": (width, depth),
+        "row_weight": (width,),
+        "column_weight": (width,),
+        "cell_weight": (width, 2),
+        "bias": (width,),
+    }
+    layers = itertools.pairwise(mlp.widths.tolist())
+    numbers = sum((inputs + 1) * results for inputs, results in layers)
+    fits = all(getattr(mlp, name).shape == shape for name, shape in expected.items())
+    if not fits or mlp.rest.shape != (numbers,) or mlp.outputs != outputs:
+        raise ValueError(f"{role}: its shapes do not fit {depth} features and {outputs} outputs")
+    if not all(np.isfinite(getattr(mlp, name)).all() for name in (*expected, "rest")):
+        raise ValueError(f"{role}: it holds NaN or infinite values")
+    return mlp
 
 
 @dataclass(frozen=True)
@@ -204,9 +244,13 @@ def sigmoid(logit: Floats) -> Floats:
     return out
 
 
-def add_to_histogram(values: Floats, table: NDArray[np.float64]) -> None:
-    """Adds values of [0, 1] to equal bins, table [bins, 2] of count and sum."""
-    lib.pcsr_histogram(_floats(values), values.size, len(table), ffi.from_buffer("double[]", table))
+def add_to_histogram(
+    values: Floats, table: NDArray[np.float64], first: float = 0.0, last: float = 1.0
+) -> None:
+    """Adds values to equal bins from `first` to `last`, table [bins, 2] of count and sum."""
+    lib.pcsr_histogram(
+        _floats(values), values.size, first, last, len(table), ffi.from_buffer("double[]", table)
+    )
 
 
 _threads = threading.local()

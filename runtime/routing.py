@@ -142,7 +142,11 @@ def ratio_rule(cost: Floats, logit: Floats, ratio: float) -> Rule:
 def route(logits: Floats, cost: Floats, mode: Mode) -> Routing:
     """Routes all pixels of an image, as `Rule` does. logits: [N, K]; cost: [M] cost table."""
     if mode.adaptive:
-        rule = adaptive_rule(cost, Histogram.of(sigmoid(difficulty_logit(logits))))
+        difficulty = sigmoid(difficulty_logit(logits))
+        histogram = Histogram.of(difficulty)
+        if histogram.is_coarse:
+            histogram = Histogram.of(difficulty, histogram.low, histogram.high)
+        rule = adaptive_rule(cost, histogram)
     elif mode.heavy_ratio is not None:
         rule = ratio_rule(cost, difficulty_logit(logits), mode.heavy_ratio)
     else:

@@ -4,6 +4,7 @@ features. Real pixels inside the image, the network's own zero padding only at t
 
 import itertools
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -47,9 +48,9 @@ def square_bands(size: tuple[int, int], halo_px: int | None, tile_px: int) -> Ba
 
 
 def thrifty_bands(
-    size: tuple[int, int], halo_px: int | None, crop_pixels: int, band_pixels: int
+    size: tuple[int, int], halo_px: int | None, crop_pixels: int, band_pixels: int = sys.maxsize
 ) -> Bands:
-    """Bands of about band_pixels, whose tiles see at most `crop_pixels` pixels each, halo included,
+    """Bands of about band_pixels at most, whose tiles see at most `crop_pixels` pixels each, halo included,
     with the least work in sum. Cores do not get smaller than LEAST_CORE_PX.
     """
     height, width = size

@@ -113,6 +113,7 @@ class Upscaler:
                 colour = np.concatenate([colour, alpha], axis=2, dtype=layout.dtype)
         stats = _stats(pixels, scale, routed, watch)
         colour = colour if pixels.ndim == 3 else colour[..., 0]
+        colour = colour.astype(layout.dtype, copy=False)  # its byte order may be foreign
         if self.bundle.kind == "plain":
             return Result(colour, None, None, stats)
         return Result(colour, output.whole.assignment, output.whole.difficulty, stats)
@@ -144,7 +145,8 @@ class Upscaler:
         watch = Stopwatch()
 
         def convert(rows: NDArray[Any]) -> None:
-            take(layout.from_network(rows) if layout.is_gray else rows)
+            rows = layout.from_network(rows) if layout.is_gray else rows
+            take(rows.astype(layout.dtype, copy=False))
 
         output = Stream(hr_size(_size(pixels), scale), layout.working_dtype, convert)
         routed = self._pipeline.run(_task(pixels, layout, scale, mode, refine), output, watch)

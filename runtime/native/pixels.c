@@ -148,9 +148,11 @@ void pcsr_sigmoid(const float *values, int64_t n, float *out) {
 #undef ARGUMENTS
 }
 
-void pcsr_histogram(const float *values, int64_t n, int32_t bins, double *table) {
+void pcsr_histogram(const float *values, int64_t n, float first, float last, int32_t bins,
+                    double *table) {
+    float width = last - first;
     for (int64_t i = 0; i < n; i++) {
-        int32_t bin = (int32_t)(values[i] * (float)bins);
+        int32_t bin = (int32_t)((values[i] - first) / width * (float)bins);
         bin = least(most(bin, 0), bins - 1);
         table[2 * bin] += 1;
         table[2 * bin + 1] += values[i];

@@ -53,8 +53,9 @@ void pcsr_finish(const float *planes, const uint8_t *assignment, int32_t height,
 /* out[i] = 1 / (1 + exp(-values[i])). */
 void pcsr_sigmoid(const float *values, int64_t n, float *out);
 
-/* Adds n values of [0, 1] to a histogram, table [bins][2] of count and sum. */
-void pcsr_histogram(const float *values, int64_t n, int32_t bins, double *table);
+/* Adds n values to a histogram from `first` to `last`, table [bins][2] of count and sum. */
+void pcsr_histogram(const float *values, int64_t n, float first, float last, int32_t bins,
+                    double *table);
 
 /* The instruction set in use: "avx512", "avx2" or "generic". */
 const char *pcsr_instructions(void);

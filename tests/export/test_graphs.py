@@ -85,7 +85,7 @@ def test_the_backbone_gives_its_features_first_then_a_row_map_per_mlp(bundle: Bu
     features, *maps = found.values()
     assert features.shape == (1, width, 7, 9)
     rows = features[0].reshape(width, -1).T
-    mlps = read_mlps(bundle.mlp_bytes())
+    mlps = read_mlps(bundle.mlp_bytes(), width, bundle.upsamplers)
     assert list(mlps) == roles
     for mlp, row_map in zip(mlps.values(), maps, strict=True):
         np.testing.assert_allclose(row_map, rows @ mlp.feature_weight.T, atol=1e-5)

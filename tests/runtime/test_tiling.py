@@ -40,9 +40,11 @@ def _assert_exact(bands: Bands, size: Size, halo_px: int) -> None:
             assert tile.core[0] == rows
             assert np.array_equal(image[tile.crop][tile.inner], image[tile.core])
             for crop, core, length in zip(tile.crop, tile.core, size, strict=True):
-                assert crop.start == max(0, core.start - halo_px)
-                assert crop.stop == min(length, core.stop + halo_px)
+                assert 0 <= crop.start <= max(0, core.start - halo_px)
+                assert min(length, core.stop + halo_px) <= crop.stop <= length
     assert (covered == 1).all()
+    crops = [tile.crop for tiles in bands.tiles for tile in tiles]
+    assert len({tuple(part.stop - part.start for part in crop) for crop in crops}) == 1
 
 
 def _crop_pixels(bands: Bands) -> list[int]:
