@@ -50,8 +50,8 @@ def square_bands(size: tuple[int, int], halo_px: int | None, tile_px: int) -> Ba
 def thrifty_bands(
     size: tuple[int, int], halo_px: int | None, crop_pixels: int, band_pixels: int = sys.maxsize
 ) -> Bands:
-    """Bands of about band_pixels at most, whose tiles see at most `crop_pixels` pixels each, halo included,
-    with the least work in sum. Cores do not get smaller than LEAST_CORE_PX.
+    """Bands of at most about band_pixels, whose tiles see at most `crop_pixels` pixels each, halo
+    included, with the least work in sum. Cores do not get smaller than LEAST_CORE_PX.
     """
     height, width = size
     if halo_px is None or height * width <= min(crop_pixels, band_pixels):

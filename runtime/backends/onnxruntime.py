@@ -27,8 +27,6 @@ SETTINGS = {
     "session.force_spinning_stop": "1",
     # Small parts balance cores that are not equally fast: 5 % of CARN's backbone.
     "session.dynamic_block_base": "8",
-    # Faint activations behind long chains of ReLU: another 5 %.
-    "session.set_denormal_as_zero": "1",
 }
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pcsr import BundleError, Upscaler
+from pcsr import Bundle, BundleError, Upscaler
 from pcsr.bundle import MANIFEST
 from pcsr.export.folding import fold_classifier, fold_upsamplers, mlp_arrays
 from pcsr.runtime.pixels import Mlp, read_mlps
