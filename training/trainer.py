@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,7 @@ class Trainer:
         ):
             _set_learning_rate(optimizer, self._config, iteration - 1, total)
             losses = self._step(step, optimizer, batch)
+            _refuse_divergence(losses, stage, iteration)
             last = iteration == total
             if last or iteration % self._config.save_every == 0:
                 self._save_stage(stage, iteration, network, optimizer)
@@ -190,6 +191,14 @@ def learning_rate(config: Config, iteration: int, total: int) -> float:
     share = (1 + math.cos(math.pi * iteration / total)) / 2
     least = config.least_learning_rate
     return least + (config.learning_rate - least) * share
+
+
+def _refuse_divergence(losses: Mapping[str, float], stage: int, iteration: int) -> None:
+    if not all(map(math.isfinite, losses.values())):
+        raise UsageError(
+            f"the loss is no finite number in iteration {iteration} of stage {stage}; delete "
+            f"stage-{stage}.pth and train with a lower optimizer.args.lr"
+        )
 
 
 def _set_learning_rate(

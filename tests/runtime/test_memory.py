@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pcsr.runtime import memory
@@ -17,9 +18,10 @@ def container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def _limit(container: Path, limit: str, used: str) -> None:
+def _limit(container: Path, limit: str, used: str, file_cache: int = 0) -> None:
     (container / "memory.max").write_text(f"{limit}\n")
     (container / "memory.current").write_text(f"{used}\n")
+    (container / "memory.stat").write_text(f"anon 7\ninactive_file {file_cache}\n")
 
 
 def test_without_a_container_it_is_the_machines(container: Path) -> None:
@@ -41,12 +43,33 @@ def test_a_limit_beyond_the_machine_does_not_matter(container: Path) -> None:
     assert memory.available_bytes() == 1000 * MIB
 
 
+def test_files_that_the_kernel_can_drop_are_not_in_the_way(container: Path) -> None:
+    _limit(container, str(300 * MIB), str(290 * MIB), file_cache=200 * MIB)
+    assert memory.available_bytes() == 210 * MIB
+
+
+def test_arrays_keep_their_place_unless_more_is_needed() -> None:
+    arrays = memory.Arrays()
+    first = arrays.take("rows", (4, 6), np.float32)
+    assert np.shares_memory(arrays.take("rows", (3, 2), np.float32), first)
+    assert not np.shares_memory(arrays.take("rows", (5, 6), np.float32), first)
+    assert not np.shares_memory(arrays.take("others", (4, 6), np.float32), first)
+
+
+def test_memory_is_lent_to_one_at_a_time() -> None:
+    lender = memory.Memory()
+    with lender.lent() as outer, lender.lent() as inner:
+        assert outer is not inner
+    with lender.lent() as again:
+        assert again in (outer, inner)
+
+
 def test_a_full_container_has_nothing_left(container: Path) -> None:
     _limit(container, str(300 * MIB), str(301 * MIB))
     assert memory.available_bytes() == 0
 
 
-@pytest.mark.parametrize("missing", ["memory.max", "memory.current"])
+@pytest.mark.parametrize("missing", ["memory.max", "memory.current", "memory.stat"])
 def test_half_a_cgroup_counts_as_none(container: Path, missing: str) -> None:
     _limit(container, str(300 * MIB), str(120 * MIB))
     (container / missing).unlink()

@@ -274,3 +274,10 @@ def test_two_processes_train_one_network(tmp_path: Path) -> None:
     alone = train(tiny.config(tmp_path), tmp_path / "alone")
     assert together.keys() == alone.keys()
     assert not same(together, alone)
+
+
+def test_a_run_that_diverges_ends_with_what_to_do(tmp_path: Path) -> None:
+    config = tiny.config(tmp_path, 2, "optimizer.args.lr=1e30")
+    with pytest.raises(UsageError, match=r"no finite number in iteration \d of stage 0; .*lower"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "network.pth").exists()
