@@ -6,12 +6,9 @@ classify all bands first; the features are kept for the second pass where they a
 else computed again.
 """
 
-import functools
 import itertools
 import math
-import operator
 from dataclasses import dataclass
-from threading import get_ident
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,21 +16,18 @@ from numpy.typing import NDArray
 from pcsr.bundle import Bundle
 from pcsr.errors import BundleError
 
-from .adaptive import Histogram
 from .backends import Backend
 from .grid import Floats, Grid
-from .memory import Arrays, Memory, available_bytes
+from .held_rows import HeldRows
+from .image_statistics import Statistics
+from .memory import Memory, available_bytes
 from .output import Output
 from .pipeline import Routed, Task
-from .pixels import Band, Labels, PixelPasses, add_to_histogram, finish, read_mlps, sigmoid
+from .pixels import Band, PixelPasses, finish, read_mlps, sigmoid
 from .routing import (
-    Mode,
     Rule,
-    adaptive_rule,
-    difficulty_logit,
     fixed_rule,
     heavy_count,
-    ratio_rule,
 )
 from .tiling import Bands, Tile, square_bands, thrifty_bands
 from .timing import Lap, Stopwatch
@@ -119,11 +113,11 @@ class _Frame:
         """How this image's pixels are routed; classifies all of them where the mode needs that."""
         if not self._two_passes:
             return fixed_rule(self._cost, self._task.mode.k)
-        statistics = _Statistics(self._task.mode)
+        statistics = Statistics(self._task.mode)
         self._classify_all(statistics)
         if statistics.histogram.is_coarse:
             histogram = statistics.histogram
-            statistics = _Statistics(self._task.mode, histogram.low, histogram.high)
+            statistics = Statistics(self._task.mode, histogram.low, histogram.high)
             self._classify_all(statistics)
         with self._watch.stage("routing"):
             return statistics.rule(self._cost)
@@ -131,9 +125,9 @@ class _Frame:
     def compose(self, rule: Rule, output: Output) -> Routed:
         """The second pass, or the only one."""
         with self._pipeline.memory.lent() as arrays:
-            return self._compose(rule, output, _Held.nothing(arrays, self._grid.hr_size[1]))
+            return self._compose(rule, output, HeldRows.nothing(arrays, self._grid.hr_size[1]))
 
-    def _compose(self, rule: Rule, output: Output, held: "_Held") -> Routed:
+    def _compose(self, rule: Rule, output: Output, held: HeldRows) -> Routed:
         counts = np.zeros(self._count, dtype=np.int64)
         threshold, finished = None, 0
         refine_below = heavy_count(self._count) if self._task.refine and self._count > 1 else 0
@@ -153,7 +147,7 @@ class _Frame:
         known: "_Classified",
         rows: slice,
         rule: Rule,
-        held: "_Held",
+        held: HeldRows,
         counts: Counts,
         lap: Lap,
     ) -> float | None:
@@ -185,7 +179,7 @@ class _Frame:
 
     def _hand_over(
         self,
-        held: "_Held",
+        held: HeldRows,
         stop: int,
         ready: tuple[int, int],
         refine_below: int,
@@ -213,11 +207,11 @@ class _Frame:
         self._pipeline.workers.over_ranges(ranges, work)
         output.done(first, last)
 
-    def _classify_all(self, statistics: "_Statistics") -> None:
+    def _classify_all(self, statistics: Statistics) -> None:
         for index in range(len(self._bands.rows)):
             self._classify(index, statistics)
 
-    def _classify(self, index: int, statistics: "_Statistics") -> None:
+    def _classify(self, index: int, statistics: Statistics) -> None:
         known = self._kept.get(index) or _Classified(self._band(index), {})
         with self._watch.shared() as lap:
 
@@ -272,75 +266,3 @@ class _Classified:
 
     band: Band
     logits: dict[int, Floats]
-
-
-@dataclass(frozen=True)
-class _Held:
-    """Output rows of a band and, before them, the last two of the band above, which refinement
-    needs. planes [3, n, W] float32; labels [n, W] uint8; difficulty [n, W] float32.
-
-    It lies in memory that the next band and the next image use again.
-    """
-
-    arrays: Arrays
-    planes: Floats
-    labels: Labels
-    difficulty: Floats
-
-    @classmethod
-    def nothing(cls, arrays: Arrays, width: int) -> "_Held":
-        return cls._empty(arrays, (0, width))
-
-    def followed_by(self, rows: int) -> "_Held":
-        """The last two rows, and room for as many more."""
-        kept = min(2, len(self.labels))
-        size = (kept + rows, self.labels.shape[1])
-        planes, labels = self.planes[:, -2:].copy(), self.labels[-2:].copy()
-        difficulty = self.difficulty[-2:].copy()
-        after = self._empty(self.arrays, size)
-        after.planes[:, :kept], after.labels[:kept] = planes, labels
-        after.difficulty[:kept] = difficulty
-        return after
-
-    @classmethod
-    def _empty(cls, arrays: Arrays, size: tuple[int, int]) -> "_Held":
-        return cls(
-            arrays,
-            arrays.take("planes", (3, *size), np.float32),
-            arrays.take("labels", size, np.uint8),
-            arrays.take("difficulty", size, np.float32),
-        )
-
-
-class _Statistics:
-    """What ADM or heavy_ratio needs to know of all pixels: a histogram, or every logit."""
-
-    def __init__(self, mode: Mode, first: float = 0.0, last: float = 1.0) -> None:
-        self._mode, self._first, self._last = mode, first, last
-        self._histograms: dict[int, Histogram] = {}  # one per thread
-        self._logits: list[Floats] = []
-
-    @property
-    def histogram(self) -> Histogram:
-        """Of all difficulties that were added."""
-        empty = Histogram(self._first, self._last)
-        return functools.reduce(operator.add, self._histograms.values(), empty)
-
-    def add(self, logits: Floats) -> None:
-        """Some pixels' logits [N, K]."""
-        logit = difficulty_logit(logits)
-        if self._mode.heavy_ratio is not None:
-            self._logits.append(logit)
-            return
-        difficulty = sigmoid(logit)
-        histogram = self._histograms.get(get_ident())
-        if histogram is None:
-            histogram = self._histograms[get_ident()] = Histogram(self._first, self._last)
-        add_to_histogram(difficulty, histogram.table, self._first, self._last)
-        histogram.widen(difficulty)
-
-    def rule(self, cost: Floats) -> Rule:
-        """For all pixels that were added."""
-        if self._mode.heavy_ratio is not None:
-            return ratio_rule(cost, np.concatenate(self._logits), self._mode.heavy_ratio)
-        return adaptive_rule(cost, self.histogram)
