@@ -11,8 +11,12 @@ REPEATS = 5
 
 def sgemm_gflops(threads: int, sizes: Sequence[int] = SIZES, repeats: int = REPEATS) -> float:
     """Best GFLOP/s (two FLOPs per multiply-add) of float32 products of square matrices."""
+    before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    return max(2e-9 * size**3 / _fastest_s(size, repeats) for size in sizes)
+    try:
+        return max(2e-9 * size**3 / _fastest_s(size, repeats) for size in sizes)
+    finally:
+        torch.set_num_threads(before)
 
 
 def _fastest_s(size: int, repeats: int) -> float:
