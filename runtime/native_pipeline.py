@@ -33,8 +33,8 @@ from .tiling import Bands, Tile, square_bands, thrifty_bands
 from .timing import Lap, Stopwatch
 from .workers import Workers
 
-WORKING_BYTES = 640 * 2**20  # of a backbone tile and kept features together
-LEAST_TILE_BYTES = 256 * 2**20
+WORKING_BYTES = 900 * 2**20  # of a backbone tile and what is kept for the second pass together
+TILE_BYTES, LEAST_TILE_BYTES = 640 * 2**20, 256 * 2**20
 ARENA_GROWTH = 1.5  # what ONNX Runtime takes, in units of what its tensors need
 PIXELS_PER_CHUNK = 32768
 OUTPUT_PIXELS_PER_BAND = 2**23  # 17 bytes each until they are finished
@@ -73,7 +73,8 @@ class NativePipeline:
         if self._tile_px is not None:
             return square_bands(size, self._halo_px, self._tile_px)
         budget = min(WORKING_BYTES, available_bytes() // 2)
-        tile_bytes = max(budget - kept_bytes, min(LEAST_TILE_BYTES, budget))
+        left_bytes = max(budget - kept_bytes, min(LEAST_TILE_BYTES, budget))
+        tile_bytes = min(left_bytes, TILE_BYTES)
         crop_pixels = int(tile_bytes / (ARENA_GROWTH * self._working_bytes_per_px))
         return thrifty_bands(size, self._halo_px, crop_pixels, band_pixels)
 
