@@ -101,41 +101,23 @@ def _plain_ort(files: Files, threads: int) -> Engine:
 
 
 def _plain_eager(files: Files, threads: int) -> Engine:
-    import torch
-
     network = _network(Path(files.plain_ckpt), threads)
 
     def run(image: Image, options: Options) -> Output:
-        watch = Stopwatch()
-        with torch.inference_mode():
-            with watch.stage("to float"):
-                tensor = _to_tensor(image)
-            with watch.stage("network"):
-                upscaled = network(tensor)
-            with watch.stage("to bytes"):
-                out = _to_bytes(upscaled)
-        return Output(out, watch.total_ms, watch.stage_ms)
+        return _run_eager(image, lambda tensor: (network(tensor), ()))
 
     return run
 
 
 def _eager(files: Files, threads: int) -> Engine:
-    import torch
-
     network = _network(Path(files.pcsr_ckpt), threads)
 
     def run(image: Image, options: Options) -> Output:
-        watch = Stopwatch()
-        with torch.inference_mode():
-            with watch.stage("to float"):
-                tensor = _to_tensor(image)
-            with watch.stage("network"):
-                done = network(tensor, SCALE, pixel_batch_size=PIXEL_BATCH_SIZE, **options)
-            with watch.stage("to bytes"):
-                out = _to_bytes(done.image)
-        total_ms = watch.total_ms
-        counts = torch.bincount(done.assignment.flatten(), minlength=2).tolist()
-        return Output(out, total_ms, watch.stage_ms, tuple(counts))
+        def call(tensor: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
+            done = network(tensor, SCALE, pixel_batch_size=PIXEL_BATCH_SIZE, **options)
+            return done.image, done.assignment
+
+        return _run_eager(image, call)
 
     return run
 
@@ -170,6 +152,27 @@ def _network(ckpt: Path, threads: int) -> "PCSR | PlainNetwork":
     torch.set_num_threads(threads)
     checkpoint = read_checkpoint(ckpt)
     return build_network(checkpoint, completed(Settings(), checkpoint))
+
+
+def _run_eager(
+    image: Image,
+    call: "Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor | tuple[()]]]",
+) -> Output:
+    """call: an image [1, 3, h, w] -> the upscaled one and its assignment, () without routing."""
+    import torch
+
+    watch = Stopwatch()
+    with torch.inference_mode():
+        with watch.stage("to float"):
+            tensor = _to_tensor(image)
+        with watch.stage("network"):
+            upscaled, assignment = call(tensor)
+        with watch.stage("to bytes"):
+            out = _to_bytes(upscaled)
+    total_ms, counts = watch.total_ms, ()
+    if isinstance(assignment, torch.Tensor):
+        counts = tuple(torch.bincount(assignment.flatten(), minlength=2).tolist())
+    return Output(out, total_ms, watch.stage_ms, counts)
 
 
 def _to_tensor(image: Image) -> "torch.Tensor":

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import onnx
 from onnx import shape_inference
@@ -97,6 +98,17 @@ def working_bytes(model: onnx.ModelProto, **sizes: int) -> int:
         most = max(most, sum(4 * math.prod(shapes.get(name, ())) for name in live - weights))
         live = {name for name in live if last_use.get(name, -1) > i}
     return most
+
+
+def attribute(node: onnx.NodeProto, name: str) -> Any:  # noqa: ANN401
+    """The value of one attribute; None where the node leaves it out."""
+    found = (a for a in node.attribute if a.name == name)
+    return next((onnx.helper.get_attribute_value(a) for a in found), None)
+
+
+def joins_channels(node: onnx.NodeProto) -> bool:
+    """Whether this is a Concat of images along their channels."""
+    return node.op_type == "Concat" and attribute(node, "axis") == 1
 
 
 def _node_macs(node: onnx.NodeProto, shapes: Shapes) -> int:

@@ -6,7 +6,7 @@ have zero weights towards everything that reads them.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from .analysis import shapes_at
+from .analysis import attribute, joins_channels, shapes_at
 
 BLOCK = 16
 MOST_GROWTH = 1.4
@@ -113,7 +113,7 @@ class _Plan:
                 yield self._restored(name)
 
     def _joins(self, node: onnx.NodeProto) -> bool:
-        return node.op_type == "Concat" and _attribute(node, "axis") == 1 and self._images(node)
+        return joins_channels(node) and self._images(node)
 
     def _images(self, node: onnx.NodeProto) -> bool:
         return all(name in self._families for name in node.input)
@@ -220,9 +220,4 @@ def _spread(
 
 
 def _groups(node: onnx.NodeProto) -> int:
-    return int(_attribute(node, "group") or 1) if node.op_type == "Conv" else 1
-
-
-def _attribute(node: onnx.NodeProto, name: str) -> Any:  # noqa: ANN401
-    values: Mapping[str, Any] = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    return values.get(name)
+    return int(attribute(node, "group") or 1) if node.op_type == "Conv" else 1

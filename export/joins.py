@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import onnx
 from onnx import helper, numpy_helper
 
-from .analysis import shapes_at
+from .analysis import attribute, joins_channels, shapes_at
 
 EXAMPLE_PX = 16
 
@@ -51,11 +51,7 @@ def _grows(node: onnx.NodeProto, model: onnx.ModelProto) -> bool:
     """Whether this is Concat(another Concat, one part), along the channels."""
     makers = {n.output[0]: n for n in model.graph.node}
     first = makers.get(node.input[0]) if node.input else None
-    return len(node.input) == 2 and _joins(node) and first is not None and _joins(first)
-
-
-def _joins(node: onnx.NodeProto) -> bool:
-    return node.op_type == "Concat" and any(a.name == "axis" and a.i == 1 for a in node.attribute)
+    return len(node.input) == 2 and all(n is not None and joins_channels(n) for n in (node, first))
 
 
 def _readers(model: onnx.ModelProto, name: str) -> list[onnx.NodeProto]:
@@ -65,7 +61,7 @@ def _readers(model: onnx.ModelProto, name: str) -> list[onnx.NodeProto]:
 
 
 def _is_plain(node: onnx.NodeProto, name: str) -> bool:
-    grouped = any(a.name == "group" and a.i != 1 for a in node.attribute)
+    grouped = attribute(node, "group") not in (None, 1)
     return node.op_type == "Conv" and node.input[0] == name and not grouped
 
 

@@ -116,8 +116,8 @@ class _Frame:
             return fixed_rule(self._cost, self._task.mode.k)
         statistics = Statistics(self._task.mode)
         self._classify_all(statistics)
-        if statistics.histogram.is_coarse:
-            histogram = statistics.histogram
+        histogram = statistics.histogram
+        if histogram.is_coarse:
             statistics = Statistics(self._task.mode, histogram.low, histogram.high)
             self._classify_all(statistics)
         with self._watch.stage("routing"):

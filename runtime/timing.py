@@ -16,11 +16,8 @@ class Stopwatch:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Adds the time of the body to stage `name`."""
-        start = perf_counter()
-        try:
+        with self.shared() as lap, lap.stage(name):
             yield
-        finally:
-            self.stage_ms[name] = self.stage_ms.get(name, 0.0) + 1000 * (perf_counter() - start)
 
     @contextmanager
     def shared(self) -> Iterator["Lap"]:
