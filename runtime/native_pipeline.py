@@ -21,9 +21,10 @@ from .grid import Floats, Grid
 from .held_rows import HeldRows
 from .image_statistics import Statistics
 from .memory import Memory, available_bytes
+from .mlps import read_mlps
 from .output import Output
 from .pipeline import Routed, Task
-from .pixels import Band, PixelPasses, finish, read_mlps, sigmoid
+from .pixels import Band, PixelPasses, finish, sigmoid
 from .routing import (
     Rule,
     fixed_rule,

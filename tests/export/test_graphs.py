@@ -19,7 +19,7 @@ from pcsr.export.folding import FoldedMlp, deployable
 from pcsr.export.network import Settings
 from pcsr.models import make_backbone
 from pcsr.models.liif import Mlp
-from pcsr.runtime.pixels import read_mlps
+from pcsr.runtime.mlps import read_mlps
 from tests.checkpoints import BACKBONES, pcsr_checkpoint, pcsr_network, save, shake_batch_norm
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcsr.runtime.grid import Floats, Grid
-from pcsr.runtime.pixels import Band, Mlp, PixelPasses
+from pcsr.runtime.mlps import Mlp
+from pcsr.runtime.pixels import Band, PixelPasses
 
 from . import reference
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pcsr import Bundle, BundleError, Upscaler
 from pcsr.bundle import MANIFEST
 from pcsr.export.folding import fold_classifier, fold_upsamplers, mlp_arrays
-from pcsr.runtime.pixels import Mlp, read_mlps
+from pcsr.runtime.mlps import Mlp, read_mlps
 from tests import checkpoints
 
 from .networks import mlp_arrays as random_arrays

@@ -1,0 +1,108 @@
+"""The folded MLPs of a bundle (`mlps.npz`): classifier and upsamplers as plain arrays, for hosts
+with kernels of their own.
+"""
+
+import io
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .grid import Floats
+
+
+@dataclass(frozen=True)
+class Mlp:
+    """A folded MLP. feature_weight [C, D], row_weight, column_weight, bias [C], cell_weight [C, 2]
+    make its first layer; `rest` is all that follows, one layer after another: weight
+    [outputs, inputs], bias [outputs]. widths: C, then the outputs of each layer.
+    """
+
+    widths: NDArray[np.int32]
+    feature_weight: Floats
+    row_weight: Floats
+    column_weight: Floats
+    cell_weight: Floats
+    bias: Floats
+    rest: Floats
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, Floats]) -> "Mlp":
+        """From the arrays of a bundle's mlps.npz, without the role in their names."""
+        parts, widths = [np.zeros(0, np.float32)], [len(arrays["bias"])]
+        while (weight := arrays.get(f"weight_{len(widths)}")) is not None:
+            if weight.shape[1] != widths[-1]:
+                raise ValueError(f"a layer of {weight.shape[1]} inputs behind {widths[-1]} outputs")
+            parts += [weight.ravel(), arrays[f"bias_{len(widths)}"]]
+            widths.append(weight.shape[0])
+        names = [field.name for field in fields(cls)][1:-1]
+        first = {name: np.ascontiguousarray(arrays[name], dtype=np.float32) for name in names}
+        rest = np.concatenate(parts, dtype=np.float32)
+        return cls(np.array(widths, np.int32), **first, rest=rest)
+
+    def layers(self) -> Iterator[tuple[Floats, Floats]]:
+        """(weight [outputs, inputs], bias [outputs]) of each layer behind the first."""
+        start = 0
+        for inputs, outputs in itertools.pairwise(self.widths.tolist()):
+            end = start + inputs * outputs
+            yield self.rest[start:end].reshape(outputs, inputs), self.rest[end : end + outputs]
+            start = end + outputs
+
+    @property
+    def outputs(self) -> int:
+        """Values per pixel."""
+        return int(self.widths[-1])
+
+
+def read_mlps(data: bytes, depth: int, upsamplers: int) -> dict[str, Mlp]:
+    """The MLPs of a bundle's mlps.npz by role, classifier first (M > 1), then from heavy to light.
+
+    depth: D of the features. upsamplers: M.
+
+    Raises:
+        ValueError: it is damaged, or does not fit such a network.
+    """
+    roles = {f"upsampler_{j}": 3 for j in range(upsamplers)}
+    if upsamplers > 1:
+        roles = {"classifier": 1 if upsamplers == 2 else upsamplers} | roles
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (BadZipFile, EOFError, OSError, TypeError, AttributeError) as error:
+        raise ValueError(f"not an npz file: {error}") from error
+    found = {name.partition(".")[0] for name in arrays}
+    if found != set(roles):
+        raise ValueError(f"expected {', '.join(roles)}, found {', '.join(sorted(found)) or 'none'}")
+    return {role: _mlp(role, arrays, depth, outputs) for role, outputs in roles.items()}
+
+
+def _mlp(role: str, arrays: Mapping[str, NDArray[Any]], depth: int, outputs: int) -> Mlp:
+    own = {
+        name.partition(".")[2]: array
+        for name, array in arrays.items()
+        if name.startswith(f"{role}.")
+    }
+    try:
+        mlp = Mlp.of(own)
+    except (KeyError, IndexError, TypeError) as error:
+        raise ValueError(f"{role}: {error!r}") from error
+    width = int(mlp.widths[0])
+    expected = {
+        "feature_weight": (width, depth),
+        "row_weight": (width,),
+        "column_weight": (width,),
+        "cell_weight": (width, 2),
+        "bias": (width,),
+    }
+    layers = itertools.pairwise(mlp.widths.tolist())
+    numbers = sum((inputs + 1) * results for inputs, results in layers)
+    fits = all(getattr(mlp, name).shape == shape for name, shape in expected.items())
+    if not fits or mlp.rest.shape != (numbers,) or mlp.outputs != outputs:
+        raise ValueError(f"{role}: its shapes do not fit {depth} features and {outputs} outputs")
+    if not all(np.isfinite(getattr(mlp, name)).all() for name in (*expected, "rest")):
+        raise ValueError(f"{role}: it holds NaN or infinite values")
+    return mlp
