@@ -47,6 +47,29 @@ def square_bands(size: tuple[int, int], halo_px: int | None, tile_px: int) -> Ba
     return _bands(size, halo_px, (tile_px, tile_px))
 
 
+def fitting(
+    size: tuple[int, int], halo_px: int | None, limit: tuple[int, int] | None
+) -> list[Tile]:
+    """As few tiles as can be whose crops, halo included, are at most `limit` (height, width).
+
+    Raises:
+        UsageError: the image is larger, and cannot be cut into tiles with such a halo.
+    """
+    if limit is None or (size[0] <= limit[0] and size[1] <= limit[1]):
+        return split(size, None)
+    least = 0 if halo_px is None else 2 * halo_px + LEAST_CORE_PX
+    if halo_px is None or min(limit) < least:
+        raise UsageError(
+            f"the image has {size[0]}x{size[1]} pixels and the engine takes at most "
+            f"{limit[0]}x{limit[1]}, too few for tiles of this network; build it for a larger shape"
+        )
+    rows, columns = (
+        length if length <= most else most - 2 * halo_px
+        for length, most in zip(size, limit, strict=True)
+    )
+    return [tile for tiles in _bands(size, halo_px, (rows, columns)).tiles for tile in tiles]
+
+
 def thrifty_bands(
     size: tuple[int, int], halo_px: int | None, crop_pixels: int, band_pixels: int = sys.maxsize
 ) -> Bands:

@@ -22,18 +22,37 @@ class Backend(Protocol):
         """`classifier` or `upsampler_j` on a chunk of pixels, on the calling thread."""
 
 
+BACKENDS = ("native", "onnxruntime", "torch", "tensorrt")
+
+
+def choose_backend(name: str, device: str, bundle: Bundle) -> str:
+    """What `auto` stands for on a device; any other name stays as it is.
+
+    Raises:
+        BackendError: it is unknown, or cannot run on `device`.
+    """
+    if name not in ("auto", *BACKENDS):
+        raise BackendError(f"unknown backend '{name}' (known: auto, {', '.join(BACKENDS)})")
+    on_cpu = device == "cpu"
+    if name == "auto":
+        if on_cpu:
+            return "native"
+        return "tensorrt" if (bundle.path / "engines").is_dir() else "torch"
+    if name == "native" and not on_cpu:
+        raise BackendError(
+            f"the native backend runs on the CPU, not on '{device}'; use torch or tensorrt"
+        )
+    if name == "tensorrt" and on_cpu:
+        raise BackendError("the tensorrt backend runs on a GPU, not on 'cpu'; use --device cuda")
+    return name
+
+
 def make_backend(name: str, bundle: Bundle, device: str, precision: str, threads: int) -> Backend:
-    """The backend `name` with the bundle's graphs loaded.
+    """`native` or `onnxruntime` with the bundle's graphs loaded, for the CPU.
 
     Raises:
         BackendError: it is unknown, not installed, or cannot run on `device`.
     """
-    if name not in ("native", "onnxruntime"):
-        raise BackendError(f"unknown backend '{name}' (known: auto, native, onnxruntime)")
-    if name == "native" and device != "cpu":
-        raise BackendError(
-            f"the native backend runs on the CPU, not on '{device}'; use onnxruntime"
-        )
     from .onnxruntime import OnnxRuntimeBackend
 
     graphs = [*bundle.graphs(precision)]

@@ -1,0 +1,76 @@
+"""Where output pixels lie on the input, as tensors on the device, and the bands a frame is cut into."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pcsr.runtime.grid import Axis, Grid
+
+
+@dataclass(frozen=True)
+class DeviceAxis:
+    """`grid.Axis` on the device: nearest, lower, upper int32; offset, weight float32."""
+
+    nearest: Tensor
+    offset: Tensor
+    lower: Tensor
+    upper: Tensor
+    weight: Tensor
+
+    @classmethod
+    def of(cls, axis: Axis, device: torch.device) -> "DeviceAxis":
+        arrays = (axis.nearest, axis.offset, axis.lower, axis.upper, axis.weight)
+        return cls(*(torch.from_numpy(array).to(device) for array in arrays))
+
+
+@dataclass(frozen=True)
+class DeviceGrid:
+    """`grid.Grid` on the device; host: the grid itself. cell: [2] float32."""
+
+    host: Grid
+    rows: DeviceAxis
+    columns: DeviceAxis
+    cell: Tensor
+
+    @classmethod
+    def make(cls, lr_size: tuple[int, int], scale: float, device: torch.device) -> "DeviceGrid":
+        grid = Grid.make(lr_size, scale)
+        return cls(
+            grid,
+            DeviceAxis.of(grid.rows, device),
+            DeviceAxis.of(grid.columns, device),
+            torch.from_numpy(grid.cell).to(device),
+        )
+
+
+@dataclass(frozen=True)
+class Band:
+    """Output rows that are computed together: `seen` with the neighbours that refinement needs,
+    `kept` without. lr_rows: the input rows nearest to them.
+    """
+
+    seen: slice
+    kept: slice
+    lr_rows: slice
+
+
+def make_bands(grid: Grid, most_pixels: int) -> list[Band]:
+    """One band where the output has at most `most_pixels`, else as few equal ones as that takes."""
+    height, width = grid.hr_size
+    count = min(height, math.ceil(height * width / most_pixels))
+    return list(_bands(grid, [height * i // count for i in range(count + 1)]))
+
+
+def _bands(grid: Grid, edges: list[int]) -> Iterator[Band]:
+    height = grid.hr_size[0]
+    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        first, last = max(0, start - 1), min(height, stop + 1)
+        nearest = grid.rows.nearest[first:last]
+        yield Band(
+            slice(first, last),
+            slice(start, stop),
+            slice(int(nearest[0]), int(nearest[-1]) + 1),
+        )
