@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pcsr.bundle import Bundle
 from pcsr.errors import ImageError, UsageError
 
-from .backends import make_backend
+from .backends import choose_backend, make_backend
 from .grid import Floats, hr_size
 from .layout import Layout
 from .output import Arrays, Stream
@@ -34,8 +34,9 @@ class Upscaler:
         bundle: directory that pcsr-export wrote.
         device: `cpu`, `cuda` or `cuda:N`.
         backend: `native` (the backbone in ONNX Runtime, the rest in compiled passes; CPU),
-            `onnxruntime` (every graph there), or `auto`: native on the CPU, else onnxruntime.
-        precision: which set of graphs to run (`fp32`).
+            `onnxruntime` (every graph there), or `auto`: native on the CPU in fp32 where the passes
+            are built, else onnxruntime. The attribute `backend` says which.
+        precision: which set of graphs to run: `fp32`, `fp16`, `bf16`.
         threads: worker threads; None takes the cores this process may use.
         tile_px: side of the backbone's tiles in input pixels, without their halo; None chooses it
             by memory. The result does not depend on it.
@@ -60,7 +61,7 @@ class Upscaler:
         self.bundle = Bundle.load(bundle)
         self._workers = Workers(threads)
         if backend == "auto":
-            backend = "native" if device == "cpu" else "onnxruntime"
+            backend = choose_backend(device, precision)
         self.backend = backend
         engine = make_backend(backend, self.bundle, device, precision, threads)
         native = backend == "native"

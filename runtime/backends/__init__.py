@@ -1,6 +1,7 @@
 """Engines that run a bundle's graphs."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,6 +23,14 @@ class Backend(Protocol):
         """`classifier` or `upsampler_j` on a chunk of pixels, on the calling thread."""
 
 
+def choose_backend(device: str, precision: str) -> str:
+    """What `auto` stands for: the compiled passes where they are built and can run, else ONNX
+    Runtime.
+    """
+    is_built = find_spec("pcsr.runtime._pixels") is not None
+    return "native" if device == "cpu" and precision == "fp32" and is_built else "onnxruntime"
+
+
 def make_backend(name: str, bundle: Bundle, device: str, precision: str, threads: int) -> Backend:
     """The backend `name` with the bundle's graphs loaded.
 
@@ -34,9 +43,15 @@ def make_backend(name: str, bundle: Bundle, device: str, precision: str, threads
         raise BackendError(
             f"the native backend runs on the CPU, not on '{device}'; use onnxruntime"
         )
+    if name == "native" and precision != "fp32":
+        raise BackendError(
+            f"the native backend computes in fp32, not in {precision}; use onnxruntime"
+        )
+    graphs = [*bundle.graphs(precision)]
+    if device == "cpu" and precision == "bf16":
+        raise BackendError("ONNX Runtime has no bf16 on the CPU; use fp32 there")
     from .onnxruntime import OnnxRuntimeBackend
 
-    graphs = [*bundle.graphs(precision)]
     if name == "native":
         graphs = [role for role in graphs if role in ("backbone", "network")]
     return OnnxRuntimeBackend(bundle, device, precision, threads, graphs)
