@@ -33,6 +33,13 @@ from pcsr.cli import command_errors, needs_extra
 @click.option(
     "--opset", type=click.IntRange(18, 23), default=20, show_default=True, help="ONNX opset."
 )
+@click.option(
+    "--precision",
+    default="fp32",
+    show_default=True,
+    metavar="LIST",
+    help="Sets of graphs: fp32 (always written), fp16, bf16; separated by commas.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace an existing bundle.")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the table.")
 @command_errors
@@ -43,6 +50,7 @@ def main(
     mean: tuple[float, float, float] | None,
     std: tuple[float, float, float] | None,
     opset: int,
+    precision: str,
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -55,7 +63,8 @@ def main(
         from . import exporter, network
     settings = network.read_config(config) if config else network.Settings()
     settings = network.filled(network.Settings(mean, std), settings)
-    options = exporter.ExportOptions(settings, opset, overwrite)
+    precisions = [name.strip() for name in precision.split(",")]
+    options = exporter.ExportOptions(settings, opset, overwrite, precisions)
     exported = exporter.export_bundle(ckpt, output, options, partial(click.echo, err=True))
     if as_json:
         click.echo(exported.bundle.manifest.to_json(), nl=False)

@@ -38,7 +38,8 @@ class Upscaler:
         device: `cpu`, `cuda` or `cuda:N`.
         backend: on the CPU `native` (the backbone in ONNX Runtime, the rest in compiled passes),
             `onnxruntime` (every graph there) or `torch`; on a GPU `tensorrt`, `torch` or
-            `onnxruntime`. `auto`: native on the CPU; on a GPU tensorrt where the bundle has
+            `onnxruntime`. `auto`: on the CPU native in fp32 where the passes
+            are built, else onnxruntime; on a GPU tensorrt where the bundle has
             engines, else torch. The attribute `backend` says which it is.
         precision: which set of graphs to run (`fp32`, `fp16`, `bf16`; as exported).
         threads: worker threads of the CPU; None takes the cores this process may use.
@@ -67,7 +68,7 @@ class Upscaler:
         if threads is not None and not 1 <= threads <= MOST_THREADS:
             raise UsageError(f"threads must be from 1 to {MOST_THREADS}, found {threads}")
         self.bundle = Bundle.load(bundle)
-        self.backend = choose_backend(backend, device, self.bundle)
+        self.backend = choose_backend(backend, device, precision, self.bundle)
         self._on_device: DeviceUpscaler | None = None
         if device != "cpu" or self.backend in ("torch", "tensorrt"):
             options = (device, precision, passes, tile_px, cuda_graphs)

@@ -1,6 +1,7 @@
 """Engines that run a bundle's graphs."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,8 +26,9 @@ class Backend(Protocol):
 BACKENDS = ("native", "onnxruntime", "torch", "tensorrt")
 
 
-def choose_backend(name: str, device: str, bundle: Bundle) -> str:
-    """What `auto` stands for on a device; any other name stays as it is.
+def choose_backend(name: str, device: str, precision: str, bundle: Bundle) -> str:
+    """What `auto` stands for: on the CPU the compiled passes where they are built and can run, else
+    ONNX Runtime; on a GPU TensorRT where the bundle has engines, else torch. Any other name stays.
 
     Raises:
         BackendError: it is unknown, or cannot run on `device`.
@@ -34,9 +36,10 @@ def choose_backend(name: str, device: str, bundle: Bundle) -> str:
     if name not in ("auto", *BACKENDS):
         raise BackendError(f"unknown backend '{name}' (known: auto, {', '.join(BACKENDS)})")
     on_cpu = device == "cpu"
+    if name == "auto" and on_cpu:
+        is_built = find_spec("pcsr.runtime._pixels") is not None
+        return "native" if precision == "fp32" and is_built else "onnxruntime"
     if name == "auto":
-        if on_cpu:
-            return "native"
         return "tensorrt" if (bundle.path / "engines").is_dir() else "torch"
     if name == "native" and not on_cpu:
         raise BackendError(
@@ -53,9 +56,15 @@ def make_backend(name: str, bundle: Bundle, device: str, precision: str, threads
     Raises:
         BackendError: it is unknown, not installed, or cannot run on `device`.
     """
+    if name == "native" and precision != "fp32":
+        raise BackendError(
+            f"the native backend computes in fp32, not in {precision}; use onnxruntime or torch"
+        )
+    graphs = [*bundle.graphs(precision)]
+    if precision == "bf16":
+        raise BackendError("ONNX Runtime has no bf16 on the CPU; use the torch backend, or fp32")
     from .onnxruntime import OnnxRuntimeBackend
 
-    graphs = [*bundle.graphs(precision)]
     if name == "native":
         graphs = [role for role in graphs if role in ("backbone", "network")]
     return OnnxRuntimeBackend(bundle, device, precision, threads, graphs)
