@@ -44,3 +44,9 @@ class BackendError(PcsrError):
     """The asked-for device or backend is not there."""
 
     exit_code = 3
+
+
+class EngineError(PcsrError):
+    """A TensorRT engine cannot be built, loaded or run, or is stale and may not be rebuilt."""
+
+    exit_code = 1

@@ -1,0 +1,183 @@
+"""One ONNX graph -> one serialized plan."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pcsr.atomic import atomic_file
+from pcsr.cli import one_line
+from pcsr.errors import EngineError, UsageError
+from pcsr.interrupts import interrupts_deferred
+
+from .library import Library
+from .profiles import MOST_ELEMENTS, Profile
+from .target import Target, capability_name
+
+PROBE_SIDE = 32
+IMAGE = "image"
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What the builder is told besides the graph and the profile; part of an engine's key.
+
+    opt_level: 0 to 5, how long it searches. workspace_mib: most scratch memory of a layer, in MiB;
+    None: what the GPU has. version_compatible: the plan runs in later versions of the same major
+    one too. hardware_compatible: `ampere-plus` or `same-compute-capability`, for other GPUs.
+    """
+
+    opt_level: int = 3
+    workspace_mib: int | None = None
+    version_compatible: bool = False
+    hardware_compatible: str | None = None
+
+
+@dataclass(frozen=True)
+class Network:
+    """A parsed graph. The builder and the parser live as long as it does: it uses their memory."""
+
+    network: Any
+    builder: Any
+    parser: Any
+    role: str
+
+    @property
+    def inputs(self) -> list[Any]:
+        """The input tensors."""
+        return [self.network.get_input(i) for i in range(self.network.num_inputs)]
+
+
+def check_options(library: Library, options: BuildOptions, timing_cache: Path | None) -> None:
+    """Raises UsageError for an option that the library does not have."""
+    if not library.is_rtx:
+        return
+    given = {
+        "--version-compatible": options.version_compatible,
+        "--hardware-compatible": options.hardware_compatible,
+        "--timing-cache": timing_cache,
+    }
+    refused = [name for name, value in given.items() if value]
+    if refused:
+        raise UsageError(
+            f"{', '.join(refused)}: not with {library.title}, whose engines fit many GPUs already "
+            "and are timed on none"
+        )
+
+
+def parse(library: Library, onnx: bytes, role: str) -> Network:
+    """Parses a graph. `backbone` keeps `features` as its only output.
+
+    Raises:
+        EngineError: the parser refuses it, with all that it says.
+    """
+    trt = library.trt
+    builder = trt.Builder(library.log)
+    # TensorRT 10 must be told that the graph's own types hold; later versions know no other way.
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, library.log)
+    if not parser.parse(onnx):
+        library.log.errors.clear()
+        errors = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
+        raise EngineError(f"{library.title} cannot parse the {role} graph: {one_line(errors)}")
+    if role == "backbone":
+        for row_map in [network.get_output(i) for i in range(1, network.num_outputs)]:
+            network.unmark_output(row_map)
+    return Network(network, builder, parser, role)
+
+
+def most_pixels(library: Library, onnx: bytes, role: str) -> int:
+    """The largest image (pixels) at which no tensor of an image graph has more than 2^31-1
+    elements: counted by TensorRT's own shape inference on a small one.
+    """
+    parsed = parse(library, onnx, role)
+    parsed.inputs[0].shape = (1, 3, PROBE_SIDE, PROBE_SIDE)
+    layers = [parsed.network.get_layer(i) for i in range(parsed.network.num_layers)]
+    tensors = [layer.get_output(i) for layer in layers for i in range(layer.num_outputs)]
+    widest: int = max(math.prod(tensor.shape) for tensor in tensors)
+    return MOST_ELEMENTS * PROBE_SIDE**2 // widest
+
+
+def build_plan(
+    library: Library,
+    onnx: bytes,
+    role: str,
+    profile: Profile,
+    options: BuildOptions,
+    target: Target,
+    timing_cache: Path | None = None,
+) -> bytes:
+    """Builds one engine. Ctrl-C takes effect when it is built.
+
+    Raises:
+        EngineError: the parser or the builder refuses the graph, or the timing cache is not from
+            this machine.
+        OutputError: the timing cache cannot be written.
+    """
+    with interrupts_deferred():  # the log is called from C++, where an exception ends the process
+        parsed = parse(library, onnx, role)
+        config = _config(library, parsed.builder, options, target)
+        _add_profile(library, parsed, config, profile)
+        cache = _use_timing_cache(library, config, timing_cache)
+        plan = parsed.builder.build_serialized_network(parsed.network, config)
+        if plan is None:
+            raise library.error(f"cannot build the {role} engine")
+        if timing_cache and cache is not None:
+            with atomic_file(timing_cache, overwrite=True) as file:
+                file.write_bytes(cache.serialize())
+        return bytes(plan)
+
+
+def _config(library: Library, builder: Any, options: BuildOptions, target: Target) -> Any:  # noqa: ANN401
+    trt = library.trt
+    config = builder.create_builder_config()
+    config.builder_optimization_level = options.opt_level
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    config.clear_flag(trt.BuilderFlag.TF32)  # on by default: 10 bits of mantissa are not fp32
+    if options.workspace_mib is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
+    if options.version_compatible:
+        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+    if options.hardware_compatible:
+        name = options.hardware_compatible.upper().replace("-", "_")
+        config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.__members__[name]
+    if library.is_rtx and target.capabilities:
+        config.num_compute_capabilities = len(target.capabilities)
+        for index, capability in enumerate(target.capabilities):
+            name = capability_name(capability)
+            config.set_compute_capability(trt.ComputeCapability.__members__[name], index)
+    return config
+
+
+def _add_profile(library: Library, parsed: Network, config: Any, profile: Profile) -> None:  # noqa: ANN401
+    ranges = parsed.builder.create_optimization_profile()
+    for tensor in parsed.inputs:
+        shape = tuple(tensor.shape)
+        if -1 in shape:
+            ranges.set_shape(tensor.name, *_range(tensor.name, shape, profile))
+    if config.add_optimization_profile(ranges) < 0:
+        raise library.error(f"refuses the sizes {profile} for the {parsed.role} graph")
+
+
+def _range(name: str, shape: Sequence[int], profile: Profile) -> list[tuple[int, ...]]:
+    if name == IMAGE:
+        return [(*shape[:2], *size) for size in profile.image_sizes]
+    counts = profile.pixel_counts if name == "features" else profile.row_counts
+    return [(count, *shape[1:]) for count in counts]
+
+
+def _use_timing_cache(library: Library, config: Any, file: Path | None) -> Any:  # noqa: ANN401
+    if file is None:
+        return None
+    try:
+        data = file.read_bytes() if file.exists() else b""
+    except OSError as error:
+        raise EngineError(f"the timing cache {file} cannot be read: {error.strerror}") from error
+    cache = config.create_timing_cache(data)
+    if cache is None or not config.set_timing_cache(cache, False):
+        raise library.error(
+            f"refuses the timing cache {file}: it is damaged, or from another GPU, driver or "
+            "version; choose another file"
+        )
+    return cache

@@ -1,0 +1,96 @@
+"""The installed TensorRT: `tensorrt`, else `tensorrt_rtx`, which has the same names."""
+
+import functools
+import logging
+from collections import deque
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from pcsr.cli import one_line
+from pcsr.errors import BackendError, EngineError
+
+MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+TITLES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
+KEPT_ERRORS = 20
+LONGEST_REASON = 400
+
+
+@dataclass(frozen=True)
+class Library:
+    """name: `tensorrt` or `tensorrt-rtx`. trt: its module. log: its logger; there is one in a
+    process, because TensorRT keeps the first that it is given.
+    """
+
+    name: str
+    version: str
+    trt: Any
+    log: Any
+
+    @property
+    def is_rtx(self) -> bool:
+        """TensorRT-RTX: builds engines without a GPU, which fit many GPUs."""
+        return self.name == "tensorrt-rtx"
+
+    @property
+    def title(self) -> str:
+        """Name and version for a message."""
+        return title(self.name, self.version)
+
+    def error(self, what: str) -> EngineError:
+        """`what` went wrong, with the errors that the library has logged since the last one."""
+        errors = list(self.log.errors)
+        self.log.errors.clear()
+        reason = one_line("; ".join(dict.fromkeys(errors))) or "it gave no reason"
+        if len(reason) > LONGEST_REASON:
+            reason = reason[:LONGEST_REASON] + "…"
+        return EngineError(f"{self.title} {what}: {reason}")
+
+
+def title(name: str, version: str) -> str:
+    """Name and version of a library for a message."""
+    return f"{TITLES.get(name, name)} {version}"
+
+
+@functools.cache
+def load_library() -> Library:
+    """The installed TensorRT, or TensorRT-RTX where only that is installed.
+
+    Raises:
+        BackendError: there is neither, or the one that is installed does not load.
+    """
+    for name, module in MODULES.items():
+        try:
+            trt = import_module(module)
+        except (ImportError, OSError) as error:
+            if isinstance(error, ModuleNotFoundError) and error.name == module:
+                continue
+            raise BackendError(
+                f"{TITLES[name]} is installed but does not load: {one_line(str(error))}; "
+                f"install it again or remove {module}"
+            ) from error
+        return Library(name, trt.__version__, trt, _make_log(trt))
+    raise BackendError(
+        "TensorRT is not installed; run pip install 'pcsr[tensorrt]' (on the machine with the "
+        "GPU), or pip install tensorrt-rtx"
+    )
+
+
+def _make_log(trt: Any) -> Any:  # noqa: ANN401
+    python_log = logging.getLogger("pcsr.tensorrt")
+    most_severe_kept = int(trt.ILogger.Severity.ERROR)
+
+    class Log(trt.ILogger):  # type: ignore[misc]
+        """Keeps the last errors for our own messages; the rest goes to Python's logging."""
+
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.errors: deque[str] = deque(maxlen=KEPT_ERRORS)
+
+        def log(self, severity: Any, message: str) -> None:  # noqa: ANN401
+            if int(severity) <= most_severe_kept:
+                self.errors.append(message)
+            else:
+                python_log.debug(message)
+
+    return Log()

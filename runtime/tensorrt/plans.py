@@ -1,0 +1,161 @@
+"""The engines kept in a bundle: engines/<key>/<role>.engine and build.json, checked before use."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pcsr.bundle import Bundle
+from pcsr.errors import EngineError, OutputError
+
+from .library import Library
+from .record import Facts, Record, parse_record
+from .target import Gpu
+
+ENGINES = "engines"
+RECORD = "build.json"
+STALE = ".stale-"
+Say = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class PlanSet:
+    """A checked set of engines in memory: serialized plans by role."""
+
+    folder: Path
+    record: Record
+    plans: dict[str, bytes]
+
+    @property
+    def bytes(self) -> int:
+        """Size of all plans."""
+        return sum(map(len, self.plans.values()))
+
+
+def engines_folder(bundle: Bundle) -> Path:
+    """Where a bundle keeps its engines."""
+    return bundle.path / ENGINES
+
+
+def kept_folders(bundle: Bundle) -> Iterator[Path]:
+    """Folders of engines that are in use: neither set aside nor half-written."""
+    parent = engines_folder(bundle)
+    for path in sorted(parent.iterdir()) if parent.is_dir() else []:
+        if path.is_dir() and not path.name.startswith(".") and STALE not in path.name:
+            yield path
+
+
+def read_record(folder: Path) -> Record:
+    """build.json of a folder, which must be named by its key.
+
+    Raises:
+        EngineError: it is missing, damaged, or not of this folder.
+    """
+    try:
+        record = parse_record((folder / RECORD).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise EngineError(f"{folder / RECORD} cannot be read ({error.strerror})") from error
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise EngineError(f"{folder / RECORD} is damaged ({error})") from error
+    if record.facts.key != folder.name:
+        raise EngineError(f"{folder / RECORD} is not of this folder, but of {record.facts.key}")
+    if set(record.plans) != set(record.facts.graphs):
+        raise EngineError(f"{folder / RECORD} is damaged (a graph has no engine)")
+    return record
+
+
+def read_plans(folder: Path) -> PlanSet:
+    """A set of engines whose every byte is as it was built. Nothing is deserialised.
+
+    Raises:
+        EngineError: build.json or a plan is missing, damaged, truncated or foreign.
+    """
+    record = read_record(folder)
+    plans = {}
+    for role, plan in record.plans.items():
+        try:
+            data = (folder / plan.file).read_bytes()
+        except OSError as error:
+            raise EngineError(f"{folder / plan.file} cannot be read ({error.strerror})") from error
+        found = hashlib.sha256(data).hexdigest()
+        if found != plan.sha256:
+            raise EngineError(
+                f"{folder / plan.file} is damaged or foreign: sha256 {found[:12]}… instead of "
+                f"{plan.sha256[:12]}…"
+            )
+        plans[role] = data
+    return PlanSet(folder, record, plans)
+
+
+def find_built(bundle: Bundle, facts: Facts) -> PlanSet | None:
+    """The set with exactly these facts; None where there is none.
+
+    Raises:
+        EngineError: there is one, and it is damaged.
+    """
+    folder = engines_folder(bundle) / facts.key
+    return read_plans(folder) if folder.exists() else None
+
+
+def find_fitting(
+    bundle: Bundle, library: Library, gpu: Gpu, precision: str
+) -> tuple[PlanSet | None, list[str]]:
+    """The newest set for this machine and these graphs, of whatever profile and options; and what
+    is wrong with the others.
+    """
+    fitting, reasons = [], []
+    for folder in kept_folders(bundle):
+        try:
+            record = read_record(folder)
+            facts = record.facts
+            reason = facts.misfit(library, gpu, precision) or facts.mismatch(bundle)
+            if reason:
+                reasons.append(f"{folder.name} {reason}")
+            else:
+                fitting.append((record.built, read_plans(folder)))
+        except EngineError as error:
+            reasons.append(str(error))
+    newest = max(fitting, key=lambda found: found[0], default=(None, None))[1]
+    return newest, reasons
+
+
+def newest_record(bundle: Bundle, library: Library, precision: str) -> Record | None:
+    """What was built last with this library and precision, stale or not; None for nothing."""
+    records = []
+    for folder in kept_folders(bundle):
+        try:
+            records.append(read_record(folder))
+        except EngineError:
+            continue
+    ours = [
+        record
+        for record in records
+        if (record.facts.library, record.facts.precision) == (library.name, precision)
+    ]
+    return max(ours, key=lambda record: record.built, default=None)
+
+
+def set_aside_stale(bundle: Bundle, say: Say) -> None:
+    """Renames folders that no machine can use: damaged ones and those of other graphs. Engines of
+    other GPUs and versions stay: another machine may share the bundle.
+    """
+    for folder in kept_folders(bundle):
+        try:
+            reason = read_plans(folder).record.facts.mismatch(bundle)
+        except EngineError as error:
+            reason = str(error)
+        if reason:
+            aside = _free_name(folder)
+            try:
+                os.replace(folder, aside)
+            except OSError as error:
+                raise OutputError(f"cannot rename {folder}: {error.strerror}") from error
+            say(f"set aside as {aside.name}: {reason.removeprefix(f'{folder}/')}")
+
+
+def _free_name(folder: Path) -> Path:
+    number = 1
+    while (name := folder.with_name(f"{folder.name}{STALE}{number}")).exists():
+        number += 1
+    return name

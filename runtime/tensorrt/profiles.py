@@ -1,0 +1,146 @@
+"""The sizes that engines take. Sizes are (height, width) of the input image."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pcsr.errors import UsageError
+from pcsr.manifest import Model
+
+Size = tuple[int, int]
+
+MOST_ELEMENTS = 2**31 - 1  # of one TensorRT tensor
+DEFAULT_OPT = (540, 960)
+DEFAULT_SIDE = 1920
+DEFAULT_ROWS = 2**18
+MOST_ROWS = 2**20
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """The sizes that a user asks for; None leaves the choice to us."""
+
+    min: Size | None = None
+    opt: Size | None = None
+    max: Size | None = None
+
+    @classmethod
+    def static(cls, size: Size) -> "Shapes":
+        """One size and no other."""
+        return cls(size, size, size)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Smallest, usual and largest image; usual and largest number of rows (the smallest is 0)."""
+
+    min: Size
+    opt: Size
+    max: Size
+    rows_opt: int = DEFAULT_ROWS
+    rows_max: int = MOST_ROWS
+
+    def __str__(self) -> str:
+        sizes = dict.fromkeys((self.min, self.opt, self.max))
+        return "-".join(format_size(size) for size in sizes)
+
+    @property
+    def image_sizes(self) -> tuple[Size, Size, Size]:
+        """Of the input of `backbone` or `network`."""
+        return self.min, self.opt, self.max
+
+    @property
+    def pixel_counts(self) -> tuple[int, ...]:
+        """Rows of the row maps, one per pixel of the image."""
+        return tuple(math.prod(size) for size in self.image_sizes)
+
+    @property
+    def row_counts(self) -> tuple[int, int, int]:
+        """Pixels of one call of a row graph."""
+        return 0, self.rows_opt, self.rows_max
+
+    @property
+    def shapes(self) -> Shapes:
+        """What to ask for to get this profile again."""
+        return Shapes(self.min, self.opt, self.max)
+
+
+def choose_profile(shapes: Shapes, most_pixels: int, rows_max: int = MOST_ROWS) -> Profile:
+    """The profile for what was asked for.
+
+    Left out: the smallest image is 1x1; the usual one 540x960 (4K at x4); the largest a square, so
+    that portrait fits, of 1920 or what the element limit allows (`most_pixels`), whichever is
+    smaller, and no smaller than the others. Engines take memory for the image that they run, not
+    for the largest.
+
+    Raises:
+        UsageError: not min <= opt <= max, or larger than the element limit allows.
+    """
+    low = shapes.min or (1, 1)
+    side = min(DEFAULT_SIDE, math.isqrt(most_pixels))
+    high = shapes.max or _larger((side, side), _larger(low, shapes.opt or low))
+    usual = shapes.opt or _larger(low, _smaller(high, DEFAULT_OPT))
+    profile = Profile(low, usual, high, min(DEFAULT_ROWS, rows_max), rows_max)
+    _check(profile, most_pixels)
+    return profile
+
+
+def row_limits(model: Model) -> tuple[int, int]:
+    """Most input pixels of a row map and most rows of a call, so that no tensor of the classifier
+    and the upsamplers has too many elements.
+    """
+    widths = [*model.upsampler_widths, model.classifier_widths or ()]
+    widest = max((width for mlp in widths for width in mlp), default=1)
+    return MOST_ELEMENTS // max(widest, 3), min(MOST_ROWS, MOST_ELEMENTS // max(widest, 3))
+
+
+def parse_size(text: str) -> Size:
+    """`540x960` -> (540, 960).
+
+    Raises:
+        UsageError: anything else.
+    """
+    height, cross, width = text.lower().partition("x")
+    if not (cross and height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise UsageError(f"expected a size as HEIGHTxWIDTH, for example 540x960, found '{text}'")
+    return int(height), int(width)
+
+
+def format_size(size: Size) -> str:
+    """(540, 960) -> `540x960`."""
+    return f"{size[0]}x{size[1]}"
+
+
+def profile_from(data: Mapping[str, Any]) -> Profile:
+    """A profile from its JSON. Raises KeyError, TypeError or ValueError where it is damaged."""
+    sizes = [_size(data[name]) for name in ("min", "opt", "max")]
+    return Profile(sizes[0], sizes[1], sizes[2], int(data["rows_opt"]), int(data["rows_max"]))
+
+
+def _size(value: Any) -> Size:  # noqa: ANN401
+    height, width = value
+    return int(height), int(width)
+
+
+def _larger(one: Size, other: Size) -> Size:
+    return max(one[0], other[0]), max(one[1], other[1])
+
+
+def _smaller(one: Size, other: Size) -> Size:
+    return min(one[0], other[0]), min(one[1], other[1])
+
+
+def _check(profile: Profile, most_pixels: int) -> None:
+    low, usual, high = profile.image_sizes
+    if not all(low[i] <= usual[i] <= high[i] for i in range(2)):
+        raise UsageError(
+            f"the smallest size {format_size(low)}, the usual {format_size(usual)} and the largest "
+            f"{format_size(high)} must not shrink in height or width"
+        )
+    if math.prod(high) > most_pixels:
+        raise UsageError(
+            f"the largest size {format_size(high)} has {math.prod(high)} pixels; TensorRT's limit "
+            f"of 2^31-1 elements per tensor allows {most_pixels} for this network; choose a "
+            "smaller --max-shape (larger images are tiled)"
+        )

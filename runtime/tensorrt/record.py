@@ -1,0 +1,120 @@
+"""build.json beside a set of engines: what they were made from, by and for."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from pcsr.bundle import Bundle
+
+from .build import BuildOptions
+from .library import Library, title
+from .profiles import Profile, profile_from
+from .target import Gpu, Target, version_numbers
+
+FORMAT = "pcsr-engines"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that decides whether engines are valid. `graphs`: sha256 of the ONNX file by role."""
+
+    library: str
+    version: str
+    target: Target
+    precision: str
+    profile: Profile
+    options: BuildOptions
+    graphs: Mapping[str, str]
+
+    @property
+    def key(self) -> str:
+        """Name of the folder: readable, and a hash of every fact."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+        limits = "-".join(f"sm{capability}" for capability in self.target.capabilities)
+        words = [self.target.gpu, limits, f"{self.library}-{self.version}", self.precision]
+        readable = "_".join(_slug(word) for word in [*words, str(self.profile)] if word)
+        return f"{readable}_{digest}"
+
+    def mismatch(self, bundle: Bundle) -> str | None:
+        """How the graphs differ from the bundle's; None where they do not."""
+        graphs = bundle.manifest.graphs.get(self.precision)
+        if graphs is None:
+            return f"was built from {self.precision} graphs, which the bundle no longer has"
+        if self.graphs != graph_hashes(bundle, self.precision):
+            return "was built from other graphs than the bundle's"
+        return None
+
+    def misfit(self, library: Library, gpu: Gpu, precision: str) -> str | None:
+        """Why this machine cannot run them at this precision; None where it can."""
+        if self.precision != precision:
+            return f"is {self.precision}, not {precision}"
+        if not self._runs_in(library):
+            return f"is for {title(self.library, self.version)}, not {library.title}"
+        if not self.target.serves(gpu, self.options.hardware_compatible):
+            return f"is for {self.target}, not {gpu}"
+        return None
+
+    def _runs_in(self, library: Library) -> bool:
+        if self.library != library.name:
+            return False
+        if not self.options.version_compatible:
+            return self.version == library.version
+        built, here = version_numbers(self.version), version_numbers(library.version)
+        return built[0] == here[0] and built <= here
+
+
+@dataclass(frozen=True)
+class PlanFile:
+    """One engine's file beside build.json. build_s: seconds that it took."""
+
+    file: str
+    sha256: str
+    build_s: float
+
+
+@dataclass(frozen=True)
+class Record:
+    """All that build.json says. built: UTC time, ISO 8601. pcsr: version that built them."""
+
+    facts: Facts
+    plans: Mapping[str, PlanFile]
+    built: str
+    pcsr: str
+
+    def to_json(self) -> str:
+        """The text of build.json."""
+        head = {"format": FORMAT, "format_version": FORMAT_VERSION}
+        return json.dumps(head | asdict(self), indent=2, allow_nan=False) + "\n"
+
+
+def graph_hashes(bundle: Bundle, precision: str) -> dict[str, str]:
+    """sha256 by role, as the manifest states them."""
+    return {role: graph.sha256 for role, graph in bundle.graphs(precision).items()}
+
+
+def parse_record(text: str) -> Record:
+    """The record from the text of build.json. Raises KeyError, TypeError or ValueError where it is
+    damaged.
+    """
+    data = json.loads(text)
+    if data["format"] != FORMAT or data["format_version"] != FORMAT_VERSION:
+        raise ValueError(f"it is {data['format']} {data['format_version']}")
+    facts = data["facts"]
+    target = Target(facts["target"]["gpu"], tuple(facts["target"]["capabilities"]))
+    values = facts | {
+        "target": target,
+        "profile": profile_from(facts["profile"]),
+        "options": BuildOptions(**facts["options"]),
+    }
+    plans = {role: PlanFile(**plan) for role, plan in data["plans"].items()}
+    if any(not re.fullmatch(r"\w+\.engine", plan.file) for plan in plans.values()):
+        raise ValueError("it names a file that is no engine")
+    return Record(Facts(**values), plans, data["built"], data["pcsr"])
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")

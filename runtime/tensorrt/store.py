@@ -1,0 +1,235 @@
+"""Engines for a bundle: found among those that it keeps, or built."""
+
+import hashlib
+import shlex
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pcsr
+from pcsr.atomic import atomic_directory
+from pcsr.bundle import Bundle
+from pcsr.errors import EngineError
+
+from .build import BuildOptions, build_plan, check_options, most_pixels
+from .library import Library, load_library
+from .lock import one_builder
+from .plans import (
+    RECORD,
+    PlanSet,
+    Say,
+    engines_folder,
+    find_built,
+    find_fitting,
+    newest_record,
+    set_aside_stale,
+)
+from .profiles import Profile, Shapes, choose_profile, format_size, row_limits
+from .record import Facts, PlanFile, Record, graph_hashes
+from .target import choose_target, find_gpu
+
+if TYPE_CHECKING:
+    from .engine import TensorRTEngines
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to build. device: the GPU to build for. capabilities: those that TensorRT-RTX builds
+    for, as in `8.9`; none: all. timing_cache: a file that is read, and written after each engine.
+    """
+
+    shapes: Shapes = field(default_factory=Shapes)
+    options: BuildOptions = field(default_factory=BuildOptions)
+    device: str = "cuda"
+    capabilities: Sequence[str] = ()
+    timing_cache: Path | None = None
+
+
+def open_engines(
+    bundle: Bundle,
+    device: str = "cuda",
+    precision: str = "fp32",
+    request: Request | None = None,
+    rebuild: bool = True,
+    say: Say = lambda message: None,
+) -> "TensorRTEngines":
+    """The engines of a bundle on a GPU, ready to run; built where there are none that fit.
+
+    Without a request any profile will do: the newest is taken. With one, only what it asks for.
+
+    Raises:
+        BackendError: TensorRT or the GPU is not there.
+        BundleError: the bundle has no such precision, or a graph differs from its manifest.
+        EngineError: nothing fits and `rebuild` is off (the message has the command to run); or
+            building or loading failed.
+        OutputError: engines cannot be written into the bundle.
+    """
+    library = load_library()
+    gpu = find_gpu(device)
+    if request is not None:
+        request = replace(request, device=device)
+    for role in bundle.graphs(precision):
+        bundle.graph_bytes(role, precision)  # engines of graphs that have changed are stale
+    if request is None:
+        found, reasons = find_fitting(bundle, library, gpu, precision)
+    else:
+        found, reasons = _find_requested(bundle, precision, request)
+    if found is None and not rebuild:
+        what = "; ".join(reasons) or "nothing was built yet"
+        again = request or _same_again(bundle, library, precision, device)
+        raise EngineError(
+            f"{bundle.path} has no {precision} engines for {gpu} and {library.title} ({what}); "
+            f"run {build_command(bundle, precision, again)}"
+        )
+    if found is None:
+        again = request or _same_again(bundle, library, precision, device)
+        found = build_engines(bundle, precision, again, say=say)
+    from .engine import TensorRTEngines  # late: it imports torch, which building does not need
+
+    return TensorRTEngines(library, found, device)
+
+
+def build_engines(
+    bundle: Bundle,
+    precision: str,
+    request: Request,
+    force: bool = False,
+    say: Say = lambda message: None,
+) -> PlanSet:
+    """Builds the engines of a bundle and keeps them in it, unless they are there already. `say` is
+    told each step; a message that ends in `…` is under way.
+
+    Stale or damaged engines are renamed, never deleted. Two processes do not build at once: the
+    second waits for the first and takes its result. The set appears whole or not at all.
+
+    Args:
+        force: build also what is there already, and replace it.
+
+    Raises:
+        BackendError: TensorRT is not there, or has no GPU to build for.
+        UsageError: sizes or options out of range.
+        BundleError: the bundle has no such precision, or a graph differs from its manifest.
+        EngineError: a graph cannot be parsed or built.
+        OutputError: engines cannot be written into the bundle.
+    """
+    library = load_library()
+    facts = _facts(library, bundle, precision, request)
+    found = None if force else _find_whole(bundle, facts)
+    if found is not None:
+        say(f"{precision}: the engines are there and valid")
+        return found
+    with one_builder(engines_folder(bundle), say):
+        found = None if force else _find_whole(bundle, facts)
+        if found is not None:
+            return found
+        set_aside_stale(bundle, say)
+        with _on_device(library, request.device):
+            return _build(library, bundle, facts, request.timing_cache, say)
+
+
+def build_command(bundle: Bundle, precision: str, request: Request) -> str:
+    """The command that builds what is asked for."""
+    words = ["pcsr-build", str(bundle.path), "--precision", precision]
+    shapes, options = request.shapes, request.options
+    for name in ("min", "opt", "max"):
+        size = getattr(shapes, name)
+        words += [f"--{name}-shape", format_size(size)] if size else []
+    if options.opt_level != BuildOptions.opt_level:
+        words += ["--opt-level", str(options.opt_level)]
+    if options.workspace_mib is not None:
+        words += ["--workspace", str(options.workspace_mib)]
+    if options.version_compatible:
+        words += ["--version-compatible"]
+    if options.hardware_compatible:
+        words += ["--hardware-compatible", options.hardware_compatible]
+    for capability in request.capabilities:
+        words += ["--compute-capability", capability]
+    if request.device != Request.device:
+        words += ["--device", request.device]
+    return shlex.join(words)
+
+
+def _facts(library: Library, bundle: Bundle, precision: str, request: Request) -> Facts:
+    check_options(library, request.options, request.timing_cache)
+    target = choose_target(library, request.device, request.capabilities)
+    return Facts(
+        library=library.name,
+        version=library.version,
+        target=target,
+        precision=precision,
+        profile=_profile(library, bundle, precision, request.shapes),
+        options=request.options,
+        graphs=graph_hashes(bundle, precision),
+    )
+
+
+def _profile(library: Library, bundle: Bundle, precision: str, shapes: Shapes) -> Profile:
+    role = "network" if bundle.kind == "plain" else "backbone"
+    map_pixels, rows = row_limits(bundle.manifest.model)
+    image_pixels = most_pixels(library, bundle.graph_bytes(role, precision), role)
+    return choose_profile(shapes, min(map_pixels, image_pixels), rows)
+
+
+def _find_requested(
+    bundle: Bundle, precision: str, request: Request
+) -> tuple[PlanSet | None, list[str]]:
+    facts = _facts(load_library(), bundle, precision, request)
+    try:
+        return find_built(bundle, facts), []
+    except EngineError as error:
+        return None, [str(error)]
+
+
+def _find_whole(bundle: Bundle, facts: Facts) -> PlanSet | None:
+    try:
+        return find_built(bundle, facts)
+    except EngineError:
+        return None
+
+
+def _same_again(bundle: Bundle, library: Library, precision: str, device: str) -> Request:
+    """What was built last, for this machine; the defaults where nothing was."""
+    record = newest_record(bundle, library, precision)
+    if record is None:
+        return Request(device=device)
+    facts = record.facts
+    capabilities = facts.target.capabilities if library.is_rtx else ()
+    return Request(facts.profile.shapes, facts.options, device, capabilities)
+
+
+def _on_device(library: Library, device: str) -> AbstractContextManager[Any]:
+    if library.is_rtx:
+        return nullcontext()
+    import torch
+
+    return torch.cuda.device(device)
+
+
+def _build(
+    library: Library, bundle: Bundle, facts: Facts, timing_cache: Path | None, say: Say
+) -> PlanSet:
+    plans, files = {}, {}
+    for number, role in enumerate(facts.graphs, 1):
+        onnx = bundle.graph_bytes(role, facts.precision)
+        label = f"{number}/{len(facts.graphs)} {role}"
+        say(f"{label} …")
+        start = time.perf_counter()
+        plans[role] = build_plan(
+            library, onnx, role, facts.profile, facts.options, facts.target, timing_cache
+        )
+        seconds = time.perf_counter() - start
+        sha256 = hashlib.sha256(plans[role]).hexdigest()
+        files[role] = PlanFile(f"{role}.engine", sha256, round(seconds, 3))
+        say(f"{label}: {seconds:.1f} s, {len(plans[role]) / 2**20:.1f} MiB")
+    built = datetime.now(UTC).isoformat(timespec="microseconds")
+    record = Record(facts, files, built, pcsr.__version__)
+    folder = engines_folder(bundle) / facts.key
+    with atomic_directory(folder) as temporary:
+        for role, plan in plans.items():
+            (temporary / files[role].file).write_bytes(plan)
+        (temporary / RECORD).write_text(record.to_json(), encoding="utf-8")
+    return PlanSet(folder, record, plans)

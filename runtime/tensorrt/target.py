@@ -1,0 +1,121 @@
+"""The GPU that an engine is for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pcsr.errors import BackendError, UsageError
+
+from .library import Library
+
+PORTABLE = "portable"
+OLDEST_PORTABLE = (8, 0)  # Ampere
+SAME_COMPUTE_CAPABILITY = "same-compute-capability"
+AMPERE_PLUS = "ampere-plus"
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU of this machine: its name and compute capability, as in `9.0`."""
+
+    name: str
+    capability: str
+
+    def __str__(self) -> str:
+        return f"{self.name} (compute capability {self.capability})"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What an engine is built for: one GPU model with its compute capability, or `portable` with
+    those that it is limited to (none: all from 8.0).
+    """
+
+    gpu: str
+    capabilities: tuple[str, ...]
+
+    def __str__(self) -> str:
+        limits = ", ".join(self.capabilities) or "from 8.0"
+        return f"{self.gpu} (compute capability {limits})"
+
+    def serves(self, gpu: Gpu, hardware_compatible: str | None) -> bool:
+        """Whether an engine for this target, built with this compatibility, runs on `gpu`."""
+        if self.gpu == PORTABLE:
+            return gpu.capability in self.capabilities or (
+                not self.capabilities and version_numbers(gpu.capability) >= OLDEST_PORTABLE
+            )
+        if hardware_compatible == AMPERE_PLUS:
+            return version_numbers(gpu.capability) >= OLDEST_PORTABLE
+        if hardware_compatible == SAME_COMPUTE_CAPABILITY:
+            return self.capabilities == (gpu.capability,)
+        return self == Target(gpu.name, (gpu.capability,))
+
+
+def find_gpu(device: str) -> Gpu:
+    """The GPU behind `cuda` or `cuda:N`.
+
+    Raises:
+        BackendError: there is none, or PyTorch, which finds it, is not installed.
+    """
+    kind, colon, index = device.partition(":")
+    if kind != "cuda" or (colon and not index.isdigit()):
+        raise BackendError(f"TensorRT runs on cuda or cuda:N, not on '{device}'")
+    try:
+        import torch
+    except ImportError as error:
+        raise BackendError(
+            f"TensorRT engines need PyTorch beside them ({error}); run pip install 'pcsr[tensorrt]'"
+        ) from error
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(index or 0) >= count:
+        raise BackendError(
+            f"device '{device}' is not there: PyTorch {torch.__version__} finds {count} NVIDIA GPUs"
+        )
+    properties = torch.cuda.get_device_properties(torch.device(device))
+    return Gpu(properties.name, f"{properties.major}.{properties.minor}")
+
+
+def choose_target(library: Library, device: str, capabilities: Sequence[str]) -> Target:
+    """What to build for: the GPU that is there; with TensorRT-RTX all GPUs, or those of the
+    capabilities.
+
+    Raises:
+        BackendError: TensorRT without a GPU.
+        UsageError: capabilities that the library does not know or cannot choose.
+    """
+    if library.is_rtx:
+        known = _known_capabilities(library)
+        unknown = sorted(set(capabilities) - set(known))
+        if unknown:
+            raise UsageError(
+                f"{library.title} builds for the compute capabilities {', '.join(known)}, "
+                f"not for {', '.join(unknown)}"
+            )
+        return Target(PORTABLE, tuple(sorted(set(capabilities), key=version_numbers)))
+    if capabilities:
+        raise UsageError(
+            f"--compute-capability is for TensorRT-RTX; {library.title} builds for the GPU that is "
+            "there"
+        )
+    try:
+        gpu = find_gpu(device)
+    except BackendError as error:
+        raise BackendError(
+            f"{library.title} builds engines on the GPU that will run them; {error}; run "
+            "pcsr-build there"
+        ) from error
+    return Target(gpu.name, (gpu.capability,))
+
+
+def version_numbers(text: str) -> tuple[int, ...]:
+    """`11.4.0.106` -> (11, 4, 0, 106); parts that are no numbers count as 0."""
+    return tuple(int(part) if part.isdigit() else 0 for part in text.split("."))
+
+
+def capability_name(capability: str) -> str:
+    """`8.9` -> `SM89`, as TensorRT-RTX names it."""
+    return f"SM{capability.replace('.', '')}"
+
+
+def _known_capabilities(library: Library) -> list[str]:
+    names = [name[2:] for name in library.trt.ComputeCapability.__members__ if name[:2] == "SM"]
+    return [f"{name[:-1]}.{name[-1]}" for name in names]
