@@ -45,8 +45,8 @@ class Upscaler:
         threads: worker threads of the CPU; None takes the cores this process may use.
         tile_px: side of the backbone's tiles in input pixels, without their halo; None chooses it
             by memory. The result does not depend on it.
-        passes: what a GPU does behind the backbone: `fused` (Triton kernels), `graphs` (the bundle's
-            graphs), or `auto`: fused where Triton is installed.
+        passes: what a GPU does behind the backbone: `fused` (Triton kernels), `graphs` (the
+            bundle's graphs), or `auto`: fused where Triton is installed.
         cuda_graphs: whether a frame of a shape that was seen before is replayed from a recording.
 
     Raises:

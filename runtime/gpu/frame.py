@@ -90,8 +90,8 @@ class Frame:
 
     @property
     def threshold(self) -> Tensor | float | None:
-        """The difficulty above which a pixel is of the heavier half (ADM: at or above); [1] where it
-        is known on the device only, None where there is no single one.
+        """The difficulty above which a pixel is of the heavier half (ADM: at or above); [1] where
+        it is known on the device only, None where there is no single one.
         """
         if self._network.count == 1:
             return None

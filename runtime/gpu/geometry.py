@@ -1,5 +1,6 @@
-"""Where output pixels lie on the input, as tensors on the device, and the bands a frame is cut into."""
+"""Where output pixels lie on the input, as tensors on the device, and the bands of a frame."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ def make_bands(grid: Grid, most_pixels: int) -> list[Band]:
 
 def _bands(grid: Grid, edges: list[int]) -> Iterator[Band]:
     height = grid.hr_size[0]
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in itertools.pairwise(edges):
         first, last = max(0, start - 1), min(height, stop + 1)
         nearest = grid.rows.nearest[first:last]
         yield Band(

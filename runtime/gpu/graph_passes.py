@@ -1,5 +1,5 @@
-"""The passes with the bundle's own graphs (classifier and upsamplers on lists of pixels), glued with
-torch operations. The reference of the fused kernels, and the way without Triton.
+"""The passes with the bundle's own graphs (classifier and upsamplers on lists of pixels), glued
+with torch operations. The reference of the fused kernels, and the way without Triton.
 
 One copy of M - 1 counts per band goes to the host.
 """

@@ -5,7 +5,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from pcsr.bundle import Bundle
@@ -56,7 +55,7 @@ class Network:
         return self.bundle.upsamplers
 
     def encode(self, image: Tensor, tile_px: int | None) -> Tensor:
-        """image [1, 3, h, w] -> features [D, h, w], by tiles where the engine or tile_px wants it."""
+        """image [1, 3, h, w] -> features [D, h, w], in tiles where engine or tile_px want that."""
         size = (image.shape[2], image.shape[3])
         tiles = self.tiles(size, tile_px)
         if len(tiles) == 1:

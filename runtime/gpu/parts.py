@@ -15,8 +15,8 @@ from .frame import AnyFrame
 
 @dataclass(frozen=True)
 class Parts:
-    """image [H, W, c] in the caller's dtype; labels [H, W] uint8 and difficulty [H, W] float32, None
-    for a plain network; counts [M - 1]; invalid [1]; threshold: as of `Frame`.
+    """image [H, W, c] in the caller's dtype; labels [H, W] uint8 and difficulty [H, W] float32,
+    None for a plain network; counts [M - 1]; invalid [1]; threshold: as of `Frame`.
     """
 
     image: Tensor

@@ -106,7 +106,7 @@ class Passes(Protocol):
     def finish(
         self, scene: Scene, band: Band, pixels: Pixels, refine_below: int, out: Tensor
     ) -> None:
-        """Refines (paper section 3.4) and converts the kept rows to out [rows, W, 3]: float32 as they
-        are, uint8 and uint16 clipped and rounded (ties to even). refine_below: upsamplers below it
-        are heavy; 0 refines nothing.
+        """Refines (paper section 3.4) and converts the kept rows to out [rows, W, 3]: float32 as
+        they are, uint8 and uint16 clipped and rounded (ties to even). refine_below: upsamplers
+        below it are heavy; 0 refines nothing.
         """

@@ -1,5 +1,5 @@
-"""A stream of our own beside the caller's: TensorRT adds waits to the default stream, and a recording
-must not take the caller's work in.
+"""A stream of our own beside the caller's: TensorRT adds waits to the default stream, and a
+recording must not take the caller's work in.
 """
 
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ import torch
 
 
 class SideStream:
-    """Work in it starts behind what the caller has queued on its current stream, and what the caller
-    queues later waits for it. On the CPU it does nothing.
+    """Work in it starts behind what the caller has queued on its current stream, and what the
+    caller queues later waits for it. On the CPU it does nothing.
     """
 
     def __init__(self, device: torch.device) -> None:

@@ -1,5 +1,5 @@
-"""Routing in torch operations, without a word to the host: what the fused kernels are compared with,
-and what runs where there is no Triton.
+"""Routing in torch operations, without a word to the host: what the fused kernels are compared
+with, and what runs where there is no Triton.
 
 The same rules as `runtime.routing` and `runtime.adaptive`, which hold the reasons.
 """

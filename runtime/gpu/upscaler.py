@@ -32,8 +32,8 @@ LEAST_TILE_PX = 64
 
 
 class DeviceUpscaler:
-    """What `Upscaler` does, on one device. Any number of threads may call it; one frame is queued at
-    a time.
+    """What `Upscaler` does, on one device. Any number of threads may call it; one frame is queued
+    at a time.
 
     A frame that runs out of memory is tried again in tiles of half the side, and a warning says so.
     """
