@@ -17,9 +17,9 @@ from pcsr.runtime.layout import LARGEST, Layout
 from pcsr.runtime.result import Result, Stats
 from pcsr.runtime.routing import Mode
 
-from .device import parse_device
+from .arithmetic import exact_arithmetic
+from .device import torch_device
 from .engines import Engines, make_engines
-from .exact import exact_float32
 from .frame import AnyFrame, Frame, PlainFrame, Shape
 from .images import DTYPES, as_tensor, from_gray, layout_of, to_network
 from .network import Network
@@ -70,7 +70,7 @@ class DeviceUpscaler:
             _refuse_nan(given, layout)
         timer = make_timer(self.device, stays)
         task = _Task(layout, scale, mode, refine, timer)
-        with self._lock, self._side.entered(), exact_float32():
+        with self._lock, self._side.entered(), exact_arithmetic():
             self._side.lend(given)
             with timer.stage("upload"):
                 local = given.to(self.device, non_blocking=True)
@@ -121,7 +121,7 @@ class DeviceUpscaler:
             frame.run(timer.stage, hand_on)
             return Parts.of(frame)
 
-        with self._lock, self._side.entered(), exact_float32():
+        with self._lock, self._side.entered(), exact_arithmetic():
             parts = self._within_memory(run, given)
         return parts.stats(_size(given), timer.stage_ms, timer.total_ms)
 
@@ -192,7 +192,7 @@ def open_on_device(
     Raises:
         BackendError: the backend, the device or the kernels are not there.
     """
-    engines = make_engines(backend, bundle, precision, parse_device(device))
+    engines = make_engines(backend, bundle, precision, torch_device(device))
     return DeviceUpscaler(bundle, engines, passes, tile_px, cuda_graphs)
 
 
