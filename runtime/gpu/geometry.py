@@ -29,18 +29,15 @@ class DeviceAxis:
 
 @dataclass(frozen=True)
 class DeviceGrid:
-    """`grid.Grid` on the device; host: the grid itself. cell: [2] float32."""
+    """`grid.Grid` on the device. cell: [2] float32."""
 
-    host: Grid
     rows: DeviceAxis
     columns: DeviceAxis
     cell: Tensor
 
     @classmethod
-    def make(cls, lr_size: tuple[int, int], scale: float, device: torch.device) -> "DeviceGrid":
-        grid = Grid.make(lr_size, scale)
+    def of(cls, grid: Grid, device: torch.device) -> "DeviceGrid":
         return cls(
-            grid,
             DeviceAxis.of(grid.rows, device),
             DeviceAxis.of(grid.columns, device),
             torch.from_numpy(grid.cell).to(device),

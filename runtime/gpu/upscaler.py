@@ -42,13 +42,16 @@ class DeviceUpscaler:
         self,
         bundle: Bundle,
         engines: Engines,
+        precision: str = "fp32",
         passes: str = "auto",
         tile_px: int | None = None,
         cuda_graphs: bool = True,
     ) -> None:
         self._engines, self.device = engines, engines.device
         self._count = bundle.upsamplers
-        self._network = Network.load(bundle, engines, passes) if bundle.kind == "pcsr" else None
+        self._network: Network | None = None
+        if bundle.kind == "pcsr":
+            self._network = Network.load(bundle, engines, precision, passes)
         self.tile_px = tile_px
         records = cuda_graphs and self.device.type == "cuda"
         self._frames = FrameCache(lambda shape: Recorded(self._frame(shape), records))
@@ -110,7 +113,7 @@ class DeviceUpscaler:
             nonlocal handed_on
             handed_on = True
             rows = from_gray(rows, layout) if layout.is_gray else rows
-            take(rows.cpu().numpy())
+            take(rows.to("cpu", copy=True).numpy())
 
         def run() -> Parts:
             nonlocal handed_on
@@ -193,7 +196,7 @@ def open_on_device(
         BackendError: the backend, the device or the kernels are not there.
     """
     engines = make_engines(backend, bundle, precision, torch_device(device))
-    return DeviceUpscaler(bundle, engines, passes, tile_px, cuda_graphs)
+    return DeviceUpscaler(bundle, engines, precision, passes, tile_px, cuda_graphs)
 
 
 @dataclass(frozen=True)
