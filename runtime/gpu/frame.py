@@ -63,7 +63,7 @@ class Frame:
         device = network.engines.device
         self._grid = Grid.make(shape.lr_size, shape.scale)
         self._opened = network.passes.open(self._grid)
-        self._bands = make_bands(self._grid, BAND_PIXELS)
+        self._bands = make_bands(self._grid, BAND_PIXELS, network.passes.most_lr_pixels)
         height, width = self._grid.hr_size
         most_rows = max(band.seen.stop - band.seen.start for band in self._bands)
         self.image = torch.empty(1, 3, *shape.lr_size, device=device)

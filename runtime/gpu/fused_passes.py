@@ -30,6 +30,7 @@ class FusedPasses:
 
     name = "fused"
     capturable = True
+    most_lr_pixels: int | None = None
 
     def __init__(self, device: torch.device, precision: str, mlps: Mapping[str, Mlp]) -> None:
         self._device = device

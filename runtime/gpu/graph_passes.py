@@ -28,6 +28,7 @@ class GraphPasses:
 
     def __init__(self, engines: Engines, mlps: Mapping[str, Mlp]) -> None:
         self._engines = engines
+        self._least, self.most_lr_pixels = engines.map_limits or (0, None)
         self._count = sum(role != "classifier" for role in mlps)
         self._first = {
             role: torch.from_numpy(mlp.feature_weight.T.copy()).to(engines.device)
@@ -95,7 +96,9 @@ class GraphPasses:
     def _row_maps(self, features: Tensor) -> dict[str, Tensor]:
         """[pixels, C] by role, in the dtype of the features."""
         rows = features.flatten(1).T
-        return {role: rows @ weight.to(rows.dtype) for role, weight in self._first.items()}
+        maps = {role: rows @ weight.to(rows.dtype) for role, weight in self._first.items()}
+        missing = max(0, self._least - len(rows))
+        return {role: F.pad(found, (0, 0, 0, missing)) for role, found in maps.items()}
 
     def _run(self, role: str, scene: Scene, band: Band, picked: Tensor) -> Tensor:
         grid: DeviceGrid = scene.opened

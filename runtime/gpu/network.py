@@ -80,7 +80,7 @@ class Network:
         if tile_px is not None and halo is not None:
             side = tile_px + 2 * halo
             limit = (side, side) if limit is None else (min(side, limit[0]), min(side, limit[1]))
-        return fitting(size, halo, limit)
+        return fitting(size, halo, limit, self.engines.image_least)
 
 
 def make_passes(kind: str, engines: Engines, precision: str, mlps: Mapping[str, Mlp]) -> Passes:

@@ -37,7 +37,9 @@ class OnnxRuntimeEngines:
     """
 
     capturable = False
+    image_least = (1, 1)
     image_limit: tuple[int, int] | None = None
+    map_limits: tuple[int, int] | None = None
     rows_limit = MOST_ROWS
 
     def __init__(self, bundle: Bundle, precision: str, device: torch.device) -> None:

@@ -93,6 +93,8 @@ class Passes(Protocol):
     name: str
     capturable: bool
     """Whether they never wait for the device."""
+    most_lr_pixels: int | None
+    """Most input pixels that a band may lie on; None: any."""
 
     def open(self, grid: Grid) -> Any:  # noqa: ANN401
         """What these passes need of an output, on the device. Once for each size."""

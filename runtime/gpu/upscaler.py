@@ -28,7 +28,7 @@ from .recorded import FrameCache, Recorded
 from .side_stream import SideStream
 from .timing import Timer, make_timer
 
-LEAST_TILE_PX = 64
+LEAST_TILE_PX = 32
 
 
 class DeviceUpscaler:
@@ -88,8 +88,8 @@ class DeviceUpscaler:
         total_ms = timer.total_ms
         arrays: list[Any] = [parts.image, parts.labels, parts.difficulty]
         if stays:
-            return Result(*arrays, lambda: parts.stats(size, {}, total_ms), self._count)
-        stats = parts.stats(size, timer.stage_ms, timer.total_ms)
+            return Result(*arrays, lambda: parts.stats(size, scale, {}, total_ms), self._count)
+        stats = parts.stats(size, scale, timer.stage_ms, timer.total_ms)
         arrays = [None if array is None else array.numpy() for array in arrays]
         return Result(*arrays, stats, self._count)
 
@@ -126,7 +126,7 @@ class DeviceUpscaler:
 
         with self._lock, self._side.entered(), exact_arithmetic():
             parts = self._within_memory(run, given)
-        return parts.stats(_size(given), timer.stage_ms, timer.total_ms)
+        return parts.stats(_size(given), scale, timer.stage_ms, timer.total_ms)
 
     def _upscale(self, image: Tensor, task: "_Task") -> Parts:
         parts = self._within_memory(lambda: self._run(image, task), image)
