@@ -25,8 +25,11 @@ class TensorRTEngines:
     capturable = True
 
     def __init__(self, library: Library, plans: PlanSet, device: str) -> None:
-        """device: `cuda:N`. Raises EngineError where the backbone's (a plain network's) engine does not load; the
-        others are loaded when they are first called.
+        """device: `cuda:N`. The engine of the backbone (of a plain network) is loaded now, the
+        others when they are first called.
+
+        Raises:
+            EngineError: TensorRT does not take the plan.
         """
         facts = plans.record.facts
         self.device = torch.device(device)

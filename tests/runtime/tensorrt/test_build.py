@@ -25,7 +25,7 @@ from pcsr.runtime.tensorrt.profiles import (
 )
 from pcsr.runtime.tensorrt.target import PORTABLE, Target
 
-from .typed import retype
+from .graphs import retype, unsupported
 
 ANY_GPU = Target(PORTABLE, ())
 SMALL = Profile((1, 1), (8, 9), (16, 16))
@@ -78,7 +78,11 @@ def test_every_published_network_builds(
 def test_half_precision_builds(library: Library, bundle: Bundle, precision: str) -> None:
     for role in bundle.graphs("fp32"):
         typed = retype(bundle.graph_bytes(role), precision)
-        assert build_plan(library, typed, role, SMALL, BuildOptions(), ANY_GPU)
+        if precision == "bf16" and b"ConvTranspose" in typed:  # TensorRT-RTX 1.7 has none in bf16
+            with pytest.raises(EngineError, match=r"cannot build the network engine: .*deconv"):
+                build_plan(library, typed, role, SMALL, BuildOptions(), ANY_GPU)
+        else:
+            assert build_plan(library, typed, role, SMALL, BuildOptions(), ANY_GPU)
 
 
 def test_the_backbone_gives_features_alone(library: Library, carn_like_bundle: Path) -> None:
@@ -112,7 +116,8 @@ def test_compute_capabilities(
 ) -> None:
     onnx_file = Bundle.load(plain_bundle).graph_bytes("network")
     args = (library, onnx_file, "network", SMALL, BuildOptions())
-    assert build_plan(*args, Target(PORTABLE, capabilities)) != build_plan(*args, ANY_GPU)
+    limited, portable = (build_plan(*args, Target(PORTABLE, sms)) for sms in (capabilities, ()))
+    assert len(limited) != len(portable)
 
 
 def test_options_reach_the_builder(library: Library, plain_bundle: Path) -> None:
@@ -135,27 +140,13 @@ def test_what_the_library_does_not_have_is_refused(library: Library, tmp_path: P
 
 
 def test_what_is_no_graph(library: Library) -> None:
-    with pytest.raises(
-        EngineError, match="TensorRT-RTX 1.* cannot parse the network graph: .*ONNX"
-    ):
+    with pytest.raises(EngineError, match=r"RTX 1.* cannot parse the network graph: .*ONNX"):
         build_plan(library, b"no graph", "network", SMALL, BuildOptions(), ANY_GPU)
-
-
-def unsupported(library: Library) -> bytes:
-    helper, kind = onnx.helper, onnx.TensorProto
-    value = helper.make_tensor_value_info("image", kind.FLOAT, (1, 3, "h", "w"))
-    rows = helper.make_tensor_value_info("upscaled", kind.INT64, (4, "n"))
-    node = helper.make_node("NonZero", ["image"], ["upscaled"])
-    graph = helper.make_graph([node], "unsupported", [value], [rows])
-    model: bytes = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10
-    ).SerializeToString()
-    return model
 
 
 def test_an_operator_that_it_does_not_have(library: Library) -> None:
     with pytest.raises(EngineError, match="network") as caught:
-        build_plan(library, unsupported(library), "network", SMALL, BuildOptions(), ANY_GPU)
+        build_plan(library, unsupported(), "network", SMALL, BuildOptions(), ANY_GPU)
     assert "NonZero" in str(caught.value) or "nonzero" in str(caught.value).lower()
     assert "\n" not in str(caught.value)
 
