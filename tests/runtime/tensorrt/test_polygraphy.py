@@ -1,6 +1,5 @@
 """Every graph runs unmodified in polygraphy, the vendor's tool for looking at graphs."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,6 @@ import pytest
 
 from pcsr import Bundle
 
-os.environ.setdefault("POLYGRAPHY_AUTOINSTALL_DEPS", "0")
 BUNDLES = ["carn_like_bundle", "three_way_bundle", "single_bundle", "imdn_bundle", "plain_bundle"]
 
 
