@@ -25,13 +25,14 @@ class TensorRTEngines:
     capturable = True
 
     def __init__(self, library: Library, plans: PlanSet, device: str) -> None:
-        """Raises EngineError where the backbone's (a plain network's) engine does not load; the
-        others are loaded when they are first called.
+        """device: `cuda:N`. The engine of the backbone (of a plain network) is loaded now, the
+        others when they are first called.
+
+        Raises:
+            EngineError: TensorRT does not take the plan.
         """
         facts = plans.record.facts
         self.device = torch.device(device)
-        if self.device.index is None:
-            self.device = torch.device("cuda", 0)
         self.profile = facts.profile
         self.image_least, self.image_limit = facts.profile.min, facts.profile.max
         self.map_limits = (facts.profile.pixel_counts[0], facts.profile.pixel_counts[-1])
@@ -86,7 +87,7 @@ class Engine:
     """
 
     def __init__(self, library: Library, plan: bytes, role: str, host_code: bool = False) -> None:
-        """Raises EngineError where TensorRT does not take the plan."""
+        """device: `cuda:N`. Raises EngineError where TensorRT does not take the plan."""
         trt = library.trt
         self._library = library
         self._role = role
