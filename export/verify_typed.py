@@ -27,9 +27,9 @@ from .rounded import RoundedBackend
 from .verify import as_batch, as_image, example_inputs, expected_outputs, scales
 
 LR_SIZE = (48, 61)
-GRAPH_TOLERANCE = {"fp16": 3e-2, "bf16": 0.25}  # the published CARN has 9e-3 and 8e-2
+GRAPH_TOLERANCE = {"fp16": 3e-2, "bf16": 0.2}  # the published CARN has 9e-3 and 8e-2
 ALLOWED_DB = {"fp16": 0.01, "bf16": 0.1}
-LEAST_DB = {"fp16": 45.0, "bf16": 30.0}  # of one result against the other, all routing included
+LEAST_DB = {"fp16": 30.0, "bf16": 20.0}  # to PyTorch, all rerouted pixels included
 
 NO_ROUTING = np.zeros(0, dtype=np.uint8)
 Floats = NDArray[np.float32]
