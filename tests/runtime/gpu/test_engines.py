@@ -8,6 +8,7 @@ import torch
 
 from pcsr.bundle import Bundle
 from pcsr.errors import BackendError, BundleError, ImageError
+from pcsr.runtime import installed
 from pcsr.runtime.gpu import onnxruntime_engines
 from pcsr.runtime.gpu.arithmetic import exact_arithmetic
 from pcsr.runtime.gpu.device import torch_device
@@ -90,7 +91,7 @@ def test_an_unknown_backend(carn_like_bundle: Path) -> None:
 def test_two_builds_of_onnxruntime_are_refused(
     carn_like_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnxruntime_engines, "version", lambda package: "1.0")
+    monkeypatch.setattr(installed, "version", lambda package: "1.0")
     with pytest.raises(BackendError, match="onnxruntime and onnxruntime-gpu are both installed"):
         make_engines("onnxruntime", Bundle.load(carn_like_bundle), "fp32", CPU)
 
