@@ -80,8 +80,8 @@ def main(
     precisions = [name.strip() for name in precision.split(",")]
     options = exporter.ExportOptions(settings, opset, overwrite, precisions)
     exported = exporter.export_bundle(ckpt, output, options, partial(click.echo, err=True))
-    precisions = exported.bundle.manifest.graphs
-    built = engines.build_sets(exported.bundle, precisions, request) if tensorrt else []
+    sets = exported.bundle.manifest.graphs
+    built = engines.build_sets(exported.bundle, sets, request) if tensorrt else []
     if as_json:
         click.echo(exported.bundle.manifest.to_json(), nl=False)
     else:

@@ -28,7 +28,8 @@ class GraphPasses:
 
     def __init__(self, engines: Engines, mlps: Mapping[str, Mlp]) -> None:
         self._engines = engines
-        self._least, self.most_lr_pixels = engines.map_limits or (0, None)
+        self._least = engines.map_limits[0] if engines.map_limits else 0
+        self.most_lr_pixels = engines.map_limits[1] if engines.map_limits else None
         self._count = sum(role != "classifier" for role in mlps)
         self._first = {
             role: torch.from_numpy(mlp.feature_weight.T.copy()).to(engines.device)

@@ -45,6 +45,11 @@ class Parts:
         """All there are."""
         return [part for part in vars(self).values() if isinstance(part, Tensor)]
 
+    @property
+    def arrays(self) -> list[Any]:
+        """Image, labels and difficulty."""
+        return [self.image, self.labels, self.difficulty]
+
     def with_image(self, image: Tensor) -> "Parts":
         """The same routing of another image."""
         return replace(self, image=image)

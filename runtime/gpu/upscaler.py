@@ -86,12 +86,10 @@ class DeviceUpscaler:
                 self._side.wait()
         size = _size(given)
         total_ms = timer.total_ms
-        arrays: list[Any] = [parts.image, parts.labels, parts.difficulty]
         if stays:
-            return Result(*arrays, lambda: parts.stats(size, scale, {}, total_ms), self._count)
+            return self._result(parts.arrays, lambda: parts.stats(size, scale, {}, total_ms))
         stats = parts.stats(size, scale, timer.stage_ms, timer.total_ms)
-        arrays = [None if array is None else array.numpy() for array in arrays]
-        return Result(*arrays, stats, self._count)
+        return self._result([None if a is None else a.numpy() for a in parts.arrays], stats)
 
     def stream(
         self,
@@ -127,6 +125,10 @@ class DeviceUpscaler:
         with self._lock, self._side.entered(), exact_arithmetic():
             parts = self._within_memory(run, given)
         return parts.stats(_size(given), scale, timer.stage_ms, timer.total_ms)
+
+    def _result(self, arrays: list[Any], measured: Stats | Callable[[], Stats]) -> Result:
+        image, labels, difficulty = arrays
+        return Result(image, labels, difficulty, measured, self._count)
 
     def _upscale(self, image: Tensor, task: "_Task") -> Parts:
         parts = self._within_memory(lambda: self._run(image, task), image)

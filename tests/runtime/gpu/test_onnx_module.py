@@ -65,7 +65,7 @@ def test_plain_networks(name: str) -> None:
     backbone = make_backbone(name, {**PLAIN[name], "no_upsampling": False})
     network = PlainNetwork(backbone, 4, (0.4, 0.5, 0.6), (1.0, 0.9, 1.1)).eval()
     (source,) = graph_sources(network)
-    model = export_graph(source, name, 20, {}).SerializeToString()
+    model = export_graph(source, 20).SerializeToString()
     inputs = {"image": np.random.default_rng(0).random((1, 3, 9, 13), dtype=np.float32)}
     expected = made.by_onnxruntime(model, inputs)
     assert made.largest_difference(run(model, inputs), expected) <= GRAPH
