@@ -116,7 +116,7 @@ def finish(
     least, most = (min(first, 1), count - min(height - first - count, 1)) if refine_below else (0, count)
     if not least <= begin <= end <= most:
         raise ValueError(f"rows {begin} to {end} of a canvas that can finish {least} to {most}")
-    block = launch.block(_BLOCK)
+    block = launch.block(_BLOCK, 3 * width)
     programs = triton.cdiv(3 * width, block) * (end - begin)
     if programs == 0:
         return
