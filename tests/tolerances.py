@@ -42,3 +42,9 @@ KERNELS = {
 }
 BOUND = 1e-5  # share of the range: values count as the centre of one of 65536 bins
 LOGIT = 2e-6  # absolute: the difference of two logarithms, each some ulps of up to 20
+
+# Convolutions as Triton kernels, outputs about 1.
+CONVOLVED = {
+    "torch.float32": 1e-5,  # sums of up to 576 products, in another order
+    "torch.float16": 4e-3,  # inputs are given in it; rounded once, and once before a tail
+}

@@ -6,7 +6,7 @@ hand: `TRITON_INTERPRET=1 pytest tests/runtime/kernels`, or 0 for those that com
 import os
 
 _MODE = os.environ.get("TRITON_INTERPRET")
-_COMPILED = "test_compilation.py"
+_COMPILED = "test_compilation*.py"
 collect_ignore_glob = {"1": [_COMPILED], "0": ["test_[!c]*.py"]}.get(_MODE or "", ["test_*.py"])
 
 if _MODE == "1":
