@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -17,7 +16,7 @@ WINDOW = tl.constexpr(64)  # three pixels of 16 channels side by side, and 16 ze
 
 @dataclass(frozen=True)
 class GroupedTile:
-    """A program does `rows` rows (1, 2 or 4) of `block` pixels."""
+    """A program does `rows` rows of `block` pixels."""
 
     block: int = 64
     rows: int = 4
@@ -64,7 +63,11 @@ def _rows_of_group(
     """ROWS rows of one group from `first` on: a tuple of [BLOCK, 16] float32."""
     k, o = tl.arange(0, WINDOW), tl.arange(0, 16)
     place = weight + k[:, None] * 16 + o[None, :]
-    above, middle, below = tl.load(place), tl.load(place + WINDOW * 16), tl.load(place + WINDOW * 32)
+    above, middle, below = (
+        tl.load(place),
+        tl.load(place + WINDOW * 16),
+        tl.load(place + WINDOW * 32),
+    )
     zeros = tl.zeros((BLOCK, 16), dtype=tl.float32)
     a, b, c = zeros, zeros, zeros  # sums of the rows that the next window belongs to
     done = ()
@@ -86,22 +89,26 @@ def _rows_of_group(
 
 
 @triton.jit
-def _ended(acc, bias, O: tl.constexpr, HAS_BIAS: tl.constexpr, SLOPE: tl.constexpr):  # noqa: E741
-    """The activation of acc [pixels, 16] + bias [O]."""
-    o = tl.arange(0, 16)
-    if HAS_BIAS:
-        acc += tl.load(bias + o, mask=o < O, other=0.0).to(tl.float32)[None, :]
-    return activated(acc, SLOPE)
-
-
-@triton.jit
-def _product(done, bias, tail_weight, sums, O: tl.constexpr, HAS_BIAS: tl.constexpr, SLOPE: tl.constexpr, COLUMNS: tl.constexpr, ROWS: tl.constexpr):  # fmt: skip
+def _product(
+    done,
+    bias,
+    tail_weight,
+    sums,
+    O: tl.constexpr,  # noqa: E741
+    HAS_BIAS: tl.constexpr,
+    SLOPE: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    ROWS: tl.constexpr,
+):
     """sums + each row's result, rounded to the weight's type, @ the group's rows of the weight."""
     column = tl.arange(0, COLUMNS)
     of = tl.load(tail_weight + tl.arange(0, 16)[:, None] * COLUMNS + column[None, :])
-    out = ()
+    out, o = (), tl.arange(0, 16)
     for r in tl.static_range(ROWS):
-        x = _ended(done[r], bias, O, HAS_BIAS, SLOPE).to(of.dtype)
+        x = done[r]
+        if HAS_BIAS:
+            x += tl.load(bias + o, mask=o < O, other=0.0).to(tl.float32)[None, :]
+        x = activated(x, SLOPE).to(of.dtype)
         out = out + (tl.dot(x, of, acc=sums[r], input_precision="ieee", out_dtype=tl.float32),)
     return out
 
@@ -131,55 +138,65 @@ def grouped_kernel(
     BLOCK: tl.constexpr,
     ROWS: tl.constexpr,
 ):
-    """A program does ROWS rows of BLOCK pixels, all groups. C, O: channels of a group of x and of
-    the result. TAIL: outputs of the 1x1 convolution behind, 0 where there is none.
+    """A program does ROWS rows of BLOCK pixels: of one group, or with a 1x1 convolution behind of
+    all. C, O: channels of a group of x and of the result. TAIL: outputs of the 1x1 convolution, 0
+    where there is none.
     """
+    PARTS: tl.constexpr = 1 if TAIL > 0 else GROUPS
+    part, tile = tl.program_id(0) % PARTS, tl.program_id(0) // PARTS
     across, down = tl.cdiv(width, BLOCK), tl.cdiv(height, ROWS)
-    strip = tl.program_id(0) // across
-    begin = (tl.program_id(0) % across) * BLOCK
+    begin, strip = (tile % across) * BLOCK, tile // across
     first, image = (strip % down) * ROWS, (strip // down).to(tl.int64) * height
     pixel = tl.arange(0, BLOCK)
     column, mask = begin + pixel, begin + pixel < width
     x += image * width * STRIDE
-    sums = ()
     if TAIL > 0:
+        sums = ()
         for _ in tl.static_range(ROWS):
             sums = sums + (tl.zeros((BLOCK, COLUMNS), dtype=tl.float32),)
-    for group in range(GROUPS):
-        of = weight + group * (3 * WINDOW * 16)
-        own = bias + group * O
-        done = _rows_of_group(
-            x + group * C, of, first, height, width, column, STRIDE, C, BLOCK, ROWS
-        )
-        if TAIL > 0:
+        for group in tl.static_range(GROUPS):
+            of, own = weight + group * (3 * WINDOW * 16), bias + group * O
+            done = _rows_of_group(
+                x + group * C, of, first, height, width, column, STRIDE, C, BLOCK, ROWS
+            )
             rows_of = tail_weight + group * 16 * COLUMNS
             sums = _product(done, own, rows_of, sums, O, HAS_BIAS, SLOPE, COLUMNS, ROWS)
-        else:
-            for r in tl.static_range(ROWS):
-                at = (image + first + r) * width + begin
-                there = mask & (first + r < height)
-                channels = GROUPS * O
-                o = tl.arange(0, 16)
-                place = out + at * channels + (pixel[:, None] * channels + (group * O + o)[None, :])
-                value = _ended(done[r], own, O, HAS_BIAS, SLOPE).to(out.dtype.element_ty)
-                tl.store(place, value, mask=there[:, None] & (o < O)[None, :])
-    if TAIL > 0:
         for r in tl.static_range(ROWS):
-            at = (image + first + r) * width + begin
-            there = mask & (first + r < height)
             end(
                 sums[r],
                 tail_bias,
                 added,
                 out,
-                at,
+                (image + first + r) * width + begin,
                 pixel,
-                there,
+                mask & (first + r < height),
+                TAIL,
                 TAIL,
                 COLUMNS,
                 HAS_TAIL_BIAS,
                 ADDED_STRIDE,
                 TAIL_SLOPE,
+            )
+    else:
+        of = weight + part * (3 * WINDOW * 16)
+        done = _rows_of_group(
+            x + part * C, of, first, height, width, column, STRIDE, C, BLOCK, ROWS
+        )
+        for r in tl.static_range(ROWS):
+            end(
+                done[r],
+                bias + part * O,
+                added,
+                out + part * O,
+                (image + first + r) * width + begin,
+                pixel,
+                mask & (first + r < height),
+                O,
+                GROUPS * O,
+                16,
+                HAS_BIAS,
+                0,
+                SLOPE,
             )
 
 
@@ -230,7 +247,9 @@ def grouped(
         raise ValueError(f"{channels} channels in {groups} groups, weight {tuple(weight.shape)}")
     if channels // groups > GROUP or (added is not None and added.shape != result):
         raise ValueError(f"{channels} channels in {groups} groups, or a sum that is not {result}")
-    if tail and (tail.outputs > MOST_OUTPUTS or tail.weight.shape != (groups * GROUP, padded(wide))):
+    if tail and (
+        tail.outputs > MOST_OUTPUTS or tail.weight.shape != (groups * GROUP, padded(wide))
+    ):
         raise ValueError(f"a 1x1 convolution to {wide} outputs, weight {tuple(tail.weight.shape)}")
     x, out = pixels_last(x), empty_pixels_last(result, x)
     plus = None if added is None else pixels_last(added)
@@ -238,7 +257,8 @@ def grouped(
         return out
     block = max(16, min(tile.block, launch.block(tile.block, width)))
     strips = count * triton.cdiv(height, tile.rows)
-    grouped_kernel[(triton.cdiv(width, block) * strips,)](
+    parts = groups if tail is None else 1
+    grouped_kernel[(parts * triton.cdiv(width, block) * strips,)](
         x,
         weight,
         weight if bias is None else bias,

@@ -66,12 +66,15 @@ def end(
     pixel,
     mask,
     O: tl.constexpr,  # noqa: E741
+    STRIDE: tl.constexpr,
     COLUMNS: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     ADDED_STRIDE: tl.constexpr,
     SLOPE: tl.constexpr,
 ):
-    """Stores the activation of acc [pixels, COLUMNS] + bias [O] [+ added, where its stride is > 0]."""
+    """Stores the activation of acc [pixels, COLUMNS] + bias [O] [+ added]. Pixels of out begin
+    STRIDE values apart, of added ADDED_STRIDE; 0: nothing is added.
+    """
     column = tl.arange(0, COLUMNS)
     if HAS_BIAS:
         acc += tl.load(bias + column, mask=column < O, other=0.0).to(tl.float32)[None, :]
@@ -79,7 +82,7 @@ def end(
     if ADDED_STRIDE > 0:
         place = added + begin * ADDED_STRIDE + (pixel[:, None] * ADDED_STRIDE + column[None, :])
         acc += tl.load(place, mask=wanted, other=0.0).to(tl.float32)
-    place = out + begin * O + (pixel[:, None] * O + column[None, :])
+    place = out + begin * STRIDE + (pixel[:, None] * STRIDE + column[None, :])
     tl.store(place, activated(acc, SLOPE).to(out.dtype.element_ty), mask=wanted)
 
 
@@ -130,7 +133,7 @@ def pointwise_kernel(
     if C3 > 0:
         of = weight + FROM3 * COLUMNS
         acc = _join(acc, x3, of, begin, pixel, mask, C3, STRIDE3, CHUNK, COLUMNS)
-    end(acc, bias, added, out, begin, pixel, mask, O, COLUMNS, HAS_BIAS, ADDED_STRIDE, SLOPE)
+    end(acc, bias, added, out, begin, pixel, mask, O, O, COLUMNS, HAS_BIAS, ADDED_STRIDE, SLOPE)
 
 
 def chunk_of(channels: Sequence[int]) -> int:
@@ -181,7 +184,9 @@ def pointwise(
     first = maps[0]
     shape = (first.shape[0], outputs, *first.shape[2:])
     if not 1 <= len(maps) <= MOST_MAPS or outputs > MOST_OUTPUTS:
-        raise ValueError(f"{len(maps)} maps and {outputs} outputs: at most {MOST_MAPS}, {MOST_OUTPUTS}")
+        raise ValueError(
+            f"{len(maps)} maps and {outputs} outputs: at most {MOST_MAPS}, {MOST_OUTPUTS}"
+        )
     if any((x.shape[0], *x.shape[2:]) != (shape[0], *shape[2:]) for x in maps):
         raise ValueError(f"maps of different sizes: {[tuple(x.shape) for x in maps]}")
     if weight.shape != (sum(rows), columns) or (added is not None and added.shape != shape):

@@ -84,9 +84,7 @@ class Band:
             pixels[: len(own)] = torch.from_numpy(random.permutation(own))
             count = torch.tensor([len(own)], dtype=torch.int32)
             window, mlps, pre, constant, image = self._inputs()
-            sparse(
-                window, mlps, upsampler, pre, constant, image, pixels, count, canvas, programs
-            )
+            sparse(window, mlps, upsampler, pre, constant, image, pixels, count, canvas, programs)
 
     def expected_image(self, labels: Labels) -> Doubles:
         """[n, W, 3] for labels [n, W]."""
