@@ -25,7 +25,7 @@ SIZES = [(1, 1), (1, 7), (4, 4), (37, 53), (300, 2)]
 SCALES = [1, 2, 2.5, 3.7, 4]
 MODES: list[Options] = [{"k": k} for k in (-25.0, 0.0, 0.7, 25.0)] + [{"adaptive": True}]
 CARN_MEAN = (0.4488, 0.4371, 0.4040)  # published training configuration; others use 0 and 1
-BACKENDS = ["native", "onnxruntime"]
+BACKENDS = ["native", "onnxruntime", "torch"]
 NETWORKS = {"carn_like_bundle": ("carn", 2), "three_way_bundle": ("fsrcnn", 3)}
 
 
