@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from unittest.mock import Mock
 
 import onnx
 import pytest
@@ -12,6 +13,7 @@ from pcsr.runtime.tensorrt.build import (
     BuildOptions,
     build_plan,
     check_options,
+    make_config,
     most_pixels,
     parse,
 )
@@ -23,7 +25,7 @@ from pcsr.runtime.tensorrt.profiles import (
     choose_profile,
     row_limits,
 )
-from pcsr.runtime.tensorrt.target import PORTABLE, Target
+from pcsr.runtime.tensorrt.target import AMPERE_PLUS, PORTABLE, SAME_COMPUTE_CAPABILITY, Target
 
 from .graphs import retype, unsupported
 
@@ -114,16 +116,34 @@ def test_the_widest_tensor_is_the_one_that_onnx_infers(
 def test_compute_capabilities(
     library: Library, plain_bundle: Path, capabilities: tuple[str, ...]
 ) -> None:
+    target, trt = Target(PORTABLE, capabilities), library.trt
+    config = make_config(library, trt.Builder(library.log), BuildOptions(), target)
+    found = [config.get_compute_capability(i) for i in range(config.num_compute_capabilities)]
+    names = {"8.0": "SM80", "8.9": "SM89", "12.0": "SM120"}
+    assert found == [getattr(trt.ComputeCapability, names[name]) for name in capabilities]
     onnx_file = Bundle.load(plain_bundle).graph_bytes("network")
-    args = (library, onnx_file, "network", SMALL, BuildOptions())
-    limited, portable = (build_plan(*args, Target(PORTABLE, sms)) for sms in (capabilities, ()))
-    assert len(limited) != len(portable)
+    assert build_plan(library, onnx_file, "network", SMALL, BuildOptions(), target)
 
 
-def test_options_reach_the_builder(library: Library, plain_bundle: Path) -> None:
-    onnx_file = Bundle.load(plain_bundle).graph_bytes("network")
-    options = BuildOptions(opt_level=0, workspace_mib=64, hardware_compatible="ampere-plus")
-    assert build_plan(library, onnx_file, "network", SMALL, options, ANY_GPU)
+def test_options_reach_the_builder(library: Library) -> None:
+    trt = library.trt
+    options = BuildOptions(1, 64, True, "ampere-plus")
+    config = make_config(library, trt.Builder(library.log), options, ANY_GPU)
+    assert config.builder_optimization_level == 1
+    assert config.get_memory_pool_limit(trt.MemoryPoolType.WORKSPACE) == 64 << 20
+    assert config.get_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+    assert config.profiling_verbosity == trt.ProfilingVerbosity.DETAILED
+    plain = make_config(library, trt.Builder(library.log), BuildOptions(), ANY_GPU)
+    assert not plain.get_flag(trt.BuilderFlag.TF32)
+    assert not plain.get_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+
+
+@pytest.mark.parametrize("level", [AMPERE_PLUS, SAME_COMPUTE_CAPABILITY])
+def test_hardware_compatibility_is_set(library: Library, level: str) -> None:
+    """On a stand-in: TensorRT-RTX ignores it, which is why it is refused there."""
+    builder, options = Mock(), BuildOptions(hardware_compatible=level)
+    found = make_config(library, builder, options, ANY_GPU).hardware_compatibility_level
+    assert found.name == level.upper().replace("-", "_")
 
 
 @pytest.mark.filterwarnings("ignore:.*Timing cache operations are no-ops:DeprecationWarning")
