@@ -1,8 +1,9 @@
-"""Channels padded to whole vector blocks: an exact rewrite of an ONNX graph for the CPU.
+"""Channels padded to whole blocks: an exact rewrite of an ONNX graph.
 
-ONNX Runtime keeps images in blocks of 16 channels on AVX-512 and of 8 on AVX2; a convolution whose
-groups fill no block takes a slow path, with copies into that layout and out of it. Padded channels
-have zero weights towards everything that reads them.
+On CPUs ONNX Runtime keeps images in blocks of 16 channels on AVX-512 and of 8 on AVX2; a
+convolution whose groups fill no block takes a slow path, with copies into that layout and out of
+it. The tensor cores of GPUs take half-precision channels by eights. Padded channels have zero
+weights towards everything that reads them.
 """
 
 import itertools
@@ -17,19 +18,19 @@ from onnx import helper, numpy_helper
 
 from .analysis import attribute, joins_channels, shapes_at
 
-BLOCK = 16
+CPU_BLOCK, GPU_BLOCK = 16, 8
 MOST_GROWTH = 1.4
 EXAMPLE_PX = 16
 
 
-def pad_channels(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy whose convolutions have groups of a multiple of 16 channels, between input and
+def pad_channels(model: onnx.ModelProto, block: int = CPU_BLOCK) -> onnx.ModelProto:
+    """A copy whose convolutions have groups of a multiple of `block` channels, between input and
     outputs and where that adds at most 40 %. Its outputs are those of `model`, up to rounding.
     """
     padded = onnx.ModelProto()
     padded.CopyFrom(model)
     weights = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
-    plan = _Plan(model, weights)
+    plan = _Plan(model, weights, block)
     graph = padded.graph
     nodes = [new for node in graph.node for new in plan.rewritten(node)]
     used = {name for node in nodes for name in node.input}
@@ -57,6 +58,7 @@ class _Family:
     """Tensors that share their channels' places, because they are added or mapped elementwise."""
 
     channels: int
+    block: int
     groups: set[int] = field(default_factory=set)  # of the convolutions that read or write them
     is_read: bool = False  # by a convolution, directly or joined
     fixed: bool = False
@@ -66,7 +68,7 @@ class _Family:
         real = range(self.channels)
         groups = max(self.groups, default=1)
         each = self.channels // groups
-        wide = -(-each // BLOCK) * BLOCK
+        wide = -(-each // self.block) * self.block
         unfit = each == 1 or wide > MOST_GROWTH * each or len(self.groups - {1, groups}) > 0
         if self.fixed or not self.is_read or unfit:
             return _Places(tuple(real), self.channels)
@@ -78,12 +80,14 @@ class _Plan:
     weights are added to `weights`.
     """
 
-    def __init__(self, model: onnx.ModelProto, weights: dict[str, NDArray[Any]]) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, weights: dict[str, NDArray[Any]], block: int
+    ) -> None:
         self._weights = weights
         graph = model.graph
         shapes = shapes_at(model, {"h": EXAMPLE_PX, "w": EXAMPLE_PX})
         self._families = {
-            name: _Family(shape[1])
+            name: _Family(shape[1], block)
             for name, shape in shapes.items()
             if len(shape) == 4 and name not in weights
         }
@@ -157,6 +161,7 @@ class _Plan:
         families = [self._families[name] for name in names]
         one = _Family(
             families[0].channels,
+            families[0].block,
             set().union(*(family.groups for family in families)),
             any(family.is_read for family in families),
             any(family.fixed for family in families),

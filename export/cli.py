@@ -38,6 +38,13 @@ from pcsr.runtime.tensorrt.store import Request, check_request
 @click.option(
     "--opset", type=click.IntRange(18, 23), default=20, show_default=True, help="ONNX opset."
 )
+@click.option(
+    "--precision",
+    default="fp32",
+    show_default=True,
+    metavar="LIST",
+    help="Sets of graphs: fp32 (always written), fp16, bf16; separated by commas.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace an existing bundle.")
 @click.option("--tensorrt", is_flag=True, help="Build engines too, as pcsr-build does. With it:")
 @build_options
@@ -50,6 +57,7 @@ def main(
     mean: tuple[float, float, float] | None,
     std: tuple[float, float, float] | None,
     opset: int,
+    precision: str,
     overwrite: bool,
     tensorrt: bool,
     as_json: bool,
@@ -69,10 +77,11 @@ def main(
         from . import exporter, network
     settings = network.read_config(config) if config else network.Settings()
     settings = network.filled(network.Settings(mean, std), settings)
-    options = exporter.ExportOptions(settings, opset, overwrite)
+    precisions = [name.strip() for name in precision.split(",")]
+    options = exporter.ExportOptions(settings, opset, overwrite, precisions)
     exported = exporter.export_bundle(ckpt, output, options, partial(click.echo, err=True))
-    precisions = exported.bundle.manifest.graphs
-    built = engines.build_sets(exported.bundle, precisions, request) if tensorrt else []
+    sets = exported.bundle.manifest.graphs
+    built = engines.build_sets(exported.bundle, sets, request) if tensorrt else []
     if as_json:
         click.echo(exported.bundle.manifest.to_json(), nl=False)
     else:

@@ -1,50 +1,50 @@
 """Checkpoint -> verified bundle."""
 
 import hashlib
-import math
-import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
-import onnxscript
-import torch
-from tabulate import tabulate
 
 import pcsr
 from pcsr.atomic import atomic_directory
 from pcsr.bundle import MANIFEST, Bundle, is_bundle
-from pcsr.errors import OutputError
-from pcsr.manifest import COST_LR_SIZE, Costs, File, Graph, Manifest, Model
+from pcsr.errors import OutputError, UsageError
+from pcsr.manifest import File, Graph, Manifest
 from pcsr.models import PCSR, PlainNetwork
 from pcsr.models.checkpoint import Checkpoint, read_checkpoint
-from pcsr.models.flops import count_flops
-from pcsr.models.liif import POSITION_WIDTH
-from pcsr.models.pcsr import feature_width
 
-from .analysis import count_macs, receptive_radius, working_bytes
-from .channels import pad_channels
+from .channels import GPU_BLOCK, pad_channels
+from .checks import AnyCheck, format_checks
+from .description import count_costs, describe_model, tool_versions
 from .folding import FoldedMlp, mlp_arrays
 from .joins import split_joins
 from .network import Settings, build_network, completed, trained_scale
-from .onnx_graph import GraphSource, describe_graph, export_graph, graph_sources
-from .verify import Check, verify_bundle
+from .onnx_graph import GraphSource, describe_graph, export_graph, graph_sources, label_graph
+from .typed import TYPES, typed
+from .vectors import write_vectors
+from .verify import verify_bundle
+from .verify_typed import verify_typed
 
-PRECISION = "fp32"
-MLPS = f"{PRECISION}/mlps.npz"
-MAC_SIZE = 16
+PRECISIONS = ("fp32", *TYPES)
+MLPS = "fp32/mlps.npz"
+VECTORS = "verification.npz"
+Network = PCSR | PlainNetwork
+Models = Mapping[str, onnx.ModelProto]
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """opset: of the ONNX graphs. overwrite: whether an existing bundle may be replaced."""
+    """opset: of the ONNX graphs; bf16 needs at least 22 and gets that. overwrite: whether an
+    existing bundle may be replaced. precisions: see `check_precisions`.
+    """
 
     settings: Settings = field(default_factory=Settings)
     opset: int = 20
     overwrite: bool = False
+    precisions: Sequence[str] = ("fp32",)
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Exported:
     """A bundle that was written, and how it compared with PyTorch."""
 
     bundle: Bundle
-    checks: Sequence[Check]
+    checks: Sequence[AnyCheck]
 
 
 def export_bundle(
@@ -65,56 +65,72 @@ def export_bundle(
     it holds. `say` is told what is being done.
 
     Raises:
+        UsageError: an unknown precision.
         CheckpointError: the checkpoint cannot be read or does not fit.
-        VerificationError: a graph or the pipeline differs from PyTorch beyond tolerance.
+        VerificationError: a graph or the pipeline differs from PyTorch beyond tolerance, or a
+            number is too large for a precision.
         OutputError: `output` exists (without `overwrite`), is not a bundle, or cannot be written.
     """
+    precisions = check_precisions(options.precisions)
     check_output(output, options.overwrite)
     checkpoint = read_checkpoint(checkpoint_path)
     options = replace(options, settings=completed(options.settings, checkpoint))
     network = build_network(checkpoint, options.settings)
     sources = graph_sources(network)
     say(f"exporting {len(sources)} graphs of {checkpoint_path} …")
-    models = {source.role: _export(source, checkpoint, network, options) for source in sources}
+    exported = {source.role: export_graph(source, options.opset) for source in sources}
+    sets = {precision: _finished(exported, precision) for precision in precisions}
+    metadata = _metadata(checkpoint, network, options)
     with atomic_directory(output) as directory:
-        graphs = {role: _write(model, role, directory) for role, model in models.items()}
+        graphs = {
+            precision: {
+                role: _write(model, role, precision, metadata, directory)
+                for role, model in models.items()
+            }
+            for precision, models in sets.items()
+        }
         mlps = _write_mlps(sources, directory)
+        say("computing what PyTorch makes of sample pictures …")
+        write_vectors(directory / VECTORS, network, trained_scale(network, options.settings))
         manifest = Manifest(
             kind="pcsr" if isinstance(network, PCSR) else "plain",
-            model=_model(checkpoint, network, models),
+            model=describe_model(checkpoint, network, sets["fp32"]),
             trained_scale=trained_scale(network, options.settings),
-            costs=_costs(network, models),
-            graphs={PRECISION: graphs},
+            costs=count_costs(network, sets["fp32"]),
+            graphs=graphs,
             mlps=mlps,
+            vectors=_file(VECTORS, directory),
             opset=options.opset,
             checkpoint_sha256=checkpoint.sha256,
-            tools=_tools(),
+            tools=tool_versions(),
             verification=(),
         )
         _write_manifest(manifest, directory)
-        say("comparing them with PyTorch …")
-        checks = verify_bundle(directory, network, sources)
+        checks: list[AnyCheck] = []
+        for precision in precisions:
+            say(f"comparing {precision} with PyTorch …")
+            checks += _verify(directory, network, sources, precision)
         _write_manifest(replace(manifest, verification=[c.to_json() for c in checks]), directory)
     return Exported(Bundle.load(output), checks)
 
 
 def format_report(exported: Exported) -> str:
-    """What was written and the table of comparisons, for a terminal."""
-    rows = [
-        (
-            check.what,
-            f"{check.lr_size[0]}x{check.lr_size[1]}",
-            "" if check.scale is None else f"x{check.scale:g}",
-            f"{check.max_abs_diff:.1e}",
-            f"{check.tolerance:.0e}",
-            f"{check.rerouted_px} of {check.pixels}" if check.pixels else "",
-        )
-        for check in exported.checks
-    ]
-    head = ("compared with PyTorch", "input", "scale", "max diff", "allowed", "rerouted pixels")
-    table = tabulate(rows, head, disable_numparse=True)
-    bundle = exported.bundle
-    return f"{table}\nwrote {bundle.path} ({bundle.kind}, all {len(rows)} comparisons passed)"
+    """What was written and the tables of comparisons, for a terminal."""
+    bundle, count = exported.bundle, len(exported.checks)
+    table = format_checks(exported.checks)
+    return f"{table}\nwrote {bundle.path} ({bundle.kind}, all {count} comparisons passed)"
+
+
+def check_precisions(names: Sequence[str]) -> tuple[str, ...]:
+    """The precisions to export, fp32 first, which always is.
+
+    Raises:
+        UsageError: one that there is not.
+    """
+    unknown = [name for name in names if name not in PRECISIONS]
+    if unknown:
+        raise UsageError(f"unknown precision '{unknown[0]}' (known: {', '.join(PRECISIONS)})")
+    return tuple(name for name in PRECISIONS if name == "fp32" or name in names)
 
 
 def check_output(output: Path, overwrite: bool) -> None:
@@ -139,33 +155,52 @@ def check_output(output: Path, overwrite: bool) -> None:
         )
 
 
-def _export(
-    source: GraphSource,
-    checkpoint: Checkpoint,
-    network: PCSR | PlainNetwork,
-    options: ExportOptions,
-) -> onnx.ModelProto:
-    backbone = checkpoint.description.backbone
-    metadata = {
+def _finished(exported: Models, precision: str) -> dict[str, onnx.ModelProto]:
+    """The graphs of one precision. Joins are split for CPUs, which run fp32."""
+    finished = {}
+    for role, model in exported.items():
+        is_image_graph = role in ("backbone", "network")
+        if precision == "fp32":
+            finished[role] = pad_channels(split_joins(model)) if is_image_graph else model
+        else:
+            model = pad_channels(model, GPU_BLOCK) if is_image_graph else model
+            finished[role] = typed(model, role, precision)
+    return finished
+
+
+def _metadata(checkpoint: Checkpoint, network: Network, options: ExportOptions) -> dict[str, str]:
+    return {
         "pcsr.version": pcsr.__version__,
-        "pcsr.role": source.role,
         "pcsr.kind": "pcsr" if isinstance(network, PCSR) else "plain",
-        "pcsr.precision": PRECISION,
-        "pcsr.backbone": backbone,
+        "pcsr.backbone": checkpoint.description.backbone,
         "pcsr.trained_scale": f"{trained_scale(network, options.settings):g}",
         "pcsr.checkpoint_sha256": checkpoint.sha256,
     }
-    name = f"{backbone}_{source.role}_{PRECISION}_{checkpoint.sha256[:12]}"
-    model = export_graph(source, name, options.opset, metadata)
-    return pad_channels(split_joins(model)) if "image" in source.example else model
 
 
-def _write(model: onnx.ModelProto, role: str, directory: Path) -> Graph:
-    file = f"{PRECISION}/{role}.onnx"
+def _write(
+    model: onnx.ModelProto,
+    role: str,
+    precision: str,
+    metadata: Mapping[str, str],
+    directory: Path,
+) -> Graph:
+    backbone, sha256 = metadata["pcsr.backbone"], metadata["pcsr.checkpoint_sha256"]
+    name = f"{backbone}_{role}_{precision}_{sha256[:12]}"
+    label_graph(model, name, {**metadata, "pcsr.role": role, "pcsr.precision": precision})
+    file = f"{precision}/{role}.onnx"
     data = model.SerializeToString(deterministic=True)
-    (directory / PRECISION).mkdir(exist_ok=True)
+    (directory / precision).mkdir(exist_ok=True)
     (directory / file).write_bytes(data)
     return describe_graph(model, file, hashlib.sha256(data).hexdigest())
+
+
+def _verify(
+    directory: Path, network: Network, sources: Sequence[GraphSource], precision: str
+) -> Sequence[AnyCheck]:
+    if precision == "fp32":
+        return verify_bundle(directory, network, sources)
+    return verify_typed(directory, network, sources, precision)
 
 
 def _write_mlps(sources: Sequence[GraphSource], directory: Path) -> File | None:
@@ -178,81 +213,13 @@ def _write_mlps(sources: Sequence[GraphSource], directory: Path) -> File | None:
     }
     if not arrays:
         return None
-    path = directory / MLPS
-    np.savez(path, **arrays)  # type: ignore[arg-type]  # numpy types keywords as its own options
-    return File(MLPS, hashlib.sha256(path.read_bytes()).hexdigest())
+    np.savez(directory / MLPS, **arrays)  # type: ignore[arg-type]  # numpy types keywords as its own options
+    return _file(MLPS, directory)
+
+
+def _file(name: str, directory: Path) -> File:
+    return File(name, hashlib.sha256((directory / name).read_bytes()).hexdigest())
 
 
 def _write_manifest(manifest: Manifest, directory: Path) -> None:
     (directory / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-
-
-def _model(
-    checkpoint: Checkpoint, network: PCSR | PlainNetwork, models: dict[str, onnx.ModelProto]
-) -> Model:
-    what = checkpoint.description
-    is_pcsr = isinstance(network, PCSR)
-    return Model(
-        backbone=what.backbone,
-        backbone_args=what.backbone_args,
-        feature_width=feature_width(network.encoder) if isinstance(network, PCSR) else 0,
-        upsampler_widths=what.upsampler_widths,
-        classifier_widths=what.classifier_widths,
-        receptive_radius_px=receptive_radius(models["backbone"]) if is_pcsr else None,
-        working_bytes_per_px=_working_bytes(models["backbone" if is_pcsr else "network"]),
-        mean=_rounded(network.mean),
-        std=_rounded(network.std),
-    )
-
-
-def _rounded(values: torch.Tensor) -> tuple[float, ...]:
-    return tuple(float(f"{value:.7g}") for value in values.flatten().tolist())
-
-
-def _costs(network: PCSR | PlainNetwork, models: dict[str, onnx.ModelProto]) -> Costs:
-    if isinstance(network, PlainNetwork):
-        image = torch.zeros(1, 3, COST_LR_SIZE, COST_LR_SIZE)
-        flops, macs = count_flops(network, image), _macs_per_input_pixel(models["network"])
-        return Costs(flops, 0, (), macs, 0, ())
-    flops, upsamplers = network.cost_flops(1)
-    row_macs = {role: _macs_per_row(model) for role, model in models.items() if role != "backbone"}
-    classifier_macs = row_macs.pop("classifier", 0)
-    classifier_flops = (
-        count_flops(network.classifier.imnet, _query(network)) if classifier_macs else 0
-    )
-    return Costs(
-        backbone_flops=flops,
-        classifier_flops=classifier_flops,
-        upsampler_flops=tuple(work // COST_LR_SIZE**2 for work in upsamplers),
-        backbone_macs=_macs_per_input_pixel(models["backbone"]),
-        classifier_macs=classifier_macs,
-        upsampler_macs=tuple(row_macs.values()),
-    )
-
-
-def _query(network: PCSR) -> torch.Tensor:
-    return torch.zeros(1, feature_width(network.encoder) + POSITION_WIDTH)
-
-
-def _macs_per_input_pixel(model: onnx.ModelProto) -> float:
-    return count_macs(model, h=MAC_SIZE, w=MAC_SIZE) / MAC_SIZE**2
-
-
-def _working_bytes(model: onnx.ModelProto) -> int:
-    return math.ceil(working_bytes(model, h=MAC_SIZE, w=MAC_SIZE) / MAC_SIZE**2)
-
-
-def _macs_per_row(model: onnx.ModelProto) -> int:
-    return count_macs(model, pixels=1, rows=2) - count_macs(model, pixels=1, rows=1)
-
-
-def _tools() -> dict[str, str]:
-    return {
-        "pcsr": pcsr.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "onnx": onnx.__version__,
-        "onnxscript": onnxscript.__version__,
-        "onnxruntime": onnxruntime.__version__,
-        "numpy": np.__version__,
-    }

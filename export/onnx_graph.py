@@ -71,15 +71,11 @@ def _mlp_source(role: str, mlp: FoldedMlp) -> GraphSource:
     )
 
 
-def export_graph(
-    source: GraphSource, name: str, opset: int, metadata: Mapping[str, str]
-) -> onnx.ModelProto:
-    """Exports and checks one graph. `name` becomes its ONNX graph name; `metadata` its
-    metadata_props.
+def export_graph(source: GraphSource, opset: int) -> onnx.ModelProto:
+    """The graph of one module in float32, as PyTorch exports it.
 
     Raises:
-        VerificationError: the exporter produced a graph that the checker or the deployment rules
-            refuse.
+        VerificationError: PyTorch exports nothing.
     """
     with _quiet():
         program = torch.onnx.export(
@@ -95,15 +91,23 @@ def export_graph(
     if program is None:
         raise VerificationError(f"torch.onnx.export returned nothing for the {source.role} graph")
     model = program.model_proto
-    model.graph.name = name
     for node in model.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""
     for value in model.graph.value_info:
         del value.metadata_props[:]
-    onnx.helper.set_model_props(model, dict(metadata))
-    _check(model, source.role)
     return model
+
+
+def label_graph(model: onnx.ModelProto, name: str, metadata: Mapping[str, str]) -> None:
+    """Sets the graph's ONNX name and the model's metadata_props, and checks it.
+
+    Raises:
+        VerificationError: the checker or the deployment rules refuse the graph.
+    """
+    model.graph.name = name
+    onnx.helper.set_model_props(model, dict(metadata))
+    _check(model, metadata["pcsr.role"])
 
 
 def describe_graph(model: onnx.ModelProto, file: str, sha256: str) -> Graph:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pcsr.errors import BundleError
 from pcsr.manifest import FORMAT, FORMAT_VERSION, File, Graph, Kind, Manifest, parse_manifest
+from pcsr.vectors import Vector, read_vectors
 
 MANIFEST = "manifest.json"
 
@@ -75,6 +76,20 @@ class Bundle:
         if self.manifest.mlps is None:
             raise BundleError(f"{self.path} is a plain network without upsamplers")
         return self._checked(self.manifest.mlps)
+
+    def vectors(self) -> list[Vector]:
+        """Images with what the float32 PyTorch network makes of them, to check a host against.
+
+        Raises:
+            BundleError: the bundle holds none; else as `graph_bytes`.
+        """
+        if self.manifest.vectors is None:
+            raise BundleError(f"{self.path} has no verification vectors; export the bundle again")
+        data = self._checked(self.manifest.vectors)
+        try:
+            return read_vectors(data, self.upsamplers)
+        except ValueError as error:
+            raise BundleError(f"{self.path}: {error}; export the bundle again") from error
 
     def _checked(self, entry: File | Graph) -> bytes:
         data = _read_inside(self.path, entry.file)

@@ -10,9 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 FORMAT = "pcsr-bundle"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 COST_LR_SIZE = 16
 ROW_INPUTS = ("features", "index", "offset", "cell")
+DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+EXACT = {"index": "int32"} | dict.fromkeys(
+    ("image", "offset", "cell", "logits", "residual", "upscaled"), "float32"
+)
 
 Kind = Literal["pcsr", "plain"]
 Size = tuple[int, int]
@@ -112,6 +116,7 @@ class Model:
 class Manifest:
     """All that manifest.json says. `graphs` maps precision to role to graph; `mlps` holds the
     weights of the classifier and the upsamplers in float32, for kernels. None for a plain network.
+    `vectors` holds images with their results; None where a bundle carries none.
     """
 
     kind: Kind
@@ -120,6 +125,7 @@ class Manifest:
     costs: Costs
     graphs: Mapping[str, Mapping[str, Graph]]
     mlps: File | None
+    vectors: File | None
     opset: int
     checkpoint_sha256: str
     tools: Mapping[str, str]
@@ -136,15 +142,17 @@ def parse_manifest(data: Mapping[str, Any]) -> Manifest:
     values = {field.name: data[field.name] for field in fields(Manifest)}
     values["model"] = _of(Model, values["model"])
     values["costs"] = _of(Costs, values["costs"])
-    values["mlps"] = _mlps(values["mlps"])
+    values["mlps"], values["vectors"] = _file(values["mlps"]), _file(values["vectors"])
     values["graphs"] = {
         precision: {role: _graph(graph) for role, graph in graphs.items()}
         for precision, graphs in values["graphs"].items()
     }
     manifest = Manifest(**values)
     _check_numbers(manifest)
+    _require("fp32" in manifest.graphs, f"precisions {list(manifest.graphs)}")
     for precision, graphs in manifest.graphs.items():
         _check_roles(manifest, precision, graphs)
+        _check_types(precision, graphs)
     return manifest
 
 
@@ -156,7 +164,7 @@ def _graph(data: Mapping[str, Any]) -> Graph:
     return Graph(**values)
 
 
-def _mlps(data: Mapping[str, Any] | None) -> File | None:
+def _file(data: Mapping[str, Any] | None) -> File | None:
     if data is None:
         return None
     _check_file(data)
@@ -209,6 +217,15 @@ def _check_roles(manifest: Manifest, precision: str, graphs: Mapping[str, Graph]
         inputs = graphs[role].inputs
         _require([t.name for t in inputs] == list(ROW_INPUTS), f"inputs of {role}")
         _require(inputs[0].shape[-1] == maps[f"{role}_features"], f"width of {role}")
+
+
+def _check_types(precision: str, graphs: Mapping[str, Graph]) -> None:
+    """Features and row maps have the type of their precision, all else one that never changes."""
+    inner = DTYPES.get(precision)
+    for role, graph in graphs.items():
+        for tensor in (*graph.inputs, *graph.outputs):
+            expected = EXACT.get(tensor.name, inner)
+            _require(tensor.dtype == expected, f"{tensor.dtype} {tensor.name} of {role}")
 
 
 def _is_number(value: Any) -> bool:  # noqa: ANN401

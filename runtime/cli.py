@@ -42,7 +42,7 @@ PATH = click.Path(path_type=Path)
 )
 @click.option("--json", "as_json", is_flag=True, help="One line of statistics per image on stdout.")
 @click.option("--device", default="cpu", help="cpu, cuda or cuda:N.")
-@click.option("--backend", default="auto", help="native, onnxruntime or auto.")
+@click.option("--backend", default="auto", help="native, onnxruntime, torch, tensorrt or auto.")
 @click.option("--precision", default="fp32", help="Which graphs of the bundle.")
 @click.option(
     "-t", "--tile", default="auto", help="Side of the tiles in input pixels. auto: by memory."
@@ -75,6 +75,8 @@ def main(
     from .upscaler import Upscaler
 
     upscaler = Upscaler(bundle, device, backend, precision, threads, parse_tile(tile))
+    if device != "cpu":
+        click.echo(f"{device}: {upscaler.backend}, {precision}, passes {upscaler.passes}", err=True)
     jobs = plan_jobs(inputs, output, recursive, f".{suffix}" if suffix else None, overlay)
     show_frames = len(jobs) == 1 and not as_json
     results = upscale_files(upscaler, jobs, Options(**options, show_frames=show_frames))

@@ -63,7 +63,9 @@ class GraphPipeline:
         return Routed(counts, routing.threshold)
 
     def _encode(self, image: Floats) -> dict[str, Floats]:
-        """Row maps [h*w, C] by role, from tiles that bound the backbone's working memory."""
+        """Row maps [h*w, C] by role, in the graphs' type, from tiles that bound the backbone's
+        working memory.
+        """
         height, width = image.shape[2:]
         maps: dict[str, Floats] = {}
         for tile in split((height, width), self._halo_px, self._tile_px):
@@ -73,7 +75,7 @@ class GraphPipeline:
             for role, rows in zip(self._mlps, outputs, strict=True):
                 block = rows.reshape(*crop.shape[2:], -1)[tile.inner]
                 if role not in maps:
-                    maps[role] = np.empty((height, width, block.shape[2]), dtype=np.float32)
+                    maps[role] = np.empty((height, width, block.shape[2]), dtype=block.dtype)
                 maps[role][tile.core] = block
         return {role: whole.reshape(height * width, -1) for role, whole in maps.items()}
 

@@ -1,7 +1,8 @@
 """What one call of an `Upscaler` returns."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -44,12 +45,25 @@ class Result:
     image: in the dtype and channels of the input, [H, W] or [H, W, channels].
     assignment: [H, W] uint8, the upsampler of each pixel, 0 = heaviest.
     difficulty: [H, W] float32 in [0, 1], the probability of the heavier half.
+    measured: the stats, or what waits for the device and returns them. upsamplers: M.
+
+    Of an image on a GPU all three are torch tensors there, and nothing waited for them.
     """
 
     image: NDArray[Any]
     assignment: NDArray[np.uint8] | None
     difficulty: NDArray[np.float32] | None
-    stats: Stats
+    measured: Stats | Callable[[], Stats]
+    upsamplers: int = 2
+
+    @cached_property
+    def stats(self) -> Stats:
+        """Figures of the call. Waits for the device where the image is on one.
+
+        Raises:
+            ImageError: the classifier gave NaN, which is known only now.
+        """
+        return self.measured if isinstance(self.measured, Stats) else self.measured()
 
     @property
     def heavy(self) -> NDArray[np.bool_] | None:
@@ -58,7 +72,5 @@ class Result:
         """
         if self.assignment is None:
             return None
-        mask: NDArray[np.bool_] = self.assignment < heavy_count(
-            len(self.stats.pixels_per_upsampler)
-        )
+        mask: NDArray[np.bool_] = self.assignment < heavy_count(self.upsamplers)
         return mask

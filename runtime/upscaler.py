@@ -2,15 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
-from pcsr.errors import ImageError, UsageError
+from pcsr.errors import BackendError, ImageError, UsageError
 
-from .backends import make_backend
+from .backends import choose_backend, make_backend
 from .grid import Floats, hr_size
 from .layout import Layout
 from .output import Arrays, Stream
@@ -19,6 +19,9 @@ from .result import Result, Stats
 from .routing import Mode
 from .timing import Stopwatch
 from .workers import Workers, usable_cores
+
+if TYPE_CHECKING:
+    from .gpu.upscaler import DeviceUpscaler
 
 __all__ = ["Result", "Stats", "Upscaler"]
 
@@ -33,12 +36,18 @@ class Upscaler:
     Args:
         bundle: directory that pcsr-export wrote.
         device: `cpu`, `cuda` or `cuda:N`.
-        backend: `native` (the backbone in ONNX Runtime, the rest in compiled passes; CPU),
-            `onnxruntime` (every graph there), or `auto`: native on the CPU, else onnxruntime.
-        precision: which set of graphs to run (`fp32`).
-        threads: worker threads; None takes the cores this process may use.
+        backend: on the CPU `native` (the backbone in ONNX Runtime, the rest in compiled passes),
+            `onnxruntime` (every graph there) or `torch`; on a GPU `tensorrt`, `torch` or
+            `onnxruntime`. `auto`: on the CPU native in fp32 where the passes
+            are built, else onnxruntime; on a GPU tensorrt where the bundle has
+            engines, else torch. The attribute `backend` says which it is.
+        precision: which set of graphs to run (`fp32`, `fp16`, `bf16`; as exported).
+        threads: worker threads of the CPU; None takes the cores this process may use.
         tile_px: side of the backbone's tiles in input pixels, without their halo; None chooses it
             by memory. The result does not depend on it.
+        passes: what a GPU does behind the backbone: `fused` (Triton kernels), `graphs` (the
+            bundle's graphs), or `auto`: fused where Triton is installed.
+        cuda_graphs: whether a frame of a shape that was seen before is replayed from a recording.
 
     Raises:
         BundleError: no bundle, damaged, of a newer format, or without the asked-for precision.
@@ -53,18 +62,36 @@ class Upscaler:
         precision: str = "fp32",
         threads: int | None = None,
         tile_px: int | None = None,
+        passes: str = "auto",
+        cuda_graphs: bool = True,
     ) -> None:
         if threads is not None and not 1 <= threads <= MOST_THREADS:
             raise UsageError(f"threads must be from 1 to {MOST_THREADS}, found {threads}")
-        threads = threads or usable_cores()
         self.bundle = Bundle.load(bundle)
+        self.backend = choose_backend(backend, device, precision, self.bundle)
+        self._on_device: DeviceUpscaler | None = None
+        if device != "cpu" or self.backend in ("torch", "tensorrt"):
+            options = (device, precision, passes, tile_px, cuda_graphs)
+            self._on_device = _open_on_device(self.bundle, self.backend, *options)
+            return
+        if passes != "auto":
+            raise UsageError("passes can be chosen on a GPU only; leave it at auto")
+        threads = threads or usable_cores()
         self._workers = Workers(threads)
-        if backend == "auto":
-            backend = "native" if device == "cpu" else "onnxruntime"
-        self.backend = backend
-        engine = make_backend(backend, self.bundle, device, precision, threads)
-        native = backend == "native"
+        engine = make_backend(self.backend, self.bundle, device, precision, threads)
+        native = self.backend == "native"
         self._pipeline = make_pipeline(self.bundle, engine, self._workers, native, tile_px)
+
+    @property
+    def passes(self) -> str:
+        """What is done behind the backbone: `native`, `fused` or `graphs`; `none` for a plain
+        network.
+        """
+        if self._on_device is not None:
+            return self._on_device.passes
+        if self.bundle.kind == "plain":
+            return "none"
+        return "native" if self.backend == "native" else "graphs"
 
     def __call__(
         self,
@@ -80,7 +107,8 @@ class Upscaler:
         Args:
             image: [h, w] gray or [h, w, channels] with 1 (gray), 2 (gray, alpha), 3 (RGB) or 4
                 (RGBA) channels; uint8, uint16, or float32 nominally in [0, 1]. A NumPy array, or
-                anything that speaks DLPack on the CPU.
+                anything that speaks DLPack. Of an array on a GPU the results are torch tensors
+                there; the work is queued on torch's current stream, and nothing waits for it.
             scale: at least 1; None takes the scale the network was trained for.
             k: how much an upsampler's cost counts in the routing: 0 trusts the classifier, larger
                 is lighter, faster.
@@ -95,9 +123,11 @@ class Upscaler:
             ImageError: an array that is not an image as above.
             UsageError: an option out of range, or one that a plain network does not have.
         """
+        scale, mode = self.check_options(scale, k, adaptive, heavy_ratio)
+        if self._on_device is not None:
+            return self._on_device(image, scale, mode, refine)
         pixels = _as_array(image)
         layout = Layout.of(pixels)
-        scale, mode = self.check_options(scale, k, adaptive, heavy_ratio)
         _refuse_huge(pixels, scale)
         watch = Stopwatch()
         output = Arrays(hr_size(_size(pixels), scale), layout.working_dtype)
@@ -116,7 +146,8 @@ class Upscaler:
         colour = colour.astype(layout.dtype, copy=False)  # its byte order may be foreign
         if self.bundle.kind == "plain":
             return Result(colour, None, None, stats)
-        return Result(colour, output.whole.assignment, output.whole.difficulty, stats)
+        whole = output.whole
+        return Result(colour, whole.assignment, whole.difficulty, stats, self.bundle.upsamplers)
 
     def stream(
         self,
@@ -142,6 +173,8 @@ class Upscaler:
         scale, mode = self.check_options(scale, k, adaptive, heavy_ratio)
         if layout.has_alpha:
             raise ImageError("an image with alpha cannot be streamed; upscale it whole")
+        if self._on_device is not None:
+            return self._on_device.stream(pixels, take, scale, mode, refine)
         watch = Stopwatch()
 
         def convert(rows: NDArray[Any]) -> None:
@@ -186,6 +219,17 @@ class Upscaler:
             size = [round(n * scale) for n in alpha.shape]
             return np.full((*size, 1), alpha[0, 0], dtype=alpha.dtype)
         return self(alpha, scale, *options).image[..., None]
+
+
+def _open_on_device(bundle: Bundle, backend: str, *options: Any) -> "DeviceUpscaler":  # noqa: ANN401
+    try:
+        from .gpu.upscaler import open_on_device
+    except ModuleNotFoundError as missing:
+        raise BackendError(
+            f"the {backend} backend needs {missing.name}, which is not installed; install PyTorch "
+            "with CUDA (pytorch.org), or run with --device cpu --backend native"
+        ) from missing
+    return open_on_device(bundle, backend, *options)
 
 
 def _task(pixels: NDArray[Any], layout: Layout, scale: float, mode: Mode, refine: bool) -> Task:

@@ -1,6 +1,7 @@
 """Engines that run a bundle's graphs."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,21 +23,48 @@ class Backend(Protocol):
         """`classifier` or `upsampler_j` on a chunk of pixels, on the calling thread."""
 
 
+BACKENDS = ("native", "onnxruntime", "torch", "tensorrt")
+
+
+def choose_backend(name: str, device: str, precision: str, bundle: Bundle) -> str:
+    """What `auto` stands for: on the CPU the compiled passes where they are built and can run, else
+    ONNX Runtime; on a GPU TensorRT where the bundle has engines, else torch. Any other name stays.
+
+    Raises:
+        BackendError: it is unknown, or cannot run on `device`.
+    """
+    if name not in ("auto", *BACKENDS):
+        raise BackendError(f"unknown backend '{name}' (known: auto, {', '.join(BACKENDS)})")
+    on_cpu = device == "cpu"
+    if name == "auto" and on_cpu:
+        is_built = find_spec("pcsr.runtime._pixels") is not None
+        return "native" if precision == "fp32" and is_built else "onnxruntime"
+    if name == "auto":
+        return "tensorrt" if (bundle.path / "engines").is_dir() else "torch"
+    if name == "native" and not on_cpu:
+        raise BackendError(
+            f"the native backend runs on the CPU, not on '{device}'; use torch or tensorrt"
+        )
+    if name == "tensorrt" and on_cpu:
+        raise BackendError("the tensorrt backend runs on a GPU, not on 'cpu'; use --device cuda")
+    return name
+
+
 def make_backend(name: str, bundle: Bundle, device: str, precision: str, threads: int) -> Backend:
-    """The backend `name` with the bundle's graphs loaded.
+    """`native` or `onnxruntime` with the bundle's graphs loaded, for the CPU.
 
     Raises:
         BackendError: it is unknown, not installed, or cannot run on `device`.
     """
-    if name not in ("native", "onnxruntime"):
-        raise BackendError(f"unknown backend '{name}' (known: auto, native, onnxruntime)")
-    if name == "native" and device != "cpu":
+    if name == "native" and precision != "fp32":
         raise BackendError(
-            f"the native backend runs on the CPU, not on '{device}'; use onnxruntime"
+            f"the native backend computes in fp32, not in {precision}; use onnxruntime or torch"
         )
+    graphs = [*bundle.graphs(precision)]
+    if precision == "bf16":
+        raise BackendError("ONNX Runtime has no bf16 on the CPU; use the torch backend, or fp32")
     from .onnxruntime import OnnxRuntimeBackend
 
-    graphs = [*bundle.graphs(precision)]
     if name == "native":
         graphs = [role for role in graphs if role in ("backbone", "network")]
     return OnnxRuntimeBackend(bundle, device, precision, threads, graphs)

@@ -2,7 +2,7 @@
 from one to the other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,15 +41,13 @@ class OnnxRuntimeBackend:
     def __init__(
         self, bundle: Bundle, device: str, precision: str, threads: int, roles: Sequence[str]
     ) -> None:
-        self._provider, self._provider_options = _provider(device)
-        self._options = ort.RunOptions()
-        self._options.only_execute_path_to_fetches = True
+        provider = provider_of(device)
+        self._options = run_options()
         self._sessions: dict[str, ort.InferenceSession] = {}
         for role in roles:
             whole_image = role in ("backbone", "network")
-            self._sessions[role] = self._open(
-                bundle, role, precision, threads if whole_image else 1
-            )
+            cores = threads if whole_image else 1
+            self._sessions[role] = open_session(bundle, role, precision, cores, provider)
 
     def run_image(self, role: str, image: FloatArray, outputs: Sequence[str]) -> list[FloatArray]:
         return self._run(role, {"image": image}, outputs)
@@ -70,39 +68,65 @@ class OnnxRuntimeBackend:
             ) from error
         return outputs
 
-    def _open(self, bundle: Bundle, role: str, precision: str, threads: int) -> Any:  # noqa: ANN401
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        # Planned once per shape, its memory lies beside the arena's: CARN took twice as much.
-        options.enable_mem_pattern = False
-        for key, value in SETTINGS.items():
-            options.add_session_config_entry(key, value)
-        model = bundle.graph_bytes(role, precision)
-        try:
-            session = ort.InferenceSession(
-                model, options, [self._provider], [self._provider_options]
-            )
-        except Exception as error:  # onnxruntime has no common base class for its errors
-            reason = str(error).splitlines()[0]
-            raise BundleError(
-                f"{bundle.path}: ONNX Runtime refuses the {role} graph: {reason}"
-            ) from error
-        expected = [tensor.name for tensor in bundle.graphs(precision)[role].inputs]
-        found = [value.name for value in session.get_inputs()]
-        if found != expected:
-            raise BundleError(
-                f"{bundle.path}: the {role} graph takes {', '.join(found)} instead of "
-                f"{', '.join(expected)}; export the bundle again"
-            )
-        if session.get_providers()[0] != self._provider:
-            raise BackendError(
-                f"ONNX Runtime did not start {self._provider}; run with --device cpu"
-            )
-        return session
+
+def run_options() -> Any:  # noqa: ANN401
+    """Options of a run that computes what the asked-for outputs need, and no more."""
+    options = ort.RunOptions()
+    options.only_execute_path_to_fetches = True
+    return options
 
 
-def _provider(device: str) -> tuple[str, dict[str, str]]:
+def open_session(
+    bundle: Bundle,
+    role: str,
+    precision: str,
+    threads: int,
+    provider: tuple[str, dict[str, str]],
+    settings: Mapping[str, str] = SETTINGS,
+) -> Any:  # noqa: ANN401
+    """A session of one graph, really on this provider (name, options). threads: 0 takes all cores.
+
+    Raises:
+        BundleError: the file is damaged, or ONNX Runtime refuses it.
+        BackendError: the provider did not start.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    # Planned once per shape, its memory lies beside the arena's: CARN took twice as much.
+    options.enable_mem_pattern = False
+    for key, value in settings.items():
+        options.add_session_config_entry(key, value)
+    name, provider_options = provider
+    model = bundle.graph_bytes(role, precision)
+    try:
+        # Its own way back to the CPU would print, too.
+        session = ort.InferenceSession(
+            model, options, [name], [provider_options], enable_fallback=0
+        )
+    except Exception as error:  # onnxruntime has no common base class for its errors
+        reason = str(error).splitlines()[0]
+        kind = BundleError if name == "CPUExecutionProvider" else BackendError
+        raise kind(
+            f"{bundle.path}: ONNX Runtime refuses the {role} graph with {name}: {reason}"
+        ) from error
+    expected = [tensor.name for tensor in bundle.graphs(precision)[role].inputs]
+    found = [value.name for value in session.get_inputs()]
+    if found != expected:
+        raise BundleError(
+            f"{bundle.path}: the {role} graph takes {', '.join(found)} instead of "
+            f"{', '.join(expected)}; export the bundle again"
+        )
+    if session.get_providers()[0] != name:
+        raise BackendError(f"ONNX Runtime did not start {name}; run with --device cpu")
+    return session
+
+
+def provider_of(device: str) -> tuple[str, dict[str, str]]:
+    """Name and options of the execution provider for `cpu`, `cuda` or `cuda:N`.
+
+    Raises BackendError where this ONNX Runtime has none.
+    """
     kind, colon, index = device.partition(":")
     providers = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
     if kind not in providers or (colon and not (kind == "cuda" and index.isdigit())):

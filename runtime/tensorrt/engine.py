@@ -19,8 +19,8 @@ class TensorRTEngines:
     (not the default one). Any number of threads may call it at once.
 
     device: the GPU. capturable: calls may be recorded into a CUDA graph, after one with the same
-    shapes. image_limit: largest (height, width) of `image`; profile.min is the smallest.
-    rows_limit: most rows N of a call of `rows`.
+    shapes. image_least, image_limit: smallest and largest (height, width) of `image`. rows_limit:
+    most rows N of a call of `rows`; map_limits: least and most input pixels P of its row map.
     """
 
     capturable = True
@@ -35,7 +35,9 @@ class TensorRTEngines:
         facts = plans.record.facts
         self.device = torch.device(device)
         self.profile = facts.profile
-        self.image_limit = facts.profile.max
+        self.image_least = facts.profile.min
+        self.image_limit: tuple[int, int] | None = facts.profile.max
+        self.map_limits: tuple[int, int] | None = (facts.profile.pixel_counts[0], facts.profile.pixel_counts[-1])
         self.rows_limit = facts.profile.rows_max
         self._library = library
         self._plans = plans

@@ -1,0 +1,144 @@
+"""Comparisons of a bundle with the PyTorch network: what one found, and the tables of all."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tabulate import tabulate
+
+from pcsr.errors import VerificationError
+
+ROUTING_TOLERANCE = (
+    1e-4  # share of pixels; a logit within rounding of the threshold may fall to either side
+)
+ROUTING_SLACK_PX = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One comparison with PyTorch. Sizes are (height, width) of the input.
+
+    difference: in fp32 the largest, where both routed the pixel and its 3x3 neighbourhood alike,
+        relative to the largest value if above 1; in half precision the root of the mean square,
+        relative to that of PyTorch's values.
+    rerouted_px: pixels that went to another upsampler, of `pixels`. Both 0 where there is no
+        routing.
+    """
+
+    what: str
+    precision: str = "fp32"
+    lr_size: tuple[int, int]
+    scale: float | None
+    difference: float
+    tolerance: float
+    rerouted_px: int = 0
+    pixels: int = 0
+
+    @property
+    def passed(self) -> bool:
+        """Within tolerance, and finite."""
+        allowed = max(ROUTING_SLACK_PX, ROUTING_TOLERANCE * self.pixels)
+        return self.difference <= self.tolerance and self.rerouted_px <= allowed
+
+    @property
+    def found(self) -> str:
+        """What it found, in words."""
+        return (
+            f"difference {self.difference:.1e} (allowed {self.tolerance:.0e}), "
+            f"{self.rerouted_px} pixels routed differently"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """For the manifest."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualityCheck:
+    """One comparison of a half-precision pipeline with PyTorch in float32, on an image whose
+    original at the output's size is known.
+
+    psnr_loss_db: PSNR of PyTorch's result against that original, less that of this one.
+    psnr_db: PSNR of one result against the other. rerouted_px: as in `Check`, reported only.
+    """
+
+    what: str
+    precision: str
+    lr_size: tuple[int, int]
+    scale: float
+    psnr_loss_db: float
+    allowed_db: float
+    psnr_db: float
+    least_db: float
+    rerouted_px: int = 0
+    pixels: int = 0
+
+    @property
+    def passed(self) -> bool:
+        """Good enough against the original and against PyTorch."""
+        return self.psnr_loss_db <= self.allowed_db and self.psnr_db >= self.least_db
+
+    @property
+    def found(self) -> str:
+        """What it found, in words."""
+        return (
+            f"PSNR loss {self.psnr_loss_db:.4f} dB (allowed {self.allowed_db:g}), "
+            f"{self.psnr_db:.1f} dB from it (at least {self.least_db:g})"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """For the manifest."""
+        return asdict(self)
+
+
+AnyCheck = Check | QualityCheck
+
+
+def refuse_failed(checks: Sequence[AnyCheck]) -> None:
+    """Raises VerificationError, naming the first failure, unless all of them passed."""
+    failed = [check for check in checks if not check.passed]
+    if failed:
+        first = failed[0]
+        kind = "" if first.precision == "fp32" else f" in {first.precision}"
+        raise VerificationError(
+            f"{len(failed)} of {len(checks)} comparisons with PyTorch failed{kind}, first "
+            f"{first.what} at {first.lr_size[0]}x{first.lr_size[1]}: {first.found}; "
+            "nothing was written"
+        )
+
+
+def format_checks(checks: Sequence[AnyCheck]) -> str:
+    """The tables for a terminal: differences, then quality in half precision."""
+    exact = [check for check in checks if isinstance(check, Check)]
+    quality = [check for check in checks if isinstance(check, QualityCheck)]
+    tables = [_table(_HEAD, [_row(check) for check in exact])]
+    if quality:
+        tables.append(_table(_QUALITY_HEAD, [_quality_row(check) for check in quality]))
+    return "\n\n".join(tables)
+
+
+_HEAD = ("compared with PyTorch", "type", "input", "scale", "difference", "allowed", "rerouted")
+_QUALITY_HEAD = ("quality", "type", "input", "scale", "PSNR loss", "allowed", "PSNR", "rerouted")
+
+
+def _row(check: Check) -> tuple[str, ...]:
+    differences = (f"{check.difference:.1e}", f"{check.tolerance:.0e}")
+    return (*_case(check), *differences, _rerouted(check))
+
+
+def _quality_row(check: QualityCheck) -> tuple[str, ...]:
+    loss = (f"{check.psnr_loss_db:+.4f} dB", f"{check.allowed_db:g} dB", f"{check.psnr_db:.1f} dB")
+    return (*_case(check), *loss, _rerouted(check))
+
+
+def _case(check: AnyCheck) -> tuple[str, ...]:
+    scale = "" if check.scale is None else f"x{check.scale:g}"
+    return check.what, check.precision, f"{check.lr_size[0]}x{check.lr_size[1]}", scale
+
+
+def _rerouted(check: AnyCheck) -> str:
+    return f"{check.rerouted_px} of {check.pixels}" if check.pixels else ""
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return tabulate(rows, head, disable_numparse=True)

@@ -1,0 +1,96 @@
+"""What the manifest says of a network: its parts, and their costs as counted from the graphs."""
+
+import math
+import platform
+
+import numpy as np
+import onnx
+import onnxruntime
+import onnxscript
+import torch
+
+import pcsr
+from pcsr.manifest import COST_LR_SIZE, Costs, Model
+from pcsr.models import PCSR, PlainNetwork
+from pcsr.models.checkpoint import Checkpoint
+from pcsr.models.flops import count_flops
+from pcsr.models.liif import POSITION_WIDTH
+from pcsr.models.pcsr import feature_width
+
+from .analysis import count_macs, receptive_radius, working_bytes
+
+MAC_SIZE = 16
+
+
+def describe_model(
+    checkpoint: Checkpoint, network: PCSR | PlainNetwork, models: dict[str, onnx.ModelProto]
+) -> Model:
+    """The manifest's entry of the network; `models` are the float32 graphs."""
+    what = checkpoint.description
+    is_pcsr = isinstance(network, PCSR)
+    return Model(
+        backbone=what.backbone,
+        backbone_args=what.backbone_args,
+        feature_width=feature_width(network.encoder) if isinstance(network, PCSR) else 0,
+        upsampler_widths=what.upsampler_widths,
+        classifier_widths=what.classifier_widths,
+        receptive_radius_px=receptive_radius(models["backbone"]) if is_pcsr else None,
+        working_bytes_per_px=_working_bytes(models["backbone" if is_pcsr else "network"]),
+        mean=_rounded(network.mean),
+        std=_rounded(network.std),
+    )
+
+
+def _rounded(values: torch.Tensor) -> tuple[float, ...]:
+    return tuple(float(f"{value:.7g}") for value in values.flatten().tolist())
+
+
+def count_costs(network: PCSR | PlainNetwork, models: dict[str, onnx.ModelProto]) -> Costs:
+    """Work of each part; `models` are the float32 graphs."""
+    if isinstance(network, PlainNetwork):
+        image = torch.zeros(1, 3, COST_LR_SIZE, COST_LR_SIZE)
+        flops, macs = count_flops(network, image), _macs_per_input_pixel(models["network"])
+        return Costs(flops, 0, (), macs, 0, ())
+    flops, upsamplers = network.cost_flops(1)
+    row_macs = {role: _macs_per_row(model) for role, model in models.items() if role != "backbone"}
+    classifier_macs = row_macs.pop("classifier", 0)
+    classifier_flops = (
+        count_flops(network.classifier.imnet, _query(network)) if classifier_macs else 0
+    )
+    return Costs(
+        backbone_flops=flops,
+        classifier_flops=classifier_flops,
+        upsampler_flops=tuple(work // COST_LR_SIZE**2 for work in upsamplers),
+        backbone_macs=_macs_per_input_pixel(models["backbone"]),
+        classifier_macs=classifier_macs,
+        upsampler_macs=tuple(row_macs.values()),
+    )
+
+
+def _query(network: PCSR) -> torch.Tensor:
+    return torch.zeros(1, feature_width(network.encoder) + POSITION_WIDTH)
+
+
+def _macs_per_input_pixel(model: onnx.ModelProto) -> float:
+    return count_macs(model, h=MAC_SIZE, w=MAC_SIZE) / MAC_SIZE**2
+
+
+def _working_bytes(model: onnx.ModelProto) -> int:
+    return math.ceil(working_bytes(model, h=MAC_SIZE, w=MAC_SIZE) / MAC_SIZE**2)
+
+
+def _macs_per_row(model: onnx.ModelProto) -> int:
+    return count_macs(model, pixels=1, rows=2) - count_macs(model, pixels=1, rows=1)
+
+
+def tool_versions() -> dict[str, str]:
+    """Versions of what makes a bundle."""
+    return {
+        "pcsr": pcsr.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "onnx": onnx.__version__,
+        "onnxscript": onnxscript.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        "numpy": np.__version__,
+    }

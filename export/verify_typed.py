@@ -1,0 +1,144 @@
+"""Checks the half-precision graphs of a written bundle against PyTorch in float32: each graph's
+arithmetic, and what the whole pipeline loses in quality.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pcsr.bundle import Bundle
+from pcsr.models import PCSR, PlainNetwork
+from pcsr.runtime.grid import hr_size
+from pcsr.runtime.output import Arrays
+from pcsr.runtime.pipeline import Task, make_pipeline
+from pcsr.runtime.routing import Mode
+from pcsr.runtime.timing import Stopwatch
+from pcsr.runtime.upscaler import Upscaler
+from pcsr.runtime.workers import Workers, usable_cores
+
+from .checks import AnyCheck, Check, QualityCheck, refuse_failed
+from .onnx_graph import GraphSource
+from .pictures import reduced, sample_picture
+from .rounded import RoundedBackend
+from .verify import as_batch, as_image, example_inputs, expected_outputs, scales
+
+LR_SIZE = (48, 61)
+GRAPH_TOLERANCE = {"fp16": 3e-2, "bf16": 0.2}  # the published CARN has 9e-3 and 8e-2
+ALLOWED_DB = {"fp16": 0.01, "bf16": 0.1}
+LEAST_DB = {"fp16": 30.0, "bf16": 20.0}  # to PyTorch, all rerouted pixels included
+
+NO_ROUTING = np.zeros(0, dtype=np.uint8)
+Floats = NDArray[np.float32]
+Labels = NDArray[np.uint8]
+Result = tuple[Floats, Labels]
+Run = Callable[[Floats, float, bool], Result]
+"""(image [h, w, 3], scale, adaptive) -> image [H, W, 3], assignment [H, W] or empty."""
+
+
+def verify_typed(
+    path: Path, network: PCSR | PlainNetwork, sources: Sequence[GraphSource], precision: str
+) -> list[AnyCheck]:
+    """All checks of the graphs of one precision of a bundle that was just written.
+
+    Raises:
+        VerificationError: a value overflows, or a check is beyond its tolerance.
+    """
+    bundle = Bundle.load(path)
+    graphs = {role: bundle.graph_bytes(role, precision) for role in bundle.graphs(precision)}
+    backend = RoundedBackend(graphs, precision)
+    checks: list[AnyCheck] = [_graph_check(backend, source, precision) for source in sources]
+    refuse_failed(checks)
+    for what, run in _ways(bundle, backend, precision).items():
+        checks += _quality_checks(what, run, network, bundle, precision)
+    refuse_failed(checks)
+    return checks
+
+
+def _graph_check(backend: RoundedBackend, source: GraphSource, precision: str) -> Check:
+    inputs = example_inputs(source, LR_SIZE)
+    expected = expected_outputs(source, inputs)
+    arrays = {name: tensor.numpy() for name, tensor in inputs.items()}
+    found = backend.run(source.role, arrays)
+    return Check(
+        what=f"{source.role} graph",
+        precision=precision,
+        lr_size=LR_SIZE,
+        scale=None,
+        difference=max(_noise(found[name], expected[name]) for name in expected),
+        tolerance=GRAPH_TOLERANCE[precision],
+    )
+
+
+def _ways(bundle: Bundle, backend: RoundedBackend, precision: str) -> dict[str, Run]:
+    pipeline = make_pipeline(bundle, backend, Workers(usable_cores()), False, None)
+
+    def rounded(image: Floats, scale: float, adaptive: bool) -> Result:
+        def read(first: int, stop: int) -> Floats:
+            return np.ascontiguousarray(image[first:stop].transpose(2, 0, 1)[None])
+
+        size = (image.shape[0], image.shape[1])
+        output = Arrays(hr_size(size, scale), np.dtype(np.float32))
+        pipeline.run(Task(size, read, scale, Mode(adaptive=adaptive), True), output, Stopwatch())
+        is_routed = bundle.upsamplers > 0
+        return output.whole.pixels, output.whole.assignment if is_routed else NO_ROUTING
+
+    ways: dict[str, Run] = {"every result rounded": rounded}
+    if precision == "fp16":
+        upscaler = Upscaler(bundle.path, backend="onnxruntime", precision=precision)
+
+        def in_runtime(image: Floats, scale: float, adaptive: bool) -> Result:
+            found = upscaler(image, scale, adaptive=adaptive)
+            return found.image, NO_ROUTING if found.assignment is None else found.assignment
+
+        ways["in ONNX Runtime"] = in_runtime
+    return ways
+
+
+def _quality_checks(
+    what: str, run: Run, network: PCSR | PlainNetwork, bundle: Bundle, precision: str
+) -> Iterator[QualityCheck]:
+    for scale in scales(network, bundle.manifest.trained_scale):
+        original = sample_picture(hr_size(LR_SIZE, scale))
+        image = reduced(original, LR_SIZE)
+        for adaptive in (False, True) if bundle.upsamplers > 1 else (False,):
+            mode = ("adaptive, " if adaptive else "k = 0, ") if bundle.upsamplers > 1 else ""
+            expected, routed = _in_pytorch(network, image, scale, adaptive)
+            found, assignment = run(image, scale, adaptive)
+            yield QualityCheck(
+                what=f"pipeline, {mode}{what}",
+                precision=precision,
+                lr_size=LR_SIZE,
+                scale=scale,
+                psnr_loss_db=_psnr_db(expected, original) - _psnr_db(found, original),
+                allowed_db=ALLOWED_DB[precision],
+                psnr_db=_psnr_db(found, expected),
+                least_db=LEAST_DB[precision],
+                rerouted_px=int(np.count_nonzero(assignment != routed)),
+                pixels=routed.size,
+            )
+
+
+def _in_pytorch(
+    network: PCSR | PlainNetwork, image: Floats, scale: float, adaptive: bool
+) -> Result:
+    with torch.no_grad():
+        if isinstance(network, PlainNetwork):
+            return as_image(network(as_batch(image))), NO_ROUTING
+        found = network(as_batch(image), scale, adaptive=adaptive)
+    return as_image(found.image), found.assignment[0].numpy().astype(np.uint8)
+
+
+def _noise(found: Floats, expected: Floats) -> float:
+    """Root of the mean squared difference, relative to that of the expected values."""
+    noise, signal = (float(np.linalg.norm(x)) for x in (found - expected, expected))
+    return noise / max(1e-6, signal)
+
+
+def _psnr_db(image: Floats, reference: Floats) -> float:
+    """Peak 1, values clipped to [0, 1]; 200 for equal images."""
+    gap = image.clip(0, 1).astype(np.float64) - reference.clip(0, 1)
+    return -10 * math.log10(float(np.mean(gap**2)) + 1e-20)

@@ -1,0 +1,81 @@
+"""Verification vectors of a bundle: images with what the float32 PyTorch network makes of them, for
+hosts that want to check themselves and have no PyTorch network.
+"""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Arrays = Mapping[str, NDArray[Any]]
+DAMAGES = (BadZipFile, EOFError, OSError, KeyError, TypeError, ValueError, AttributeError)
+
+
+@dataclass(frozen=True)
+class Vector:
+    """One image and its result, refined, not clipped, as an fp32 `Upscaler` gives it to within
+    2e-5: `Upscaler(bundle)(vector.image, vector.scale, adaptive=vector.adaptive)`.
+
+    image: [h, w, 3] float32, multiples of 1/255. expected: [H, W, 3] float32. assignment: [H, W]
+        uint8 and difficulty: [H, W] float32 as in `Result`; None for a plain network.
+    adaptive: by ADM; else k = 0.
+    """
+
+    name: str
+    image: Floats
+    scale: float
+    adaptive: bool
+    expected: Floats
+    assignment: NDArray[np.uint8] | None
+    difficulty: Floats | None
+
+
+def read_vectors(data: bytes, upsamplers: int) -> list[Vector]:
+    """The vectors of a bundle's verification.npz, in their order. upsamplers: M, 0 for a plain
+    network.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        names = [name.removesuffix(".expected") for name in arrays if name.endswith(".expected")]
+        _require(len(names) > 0, "emptiness")
+        return [_vector(name, arrays, upsamplers) for name in names]
+    except DAMAGES as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"the verification vectors cannot be read ({reason})") from error
+
+
+def _vector(name: str, arrays: Arrays, upsamplers: int) -> Vector:
+    size, scale = name.split("_")[0], float(arrays[f"{name}.scale"])
+    image = arrays[f"{size}.image"]
+    _require(image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3, f"{size}.image")
+    height, width = (round(n * scale) for n in image.shape[:2])
+    expected = arrays[f"{name}.expected"]
+    _require(_is(expected, np.float32, (height, width, 3)), f"{name}.expected")
+    assignment = difficulty = None
+    if upsamplers:
+        case = name.rpartition("_")[0]
+        assignment, difficulty = arrays[f"{name}.assignment"], arrays[f"{case}.difficulty"]
+        _require(_is(assignment, np.uint8, (height, width)), f"{name}.assignment")
+        _require(int(assignment.max(initial=0)) < upsamplers, f"{name}.assignment")
+        _require(_is(difficulty, np.float32, (height, width)), f"{case}.difficulty")
+    pixels = image.astype(np.float32) / np.float32(255)
+    adaptive = bool(arrays[f"{name}.adaptive"])
+    return Vector(name, pixels, scale, adaptive, expected, assignment, difficulty)
+
+
+def _is(array: NDArray[Any], dtype: type[np.generic], shape: tuple[int, ...]) -> bool:
+    return array.dtype == dtype and array.shape == shape and bool(np.isfinite(array).all())
+
+
+def _require(condition: bool, what: str) -> None:
+    if not condition:
+        raise ValueError(f"unexpected {what}")

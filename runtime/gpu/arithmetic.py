@@ -1,0 +1,52 @@
+"""PyTorch's process-wide settings of arithmetic, for the time of a run."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+_LOCK = threading.RLock()
+
+
+@contextmanager
+def exact_arithmetic() -> Iterator[None]:
+    """float32 is float32 (no TF32), and cuDNN picks its kernels by trying; the host's settings are
+    back afterwards.
+
+    PyTorch has these settings once per process: our own threads take turns here, but a host's
+    thread that launches work at the same moment sees them too.
+    """
+    conv = torch.backends.cudnn.conv  # type: ignore[attr-defined]  # a class in a module's place
+    with _LOCK:
+        before = (torch.backends.cudnn.benchmark, conv.fp32_precision)
+        # The settings for one kind of operator each: `cudnn.flags` raises where a host used these.
+        torch.backends.cudnn.benchmark = True
+        conv.fp32_precision = "ieee"
+        try:
+            with _exact_matmul():
+                yield
+        finally:
+            torch.backends.cudnn.benchmark, conv.fp32_precision = before
+
+
+@contextmanager
+def _exact_matmul() -> Iterator[None]:
+    """cuBLAS looks at an old and a new setting, and raises where they disagree."""
+    matmul = torch.backends.cuda.matmul
+    new = matmul.fp32_precision
+    if new != "tf32":
+        yield
+        return
+    try:
+        old = torch.get_float32_matmul_precision()
+    except RuntimeError:  # the host set the new one alone
+        old = None
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        if old is None:
+            matmul.fp32_precision = new
+        else:
+            torch.set_float32_matmul_precision(old)

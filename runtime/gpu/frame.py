@@ -1,0 +1,224 @@
+"""One frame of one shape: its memory on the device, and the steps from image to image."""
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pcsr.runtime.grid import Grid, hr_size
+from pcsr.runtime.routing import Mode, fixed_rule, heavy_count, sigmoid
+
+from .engines import Engines
+from .geometry import Band, make_bands
+from .graph_passes import converted
+from .network import Network
+from .passes import Decision, Pixels, Scene
+
+BAND_PIXELS = 2**26
+
+StageTimer = Callable[[str], AbstractContextManager[None]]
+TakeRows = Callable[[Tensor], None]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What makes one frame differ from another in memory and steps. lr_size: (height, width).
+    routing: `fixed`, `adaptive` or `ratio`. ratio: of heavy pixels. dtype: of the result.
+    """
+
+    lr_size: tuple[int, int]
+    scale: float
+    routing: str
+    ratio: float | None
+    refine: bool
+    dtype: torch.dtype
+
+    @classmethod
+    def of(
+        cls, lr_size: tuple[int, int], scale: float, mode: Mode, refine: bool, dtype: torch.dtype
+    ) -> "Shape":
+        routing = "fixed"
+        if mode.adaptive:
+            routing = "adaptive"
+        elif mode.heavy_ratio is not None:
+            routing = "ratio"
+        return cls(lr_size, scale, routing, mode.heavy_ratio, refine, dtype)
+
+
+class Frame:
+    """Static memory for one shape. `image` is its input, [1, 3, h, w] float32 RGB in [0, 1]; `out`
+    [H, W, 3], `labels` and `difficulty` [H, W], `counts` [M - 1] (pixels of each upsampler but the
+    lightest) and `invalid` [1] (pixels whose logits are not finite) are its results.
+
+    keep: whether the results are kept for the whole image; else rows are handed on, band by band.
+    """
+
+    def __init__(
+        self, network: Network, shape: Shape, tile_px: int | None, keep: bool = True
+    ) -> None:
+        self._network, self.shape, self._tile_px = network, shape, tile_px
+        device = network.engines.device
+        self._grid = Grid.make(shape.lr_size, shape.scale)
+        self._opened = network.passes.open(self._grid)
+        self._bands = make_bands(self._grid, BAND_PIXELS, network.passes.most_lr_pixels)
+        height, width = self._grid.hr_size
+        most_rows = max(band.seen.stop - band.seen.start for band in self._bands)
+        self.image = torch.empty(1, 3, *shape.lr_size, device=device)
+        self._pixels = Pixels.empty(most_rows, width, network.count, device)
+        self._decision = _decision(network, shape.routing)
+        self.counts, self.invalid = self._pixels.counts, self._pixels.invalid
+        self._keep = keep
+        self._fixed_threshold: float | None = None
+        kept = height if keep else max(band.kept.stop - band.kept.start for band in self._bands)
+        self.out = torch.empty(kept, width, 3, dtype=shape.dtype, device=device)
+        if len(self._bands) > 1:
+            self.counts, self.invalid = self.counts.clone().long(), self.invalid.clone()
+        if keep and len(self._bands) > 1:
+            self.labels = torch.zeros(height, width, dtype=torch.uint8, device=device)
+            self.difficulty = torch.ones(height, width, device=device)
+        else:
+            self.labels = self._pixels.labels.view(-1, width)
+            self.difficulty = self._pixels.difficulty.view(-1, width)
+
+    @property
+    def capturable(self) -> bool:
+        """Whether it can be recorded: nothing in it waits for the device, and its rows stay."""
+        network = self._network
+        return network.engines.capturable and network.passes.capturable and self._keep
+
+    @property
+    def threshold(self) -> Tensor | float | None:
+        """The difficulty above which a pixel is of the heavier half (ADM: at or above); [1] where
+        it is known on the device only, None where there is no single one.
+        """
+        if self._network.count == 1:
+            return None
+        if self.shape.routing == "adaptive":
+            heavy = heavy_count(self._network.count)
+            return self._decision.bounds[heavy - 1 : heavy]
+        return self._fixed_threshold if self.shape.ratio is None else self._decision.cut.sigmoid()
+
+    def set_mode(self, mode: Mode) -> None:
+        """Takes over k."""
+        if self.shape.routing != "fixed" or self._network.count == 1:
+            return
+        cost = self._network.bundle.manifest.costs.cost_table(self.shape.scale)
+        rule = fixed_rule(cost, mode.k)
+        if rule.cut is not None:
+            self._fixed_threshold = float(sigmoid(rule.cut))
+            self._decision.cut.fill_(float(rule.cut))
+        else:
+            for j, share in enumerate(cost.tolist()):
+                self._decision.penalty[j].fill_(mode.k * math.log(share))
+
+    def run(self, stage: StageTimer, take: TakeRows | None = None) -> None:
+        """Queues everything from `image` to the results. take: is given the rows of each band."""
+        with stage("backbone"):
+            features = self._network.encode(self.image, self._tile_px)
+        scene = Scene(self.image[0], features, self._grid, self._opened)
+        if len(self._bands) > 1:
+            self.counts.zero_()
+            self.invalid.zero_()
+        decided = self._decide_ahead(scene, stage)
+        for band in self._bands:
+            self._run_band(scene, band, decided, stage)
+            if take is not None:
+                take(self.out[: band.kept.stop - band.kept.start])
+
+    def _decide_ahead(self, scene: Scene, stage: StageTimer) -> bool:
+        """Classifies the whole image before its first band is routed, where it has several."""
+        shape, network = self.shape, self._network
+        if shape.routing == "fixed" or network.count == 1 or len(self._bands) == 1:
+            return False
+        width = self._grid.hr_size[1]
+        parts = []
+        for band in self._bands:
+            pixels = self._pixels.rows(band.seen.stop - band.seen.start)
+            with stage("dense"):
+                network.passes.compose(scene, band, pixels)
+            start = (band.kept.start - band.seen.start) * width
+            stop = start + (band.kept.stop - band.kept.start) * width
+            parts.append(pixels.logits[:, start:stop].clone())
+        with stage("routing"):
+            network.passes.decide(torch.cat(parts, 1), shape.ratio, self._decision)
+        return True
+
+    def _run_band(self, scene: Scene, band: Band, decided: bool, stage: StageTimer) -> None:
+        network, shape = self._network, self.shape
+        pixels = self._pixels.rows(band.seen.stop - band.seen.start)
+        with stage("dense"):
+            network.passes.compose(scene, band, pixels)
+        if network.count > 1:
+            with stage("routing"):
+                if shape.routing != "fixed" and not decided:
+                    network.passes.decide(pixels.logits, shape.ratio, self._decision)
+                network.passes.route(pixels, self._decision)
+                self._count(band, pixels)
+            with stage("sparse"):
+                network.passes.upsample(scene, band, pixels)
+        with stage("finish"):
+            below = heavy_count(network.count) if shape.refine and network.count > 1 else 0
+            rows = band.kept if self._keep else slice(0, band.kept.stop - band.kept.start)
+            network.passes.finish(scene, band, pixels, below, self.out[rows])
+
+    def _count(self, band: Band, pixels: Pixels) -> None:
+        """Adds up what is counted per band, of the rows that are kept: bands overlap."""
+        if len(self._bands) == 1:
+            return
+        self.invalid += pixels.invalid
+        inner = slice(band.kept.start - band.seen.start, band.kept.stop - band.seen.start)
+        width = self._grid.hr_size[1]
+        labels = pixels.labels.view(-1, width)[inner]
+        for j in range(self._network.count - 1):
+            self.counts[j] += (labels == j).sum()
+        if self._keep:
+            self.labels[band.kept] = labels
+            self.difficulty[band.kept] = pixels.difficulty.view(-1, width)[inner]
+
+
+class PlainFrame:
+    """As `Frame`, for a network with its own upsampling tail: one graph, no routing."""
+
+    labels = difficulty = threshold = None
+
+    def __init__(self, engines: Engines, shape: Shape) -> None:
+        self.shape, self._engines = shape, engines
+        device = engines.device
+        self.image = torch.empty(1, 3, *shape.lr_size, device=device)
+        size = hr_size(shape.lr_size, shape.scale)
+        self.out = torch.empty(*size, 3, dtype=shape.dtype, device=device)
+        self.counts = torch.zeros(0, dtype=torch.int64, device=device)
+        self.invalid = torch.zeros(1, dtype=torch.int64, device=device)
+
+    @property
+    def capturable(self) -> bool:
+        """Whether it can be recorded."""
+        return self._engines.capturable
+
+    def set_mode(self, mode: Mode) -> None:
+        """There is none."""
+
+    def run(self, stage: StageTimer, take: TakeRows | None = None) -> None:
+        """Queues everything from `image` to `out`."""
+        with stage("network"):
+            upscaled = self._engines.image(self.image)
+        with stage("convert"):
+            self.out.copy_(converted(upscaled[0].permute(1, 2, 0), self.out.dtype))
+        if take is not None:
+            take(self.out)
+
+
+AnyFrame = Frame | PlainFrame
+
+
+def _decision(network: Network, routing: str) -> Decision:
+    device, count = network.engines.device, network.count
+    return Decision(
+        routing,
+        torch.zeros(count, device=device),
+        torch.zeros(1, device=device),
+        torch.zeros(max(0, count - 1), device=device),
+    )

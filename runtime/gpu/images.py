@@ -1,0 +1,56 @@
+"""Images of callers on the device: what `runtime.layout` does, for torch tensors."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pcsr.errors import ImageError
+from pcsr.runtime.layout import LUMA, PEAK, Layout
+
+DTYPES = {"uint8": torch.uint8, "uint16": torch.uint16, "float32": torch.float32}
+
+
+def as_tensor(image: Any) -> Tensor:  # noqa: ANN401
+    """A NumPy array, a tensor, or anything that speaks DLPack, without a copy where it can be.
+
+    Raises:
+        ImageError: something else.
+    """
+    if isinstance(image, Tensor):
+        return image
+    try:
+        if isinstance(image, np.ndarray) or not hasattr(image, "__dlpack__"):
+            array = np.ascontiguousarray(image)
+            return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
+        return torch.utils.dlpack.from_dlpack(image)
+    except (TypeError, ValueError, BufferError, RuntimeError) as error:
+        raise ImageError(f"expected an image, found {type(image).__name__}: {error}") from error
+
+
+def layout_of(image: Tensor) -> Layout:
+    """Raises ImageError for a dtype or shape that is not taken, or an empty image."""
+    name = str(image.dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise ImageError(
+            f"expected uint8, uint16 or float32 pixels, found {name}; convert them first"
+        )
+    return Layout.of(np.broadcast_to(np.zeros((), dtype=name), image.shape))
+
+
+def to_network(image: Tensor, layout: Layout) -> Tensor:
+    """[h, w(, c)] -> [3 or 1, h, w] float32 in [0, 1], without alpha."""
+    colour = image.reshape(*image.shape[:2], -1)[..., : 1 if layout.is_gray else 3]
+    planes: Tensor = colour.permute(2, 0, 1).to(torch.float32)
+    return planes / PEAK[layout.dtype.name] if layout.dtype.kind != "f" else planes
+
+
+def from_gray(rgb: Tensor, layout: Layout) -> Tensor:
+    """[H, W, 3] float32 -> [H, W, 1] in the caller's dtype."""
+    gray = (rgb @ torch.from_numpy(LUMA).to(rgb.device))[..., None]
+    if layout.dtype.kind == "f":
+        return gray
+    peak = PEAK[layout.dtype.name]
+    whole = (gray * peak).round().clamp(0, peak).to(torch.int32)
+    return whole.to(DTYPES[layout.dtype.name])

@@ -1,0 +1,113 @@
+"""One bundle on one device: its engines, its passes, and what a frame needs to know of it."""
+
+import importlib.util
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from pcsr.bundle import Bundle
+from pcsr.errors import BackendError, BundleError, UsageError
+from pcsr.runtime.mlps import Mlp, read_mlps
+from pcsr.runtime.tiling import Tile, fitting
+
+from .engines import Engines
+from .graph_passes import GraphPasses
+from .passes import Passes
+
+KINDS = ("auto", "fused", "graphs")
+
+
+@dataclass(frozen=True)
+class Network:
+    """A PCSR bundle, loaded. mlps: by role, classifier first. halo_px: how far the backbone looks
+    around; None: everywhere.
+    """
+
+    bundle: Bundle
+    engines: Engines
+    passes: Passes
+    mlps: Mapping[str, Mlp]
+
+    @classmethod
+    def load(cls, bundle: Bundle, engines: Engines, precision: str, kind: str) -> "Network":
+        """kind: `fused` (Triton kernels), `graphs` (the bundle's own graphs), or `auto`: fused on a
+        GPU where Triton is installed.
+
+        Raises:
+            BundleError: the weights of the upsamplers cannot be read.
+            BackendError: fused was asked for and Triton is not there.
+        """
+        model = bundle.manifest.model
+        try:
+            mlps = read_mlps(bundle.mlp_bytes(), model.feature_width, bundle.upsamplers)
+        except ValueError as error:
+            raise BundleError(
+                f"{bundle.path}: the weights of the upsamplers cannot be read ({error}); export "
+                "the bundle again"
+            ) from error
+        return cls(bundle, engines, make_passes(kind, engines, precision, mlps), mlps)
+
+    @property
+    def count(self) -> int:
+        """M, the number of upsamplers."""
+        return self.bundle.upsamplers
+
+    def encode(self, image: Tensor, tile_px: int | None) -> Tensor:
+        """image [1, 3, h, w] -> features [D, h, w], in tiles where engine or tile_px want that."""
+        size = (image.shape[2], image.shape[3])
+        tiles = self.tiles(size, tile_px)
+        if len(tiles) == 1:
+            return self.engines.image(image)[0]
+        features: Tensor | None = None
+        for tile in tiles:
+            crop = image[:, :, *tile.crop].contiguous()
+            part = self.engines.image(crop)[0][:, *tile.inner]
+            if features is None:
+                features = _like(part, size)
+            features[:, *tile.core] = part
+        assert features is not None
+        return features
+
+    def tiles(self, size: tuple[int, int], tile_px: int | None) -> list[Tile]:
+        """How an image is cut for the backbone.
+
+        Raises:
+            UsageError: it is too large for the engine, and the backbone cannot be tiled.
+        """
+        halo, limit = self.bundle.manifest.model.receptive_radius_px, self.engines.image_limit
+        if tile_px is not None and halo is not None:
+            side = tile_px + 2 * halo
+            limit = (side, side) if limit is None else (min(side, limit[0]), min(side, limit[1]))
+        return fitting(size, halo, limit, self.engines.image_least)
+
+
+def make_passes(kind: str, engines: Engines, precision: str, mlps: Mapping[str, Mlp]) -> Passes:
+    """See `Network.load`."""
+    if kind not in KINDS:
+        raise UsageError(f"passes must be one of {', '.join(KINDS)}, found '{kind}'")
+    has_triton = importlib.util.find_spec("triton") is not None
+    if kind == "auto":
+        kind = "fused" if has_triton and engines.device.type == "cuda" else "graphs"
+    if kind == "graphs":
+        return GraphPasses(engines, mlps)
+    if not has_triton:
+        raise BackendError(
+            "the fused kernels need Triton, which is not installed; run pip install triton, or "
+            "choose the passes 'graphs'"
+        )
+    if engines.device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
+        raise BackendError(
+            f"the fused kernels run on a GPU, not on '{engines.device}'; choose the passes 'graphs'"
+        )
+    from .fused_passes import FusedPasses
+
+    return FusedPasses(engines.device, precision, mlps)
+
+
+def _like(part: Tensor, size: tuple[int, int]) -> Tensor:
+    """[D, h, w] as features come from the engine: the same dtype, order of memory and device."""
+    if part.stride(0) == 1:
+        return part.new_empty(*size, part.shape[0]).permute(2, 0, 1)
+    return part.new_empty(part.shape[0], *size)

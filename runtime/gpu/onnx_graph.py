@@ -1,0 +1,129 @@
+"""An ONNX model as nodes and constants, reduced to what the wanted outputs need."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pcsr.errors import BackendError, BundleError
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator. "" among the inputs: that optional input is absent."""
+
+    op: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+
+    def refuse(self, what: str) -> NoReturn:
+        """Raises BackendError: the node asks for something that is not done here."""
+        raise BackendError(
+            f"the torch backend does not know {what} (node '{self.name}' of this graph); "
+            "use backend onnxruntime or tensorrt"
+        )
+
+    def only(self, attribute: str, *allowed: Any) -> None:  # noqa: ANN401
+        """Refuses a node whose attribute, where it is given, has none of these values."""
+        value = self.attributes.get(attribute, allowed[0])
+        if value not in allowed:
+            self.refuse(f"{self.op} with {attribute} = {value}")
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes in an order in which they can run; constants are on the CPU."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    constants: Mapping[str, Tensor]
+
+
+def read_graph(model: bytes, outputs: Sequence[str] | None = None) -> Graph:
+    """The part of an ONNX model that these outputs (None: all) need.
+
+    Raises:
+        BackendError: the onnx package is missing, or the model has no such output.
+        BundleError: these bytes are no ONNX model.
+    """
+    onnx = _onnx()
+    try:
+        graph = onnx.load_model_from_string(model).graph
+    except Exception as error:  # of google.protobuf, which need not be importable by this name
+        raise BundleError(f"a graph is not an ONNX model ({error}); export it again") from error
+    known = tuple(value.name for value in graph.output)
+    wanted = known if outputs is None else tuple(outputs)
+    if missing := [name for name in wanted if name not in known]:
+        raise BackendError(
+            f"the graph has no output {missing[0]} (it has: {', '.join(known)}); export it again"
+        )
+    constants = {proto.name: _tensor(onnx, proto) for proto in graph.initializer}
+    nodes = [_node(onnx, proto) for proto in graph.node]
+    constants |= {n.outputs[0]: _constant(onnx, n) for n in nodes if n.op == "Constant"}
+    nodes = needed((node for node in nodes if node.op != "Constant"), wanted)
+    used = {name for node in nodes for name in node.inputs} | set(wanted)
+    return Graph(
+        tuple(value.name for value in graph.input if value.name not in constants),
+        wanted,
+        tuple(nodes),
+        {name: value for name, value in constants.items() if name in used},
+    )
+
+
+def needed(nodes: Iterable[Node], outputs: Sequence[str]) -> list[Node]:
+    """Those nodes that the outputs depend on, in their order."""
+    wanted, kept = set(outputs), []
+    for node in reversed([*nodes]):
+        if wanted.intersection(node.outputs):
+            wanted.update(node.inputs)
+            kept.append(node)
+    return kept[::-1]
+
+
+def _onnx() -> ModuleType:
+    try:
+        import onnx
+    except ImportError as error:
+        raise BackendError(
+            f"the torch backend reads graphs with the onnx package, which does not load ({error}); "
+            "run pip install onnx"
+        ) from error
+    return onnx
+
+
+def _node(onnx: ModuleType, proto: Any) -> Node:  # noqa: ANN401
+    values = {a.name: onnx.helper.get_attribute_value(a) for a in proto.attribute}
+    texts = {k: v.decode() if isinstance(v, bytes) else v for k, v in values.items()}
+    known_domain = proto.domain in ("", "ai.onnx")
+    return Node(
+        proto.op_type if known_domain else f"{proto.domain}::{proto.op_type}",
+        proto.name,
+        tuple(proto.input),
+        tuple(proto.output),
+        texts,
+    )
+
+
+def _tensor(onnx: ModuleType, proto: Any) -> Tensor:  # noqa: ANN401
+    array = onnx.numpy_helper.to_array(proto)
+    if proto.data_type == onnx.TensorProto.BFLOAT16:  # a NumPy type that torch does not take
+        return torch.from_numpy(array.astype(np.float32)).to(torch.bfloat16)
+    return torch.from_numpy(np.array(array))  # a copy: protobuf's memory is read-only
+
+
+def _constant(onnx: ModuleType, node: Node) -> Tensor:
+    (kind, value), *more = node.attributes.items()
+    if kind == "value" and not more:
+        return _tensor(onnx, value)
+    types = {"value_float": torch.float32, "value_int": torch.int64}
+    dtype = types.get(kind.removesuffix("s"))
+    if dtype is None or more:
+        node.refuse(f"Constant with {kind}")
+    return torch.tensor(value, dtype=dtype)

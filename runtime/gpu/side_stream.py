@@ -1,0 +1,52 @@
+"""A stream of our own beside the caller's: TensorRT adds waits to the default stream, and a
+recording must not take the caller's work in.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+class SideStream:
+    """Work in it starts behind what the caller has queued on its current stream, and what the
+    caller queues later waits for it. On the CPU it does nothing.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream: torch.cuda.Stream | None = None
+        if device.type == "cuda":
+            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        if self._stream is None:
+            yield
+            return
+        caller = torch.cuda.current_stream(self._device)
+        self._stream.wait_stream(caller)
+        try:
+            with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
+                yield
+        finally:
+            caller.wait_stream(self._stream)
+
+    def wait(self) -> None:
+        """Until all that was queued in here is done."""
+        if self._stream is not None:
+            self._stream.synchronize()
+
+    def lend(self, *tensors: torch.Tensor) -> None:
+        """The caller's tensors are used in here: their memory is not given away before that."""
+        for tensor in tensors:
+            if self._stream is not None and tensor.is_cuda:
+                tensor.record_stream(self._stream)
+
+    def hand_over(self, *tensors: torch.Tensor) -> None:
+        """These tensors, made in here, belong to the caller and its stream from now on."""
+        if self._stream is None:
+            return
+        caller = torch.cuda.current_stream(self._device)
+        for tensor in tensors:
+            tensor.record_stream(caller)

@@ -1,0 +1,229 @@
+"""Images in, images out, on a device: NumPy arrays are sent there and back, tensors stay."""
+
+import threading
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pcsr.bundle import Bundle
+from pcsr.errors import ImageError
+from pcsr.runtime.layout import LARGEST, Layout
+from pcsr.runtime.result import Result, Stats
+from pcsr.runtime.routing import Mode
+
+from .arithmetic import exact_arithmetic
+from .device import torch_device
+from .engines import Engines, make_engines
+from .frame import AnyFrame, Frame, PlainFrame, Shape
+from .images import DTYPES, as_tensor, from_gray, layout_of, to_network
+from .network import Network
+from .parts import Parts
+from .recorded import FrameCache, Recorded
+from .side_stream import SideStream
+from .timing import Timer, make_timer
+
+LEAST_TILE_PX = 32
+
+
+class DeviceUpscaler:
+    """What `Upscaler` does, on one device. Any number of threads may call it; one frame is queued
+    at a time.
+
+    A frame that runs out of memory is tried again in tiles of half the side, and a warning says so.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        engines: Engines,
+        precision: str = "fp32",
+        passes: str = "auto",
+        tile_px: int | None = None,
+        cuda_graphs: bool = True,
+    ) -> None:
+        self._engines, self.device = engines, engines.device
+        self._count = bundle.upsamplers
+        self._network: Network | None = None
+        if bundle.kind == "pcsr":
+            self._network = Network.load(bundle, engines, precision, passes)
+        self.tile_px = tile_px
+        records = cuda_graphs and self.device.type == "cuda"
+        self._frames = FrameCache(lambda shape: Recorded(self._frame(shape), records))
+        self._side = SideStream(self.device)
+        self._lock = threading.Lock()
+
+    @property
+    def passes(self) -> str:
+        """`fused` or `graphs`; `none` for a plain network."""
+        return self._network.passes.name if self._network else "none"
+
+    def __call__(self, image: Any, scale: float, mode: Mode, refine: bool) -> Result:  # noqa: ANN401
+        """As `Upscaler.__call__`, with a scale and a mode that were checked. Of a CUDA tensor the
+        results are tensors on the device, and nothing waits for them; else NumPy arrays.
+        """
+        given = as_tensor(image)
+        layout, stays = layout_of(given), given.is_cuda
+        if not stays:
+            _refuse_nan(given, layout)
+        timer = make_timer(self.device, stays)
+        task = _Task(layout, scale, mode, refine, timer)
+        with self._lock, self._side.entered(), exact_arithmetic():
+            self._side.lend(given)
+            with timer.stage("upload"):
+                local = given.to(self.device, non_blocking=True)
+            parts = self._upscale(local, task)
+            if stays:
+                self._side.hand_over(*parts.tensors)
+            else:
+                with timer.stage("download"):
+                    parts = parts.downloaded()
+                self._side.wait()
+        size = _size(given)
+        total_ms = timer.total_ms
+        if stays:
+            return self._result(parts.arrays, lambda: parts.stats(size, scale, {}, total_ms))
+        stats = parts.stats(size, scale, timer.stage_ms, timer.total_ms)
+        return self._result([None if a is None else a.numpy() for a in parts.arrays], stats)
+
+    def stream(
+        self,
+        image: NDArray[Any],
+        take: Callable[[NDArray[Any]], None],
+        scale: float,
+        mode: Mode,
+        refine: bool,
+    ) -> Stats:
+        """As `Upscaler.stream`: rows leave the device band by band."""
+        given = as_tensor(image)
+        layout = layout_of(given)
+        _refuse_nan(given, layout)
+        timer = make_timer(self.device, False)
+        task = _Task(layout, scale, mode, refine, timer)
+        handed_on = False
+
+        def hand_on(rows: Tensor) -> None:
+            nonlocal handed_on
+            handed_on = True
+            rows = from_gray(rows, layout) if layout.is_gray else rows
+            take(rows.to("cpu", copy=True).numpy())
+
+        def run() -> Parts:
+            nonlocal handed_on
+            if handed_on:
+                raise ImageError("the device is out of memory in the middle of this image")
+            frame = self._frame(task.shape(given), keep=False)
+            self._fill(frame, given.to(self.device), task)
+            frame.run(timer.stage, hand_on)
+            return Parts.of(frame)
+
+        with self._lock, self._side.entered(), exact_arithmetic():
+            parts = self._within_memory(run, given)
+        return parts.stats(_size(given), scale, timer.stage_ms, timer.total_ms)
+
+    def _result(self, arrays: list[Any], measured: Stats | Callable[[], Stats]) -> Result:
+        image, labels, difficulty = arrays
+        return Result(image, labels, difficulty, measured, self._count)
+
+    def _upscale(self, image: Tensor, task: "_Task") -> Parts:
+        parts = self._within_memory(lambda: self._run(image, task), image)
+        pixels = from_gray(parts.image, task.layout) if task.layout.is_gray else parts.image
+        if task.layout.has_alpha:
+            pixels = torch.cat([pixels, self._upscale_alpha(image[..., -1], task)], 2)
+        return parts.with_image(pixels if image.ndim == 3 else pixels[..., 0])
+
+    def _upscale_alpha(self, alpha: Tensor, task: "_Task") -> Tensor:
+        if (alpha == alpha[0, 0]).all():
+            size = [round(n * task.scale) for n in alpha.shape]
+            return alpha[0, 0].expand(*size, 1)
+        return self._upscale(alpha, task.of_alpha()).image[..., None]
+
+    def _run(self, image: Tensor, task: "_Task") -> Parts:
+        recorded = self._frames.get(task.shape(image))
+        self._fill(recorded.frame, image, task)
+        recorded.run(task.timer.stage)
+        return Parts.of(recorded.frame)
+
+    def _fill(self, frame: AnyFrame, image: Tensor, task: "_Task") -> None:
+        frame.image.copy_(to_network(image, task.layout)[None])
+        frame.set_mode(task.mode)
+
+    def _frame(self, shape: Shape, keep: bool = True) -> AnyFrame:
+        if self._network is None:
+            return PlainFrame(self._engines, shape)
+        return Frame(self._network, shape, self.tile_px, keep)
+
+    def _within_memory(self, run: Callable[[], Parts], image: Tensor) -> Parts:
+        while True:
+            try:
+                return run()
+            except torch.OutOfMemoryError as error:
+                self._shrink_tiles(_size(image), error)
+
+    def _shrink_tiles(self, size: tuple[int, int], error: Exception) -> None:
+        self._frames.clear()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        tile_px = (self.tile_px or max(size)) // 2
+        if tile_px < LEAST_TILE_PX or self._network is None:
+            raise ImageError(
+                f"{self.device} has too little memory for an image of {size[0]}x{size[1]} pixels: "
+                f"{str(error).splitlines()[0]}"
+            ) from error
+        self.tile_px = tile_px
+        warnings.warn(
+            f"{self.device} is out of memory: going on in tiles of {tile_px} px",
+            ResourceWarning,
+            stacklevel=2,
+        )
+
+
+def open_on_device(
+    bundle: Bundle,
+    backend: str,
+    device: str,
+    precision: str,
+    passes: str,
+    tile_px: int | None,
+    cuda_graphs: bool,
+) -> DeviceUpscaler:
+    """The bundle on a device. Arguments as of `Upscaler`.
+
+    Raises:
+        BackendError: the backend, the device or the kernels are not there.
+    """
+    engines = make_engines(backend, bundle, precision, torch_device(device))
+    return DeviceUpscaler(bundle, engines, precision, passes, tile_px, cuda_graphs)
+
+
+@dataclass(frozen=True)
+class _Task:
+    layout: Layout
+    scale: float
+    mode: Mode
+    refine: bool
+    timer: Timer
+
+    def shape(self, image: Tensor) -> Shape:
+        dtype = DTYPES[self.layout.working_dtype.name]
+        return Shape.of(_size(image), self.scale, self.mode, self.refine, dtype)
+
+    def of_alpha(self) -> "_Task":
+        layout = Layout(self.layout.dtype, 0)
+        return _Task(layout, self.scale, self.mode, self.refine, self.timer)
+
+
+def _size(image: Tensor) -> tuple[int, int]:
+    return image.shape[0], image.shape[1]
+
+
+def _refuse_nan(image: Tensor, layout: Layout) -> None:
+    if layout.dtype.kind == "f" and not (np.abs(image.numpy()) < LARGEST).all():
+        raise ImageError(
+            f"the image holds NaN or values beyond {LARGEST:g}; expected nominally [0, 1]"
+        )

@@ -1,0 +1,303 @@
+"""The device-resident pipeline through its real code, on the CPU with the torch backend: bands,
+tiles, memory, streams of rows, kinds of arrays. (Fidelity: `test_upscaler.py`, `test_golden.py`.)
+"""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pcsr import ImageError, Upscaler, UsageError
+from pcsr.runtime.gpu import frame as frames
+from pcsr.runtime.gpu.recorded import FRAMES_KEPT
+from pcsr.runtime.gpu.upscaler import DeviceUpscaler
+from pcsr.runtime.routing import Mode
+
+MODES: list[dict[str, Any]] = [
+    {"k": 0.0},
+    {"k": 0.7},
+    {"adaptive": True},
+    {"heavy_ratio": 0.3},
+    {"heavy_ratio": 1.0},
+]
+BUNDLES = ["carn_like_bundle", "three_way_bundle", "single_bundle"]
+Make = Callable[..., Upscaler]
+
+
+def picture(height: int, width: int, dtype: str = "uint8", channels: int = 3) -> NDArray[Any]:
+    random = np.random.default_rng((height, width))
+    image = random.random((height, width, channels)) * np.linspace(0, 1, width)[:, None]
+    if dtype == "float32":
+        return image.astype(np.float32)
+    return (image * np.iinfo(dtype).max).astype(dtype)
+
+
+@pytest.fixture(scope="module", params=BUNDLES)
+def bundle(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.getfixturevalue(request.param)
+    return path
+
+
+@pytest.fixture
+def upscaler(carn_like_bundle: Path) -> Upscaler:
+    return Upscaler(carn_like_bundle, backend="torch")
+
+
+def modes_of(upscaler: Upscaler) -> list[dict[str, Any]]:
+    return MODES if upscaler.bundle.upsamplers > 1 else [{}]
+
+
+def engines(upscaler: Upscaler) -> Any:  # noqa: ANN401
+    device = upscaler._on_device
+    assert isinstance(device, DeviceUpscaler)
+    return device._engines
+
+
+def assert_same(found: Any, expected: Any) -> None:  # noqa: ANN401
+    np.testing.assert_array_equal(found.image, expected.image)
+    np.testing.assert_array_equal(found.assignment, expected.assignment)
+    np.testing.assert_array_equal(found.difficulty, expected.difficulty)
+    assert found.stats.pixels_per_upsampler == expected.stats.pixels_per_upsampler
+    assert found.stats.threshold == expected.stats.threshold
+
+
+def assert_close(found: Any, expected: Any) -> None:  # noqa: ANN401
+    """Convolutions of other sizes may sum in another order."""
+    assert (found.assignment != expected.assignment).mean() <= 1e-3
+    gap = np.abs(found.image.astype(float) - expected.image)
+    assert (gap > 1e-4).mean() <= 1e-2
+
+
+@pytest.mark.parametrize("refine", [True, False])
+@pytest.mark.parametrize("scale", [4, 2.5])
+def test_bands_of_rows_do_not_change_the_image(
+    bundle: Path, scale: float, refine: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = picture(19, 23, "float32")
+    whole, banded = (Upscaler(bundle, backend="torch") for _ in range(2))
+    for mode in modes_of(whole):
+        expected = whole(image, scale, refine=refine, **mode)
+        with monkeypatch.context() as patched:
+            patched.setattr(frames, "BAND_PIXELS", 700)
+            found = banded(image, scale, refine=refine, **mode)
+        gap = np.abs(found.image - expected.image)
+        assert gap.max() <= 1e-6
+        np.testing.assert_array_equal(found.assignment, expected.assignment)
+        assert found.stats.pixels_per_upsampler == expected.stats.pixels_per_upsampler
+
+
+def test_rows_that_are_streamed_are_those_of_the_whole_image(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = picture(19, 23)
+    upscaler = Upscaler(bundle, backend="torch")
+    for mode in modes_of(upscaler):
+        expected = upscaler(image, 4, **mode)
+        for band_pixels in (2**20, 700):
+            monkeypatch.setattr(frames, "BAND_PIXELS", band_pixels)
+            rows: list[NDArray[Any]] = []
+            stats = upscaler.stream(image, rows.append, 4, **mode)
+            assert len(rows) > 1 or band_pixels > 700
+            np.testing.assert_array_equal(np.concatenate(rows), expected.image)
+            assert stats.pixels_per_upsampler == expected.stats.pixels_per_upsampler
+
+
+def test_tiles_give_the_whole_image(bundle: Path) -> None:
+    image = picture(90, 70, "float32")
+    whole = Upscaler(bundle, backend="torch")
+    tiled = Upscaler(bundle, backend="torch", tile_px=20)
+    seen: list[tuple[int, ...]] = []
+    run = engines(tiled).image
+    engines(tiled).image = lambda crop: seen.append(tuple(crop.shape)) or run(crop)  # type: ignore[func-returns-value]
+    for mode in modes_of(whole):
+        assert_close(tiled(image, 3, **mode), whole(image, 3, **mode))
+    assert len(seen) > 4
+    assert len(set(seen)) == 1
+
+
+def test_images_beyond_the_engines_limit_are_tiled(upscaler: Upscaler) -> None:
+    image = picture(120, 64, "float32")
+    expected = upscaler(image)
+    limit = (64, 64)
+    engines(upscaler).image_limit = limit
+    run = engines(upscaler).image
+
+    def within(crop: Tensor) -> Tensor:
+        assert crop.shape[2] <= limit[0]
+        assert crop.shape[3] <= limit[1]
+        return cast(Tensor, run(crop))
+
+    engines(upscaler).image = within
+    assert_close(upscaler(image), expected)
+
+
+def test_engines_of_one_size_run_larger_images_in_tiles_of_it(upscaler: Upscaler) -> None:
+    image = picture(100, 70, "float32")
+    expected = upscaler(image)
+    size = (64, 70)
+    engines(upscaler).image_least = engines(upscaler).image_limit = size
+    engines(upscaler).map_limits = (64 * 70, 64 * 70)
+    fixed = DeviceUpscaler(upscaler.bundle, engines(upscaler), passes="graphs")
+    run, rows = engines(upscaler).image, engines(upscaler).rows
+    seen: set[Any] = set()
+
+    def image_of_size(crop: Tensor) -> Tensor:
+        seen.add(tuple(crop.shape[2:]))
+        return cast(Tensor, run(crop))
+
+    def map_of_size(role: str, features: Tensor, *rest: Tensor) -> Tensor:
+        seen.add(len(features))
+        return cast(Tensor, rows(role, features, *rest))
+
+    engines(upscaler).image, engines(upscaler).rows = image_of_size, map_of_size
+    assert_close(fixed(image, 4, Mode(), True), expected)
+    assert seen == {size, 64 * 70}
+    with pytest.raises(UsageError, match="at least 64x70"):
+        fixed(picture(63, 70), 4, Mode(), True)
+
+
+def test_a_limit_too_small_for_tiles_is_said(upscaler: Upscaler) -> None:
+    engines(upscaler).image_limit = (30, 30)
+    with pytest.raises(UsageError, match="at most 30x30"):
+        upscaler(picture(40, 40))
+
+
+def test_out_of_memory_halves_the_tile_and_says_so(upscaler: Upscaler) -> None:
+    image = picture(200, 190, "float32")
+    expected = upscaler(image)
+    upscaler._on_device._frames.clear()  # type: ignore[union-attr]
+    run = engines(upscaler).image
+
+    def short_of_memory(crop: Tensor) -> Tensor:
+        if crop.shape[2] * crop.shape[3] > 100 * 100:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return cast(Tensor, run(crop))
+
+    engines(upscaler).image = short_of_memory
+    with pytest.warns(ResourceWarning) as warned:
+        found = upscaler(image)
+    tiles = [str(warning.message).rpartition("tiles of ")[2] for warning in warned]
+    assert tiles == ["100 px", "50 px"]
+    assert_close(found, expected)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        upscaler(image)
+
+
+def test_out_of_memory_with_the_smallest_tile_is_one_line(upscaler: Upscaler) -> None:
+    def out_of_memory(crop: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nSee the documentation")
+
+    engines(upscaler).image = out_of_memory
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(ImageError, match=r"little memory.*50x60.*CUDA out of memory\.$"):
+            upscaler(picture(50, 60))
+
+
+def test_frames_of_the_last_shapes_are_kept(upscaler: Upscaler) -> None:
+    cache = upscaler._on_device._frames  # type: ignore[union-attr]
+    images = [picture(8, 8 + n) for n in range(FRAMES_KEPT + 1)]
+    results = [upscaler(image).image for image in images]
+    assert len(cache) == FRAMES_KEPT
+    for image, expected in zip(images, results, strict=True):
+        np.testing.assert_array_equal(upscaler(image).image, expected)
+
+
+def test_results_outlive_the_next_frame(upscaler: Upscaler) -> None:
+    first, second = picture(12, 12), picture(12, 12)[::-1].copy()
+    result = upscaler(first)
+    before = [result.image.copy(), result.assignment.copy(), result.difficulty.copy()]  # type: ignore[union-attr]
+    upscaler(second)
+    for now, then in zip([result.image, result.assignment, result.difficulty], before, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+def test_k_changes_between_frames_of_one_shape(bundle: Path) -> None:
+    upscaler = Upscaler(bundle, backend="torch")
+    if upscaler.bundle.upsamplers == 1:
+        return
+    image = picture(16, 16)
+    for k in (25.0, -25.0, 0.0, 25.0):
+        fresh = Upscaler(bundle, backend="torch")
+        assert_same(upscaler(image, k=k), fresh(image, k=k))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_kinds_of_images_are_those_of_the_native_backend(
+    carn_like_bundle: Path, upscaler: Upscaler, dtype: str, channels: int
+) -> None:
+    image = picture(14, 17, dtype, channels)
+    native = Upscaler(carn_like_bundle)
+    for given in (image, image[..., 0]):
+        found, expected = upscaler(given), native(given)
+        assert found.image.shape == expected.image.shape
+        assert found.image.dtype == expected.image.dtype
+        peak = 1 if dtype == "float32" else np.iinfo(dtype).max
+        gap = np.abs(found.image.astype(float) - expected.image) / peak
+        assert gap.max() <= 1.01 / 255 if dtype == "uint8" else gap.max() <= 3e-5
+
+
+def test_constant_alpha_is_kept(upscaler: Upscaler) -> None:
+    image = picture(9, 9, channels=4)
+    image[..., 3] = 200
+    assert (upscaler(image).image[..., 3] == 200).all()
+
+
+def test_tensors_and_foreign_byte_order_are_taken(upscaler: Upscaler) -> None:
+    image = picture(9, 11, "uint16")
+    expected = upscaler(image).image
+    for given in (torch.from_numpy(image), image.astype(">u2"), np.asfortranarray(image)):
+        np.testing.assert_array_equal(upscaler(given).image, expected)
+
+
+def test_plain_networks_run_on_the_device(plain_bundle: Path) -> None:
+    image = picture(21, 18)
+    found = Upscaler(plain_bundle, backend="torch")(image)
+    expected = Upscaler(plain_bundle)(image)
+    assert np.abs(found.image.astype(int) - expected.image).max() <= 1
+    assert found.assignment is None
+    assert found.stats.pixels_per_upsampler == ()
+
+
+def test_nan_is_refused_before_and_behind_the_network(upscaler: Upscaler) -> None:
+    image = picture(9, 9, "float32")
+    image[4, 4] = np.nan
+    with pytest.raises(ImageError, match="NaN"):
+        upscaler(image)
+    run = engines(upscaler).image
+    engines(upscaler).image = lambda crop: run(crop) * torch.nan
+    with pytest.raises(ImageError, match="classifier gives NaN"):
+        upscaler(picture(9, 9))
+
+
+def test_the_hosts_precision_settings_are_left_alone(upscaler: Upscaler) -> None:
+    seen: list[str] = []
+    run = engines(upscaler).image
+
+    def look(crop: Tensor) -> Tensor:
+        seen.append(torch.get_float32_matmul_precision())
+        return cast(Tensor, run(crop))
+
+    engines(upscaler).image = look
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("high")
+        upscaler(picture(8, 8))
+        assert seen == ["highest"]
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def test_stage_times_cover_the_call(upscaler: Upscaler) -> None:
+    stats = upscaler(picture(60, 60)).stats
+    assert set(stats.stage_ms) >= {"backbone", "dense", "routing", "sparse", "finish"}
+    assert 0 < sum(stats.stage_ms.values()) <= stats.total_ms
