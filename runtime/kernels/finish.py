@@ -113,7 +113,9 @@ def finish(
     if out.dtype not in PEAKS:
         raise ValueError(f"out: expected uint8, uint16 or float32, found {out.dtype}")
     expect("out", out, out.dtype, (end - begin, width, 3))
-    least, most = (min(first, 1), count - min(height - first - count, 1)) if refine_below else (0, count)
+    least, most = (
+        (min(first, 1), count - min(height - first - count, 1)) if refine_below else (0, count)
+    )
     if not least <= begin <= end <= most:
         raise ValueError(f"rows {begin} to {end} of a canvas that can finish {least} to {most}")
     block = launch.block(_BLOCK, 3 * width)

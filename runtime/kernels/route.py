@@ -107,7 +107,9 @@ def sigmoid(logit):
 
 
 @triton.jit
-def _best(logits, values, pixel, mask, pixels, FIRST: tl.constexpr, STOP: tl.constexpr, COST: tl.constexpr):
+def _best(
+    logits, values, pixel, mask, pixels, FIRST: tl.constexpr, STOP: tl.constexpr, COST: tl.constexpr
+):
     """Of upsamplers FIRST to STOP the one of the largest utility, the lightest of level ones."""
     label = tl.full(pixel.shape, FIRST, tl.int32)
     best = tl.full(pixel.shape, float("-inf"), tl.float32)
@@ -122,7 +124,15 @@ def _best(logits, values, pixel, mask, pixels, FIRST: tl.constexpr, STOP: tl.con
 
 @triton.jit
 def _label(
-    logits, values, logit, probability, pixel, mask, pixels, UPSAMPLERS: tl.constexpr, KIND: tl.constexpr
+    logits,
+    values,
+    logit,
+    probability,
+    pixel,
+    mask,
+    pixels,
+    UPSAMPLERS: tl.constexpr,
+    KIND: tl.constexpr,
 ):
     HEAVY: tl.constexpr = (UPSAMPLERS + 1) // 2
     if KIND == BOUNDS:
