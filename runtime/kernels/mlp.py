@@ -22,7 +22,7 @@ def _hidden_tiles(weights, A: tl.constexpr, B: tl.constexpr):
     tiles = (_tile(weights, A, A, A + B),)
     if B > 0:
         below = weights + A * (A + B)
-        tiles = tiles + (
+        tiles = tiles + (  # type: ignore[assignment]
             _tile(weights + A, A, B, A + B),
             _tile(below, B, A, A + B),
             _tile(below + A, B, B, A + B),
@@ -34,7 +34,8 @@ def _hidden_tiles(weights, A: tl.constexpr, B: tl.constexpr):
 def _last_tiles(weights, A: tl.constexpr, B: tl.constexpr):
     tiles = (_tile(weights, A, OUTPUTS, OUTPUTS),)
     if B > 0:
-        tiles = tiles + (_tile(weights + A * OUTPUTS, B, OUTPUTS, OUTPUTS),)
+        below = _tile(weights + A * OUTPUTS, B, OUTPUTS, OUTPUTS)
+        tiles = tiles + (below,)  # type: ignore[assignment]
     return tiles
 
 
@@ -48,9 +49,9 @@ def held_weights(
         for layer in tl.static_range(LAYERS):
             own = weights + layer * (A + B) * (A + B)
             if layer + 1 < LAYERS:
-                held = held + (_hidden_tiles(own, A, B),)
+                held = held + (_hidden_tiles(own, A, B),)  # type: ignore[assignment]
             else:
-                held = held + (_last_tiles(own, A, B),)
+                held = held + (_last_tiles(own, A, B),)  # type: ignore[assignment]
     return held
 
 

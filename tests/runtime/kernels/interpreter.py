@@ -38,6 +38,12 @@ class _Once:
         self._done.add(module)
         scope = self._original(function)
         if is_kernel:
-            restore = scope.restore
-            scope.restore = lambda: (self._done.clear(), restore())
+            scope.restore = self._ending(scope.restore)
         return scope
+
+    def _ending(self, restore: Callable[[], None]) -> Callable[[], None]:
+        def end() -> None:
+            self._done.clear()
+            restore()
+
+        return end
