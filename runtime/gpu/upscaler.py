@@ -191,13 +191,15 @@ def open_on_device(
     passes: str,
     tile_px: int | None,
     cuda_graphs: bool,
+    may_build: bool,
 ) -> DeviceUpscaler:
     """The bundle on a device. Arguments as of `Upscaler`.
 
     Raises:
         BackendError: the backend, the device or the kernels are not there.
+        EngineError: there are no TensorRT engines, and none can or may be built.
     """
-    engines = make_engines(backend, bundle, precision, torch_device(device))
+    engines = make_engines(backend, bundle, precision, torch_device(device), may_build)
     return DeviceUpscaler(bundle, engines, precision, passes, tile_px, cuda_graphs)
 
 
