@@ -83,12 +83,17 @@ class DeviceUpscaler:
             else:
                 with timer.stage("download"):
                     parts = parts.downloaded()
-                self._side.wait()
-        size = _size(given)
-        total_ms = timer.total_ms
+            wait = self._side.waiter()
+        queued_ms = timer.total_ms
+
+        def measured() -> Stats:
+            wait()
+            total_ms = queued_ms if stays else timer.total_ms
+            return parts.stats(_size(given), scale, timer.stage_ms, total_ms)
+
         if stays:
-            return self._result(parts.arrays, lambda: parts.stats(size, scale, {}, total_ms))
-        stats = parts.stats(size, scale, timer.stage_ms, timer.total_ms)
+            return self._result(parts.arrays, measured)
+        stats = measured()
         return self._result([None if a is None else a.numpy() for a in parts.arrays], stats)
 
     def stream(
