@@ -197,7 +197,7 @@ def dense(
     M = 2); None for M = 1.
 
     Raises:
-        ValueError: a tensor is not of this kind, or the band has more than 2^31 - 1 pixels.
+        ValueError: a tensor is not of this kind, or the band has some 2^31 pixels or more.
     """
     axes, light, classifier = window.axes, mlps.upsamplers[-1], mlps.classifier
     rows, width, pixels = check_pass(window, mlps, pre, constant, image, canvas)
