@@ -73,10 +73,10 @@ def epilogue(
         return y
     channels, plane = y.shape[1], y.shape[2] * y.shape[3]
     vector = math.gcd(_VECTOR, channels if is_last else plane)
-    run = (y.numel() if is_last else plane) // vector
-    block = launch.block(_BLOCK) // vector
-    programs = triton.cdiv(run, block) * (1 if is_last else y.shape[0] * channels)
-    epilogue_kernel[(programs,)](
+    lines = 1 if is_last else y.shape[0] * channels
+    size = y.numel() // lines
+    run, block = size // vector, launch.block(_BLOCK, size) // vector
+    epilogue_kernel[(lines * triton.cdiv(run, block),)](
         y,
         bias,
         added,
