@@ -13,8 +13,8 @@ from pcsr.runtime.gpu.onnx_module import OnnxModule
 from tests import checkpoints
 from tests.runtime.gpu import made
 
-# Of tiny plain networks: their arguments, and their number of convolutions with a bias (of CARN's 47
-# the others convolve a part of joined channels, and are the other side of the sum).
+# Of tiny plain networks: their arguments, and their number of convolutions with a bias (of CARN's
+# 47 the others convolve a part of joined channels, and are the other side of the sum).
 NETWORKS: dict[str, tuple[dict[str, Any], int]] = {
     "carn": ({"scale": 4}, 31),
     "fsrcnn": ({"upscale": 4}, 6),  # the deconvolution among them
