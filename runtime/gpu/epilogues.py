@@ -53,7 +53,7 @@ class EpilogueConvolution:
             return activated(_sum(y, bias, added), self._slope)
         if added is not None and not _share_layout(y, added):
             added = torch.empty_like(y).copy_(added)
-        with torch.cuda.device_of(y):
+        with torch.cuda.device_of(y):  # type: ignore[no-untyped-call]
             return self._epilogue(y, bias, added, self._slope)
 
 
@@ -97,7 +97,7 @@ def probe(form: Form, device: torch.device) -> str:
     try:
         from pcsr.runtime.kernels import epilogue
 
-        with torch.cuda.device_of(y):
+        with torch.cuda.device_of(y):  # type: ignore[no-untyped-call]
             found = epilogue(y, bias, added, form.slope)
     except torch.OutOfMemoryError:
         raise
