@@ -18,13 +18,14 @@ FSRCNN: Hidden = {"upsampler_0": [58] * 4, "upsampler_1": [10] * 3, "classifier"
 SRRESNET: Hidden = {"upsampler_0": [170] * 4, "upsampler_1": [40] * 3, "classifier": [20] * 2}
 MODELS = {"carn": CARN, "fsrcnn": FSRCNN, "srresnet": SRRESNET}
 DEPTHS = {"carn": 52, "fsrcnn": 48, "srresnet": 58}
-THREE: Hidden = {
+_THREE: dict[str, list[int]] = {
     "upsampler_0": [74, 60],  # widths that differ
     "upsampler_1": [20],
     "upsampler_2": [],  # no layer behind the first
     "classifier": [12],
 }
-THREE_LINEAR: Hidden = THREE | {"classifier": []}
+THREE: Hidden = _THREE
+THREE_LINEAR: Hidden = _THREE | {"classifier": []}
 ONE: Hidden = {"upsampler_0": [40] * 2}
 NAN = float("nan")
 

@@ -157,5 +157,5 @@ def test_tensors_that_do_not_fit_are_refused(hidden: Hidden) -> None:
         (window, mlps, pre, constant, image, canvas, None),
         (Window(window.axes, first=1), mlps, pre, constant, image, canvas, logits),
     ):
-        with pytest.raises(ValueError, match="expected|logits|rows"):
+        with pytest.raises(ValueError, match=r"expected|logits|rows"):
             dense(*changed)
