@@ -1,36 +1,21 @@
 """An ONNX graph as a PyTorch module."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from .arithmetic import exact_arithmetic
-from .epilogues import EpilogueConvolution, Epilogues
-from .fusion import FusedConvolution, fusion_report, layout_for, may_fuse
+from .candidates import Chooser
+from .epilogues import Epilogues
+from .fusion import fusion_report, layout_for, may_fuse
 from .onnx_graph import Graph, read_graph
-from .operators import PARAMETERS, Function, Maker, function_of
+from .operators import PARAMETERS
 from .rewrites import dense_groups, fuse_convolutions, fuse_epilogues, in_place, is_typed
+from .steps import run_steps, steps_of
 
 CPU = torch.device("cpu")
-FUSED: Mapping[str, Maker] = {
-    "ConvAddRelu": FusedConvolution,
-    "ConvEpilogue": EpilogueConvolution,
-    "ConvRelu": FusedConvolution,
-    "ConvTransposeEpilogue": EpilogueConvolution,
-}
-
-
-@dataclass(frozen=True)
-class Step:
-    """A node that is ready to run, and which of its inputs nothing needs afterwards."""
-
-    function: Function
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    done_with: tuple[str, ...]
 
 
 class OnnxModule(nn.Module):
@@ -39,7 +24,9 @@ class OnnxModule(nn.Module):
     Constants are buffers on `device`. On CUDA nothing waits for the device and nothing is copied
     to it, so that a run can be captured in a CUDA graph, after a run with the same shapes. There,
     graphs of float16 or bfloat16 keep images channels last (which their outputs may be, too), run
-    narrow groups of convolutions as dense ones. All graphs end convolutions there with the sum and
+    narrow groups of convolutions as dense ones, and replace joins with 1x1 convolutions and grouped
+    3x3 ones by kernels of ours where a trial at load time finds them faster. All graphs end
+    convolutions there with the sum and
     the ReLU behind them where a probe finds that cuDNN does so, and others with their bias, sum and
     activation in one kernel of ours; `fusions` says what was found.
 
@@ -59,13 +46,14 @@ class OnnxModule(nn.Module):
         super().__init__()
         graph = read_graph(model, outputs)
         typed_cuda = device.type == "cuda" and is_typed(graph)
-        graph = dense_groups(graph) if typed_cuda else graph
+        self._chooser = Chooser(device)
+        graph = dense_groups(self._chooser.improved(graph)) if typed_cuda else graph
         self._layout = layout_for(torch.float16 if typed_cuda else torch.float32)
         self._epilogues = Epilogues(device, self._layout)
         graph = fuse_convolutions(graph, partial(may_fuse, device=device))
         graph = in_place(fuse_epilogues(graph, self._epilogues.may_fuse))
         self.inputs, self.outputs = graph.inputs, graph.outputs
-        self._steps = [*_steps(graph)]
+        self._steps = [*steps_of(graph)]
         self._host: dict[str, Tensor] = {}
         self._names: dict[str, str] = {}
         self._place_constants(graph, device)
@@ -75,7 +63,8 @@ class OnnxModule(nn.Module):
         """One line for reports: what was fused, and what was refused."""
         layout = "channels last" if self._layout == torch.channels_last else "channels first"
         functions = [step.function for step in self._steps]
-        return "; ".join([layout, fusion_report(functions), *self._epilogues.report(functions)])
+        found = [fusion_report(functions), *self._epilogues.report(functions)]
+        return "; ".join([layout, *found, *self._chooser.report()])
 
     @torch.no_grad()
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -88,13 +77,7 @@ class OnnxModule(nn.Module):
         for name, value in zip(self.inputs, inputs, strict=True):
             values[name] = self._laid_out(value)
         with exact_arithmetic():
-            for step in self._steps:
-                found = step.function(*(values[name] if name else None for name in step.inputs))
-                results = (found,) if isinstance(found, Tensor) else found
-                values.update(zip(step.outputs, results, strict=True))
-                for name in step.done_with:
-                    del values[name]
-        return tuple(values[name] for name in self.outputs)
+            return run_steps(self._steps, values, self.outputs)
 
     def _laid_out(self, value: Tensor) -> Tensor:
         return value.contiguous(memory_format=self._layout) if value.ndim == 4 else value
@@ -108,16 +91,6 @@ class OnnxModule(nn.Module):
                 self.register_buffer(self._names[name], self._laid_out(value.to(device)))
             else:
                 self._host[name] = value
-
-
-def _steps(graph: Graph) -> Iterator[Step]:
-    kept = {*graph.constants, *graph.outputs}
-    last = {name: node for node in graph.nodes for name in (*node.inputs, *node.outputs) if name}
-    for node in graph.nodes:
-        function = FUSED.get(node.op, function_of)(node)
-        named = {*node.inputs, *node.outputs} - kept
-        done = tuple(sorted(name for name in named if last.get(name) is node))
-        yield Step(function, node.inputs, node.outputs, done)
 
 
 def _device_names(graph: Graph) -> set[str]:

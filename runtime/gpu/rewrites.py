@@ -13,16 +13,18 @@ from .operators import convolution_options
 # Their results are new memory that nothing else looks at.
 FRESH = frozenset(
     {"Add", "Add_", "Concat", "Conv", "ConvAddRelu", "ConvEpilogue", "ConvRelu", "ConvTranspose"}
-    | {"ConvTransposeEpilogue", "Div", "Gemm", "LeakyRelu", "MatMul", "Mul", "Relu", "Sub"}
+    | {"ConvTransposeEpilogue", "Div", "Gemm", "Grouped", "LeakyRelu", "MatMul", "Mul"}
+    | {"Pointwise", "Relu", "Sub"}
 )
 IN_PLACE = frozenset({"Add", "LeakyRelu", "Relu"})
 MOST_CHANNELS, MOST_GROUPS = 32, 8
+KEEPS_GROUPS = "keeps_groups"  # an attribute of our own: this convolution stays as it is
 Chain = tuple[Node, ...]
 
 
 def in_place(graph: Graph) -> Graph:
     """Sums and activations overwrite what no other node and no output needs."""
-    uses, fresh, nodes = _uses(graph), set[str](), []
+    uses, fresh, nodes = uses_of(graph), set[str](), []
     for node in graph.nodes:
         if node.op in IN_PLACE:
             spare = [name for name in node.inputs if name in fresh and uses[name] == 1]
@@ -43,7 +45,8 @@ def dense_groups(graph: Graph) -> Graph:
     nodes, constants = [], dict(graph.constants)
     for node in graph.nodes:
         groups = node.attributes.get("group", 1)
-        weight = graph.constants.get(node.inputs[1]) if node.op == "Conv" else None
+        is_conv = node.op == "Conv" and not node.attributes.get(KEEPS_GROUPS)
+        weight = graph.constants.get(node.inputs[1]) if is_conv else None
         if weight is not None and 1 < groups <= MOST_GROUPS and weight.shape[1] <= MOST_CHANNELS:
             name = f"{node.inputs[1]}/dense"
             constants[name] = dense_weight(weight, groups)
@@ -103,7 +106,7 @@ def fuse_epilogues(graph: Graph, may_fuse: Callable[[Node, Tensor], bool]) -> Gr
 
 def _fuse(graph: Graph, fused: Callable[[Node, Tensor, Chain], Node | None]) -> Graph:
     """fused: makes one node of a convolution and what follows it, or leaves them (None)."""
-    uses = _uses(graph)
+    uses = uses_of(graph)
     next_of = {name: node for node in graph.nodes for name in node.inputs if uses[name] == 1}
     swapped: dict[str, Node | None] = {}  # by a node's first output; None: it is gone
     for node in graph.nodes:
@@ -156,7 +159,8 @@ def keeps_size(conv: Node, weight: Tensor) -> bool:
     return max(stride) == 1 and total == needed and pads[:2] == pads[2:]
 
 
-def _uses(graph: Graph) -> Counter[str]:
+def uses_of(graph: Graph) -> Counter[str]:
+    """How many nodes and outputs need each value."""
     counts = Counter(name for node in graph.nodes for name in node.inputs)
     counts.update(graph.outputs)
     return counts

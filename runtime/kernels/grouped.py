@@ -78,7 +78,7 @@ def _rows_of_group(
             ahead = _window(x, first + i, height, width, column, STRIDE, C)
         if i >= 2:
             a = tl.dot(near, below, acc=a, input_precision="ieee", out_dtype=tl.float32)
-            done = done + (a,)
+            done = done + (a,)  # type: ignore[assignment]
         if (i >= 1) & (i <= ROWS):
             b = tl.dot(near, middle, acc=b, input_precision="ieee", out_dtype=tl.float32)
         if i < ROWS:
@@ -109,7 +109,8 @@ def _product(
         if HAS_BIAS:
             x += tl.load(bias + o, mask=o < O, other=0.0).to(tl.float32)[None, :]
         x = activated(x, SLOPE).to(of.dtype)
-        out = out + (tl.dot(x, of, acc=sums[r], input_precision="ieee", out_dtype=tl.float32),)
+        y = tl.dot(x, of, acc=sums[r], input_precision="ieee", out_dtype=tl.float32)
+        out = out + (y,)  # type: ignore[assignment]
     return out
 
 
@@ -153,7 +154,7 @@ def grouped_kernel(
     if TAIL > 0:
         sums = ()
         for _ in tl.static_range(ROWS):
-            sums = sums + (tl.zeros((BLOCK, COLUMNS), dtype=tl.float32),)
+            sums = sums + (tl.zeros((BLOCK, COLUMNS), tl.float32),)  # type: ignore[assignment]
         for group in tl.static_range(GROUPS):
             of, own = weight + group * (3 * WINDOW * 16), bias + group * O
             done = _rows_of_group(
@@ -228,8 +229,8 @@ def grouped(
     tail: Tail | None = None,
     tile: GroupedTile = GroupedTile(),
 ) -> Tensor:
-    """The 3x3 convolution of x [n, groups * C, h, w], zeros past the border, in groups of C channels
-    to O (up to 16) -> [n, groups * O or tail.outputs, h, w], channels last.
+    """The 3x3 convolution of x [n, groups * C, h, w], zeros past the border, in groups of C to O
+    channels (up to 16) -> [n, groups * O or tail.outputs, h, w], channels last.
 
     Sums in float32, rounded once, and once before the tail. weight: of `pack_grouped`, of the type
     of x. shape: (groups, O). bias: [groups * O]. slope: of negative results, 0 for ReLU, 1 for

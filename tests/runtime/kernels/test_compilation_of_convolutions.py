@@ -2,7 +2,6 @@
 GPU.
 """
 
-from collections.abc import Sequence
 from functools import partial
 
 import pytest
@@ -40,30 +39,40 @@ def _check(compiled: Compiled, what: str, capability: int) -> None:
 @pytest.mark.parametrize("tile", POINTWISE_TILES)
 @each_gpu
 def test_joins(
-    join: str, tile: PointwiseTile, capability: int, monkeypatch: pytest.MonkeyPatch
+    join: str, tile: tuple[int, int], capability: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     channels, outputs = JOINS[join]
     launches = Launches.of(monkeypatch, pointwise_module, "pointwise_kernel")
     weight = pack_pointwise(zeros(outputs, sum(channels), 1, 1), channels)
     added = _image(outputs) if len(channels) == 1 else None
-    pointwise([_image(c) for c in channels], weight, outputs, zeros(outputs), added, 0.0, tile)
+    pointwise(
+        [_image(c) for c in channels],
+        weight,
+        outputs,
+        zeros(outputs),
+        added,
+        0.0,
+        PointwiseTile(*tile),
+    )
     _check(launches.compile(capability), f"join {join} {tile}", capability)
 
 
-def _grouped(groups: int, outputs: int, tile: GroupedTile) -> None:
+def _grouped(groups: int, outputs: int, tile: tuple[int, int, int]) -> None:
     tail = None
     if outputs:
         weight = pack_tail(zeros(outputs, groups * 16, 1, 1), groups)
         tail = Tail(weight, outputs, zeros(outputs), _image(outputs), 0.0)
     packed = pack_grouped(zeros(groups * 16, 16, 3, 3), groups)
-    grouped(_image(groups * 16), packed, (groups, 16), zeros(groups * 16), 0.0, tail, tile)
+    grouped(
+        _image(groups * 16), packed, (groups, 16), zeros(groups * 16), 0.0, tail, GroupedTile(*tile)
+    )
 
 
 @pytest.mark.parametrize("groups", [1, 4])
 @pytest.mark.parametrize("tile", GROUPED_TILES)
 @each_gpu
 def test_groups(
-    groups: int, tile: GroupedTile, capability: int, monkeypatch: pytest.MonkeyPatch
+    groups: int, tile: tuple[int, int, int], capability: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     launches = Launches.of(monkeypatch, grouped_module, "grouped_kernel")
     _grouped(groups, 0, tile)
@@ -74,7 +83,11 @@ def test_groups(
 @pytest.mark.parametrize("tile", TAILED_TILES)
 @each_gpu
 def test_tails(
-    groups: int, outputs: int, tile: GroupedTile, capability: int, monkeypatch: pytest.MonkeyPatch
+    groups: int,
+    outputs: int,
+    tile: tuple[int, int, int],
+    capability: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     launches = Launches.of(monkeypatch, grouped_module, "grouped_kernel")
     _grouped(groups, outputs, tile)

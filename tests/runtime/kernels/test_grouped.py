@@ -10,11 +10,13 @@ from pcsr.runtime.kernels.grouped import GroupedTile, Tail, grouped, pack_groupe
 from .test_pointwise import SLOPES, TOLERANCE, ended, last, random
 
 SIZES = [(1, 1), (1, 37), (9, 1), (2, 3), (13, 17), (2, 90)]
+TILE = GroupedTile()
 each_dtype = pytest.mark.parametrize("dtype", list(TOLERANCE))
 
 
 def weight_of(outputs: int, inputs: int, side: int, dtype: torch.dtype) -> Tensor:
-    return (random(outputs, inputs, side, side) / (inputs * side**2) ** 0.5).to(dtype)
+    scale: float = (inputs * side**2) ** -0.5
+    return (random(outputs, inputs, side, side) * scale).to(dtype)
 
 
 def compare(
@@ -29,7 +31,7 @@ def compare(
     adds: bool = False,
     tail_slope: float = 0.0,
     count: int = 1,
-    tile: GroupedTile = GroupedTile(),
+    tile: GroupedTile = TILE,
 ) -> None:
     """width: channels of a group in and out. tail: outputs of the 1x1 convolution, 0: none."""
     inputs, outputs = width
@@ -128,6 +130,6 @@ def test_what_does_not_fit_is_refused() -> None:
             grouped(x, weight, (1 if x.shape[1] == 17 else 2, 16), None, 0.0)
     with pytest.raises(ValueError, match="1x1 convolution"):
         grouped(random(1, 16, 3, 3), weight, (1, 16), None, 0.0, Tail(tail, 20))
+    sum_of_columns = Tail(tail, 8, None, random(1, 8, 3, 1))
     with pytest.raises(ValueError, match="a sum"):
-        added = random(1, 8, 3, 1)
-        grouped(random(1, 16, 3, 3), weight, (1, 16), None, 0.0, Tail(tail, 8, None, added))
+        grouped(random(1, 16, 3, 3), weight, (1, 16), None, 0.0, sum_of_columns)
