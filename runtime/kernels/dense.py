@@ -1,0 +1,270 @@
+"""The dense pass: what every output pixel gets, its logits and the lightest upsampler's colours."""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from . import launch
+from .checks import expect, expect_band
+from .mlp import bilinear, colours, held_weights, mlp
+from .packed import PackedMlp, PackedMlps
+from .window import Window
+
+
+@triton.jit
+def _classify(
+    pre,
+    at,
+    mask,
+    constant,
+    weights,
+    held,
+    vectors,
+    row_offset,
+    column_offset,
+    logits,
+    column,
+    pixels,
+    CLASSES: tl.constexpr,
+    LAYERS: tl.constexpr,
+    A: tl.constexpr,
+    B: tl.constexpr,
+    HELD: tl.constexpr,
+    DTYPE: tl.constexpr,
+):
+    """Stores the CLASSES logits of the pixels of one row: class c at logits + c * pixels."""
+    if LAYERS == 0:
+        for c in tl.static_range(CLASSES):
+            near = tl.load(pre + at + c, mask=mask, other=0.0).to(tl.float32)
+            by_row = row_offset * tl.load(vectors + c)
+            by_column = column_offset * tl.load(vectors + A + B + c)
+            out = near + (tl.load(constant + c) + by_row) + by_column
+            tl.store(logits + tl.cast(pixels, tl.int64) * c + column, out, mask=mask)
+    else:
+        out = mlp(
+            pre,
+            at,
+            mask,
+            constant,
+            weights,
+            held,
+            vectors,
+            row_offset,
+            column_offset,
+            LAYERS,
+            A,
+            B,
+            HELD,
+            DTYPE,
+        )
+        if CLASSES == 1:  # the others are padding, 0
+            tl.store(logits + column, tl.sum(out, axis=1), mask=mask)
+        else:
+            c = tl.arange(0, 16)
+            place = logits + c.to(tl.int64)[None, :] * pixels + column[:, None]
+            tl.store(place, out, mask=mask[:, None] & (c < CLASSES)[None, :])
+
+
+@triton.jit(
+    do_not_specialize=["first", "top", "rows", "pixels", "height", "width", "lr_width", "plane"]
+)
+def dense_kernel(
+    pre,
+    image,
+    constant,
+    row_places,
+    row_shares,
+    column_places,
+    column_shares,
+    light_weights,
+    light_vectors,
+    class_weights,
+    class_vectors,
+    canvas,
+    logits,
+    first,
+    top,
+    rows,
+    pixels,
+    height,
+    width,
+    lr_width,
+    plane,
+    STRIDE: tl.constexpr,
+    LIGHT_COLUMN: tl.constexpr,
+    LAYERS: tl.constexpr,
+    A: tl.constexpr,
+    B: tl.constexpr,
+    CLASS_COLUMN: tl.constexpr,
+    CLASSES: tl.constexpr,
+    CLASS_LAYERS: tl.constexpr,
+    CLASS_A: tl.constexpr,
+    CLASS_B: tl.constexpr,
+    DTYPE: tl.constexpr,
+    HELD: tl.constexpr,
+    BLOCK: tl.constexpr,
+    ROWS: tl.constexpr,
+):
+    """A program does ROWS output rows of BLOCK columns. Arguments as in `dense`."""
+    across = tl.cdiv(width, BLOCK)
+    strip = tl.program_id(0) // across
+    column = (tl.program_id(0) % across) * BLOCK + tl.arange(0, BLOCK)
+    mask = column < width
+    nearest = tl.load(column_places + column, mask=mask, other=0)
+    lower = tl.load(column_places + width + column, mask=mask, other=0)
+    upper = tl.load(column_places + 2 * width + column, mask=mask, other=0)
+    column_offset = tl.load(column_shares + column, mask=mask, other=0.0)
+    column_weight = tl.load(column_shares + width + column, mask=mask, other=0.0)
+    colour = tl.arange(0, 4)
+    is_colour = mask[:, None] & (colour < 3)[None, :]
+    held = held_weights(light_weights, LAYERS, A, B, HELD)
+    class_held = held_weights(class_weights, CLASS_LAYERS, CLASS_A, CLASS_B, HELD)
+    for row in range(strip * ROWS, tl.minimum(strip * ROWS + ROWS, rows)):
+        on_rows = row_places + first + row
+        at = (tl.cast(tl.load(on_rows) - top, tl.int64) * lr_width + nearest) * STRIDE
+        row_offset = tl.load(row_shares + first + row)
+        start = tl.cast(row, tl.int64) * width
+        if CLASSES > 0:
+            _classify(
+                pre + CLASS_COLUMN,
+                at,
+                mask,
+                constant + CLASS_COLUMN,
+                class_weights,
+                class_held,
+                class_vectors,
+                row_offset,
+                column_offset,
+                logits + start,
+                column,
+                pixels,
+                CLASSES,
+                CLASS_LAYERS,
+                CLASS_A,
+                CLASS_B,
+                HELD,
+                DTYPE,
+            )
+        residual = mlp(
+            pre + LIGHT_COLUMN,
+            at,
+            mask,
+            constant + LIGHT_COLUMN,
+            light_weights,
+            held,
+            light_vectors,
+            row_offset,
+            column_offset,
+            LAYERS,
+            A,
+            B,
+            HELD,
+            DTYPE,
+        )
+        base = bilinear(
+            image,
+            plane,
+            tl.load(on_rows + height).to(tl.int64) * lr_width,
+            tl.load(on_rows + 2 * height).to(tl.int64) * lr_width,
+            tl.load(row_shares + height + first + row),
+            lower,
+            upper,
+            column_weight,
+            is_colour,
+        )
+        place = canvas + start * 3 + (column[:, None] * 3 + colour[None, :])
+        tl.store(place, colours(residual, BLOCK) + base, mask=is_colour)
+
+
+ROWS = 4  # of a program: at x4 they have the same input row
+
+
+def dense(
+    window: Window,
+    mlps: PackedMlps,
+    pre: Tensor,
+    constant: Tensor,
+    image: Tensor,
+    canvas: Tensor,
+    logits: Tensor | None,
+) -> None:
+    """Writes every pixel's logits, and its colours by the lightest upsampler.
+
+    pre: [P, S] in the compute dtype, P = input rows from `window.top` on * w. constant: [S] of
+    `PackedMlps.constants`. image: [3, h, w] float32, all of it. canvas: [n, W, 3] float32, the
+    output rows from `window.first` on. logits: [K, n * W] float32, heaviest first (K = 1 for M = 2);
+    None for M = 1.
+
+    Raises:
+        ValueError: a tensor is not of this kind, or the band has more than 2^31 - 1 pixels.
+    """
+    axes, light, classifier = window.axes, mlps.upsamplers[-1], mlps.classifier
+    rows, width, pixels = check_pass(window, mlps, pre, constant, image, canvas)
+    if (logits is None) != (classifier is None):
+        raise ValueError("logits are for M > 1, where there is a classifier")
+    classes = 0 if classifier is None else classifier.outputs
+    if logits is not None:
+        expect("logits", logits, torch.float32, (classes, pixels))
+    how = launch.for_mlps(light, classifier)
+    other = light if classifier is None else classifier
+    grid = (triton.cdiv(width, how.block) * triton.cdiv(rows, ROWS),)
+    dense_kernel[grid](
+        pre,
+        image,
+        constant,
+        axes.rows.places,
+        axes.rows.shares,
+        axes.columns.places,
+        axes.columns.shares,
+        light.weights,
+        light.vectors,
+        other.weights,
+        other.vectors,
+        canvas,
+        canvas if logits is None else logits,
+        window.first,
+        window.top,
+        rows,
+        pixels,
+        len(axes.rows),
+        width,
+        image.shape[2],
+        image.shape[1] * image.shape[2],
+        STRIDE=pre.shape[1],
+        LIGHT_COLUMN=light.column,
+        **_shape(light),
+        CLASS_COLUMN=other.column,
+        CLASSES=classes,
+        **_shape(other, "CLASS_"),
+        DTYPE=launch.DTYPES[mlps.dtype],
+        HELD=how.held,
+        BLOCK=how.block,
+        ROWS=ROWS,
+        **how.options,
+    )
+
+
+def _shape(mlp: PackedMlp, prefix: str = "") -> dict[str, int]:
+    return {f"{prefix}LAYERS": mlp.layers, f"{prefix}A": mlp.a, f"{prefix}B": mlp.b}
+
+
+def check_pass(
+    window: Window,
+    mlps: PackedMlps,
+    pre: Tensor,
+    constant: Tensor,
+    image: Tensor,
+    canvas: Tensor,
+) -> tuple[int, int, int]:
+    """Rows, columns and pixels of the canvas. Raises ValueError where a tensor does not fit."""
+    stride, width = mlps.first_weight.shape[1], len(window.axes.columns)
+    expect("pre", pre, mlps.dtype, (None, stride))
+    expect("constant", constant, torch.float32, (stride,))
+    expect("image", image, torch.float32, (3, None, None))
+    expect("canvas", canvas, torch.float32, (None, width, 3))
+    rows = canvas.shape[0]
+    expect_band(rows, width)
+    if not 0 <= window.first <= window.first + rows <= len(window.axes.rows):
+        raise ValueError(f"no output rows {window.first} to {window.first + rows}")
+    return rows, width, rows * width

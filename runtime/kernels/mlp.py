@@ -1,0 +1,180 @@
+"""What the passes share inside a kernel: an MLP on a tile of pixels, and the bilinear base.
+
+A hidden width is kept as one or two blocks of channels, A and B, both powers of two (B may be 0),
+because the tensor cores take nothing else: 74 channels are 64 + 16, not 128.
+"""
+
+import triton
+import triton.language as tl
+
+OUTPUTS = tl.constexpr(16)  # of the last layer, padded: the least that a matrix product takes
+
+
+@triton.jit
+def _tile(weights, ROWS: tl.constexpr, COLUMNS: tl.constexpr, STRIDE: tl.constexpr):
+    row, column = tl.arange(0, ROWS), tl.arange(0, COLUMNS)
+    return tl.load(weights + row[:, None] * STRIDE + column[None, :])
+
+
+@triton.jit
+def _hidden_tiles(weights, A: tl.constexpr, B: tl.constexpr):
+    """A layer [A + B, A + B] in its blocks: from A to A, and from A to B, B to A, B to B."""
+    tiles = (_tile(weights, A, A, A + B),)
+    if B > 0:
+        below = weights + A * (A + B)
+        tiles = tiles + (
+            _tile(weights + A, A, B, A + B),
+            _tile(below, B, A, A + B),
+            _tile(below + A, B, B, A + B),
+        )
+    return tiles
+
+
+@triton.jit
+def _last_tiles(weights, A: tl.constexpr, B: tl.constexpr):
+    tiles = (_tile(weights, A, OUTPUTS, OUTPUTS),)
+    if B > 0:
+        tiles = tiles + (_tile(weights + A * OUTPUTS, B, OUTPUTS, OUTPUTS),)
+    return tiles
+
+
+@triton.jit
+def _layer_tiles(
+    weights, layer: tl.constexpr, LAYERS: tl.constexpr, A: tl.constexpr, B: tl.constexpr
+):
+    own = weights + layer * (A + B) * (A + B)
+    if layer + 1 < LAYERS:
+        tiles = _hidden_tiles(own, A, B)
+    else:
+        tiles = _last_tiles(own, A, B)
+    return tiles
+
+
+@triton.jit
+def held_weights(
+    weights, LAYERS: tl.constexpr, A: tl.constexpr, B: tl.constexpr, HELD: tl.constexpr
+):
+    """The tiles of every layer, to be loaded once before a loop over pixels; none unless HELD."""
+    held = ()
+    if HELD:
+        for layer in tl.static_range(LAYERS):
+            held = held + (_layer_tiles(weights, layer, LAYERS, A, B),)
+    return held
+
+
+@triton.jit
+def _first_layer(
+    pre,
+    at,
+    mask,
+    constant,
+    vectors,
+    row_offset,
+    column_offset,
+    START: tl.constexpr,
+    COUNT: tl.constexpr,
+    P: tl.constexpr,
+):
+    """Channels START to START + COUNT of the first layer: [N, COUNT] fp32."""
+    channel = START + tl.arange(0, COUNT)
+    near = tl.load(pre + at[:, None] + channel[None, :], mask=mask[:, None], other=0.0)
+    by_row = row_offset * tl.load(vectors + channel)[None, :]
+    by_column = column_offset[:, None] * tl.load(vectors + P + channel)[None, :]
+    return near.to(tl.float32) + (tl.load(constant + channel)[None, :] + by_row) + by_column
+
+
+@triton.jit
+def _activated(x, DTYPE: tl.constexpr):
+    # A NaN must reach the logits, where it is noticed: a plain maximum would make it 0.
+    return tl.maximum(x, 0.0, propagate_nan=tl.PropagateNan.ALL).to(DTYPE)
+
+
+@triton.jit
+def _product(x, y, of_x, of_y, bias, COUNT: tl.constexpr, B: tl.constexpr):
+    """x @ of_x + y @ of_y + bias [COUNT], accumulated in fp32; y counts only where B > 0."""
+    out = tl.dot(x, of_x, input_precision="ieee", out_dtype=tl.float32)
+    if B > 0:
+        out = tl.dot(y, of_y, acc=out, input_precision="ieee", out_dtype=tl.float32)
+    return out + tl.load(bias + tl.arange(0, COUNT))[None, :]
+
+
+@triton.jit
+def mlp(
+    pre,
+    at,
+    mask,
+    constant,
+    weights,
+    held,
+    vectors,
+    row_offset,
+    column_offset,
+    LAYERS: tl.constexpr,
+    A: tl.constexpr,
+    B: tl.constexpr,
+    HELD: tl.constexpr,
+    DTYPE: tl.constexpr,
+):
+    """An MLP on a tile of N pixels -> [N, OUTPUTS] fp32. With no layers behind the first, A is
+    OUTPUTS.
+
+    pre, constant: from this MLP's first channel on. at: [N] int64, where each pixel's row of pre
+    begins. row_offset: a number, or [N, 1]; column_offset: [N]. held: of `held_weights`. vectors:
+    row weights [P], column weights [P], biases.
+    """
+    P: tl.constexpr = A + B
+    a = _first_layer(pre, at, mask, constant, vectors, row_offset, column_offset, 0, A, P)
+    b = a
+    if B > 0 and LAYERS > 0:
+        b = _first_layer(pre, at, mask, constant, vectors, row_offset, column_offset, A, B, P)
+    for layer in tl.static_range(LAYERS):
+        if HELD:
+            tiles = held[layer]
+        else:
+            tiles = _layer_tiles(weights, layer, LAYERS, A, B)
+        a, b = _next_layer(a, b, tiles, vectors + (2 + layer) * P, layer + 1 < LAYERS, A, B, DTYPE)
+    return a
+
+
+@triton.jit
+def _next_layer(
+    a, b, tiles, bias, HIDDEN: tl.constexpr, A: tl.constexpr, B: tl.constexpr, DTYPE: tl.constexpr
+):
+    """The next hidden layer of both blocks, or the outputs in place of both."""
+    x = _activated(a, DTYPE)
+    if B == 0:
+        a = _product(x, x, tiles[0], tiles[0], bias, A if HIDDEN else OUTPUTS, B)
+        b = a
+    else:
+        y = _activated(b, DTYPE)
+        if HIDDEN:
+            a = _product(x, y, tiles[0], tiles[2], bias, A, B)
+            b = _product(x, y, tiles[1], tiles[3], bias + A, B, B)
+        else:
+            a = _product(x, y, tiles[0], tiles[1], bias, OUTPUTS, B)
+            b = a
+    return a, b
+
+
+@triton.jit
+def colours(outputs, BLOCK: tl.constexpr):
+    """[N, OUTPUTS] -> [N, 4], of which the last is 0: outputs from the fourth on are padding, 0."""
+    return tl.sum(tl.reshape(outputs, (BLOCK, OUTPUTS // 4, 4)), axis=1)
+
+
+@triton.jit
+def bilinear(image, plane, lower_row, upper_row, row_weight, lower, upper, column_weight, mask):
+    """The bilinear base of pixels [N, 4], the last column 0: rows first, then columns.
+
+    lower_row, upper_row: where the two input rows begin; they and row_weight are numbers, or
+    [N, 1]. lower, upper, column_weight: [N]. mask: [N, 4].
+    """
+    start = image + tl.arange(0, 4).to(tl.int64)[None, :] * plane
+    left, right = lower[:, None], upper[:, None]
+    lower_left = tl.load(start + lower_row + left, mask=mask, other=0.0)
+    lower_right = tl.load(start + lower_row + right, mask=mask, other=0.0)
+    upper_left = tl.load(start + upper_row + left, mask=mask, other=0.0)
+    upper_right = tl.load(start + upper_row + right, mask=mask, other=0.0)
+    on_left = lower_left + row_weight * (upper_left - lower_left)
+    on_right = lower_right + row_weight * (upper_right - lower_right)
+    return on_left + column_weight[:, None] * (on_right - on_left)
