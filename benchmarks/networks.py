@@ -55,7 +55,13 @@ class Networks:
     key: str
 
 
-def find_networks(model: str, checkpoints: Path, cache: Path, say: Say) -> Networks:
+def find_networks(
+    model: str,
+    checkpoints: Path,
+    cache: Path,
+    say: Say,
+    precisions: Sequence[str] = ("fp32",),
+) -> Networks:
     """The PCSR and the plain network of a model, both as checkpoint and as bundle in `cache`.
 
     Checkpoints are the published ones where `checkpoints` holds them, this project's own, or random
@@ -73,7 +79,7 @@ def find_networks(model: str, checkpoints: Path, cache: Path, say: Say) -> Netwo
     plain_ckpt = plain_ckpt or _made(
         cache / f"{model}-x4-random.pth", lambda: random_plain(model), say
     )
-    bundles = [bundle_of(ckpt, cache, say) for ckpt in (pcsr_ckpt, plain_ckpt)]
+    bundles = [bundle_of(ckpt, cache, say, precisions) for ckpt in (pcsr_ckpt, plain_ckpt)]
     return Networks(
         files=Files(*map(str, (*bundles, pcsr_ckpt, plain_ckpt))),
         pcsr_weights=pcsr_ckpt.name,
@@ -83,18 +89,21 @@ def find_networks(model: str, checkpoints: Path, cache: Path, say: Say) -> Netwo
     )
 
 
-def bundle_of(ckpt: Path, cache: Path, say: Say) -> Path:
+def bundle_of(
+    ckpt: Path, cache: Path, say: Say, precisions: Sequence[str] = ("fp32",)
+) -> Path:
     """The bundle of a checkpoint; exported unless these weights already were, by this exporter."""
-    bundle = cache / bundle_name(ckpt)
+    bundle = cache / bundle_name(ckpt, precisions)
     if not is_bundle(bundle):
-        export_bundle(ckpt, bundle, ExportOptions(), say)
+        export_bundle(ckpt, bundle, ExportOptions(precisions=precisions), say)
     return bundle
 
 
-def bundle_name(ckpt: Path) -> str:
-    """Says which weights and which sources made a bundle."""
+def bundle_name(ckpt: Path, precisions: Sequence[str] = ("fp32",)) -> str:
+    """Says which weights, which sources and, beside fp32, which precisions made a bundle."""
     weights = hashlib.sha256(read_file(ckpt)).hexdigest()
-    return f"{ckpt.stem}-{weights[:12]}-{pcsr.__version__}-{source_hash(EXPORTING)[:12]}"
+    name = f"{ckpt.stem}-{weights[:12]}-{pcsr.__version__}-{source_hash(EXPORTING)[:12]}"
+    return "-".join([name, *(precision for precision in precisions if precision != "fp32")])
 
 
 def random_pcsr(model: str) -> dict[str, Any]:
