@@ -2,10 +2,15 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
 from pcsr.cli import command_errors, needs_extra
+from pcsr.errors import UsageError
+from pcsr.runtime.tensorrt import cli as engines
+from pcsr.runtime.tensorrt.options import build_options, make_request
+from pcsr.runtime.tensorrt.store import Request, check_request
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -41,6 +46,8 @@ from pcsr.cli import command_errors, needs_extra
     help="Sets of graphs: fp32 (always written), fp16, bf16; separated by commas.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing bundle.")
+@click.option("--tensorrt", is_flag=True, help="Build engines too, as pcsr-build does. With it:")
+@build_options
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the table.")
 @command_errors
 def main(
@@ -52,13 +59,20 @@ def main(
     opset: int,
     precision: str,
     overwrite: bool,
+    tensorrt: bool,
     as_json: bool,
+    **engine_options: Any,  # noqa: ANN401
 ) -> None:
     """Export a PCSR or plain super-resolution checkpoint to a verified ONNX bundle.
 
     Reads the published formats (pcsr-phase0, pcsr-phase1, plain networks). The bundle appears only
     if every graph and the whole pipeline reproduce PyTorch.
     """
+    request = make_request(**engine_options)
+    if tensorrt:
+        check_request(request)
+    elif request != Request():
+        raise UsageError("options of engines go with --tensorrt")
     with needs_extra("pcsr-export", "cpu,export"):  # late: --help must not wait for torch
         from . import exporter, network
     settings = network.read_config(config) if config else network.Settings()
@@ -66,7 +80,10 @@ def main(
     precisions = [name.strip() for name in precision.split(",")]
     options = exporter.ExportOptions(settings, opset, overwrite, precisions)
     exported = exporter.export_bundle(ckpt, output, options, partial(click.echo, err=True))
+    sets = exported.bundle.manifest.graphs
+    built = engines.build_sets(exported.bundle, sets, request) if tensorrt else []
     if as_json:
         click.echo(exported.bundle.manifest.to_json(), nl=False)
     else:
         click.echo(exporter.format_report(exported))
+        click.echo(engines.describe(built), nl=bool(built))

@@ -28,9 +28,15 @@ def typed(model: onnx.ModelProto, role: str, precision: str) -> onnx.ModelProto:
     `bf16`.
 
     Raises:
-        VerificationError: a weight is too large for the type.
+        VerificationError: a weight is too large for the type, or ONNX cannot tell its types.
     """
-    return _Typed(model, role, precision).model()
+    try:
+        return _Typed(model, role, precision).model()
+    except (onnx.shape_inference.InferenceError, onnx.version_converter.ConvertError) as error:
+        reason = str(error).splitlines()[0]
+        raise VerificationError(
+            f"the {role} graph cannot be written in {precision} ({reason}); nothing was written"
+        ) from error
 
 
 def overflow(role: str, what: str, precision: str) -> VerificationError:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Arrays = Mapping[str, NDArray[Any]]
-DAMAGES = (BadZipFile, EOFError, OSError, KeyError, TypeError, AttributeError, IndexError)
+DAMAGES = (BadZipFile, EOFError, OSError, KeyError, TypeError, ValueError, AttributeError)
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,11 @@ def read_vectors(data: bytes, upsamplers: int) -> list[Vector]:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         names = [name.removesuffix(".expected") for name in arrays if name.endswith(".expected")]
-        vectors = [_vector(name, arrays, upsamplers) for name in names]
+        _require(len(names) > 0, "emptiness")
+        return [_vector(name, arrays, upsamplers) for name in names]
     except DAMAGES as error:
-        raise ValueError(f"verification vectors: {error!r}") from error
-    if not vectors:
-        raise ValueError("no verification vectors")
-    return vectors
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"the verification vectors cannot be read ({reason})") from error
 
 
 def _vector(name: str, arrays: Arrays, upsamplers: int) -> Vector:
@@ -79,4 +78,4 @@ def _is(array: NDArray[Any], dtype: type[np.generic], shape: tuple[int, ...]) ->
 
 def _require(condition: bool, what: str) -> None:
     if not condition:
-        raise ValueError(f"unexpected {what} among the verification vectors")
+        raise ValueError(f"unexpected {what}")

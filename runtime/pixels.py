@@ -32,6 +32,12 @@ Labels = NDArray[np.uint8]
 PEAKS = {"uint8": 255, "uint16": 65535, "float32": 0}
 
 
+def instructions() -> str:
+    """The instruction set that the compiled passes use on this processor."""
+    name: str = ffi.string(lib.pcsr_instructions()).decode()
+    return name
+
+
 @dataclass(frozen=True)
 class Band:
     """Some rows of an image. features: [D, n, w], from input row `top` on. image: [3, m, w] RGB,

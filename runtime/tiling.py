@@ -48,17 +48,26 @@ def square_bands(size: tuple[int, int], halo_px: int | None, tile_px: int) -> Ba
 
 
 def fitting(
-    size: tuple[int, int], halo_px: int | None, limit: tuple[int, int] | None
+    size: tuple[int, int],
+    halo_px: int | None,
+    limit: tuple[int, int] | None,
+    least: tuple[int, int] = (1, 1),
 ) -> list[Tile]:
-    """As few tiles as can be whose crops, halo included, are at most `limit` (height, width).
+    """As few tiles as can be whose crops, halo included, are at most `limit` (height, width) and at
+    least `least`.
 
     Raises:
-        UsageError: the image is larger, and cannot be cut into tiles with such a halo.
+        UsageError: the image is smaller than `least`, or larger than `limit` and cannot be cut into
+            tiles with such a halo.
     """
+    if size[0] < least[0] or size[1] < least[1]:
+        raise UsageError(
+            f"the image has {size[0]}x{size[1]} pixels and the engine takes at least "
+            f"{least[0]}x{least[1]}; build it for a smaller shape"
+        )
     if limit is None or (size[0] <= limit[0] and size[1] <= limit[1]):
         return split(size, None)
-    least = 0 if halo_px is None else 2 * halo_px + LEAST_CORE_PX
-    if halo_px is None or min(limit) < least:
+    if halo_px is None or min(limit) < 2 * halo_px + LEAST_CORE_PX:
         raise UsageError(
             f"the image has {size[0]}x{size[1]} pixels and the engine takes at most "
             f"{limit[0]}x{limit[1]}, too few for tiles of this network; build it for a larger shape"
@@ -67,7 +76,8 @@ def fitting(
         length if length <= most else most - 2 * halo_px
         for length, most in zip(size, limit, strict=True)
     )
-    return [tile for tiles in _bands(size, halo_px, (rows, columns)).tiles for tile in tiles]
+    bands = _bands(size, halo_px, (rows, columns), least)
+    return [tile for tiles in bands.tiles for tile in tiles]
 
 
 def thrifty_bands(
@@ -108,11 +118,17 @@ def parse_tile(text: str) -> int | None:
     return int(text)
 
 
-def _bands(size: tuple[int, int], halo_px: int | None, core_px: tuple[int, int]) -> Bands:
+def _bands(
+    size: tuple[int, int],
+    halo_px: int | None,
+    core_px: tuple[int, int],
+    least_px: tuple[int, int] = (1, 1),
+) -> Bands:
     if halo_px is None:
         core_px, halo_px = size, 0
     rows, columns = (
-        list(_parts(length, halo_px, core)) for length, core in zip(size, core_px, strict=True)
+        list(_parts(length, halo_px, core, least))
+        for length, core, least in zip(size, core_px, least_px, strict=True)
     )
     return Bands(
         tuple(row[1] for row in rows),
@@ -126,14 +142,16 @@ def _bands(size: tuple[int, int], halo_px: int | None, core_px: tuple[int, int])
     )
 
 
-def _parts(length: int, halo_px: int, core_px: int) -> Iterator[tuple[slice, slice, slice]]:
-    """(crop, core, inner) along one axis, in nearly equal parts. All crops have the same length,
-    or memory of one shape would lie idle beside that of another; at the image's ends they look
+def _parts(
+    length: int, halo_px: int, core_px: int, least_px: int
+) -> Iterator[tuple[slice, slice, slice]]:
+    """(crop, core, inner) along one axis, in nearly equal parts. All crops have the same length, or
+    memory of one shape would lie idle beside that of another; at the image's ends they look
     further inwards.
     """
     count = math.ceil(length / core_px)
     edges = [length * i // count for i in range(count + 1)]
-    seen = _seen(length, halo_px, count)
+    seen = min(length, max(least_px, _seen(length, halo_px, count)))
     for start, stop in itertools.pairwise(edges):
         first = min(max(0, start - halo_px), length - seen)
         yield slice(first, first + seen), slice(start, stop), slice(start - first, stop - first)

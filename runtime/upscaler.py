@@ -146,8 +146,8 @@ class Upscaler:
         colour = colour.astype(layout.dtype, copy=False)  # its byte order may be foreign
         if self.bundle.kind == "plain":
             return Result(colour, None, None, stats)
-        routed = (output.whole.assignment, output.whole.difficulty)
-        return Result(colour, *routed, stats, self.bundle.upsamplers)
+        whole = output.whole
+        return Result(colour, whole.assignment, whole.difficulty, stats, self.bundle.upsamplers)
 
     def stream(
         self,

@@ -13,6 +13,7 @@ BACKBONES: dict[str, dict[str, Any]] = {
     "carn": {"nf": 8, "no_upsampling": True},
     "fsrcnn": {"d": 8, "s": 4, "m": 2, "no_upsampling": True},
     "srresnet": {"nf": 8, "nb": 2, "no_upsampling": True},
+    "imdn": {"nf": 24, "nb": 1, "no_upsampling": True},
 }
 UPSAMPLERS = ((16, 16), (12,), (6,))
 CLASSIFIER = (6,)
@@ -53,7 +54,7 @@ def plain_checkpoint(backbone: str = "fsrcnn", scale: int = 4) -> Data:
     """A plain network with its own tail, as the published code saves it."""
     torch.manual_seed(0)
     args = {**BACKBONES[backbone], "no_upsampling": False}
-    args["scale" if backbone == "carn" else "upscale"] = scale
+    args["scale" if backbone in ("carn", "imdn") else "upscale"] = scale
     network = make_backbone(backbone, args)
     shake_batch_norm(network)
     return {"model": {"name": backbone, "args": args, "sd": network.state_dict()}, "iter": 1}

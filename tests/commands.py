@@ -44,9 +44,17 @@ def upscale(*args: object) -> Ended:
     return _run(main, args)
 
 
+def build(*args: object) -> Ended:
+    """Runs pcsr-build in this process; an exception that it does not handle is raised here."""
+    from pcsr.runtime.tensorrt.cli import main
+
+    return _run(main, args)
+
+
 def start(name: str, *args: object, **options: Any) -> subprocess.Popen[str]:  # noqa: ANN401
-    """Starts pcsr-export or pcsr-upscale as a process, its output piped unless `options` differ."""
-    room = {"pcsr-export": "export", "pcsr-upscale": "runtime"}[name]
+    """Starts a command as a process, its output piped unless `options` differ."""
+    rooms = {"pcsr-export": "export", "pcsr-upscale": "runtime", "pcsr-build": "runtime.tensorrt"}
+    room = rooms[name]
     code = f"import sys; from pcsr.{room}.cli import main; sys.exit(main(prog_name={name!r}))"
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     command = [sys.executable, "-c", code, *map(str, args)]

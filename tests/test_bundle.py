@@ -138,7 +138,17 @@ def test_other_format_version(version: object, bundle: Path) -> None:
 
 # Damage
 
-KEYS = ["kind", "model", "costs", "graphs", "mlps", "trained_scale", "opset", "verification"]
+KEYS = [
+    "kind",
+    "model",
+    "costs",
+    "graphs",
+    "mlps",
+    "vectors",
+    "trained_scale",
+    "opset",
+    "verification",
+]
 ROW_GRAPHS = ("--backend", "onnxruntime")  # the native backend reads none of them
 
 
@@ -176,6 +186,13 @@ DAMAGES: dict[str, Change] = {
     "mlps-no-file": lambda m: m["mlps"].update(file=None),
     "mlps-no-sha256": lambda m: m["mlps"].pop("sha256"),
     "mlps-elsewhere": lambda m: m["mlps"].update(file="../mlps.npz"),
+    "vectors-text": lambda m: m.update(vectors="verification.npz"),
+    "vectors-no-sha256": lambda m: m["vectors"].pop("sha256"),
+    "no-fp32": lambda m: m.update(graphs={"fp16": graphs(m)}),
+    "fp32-as-fp16": lambda m: m["graphs"].update(fp16=graphs(m)),
+    "half-image": lambda m: graphs(m)["backbone"]["inputs"][0].update(dtype="float16"),
+    "half-row-map": lambda m: graphs(m)["upsampler_1"]["inputs"][0].update(dtype="float16"),
+    "no-dtype": lambda m: graphs(m)["backbone"]["outputs"][0].update(dtype=None),
     "features-last": lambda m: graphs(m)["backbone"]["outputs"].reverse(),
     "no-features": lambda m: graphs(m)["backbone"]["outputs"].pop(0),
     "working-bytes-zero": lambda m: m["model"].update(working_bytes_per_px=0),

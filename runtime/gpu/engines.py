@@ -17,16 +17,19 @@ class Engines(Protocol):
     """The graphs of one bundle on `device`. All work is queued on PyTorch's current CUDA stream.
 
     capturable: may be recorded into a CUDA graph, after a run with the same shapes.
-    image_limit: largest (height, width) that `image` takes; None: any.
-    rows_limit: most rows N per call of `rows`.
+    image_least, image_limit: smallest and largest (height, width) that `image` takes; None: any.
+    rows_limit: most rows N per call of `rows`. map_limits: least and most input pixels P of its row
+    maps; None: any.
 
     Calls raise torch.OutOfMemoryError where the device's memory does not suffice.
     """
 
     device: torch.device
     capturable: bool
+    image_least: tuple[int, int]
     image_limit: tuple[int, int] | None
     rows_limit: int
+    map_limits: tuple[int, int] | None
 
     def image(self, image: Tensor) -> Tensor:
         """[1, 3, h, w] float32 RGB in [0, 1], contiguous -> `features` [1, D, h, w] of the graph's
@@ -49,8 +52,10 @@ class TorchEngines:
         BundleError: no such precision, or a damaged bundle.
     """
 
+    image_least = (1, 1)
     image_limit: tuple[int, int] | None = None
     rows_limit = MOST_ROWS
+    map_limits: tuple[int, int] | None = None
 
     def __init__(self, bundle: Bundle, precision: str, device: torch.device) -> None:
         self.device = device

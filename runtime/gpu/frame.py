@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pcsr.runtime.grid import hr_size
+from pcsr.runtime.grid import Grid, hr_size
 from pcsr.runtime.routing import Mode, fixed_rule, heavy_count, sigmoid
 
 from .engines import Engines
-from .geometry import Band, DeviceGrid, make_bands
+from .geometry import Band, make_bands
 from .graph_passes import converted
 from .network import Network
 from .passes import Decision, Pixels, Scene
@@ -61,9 +61,10 @@ class Frame:
     ) -> None:
         self._network, self.shape, self._tile_px = network, shape, tile_px
         device = network.engines.device
-        self._grid = DeviceGrid.make(shape.lr_size, shape.scale, device)
-        self._bands = make_bands(self._grid.host, BAND_PIXELS)
-        height, width = self._grid.host.hr_size
+        self._grid = Grid.make(shape.lr_size, shape.scale)
+        self._opened = network.passes.open(self._grid)
+        self._bands = make_bands(self._grid, BAND_PIXELS, network.passes.most_lr_pixels)
+        height, width = self._grid.hr_size
         most_rows = max(band.seen.stop - band.seen.start for band in self._bands)
         self.image = torch.empty(1, 3, *shape.lr_size, device=device)
         self._pixels = Pixels.empty(most_rows, width, network.count, device)
@@ -76,8 +77,8 @@ class Frame:
         if len(self._bands) > 1:
             self.counts, self.invalid = self.counts.clone().long(), self.invalid.clone()
         if keep and len(self._bands) > 1:
-            self.labels = torch.empty(height, width, dtype=torch.uint8, device=device)
-            self.difficulty = torch.empty(height, width, device=device)
+            self.labels = torch.zeros(height, width, dtype=torch.uint8, device=device)
+            self.difficulty = torch.ones(height, width, device=device)
         else:
             self.labels = self._pixels.labels.view(-1, width)
             self.difficulty = self._pixels.difficulty.view(-1, width)
@@ -117,7 +118,7 @@ class Frame:
         """Queues everything from `image` to the results. take: is given the rows of each band."""
         with stage("backbone"):
             features = self._network.encode(self.image, self._tile_px)
-        scene = Scene(self.image[0], features, self._grid)
+        scene = Scene(self.image[0], features, self._grid, self._opened)
         if len(self._bands) > 1:
             self.counts.zero_()
             self.invalid.zero_()
@@ -132,7 +133,7 @@ class Frame:
         shape, network = self.shape, self._network
         if shape.routing == "fixed" or network.count == 1 or len(self._bands) == 1:
             return False
-        width = self._grid.host.hr_size[1]
+        width = self._grid.hr_size[1]
         parts = []
         for band in self._bands:
             pixels = self._pixels.rows(band.seen.stop - band.seen.start)
@@ -169,7 +170,7 @@ class Frame:
             return
         self.invalid += pixels.invalid
         inner = slice(band.kept.start - band.seen.start, band.kept.stop - band.seen.start)
-        width = self._grid.host.hr_size[1]
+        width = self._grid.hr_size[1]
         labels = pixels.labels.view(-1, width)[inner]
         for j in range(self._network.count - 1):
             self.counts[j] += (labels == j).sum()

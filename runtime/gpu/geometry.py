@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pcsr.errors import UsageError
 from pcsr.runtime.grid import Axis, Grid
+
+SEEN_BESIDE = 3  # input rows of a band beyond its share: those of its neighbours, and rounding
 
 
 @dataclass(frozen=True)
@@ -29,18 +32,15 @@ class DeviceAxis:
 
 @dataclass(frozen=True)
 class DeviceGrid:
-    """`grid.Grid` on the device; host: the grid itself. cell: [2] float32."""
+    """`grid.Grid` on the device. cell: [2] float32."""
 
-    host: Grid
     rows: DeviceAxis
     columns: DeviceAxis
     cell: Tensor
 
     @classmethod
-    def make(cls, lr_size: tuple[int, int], scale: float, device: torch.device) -> "DeviceGrid":
-        grid = Grid.make(lr_size, scale)
+    def of(cls, grid: Grid, device: torch.device) -> "DeviceGrid":
         return cls(
-            grid,
             DeviceAxis.of(grid.rows, device),
             DeviceAxis.of(grid.columns, device),
             torch.from_numpy(grid.cell).to(device),
@@ -58,9 +58,22 @@ class Band:
     lr_rows: slice
 
 
-def make_bands(grid: Grid, most_pixels: int) -> list[Band]:
-    """One band where the output has at most `most_pixels`, else as few equal ones as that takes."""
-    height, width = grid.hr_size
+def make_bands(grid: Grid, most_pixels: int, most_lr_pixels: int | None = None) -> list[Band]:
+    """One band where the output has at most `most_pixels` and the input at most `most_lr_pixels`,
+    else as few equal ones as that takes.
+
+    Raises:
+        UsageError: the input is too wide for bands of so few pixels.
+    """
+    (lr_height, lr_width), (height, width) = grid.lr_size, grid.hr_size
+    if most_lr_pixels is not None and lr_height * lr_width > most_lr_pixels:
+        lr_rows = most_lr_pixels // lr_width - SEEN_BESIDE
+        if lr_rows < 1:
+            raise UsageError(
+                f"the image is {lr_width} pixels wide and the engine takes {most_lr_pixels} pixels "
+                "at a time; build it for a larger shape"
+            )
+        most_pixels = min(most_pixels, max(1, lr_rows * height // lr_height) * width)
     count = min(height, math.ceil(height * width / most_pixels))
     return list(_bands(grid, [height * i // count for i in range(count + 1)]))
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pcsr.runtime.grid import Grid
 from pcsr.runtime.layout import PEAK
 from pcsr.runtime.mlps import Mlp
 
@@ -27,6 +28,8 @@ class GraphPasses:
 
     def __init__(self, engines: Engines, mlps: Mapping[str, Mlp]) -> None:
         self._engines = engines
+        self._least = engines.map_limits[0] if engines.map_limits else 0
+        self.most_lr_pixels = engines.map_limits[1] if engines.map_limits else None
         self._count = sum(role != "classifier" for role in mlps)
         self._first = {
             role: torch.from_numpy(mlp.feature_weight.T.copy()).to(engines.device)
@@ -35,6 +38,9 @@ class GraphPasses:
         self._maps: dict[str, Tensor] = {}
         self._base = torch.empty(0)
 
+    def open(self, grid: Grid) -> DeviceGrid:
+        return DeviceGrid.of(grid, self._engines.device)
+
     def compose(self, scene: Scene, band: Band, pixels: Pixels) -> None:
         self._maps = self._row_maps(scene.features[:, band.lr_rows])
         self._base = bilinear(scene, band.seen).reshape(-1, 3)
@@ -42,9 +48,9 @@ class GraphPasses:
         lightest = f"upsampler_{self._count - 1}"
         for part in self._chunks(len(canvas)):
             picked = torch.arange(part.start, part.stop, device=canvas.device)
-            canvas[part] = self._base[part] + self._run(lightest, scene.grid, band, picked)
+            canvas[part] = self._base[part] + self._run(lightest, scene, band, picked)
             if self._count > 1:
-                pixels.logits[:, part] = self._run("classifier", scene.grid, band, picked).T
+                pixels.logits[:, part] = self._run("classifier", scene, band, picked).T
 
     def decide(self, logits: Tensor, ratio: float | None, decision: Decision) -> None:
         logit = statistics.difficulty_logit(logits)
@@ -75,7 +81,7 @@ class GraphPasses:
             members = _members(pixels.labels == j, count)
             for part in self._chunks(count):
                 picked = members[part]
-                residual = self._run(f"upsampler_{j}", scene.grid, band, picked)
+                residual = self._run(f"upsampler_{j}", scene, band, picked)
                 canvas[picked] = self._base[picked] + residual
 
     def finish(
@@ -91,13 +97,16 @@ class GraphPasses:
     def _row_maps(self, features: Tensor) -> dict[str, Tensor]:
         """[pixels, C] by role, in the dtype of the features."""
         rows = features.flatten(1).T
-        return {role: rows @ weight.to(rows.dtype) for role, weight in self._first.items()}
+        maps = {role: rows @ weight.to(rows.dtype) for role, weight in self._first.items()}
+        missing = max(0, self._least - len(rows))
+        return {role: F.pad(found, (0, 0, 0, missing)) for role, found in maps.items()}
 
-    def _run(self, role: str, grid: DeviceGrid, band: Band, picked: Tensor) -> Tensor:
-        width = grid.host.hr_size[1]
+    def _run(self, role: str, scene: Scene, band: Band, picked: Tensor) -> Tensor:
+        grid: DeviceGrid = scene.opened
+        width = scene.grid.hr_size[1]
         rows, columns = picked // width + band.seen.start, picked % width
         lr_rows = grid.rows.nearest[rows] - band.lr_rows.start
-        index = lr_rows * grid.host.lr_size[1] + grid.columns.nearest[columns]
+        index = lr_rows * scene.grid.lr_size[1] + grid.columns.nearest[columns]
         offset = torch.stack([grid.rows.offset[rows], grid.columns.offset[columns]], 1)
         return self._engines.rows(role, self._maps[role], index, offset, grid.cell)
 
@@ -108,7 +117,7 @@ class GraphPasses:
 
 def bilinear(scene: Scene, rows: slice) -> Tensor:
     """[n, W, 3] of some output rows; half-pixel centres, borders clamped."""
-    y, x = scene.grid.rows, scene.grid.columns
+    y, x = scene.opened.rows, scene.opened.columns
     image = scene.image.permute(1, 2, 0)
     upper, lower = image[y.upper[rows].long()], image[y.lower[rows].long()]
     lines = lower + y.weight[rows, None, None] * (upper - lower)

@@ -31,7 +31,7 @@ class Network:
     mlps: Mapping[str, Mlp]
 
     @classmethod
-    def load(cls, bundle: Bundle, engines: Engines, kind: str) -> "Network":
+    def load(cls, bundle: Bundle, engines: Engines, precision: str, kind: str) -> "Network":
         """kind: `fused` (Triton kernels), `graphs` (the bundle's own graphs), or `auto`: fused on a
         GPU where Triton is installed.
 
@@ -47,7 +47,7 @@ class Network:
                 f"{bundle.path}: the weights of the upsamplers cannot be read ({error}); export "
                 "the bundle again"
             ) from error
-        return cls(bundle, engines, make_passes(kind, engines, mlps), mlps)
+        return cls(bundle, engines, make_passes(kind, engines, precision, mlps), mlps)
 
     @property
     def count(self) -> int:
@@ -80,10 +80,10 @@ class Network:
         if tile_px is not None and halo is not None:
             side = tile_px + 2 * halo
             limit = (side, side) if limit is None else (min(side, limit[0]), min(side, limit[1]))
-        return fitting(size, halo, limit)
+        return fitting(size, halo, limit, self.engines.image_least)
 
 
-def make_passes(kind: str, engines: Engines, mlps: Mapping[str, Mlp]) -> Passes:
+def make_passes(kind: str, engines: Engines, precision: str, mlps: Mapping[str, Mlp]) -> Passes:
     """See `Network.load`."""
     if kind not in KINDS:
         raise UsageError(f"passes must be one of {', '.join(KINDS)}, found '{kind}'")
@@ -103,7 +103,7 @@ def make_passes(kind: str, engines: Engines, mlps: Mapping[str, Mlp]) -> Passes:
         )
     from .fused_passes import FusedPasses
 
-    return FusedPasses(engines, mlps)
+    return FusedPasses(engines.device, precision, mlps)
 
 
 def _like(part: Tensor, size: tuple[int, int]) -> Tensor:

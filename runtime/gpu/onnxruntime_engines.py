@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from threading import Lock
 
 import numpy as np
@@ -10,13 +9,13 @@ import torch
 from torch import Tensor
 
 from pcsr.bundle import Bundle
-from pcsr.errors import BackendError, ImageError
+from pcsr.errors import ImageError
 from pcsr.manifest import ROW_INPUTS
 from pcsr.runtime.backends.onnxruntime import SETTINGS, open_session, provider_of, run_options
+from pcsr.runtime.installed import refuse_two_packages
 
 from .engines import MOST_ROWS, image_role
 
-PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 BFLOAT16 = 16  # in ONNX: NumPy has no such type
 NUMPY_TYPES = {
     torch.float32: np.float32,
@@ -37,7 +36,9 @@ class OnnxRuntimeEngines:
     """
 
     capturable = False
+    image_least = (1, 1)
     image_limit: tuple[int, int] | None = None
+    map_limits: tuple[int, int] | None = None
     rows_limit = MOST_ROWS
 
     def __init__(self, bundle: Bundle, precision: str, device: torch.device) -> None:
@@ -104,28 +105,6 @@ class OnnxRuntimeEngines:
             yield
         finally:
             caller.wait_stream(self._stream)
-
-
-def refuse_two_packages() -> None:
-    """Raises BackendError where both builds of ONNX Runtime are installed: they own the same import
-    folder, and which of them loads is chance.
-    """
-    if len(installed_packages()) > 1:
-        raise BackendError(
-            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other; run "
-            "pip uninstall -y onnxruntime onnxruntime-gpu, then pip install the one you want"
-        )
-
-
-def installed_packages() -> dict[str, str]:
-    """Versions of the builds of ONNX Runtime that are installed."""
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _stream(device: torch.device) -> torch.cuda.Stream | None:

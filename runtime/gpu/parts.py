@@ -1,5 +1,6 @@
 """The results of one frame, out of its static memory."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pcsr.errors import ImageError
+from pcsr.runtime.grid import hr_size
 from pcsr.runtime.result import Stats
 
 from .frame import AnyFrame
@@ -43,6 +45,11 @@ class Parts:
         """All there are."""
         return [part for part in vars(self).values() if isinstance(part, Tensor)]
 
+    @property
+    def arrays(self) -> list[Any]:
+        """Image, labels and difficulty."""
+        return [self.image, self.labels, self.difficulty]
+
     def with_image(self, image: Tensor) -> "Parts":
         """The same routing of another image."""
         return replace(self, image=image)
@@ -52,7 +59,11 @@ class Parts:
         return Parts(*(_to_host(part) for part in vars(self).values()))
 
     def stats(
-        self, lr_size: tuple[int, int], stage_ms: Mapping[str, float], total_ms: float
+        self,
+        lr_size: tuple[int, int],
+        scale: float,
+        stage_ms: Mapping[str, float],
+        total_ms: float,
     ) -> Stats:
         """Waits for the device.
 
@@ -61,12 +72,12 @@ class Parts:
         """
         if self.invalid.item():
             raise ImageError("the classifier gives NaN or infinite values for this image")
-        height, width = self.image.shape[:2]
+        size = hr_size(lr_size, scale)
         threshold = None if self.threshold is None else float(self.threshold)
         counts: list[int] = self.counts.tolist()
         if self.labels is not None:
-            counts.append(height * width - sum(counts))
-        return Stats(lr_size, (height, width), tuple(counts), threshold, stage_ms, total_ms)
+            counts.append(math.prod(size) - sum(counts))
+        return Stats(lr_size, size, tuple(counts), threshold, stage_ms, total_ms)
 
 
 def _copy(value: Tensor | float | None) -> Any:  # noqa: ANN401

@@ -3,23 +3,26 @@ the memory and the order, and the two ways of computing it.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from .geometry import Band, DeviceGrid
+from pcsr.runtime.grid import Grid
+
+from .geometry import Band
 
 
 @dataclass(frozen=True)
 class Scene:
     """What a frame is made from. image: [3, h, w] float32 RGB; features: [D, h, w]; grid: where the
-    output pixels lie.
+    output pixels lie; opened: what the passes made of it.
     """
 
     image: Tensor
     features: Tensor
-    grid: DeviceGrid
+    grid: Grid
+    opened: Any
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,11 @@ class Pixels:
 
     def rows(self, count: int) -> "Pixels":
         """The first rows of this memory."""
-        width = self.canvas.shape[1]
+        width, outputs = self.canvas.shape[1], len(self.logits)
         part = slice(0, count * width)
         return Pixels(
             self.canvas[:count],
-            self.logits.flatten()[: self.logits.shape[0] * count * width].view(-1, count * width),
+            self.logits.flatten()[: outputs * count * width].view(outputs, count * width),
             self.labels[part],
             self.difficulty[part],
             self.counts,
@@ -90,6 +93,11 @@ class Passes(Protocol):
     name: str
     capturable: bool
     """Whether they never wait for the device."""
+    most_lr_pixels: int | None
+    """Most input pixels that a band may lie on; None: any."""
+
+    def open(self, grid: Grid) -> Any:  # noqa: ANN401
+        """What these passes need of an output, on the device. Once for each size."""
 
     def compose(self, scene: Scene, band: Band, pixels: Pixels) -> None:
         """The classifier's logits, and the canvas by the lightest upsampler."""

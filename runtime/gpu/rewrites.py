@@ -101,16 +101,17 @@ def _chain(graph: Graph, conv: Node, next_of: dict[str, Node]) -> tuple[Node, ..
     if first.op == "Relu":
         return (first,)
     second = next_of.get(first.outputs[0])
-    if first.op != "Add" or second is None or second.op != "Relu" or not keeps_size(conv):
+    if first.op != "Add" or second is None or second.op != "Relu":
+        return None
+    if not keeps_size(conv, graph.constants[conv.inputs[1]]):
         return None
     return None if graph.constants.keys() & {*first.inputs} else (first, second)
 
 
-def keeps_size(conv: Node) -> bool:
+def keeps_size(conv: Node, weight: Tensor) -> bool:
     """Whether the result of a convolution is as high and wide as its input."""
     stride, dilation, pads = convolution_options(conv)
-    kernel = conv.attributes.get("kernel_shape", (1, 1))
-    needed = tuple(d * (k - 1) for d, k in zip(dilation, kernel, strict=True))
+    needed = tuple(d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True))
     total = (pads[0] + pads[2], pads[1] + pads[3])
     return max(stride) == 1 and total == needed and pads[:2] == pads[2:]
 

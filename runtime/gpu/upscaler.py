@@ -28,7 +28,7 @@ from .recorded import FrameCache, Recorded
 from .side_stream import SideStream
 from .timing import Timer, make_timer
 
-LEAST_TILE_PX = 64
+LEAST_TILE_PX = 32
 
 
 class DeviceUpscaler:
@@ -42,13 +42,16 @@ class DeviceUpscaler:
         self,
         bundle: Bundle,
         engines: Engines,
+        precision: str = "fp32",
         passes: str = "auto",
         tile_px: int | None = None,
         cuda_graphs: bool = True,
     ) -> None:
         self._engines, self.device = engines, engines.device
         self._count = bundle.upsamplers
-        self._network = Network.load(bundle, engines, passes) if bundle.kind == "pcsr" else None
+        self._network: Network | None = None
+        if bundle.kind == "pcsr":
+            self._network = Network.load(bundle, engines, precision, passes)
         self.tile_px = tile_px
         records = cuda_graphs and self.device.type == "cuda"
         self._frames = FrameCache(lambda shape: Recorded(self._frame(shape), records))
@@ -83,12 +86,10 @@ class DeviceUpscaler:
                 self._side.wait()
         size = _size(given)
         total_ms = timer.total_ms
-        arrays: list[Any] = [parts.image, parts.labels, parts.difficulty]
         if stays:
-            return Result(*arrays, lambda: parts.stats(size, {}, total_ms), self._count)
-        stats = parts.stats(size, timer.stage_ms, timer.total_ms)
-        arrays = [None if array is None else array.numpy() for array in arrays]
-        return Result(*arrays, stats, self._count)
+            return self._result(parts.arrays, lambda: parts.stats(size, scale, {}, total_ms))
+        stats = parts.stats(size, scale, timer.stage_ms, timer.total_ms)
+        return self._result([None if a is None else a.numpy() for a in parts.arrays], stats)
 
     def stream(
         self,
@@ -110,7 +111,7 @@ class DeviceUpscaler:
             nonlocal handed_on
             handed_on = True
             rows = from_gray(rows, layout) if layout.is_gray else rows
-            take(rows.cpu().numpy())
+            take(rows.to("cpu", copy=True).numpy())
 
         def run() -> Parts:
             nonlocal handed_on
@@ -123,7 +124,11 @@ class DeviceUpscaler:
 
         with self._lock, self._side.entered(), exact_arithmetic():
             parts = self._within_memory(run, given)
-        return parts.stats(_size(given), timer.stage_ms, timer.total_ms)
+        return parts.stats(_size(given), scale, timer.stage_ms, timer.total_ms)
+
+    def _result(self, arrays: list[Any], measured: Stats | Callable[[], Stats]) -> Result:
+        image, labels, difficulty = arrays
+        return Result(image, labels, difficulty, measured, self._count)
 
     def _upscale(self, image: Tensor, task: "_Task") -> Parts:
         parts = self._within_memory(lambda: self._run(image, task), image)
@@ -193,7 +198,7 @@ def open_on_device(
         BackendError: the backend, the device or the kernels are not there.
     """
     engines = make_engines(backend, bundle, precision, torch_device(device))
-    return DeviceUpscaler(bundle, engines, passes, tile_px, cuda_graphs)
+    return DeviceUpscaler(bundle, engines, precision, passes, tile_px, cuda_graphs)
 
 
 @dataclass(frozen=True)

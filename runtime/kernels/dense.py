@@ -206,7 +206,7 @@ def dense(
     classes = 0 if classifier is None else classifier.outputs
     if logits is not None:
         expect("logits", logits, torch.float32, (classes, pixels))
-    how = launch.for_mlps(light, classifier)
+    how = launch.for_mlps(width, light, classifier)
     other = light if classifier is None else classifier
     grid = (triton.cdiv(width, how.block) * triton.cdiv(rows, ROWS),)
     dense_kernel[grid](

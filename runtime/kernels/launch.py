@@ -32,25 +32,26 @@ class Launch:
 
 
 HELD_BYTES = 48 * 1024  # of weights; the least GPU (sm_89) has 99 KiB per program, staging included
-INTERPRETED_BLOCK = 2048  # Triton's interpreter takes the same time for any tile
+INTERPRETED_BLOCK = 2048  # Triton's interpreter takes nearly the same time for any tile
 
 
-def for_mlps(*mlps: PackedMlp | None) -> Launch:
-    """For a pass that runs these MLPs on its tiles."""
+def for_mlps(size: int, *mlps: PackedMlp | None) -> Launch:
+    """For a pass that runs these MLPs on tiles of a row or list of `size` pixels."""
     there = [mlp for mlp in mlps if mlp is not None]
     width = max(mlp.width for mlp in there)
-    size = sum(mlp.weights.numel() * mlp.weights.element_size() for mlp in there)
-    held = size <= HELD_BYTES
+    held = sum(mlp.weights.numel() * mlp.weights.element_size() for mlp in there) <= HELD_BYTES
     if interpreted():
-        return Launch(INTERPRETED_BLOCK, held, 4)
+        return Launch(min(INTERPRETED_BLOCK, max(16, triton.next_power_of_2(size))), held, 4)
     if there[0].weights.dtype == torch.float32:
         return Launch(32 if width > 32 else 64, False, 8 if width > 64 else 4)
-    return Launch(128, held, 8 if width > 64 else 4)
+    if width <= 64:
+        return Launch(128, held, 4)
+    return Launch(64, held, 4 if width <= 96 else 8)
 
 
 def block(size: int) -> int:
     """Of a pass without MLPs that has `size` pixels or values to a program on a GPU."""
-    return max(size, 4 * INTERPRETED_BLOCK) if interpreted() else size
+    return 4 * INTERPRETED_BLOCK if interpreted() else size
 
 
 @functools.cache

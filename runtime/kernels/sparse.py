@@ -65,7 +65,7 @@ def sparse_kernel(
             held,
             vectors,
             tl.load(row_share)[:, None],
-            tl.load(column_share),
+            tl.where(mask, tl.load(column_share), 0.0),
             LAYERS,
             A,
             B,
@@ -113,7 +113,7 @@ def sparse(
     _, width, size = check_pass(window, mlps, pre, constant, image, canvas)
     expect("pixels", pixels, torch.int32, (size,))
     expect("count", count, torch.int32, (1,))
-    how = launch.for_mlps(own)
+    how = launch.for_mlps(size, own)
     sparse_kernel[(programs,)](
         pre,
         image,

@@ -18,22 +18,25 @@ class TensorRTEngines:
     (not the default one). Any number of threads may call it at once.
 
     device: the GPU. capturable: calls may be recorded into a CUDA graph, after one with the same
-    shapes. image_limit: largest (height, width) of `image`; profile.min is the smallest.
-    rows_limit: most rows N of a call of `rows`.
+    shapes. image_least, image_limit: smallest and largest (height, width) of `image`. rows_limit:
+    most rows N of a call of `rows`; map_limits: least and most input pixels P of its row map.
     """
 
     capturable = True
 
     def __init__(self, library: Library, plans: PlanSet, device: str) -> None:
-        """Raises EngineError where the backbone's (a plain network's) engine does not load; the
-        others are loaded when they are first called.
+        """device: `cuda:N`. The engine of the backbone (of a plain network) is loaded now, the
+        others when they are first called.
+
+        Raises:
+            EngineError: TensorRT does not take the plan.
         """
         facts = plans.record.facts
         self.device = torch.device(device)
-        if self.device.index is None:
-            self.device = torch.device("cuda", 0)
         self.profile = facts.profile
-        self.image_limit = facts.profile.max
+        self.image_least = facts.profile.min
+        self.image_limit: tuple[int, int] | None = facts.profile.max
+        self.map_limits: tuple[int, int] | None = (facts.profile.pixel_counts[0], facts.profile.pixel_counts[-1])
         self.rows_limit = facts.profile.rows_max
         self._library = library
         self._plans = plans
@@ -85,7 +88,7 @@ class Engine:
     """
 
     def __init__(self, library: Library, plan: bytes, role: str, host_code: bool = False) -> None:
-        """Raises EngineError where TensorRT does not take the plan."""
+        """device: `cuda:N`. Raises EngineError where TensorRT does not take the plan."""
         trt = library.trt
         self._library = library
         self._role = role

@@ -30,7 +30,7 @@ from .plans import (
 )
 from .profiles import Profile, Shapes, choose_profile, format_size, row_limits
 from .record import Facts, PlanFile, Record, graph_hashes
-from .target import choose_target, find_gpu
+from .target import Gpu, choose_target, find_gpu
 
 if TYPE_CHECKING:
     from .engine import TensorRTEngines
@@ -70,27 +70,41 @@ def open_engines(
     """
     library = load_library()
     gpu = find_gpu(device)
-    if request is not None:
-        request = replace(request, device=device)
-    for role in bundle.graphs(precision):
-        bundle.graph_bytes(role, precision)  # engines of graphs that have changed are stale
-    if request is None:
-        found, reasons = find_fitting(bundle, library, gpu, precision)
-    else:
-        found, reasons = _find_requested(bundle, precision, request)
-    if found is None and not rebuild:
-        what = "; ".join(reasons) or "nothing was built yet"
-        again = request or _same_again(bundle, library, precision, device)
-        raise EngineError(
-            f"{bundle.path} has no {precision} engines for {gpu} and {library.title} ({what}); "
-            f"run {build_command(bundle, precision, again)}"
-        )
-    if found is None:
-        again = request or _same_again(bundle, library, precision, device)
-        found = build_engines(bundle, precision, again, say=say)
+    plans = ready_plans(bundle, gpu, precision, request, rebuild, say)
     from .engine import TensorRTEngines  # late: it imports torch, which building does not need
 
-    return TensorRTEngines(library, found, device)
+    return TensorRTEngines(library, plans, gpu.device)
+
+
+def ready_plans(
+    bundle: Bundle,
+    gpu: Gpu,
+    precision: str,
+    request: Request | None = None,
+    rebuild: bool = True,
+    say: Say = lambda message: None,
+) -> PlanSet:
+    """The plans that `open_engines` loads: checked, and nothing deserialised yet. Options and
+    errors as there.
+    """
+    library = load_library()
+    for role in bundle.graphs(precision):
+        bundle.graph_bytes(role, precision)  # engines of a graph that has changed are stale
+    if request is None:
+        found, reasons = find_fitting(bundle, library, gpu, precision)
+        request = _same_again(bundle, library, gpu, precision)
+    else:
+        request = replace(request, device=gpu.device)
+        found, reasons = _find_requested(bundle, precision, request)
+    if found is not None:
+        return found
+    if rebuild:
+        return build_engines(bundle, precision, request, say=say)
+    raise EngineError(
+        f"{bundle.path} has no {precision} engines for {gpu} and {library.title} "
+        f"({'; '.join(reasons) or 'nothing was built yet'}); run "
+        f"{build_command(bundle, precision, request)}"
+    )
 
 
 def build_engines(
@@ -129,6 +143,13 @@ def build_engines(
         set_aside_stale(bundle, say)
         with _on_device(library, request.device):
             return _build(library, bundle, facts, request.timing_cache, say)
+
+
+def check_request(request: Request) -> None:
+    """Raises BackendError or UsageError where this machine cannot build what is asked for."""
+    library = load_library()
+    check_options(library, request.options, request.timing_cache)
+    choose_target(library, request.device, request.capabilities)
 
 
 def build_command(bundle: Bundle, precision: str, request: Request) -> str:
@@ -191,14 +212,15 @@ def _find_whole(bundle: Bundle, facts: Facts) -> PlanSet | None:
         return None
 
 
-def _same_again(bundle: Bundle, library: Library, precision: str, device: str) -> Request:
-    """What was built last, for this machine; the defaults where nothing was."""
+def _same_again(bundle: Bundle, library: Library, gpu: Gpu, precision: str) -> Request:
+    """What was built last, for this GPU; the defaults where nothing was."""
     record = newest_record(bundle, library, precision)
     if record is None:
-        return Request(device=device)
+        return Request(device=gpu.device)
     facts = record.facts
-    capabilities = facts.target.capabilities if library.is_rtx else ()
-    return Request(facts.profile.shapes, facts.options, device, capabilities)
+    limits = facts.target.capabilities if library.is_rtx else ()
+    capabilities = limits if gpu.capability in limits else ()
+    return Request(facts.profile.shapes, facts.options, gpu.device, capabilities)
 
 
 def _on_device(library: Library, device: str) -> AbstractContextManager[Any]:

@@ -15,10 +15,11 @@ AMPERE_PLUS = "ampere-plus"
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU of this machine: its name and compute capability, as in `9.0`."""
+    """A GPU of this machine: its name, compute capability (as in `9.0`), and `cuda:N`."""
 
     name: str
     capability: str
+    device: str = "cuda:0"
 
     def __str__(self) -> str:
         return f"{self.name} (compute capability {self.capability})"
@@ -70,8 +71,9 @@ def find_gpu(device: str) -> Gpu:
         raise BackendError(
             f"device '{device}' is not there: PyTorch {torch.__version__} finds {count} NVIDIA GPUs"
         )
-    properties = torch.cuda.get_device_properties(torch.device(device))
-    return Gpu(properties.name, f"{properties.major}.{properties.minor}")
+    number = int(index) if index else torch.cuda.current_device()
+    properties = torch.cuda.get_device_properties(number)
+    return Gpu(properties.name, f"{properties.major}.{properties.minor}", f"cuda:{number}")
 
 
 def choose_target(library: Library, device: str, capabilities: Sequence[str]) -> Target:

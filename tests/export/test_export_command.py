@@ -88,6 +88,9 @@ def test_published_config_is_honoured(one_way_ckpt: Path, tmp_path: Path) -> Non
         (["--opset", 17], "17 is not in the range"),
         (["--opset", 99], "99 is not in the range"),
         (["--opset", "x"], "'x' is not a valid integer"),
+        (["--precision", "fp8"], r"unknown precision 'fp8' \(known: fp32, fp16, bf16\)"),
+        (["--precision", "fp16,"], "unknown precision ''"),
+        (["--precision", "fp16;bf16"], "unknown precision 'fp16;bf16'"),
         (["--config", "none.yaml"], "none.yaml cannot be read"),
         (["--config", "."], "cannot be read"),
         (["--no-such-option"], "No such option"),
@@ -156,7 +159,8 @@ def test_existing_bundle_needs_overwrite(plain_ckpt: Path, tmp_path: Path) -> No
     assert_refused(export("--ckpt", plain_ckpt, "-o", output), 1, "exists.*--overwrite")
     assert snapshot(tmp_path) == before
     assert_exported(export("--ckpt", plain_ckpt, "-o", output, "--overwrite"))
-    assert sorted(snapshot(output)) == ["fp32", "fp32/network.onnx", "manifest.json"]
+    files = ["fp32", "fp32/network.onnx", "manifest.json", "verification.npz"]
+    assert sorted(snapshot(output)) == files
     assert os.listdir(tmp_path) == ["bundle"]
 
 

@@ -1,14 +1,19 @@
 """Settings of all tests of the runtime."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from pcsr import Bundle
+from pcsr.export.exporter import ExportOptions, export_bundle
 from pcsr.runtime import pixels
 
 from . import native
+
+CHECKPOINTS = {"carn": "carn-pcsr", "fsrcnn": "fsrcnn-pcsr", "srresnet": "srresnet-pcsr-random"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -18,6 +23,20 @@ def one_pytorch_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def published_bundles(
+    reference: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Bundle]:
+    """The published checkpoints, exported."""
+    folder = tmp_path_factory.mktemp("published")
+    return {
+        model: export_bundle(
+            reference / "checkpoints" / f"{name}.pth", folder / model, ExportOptions()
+        ).bundle
+        for model, name in CHECKPOINTS.items()
+    }
 
 
 @pytest.fixture(scope="session")

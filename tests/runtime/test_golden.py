@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 
 from pcsr import Bundle, Result, Upscaler
-from pcsr.export.exporter import ExportOptions, export_bundle
 from pcsr.export.network import Settings, build_network
 from pcsr.models import PCSR
 from pcsr.models.checkpoint import read_checkpoint
@@ -26,9 +25,9 @@ from .compare import (
     assert_routed_alike,
     psnr_db,
 )
+from .conftest import CHECKPOINTS
 
 Floats = NDArray[np.float32]
-CHECKPOINTS = {"carn": "carn-pcsr", "fsrcnn": "fsrcnn-pcsr", "srresnet": "srresnet-pcsr-random"}
 FILES = sorted((REFERENCE / "golden").glob("*.npz"))
 
 
@@ -79,22 +78,13 @@ each_image = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture(scope="session")
-def bundles(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
-    """The published checkpoints, exported."""
-    folder = tmp_path_factory.mktemp("golden")
-    return {
-        model: export_bundle(
-            reference / "checkpoints" / f"{name}.pth", folder / model, ExportOptions()
-        ).bundle
-        for model, name in CHECKPOINTS.items()
-    }
-
-
 @pytest.fixture(scope="module", params=["native", "onnxruntime"])
-def upscalers(bundles: dict[str, Bundle], request: pytest.FixtureRequest) -> dict[str, Upscaler]:
+def upscalers(
+    published_bundles: dict[str, Bundle], request: pytest.FixtureRequest
+) -> dict[str, Upscaler]:
     return {
-        model: Upscaler(bundle.path, backend=request.param) for model, bundle in bundles.items()
+        model: Upscaler(bundle.path, backend=request.param)
+        for model, bundle in published_bundles.items()
     }
 
 
@@ -192,28 +182,32 @@ def test_difficulty_is_the_published_probability_of_heavy(golden: Golden, run: R
 
 
 @each_file
-def test_cost_table_is_the_published_one(golden: Golden, bundles: dict[str, Bundle]) -> None:
-    cost = bundles[golden.model].manifest.costs.cost_table(golden.scale)
+def test_cost_table_is_the_published_one(
+    golden: Golden, published_bundles: dict[str, Bundle]
+) -> None:
+    cost = published_bundles[golden.model].manifest.costs.cost_table(golden.scale)
     assert cost.dtype == np.float32
     np.testing.assert_allclose(cost, golden.arrays["cost"], rtol=0, atol=tolerances.COST)
 
 
 @each_image
 def test_flops_are_the_published_ones(
-    golden: Golden, name: str, bundles: dict[str, Bundle]
+    golden: Golden, name: str, published_bundles: dict[str, Bundle]
 ) -> None:
     mode = name.partition("_")[0]
     heavy = golden.arrays[f"heavy_{mode}"]
     pixels = (int(heavy.sum()), int((~heavy).sum()))
     lr_size = (golden.image.shape[0], golden.image.shape[1])
-    flops = bundles[golden.model].manifest.costs.paper_flops(lr_size, heavy.shape, pixels)
+    flops = published_bundles[golden.model].manifest.costs.paper_flops(lr_size, heavy.shape, pixels)
     expected = float(golden.arrays[f"gflops_{mode}"])
     assert flops / 1e9 == pytest.approx(expected, rel=tolerances.GFLOPS)
 
 
 @each_file
-def test_normalisation_is_the_published_one(golden: Golden, bundles: dict[str, Bundle]) -> None:
-    model = bundles[golden.model].manifest.model
+def test_normalisation_is_the_published_one(
+    golden: Golden, published_bundles: dict[str, Bundle]
+) -> None:
+    model = published_bundles[golden.model].manifest.model
     np.testing.assert_allclose(model.mean, golden.arrays["mean"], rtol=0, atol=1e-7)
     assert model.std == (1.0, 1.0, 1.0)
 

@@ -1,0 +1,1 @@
+"""Tests of the runtime on a GPU, as far as they can run on a CPU."""

@@ -5,7 +5,7 @@ tiles, memory, streams of rows, kinds of arrays. (Fidelity: `test_upscaler.py`, 
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from pcsr import ImageError, Upscaler, UsageError
 from pcsr.runtime.gpu import frame as frames
 from pcsr.runtime.gpu.recorded import FRAMES_KEPT
 from pcsr.runtime.gpu.upscaler import DeviceUpscaler
+from pcsr.runtime.routing import Mode
 
 MODES: list[dict[str, Any]] = [
     {"k": 0.0},
@@ -130,11 +131,35 @@ def test_images_beyond_the_engines_limit_are_tiled(upscaler: Upscaler) -> None:
     def within(crop: Tensor) -> Tensor:
         assert crop.shape[2] <= limit[0]
         assert crop.shape[3] <= limit[1]
-        result: Tensor = run(crop)
-        return result
+        return cast(Tensor, run(crop))
 
     engines(upscaler).image = within
     assert_close(upscaler(image), expected)
+
+
+def test_engines_of_one_size_run_larger_images_in_tiles_of_it(upscaler: Upscaler) -> None:
+    image = picture(100, 70, "float32")
+    expected = upscaler(image)
+    size = (64, 70)
+    engines(upscaler).image_least = engines(upscaler).image_limit = size
+    engines(upscaler).map_limits = (64 * 70, 64 * 70)
+    fixed = DeviceUpscaler(upscaler.bundle, engines(upscaler), passes="graphs")
+    run, rows = engines(upscaler).image, engines(upscaler).rows
+    seen: set[Any] = set()
+
+    def image_of_size(crop: Tensor) -> Tensor:
+        seen.add(tuple(crop.shape[2:]))
+        return cast(Tensor, run(crop))
+
+    def map_of_size(role: str, features: Tensor, *rest: Tensor) -> Tensor:
+        seen.add(len(features))
+        return cast(Tensor, rows(role, features, *rest))
+
+    engines(upscaler).image, engines(upscaler).rows = image_of_size, map_of_size
+    assert_close(fixed(image, 4, Mode(), True), expected)
+    assert seen == {size, 64 * 70}
+    with pytest.raises(UsageError, match="at least 64x70"):
+        fixed(picture(63, 70), 4, Mode(), True)
 
 
 def test_a_limit_too_small_for_tiles_is_said(upscaler: Upscaler) -> None:
@@ -144,22 +169,21 @@ def test_a_limit_too_small_for_tiles_is_said(upscaler: Upscaler) -> None:
 
 
 def test_out_of_memory_halves_the_tile_and_says_so(upscaler: Upscaler) -> None:
-    image = picture(300, 290, "float32")
+    image = picture(200, 190, "float32")
     expected = upscaler(image)
     upscaler._on_device._frames.clear()  # type: ignore[union-attr]
     run = engines(upscaler).image
 
     def short_of_memory(crop: Tensor) -> Tensor:
-        if crop.shape[2] * crop.shape[3] > 130 * 130:
+        if crop.shape[2] * crop.shape[3] > 100 * 100:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-        result: Tensor = run(crop)
-        return result
+        return cast(Tensor, run(crop))
 
     engines(upscaler).image = short_of_memory
     with pytest.warns(ResourceWarning) as warned:
         found = upscaler(image)
     tiles = [str(warning.message).rpartition("tiles of ")[2] for warning in warned]
-    assert tiles == ["150 px", "75 px"]
+    assert tiles == ["100 px", "50 px"]
     assert_close(found, expected)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -173,8 +197,8 @@ def test_out_of_memory_with_the_smallest_tile_is_one_line(upscaler: Upscaler) ->
     engines(upscaler).image = out_of_memory
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with pytest.raises(ImageError, match=r"little memory.*150x160.*CUDA out of memory\.$"):
-            upscaler(picture(150, 160))
+        with pytest.raises(ImageError, match=r"little memory.*50x60.*CUDA out of memory\.$"):
+            upscaler(picture(50, 60))
 
 
 def test_frames_of_the_last_shapes_are_kept(upscaler: Upscaler) -> None:
@@ -255,26 +279,22 @@ def test_nan_is_refused_before_and_behind_the_network(upscaler: Upscaler) -> Non
 
 
 def test_the_hosts_precision_settings_are_left_alone(upscaler: Upscaler) -> None:
-    seen: list[tuple[bool, bool]] = []
+    seen: list[str] = []
     run = engines(upscaler).image
 
     def look(crop: Tensor) -> Tensor:
-        seen.append((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
-        result: Tensor = run(crop)
-        return result
+        seen.append(torch.get_float32_matmul_precision())
+        return cast(Tensor, run(crop))
 
     engines(upscaler).image = look
-    settings = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    before = [setting.allow_tf32 for setting in settings]
+    before = torch.get_float32_matmul_precision()
     try:
-        for setting in settings:
-            setting.allow_tf32 = True
+        torch.set_float32_matmul_precision("high")
         upscaler(picture(8, 8))
-        assert seen == [(False, False)]
-        assert all(setting.allow_tf32 for setting in settings)
+        assert seen == ["highest"]
+        assert torch.get_float32_matmul_precision() == "high"
     finally:
-        for setting, value in zip(settings, before, strict=True):
-            setting.allow_tf32 = value
+        torch.set_float32_matmul_precision(before)
 
 
 def test_stage_times_cover_the_call(upscaler: Upscaler) -> None:

@@ -1,0 +1,204 @@
+"""ADM on the device: the histogram of an image's difficulties, and Lloyd's algorithm on it.
+
+`pcsr.runtime.adaptive` with bins from the least to the largest difficulty, whose values all count
+as their centre: off by 1/131072 of that range at most.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from pcsr.runtime.adaptive import ITERATIONS, TOLERANCE
+
+from . import launch
+from .checks import expect, expect_band
+from .route import difficulty_logit, sigmoid
+from .table import BINS, COPIES, add_to_table
+
+_BLOCK = 1024
+
+
+@triton.jit(do_not_specialize=["pixels"])
+def difficulties_kernel(
+    logits,
+    out,
+    pixels,
+    UPSAMPLERS: tl.constexpr,
+    AS_LOGIT: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """BLOCK pixels of a program."""
+    pixel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = pixel < pixels
+    logit, _ = difficulty_logit(logits, pixel, mask, pixels, UPSAMPLERS)
+    if AS_LOGIT:
+        tl.store(out + pixel, logit, mask=mask)
+    else:
+        tl.store(out + pixel, sigmoid(logit), mask=mask)
+
+
+def difficulties(logits: Tensor, upsamplers: int, out: Tensor, as_logit: bool = False) -> None:
+    """The probability of the heavier half of the upsamplers, or its logit, bit for bit as `route`
+    has them.
+
+    logits: [K, N] float32, of `dense`. out: [N] float32.
+    """
+    pixels = logits.shape[-1]
+    expect_band(1, pixels)
+    expect("logits", logits, torch.float32, (1 if upsamplers == 2 else upsamplers, pixels))
+    expect("out", out, torch.float32, (pixels,))
+    block = launch.block(_BLOCK)
+    difficulties_kernel[(triton.cdiv(pixels, block),)](
+        logits, out, pixels, UPSAMPLERS=upsamplers, AS_LOGIT=as_logit, BLOCK=block, num_warps=4
+    )
+
+
+@triton.jit(do_not_specialize=["pixels"])
+def histogram_kernel(
+    difficulty,
+    low,
+    high,
+    table,
+    pixels,
+    BINS: tl.constexpr,
+    COPIES: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """BLOCK pixels of a program. Arguments as in `histogram`."""
+    pixel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = pixel < pixels
+    value = tl.load(difficulty + pixel, mask=mask, other=0.0)
+    first = tl.load(low)
+    place = (value - first) / (tl.load(high) - first) * BINS
+    place = tl.where(place > 0, place, 0.0)  # a NaN too, as in a flat image
+    place = tl.where(place < BINS, place, BINS - 1.0)
+    add_to_table(table, place.to(tl.int32), mask, BINS, COPIES)
+
+
+def histogram(difficulty: Tensor, low: Tensor, high: Tensor, table: Tensor) -> None:
+    """Adds difficulties to a table of `empty_table`: bins of equal width from `low` to `high`.
+
+    difficulty: [N] float32. low, high: one float32 each, the extremes of the whole image. An image
+    may be added in several bands.
+    """
+    pixels = len(difficulty)
+    expect_band(1, pixels)
+    expect("difficulty", difficulty, torch.float32, (pixels,))
+    _expect_extremes(low, high)
+    expect("table", table, torch.int32, (COPIES, BINS))
+    block = launch.block(_BLOCK)
+    histogram_kernel[(triton.cdiv(pixels, block),)](
+        difficulty, low, high, table, pixels, BINS=BINS, COPIES=COPIES, BLOCK=block, num_warps=4
+    )
+
+
+def _expect_extremes(low: Tensor, high: Tensor) -> None:
+    for name, value in (("low", low), ("high", high)):
+        if value.numel() != 1 or value.dtype != torch.float32:
+            raise ValueError(f"{name}: expected one float32, found {value.dtype} {value.shape}")
+
+
+@triton.jit
+def _below_cut(below, weighted, cuts, BINS: tl.constexpr):
+    """Count and sum (in bins) of all values below each cut (0 to 1): inside its bin they count as
+    evenly spread.
+    """
+    place = cuts * BINS
+    place = tl.where(place > 0, place, 0.0)
+    bin = tl.where(place < BINS, place, BINS - 1.0).to(tl.int32)
+    start = tl.load(below + bin)
+    here = (tl.load(below + bin + 1) - start).to(tl.float64)
+    share = place - bin.to(tl.float64)
+    share = tl.where(share < 1.0, share, 1.0)
+    share = tl.where(here == 1, (share > 0.5).to(tl.float64), share)
+    centre = bin.to(tl.float64) + 0.5 - (1.0 - share) * 0.5
+    count = start.to(tl.float64) + share * here
+    total = tl.load(weighted + bin).to(tl.float64) + 0.5 * start.to(tl.float64)
+    return count, total + share * here * centre
+
+
+@triton.jit
+def _moved(values, index, BY: tl.constexpr):
+    """values[i + BY], 0 beyond the ends."""
+    is_source = index[None, :] == index[:, None] + BY
+    return tl.sum(tl.where(is_source, values[None, :], 0.0), axis=1)
+
+
+@triton.jit
+def lloyd_kernel(
+    below,
+    weighted,
+    low,
+    high,
+    bounds,
+    CLUSTERS: tl.constexpr,
+    SIZE: tl.constexpr,
+    BINS: tl.constexpr,
+    UPDATES: tl.constexpr,
+    TOLERANCE: tl.constexpr,
+):
+    """One program. below, weighted: int64 [BINS + 1], counts of the bins before each, and counts
+    times bin. Cluster i lies between cuts i - 1 and i; centroids and cuts are normalised.
+    """
+    index = tl.arange(0, SIZE)
+    members = tl.load(below + BINS).to(tl.float64)
+    total = tl.load(weighted + BINS).to(tl.float64) + 0.5 * members
+    if CLUSTERS == 2:
+        mean = total / members / BINS
+        centroids = tl.where(index == 0, mean, 0.0)
+    else:
+        start = 1.0 - index.to(tl.float64) / (CLUSTERS - 1)
+        centroids = tl.where(index < CLUSTERS, start, 0.0)
+    cuts = tl.zeros_like(centroids)
+    step = 0
+    shift = members * 0.0 + 1.0
+    while (step < UPDATES) & (shift > TOLERANCE):
+        cuts = (centroids + _moved(centroids, index, 1)) * 0.5
+        count, weight = _below_cut(below, weighted, cuts, BINS)
+        count = tl.where(index < CLUSTERS - 1, count, 0.0)
+        weight = tl.where(index < CLUSTERS - 1, weight, 0.0)
+        own = tl.where(index == 0, members, _moved(count, index, -1)) - count
+        own_weight = tl.where(index == 0, total, _moved(weight, index, -1)) - weight
+        mean_bin = own_weight / tl.where(own > 0, own, 1.0)
+        updated = tl.where(own > 0, mean_bin / BINS, centroids)
+        shift = tl.sum((updated - centroids) * (updated - centroids), axis=0)
+        centroids = updated
+        step += 1
+    first, last = tl.load(low), tl.load(high)
+    span = last.to(tl.float64) - first.to(tl.float64)
+    bound = first.to(tl.float64) + cuts * span
+    rounded = bound.to(tl.float32)
+    above = (rounded.to(tl.int32, bitcast=True) + 1).to(tl.float32, bitcast=True)
+    rounded = tl.where(rounded.to(tl.float64) < bound, above, rounded)
+    rounded = tl.where(first == last, float("inf"), rounded)
+    tl.store(bounds + index, rounded, mask=index < CLUSTERS - 1)
+
+
+def lloyd(table: Tensor, low: Tensor, high: Tensor, clusters: int) -> Tensor:
+    """ADM's thresholds of difficulty [M - 1] float32, hardest first, each the least float32 that is
+    not below the exact one; infinite where low is high (a flat image is all light).
+
+    table: of `histogram`, with all of the image in it. clusters: M > 1.
+    """
+    expect("table", table, torch.int32, (COPIES, BINS))
+    _expect_extremes(low, high)
+    counts = table.sum(dim=0, dtype=torch.int64)
+    bins = torch.arange(BINS, device=table.device)
+    sums = torch.zeros((2, BINS + 1), dtype=torch.int64, device=table.device)
+    sums[:, 1:] = torch.cumsum(torch.stack([counts, counts * bins]), dim=1)
+    bounds = torch.empty(clusters - 1, dtype=torch.float32, device=table.device)
+    lloyd_kernel[(1,)](
+        sums[0],
+        sums[1],
+        low,
+        high,
+        bounds,
+        CLUSTERS=clusters,
+        SIZE=triton.next_power_of_2(clusters),
+        BINS=BINS,
+        UPDATES=ITERATIONS - 1,
+        TOLERANCE=TOLERANCE,
+        num_warps=1,
+    )
+    return bounds

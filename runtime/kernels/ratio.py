@@ -1,0 +1,83 @@
+"""A share of heavy pixels on the device: the exact logit that as many values lie above."""
+
+from collections.abc import Sequence
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from . import launch
+from .checks import expect, expect_band
+from .table import BINS, COPIES, add_to_table, empty_table
+
+_BLOCK = 1024
+_SIGN = tl.constexpr(0x7FFFFFFF)
+
+
+@triton.jit(do_not_specialize=["count"])
+def digits_kernel(
+    values,
+    chosen,
+    table,
+    count,
+    LOWER: tl.constexpr,
+    BINS: tl.constexpr,
+    COPIES: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Counts the upper 16 bits of the values' keys, or the lower ones of those whose upper ones are
+    `chosen`. Keys are int32 in the order of the values.
+    """
+    place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = place < count
+    bits = tl.load(values + place, mask=mask, other=0.0).to(tl.int32, bitcast=True)
+    key = tl.where(bits < 0, bits ^ _SIGN, bits)
+    upper = (key >> 16) + BINS // 2
+    if LOWER:
+        mask = mask & (upper == tl.load(chosen).to(tl.int32))
+        upper = key & (BINS - 1)
+    add_to_table(table, upper, mask, BINS, COPIES)
+
+
+def select(values: Sequence[Tensor], ratio: float) -> Tensor:
+    """The value that round(ratio * N) of all lie above (fewer where some are level with it): [1]
+    float32 on their device, as `ratio_threshold`.
+
+    values: the difficulty logits of an image, [n] float32 of each of its bands.
+    """
+    for value in values:
+        expect("values", value, torch.float32, (len(value),))
+        expect_band(1, len(value))
+    size, device = sum(map(len, values)), values[0].device
+    above = round(ratio * size)
+    if above == size:
+        return torch.full((1,), -torch.inf, device=device)
+    rank = torch.full((1,), size - above - 1, dtype=torch.int64, device=device)
+    upper, rank = _digit(values, rank, rank, False)
+    lower, _ = _digit(values, upper, rank, True)
+    key = ((upper - BINS // 2) * BINS + lower).to(torch.int32)
+    bits = torch.where(key < 0, key ^ 0x7FFFFFFF, key)
+    return bits.view(torch.float32)
+
+
+def _digit(
+    values: Sequence[Tensor], chosen: Tensor, rank: Tensor, is_lower: bool
+) -> tuple[Tensor, Tensor]:
+    """The digit [1] of the value of that rank, and its rank among those with the same digit."""
+    table, block = empty_table(rank.device), launch.block(_BLOCK)
+    for value in values:
+        digits_kernel[(triton.cdiv(len(value), block),)](
+            value,
+            chosen,
+            table,
+            len(value),
+            LOWER=is_lower,
+            BINS=BINS,
+            COPIES=COPIES,
+            BLOCK=block,
+            num_warps=4,
+        )
+    counts = table.sum(dim=0, dtype=torch.int64)
+    passed = torch.cumsum(counts, dim=0) <= rank
+    return passed.sum(dim=0, keepdim=True), rank - (counts * passed).sum(dim=0, keepdim=True)

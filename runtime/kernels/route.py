@@ -1,0 +1,218 @@
+"""Which upsampler each pixel gets, and the pixels of each heavier one as a list: `Rule` of
+`pcsr.runtime.routing` on the device.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from pcsr.runtime.grid import Floats
+
+from . import launch
+from .checks import expect, expect_band
+
+CUT, BOUNDS, COSTS = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
+_KINDS = {"cut": 0, "bounds": 1, "costs": 2}
+_BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class DeviceRule:
+    """How to route, from values on the device.
+
+    cut: [1], the logit above which a pixel belongs to the heavier half (fixed k with M = 2, a
+    share of heavy pixels with any M). bounds: [M - 1], ADM's thresholds of difficulty, hardest
+    first, of `lloyd`. costs: [M], k * ln(cost) (fixed k with M > 2). All are float32.
+    """
+
+    upsamplers: int
+    kind: Literal["cut", "bounds", "costs"]
+    values: Tensor
+
+    def __post_init__(self) -> None:
+        size = {"cut": 1, "bounds": self.upsamplers - 1, "costs": self.upsamplers}[self.kind]
+        expect(self.kind, self.values, torch.float32, (size,))
+        if self.upsamplers < 2 or (self.kind == "costs" and self.upsamplers == 2):
+            raise ValueError(f"no rule of {self.kind} for {self.upsamplers} upsamplers")
+
+    @classmethod
+    def fixed(cls, cost: Floats, k: float, device: torch.device | str) -> "DeviceRule":
+        """Mode k (`fixed_rule`). cost: [M], M > 1. Copies to the device: keep it."""
+        logs = np.log(cost.astype(np.float64)) if len(cost) == 2 else np.log(cost)
+        costs = (k * (logs[:1] - logs[1:]) if len(cost) == 2 else k * logs).astype(np.float32)
+        kind: Literal["cut", "costs"] = "cut" if len(cost) == 2 else "costs"
+        return cls(len(cost), kind, torch.from_numpy(costs).to(device))
+
+
+@dataclass(frozen=True)
+class Routed:
+    """What `route` fills in, for N pixels of a band.
+
+    labels: [N] uint8, 0 = heaviest. difficulty: [N] float32. lists: [M - 1, N] int32: the pixels of
+    each upsampler but the lightest, in any order, as many as counts [M - 1] int32 says. unfit: [1]
+    int32, how many pixels have a logit that is not finite (they are light); it is only added to.
+    """
+
+    labels: Tensor
+    difficulty: Tensor
+    lists: Tensor
+    counts: Tensor
+    unfit: Tensor
+
+    @classmethod
+    def empty(cls, upsamplers: int, pixels: int, device: torch.device | str) -> "Routed":
+        return cls(
+            torch.empty(pixels, dtype=torch.uint8, device=device),
+            torch.empty(pixels, dtype=torch.float32, device=device),
+            torch.empty((upsamplers - 1, pixels), dtype=torch.int32, device=device),
+            torch.zeros(upsamplers - 1, dtype=torch.int32, device=device),
+            torch.zeros(1, dtype=torch.int32, device=device),
+        )
+
+
+@triton.jit
+def difficulty_logit(logits, pixel, mask, pixels, UPSAMPLERS: tl.constexpr):
+    """The logit [N] of the heavier half of the upsamplers, and whether all logits are finite."""
+    stride = tl.cast(pixels, tl.int64)
+    first = tl.load(logits + pixel, mask=mask, other=0.0)
+    is_fit = tl.abs(first) < float("inf")
+    if UPSAMPLERS > 2:
+        largest = first
+        for c in tl.static_range(1, UPSAMPLERS):
+            value = tl.load(logits + c * stride + pixel, mask=mask, other=0.0)
+            is_fit = is_fit & (tl.abs(value) < float("inf"))
+            largest = tl.maximum(largest, value)
+        heavier, lighter = tl.exp(first - largest), tl.zeros_like(first)
+        for c in tl.static_range(1, UPSAMPLERS):
+            value = tl.load(logits + c * stride + pixel, mask=mask, other=0.0)
+            if c < (UPSAMPLERS + 1) // 2:
+                heavier += tl.exp(value - largest)
+            else:
+                lighter += tl.exp(value - largest)
+        tiny = 1.1754943508222875e-38  # the least normal float32
+        first = tl.log(tl.maximum(heavier, tiny)) - tl.log(tl.maximum(lighter, tiny))
+    return first, is_fit
+
+
+@triton.jit
+def sigmoid(logit):
+    """1 / (1 + exp(-logit)), without overflow."""
+    decay = tl.exp(-tl.abs(logit))
+    return tl.where(logit >= 0, 1.0, decay) / (1.0 + decay)
+
+
+@triton.jit
+def _best(
+    logits, values, pixel, mask, pixels, FIRST: tl.constexpr, STOP: tl.constexpr, COST: tl.constexpr
+):
+    """Of upsamplers FIRST to STOP the one of the largest utility, the lightest of level ones."""
+    label = tl.full(pixel.shape, FIRST, tl.int32)
+    best = tl.full(pixel.shape, float("-inf"), tl.float32)
+    for c in tl.static_range(FIRST, STOP):
+        utility = tl.load(logits + c * tl.cast(pixels, tl.int64) + pixel, mask=mask, other=0.0)
+        if COST:
+            utility -= tl.load(values + c)
+        label = tl.where(utility >= best, c, label)
+        best = tl.maximum(utility, best)
+    return label
+
+
+@triton.jit
+def _label(
+    logits,
+    values,
+    logit,
+    probability,
+    pixel,
+    mask,
+    pixels,
+    UPSAMPLERS: tl.constexpr,
+    KIND: tl.constexpr,
+):
+    HEAVY: tl.constexpr = (UPSAMPLERS + 1) // 2
+    if KIND == BOUNDS:
+        label = tl.zeros_like(pixel)
+        for bound in tl.static_range(UPSAMPLERS - 1):
+            label += (probability < tl.load(values + bound)).to(tl.int32)
+    elif KIND == COSTS:
+        label = _best(logits, values, pixel, mask, pixels, 0, UPSAMPLERS, True)
+    elif UPSAMPLERS == 2:
+        label = (logit <= tl.load(values)).to(tl.int32)
+    else:
+        heavier = _best(logits, values, pixel, mask, pixels, 0, HEAVY, False)
+        lighter = _best(logits, values, pixel, mask, pixels, HEAVY, UPSAMPLERS, False)
+        label = tl.where(logit > tl.load(values), heavier, lighter)
+    return label
+
+
+@triton.jit(do_not_specialize=["pixels"])
+def route_kernel(
+    logits,
+    values,
+    labels,
+    difficulty,
+    lists,
+    counts,
+    unfit,
+    pixels,
+    UPSAMPLERS: tl.constexpr,
+    KIND: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """BLOCK pixels of a program. Arguments as in `route`."""
+    pixel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = pixel < pixels
+    logit, is_fit = difficulty_logit(logits, pixel, mask, pixels, UPSAMPLERS)
+    probability = sigmoid(logit)
+    label = _label(logits, values, logit, probability, pixel, mask, pixels, UPSAMPLERS, KIND)
+    label = tl.where(is_fit, label, UPSAMPLERS - 1)
+    tl.store(difficulty + pixel, probability, mask=mask)
+    tl.store(labels + pixel, label.to(tl.uint8), mask=mask)
+    bad = tl.sum((mask & (is_fit == 0)).to(tl.int32), axis=0)
+    tl.atomic_add(unfit, bad, mask=bad > 0, sem="relaxed")
+    for j in tl.static_range(UPSAMPLERS - 1):
+        is_member = mask & (label == j)
+        place = tl.cumsum(is_member.to(tl.int32), axis=0)
+        members = tl.sum(is_member.to(tl.int32), axis=0)
+        start = tl.atomic_add(counts + j, members, sem="relaxed")
+        own = lists + j * tl.cast(pixels, tl.int64)
+        tl.store(own + (start + place - 1), pixel, mask=is_member)
+
+
+def route(logits: Tensor, rule: DeviceRule, out: Routed) -> None:
+    """Labels, difficulty (the probability of the heavier half) and lists of all pixels.
+
+    logits: [K, N] float32, of `dense`. Counts are set to 0 first.
+
+    Raises:
+        ValueError: a tensor is not of this kind.
+    """
+    count, pixels = rule.upsamplers, logits.shape[-1]
+    expect_band(1, pixels)
+    expect("logits", logits, torch.float32, (1 if count == 2 else count, pixels))
+    expect("labels", out.labels, torch.uint8, (pixels,))
+    expect("difficulty", out.difficulty, torch.float32, (pixels,))
+    expect("lists", out.lists, torch.int32, (count - 1, pixels))
+    expect("counts", out.counts, torch.int32, (count - 1,))
+    expect("unfit", out.unfit, torch.int32, (1,))
+    out.counts.zero_()
+    block = launch.block(_BLOCK)
+    route_kernel[(triton.cdiv(pixels, block),)](
+        logits,
+        rule.values,
+        out.labels,
+        out.difficulty,
+        out.lists,
+        out.counts,
+        out.unfit,
+        pixels,
+        UPSAMPLERS=count,
+        KIND=_KINDS[rule.kind],
+        BLOCK=block,
+        num_warps=4,
+    )

@@ -1,0 +1,92 @@
+"""Which sizes engines are built for."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from pcsr import Bundle, UsageError
+from pcsr.runtime.tensorrt.profiles import (
+    MOST_ELEMENTS,
+    Profile,
+    Shapes,
+    Size,
+    choose_profile,
+    format_size,
+    parse_size,
+    row_limits,
+)
+
+MANY = 2**31
+
+
+@pytest.mark.parametrize(
+    ("shapes", "most", "expected"),
+    [
+        (Shapes(), MANY, ((1, 1), (540, 960), (1920, 1920))),
+        (Shapes(), 1448 * 1448 + 5, ((1, 1), (540, 960), (1448, 1448))),
+        (Shapes(), 300 * 300, ((1, 1), (300, 300), (300, 300))),
+        (Shapes.static((270, 480)), MANY, ((270, 480),) * 3),
+        (Shapes(max=(128, 4000)), MANY, ((1, 1), (128, 960), (128, 4000))),
+        (Shapes(opt=(2160, 3840)), MANY, ((1, 1), (2160, 3840), (2160, 3840))),
+        (Shapes(min=(1000, 8)), MANY, ((1000, 8), (1000, 960), (1920, 1920))),
+    ],
+)
+def test_what_is_left_out_is_chosen(
+    shapes: Shapes, most: int, expected: tuple[Size, Size, Size]
+) -> None:
+    assert choose_profile(shapes, most).image_sizes == expected
+
+
+@pytest.mark.parametrize(
+    ("shapes", "most", "pattern"),
+    [
+        (Shapes(min=(9, 1), opt=(8, 8)), MANY, "9x1.*8x8.*must not shrink"),
+        (Shapes(opt=(8, 9), max=(8, 8)), MANY, "8x9.*8x8.*must not shrink"),
+        (Shapes(max=(101, 100)), 10_000, "101x100 has 10100 pixels.*allows 10000.*--max-shape"),
+        (Shapes.static((101, 100)), 10_000, "allows 10000"),
+        (Shapes(opt=(101, 100)), 10_000, "allows 10000"),
+    ],
+)
+def test_what_cannot_be(shapes: Shapes, most: int, pattern: str) -> None:
+    with pytest.raises(UsageError, match=pattern):
+        choose_profile(shapes, most)
+
+
+def test_portrait_fits_by_default() -> None:
+    height, width = choose_profile(Shapes(), MANY).max
+    assert height == width
+
+
+def test_a_profile_asked_for_again_is_the_same() -> None:
+    profile = choose_profile(Shapes(opt=(300, 400)), MANY)
+    assert choose_profile(profile.shapes, MANY) == profile
+
+
+def test_rows_follow_the_image() -> None:
+    profile = Profile((2, 3), (4, 5), (6, 7), rows_opt=8, rows_max=9)
+    assert profile.pixel_counts == (6, 20, 42)
+    assert profile.row_counts == (0, 8, 9)
+
+
+def test_row_limits_respect_the_widest_mlp(three_way_bundle: Path) -> None:
+    model = Bundle.load(three_way_bundle).manifest.model
+    pixels, rows = row_limits(model)
+    assert pixels == MOST_ELEMENTS // 16
+    assert rows * 16 <= MOST_ELEMENTS
+    wide = model.__class__(**{**model.__dict__, "upsampler_widths": ((5000,), (8,))})
+    assert row_limits(wide) == (MOST_ELEMENTS // 5000, MOST_ELEMENTS // 5000)
+    profile = choose_profile(Shapes(), *row_limits(wide))
+    assert math.prod(profile.max) * 5000 <= MOST_ELEMENTS
+    assert profile.rows_max * 5000 <= MOST_ELEMENTS
+
+
+@pytest.mark.parametrize("text", ["", "x", "8", "8x", "x8", "8x8x8", "0x8", "-1x8", "8 x8", "²x8"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(UsageError, match="HEIGHTxWIDTH"):
+        parse_size(text)
+
+
+def test_sizes_are_height_and_width() -> None:
+    assert parse_size("540X960") == (540, 960)
+    assert format_size((540, 960)) == "540x960"

@@ -1,0 +1,117 @@
+"""Half-precision sets in the runtime, and which backend `auto` takes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pcsr import BackendError, BundleError, Upscaler
+from pcsr.export.exporter import ExportOptions, export_bundle
+from tests import checkpoints
+from tests.commands import assert_refused, upscale
+
+ALL = ExportOptions(precisions=("fp16", "bf16"))
+
+
+@pytest.fixture(scope="module", params=["pcsr", "plain"])
+def typed_bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tiny random FSRCNN, M = 2 or plain, in all precisions."""
+    folder = tmp_path_factory.mktemp("typed")
+    if request.param == "plain":
+        data = checkpoints.plain_checkpoint("fsrcnn")
+    else:
+        data = checkpoints.pcsr_checkpoint(checkpoints.pcsr_network("fsrcnn"), "fsrcnn")
+    ckpt = checkpoints.save(data, folder / "network.pth")
+    return export_bundle(ckpt, folder / "bundle", ALL).bundle.path
+
+
+@pytest.fixture
+def no_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where no compiler was when pcsr was installed."""
+    monkeypatch.setitem(sys.modules, "pcsr.runtime._pixels", None)
+    monkeypatch.delitem(sys.modules, "pcsr.runtime.pixels", raising=False)
+    monkeypatch.delitem(sys.modules, "pcsr.runtime.native_pipeline", raising=False)
+
+
+def test_fp16_through_onnx_runtime_is_near_to_fp32(typed_bundle: Path) -> None:
+    image = np.random.default_rng(0).random((19, 23, 3), dtype=np.float32)
+    half = Upscaler(typed_bundle, precision="fp16", tile_px=8)
+    exact = Upscaler(typed_bundle, backend="onnxruntime")
+    assert half.backend == "onnxruntime"
+    found, expected = half(image), exact(image)
+    gap = np.abs(found.image - expected.image)
+    if found.assignment is not None and expected.assignment is not None:
+        same = found.assignment == expected.assignment
+        assert same.mean() > 0.98
+        gap = gap[same]
+    assert 1e-6 < gap.mean() < 2e-3
+    assert found.image.dtype == np.float32
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_native_computes_in_fp32_only(typed_bundle: Path, precision: str, tmp_path: Path) -> None:
+    pattern = f"native backend computes in fp32, not in {precision}; use onnxruntime"
+    with pytest.raises(BackendError, match=pattern):
+        Upscaler(typed_bundle, backend="native", precision=precision)
+    options = ("--backend", "native", "--precision", precision)
+    ended = upscale(typed_bundle, tmp_path / "in.png", tmp_path / "out.png", *options)
+    assert_refused(ended, 3, pattern)
+
+
+def test_bf16_on_the_cpu_is_refused(typed_bundle: Path) -> None:
+    with pytest.raises(BackendError, match="no bf16 on the CPU; use fp32"):
+        Upscaler(typed_bundle, precision="bf16")
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8", ""])
+def test_a_precision_that_is_not_there(carn_like_bundle: Path, precision: str) -> None:
+    with pytest.raises(BundleError, match=rf"no {precision} graphs \(it has: fp32\)"):
+        Upscaler(carn_like_bundle, precision=precision)
+
+
+def test_auto_takes_the_passes_where_they_are_built(carn_like_bundle: Path) -> None:
+    assert Upscaler(carn_like_bundle).backend == "native"
+
+
+@pytest.mark.usefixtures("no_passes")
+def test_auto_needs_no_compiled_passes(carn_like_bundle: Path) -> None:
+    image = np.random.default_rng(0).random((9, 8, 3), dtype=np.float32)
+    upscaler = Upscaler(carn_like_bundle)
+    assert upscaler.backend == "onnxruntime"
+    assert upscaler(image, 2).image.shape == (18, 16, 3)
+    with pytest.raises(BackendError, match="compiled passes, which are not there"):
+        Upscaler(carn_like_bundle, backend="native")
+
+
+EXPORT = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name in {absent!r} or name.partition(".")[0] in {absent!r}:
+            raise ModuleNotFoundError("No module named " + name, name=name)
+
+sys.meta_path.insert(0, Absent())
+from pcsr.export.cli import main
+main()
+"""
+ABSENT = ["pyvips", "cffi", "_cffi_backend", "pcsr.runtime._pixels", "PIL", "skimage", "av"]
+
+
+def test_export_needs_neither_image_files_nor_a_compiler(pcsr_ckpt: Path, tmp_path: Path) -> None:
+    root = str(Path(__file__).parents[2])
+    paths = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
+    code = EXPORT.format(absent=ABSENT)
+    options = ["--ckpt", str(pcsr_ckpt), "-o", str(tmp_path / "bundle"), "--precision", "fp16"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *options],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "comparisons passed" in done.stdout
