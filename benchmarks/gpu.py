@@ -1,6 +1,5 @@
 """make gpu: is every path on this GPU right, and how fast is it?"""
 
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -18,8 +17,9 @@ from pcsr.errors import PcsrError
 from .device.exporting import Prepared, prepare
 from .device.jobs import MODELS, PRECISIONS, QUICK_SIZES, SIZES, make_jobs
 from .device.link import Link
-from .device.report import faults, write_report
+from .device.report import write_details, write_summary
 from .device.slug import slug
+from .device.summary import faults
 from .device.supervisor import Supervisor
 from .environment import ROOT
 from .records import Record, append_group
@@ -123,10 +123,10 @@ def _has(prepared: Prepared, precision: str) -> bool:
 
 def _finish(journal: Journal, dropped: Sequence[str]) -> None:
     """Prints the report, keeps it beside the records, and ends with the exit status."""
-    report = write_report(journal.records, dropped)
+    report = write_summary(journal.records, dropped)
     file = journal.file.with_suffix(".md")
     with atomic_file(file, overwrite=True) as temporary:
-        temporary.write_text(report, encoding="utf-8")
+        temporary.write_text(f"{report}\n{write_details(journal.records)}", encoding="utf-8")
     click.echo(report)
     _say(f"records: {journal.file}, report: {file}")
     wrong = faults(journal.records)
@@ -141,5 +141,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("PYTHONPATH", str(ROOT))
     main()

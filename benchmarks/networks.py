@@ -89,9 +89,7 @@ def find_networks(
     )
 
 
-def bundle_of(
-    ckpt: Path, cache: Path, say: Say, precisions: Sequence[str] = ("fp32",)
-) -> Path:
+def bundle_of(ckpt: Path, cache: Path, say: Say, precisions: Sequence[str] = ("fp32",)) -> Path:
     """The bundle of a checkpoint; exported unless these weights already were, by this exporter."""
     bundle = cache / bundle_name(ckpt, precisions)
     if not is_bundle(bundle):

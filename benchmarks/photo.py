@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from pcsr.metrics import bicubic_resize
 
 Image = NDArray[np.uint8]

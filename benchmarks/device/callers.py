@@ -14,7 +14,6 @@ from torch import Tensor
 from benchmarks.engines import PIXEL_BATCH_SIZE, SCALE, Files, load_network
 from benchmarks.tensors import to_bytes, to_planes
 from pcsr import Upscaler
-from pcsr.models import PCSR, PlainNetwork
 
 from .contenders import Engine, Options
 
@@ -51,7 +50,8 @@ def make_caller(engine: Engine, files: Files, precision: str, device: torch.devi
     if engine.family == "published":
         return _published(files, precision, device)
     network = load_network(Path(files.plain_ckpt))
-    network = network.to(device, TYPES[precision], memory_format=torch.channels_last)
+    network = network.to(device, TYPES[precision])
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def upscale(image: Tensor) -> Tensor:
         planes = to_planes(image).to(TYPES[precision], memory_format=torch.channels_last)
@@ -149,5 +149,3 @@ def _on_tensors(upscale: Callable[[Tensor], Tensor], device: torch.device) -> Ca
             return Answer(upscale(torch.from_numpy(image).to(device)).cpu().numpy())
 
     return call
-
-

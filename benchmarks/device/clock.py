@@ -39,10 +39,11 @@ class EventClock:
     name = "CUDA events"
 
     def lap(self, call: Callable[[], Any], hold_ms: float) -> Lap:
-        start = torch.cuda.Event(enable_timing=True)
-        stop = torch.cuda.Event(enable_timing=True)
+        start = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        stop = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         torch.cuda.synchronize()
-        torch.cuda._sleep(int(min(hold_ms, LONGEST_HOLD_MS) / 1000 * SLEEP_HZ))
+        cycles = int(min(hold_ms, LONGEST_HOLD_MS) / 1000 * SLEEP_HZ)
+        torch.cuda._sleep(cycles)  # type: ignore[no-untyped-call]
         start.record()
         before = perf_counter()
         kept = call()

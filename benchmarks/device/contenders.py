@@ -16,6 +16,13 @@ MODES: Mapping[str, Options] = {
 }
 AT_SHARE = "20 % heavy"
 
+LABELS: Mapping[Family, str] = {
+    "published": "published form, eager",
+    "plain-eager": "plain, eager PyTorch",
+    "plain-compiled": "plain, torch.compile",
+}
+NOT_OURS = tuple(LABELS.values())
+
 
 @dataclass(frozen=True)
 class Engine:
@@ -32,11 +39,7 @@ class Engine:
     def label(self) -> str:
         """For people, and unique."""
         if not self.backend:
-            return {
-                "published": "published form, eager",
-                "plain-eager": "plain, eager PyTorch",
-                "plain-compiled": "plain, torch.compile",
-            }.get(self.family, self.family)
+            return LABELS[self.family]
         parts = [self.family, self.backend]
         parts += [self.passes] if self.family == "pcsr" else []
         return ", ".join([*parts, *(["graph"] if self.cuda_graphs else [])])

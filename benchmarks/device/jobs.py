@@ -47,14 +47,13 @@ def make_jobs(
     fidelity: bool = True,
     compiled: bool = True,
 ) -> list[Job]:
-    """Most important first: ceilings, whether the results are right, then times, fp16 before fp32
-    and the largest size before the others; last what needs `torch.compile`.
+    """Most important first: ceilings, then for each precision whether the results are right and
+    the times, the largest size first; last what needs `torch.compile`.
     """
     jobs = [Job("ceilings")]
-    if fidelity:
-        jobs += [Job("fidelity", model, precision) for precision in precisions for model in models]
-    cases = [(p, s, m) for p in precisions for s in sizes for m in models]
-    jobs += [Job("time", model, precision, size) for precision, size, model in cases]
+    for precision in precisions:
+        jobs += [Job("fidelity", model, precision) for model in models if fidelity]
+        jobs += [Job("time", model, precision, size) for size in sizes for model in models]
     model, precision, size = COMPILED
     if compiled and model in models and precision in precisions and size in sizes:
         jobs.append(Job("compiled", model, precision, size))

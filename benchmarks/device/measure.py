@@ -18,7 +18,7 @@ from pcsr.manifest import Costs
 from .callers import make_caller
 from .clock import Clock
 from .contenders import Contender
-from .rounds import Guard, Image, Stage, Timing, run_rounds
+from .rounds import Guard, Image, Pace, Stage, Timing, run_rounds
 from .work import Work, speed, stage_work, total_work
 
 POINTS = (50, 90, 99)
@@ -36,13 +36,14 @@ def measure(
     device: torch.device,
     clock: Clock,
     guard: Guard,
+    pace: Pace,
     limit_s: float,
 ) -> Iterator[Record]:
     """One record per contender; one that failed says why."""
     cost = Bundle.load(files.pcsr_bundle).manifest.costs.cost_table(SCALE).tolist()
     make = partial(make_caller, files=files, precision=precision, device=device)
     stage = Stage.of(images, device, clock, make, (cost[0], cost[-1]))
-    timings = run_rounds(contenders, stage, guard, perf_counter() + limit_s)
+    timings = run_rounds(contenders, stage, guard, pace, perf_counter() + limit_s)
     del stage
     gc.collect()
     if device.type == "cuda":
@@ -81,6 +82,7 @@ def _record(
         "mode": contender.mode,
         "ours": contender.engine.is_ours,
         "error": timing.error,
+        "skipped": timing.skipped,
         "notes": timing.notes,
         "device_ms": _points(timing.device_ms),
         "host_ms": _points(timing.host_ms),
@@ -131,8 +133,6 @@ def _work(
     }
 
 
-def _published_flops(
-    costs: Costs, lr_size: Size, hr_size: Size, counts: Sequence[int]
-) -> float:
+def _published_flops(costs: Costs, lr_size: Size, hr_size: Size, counts: Sequence[int]) -> float:
     """It computes what the paper counts."""
     return costs.paper_flops(lr_size, hr_size, counts)

@@ -1,6 +1,7 @@
 """Fidelity of one model in one precision: every path by itself, and fused against graphs."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,7 @@ def check_model(
         ckpt = files.pcsr_ckpt if kind == "pcsr" else files.plain_ckpt
         cases = _cases(Path(ckpt), bundle) if precision != "fp32" else []
         for engine in _with_graphs_on(engines(installed)):
-
-            def check(engine: Engine = engine, bundle: str = bundle) -> Record:
-                return _check(engine, bundle, precision, device, cases)
-
+            check = partial(_check, engine, bundle, precision, device, cases)
             yield _attempted(engine.label, True, check, guard)
     yield _attempted(
         "fused beside graphs", True, lambda: _agreement(files, precision, device), guard
@@ -73,9 +71,10 @@ def _cases(ckpt: Path, bundle: str) -> list[QualityCase]:
 def _attempted(path: str, ours: bool, check: Callable[[], Record], guard: Guard) -> Record:
     facts: Record = {"path": path, "ours": ours, "passed": False, "error": None}
     try:
-        return facts | guard(path, check)
+        found: Record = guard(path, check)
     except Exception as error:  # any failure is this path's result
         return facts | {"error": reason(f"{type(error).__name__}: {error}")}
+    return facts | found
 
 
 def _check(

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tabulate import tabulate
-
 from benchmarks.records import Record
 
+from .contenders import Engine
+from .summary import remarks, summary
+from .tables import number, table
 from .targets import targets
 
 TIMED = ("time", "compiled")
@@ -18,12 +19,14 @@ HEAD = (
     "array to array ms",
     "enqueue ms",
     "peak MiB",
+    "held MiB",
     "/ plain",
     "/ published",
     "heavy",
     "TFLOP/s",
     "GB/s",
 )
+STAGE_HEAD = ("mode", "stage", "ms", "GB/s", "of copy", "TFLOP/s", "of matmul")
 FIDELITY_HEAD = (
     "model",
     "type",
@@ -34,47 +37,46 @@ FIDELITY_HEAD = (
     "least PSNR dB",
     "routed alike",
 )
-STAGED = "torch, fused"  # the contender whose stages are shown: not recorded, so they can be told
+STAGED = Engine("pcsr", "torch", "fused", False).label  # not recorded, so that stages can be told
 
 
-def write_report(records: Sequence[Record], dropped: Sequence[str]) -> str:
-    """All of it. records: of one run."""
+def write_summary(records: Sequence[Record], dropped: Sequence[str]) -> str:
+    """The short form. records: of one run."""
     run = next(r for r in records if r["kind"] == "run")
-    parts = [
+    parts = (
         _title(run),
         _ceilings(records),
         _fidelity([r for r in records if r["kind"] == "fidelity"]),
-        *_cases([r for r in records if r["kind"] in TIMED]),
+        summary(records),
         _targets(records),
-        _remarks(records, dropped),
-    ]
+        remarks(records, dropped),
+    )
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def faults(records: Sequence[Record]) -> list[str]:
-    """What makes the run a failure: a path of ours that is wrong or fails, a crash, no network."""
-    found = []
+def write_details(records: Sequence[Record]) -> str:
+    """Every contender and every stage of every case."""
+    roof = next((r for r in records if r["kind"] == "ceilings" and not r.get("error")), {})
+    cases: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
-        is_wrong = record["kind"] == "fidelity" and not record.get("passed")
-        if record.get("ours") and (is_wrong or record.get("error")):
-            why = record.get("error") or "; ".join(record.get("what_failed", ()))
-            found.append(f"{_who(record)}: {why}")
-        found += [f"{record['model']}: {p}" for p in record.get("problems", ())]
-    return list(dict.fromkeys(found))
+        if record["kind"] in TIMED and "contender" in record:
+            case = (record["kind"], record["model"], *record["lr_size"], record["precision"])
+            cases.setdefault(case, []).append(record)
+    return "\n\n".join(_case(rows, roof) for rows in cases.values()) + "\n"
 
 
 def _title(run: Record) -> str:
     machine = run["machine"]
     lines = [f"# {machine['device']}", "", f"{machine['date']}, commit {machine['commit']}"]
     if run["quick"]:
-        lines.append("**A quick run, to see that it all runs. Its times mean nothing.**")
+        lines += ["", "**A quick run, to see that it all runs. Its times mean nothing.**"]
     if machine.get("sm"):
-        lines.append(
+        lines += [
+            "",
             f"sm {machine['sm']}, {machine['memory_mib']} MiB, CUDA {machine['cuda']}, "
-            f"cuDNN {machine['cudnn']}, nvidia-smi: {_pairs(machine['nvidia_smi'])}"
-        )
-    lines.append(_pairs(machine["versions"]))
-    return "\n".join(lines)
+            f"cuDNN {machine['cudnn']}, nvidia-smi: {_pairs(machine['nvidia_smi'])}",
+        ]
+    return "\n".join([*lines, "", _pairs(machine["versions"])])
 
 
 def _pairs(values: Mapping[str, Any] | str) -> str:
@@ -102,34 +104,32 @@ def _fidelity(records: Sequence[Record]) -> str:
             r["precision"],
             r.get("path", ""),
             "passed" if r.get("passed") else "FAILED",
-            _number(r.get("worst_difference"), ".1e"),
-            _number(r.get("worst_loss_db"), "+.4f"),
-            _number(r.get("least_psnr_db"), ".1f"),
-            _number(r.get("routed_alike"), ".4%"),
+            number(r.get("worst_difference"), ".1e"),
+            number(r.get("worst_loss_db"), "+.4f"),
+            number(r.get("least_psnr_db"), ".1f"),
+            number(r.get("routed_alike"), ".4%"),
         )
         for r in latest.values()
     ]
-    return "## Fidelity\n\n" + _table(FIDELITY_HEAD, rows) if rows else ""
+    return "## Fidelity\n\n" + table(FIDELITY_HEAD, rows) if rows else ""
 
 
-def _cases(records: Sequence[Record]) -> list[str]:
-    """A table per model, size and precision."""
-    cases: dict[tuple[Any, ...], list[Record]] = {}
-    for record in records:
-        size = tuple(record["lr_size"])
-        case = (record["kind"], record["model"], size, record["precision"])
-        cases.setdefault(case, []).append(record)
-    return [_case(*case, rows) for case, rows in cases.items()]  # type: ignore[arg-type]
+def _targets(records: Sequence[Record]) -> str:
+    rows = [(t.what, t.wanted, t.measured or "", t.verdict) for t in targets(records)]
+    head = ("what", "wanted", "measured", "")
+    return "## The design's figures (H200, fp16)\n\n" + table(head, rows)
 
 
-def _case(
-    kind: str, model: str, size: Sequence[int], precision: str, records: Sequence[Record]
-) -> str:
-    height, width = size
-    title = f"## {model} {height}x{width} -> {4 * height}x{4 * width}, {precision}"
-    title += ", beside torch.compile" if kind == "compiled" else ""
-    rows = [_row(r) for r in records if "contender" in r]
-    return "\n\n".join(p for p in (title, _table(HEAD, rows), _stages(records)) if p)
+def _case(records: Sequence[Record], roof: Record) -> str:
+    first = records[0]
+    height, width = first["lr_size"]
+    large = f"{4 * height}x{4 * width}"
+    title = f"## {first['model']} {height}x{width} -> {large}, {first['precision']}"
+    title += ", beside torch.compile" if first["kind"] == "compiled" else ""
+    rows = [_row(record) for record in records]
+    note = f"{first['image']}; times by {first['clock']}"
+    parts = (title, note, table(HEAD, rows), _stages(records, roof))
+    return "\n\n".join(part for part in parts if part)
 
 
 def _row(record: Record) -> tuple[str, ...]:
@@ -137,71 +137,35 @@ def _row(record: Record) -> tuple[str, ...]:
     queued = record["enqueue_ms"] or {}
     return (
         record["contender"],
-        "failed" if record["error"] else _number(times.get("p50"), ".3f"),
-        _number(times.get("p90"), ".3f"),
-        _number(times.get("p99"), ".3f"),
-        _number(host.get("p50"), ".2f"),
-        _number(queued.get("p50"), ".2f"),
-        _number(record["peak_mib"], ".0f"),
-        _number(record["over_plain"], ".3f"),
-        _number(record["over_published"], ".4f"),
-        _number(record["heavy_share"], ".1%"),
-        _number(record["tflop_s"], ".2f"),
-        _number(record["gb_s"], ".0f"),
+        "failed" if record["error"] else number(times.get("p50"), ".3f"),
+        number(times.get("p90"), ".3f"),
+        number(times.get("p99"), ".3f"),
+        number(host.get("p50"), ".2f"),
+        number(queued.get("p50"), ".2f"),
+        number(record["peak_mib"], ".0f"),
+        number(record["held_mib"], ".0f"),
+        number(record["over_plain"], ".3f"),
+        number(record["over_published"], ".4f"),
+        number(record["heavy_share"], ".1%"),
+        number(record["tflop_s"], ".2f"),
+        number(record["gb_s"], ".0f"),
     )
 
 
-def _stages(records: Sequence[Record]) -> str:
-    rows = [
-        (
-            record["mode"],
-            name,
-            _number(stage["ms"], ".3f"),
-            _number(stage.get("gb_s"), ".0f"),
-            _number(stage.get("tflop_s"), ".2f"),
-        )
-        for record in records
-        if record.get("family") == "pcsr" and record["contender"].endswith(f"{STAGED}, {record['mode']}")
-        for name, stage in record["stages"].items()
-    ]
-    return _table(("mode", "stage (not recorded)", "ms", "GB/s", "TFLOP/s"), rows) if rows else ""
-
-
-def _targets(records: Sequence[Record]) -> str:
-    rows = [(t.what, t.wanted, t.measured or "", t.verdict) for t in targets(records)]
-    return "## The design's figures (H200, fp16)\n\n" + _table(
-        ("what", "wanted", "measured", ""), rows
-    )
-
-
-def _remarks(records: Sequence[Record], dropped: Sequence[str]) -> str:
-    lines = [f"- not done, for the time was over: {name}" for name in dropped]
+def _stages(records: Sequence[Record], roof: Record) -> str:
+    """Of the fused passes without a recording: their stages can be told apart."""
+    rows = []
     for record in records:
-        if record["kind"] == "networks":
-            lines += [f"- {record['model']}: {problem}" for problem in record["problems"]]
-            if not record["is_trained"]:
-                lines.append(
-                    f"- {record['model']} has random weights: k = 0 and ADM mean nothing, 20 % "
-                    "heavy stands for them"
-                )
-        if record.get("error"):
-            lines.append(f"- {_who(record)}: {record['error']}")
-        lines += [f"- {_who(record)}: {text}" for text in record.get("what_failed", ())]
-        lines += [f"- {_who(record)}: {text}" for text in record.get("notes", ())]
-    return "## Remarks\n\n" + "\n".join(dict.fromkeys(lines)) if lines else ""
+        if record["contender"] != f"{STAGED}, {record['mode']}":
+            continue
+        matmul = roof.get(f"matmul_{record['precision']}_tflop_s")
+        for name, stage in record["stages"].items():
+            gb_s, tflop_s = stage.get("gb_s"), stage.get("tflop_s")
+            moved = (number(gb_s, ".0f"), _share(gb_s, roof.get("copy_gb_s")))
+            computed = (number(tflop_s, ".2f"), _share(tflop_s, matmul))
+            rows.append((record["mode"], name, number(stage["ms"], ".3f"), *moved, *computed))
+    return f"{STAGED}, by stage:\n\n" + table(STAGE_HEAD, rows) if rows else ""
 
 
-def _who(record: Record) -> str:
-    size = "x".join(map(str, record.get("lr_size", ())))
-    parts = (record["model"], record["precision"], size)
-    who = record.get("contender") or record.get("path") or record["kind"]
-    return " ".join(part for part in (*parts, f"[{who}]") if part)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    align = ("left", *["right"] * (len(head) - 1))
-    return tabulate(rows, head, tablefmt="github", colalign=align, disable_numparse=True)
-
-
-def _number(value: float | None, form: str) -> str:
-    return "" if value is None else format(value, form)
+def _share(value: float | None, roof: float | None) -> str:
+    return number(value / roof, ".0%") if value is not None and roof else ""

@@ -1,12 +1,12 @@
 """Interleaved timing on a device: in each round every contender once, in a shuffled order."""
 
 import gc
-import math
 import random
-import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -22,12 +22,9 @@ from .callers import Answer, Caller, Details
 from .clock import Clock, Lap
 from .contenders import AT_SHARE, Contender, Engine, Options
 
-ROUNDS = 30
-HOST_ROUNDS = 12  # of them also from array to array
 SLOW_MS = 150.0
-SLOW_ROUNDS = 5
-LEAST_ROUNDS = 3  # even past the time limit
-WARM_UPS = 4  # the second records, the third replays
+SLOW_ROUNDS = 4
+LEAST_ROUNDS = 2  # even past the time limit
 SEED = 0
 MIB = 2**20
 
@@ -36,11 +33,29 @@ Guard = Callable[[str, Callable[[], Any]], Any]
 """Runs a step under a name; what it raises is raised again, or ends the process."""
 
 
+@dataclass(frozen=True)
+class Pace:
+    """How often. rounds: that count, the first `host_rounds` of them also from array to array.
+
+    warm_ups: calls before, beside the first one; a recording is made in the second call of all and
+    replayed from the third on. Slow contenders make one.
+    """
+
+    rounds: int
+    host_rounds: int
+    warm_ups: int
+
+
+ON_GPU = Pace(30, 12, 4)
+QUICK = Pace(2, 1, 1)
+
+
 @dataclass
 class Timing:
     """Of one contender. device_ms, host_ms: by number of the round, from 0. host_ms is from array
     to array. peak_mib: the most of the device's memory that its first call took on top of what was
-    there; held_mib: what it kept after its warm-up.
+    there; held_mib: what it kept after its warm-up, recordings included. skipped: the error is that
+    there was no time left.
     """
 
     device_ms: dict[int, float] = field(default_factory=dict)
@@ -50,14 +65,15 @@ class Timing:
     details: Details = field(default_factory=Details)
     peak_mib: float | None = None
     held_mib: float | None = None
-    warm: Lap = Lap(math.inf, math.inf)
+    warm: Lap | None = None
     notes: list[str] = field(default_factory=list)
     error: str | None = None
+    skipped: bool = False
 
     @property
-    def rounds(self) -> int:
-        """Rounds that it takes part in."""
-        return SLOW_ROUNDS if self.warm.device_ms > SLOW_MS else ROUNDS
+    def is_slow(self) -> bool:
+        """Whether it takes part in the first rounds only."""
+        return self.warm is not None and self.warm.device_ms > SLOW_MS
 
 
 @dataclass(frozen=True)
@@ -79,45 +95,52 @@ class Stage:
         device: torch.device,
         clock: Clock,
         make: Callable[[Engine], Caller],
-        cost: Sequence[float],
+        cost: tuple[float, float],
     ) -> "Stage":
         """cost: of the heavy and the light upsampler, as of `cost_table`."""
         tensors = [torch.from_numpy(image).to(device) for image in images]
-        return cls(images, tensors, clock, make, lambda d: k_of_difficulty(d, *cost))
+
+        def k_at_share(difficulty: float | None) -> float:
+            return k_of_difficulty(difficulty, *cost)
+
+        return cls(images, tensors, clock, make, k_at_share)
 
 
 def run_rounds(
-    contenders: Sequence[Contender], stage: Stage, guard: Guard, stop_at: float
+    contenders: Sequence[Contender], stage: Stage, guard: Guard, pace: Pace, stop_at: float
 ) -> dict[Contender, Timing]:
     """Times all contenders until the rounds are done or `perf_counter` reaches stop_at. One that
     raises says so in its `error` and takes part no more.
     """
-    race = _Race(stage, guard)
+    race = _Race(stage, guard, pace)
     for contender in contenders:
-        late = time.perf_counter() > stop_at
-        race.attempt(contender, race.skip if late else race.warm_up)
-    for number in range(ROUNDS):
+        if perf_counter() > stop_at:
+            race.timings[contender] = Timing(error="no time was left for it", skipped=True)
+        else:
+            race.attempt(contender, race.warm_up)
+    for number in range(pace.rounds):
         if number >= LEAST_ROUNDS and perf_counter() > stop_at:
             break
-        runners = [c for c in race.fit(contenders) if number < race.timings[c].rounds]
+        runners = race.runners(contenders, number)
         random.Random(SEED + number).shuffle(runners)
         for contender in runners:
-            race.attempt(contender, lambda c, at=number: race.run(c, at))
+            race.attempt(contender, partial(race.run, number=number))
     return race.timings
 
 
 class _Race:
     """Engines, made at their first use, and what was measured of them."""
 
-    def __init__(self, stage: Stage, guard: Guard) -> None:
-        self._stage, self._guard = stage, guard
+    def __init__(self, stage: Stage, guard: Guard, pace: Pace) -> None:
+        self._stage, self._guard, self._pace = stage, guard, pace
         self._callers: dict[Engine, Caller] = {}
         self._is_cuda = stage.tensors[0].is_cuda
         self.timings: dict[Contender, Timing] = {}
 
-    def fit(self, contenders: Sequence[Contender]) -> list[Contender]:
-        """Those without an error."""
-        return [c for c in contenders if self.timings[c].error is None]
+    def runners(self, contenders: Sequence[Contender], number: int) -> list[Contender]:
+        """Those without an error; in later rounds without the slow ones."""
+        fit = [c for c in contenders if self.timings[c].error is None]
+        return [c for c in fit if number < SLOW_ROUNDS or not self.timings[c].is_slow]
 
     def attempt(self, contender: Contender, step: Callable[[Contender], None]) -> None:
         """One step; its warnings and its error are the contender's."""
@@ -133,24 +156,19 @@ class _Race:
         notes = [one_line(str(w.message)) for w in caught if _counts(w)]
         timing.notes += [note for note in dict.fromkeys(notes) if note not in timing.notes]
 
-    def skip(self, contender: Contender) -> None:
-        """There is no time left for it."""
-        raise TimeoutError("no time was left for it")
-
     def warm_up(self, contender: Contender) -> None:
         """Loads its engine, measures the memory of a first call, and calls it a few times more."""
         timing = self.timings[contender]
         if contender.engine not in self._callers:
             self._callers[contender.engine] = self._stage.make(contender.engine)
-        before = self._allocated(reset=True)
-        self._call(contender, 0)
-        self._stage.clock.wait()
-        peak = self._peak()
-        for _ in range(WARM_UPS):
-            timing.warm = self._lap(contender, 0)
-        if before is not None and peak is not None:
-            timing.peak_mib = (peak - before) / MIB
-            timing.held_mib = ((self._allocated() or 0) - before) / MIB
+        with self._memory(timing) as first_is_done:
+            self._call(contender, 0)
+            self._stage.clock.wait()
+            first_is_done()
+            for _ in range(self._pace.warm_ups):
+                timing.warm = self._lap(contender, 0)
+                if timing.is_slow:
+                    break
         timing.details = self._host_call(contender, 0)[1]
 
     def run(self, contender: Contender, number: int) -> None:
@@ -158,13 +176,13 @@ class _Race:
         timing = self.timings[contender]
         lap = self._lap(contender, number)
         timing.device_ms[number], timing.enqueue_ms[number] = lap.device_ms, lap.enqueue_ms
-        if number < HOST_ROUNDS:
+        if number < (1 if timing.is_slow else self._pace.host_rounds):
             timing.host_ms[number], details = self._host_call(contender, number)
             timing.stages_ms.append(details.stage_ms)
 
     def _lap(self, contender: Contender, number: int) -> Lap:
         warm = self.timings[contender].warm
-        hold_ms = 0.1 + (2 * warm.enqueue_ms if warm.enqueue_ms < math.inf else 0)
+        hold_ms = 0.1 + (2 * warm.enqueue_ms if warm else 0)
         return self._stage.clock.lap(lambda: self._call(contender, number), hold_ms)
 
     def _call(self, contender: Contender, number: int) -> Answer:
@@ -194,16 +212,22 @@ class _Race:
                 return timing.details.threshold
         raise LookupError("no contender of ours ran at 20 % heavy, which tells the k of this one")
 
-    def _allocated(self, reset: bool = False) -> int | None:
+    @contextmanager
+    def _memory(self, timing: Timing) -> Iterator[Callable[[], None]]:
+        """Notes what the body takes of the device's memory; it says when its first call is done."""
         if not self._is_cuda:
-            return None
-        if reset:
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated()
+            yield lambda: None
+            return
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        allocated, reserved = torch.cuda.memory_allocated(), torch.cuda.memory_reserved()
 
-    def _peak(self) -> int | None:
-        return torch.cuda.max_memory_allocated() if self._is_cuda else None
+        def first_is_done() -> None:
+            timing.peak_mib = (torch.cuda.max_memory_allocated() - allocated) / MIB
+
+        yield first_is_done
+        torch.cuda.empty_cache()
+        timing.held_mib = (torch.cuda.memory_reserved() - reserved) / MIB
 
 
 def _counts(warning: warnings.WarningMessage) -> bool:

@@ -1,5 +1,5 @@
-"""Gives jobs to a worker and keeps what it finds. Where a step ends the worker or makes it hang, that
-step is a failed record, and a new worker goes on without it.
+"""Gives jobs to a worker and keeps what it finds. Where a step ends the worker or makes it hang,
+that step is a failed record, and a new worker goes on without it.
 """
 
 import time
@@ -12,6 +12,7 @@ from benchmarks.engines import Files
 from benchmarks.records import Record
 from pcsr.errors import BackendError
 
+from .contenders import NOT_OURS
 from .jobs import Job, time_limit
 from .link import Ended, Link
 
@@ -72,6 +73,9 @@ class Supervisor:
                 self._do(job, files.get(job.model), limit_s)
                 waiting.pop(0)
             except Ended as ended:
+                if self._is_over:
+                    self.dropped += [job.name for job in waiting]
+                    return
                 restarts += 1
                 is_new = self._blame(job, str(ended))
                 if not self._reopened():
@@ -79,6 +83,10 @@ class Supervisor:
                     return
                 if not is_new:
                     waiting.pop(0)
+
+    @property
+    def _is_over(self) -> bool:
+        return time.monotonic() > self.deadline + GRACE_S - 2
 
     def close(self) -> None:
         """Ends the worker."""
@@ -107,11 +115,15 @@ class Supervisor:
     def _blame(self, job: Job, why: str) -> bool:
         """Records the step that was under way. Whether the job is worth another try without it."""
         self.say(f"{self._step or job.name}: {why}")
-        facts = {"model": job.model, "precision": job.precision, "lr_size": [*job.size]}
+        facts: Record = {"model": job.model, "precision": job.precision}
+        facts |= {"lr_size": [*job.size]} if job.size[0] else {}
         step = self._step.partition(": ")[2]
-        who = {"contender": step, "path": step, "ours": True, "passed": False}
+        ours = not step.startswith(NOT_OURS)
+        who = {"contender": step, "path": step, "ours": ours, "passed": False}
         self.keep({"kind": "crash", "job": job.kind, "error": why} | facts | who)
         is_new = bool(self._step) and self._step not in self._avoid
+        if any(known.endswith(f": {step}") for known in self._avoid):
+            self._avoid.add(step)  # a second time: nowhere any more
         self._avoid.add(self._step)
         return is_new
 

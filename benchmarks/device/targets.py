@@ -36,7 +36,7 @@ class Target:
 
 def targets(records: Sequence[Record]) -> list[Target]:
     """Every figure in every mode, by the contender of ours that is the default."""
-    found = []
+    found: list[Target] = []
     for (model, size), limit_ms in LIMITS_MS.items():
         for mode in MODES:
             found += _targets(records, model, size, mode, limit_ms)
@@ -44,14 +44,16 @@ def targets(records: Sequence[Record]) -> list[Target]:
         for size in SIZES:
             if (model, size) not in LIMITS_MS:
                 for mode in MODES:
-                    found += _ratios(_fastest(records, model, size, mode), model, size, mode)
+                    found += _ratios(
+                        fastest(records, model, size, PRECISION, mode), model, size, mode
+                    )
     return found
 
 
 def _targets(
     records: Sequence[Record], model: str, size: tuple[int, int], mode: str, limit_ms: float
 ) -> Iterator[Target]:
-    record = _fastest(records, model, size, mode)
+    record = fastest(records, model, size, PRECISION, mode)
     what = f"{_case(model, size, mode)}: GPU time"
     if record is None:
         yield Target(what, f"<= {limit_ms:g} ms", None, None)
@@ -78,15 +80,15 @@ def _ratios(
             yield Target(what, f">= {wanted:g}x", f"{1 / ratio:.2f}x", 1 / ratio >= wanted)
 
 
-def _fastest(
-    records: Sequence[Record], model: str, size: tuple[int, int], mode: str
+def fastest(
+    records: Sequence[Record], model: str, size: tuple[int, int], precision: str, mode: str
 ) -> Record | None:
     """The fastest of our contenders in a mode; one that failed is none."""
     candidates = [
         r
         for r in records
         if r["kind"] == "time"
-        and (r["model"], tuple(r["lr_size"]), r["precision"]) == (model, size, PRECISION)
+        and (r["model"], tuple(r["lr_size"]), r["precision"]) == (model, size, precision)
         and r.get("family") == "pcsr"
         and r["mode"] == mode
         and r["error"] is None

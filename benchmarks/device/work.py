@@ -26,7 +26,9 @@ class Work:
 def stage_work(
     manifest: Manifest, precision: str, lr_size: Size, hr_size: Size, counts: Sequence[int]
 ) -> dict[str, Work]:
-    """By the names of the stages in `Stats.stage_ms`. counts: pixels per upsampler, heaviest first."""
+    """By the names of the stages in `Stats.stage_ms`. counts: pixels per upsampler, heaviest
+    first.
+    """
     lr, hr = lr_size[0] * lr_size[1], hr_size[0] * hr_size[1]
     costs, item = manifest.costs, ITEM[precision]
     image, result = 3 * lr, 3 * hr

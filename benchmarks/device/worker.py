@@ -1,4 +1,4 @@
-"""What does the jobs, in a process of its own: a kernel that crashes the device ends it, not the run.
+"""Does the jobs, in a process of its own: a kernel that crashes the device ends it, not the run.
 
 Jobs come as JSON lines on stdin; what happens is told as JSON lines on what was stdout:
 {"step": name} before each step that could be the last, {"record": …}, {"done": true}.
@@ -8,9 +8,8 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
@@ -20,14 +19,13 @@ from benchmarks.engines import Files
 from benchmarks.memory import reason
 from benchmarks.records import Record
 
-from .ceilings import ON_GPU, QUICK, measure_ceilings
+from . import ceilings, rounds
 from .clock import make_clock
 from .contenders import Contender, Installed, compiled_line_up, line_up
 from .jobs import Job
 from .machine import describe_device
 from .measure import measure, views
 from .paths import check_model
-from .rounds import Image
 
 BROKEN = 70  # exit status: the device takes no more work
 
@@ -44,34 +42,33 @@ class Worker:
     quick: bool
     tell: Callable[[dict[str, Any]], None]
     avoid: frozenset[str] = frozenset()
+    job: Job = field(default=Job("ceilings"))
 
     def run(self, job: Job, files: Files | None, limit_s: float) -> None:
         """Does a job; all that it finds is told."""
-        self._job = job
+        self.job = job
         for record in self._records(job, files, limit_s):
             facts = {"kind": job.kind, "model": job.model, "precision": job.precision}
             self.tell({"record": facts | record})
 
     def guard(self, name: str, step: Callable[[], Any]) -> Any:  # noqa: ANN401
         """Runs a step; where the device is broken behind it, the process ends."""
-        key = f"{self._job.name}: {name}"
-        if key in self.avoid:
+        key = f"{self.job.name}: {name}"
+        if key in self.avoid or name in self.avoid:
             raise Avoided("it ended the process, which went on without it")
         self.tell({"step": key})
         try:
             result = step()
             if self.device.type == "cuda":
                 torch.cuda.synchronize()
-        except Exception as error:
+        except Exception as error:  # whatever it is, it may have broken the device
             self._end_if_broken(error)
             raise
         return result
 
     def _records(self, job: Job, files: Files | None, limit_s: float) -> Iterator[Record]:
         if job.kind == "ceilings":
-            extent = QUICK if self.quick else ON_GPU
-            clock = make_clock(self.device)
-            yield self.guard("ceilings", lambda: measure_ceilings(self.device, clock, extent))
+            yield self.guard("ceilings", self._ceilings)
             return
         assert files is not None
         if job.kind == "fidelity":
@@ -87,10 +84,16 @@ class Worker:
             self.device,
             make_clock(self.device),
             self.guard,
+            rounds.QUICK if self.quick else rounds.ON_GPU,
             limit_s,
         )
         for record in found:
             yield {"image": source} | record
+
+    def _ceilings(self) -> Record:
+        extent = ceilings.QUICK if self.quick else ceilings.ON_GPU
+        found = ceilings.measure_ceilings(self.device, make_clock(self.device), extent)
+        return dict(found)
 
     def _contenders(self, job: Job) -> list[Contender]:
         return compiled_line_up() if job.kind == "compiled" else line_up(self._installed)
@@ -109,7 +112,7 @@ class Worker:
             os._exit(BROKEN)
 
 
-def _image(size: tuple[int, int]) -> tuple[Image, str]:
+def _image(size: tuple[int, int]) -> tuple[rounds.Image, str]:
     """An image of this size, and what is on it: without its photos, a drawn one."""
     try:
         from benchmarks.photo import sample_image
@@ -137,7 +140,7 @@ def main() -> None:
         except Exception as error:  # of a whole job: its record
             facts = {"kind": job.kind, "model": job.model, "precision": job.precision}
             why = reason(f"{type(error).__name__}: {error}")
-            worker.tell({"record": facts | {"lr_size": [*job.size], "error": why, "ours": True}})
+            worker.tell({"record": facts | {"error": why, "ours": True}})
         worker.tell({"done": True})
 
 
@@ -159,5 +162,4 @@ def _begin(start: dict[str, Any], messages: TextIO) -> Worker:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     main()
