@@ -34,3 +34,11 @@ GFLOPS = 1e-9  # relative: integers below 2**53, summed exactly
 POSITION = 2e-7  # relative to the input's size: float32 roundings of a position on it
 BIN = 1e-5  # of normalised difficulty: a value this near to a boundary may fall to either side
 LEVEL_PX = 1  # two float32 logits of a million may be level, and are not split
+
+# Triton kernels. Outputs about 1 of up to 4 layers.
+KERNELS = {
+    "torch.float32": 5e-6,  # as PASSES
+    "torch.float16": 5e-3,  # features, weights and activations rounded to 11 bits: 1.6e-3 at worst
+}
+BOUND = 1e-5  # share of the range: values count as the centre of one of 65536 bins
+LOGIT = 2e-6  # absolute: the difference of two logarithms, each some ulps of up to 20

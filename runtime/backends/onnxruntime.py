@@ -100,11 +100,15 @@ def open_session(
     name, provider_options = provider
     model = bundle.graph_bytes(role, precision)
     try:
-        session = ort.InferenceSession(model, options, [name], [provider_options])
+        # Its own way back to the CPU would print, too.
+        session = ort.InferenceSession(
+            model, options, [name], [provider_options], enable_fallback=0
+        )
     except Exception as error:  # onnxruntime has no common base class for its errors
         reason = str(error).splitlines()[0]
-        raise BundleError(
-            f"{bundle.path}: ONNX Runtime refuses the {role} graph: {reason}"
+        kind = BundleError if name == "CPUExecutionProvider" else BackendError
+        raise kind(
+            f"{bundle.path}: ONNX Runtime refuses the {role} graph with {name}: {reason}"
         ) from error
     expected = [tensor.name for tensor in bundle.graphs(precision)[role].inputs]
     found = [value.name for value in session.get_inputs()]

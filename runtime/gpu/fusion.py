@@ -57,12 +57,15 @@ class FusedConvolution:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._kernel: Kernel | None = None
         self.refused: str | None = None
 
     def __call__(
         self, x: Tensor, weight: Tensor, bias: Tensor | None = None, added: Tensor | None = None
     ) -> Tensor:
-        kernel = Kernel.of(self._node, weight.shape, added is not None)
+        kernel = self._kernel = self._kernel or Kernel.of(
+            self._node, weight.shape, added is not None
+        )
         fits = added is None or added.shape == (x.shape[0], weight.shape[0], *x.shape[2:])
         if fits and not self.refused:
             try:

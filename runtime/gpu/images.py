@@ -24,7 +24,7 @@ def as_tensor(image: Any) -> Tensor:  # noqa: ANN401
         if isinstance(image, np.ndarray) or not hasattr(image, "__dlpack__"):
             array = np.ascontiguousarray(image)
             return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
-        return torch.from_dlpack(image)
+        return torch.utils.dlpack.from_dlpack(image)
     except (TypeError, ValueError, BufferError, RuntimeError) as error:
         raise ImageError(f"expected an image, found {type(image).__name__}: {error}") from error
 

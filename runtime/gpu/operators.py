@@ -8,11 +8,11 @@ the work and are tensors on the CPU, so that reading them never waits for a GPU.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import shaping
 from .onnx_graph import Node
 
 Function = Callable[..., Any]
@@ -114,11 +114,6 @@ def _div(x: Tensor, y: Tensor) -> Tensor:
     return torch.div(x, y, rounding_mode=None if x.is_floating_point() else "trunc")
 
 
-def _concat(node: Node) -> Function:
-    axis = node.attributes["axis"]
-    return lambda *parts: torch.cat(parts, axis)
-
-
 def _gemm(node: Node) -> Function:
     alpha, beta = (node.attributes.get(name, 1.0) for name in ("alpha", "beta"))
     a_turned, b_turned = (node.attributes.get(name, 0) for name in ("transA", "transB"))
@@ -128,34 +123,6 @@ def _gemm(node: Node) -> Function:
         if c is None:
             return torch.mm(a, b) if alpha == 1 else torch.mm(a, b) * alpha
         return torch.addmm(c, a, b, beta=beta, alpha=alpha)
-
-    return run
-
-
-def _gather(node: Node) -> Function:
-    """Indices count from the start: one below 0 is found on the CPU only."""
-    axis = node.attributes.get("axis", 0)
-
-    def run(x: Tensor, index: Tensor) -> Tensor:
-        rows = torch.index_select(x, axis, index.reshape(-1))
-        if index.ndim == 1:
-            return rows
-        start = axis % x.ndim
-        return rows.reshape(*x.shape[:start], *index.shape, *x.shape[start + 1 :])
-
-    return run
-
-
-def _depth_to_space(node: Node) -> Function:
-    side = node.attributes["blocksize"]
-    node.only("mode", "DCR", "CRD")
-    if node.attributes.get("mode", "DCR") == "CRD":
-        return lambda x: F.pixel_shuffle(x, side)
-
-    def run(x: Tensor) -> Tensor:
-        n, depth, h, w = x.shape
-        blocks = x.reshape(n, side, side, depth // side**2, h, w).permute(0, 3, 4, 1, 5, 2)
-        return blocks.reshape(n, -1, h * side, w * side)
 
     return run
 
@@ -170,53 +137,12 @@ def _resize(node: Node) -> Function:
 
     def run(x: Tensor, _roi: Any, scales: Any = None, sizes: Any = None) -> Tensor:  # noqa: ANN401
         if scales is None or scales.numel() == 0:
-            return F.interpolate(x, size=sizes.tolist()[2:], mode="bilinear")
-        return F.interpolate(x, scale_factor=scales.tolist()[2:], mode="bilinear")
-
-    return run
-
-
-def _reshape(node: Node) -> Function:
-    zero_is_zero = node.attributes.get("allowzero", 0)
-
-    def run(x: Tensor, shape: Tensor) -> Tensor:
-        sizes = shape.tolist()
-        if not zero_is_zero:
-            sizes = [size or x.shape[axis] for axis, size in enumerate(sizes)]
-        return x.reshape(sizes)
-
-    return run
-
-
-def _flatten(node: Node) -> Function:
-    axis = node.attributes.get("axis", 1)
-
-    def run(x: Tensor) -> Tensor:
-        cut = axis % x.ndim if axis < 0 else axis
-        return x.reshape(x.shape[:cut].numel(), x.shape[cut:].numel())
-
-    return run
-
-
-def _axes(node: Node, axes: Tensor | None) -> list[int] | None:
-    """An input since opset 13 or 18, an attribute before; None: not given."""
-    return node.attributes.get("axes") if axes is None else axes.tolist()
-
-
-def _squeeze(node: Node) -> Function:
-    def run(x: Tensor, axes: Tensor | None = None) -> Tensor:
-        found = _axes(node, axes)
-        return x.squeeze() if found is None else x.squeeze(tuple(found))
-
-    return run
-
-
-def _unsqueeze(node: Node) -> Function:
-    def run(x: Tensor, axes: Tensor | None = None) -> Tensor:
-        found = _axes(node, axes) or []
-        for axis in sorted(axis % (x.ndim + len(found)) for axis in found):
-            x = x.unsqueeze(axis)
-        return x
+            *kept, height, width = sizes.tolist()
+            if kept == [*x.shape[:2]]:
+                return F.interpolate(x, size=(height, width), mode="bilinear")
+        elif scales.tolist()[:2] == [1, 1]:
+            return F.interpolate(x, scale_factor=scales.tolist()[2:], mode="bilinear")
+        return node.refuse("Resize of anything but height and width")
 
     return run
 
@@ -226,14 +152,9 @@ def _reduce_mean(node: Node) -> Function:
     node.only("noop_with_empty_axes", 0)
 
     def run(x: Tensor, axes: Tensor | None = None) -> Tensor:
-        return x.mean(_axes(node, axes) or list(range(x.ndim)), keepdim=keep)
+        return x.mean(shaping.axes_of(node, axes) or list(range(x.ndim)), keepdim=keep)
 
     return run
-
-
-def _transpose(node: Node) -> Function:
-    order = node.attributes.get("perm")
-    return lambda x: x.permute(order or tuple(reversed(range(x.ndim))))
 
 
 def _cast(node: Node) -> Function:
@@ -243,46 +164,9 @@ def _cast(node: Node) -> Function:
     return lambda x: x.to(dtype)
 
 
-def _slice(node: Node) -> Function:
-    def run(x: Tensor, starts: Tensor, ends: Tensor, axes: Any = None, steps: Any = None) -> Tensor:  # noqa: ANN401
-        count = starts.numel()
-        along = range(count) if axes is None else axes.tolist()
-        strides = [1] * count if steps is None else steps.tolist()
-        if min(strides) < 1:
-            node.refuse("Slice with a negative step")
-        cuts = [slice(None)] * x.ndim
-        for axis, *cut in zip(along, starts.tolist(), ends.tolist(), strides, strict=True):
-            cuts[axis] = slice(*cut)
-        return x[tuple(cuts)]
-
-    return run
-
-
-def _split(node: Node) -> Function:
-    axis, count = node.attributes.get("axis", 0), len(node.outputs)
-
-    def run(x: Tensor, sizes: Tensor | None = None) -> tuple[Tensor, ...]:
-        if sizes is not None:
-            return torch.split_with_sizes(x, sizes.tolist(), axis)
-        largest = -(-x.shape[axis] // count)  # the last part may be smaller
-        last = x.shape[axis] - largest * (count - 1)
-        return torch.split_with_sizes(x, [largest] * (count - 1) + [last], axis)
-
-    return run
-
-
 def _clip(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
     least, most = (None if bound is None else bound.item() for bound in (low, high))
     return x if least is most is None else x.clamp(least, most)
-
-
-def _shape(node: Node) -> Function:
-    start, end = node.attributes.get("start", 0), node.attributes.get("end")
-    return lambda x: torch.tensor(x.shape[start:end], dtype=torch.int64)
-
-
-def _expand(x: Tensor, shape: Tensor) -> Tensor:
-    return x.expand(np.broadcast_shapes(tuple(x.shape), tuple(shape.tolist())))
 
 
 OPERATORS: Mapping[str, Maker] = {
@@ -290,14 +174,14 @@ OPERATORS: Mapping[str, Maker] = {
     "Add_": _always(_add_),
     "Cast": _cast,
     "Clip": _always(_clip),
-    "Concat": _concat,
+    "Concat": shaping.concat,
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
-    "DepthToSpace": _depth_to_space,
+    "DepthToSpace": shaping.depth_to_space,
     "Div": _always(_div),
-    "Expand": _always(_expand),
-    "Flatten": _flatten,
-    "Gather": _gather,
+    "Expand": _always(shaping.expand),
+    "Flatten": shaping.flatten,
+    "Gather": shaping.gather,
     "Gemm": _gemm,
     "GlobalAveragePool": _always(lambda x: x.mean((2, 3), keepdim=True)),
     "Identity": _always(lambda x: x),
@@ -309,15 +193,15 @@ OPERATORS: Mapping[str, Maker] = {
     "ReduceMean": _reduce_mean,
     "Relu": _always(torch.relu),
     "Relu_": _always(torch.relu_),
-    "Reshape": _reshape,
+    "Reshape": shaping.reshape,
     "Resize": _resize,
-    "Shape": _shape,
+    "Shape": shaping.shape,
     "Sigmoid": _always(torch.sigmoid),
-    "Slice": _slice,
-    "Split": _split,
-    "Squeeze": _squeeze,
+    "Slice": shaping.slice_,
+    "Split": shaping.split,
+    "Squeeze": shaping.squeeze,
     "Sub": _always(torch.sub),
     "Tanh": _always(torch.tanh),
-    "Transpose": _transpose,
-    "Unsqueeze": _unsqueeze,
+    "Transpose": shaping.transpose,
+    "Unsqueeze": shaping.unsqueeze,
 }

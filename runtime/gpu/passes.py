@@ -46,12 +46,11 @@ class Pixels:
         """All of it, not yet filled; the routing of a network with one upsampler is."""
         count = rows * width
         outputs = {1: 0, 2: 1}.get(upsamplers, upsamplers)
-        floats = {"dtype": torch.float32, "device": device}
         return cls(
-            torch.empty(rows, width, 3, **floats),
-            torch.empty(outputs, count, **floats),
+            torch.empty(rows, width, 3, device=device),
+            torch.empty(outputs, count, device=device),
             torch.zeros(count, dtype=torch.uint8, device=device),
-            torch.ones(count, **floats),
+            torch.ones(count, device=device),
             torch.zeros(upsamplers - 1, dtype=torch.int32, device=device),
             torch.zeros(1, dtype=torch.int32, device=device),
         )

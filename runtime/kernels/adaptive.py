@@ -48,7 +48,7 @@ def difficulties(logits: Tensor, upsamplers: int, out: Tensor, as_logit: bool = 
     expect_band(1, pixels)
     expect("logits", logits, torch.float32, (1 if upsamplers == 2 else upsamplers, pixels))
     expect("out", out, torch.float32, (pixels,))
-    block = launch.block(_BLOCK)
+    block = launch.block(_BLOCK, pixels)
     difficulties_kernel[(triton.cdiv(pixels, block),)](
         logits, out, pixels, UPSAMPLERS=upsamplers, AS_LOGIT=as_logit, BLOCK=block, num_warps=4
     )
@@ -87,7 +87,7 @@ def histogram(difficulty: Tensor, low: Tensor, high: Tensor, table: Tensor) -> N
     expect("difficulty", difficulty, torch.float32, (pixels,))
     _expect_extremes(low, high)
     expect("table", table, torch.int32, (COPIES, BINS))
-    block = launch.block(_BLOCK)
+    block = launch.block(_BLOCK, pixels)
     histogram_kernel[(triton.cdiv(pixels, block),)](
         difficulty, low, high, table, pixels, BINS=BINS, COPIES=COPIES, BLOCK=block, num_warps=4
     )

@@ -118,7 +118,7 @@ def finish(
     )
     if not least <= begin <= end <= most:
         raise ValueError(f"rows {begin} to {end} of a canvas that can finish {least} to {most}")
-    block = launch.block(_BLOCK)
+    block = launch.block(_BLOCK, 3 * width)
     programs = triton.cdiv(3 * width, block) * (end - begin)
     if programs == 0:
         return

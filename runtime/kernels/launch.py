@@ -49,9 +49,12 @@ def for_mlps(size: int, *mlps: PackedMlp | None) -> Launch:
     return Launch(64, held, 4 if width <= 96 else 8)
 
 
-def block(size: int) -> int:
-    """Of a pass without MLPs that has `size` pixels or values to a program on a GPU."""
-    return 4 * INTERPRETED_BLOCK if interpreted() else size
+def block(block: int, size: int) -> int:
+    """Of a pass without MLPs over rows or lists of `size` values: `block`, but in the
+    interpreter.
+    """
+    most = 4 * INTERPRETED_BLOCK
+    return min(most, triton.next_power_of_2(max(size, 1))) if interpreted() else block
 
 
 @functools.cache

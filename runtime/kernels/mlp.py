@@ -39,18 +39,6 @@ def _last_tiles(weights, A: tl.constexpr, B: tl.constexpr):
 
 
 @triton.jit
-def _layer_tiles(
-    weights, layer: tl.constexpr, LAYERS: tl.constexpr, A: tl.constexpr, B: tl.constexpr
-):
-    own = weights + layer * (A + B) * (A + B)
-    if layer + 1 < LAYERS:
-        tiles = _hidden_tiles(own, A, B)
-    else:
-        tiles = _last_tiles(own, A, B)
-    return tiles
-
-
-@triton.jit
 def held_weights(
     weights, LAYERS: tl.constexpr, A: tl.constexpr, B: tl.constexpr, HELD: tl.constexpr
 ):
@@ -58,7 +46,11 @@ def held_weights(
     held = ()
     if HELD:
         for layer in tl.static_range(LAYERS):
-            held = held + (_layer_tiles(weights, layer, LAYERS, A, B),)
+            own = weights + layer * (A + B) * (A + B)
+            if layer + 1 < LAYERS:
+                held = held + (_hidden_tiles(own, A, B),)
+            else:
+                held = held + (_last_tiles(own, A, B),)
     return held
 
 
@@ -127,12 +119,16 @@ def mlp(
     b = a
     if B > 0 and LAYERS > 0:
         b = _first_layer(pre, at, mask, constant, vectors, row_offset, column_offset, A, B, P)
-    for layer in tl.static_range(LAYERS):
-        if HELD:
-            tiles = held[layer]
-        else:
-            tiles = _layer_tiles(weights, layer, LAYERS, A, B)
-        a, b = _next_layer(a, b, tiles, vectors + (2 + layer) * P, layer + 1 < LAYERS, A, B, DTYPE)
+    if HELD:
+        for layer in tl.static_range(LAYERS):
+            bias = vectors + (2 + layer) * P
+            a, b = _next_layer(a, b, held[layer], bias, layer + 1 < LAYERS, A, B, DTYPE)
+    elif LAYERS > 0:
+        for layer in range(LAYERS - 1):  # not unrolled: the code of wide layers is long
+            tiles = _hidden_tiles(weights + layer * P * P, A, B)
+            a, b = _next_layer(a, b, tiles, vectors + (2 + layer) * P, True, A, B, DTYPE)
+        tiles = _last_tiles(weights + (LAYERS - 1) * P * P, A, B)
+        a, b = _next_layer(a, b, tiles, vectors + (1 + LAYERS) * P, False, A, B, DTYPE)
     return a
 
 

@@ -65,7 +65,7 @@ def _digit(
     values: Sequence[Tensor], chosen: Tensor, rank: Tensor, is_lower: bool
 ) -> tuple[Tensor, Tensor]:
     """The digit [1] of the value of that rank, and its rank among those with the same digit."""
-    table, block = empty_table(rank.device), launch.block(_BLOCK)
+    table, block = empty_table(rank.device), launch.block(_BLOCK, BINS)
     for value in values:
         digits_kernel[(triton.cdiv(len(value), block),)](
             value,

@@ -201,7 +201,7 @@ def route(logits: Tensor, rule: DeviceRule, out: Routed) -> None:
     expect("counts", out.counts, torch.int32, (count - 1,))
     expect("unfit", out.unfit, torch.int32, (1,))
     out.counts.zero_()
-    block = launch.block(_BLOCK)
+    block = launch.block(_BLOCK, pixels)
     route_kernel[(triton.cdiv(pixels, block),)](
         logits,
         rule.values,

@@ -58,7 +58,7 @@ def build_sets(
 def describe(built: Iterable[PlanSet]) -> str:
     """One line per set."""
     return "\n".join(
-        f"{found.folder}: {len(found.plans)} engines, {found.bytes / 2**20:.1f} MiB, for "
+        f"{found.folder}: {len(found.plans)} engines, {found.size_bytes / 2**20:.1f} MiB, for "
         f"{found.record.facts.target}"
         for found in built
     )
@@ -67,7 +67,8 @@ def describe(built: Iterable[PlanSet]) -> str:
 def describe_json(built: Iterable[PlanSet]) -> str:
     """A list of folders with their build.json."""
     sets = [
-        {"folder": str(found.folder), "bytes": found.bytes} | json.loads(found.record.to_json())
+        {"folder": str(found.folder), "size_bytes": found.size_bytes}
+        | json.loads(found.record.to_json())
         for found in built
     ]
     return json.dumps(sets, indent=2)

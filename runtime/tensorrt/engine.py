@@ -11,6 +11,7 @@ from pcsr.errors import EngineError
 
 from .library import Library
 from .plans import PlanSet
+from .profiles import format_size
 
 
 class TensorRTEngines:
@@ -52,6 +53,12 @@ class TensorRTEngines:
         Raises:
             EngineError: a size outside the profile, another type or device, or TensorRT fails.
         """
+        size = image.shape[2], image.shape[3]
+        if not self.profile.takes(size):
+            raise EngineError(
+                f"an image of {format_size(size)} is outside the sizes {self.profile} of these "
+                "engines; tile it, or run pcsr-build with other sizes"
+            )
         with torch.cuda.device(self.device):
             return self._engine(self._image_role).run({"image": image})
 

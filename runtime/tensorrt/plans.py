@@ -28,8 +28,8 @@ class PlanSet:
     plans: dict[str, bytes]
 
     @property
-    def bytes(self) -> int:
-        """Size of all plans."""
+    def size_bytes(self) -> int:
+        """Of all plans together."""
         return sum(map(len, self.plans.values()))
 
 

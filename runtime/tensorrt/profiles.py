@@ -60,6 +60,10 @@ class Profile:
         """Pixels of one call of a row graph."""
         return 0, self.rows_opt, self.rows_max
 
+    def takes(self, size: Size) -> bool:
+        """Whether an image of this size may be run."""
+        return all(self.min[axis] <= size[axis] <= self.max[axis] for axis in range(2))
+
     @property
     def shapes(self) -> Shapes:
         """What to ask for to get this profile again."""

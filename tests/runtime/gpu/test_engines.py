@@ -14,8 +14,11 @@ from pcsr.runtime.gpu.arithmetic import exact_arithmetic
 from pcsr.runtime.gpu.device import torch_device
 from pcsr.runtime.gpu.engines import Engines, make_engines
 
+from . import made
+
 CPU = torch.device("cpu")
 SAME = 1e-5  # float32 sums in another order
+FP16 = 1e-2  # of values about 1, after tens of layers of 11 bits
 BACKENDS = ["torch", "onnxruntime"]
 
 
@@ -47,6 +50,23 @@ def test_both_engines_agree(name: str, request: pytest.FixtureRequest) -> None:
         expected = second.rows(role, *inputs)
         assert expected.abs().max() > 0
         assert (first.rows(role, *inputs) - expected).abs().max() <= SAME
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_half_precision(backend: str, carn_like_bundle: Path, tmp_path: Path) -> None:
+    """Features and row maps are float16, in memory that ONNX Runtime reads and writes itself."""
+    bundle = made.with_precision(Bundle.load(carn_like_bundle), "fp16", tmp_path / "typed")
+    exact, half = (make_engines(backend, bundle, name, CPU) for name in ("fp32", "fp16"))
+    image = torch.rand(1, 3, 9, 14)
+    found = half.image(image)
+    assert found.dtype == torch.float16
+    assert 0 < (found - exact.image(image)).abs().max() <= FP16
+    features, *rest = row_inputs(bundle, "upsampler_0", 41)
+    rounded = features.half()
+    residual = half.rows("upsampler_0", rounded, *rest)
+    assert residual.dtype == torch.float32
+    difference = (residual - exact.rows("upsampler_0", rounded.float(), *rest)).abs().max()
+    assert 0 < difference <= FP16
 
 
 def test_no_rows_and_views(carn_like_bundle: Path) -> None:

@@ -181,6 +181,20 @@ def test_refuses_what_it_does_not_know(case: Case, words: str) -> None:
         OnnxModule(case.model.SerializeToString())
 
 
+REFUSED_AT_RUN = [
+    (Case("Resize", (IMAGE,), {1: None, 2: np.array([1, 2, 4, 4], np.float32)},
+          {"mode": "linear"}), "anything but height and width"),
+    (Case("Slice", (IMAGE,), {1: ints(3), 2: ints(0), 3: ints(1), 4: ints(-1)}), "negative step"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("case", "words"), REFUSED_AT_RUN, ids=["Resize", "Slice"])
+def test_refuses_parameters_that_it_does_not_know(case: Case, words: str) -> None:
+    module = OnnxModule(case.model.SerializeToString())
+    with pytest.raises(BackendError, match=words):
+        module(*made.tensors(case.inputs))
+
+
 def test_refuses_shapes_that_only_the_device_knows() -> None:
     inputs = {"x": floats(2, 3), "shape": ints(3, 2)}
     node = helper.make_node("Reshape", ["x", "shape"], ["y"], name="it")

@@ -150,6 +150,23 @@ def test_refused_at_run_time_it_computes_unfused_and_says_so(
     assert "cudnn_convolution" in module.fusions
 
 
+@pytest.mark.parametrize("name", ["carn_like_bundle", "plain_bundle"])
+def test_channels_last_computes_the_same(
+    name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = Bundle.load(request.getfixturevalue(name))
+    model = bundle.graph_bytes("network" if bundle.kind == "plain" else "backbone")
+    image = torch.rand(1, 3, 9, 8)
+    expected = OnnxModule(model)(image)
+    monkeypatch.setattr(onnx_module, "layout_for", lambda _dtype: torch.channels_last)
+    module = OnnxModule(model)
+    assert module.fusions.startswith("channels last")
+    found = module(image)
+    assert found[0].is_contiguous(memory_format=torch.channels_last)
+    for tensor, value in zip(found, expected, strict=True):
+        assert (tensor - value).abs().max() <= SAME
+
+
 def test_memory_that_runs_out_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_arguments: object) -> None:
         raise torch.OutOfMemoryError("full")

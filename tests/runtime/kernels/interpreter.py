@@ -1,16 +1,42 @@
-"""Triton's interpreter on the NumPy of today."""
+"""Triton's interpreter, made to run with the NumPy of today, and faster."""
 
+from collections.abc import Callable
 from typing import Any
 
 from triton.runtime import interpreter
 
 
-def use_with_any_numpy() -> None:
+def repair() -> None:
+    """Once per process, before a kernel runs."""
+    interpreter._patch_lang_tensor = _with_index(interpreter._patch_lang_tensor)
+    interpreter._patch_lang = _Once(interpreter._patch_lang)
+
+
+def _with_index(original: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
     """Since NumPy 2.4 an array of one element, as the interpreter holds a number, is no index."""
-    original = interpreter._patch_lang_tensor
 
     def patched(tensor: Any, scope: Any) -> None:
         original(tensor, scope)
         scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
 
-    interpreter._patch_lang_tensor = patched
+    return patched
+
+
+class _Once:
+    """Patches the language once per kernel and module, not at each call of a function in it."""
+
+    def __init__(self, original: Callable[[Any], Any]) -> None:
+        self._original = original
+        self._done: set[int] = set()
+
+    def __call__(self, function: Any) -> Any:
+        module = id(function.__globals__)
+        if module in self._done:
+            return interpreter._LangPatchScope()
+        is_kernel = not self._done
+        self._done.add(module)
+        scope = self._original(function)
+        if is_kernel:
+            restore = scope.restore
+            scope.restore = lambda: (self._done.clear(), restore())
+        return scope

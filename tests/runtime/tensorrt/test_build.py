@@ -126,6 +126,20 @@ def test_options_reach_the_builder(library: Library, plain_bundle: Path) -> None
     assert build_plan(library, onnx_file, "network", SMALL, options, ANY_GPU)
 
 
+@pytest.mark.filterwarnings("ignore:.*Timing cache operations are no-ops:DeprecationWarning")
+def test_a_timing_cache_is_read_and_written_whole(
+    library: Library, plain_bundle: Path, tmp_path: Path
+) -> None:
+    onnx_file = Bundle.load(plain_bundle).graph_bytes("network")
+    cache = tmp_path / "timing.cache"
+    for _ in range(2):
+        assert build_plan(library, onnx_file, "network", SMALL, BuildOptions(), ANY_GPU, cache)
+        assert cache.stat().st_size > 0
+        assert list(tmp_path.iterdir()) == [cache]
+    with pytest.raises(EngineError, match=r"the timing cache .* cannot be read"):
+        build_plan(library, onnx_file, "network", SMALL, BuildOptions(), ANY_GPU, tmp_path)
+
+
 def test_what_the_library_does_not_have_is_refused(library: Library, tmp_path: Path) -> None:
     for options, cache, name in [
         (BuildOptions(version_compatible=True), None, "--version-compatible"),

@@ -44,7 +44,7 @@ def test_json(plain: Bundle) -> None:
     ended = build(plain.path, "--static", "8x9", "--json", "--precision", "fp32,fp32")
     (built,) = json.loads(ended.stdout)
     assert built["facts"]["profile"]["min"] == built["facts"]["profile"]["max"] == [8, 9]
-    assert read_plans(Path(built["folder"])).bytes == built["bytes"]
+    assert read_plans(Path(built["folder"])).size_bytes == built["size_bytes"]
     on_disk = json.loads((Path(built["folder"]) / "build.json").read_text())
     assert on_disk.items() <= built.items()
 

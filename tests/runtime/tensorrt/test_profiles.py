@@ -69,6 +69,12 @@ def test_rows_follow_the_image() -> None:
     assert profile.row_counts == (0, 8, 9)
 
 
+def test_which_images_it_takes() -> None:
+    profile = Profile((2, 3), (4, 5), (6, 7))
+    assert [profile.takes(size) for size in [(2, 3), (6, 7), (6, 3)]] == [True] * 3
+    assert not any(profile.takes(size) for size in [(1, 3), (2, 2), (7, 7), (6, 8)])
+
+
 def test_row_limits_respect_the_widest_mlp(three_way_bundle: Path) -> None:
     model = Bundle.load(three_way_bundle).manifest.model
     pixels, rows = row_limits(model)

@@ -1,0 +1,15 @@
+"""TRITON_INTERPRET must be set before Triton is first imported, and tests that compile need it
+unset: these tests run in processes of their own, which `tests/runtime/test_kernels.py` starts. By
+hand: `TRITON_INTERPRET=1 pytest tests/runtime/kernels`, or 0 for those that compile.
+"""
+
+import os
+
+_MODE = os.environ.get("TRITON_INTERPRET")
+_COMPILED = "test_compilation.py"
+collect_ignore_glob = {"1": [_COMPILED], "0": ["test_[!c]*.py"]}.get(_MODE or "", ["test_*.py"])
+
+if _MODE == "1":
+    from .interpreter import repair
+
+    repair()

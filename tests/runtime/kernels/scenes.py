@@ -1,0 +1,107 @@
+"""The scenes of the passes as tensors, for the kernels."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pcsr.runtime.grid import Floats
+from pcsr.runtime.kernels import DeviceAxes, PackedMlps, Window, dense, sparse
+from pcsr.runtime.mlps import Mlp
+from tests.runtime.networks import Doubles, Labels, Scene
+
+Hidden = Mapping[str, Sequence[int]]
+CARN: Hidden = {"upsampler_0": [74] * 4, "upsampler_1": [20] * 3, "classifier": [10] * 2}
+FSRCNN: Hidden = {"upsampler_0": [58] * 4, "upsampler_1": [10] * 3, "classifier": []}
+SRRESNET: Hidden = {"upsampler_0": [170] * 4, "upsampler_1": [40] * 3, "classifier": [20] * 2}
+MODELS = {"carn": CARN, "fsrcnn": FSRCNN, "srresnet": SRRESNET}
+DEPTHS = {"carn": 52, "fsrcnn": 48, "srresnet": 58}
+THREE: Hidden = {
+    "upsampler_0": [74, 60],  # widths that differ
+    "upsampler_1": [20],
+    "upsampler_2": [],  # no layer behind the first
+    "classifier": [12],
+}
+THREE_LINEAR: Hidden = THREE | {"classifier": []}
+ONE: Hidden = {"upsampler_0": [40] * 2}
+NAN = float("nan")
+
+
+def packed(scene: Scene, dtype: torch.dtype) -> PackedMlps:
+    return PackedMlps.of({role: Mlp.of(mlp) for role, mlp in scene.mlps.items()}, dtype, "cpu")
+
+
+@dataclass(frozen=True)
+class Band:
+    """Some output rows of a scene, and the input rows that they need: what the passes get."""
+
+    scene: Scene
+    dtype: torch.dtype = torch.float32
+    first: int = 0
+    stop: int | None = None
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.first, self.scene.grid.hr_size[0] if self.stop is None else self.stop)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.rows.stop - self.rows.start, self.scene.grid.hr_size[1]
+
+    @property
+    def mlps(self) -> PackedMlps:
+        return packed(self.scene, self.dtype)
+
+    def _inputs(self) -> tuple[Window, PackedMlps, Tensor, Tensor, Tensor]:
+        grid, mlps = self.scene.grid, self.mlps
+        nearest = grid.rows.nearest[self.rows]
+        features = self.scene.features[:, nearest[0] : nearest[-1] + 1]
+        rows = torch.from_numpy(features.reshape(len(features), -1).T.copy()).to(self.dtype)
+        window = Window(DeviceAxes.of(grid, "cpu"), self.first, int(nearest[0]))
+        constant = mlps.constants(grid.cell)
+        image = torch.from_numpy(self.scene.image)
+        return window, mlps, rows @ mlps.first_weight, constant, image
+
+    def dense(self) -> tuple[Tensor, Tensor | None]:
+        """Canvas [n, W, 3] and logits [K, n * W], both NaN where nothing was written."""
+        canvas = torch.full((*self.size, 3), NAN)
+        classifier = self.scene.mlps.get("classifier")
+        logits = None
+        if classifier is not None:
+            outputs = Mlp.of(classifier).outputs
+            logits = torch.full((outputs, self.size[0] * self.size[1]), NAN)
+        dense(*self._inputs(), canvas, logits)
+        return canvas, logits
+
+    def sparse(self, canvas: Tensor, labels: Labels, programs: int) -> None:
+        """Every heavier upsampler over its own pixels of labels [n, W], in random order."""
+        random = np.random.default_rng(0)
+        for upsampler in range(len(self.scene.upsamplers) - 1):
+            own = np.flatnonzero(labels.ravel() == upsampler).astype(np.int32)
+            pixels = torch.full((labels.size,), -(2**31), dtype=torch.int32)
+            pixels[: len(own)] = torch.from_numpy(random.permutation(own))
+            count = torch.tensor([len(own)], dtype=torch.int32)
+            window, mlps, pre, constant, image = self._inputs()
+            sparse(
+                window, mlps, upsampler, pre, constant, image, pixels, count, canvas, programs
+            )
+
+    def expected_image(self, labels: Labels) -> Doubles:
+        """[n, W, 3] for labels [n, W]."""
+        whole = np.zeros(self.scene.grid.hr_size, dtype=np.uint8)
+        whole[self.rows] = labels
+        return self.scene.expected_image(whole).transpose(1, 2, 0)[self.rows]
+
+    def expected_logits(self) -> Doubles:
+        """[K, n * W]."""
+        logits = self.scene.expected("classifier")[:, self.rows]
+        return logits.reshape(len(logits), -1)
+
+    def labels(self, kind: str = "random") -> Labels:
+        return self.scene.assignment(kind)[self.rows]
+
+
+def tensor(values: Floats) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values))

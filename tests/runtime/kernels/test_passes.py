@@ -1,0 +1,161 @@
+"""The dense and the sparse pass against float64."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from pcsr.runtime.kernels import DeviceAxes, Window, dense
+from pcsr.runtime.kernels.packed import split_width
+from tests import tolerances
+from tests.runtime.networks import Doubles, Scene
+
+from .scenes import CARN, FSRCNN, MODELS, ONE, SRRESNET, THREE, THREE_LINEAR, Band, Hidden, packed
+
+DTYPES = [torch.float32, torch.float16]
+each_dtype = pytest.mark.parametrize("dtype", DTYPES)
+each_network = pytest.mark.parametrize(
+    "hidden",
+    [*MODELS.values(), THREE, THREE_LINEAR],
+    ids=[*MODELS, "three", "three linear"],
+)
+
+
+def _assert_near(found: NDArray[Any], expected: Doubles, dtype: torch.dtype) -> None:
+    gap = np.abs(found - expected)
+    allowed = tolerances.KERNELS[str(dtype)]
+    assert gap.max(initial=0) <= allowed, f"max {gap.max():.2e}, mean {gap.mean():.2e}"
+
+
+@each_network
+@each_dtype
+def test_all_pixels_get_logits_and_the_lightest_colours(hidden: Hidden, dtype: torch.dtype) -> None:
+    band = Band(Scene.make((4, 5), 2.5, hidden, depth=9), dtype)
+    canvas, logits = band.dense()
+    assert logits is not None
+    _assert_near(canvas.numpy(), band.expected_image(band.labels("light")), dtype)
+    _assert_near(logits.numpy(), band.expected_logits(), dtype)
+
+
+@each_network
+@each_dtype
+def test_listed_pixels_get_the_colours_of_their_upsampler(
+    hidden: Hidden, dtype: torch.dtype
+) -> None:
+    band = Band(Scene.make((4, 5), 2.5, hidden, depth=9), dtype)
+    canvas, labels = torch.full((*band.size, 3), 7.0), band.labels()
+    band.sparse(canvas, labels, 2)
+    is_listed = labels < len(band.scene.upsamplers) - 1
+    _assert_near(canvas.numpy()[is_listed], band.expected_image(labels)[is_listed], dtype)
+    assert (canvas.numpy()[~is_listed] == 7).all()
+
+
+@pytest.mark.parametrize("scale", [1, 2.5, 4])
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 1), (7, 3)])
+def test_any_size_and_scale(size: tuple[int, int], scale: float) -> None:
+    band = Band(Scene.make(size, scale, FSRCNN))
+    canvas, labels = band.dense()[0], band.labels()
+    band.sparse(canvas, labels, 1)
+    _assert_near(canvas.numpy(), band.expected_image(labels), band.dtype)
+
+
+@each_dtype
+def test_a_single_upsampler_needs_no_classifier(dtype: torch.dtype) -> None:
+    band = Band(Scene.make((5, 3), 4, ONE), dtype)
+    canvas, logits = band.dense()
+    assert logits is None
+    _assert_near(canvas.numpy(), band.expected_image(band.labels("heavy")), dtype)
+
+
+@pytest.mark.parametrize(("scale", "first", "stop"), [(4, 5, 18), (2.5, 7, 8), (2.5, 3, 25), (1, 4, 9)])
+def test_a_band_is_that_of_the_whole_image(scale: float, first: int, stop: int) -> None:
+    scene = Scene.make((10, 4), scale, FSRCNN)
+    band = Band(scene, first=first, stop=stop)
+    canvas, logits = band.dense()
+    assert logits is not None
+    _assert_near(logits.numpy(), band.expected_logits(), band.dtype)
+    labels = band.labels()
+    band.sparse(canvas, labels, 3)
+    _assert_near(canvas.numpy(), band.expected_image(labels), band.dtype)
+
+
+@pytest.mark.parametrize("kind", ["light", "heavy", "corner"])
+@pytest.mark.parametrize("programs", [1, 5])
+def test_none_one_and_all_pixels_listed(kind: str, programs: int) -> None:
+    band = Band(Scene.make((9, 14), 4, FSRCNN))
+    canvas, labels = band.dense()[0], band.labels(kind)
+    band.sparse(canvas, labels, programs)
+    _assert_near(canvas.numpy(), band.expected_image(labels), band.dtype)
+
+
+@pytest.mark.parametrize("programs", [1, 3])
+def test_each_program_takes_several_tiles(
+    programs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pcsr.runtime.kernels.launch.INTERPRETED_BLOCK", 32)
+    band = Band(Scene.make((5, 11), 4, FSRCNN))
+    canvas, labels = band.dense()[0], band.labels()
+    band.sparse(canvas, labels, programs)
+    _assert_near(canvas.numpy(), band.expected_image(labels), band.dtype)
+
+
+def test_weights_that_are_loaded_tile_by_tile_give_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    band = Band(Scene.make((4, 5), 2, CARN))
+    canvas = band.dense()[0]
+    monkeypatch.setattr("pcsr.runtime.kernels.launch.HELD_BYTES", 0)
+    assert torch.equal(band.dense()[0], canvas)
+
+
+def test_more_pixels_than_float16_can_count() -> None:
+    band = Band(Scene.make((66, 250), 2, FSRCNN, depth=3), torch.float16)
+    assert band.size[0] * band.size[1] > 65_504
+    canvas, logits = band.dense()
+    assert logits is not None
+    _assert_near(logits.numpy(), band.expected_logits(), band.dtype)
+    labels = band.labels()
+    band.sparse(canvas, labels, 2)
+    _assert_near(canvas.numpy(), band.expected_image(labels), band.dtype)
+
+
+def test_a_nan_of_the_features_reaches_the_logits_and_the_colours() -> None:
+    scene = Scene.make((3, 3), 2, CARN)
+    scene.features[0, 1, 1] = np.nan
+    canvas, logits = Band(scene).dense()
+    assert logits is not None
+    here = np.zeros((6, 6), dtype=bool)
+    here[2:4, 2:4] = True
+    assert np.array_equal(np.isnan(canvas.numpy()).all(axis=-1), here)
+    assert np.array_equal(np.isnan(logits.numpy()).reshape(6, 6), here)
+
+
+def test_hidden_channels_are_padded_little() -> None:
+    widths = {74: (64, 16), 170: (128, 64), 58: (64, 0), 40: (32, 16), 20: (32, 0), 1: (16, 0)}
+    assert {width: split_width(width) for width in widths} == widths
+    for width in range(1, 400):
+        assert width <= sum(split_width(width)) < 2 * max(width, 16)
+
+
+@pytest.mark.parametrize("hidden", [SRRESNET, THREE])
+def test_tensors_that_do_not_fit_are_refused(hidden: Hidden) -> None:
+    scene = Scene.make((2, 3), 2, hidden)
+    mlps, (height, width) = packed(scene, torch.float16), scene.grid.hr_size
+    pre = torch.zeros((6, mlps.first_weight.shape[1]), dtype=torch.float16)
+    logits = torch.zeros((mlps.classifier.outputs if mlps.classifier else 0, height * width))
+    window, image = Window(DeviceAxes.of(scene.grid, "cpu")), torch.from_numpy(scene.image)
+    constant, canvas = mlps.constants(scene.grid.cell), torch.zeros((height, width, 3))
+    dense(window, mlps, pre, constant, image, canvas, logits)
+    for changed in (
+        (window, mlps, pre.float(), constant, image, canvas, logits),
+        (window, mlps, pre, constant[1:], image, canvas, logits),
+        (window, mlps, pre, constant, image.double(), canvas, logits),
+        (window, mlps, pre, constant, image, canvas.transpose(0, 1), logits),
+        (window, mlps, pre, constant, image, canvas, logits[:, 1:]),
+        (window, mlps, pre, constant, image, canvas, None),
+        (Window(window.axes, first=1), mlps, pre, constant, image, canvas, logits),
+    ):
+        with pytest.raises(ValueError, match="expected|logits|rows"):
+            dense(*changed)
