@@ -24,7 +24,7 @@ from pcsr.export.verify_typed import (
 )
 from pcsr.vectors import Vector
 
-CALLS = 4  # the second records, the third and fourth replay
+MOST_APART = 0.02  # in half precision, of a value in [0, 1]: 5 levels of 255; usual are 0.2 to 1
 REPLAYED = "recorded frame"
 
 
@@ -48,6 +48,7 @@ class VectorCheck:
     """
 
     what: str
+    difference: float
     psnr_db: float
     least_db: float
     rerouted_px: int
@@ -55,12 +56,15 @@ class VectorCheck:
 
     @property
     def passed(self) -> bool:
-        return self.psnr_db >= self.least_db
+        return self.psnr_db >= self.least_db and self.difference <= MOST_APART
 
     @property
     def found(self) -> str:
         """What it found, in words."""
-        return f"{self.psnr_db:.1f} dB where routed alike (at least {self.least_db:g})"
+        return (
+            f"{self.psnr_db:.1f} dB where routed alike (at least {self.least_db:g}), difference up "
+            f"to {self.difference:.1e} (allowed {MOST_APART:g})"
+        )
 
 
 def check_path(
@@ -69,12 +73,16 @@ def check_path(
     cases: Sequence[QualityCase],
     precision: str,
     device: torch.device | None,
+    calls: int,
     must_replay: bool,
 ) -> Record:
     """Every vector from arrays and, where `device` is given, from a tensor there; then the quality
     cases in half precision. The figures are the worst.
+
+    calls: with each array, of which the last is checked; the second records, the third replays.
+    must_replay: whether the last must have.
     """
-    checks = list(_vector_checks(run, vectors, precision, device, must_replay))
+    checks = list(_vector_checks(run, vectors, precision, device, calls, must_replay))
     if precision != "fp32":
 
         def in_mode(image: Floats, scale: float, adaptive: bool) -> tuple[Floats, Labels]:
@@ -88,7 +96,7 @@ def check_path(
 def summary(checks: Sequence[Any]) -> Record:
     """The worst of all figures, and what failed in words."""
     failed = [check for check in checks if not check.passed]
-    exact = [c.difference for c in checks if isinstance(c, Check)]
+    exact = [c.difference for c in checks if hasattr(c, "difference")]
     losses = [c.psnr_loss_db for c in checks if hasattr(c, "psnr_loss_db")]
     decibels = [c.psnr_db for c in checks if hasattr(c, "psnr_db")]
     pixels = sum(check.pixels for check in checks)
@@ -114,19 +122,20 @@ def compare(
     where = inner(same) if same is not None else np.ones(found.image.shape[:2], dtype=np.bool_)
     rerouted = 0 if same is None else int((~same).sum())
     pixels = 0 if same is None else same.size
+    apart = difference(found.image, expected.image, where)
     if precision == "fp32":
         return Check(
             what=what,
             lr_size=(0, 0),
             scale=None,
-            difference=difference(found.image, expected.image, where),
+            difference=apart,
             tolerance=tolerance,
             rerouted_px=rerouted,
             pixels=pixels,
         )
     decibels = psnr_db(found.image[where], expected.image[where]) if where.any() else 200.0
     finite = decibels if np.isfinite(found.image).all() else 0.0
-    return VectorCheck(what, finite, LEAST_DB[precision], rerouted, pixels)
+    return VectorCheck(what, apart, finite, LEAST_DB[precision], rerouted, pixels)
 
 
 def _vector_checks(
@@ -134,16 +143,17 @@ def _vector_checks(
     vectors: Sequence[Vector],
     precision: str,
     device: torch.device | None,
+    calls: int,
     must_replay: bool,
 ) -> Iterator[AnyCheck | VectorCheck]:
     for vector in vectors:
         assignment = NO_ROUTING if vector.assignment is None else vector.assignment
         expected = Found(vector.expected, assignment)
         options = {"adaptive": True} if vector.adaptive else {}
-        for _ in range(CALLS):
+        for _ in range(calls):
             found = run(vector.image, vector.scale, options)
         if must_replay and REPLAYED not in found.stages:
-            raise RuntimeError(f"{vector.name}: call {CALLS} was not replayed from a recording")
+            raise RuntimeError(f"{vector.name}: call {calls} was not replayed from a recording")
         yield compare(vector.name, found, expected, precision)
         if device is not None:
             image = torch.from_numpy(vector.image).to(device)

@@ -1,12 +1,12 @@
 """The GPU and the software that a measurement was made with."""
 
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 
 from benchmarks.environment import describe
+from pcsr.runtime.installed import versions
 
 PACKAGES = ("triton", "tensorrt", "tensorrt-rtx", "onnx", "onnxscript", "scikit-image")
 QUERY = "driver_version,memory.total,clocks.sm,clocks.max.sm,clocks.mem,power.limit,temperature.gpu"
@@ -16,9 +16,9 @@ PATIENCE_S = 15
 def describe_device(device: torch.device) -> dict[str, Any]:
     """All that times depend on, as it goes into the results."""
     facts = describe(torch.get_num_threads())
-    facts["versions"] |= _versions()
+    facts["versions"] |= versions(*PACKAGES)
     facts["device"] = "CPU" if device.type == "cpu" else torch.cuda.get_device_name(device)
-    facts["cudnn"] = torch.backends.cudnn.version()
+    facts["cudnn"] = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
     facts["cuda"] = torch.version.cuda
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
@@ -27,16 +27,6 @@ def describe_device(device: torch.device) -> dict[str, Any]:
         facts["memory_mib"] = properties.total_memory // 2**20
         facts["nvidia_smi"] = _nvidia_smi()
     return facts
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _nvidia_smi() -> dict[str, str] | str:

@@ -19,13 +19,12 @@ from benchmarks.engines import Files
 from benchmarks.memory import reason
 from benchmarks.records import Record
 
-from . import ceilings, rounds
+from . import ceilings, paths, rounds
 from .clock import make_clock
 from .contenders import Contender, Installed, compiled_line_up, line_up
 from .jobs import Job
 from .machine import describe_device
 from .measure import measure, views
-from .paths import check_model
 
 BROKEN = 70  # exit status: the device takes no more work
 
@@ -72,7 +71,9 @@ class Worker:
             return
         assert files is not None
         if job.kind == "fidelity":
-            yield from check_model(files, job.precision, self.device, self._installed, self.guard)
+            depth = paths.QUICK if self.quick else paths.FULL
+            setting = (self.device, self._installed, self.guard, depth)
+            yield from paths.check_model(files, job.precision, *setting)
             return
         image, source = _image(job.size)
         contenders = self._contenders(job)
@@ -130,6 +131,10 @@ def main() -> None:
     messages = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print is no message
     start = json.loads(sys.stdin.readline())
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        from tests.runtime.kernels.interpreter import repair
+
+        repair()
     worker = _begin(start, messages)
     for line in sys.stdin:
         order = json.loads(line)
