@@ -23,7 +23,8 @@ class Options:
     k: cost weights, one mode each. adaptive: adds ADM. heavy_ratio: shares of heavy pixels in
     [0, 1], one mode each. refine: smooth light pixels beside heavy ones. scale: None for the
     trained one. border: pixels left out on each side, None for ceil(scale). lr: file or folder of
-    the LR images, None to make them. plain: bundle of the plain network to compare with.
+    the LR images, None to make them. plain: bundle of the plain network to compare with. device,
+    backend, precision: as of `Upscaler`; the plain network runs with the same.
     max_pixels: height x width that a file may have. recursive: look into sub-folders of `lr`.
     """
 
@@ -36,6 +37,8 @@ class Options:
     lr: Path | None = None
     plain: Path | None = None
     device: str = "cpu"
+    backend: str = "auto"
+    precision: str = "fp32"
     max_pixels: int = 2**27
     recursive: bool = False
 
@@ -118,7 +121,7 @@ class _Evaluator:
     def load(cls, bundle: Path, options: Options) -> "_Evaluator":
         if options.border is not None and options.border < 0:
             raise UsageError(f"expected a border of at least 0 px, found {options.border}")
-        network = Upscaler(bundle, options.device)
+        network = Upscaler(bundle, options.device, options.backend, options.precision)
         scale = network.bundle.manifest.trained_scale if options.scale is None else options.scale
         check_scale(scale)
         border = math.ceil(scale) if options.border is None else options.border
@@ -182,7 +185,7 @@ def _methods(network: Upscaler, options: Options) -> tuple[_Method, ...]:
     methods = tuple(_Method(_label(mode), network, mode) for mode in modes)
     if options.plain is None:
         return methods
-    plain = Upscaler(options.plain, options.device)
+    plain = Upscaler(options.plain, options.device, options.backend, options.precision)
     if plain.bundle.kind != "plain":
         raise UsageError(f"--plain expects the bundle of a plain network, {options.plain} is not")
     return (_Method("plain", plain, Mode()), *methods)

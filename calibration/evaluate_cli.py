@@ -34,6 +34,8 @@ _EXTRA = {"PIL": "pillow", "skimage": "scikit-image", "matplotlib": "matplotlib"
 @click.option("--curve", type=_FILE, help="PNG of PSNR against time and GFLOPs.")
 @click.option("--json", "json_file", type=_FILE, help="JSON file to write; - for stdout.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
+@click.option("--backend", default="auto", show_default=True, help="As of pcsr-upscale.")
+@click.option("--precision", default="fp32", show_default=True, help="Which graphs of the bundle.")
 @click.option("--overwrite", is_flag=True, help="Replace existing --curve and --json files.")
 @click.option(
     "--max-pixels",

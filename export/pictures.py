@@ -18,8 +18,8 @@ def sample_picture(size: tuple[int, int]) -> Floats:
     return clipped
 
 
-def reduced(picture: Floats, size: tuple[int, int]) -> Floats:
-    """A smaller picture [h, w, 3] of `size`: each pixel is the mean of the area that it covers."""
+def resized(picture: Floats, size: tuple[int, int]) -> Floats:
+    """A picture [h, w, 3] of another `size`: each pixel is the mean of the area that it covers."""
     rows, columns = (_areas(n, m) for n, m in zip(size, picture.shape, strict=False))
     small: Floats = np.einsum("ij,jkc,lk->ilc", rows, picture, columns, optimize=True)
     return small.astype(np.float32)

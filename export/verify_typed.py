@@ -23,11 +23,12 @@ from pcsr.runtime.workers import Workers, usable_cores
 
 from .checks import AnyCheck, Check, QualityCheck, refuse_failed
 from .onnx_graph import GraphSource
-from .pictures import reduced, sample_picture
+from .pictures import resized, sample_picture
 from .rounded import RoundedBackend
 from .verify import as_batch, as_image, example_inputs, expected_outputs, scales
 
 LR_SIZE = (48, 61)
+ORIGINAL_SIZE = (72, 91)  # finer than the input: there is something to restore
 GRAPH_TOLERANCE = {"fp16": 3e-2, "bf16": 0.2}  # the published CARN has 9e-3 and 8e-2
 ALLOWED_DB = {"fp16": 0.01, "bf16": 0.1}
 LEAST_DB = {"fp16": 30.0, "bf16": 20.0}  # to PyTorch, all rerouted pixels included
@@ -120,8 +121,8 @@ def quality_cases(network: PCSR | PlainNetwork, trained_scale: float) -> list[Qu
     cases = []
     is_routed = isinstance(network, PCSR) and len(network.names) > 1
     for scale in scales(network, trained_scale):
-        original = sample_picture(hr_size(LR_SIZE, scale))
-        image = reduced(original, LR_SIZE)
+        original = resized(sample_picture(ORIGINAL_SIZE), hr_size(LR_SIZE, scale))
+        image = resized(original, LR_SIZE)
         for adaptive in (False, True) if is_routed else (False,):
             mode = ("adaptive, " if adaptive else "k = 0, ") if is_routed else ""
             result = _in_pytorch(network, image, scale, adaptive)

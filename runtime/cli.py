@@ -1,6 +1,7 @@
 """pcsr-upscale: images and videos -> upscaled ones, with a bundle."""
 
 import json
+import logging
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -47,6 +48,13 @@ PATH = click.Path(path_type=Path)
 @click.option(
     "-t", "--tile", default="auto", help="Side of the tiles in input pixels. auto: by memory."
 )
+@click.option(
+    "--passes",
+    type=click.Choice(["auto", "fused", "graphs"]),
+    default="auto",
+    help="Behind the backbone, on a GPU: Triton kernels, or the bundle's graphs.",
+)
+@click.option("--build/--no-build", default=True, help="Build TensorRT engines that are missing.")
 @click.option("--threads", type=click.IntRange(1, 256), help="[default: all cores]")
 @command_errors
 def main(
@@ -61,6 +69,8 @@ def main(
     backend: str,
     precision: str,
     tile: str,
+    passes: str,
+    build: bool,
     threads: int | None,
     **options: Any,  # noqa: ANN401
 ) -> None:
@@ -74,7 +84,18 @@ def main(
     from .tiling import parse_tile
     from .upscaler import Upscaler
 
-    upscaler = Upscaler(bundle, device, backend, precision, threads, parse_tile(tile))
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("pcsr").setLevel(logging.INFO)
+    upscaler = Upscaler(
+        bundle,
+        device,
+        backend,
+        precision,
+        threads,
+        parse_tile(tile),
+        passes=passes,
+        may_build=build,
+    )
     if device != "cpu":
         click.echo(f"{device}: {upscaler.backend}, {precision}, passes {upscaler.passes}", err=True)
     jobs = plan_jobs(inputs, output, recursive, f".{suffix}" if suffix else None, overlay)

@@ -48,10 +48,13 @@ class Upscaler:
         passes: what a GPU does behind the backbone: `fused` (Triton kernels), `graphs` (the
             bundle's graphs), or `auto`: fused where Triton is installed.
         cuda_graphs: whether a frame of a shape that was seen before is replayed from a recording.
+        may_build: whether TensorRT engines that are missing or stale are built now, which takes
+            minutes.
 
     Raises:
         BundleError: no bundle, damaged, of a newer format, or without the asked-for precision.
         BackendError: the backend or the device is not there.
+        EngineError: there are no TensorRT engines, and none can or may be built.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Upscaler:
         tile_px: int | None = None,
         passes: str = "auto",
         cuda_graphs: bool = True,
+        may_build: bool = True,
     ) -> None:
         if threads is not None and not 1 <= threads <= MOST_THREADS:
             raise UsageError(f"threads must be from 1 to {MOST_THREADS}, found {threads}")
@@ -71,7 +75,7 @@ class Upscaler:
         self.backend = choose_backend(backend, device, precision, self.bundle)
         self._on_device: DeviceUpscaler | None = None
         if device != "cpu" or self.backend in ("torch", "tensorrt"):
-            options = (device, precision, passes, tile_px, cuda_graphs)
+            options = (device, precision, passes, tile_px, cuda_graphs, may_build)
             self._on_device = _open_on_device(self.bundle, self.backend, *options)
             return
         if passes != "auto":

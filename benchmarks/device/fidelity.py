@@ -105,7 +105,7 @@ def summary(checks: Sequence[Any]) -> Record:
         "checks": len(checks),
         "failed": len(failed),
         "passed": not failed and bool(checks),
-        "worst_difference": _finite(max(exact, default=None)),
+        "worst_difference": max(exact, default=None),
         "worst_loss_db": max(losses, default=None),
         "least_psnr_db": min(decibels, default=None),
         "routed_alike": 1 - rerouted / pixels if pixels else None,
@@ -165,7 +165,3 @@ def to_array(values: Any) -> NDArray[Any]:  # noqa: ANN401
     """An array of an array, or of a tensor on any device."""
     array: NDArray[Any] = values.cpu().numpy() if isinstance(values, torch.Tensor) else values
     return array
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is None or np.isfinite(value) else 1e30

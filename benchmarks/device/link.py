@@ -58,7 +58,11 @@ class Link:
             raise Ended(self._reason()) from None
 
     def receive(self, patience_s: float) -> dict[str, Any]:
-        """The next message. Raises Ended where the process is gone or silent for so long."""
+        """The next message, with None for what is no finite number.
+
+        Raises:
+            Ended: the process is gone, or silent for so long.
+        """
         try:
             line = self._messages.get(timeout=max(0.01, patience_s))
         except queue.Empty:
@@ -66,7 +70,7 @@ class Link:
             raise Ended(f"no sign of life for {patience_s:.0f} s: killed") from None
         if line is None:
             raise Ended(self._reason())
-        message: dict[str, Any] = json.loads(line)
+        message: dict[str, Any] = json.loads(line, parse_constant=lambda name: None)
         return message
 
     def kill(self) -> None:

@@ -28,7 +28,8 @@ BACKENDS = ("native", "onnxruntime", "torch", "tensorrt")
 
 def choose_backend(name: str, device: str, precision: str, bundle: Bundle) -> str:
     """What `auto` stands for: on the CPU the compiled passes where they are built and can run, else
-    ONNX Runtime; on a GPU TensorRT where the bundle has engines, else torch. Any other name stays.
+    ONNX Runtime; on a GPU TensorRT where it is installed and the bundle has engines, else torch.
+    Any other name stays.
 
     Raises:
         BackendError: it is unknown, or cannot run on `device`.
@@ -40,7 +41,8 @@ def choose_backend(name: str, device: str, precision: str, bundle: Bundle) -> st
         is_built = find_spec("pcsr.runtime._pixels") is not None
         return "native" if precision == "fp32" and is_built else "onnxruntime"
     if name == "auto":
-        return "tensorrt" if (bundle.path / "engines").is_dir() else "torch"
+        is_there = find_spec("tensorrt") is not None or find_spec("tensorrt_rtx") is not None
+        return "tensorrt" if is_there and (bundle.path / "engines").is_dir() else "torch"
     if name == "native" and not on_cpu:
         raise BackendError(
             f"the native backend runs on the CPU, not on '{device}'; use torch or tensorrt"

@@ -1,5 +1,6 @@
 """What runs a bundle's graphs on tensors that stay on their device."""
 
+import logging
 from typing import Protocol
 
 import torch
@@ -84,12 +85,21 @@ class TorchEngines:
         return values.float()
 
 
-def make_engines(backend: str, bundle: Bundle, precision: str, device: torch.device) -> Engines:
+def make_engines(
+    backend: str,
+    bundle: Bundle,
+    precision: str,
+    device: torch.device,
+    may_build: bool = True,
+) -> Engines:
     """The engines of `backend`: torch, onnxruntime or tensorrt.
+
+    may_build: whether TensorRT engines that are missing or stale are built; the log `pcsr` says so.
 
     Raises:
         BackendError: it is unknown, not installed, or cannot run on `device`.
         BundleError: the bundle is damaged or has no graphs of this precision.
+        EngineError: TensorRT engines are missing and may not be built, or building them fails.
     """
     if backend == "torch":
         return TorchEngines(bundle, precision, device)
@@ -100,7 +110,8 @@ def make_engines(backend: str, bundle: Bundle, precision: str, device: torch.dev
     if backend == "tensorrt":
         from pcsr.runtime.tensorrt.store import open_engines
 
-        return open_engines(bundle, str(device), precision)
+        log = logging.getLogger("pcsr")
+        return open_engines(bundle, str(device), precision, rebuild=may_build, say=log.info)
     raise BackendError(f"unknown backend '{backend}' (known: torch, onnxruntime, tensorrt)")
 
 

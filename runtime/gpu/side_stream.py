@@ -2,7 +2,7 @@
 recording must not take the caller's work in.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -10,12 +10,13 @@ import torch
 
 class SideStream:
     """Work in it starts behind what the caller has queued on its current stream, and what the
-    caller queues later waits for it. On the CPU it does nothing.
+    caller queues later waits for it. On the CPU it does nothing. For one thread at a time.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._stream: torch.cuda.Stream | None = None
+        self._caller: torch.cuda.Stream | None = None
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
@@ -24,7 +25,7 @@ class SideStream:
         if self._stream is None:
             yield
             return
-        caller = torch.cuda.current_stream(self._device)
+        caller = self._caller = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(caller)
         try:
             with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
@@ -32,10 +33,12 @@ class SideStream:
         finally:
             caller.wait_stream(self._stream)
 
-    def wait(self) -> None:
-        """Until all that was queued in here is done."""
-        if self._stream is not None:
-            self._stream.synchronize()
+    def waiter(self) -> Callable[[], None]:
+        """What waits, whenever it is called, for all that is queued in here now."""
+        if self._stream is None:
+            return lambda: None
+        event: torch.cuda.Event = self._stream.record_event()
+        return event.synchronize
 
     def lend(self, *tensors: torch.Tensor) -> None:
         """The caller's tensors are used in here: their memory is not given away before that."""
@@ -45,8 +48,6 @@ class SideStream:
 
     def hand_over(self, *tensors: torch.Tensor) -> None:
         """These tensors, made in here, belong to the caller and its stream from now on."""
-        if self._stream is None:
-            return
-        caller = torch.cuda.current_stream(self._device)
         for tensor in tensors:
-            tensor.record_stream(caller)
+            if self._caller is not None:
+                tensor.record_stream(self._caller)

@@ -83,12 +83,17 @@ class DeviceUpscaler:
             else:
                 with timer.stage("download"):
                     parts = parts.downloaded()
-                self._side.wait()
-        size = _size(given)
-        total_ms = timer.total_ms
+            wait = self._side.waiter()
+        queued_ms = timer.total_ms
+
+        def measured() -> Stats:
+            wait()
+            total_ms = queued_ms if stays else timer.total_ms
+            return parts.stats(_size(given), scale, timer.stage_ms, total_ms)
+
         if stays:
-            return self._result(parts.arrays, lambda: parts.stats(size, scale, {}, total_ms))
-        stats = parts.stats(size, scale, timer.stage_ms, timer.total_ms)
+            return self._result(parts.arrays, measured)
+        stats = measured()
         return self._result([None if a is None else a.numpy() for a in parts.arrays], stats)
 
     def stream(
@@ -191,13 +196,15 @@ def open_on_device(
     passes: str,
     tile_px: int | None,
     cuda_graphs: bool,
+    may_build: bool,
 ) -> DeviceUpscaler:
     """The bundle on a device. Arguments as of `Upscaler`.
 
     Raises:
         BackendError: the backend, the device or the kernels are not there.
+        EngineError: there are no TensorRT engines, and none can or may be built.
     """
-    engines = make_engines(backend, bundle, precision, torch_device(device))
+    engines = make_engines(backend, bundle, precision, torch_device(device), may_build)
     return DeviceUpscaler(bundle, engines, precision, passes, tile_px, cuda_graphs)
 
 

@@ -1,8 +1,8 @@
 """The fused passes behind the backbone as Triton kernels: all on the device, never waited for.
 
 One frame: `dense` over all pixels, `route` into lists, `sparse` over each heavier upsampler's list,
-`finish`. Between the first two, ADM is `difficulties`, `histogram` and `lloyd`, and a share of heavy
-pixels `difficulties` and `select`.
+`finish`. Between the first two, ADM is `difficulties`, `histogram` and `lloyd`, and a share of
+heavy pixels `difficulties` and `select`.
 """
 
 from .adaptive import difficulties, histogram, lloyd

@@ -193,11 +193,11 @@ def dense(
 
     pre: [P, S] in the compute dtype, P = input rows from `window.top` on * w. constant: [S] of
     `PackedMlps.constants`. image: [3, h, w] float32, all of it. canvas: [n, W, 3] float32, the
-    output rows from `window.first` on. logits: [K, n * W] float32, heaviest first (K = 1 for M = 2);
-    None for M = 1.
+    output rows from `window.first` on. logits: [K, n * W] float32, heaviest first (K = 1 for
+    M = 2); None for M = 1.
 
     Raises:
-        ValueError: a tensor is not of this kind, or the band has more than 2^31 - 1 pixels.
+        ValueError: a tensor is not of this kind, or the band has some 2^31 pixels or more.
     """
     axes, light, classifier = window.axes, mlps.upsamplers[-1], mlps.classifier
     rows, width, pixels = check_pass(window, mlps, pre, constant, image, canvas)

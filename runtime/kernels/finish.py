@@ -107,7 +107,7 @@ def finish(
         ValueError: a tensor is not of this kind, or a row beside `rows` is missing.
     """
     (count, width, _), (begin, end) = canvas.shape, rows
-    expect_band(count, 3 * width)
+    expect_band(count, width)
     expect("canvas", canvas, torch.float32, (count, width, 3))
     expect("labels", labels, torch.uint8, (count * width,))
     if out.dtype not in PEAKS:

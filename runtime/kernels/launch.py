@@ -42,11 +42,9 @@ def for_mlps(size: int, *mlps: PackedMlp | None) -> Launch:
     held = sum(mlp.weights.numel() * mlp.weights.element_size() for mlp in there) <= HELD_BYTES
     if interpreted():
         return Launch(min(INTERPRETED_BLOCK, max(16, triton.next_power_of_2(size))), held, 4)
-    if there[0].weights.dtype == torch.float32:
-        return Launch(32 if width > 32 else 64, False, 8 if width > 64 else 4)
-    if width <= 64:
-        return Launch(128, held, 4)
-    return Launch(64, held, 4 if width <= 96 else 8)
+    if there[0].weights.dtype == torch.float32:  # no tensor cores: the products take registers
+        return Launch(16 if width > 96 else 32, False, 8 if width > 48 else 4)
+    return Launch(128 if width <= 32 else 64, held, 4)
 
 
 def block(block: int, size: int) -> int:

@@ -22,7 +22,7 @@ def _hidden_tiles(weights, A: tl.constexpr, B: tl.constexpr):
     tiles = (_tile(weights, A, A, A + B),)
     if B > 0:
         below = weights + A * (A + B)
-        tiles = tiles + (
+        tiles = tiles + (  # type: ignore[assignment]
             _tile(weights + A, A, B, A + B),
             _tile(below, B, A, A + B),
             _tile(below + A, B, B, A + B),
@@ -34,7 +34,8 @@ def _hidden_tiles(weights, A: tl.constexpr, B: tl.constexpr):
 def _last_tiles(weights, A: tl.constexpr, B: tl.constexpr):
     tiles = (_tile(weights, A, OUTPUTS, OUTPUTS),)
     if B > 0:
-        tiles = tiles + (_tile(weights + A * OUTPUTS, B, OUTPUTS, OUTPUTS),)
+        below = _tile(weights + A * OUTPUTS, B, OUTPUTS, OUTPUTS)
+        tiles = tiles + (below,)  # type: ignore[assignment]
     return tiles
 
 
@@ -48,9 +49,9 @@ def held_weights(
         for layer in tl.static_range(LAYERS):
             own = weights + layer * (A + B) * (A + B)
             if layer + 1 < LAYERS:
-                held = held + (_hidden_tiles(own, A, B),)
+                held = held + (_hidden_tiles(own, A, B),)  # type: ignore[assignment]
             else:
-                held = held + (_last_tiles(own, A, B),)
+                held = held + (_last_tiles(own, A, B),)  # type: ignore[assignment]
     return held
 
 
@@ -82,10 +83,30 @@ def _activated(x, DTYPE: tl.constexpr):
 
 
 @triton.jit
-def _product(x, y, of_x, of_y, bias, COUNT: tl.constexpr, B: tl.constexpr):
+def _held_product(x, y, of_x, of_y, bias, COUNT: tl.constexpr, B: tl.constexpr):
     """x @ of_x + y @ of_y + bias [COUNT], accumulated in fp32; y counts only where B > 0."""
     out = tl.dot(x, of_x, input_precision="ieee", out_dtype=tl.float32)
     if B > 0:
+        out = tl.dot(y, of_y, acc=out, input_precision="ieee", out_dtype=tl.float32)
+    return out + tl.load(bias + tl.arange(0, COUNT))[None, :]
+
+
+@triton.jit
+def _product(
+    x,
+    y,
+    weights,
+    bias,
+    COUNT: tl.constexpr,
+    STRIDE: tl.constexpr,
+    A: tl.constexpr,
+    B: tl.constexpr,
+):
+    """The same, each tile of `weights` loaded where it is used: few are in shared memory then."""
+    of_x = _tile(weights, A, COUNT, STRIDE)
+    out = tl.dot(x, of_x, input_precision="ieee", out_dtype=tl.float32)
+    if B > 0:
+        of_y = _tile(weights + A * STRIDE, B, COUNT, STRIDE)
         out = tl.dot(y, of_y, acc=out, input_precision="ieee", out_dtype=tl.float32)
     return out + tl.load(bias + tl.arange(0, COUNT))[None, :]
 
@@ -122,32 +143,37 @@ def mlp(
     if HELD:
         for layer in tl.static_range(LAYERS):
             bias = vectors + (2 + layer) * P
-            a, b = _next_layer(a, b, held[layer], bias, layer + 1 < LAYERS, A, B, DTYPE)
+            a, b = _next_held_layer(a, b, held[layer], bias, layer + 1 < LAYERS, A, B, DTYPE)
     elif LAYERS > 0:
         for layer in range(LAYERS - 1):  # not unrolled: the code of wide layers is long
-            tiles = _hidden_tiles(weights + layer * P * P, A, B)
-            a, b = _next_layer(a, b, tiles, vectors + (2 + layer) * P, True, A, B, DTYPE)
-        tiles = _last_tiles(weights + (LAYERS - 1) * P * P, A, B)
-        a, b = _next_layer(a, b, tiles, vectors + (1 + LAYERS) * P, False, A, B, DTYPE)
+            own, bias = weights + layer * P * P, vectors + (2 + layer) * P
+            x, y = _activated(a, DTYPE), _activated(b, DTYPE)
+            a = _product(x, y, own, bias, A, P, A, B)
+            b = a
+            if B > 0:
+                b = _product(x, y, own + A, bias + A, B, P, A, B)
+        own, bias = weights + (LAYERS - 1) * P * P, vectors + (1 + LAYERS) * P
+        x, y = _activated(a, DTYPE), _activated(b, DTYPE)
+        a = _product(x, y, own, bias, OUTPUTS, OUTPUTS, A, B)
     return a
 
 
 @triton.jit
-def _next_layer(
+def _next_held_layer(
     a, b, tiles, bias, HIDDEN: tl.constexpr, A: tl.constexpr, B: tl.constexpr, DTYPE: tl.constexpr
 ):
     """The next hidden layer of both blocks, or the outputs in place of both."""
     x = _activated(a, DTYPE)
     if B == 0:
-        a = _product(x, x, tiles[0], tiles[0], bias, A if HIDDEN else OUTPUTS, B)
+        a = _held_product(x, x, tiles[0], tiles[0], bias, A if HIDDEN else OUTPUTS, B)
         b = a
     else:
         y = _activated(b, DTYPE)
         if HIDDEN:
-            a = _product(x, y, tiles[0], tiles[2], bias, A, B)
-            b = _product(x, y, tiles[1], tiles[3], bias + A, B, B)
+            a = _held_product(x, y, tiles[0], tiles[2], bias, A, B)
+            b = _held_product(x, y, tiles[1], tiles[3], bias + A, B, B)
         else:
-            a = _product(x, y, tiles[0], tiles[1], bias, OUTPUTS, B)
+            a = _held_product(x, y, tiles[0], tiles[1], bias, OUTPUTS, B)
             b = a
     return a, b
 

@@ -117,7 +117,7 @@ def build_plan(
     """
     with interrupts_deferred():  # the log is called from C++, where an exception ends the process
         parsed = parse(library, onnx, role)
-        config = _config(library, parsed.builder, options, target)
+        config = make_config(library, parsed.builder, options, target)
         _add_profile(library, parsed, config, profile)
         cache = _use_timing_cache(library, config, timing_cache)
         plan = parsed.builder.build_serialized_network(parsed.network, config)
@@ -129,7 +129,8 @@ def build_plan(
         return bytes(plan)
 
 
-def _config(library: Library, builder: Any, options: BuildOptions, target: Target) -> Any:  # noqa: ANN401
+def make_config(library: Library, builder: Any, options: BuildOptions, target: Target) -> Any:  # noqa: ANN401
+    """The builder's configuration, but for the profile and the timing cache."""
     trt = library.trt
     config = builder.create_builder_config()
     config.builder_optimization_level = options.opt_level

@@ -37,7 +37,10 @@ class TensorRTEngines:
         self.profile = facts.profile
         self.image_least = facts.profile.min
         self.image_limit: tuple[int, int] | None = facts.profile.max
-        self.map_limits: tuple[int, int] | None = (facts.profile.pixel_counts[0], facts.profile.pixel_counts[-1])
+        self.map_limits: tuple[int, int] | None = (
+            facts.profile.pixel_counts[0],
+            facts.profile.pixel_counts[-1],
+        )
         self.rows_limit = facts.profile.rows_max
         self._library = library
         self._plans = plans

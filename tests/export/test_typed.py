@@ -284,7 +284,8 @@ def test_a_defect_in_a_typed_graph_is_caught(
     def planted(model: onnx.ModelProto, of: str, precision: str) -> onnx.ModelProto:
         half = typed(model, of, precision)
         if of == role:
-            weight = next(i for i in half.graph.initializer if i.data_type == ONNX[precision])
+            weights = [i for i in half.graph.initializer if i.data_type == ONNX[precision]]
+            weight = [i for i in weights if len(i.dims) > 1][-1]
             array = numpy_helper.to_array(weight) * 2
             weight.CopyFrom(numpy_helper.from_array(array, weight.name))
         return half

@@ -78,7 +78,7 @@ each_image = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture(scope="module", params=["native", "onnxruntime"])
+@pytest.fixture(scope="module", params=["native", "onnxruntime", "torch"])
 def upscalers(
     published_bundles: dict[str, Bundle], request: pytest.FixtureRequest
 ) -> dict[str, Upscaler]:

@@ -25,7 +25,7 @@ SIZES = [(1, 1), (1, 7), (4, 4), (37, 53), (300, 2)]
 SCALES = [1, 2, 2.5, 3.7, 4]
 MODES: list[Options] = [{"k": k} for k in (-25.0, 0.0, 0.7, 25.0)] + [{"adaptive": True}]
 CARN_MEAN = (0.4488, 0.4371, 0.4040)  # published training configuration; others use 0 and 1
-BACKENDS = ["native", "onnxruntime"]
+BACKENDS = ["native", "onnxruntime", "torch"]
 NETWORKS = {"carn_like_bundle": ("carn", 2), "three_way_bundle": ("fsrcnn", 3)}
 
 
@@ -196,11 +196,13 @@ def test_statistics_add_up(pair: Pair, options: Options) -> None:
 
 def test_every_stage_is_timed_in_order(upscaler: Upscaler) -> None:
     stages = list(upscaler(_image((5, 7))).stats.stage_ms)
-    upsamplers = {
-        "native": ["upsamplers"],
-        "onnxruntime": ["upsampler_0", "upsampler_1", "bilinear"],
-    }[upscaler.backend]
-    assert stages == ["backbone", "classifier", "routing", *upsamplers, "refinement"]
+    upsamplers = ["upsampler_0", "upsampler_1", "bilinear"]
+    expected = {
+        "native": ["backbone", "classifier", "routing", "upsamplers", "refinement"],
+        "onnxruntime": ["backbone", "classifier", "routing", *upsamplers, "refinement"],
+        "torch": ["upload", "backbone", "dense", "routing", "sparse", "finish", "download"],
+    }
+    assert stages == expected[upscaler.backend]
 
 
 def test_nearly_all_of_the_time_belongs_to_a_stage(upscaler: Upscaler) -> None:

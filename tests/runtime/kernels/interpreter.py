@@ -1,6 +1,7 @@
 """Triton's interpreter, made to run with the NumPy of today, and faster."""
 
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 from triton.runtime import interpreter
@@ -15,7 +16,7 @@ def repair() -> None:
 def _with_index(original: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
     """Since NumPy 2.4 an array of one element, as the interpreter holds a number, is no index."""
 
-    def patched(tensor: Any, scope: Any) -> None:
+    def patched(tensor: object, scope: interpreter._LangPatchScope) -> None:
         original(tensor, scope)
         scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
 
@@ -29,7 +30,7 @@ class _Once:
         self._original = original
         self._done: set[int] = set()
 
-    def __call__(self, function: Any) -> Any:
+    def __call__(self, function: FunctionType) -> object:
         module = id(function.__globals__)
         if module in self._done:
             return interpreter._LangPatchScope()
@@ -37,6 +38,12 @@ class _Once:
         self._done.add(module)
         scope = self._original(function)
         if is_kernel:
-            restore = scope.restore
-            scope.restore = lambda: (self._done.clear(), restore())
+            scope.restore = self._ending(scope.restore)
         return scope
+
+    def _ending(self, restore: Callable[[], None]) -> Callable[[], None]:
+        def end() -> None:
+            self._done.clear()
+            restore()
+
+        return end

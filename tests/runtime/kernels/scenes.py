@@ -18,13 +18,14 @@ FSRCNN: Hidden = {"upsampler_0": [58] * 4, "upsampler_1": [10] * 3, "classifier"
 SRRESNET: Hidden = {"upsampler_0": [170] * 4, "upsampler_1": [40] * 3, "classifier": [20] * 2}
 MODELS = {"carn": CARN, "fsrcnn": FSRCNN, "srresnet": SRRESNET}
 DEPTHS = {"carn": 52, "fsrcnn": 48, "srresnet": 58}
-THREE: Hidden = {
+_THREE: dict[str, list[int]] = {
     "upsampler_0": [74, 60],  # widths that differ
     "upsampler_1": [20],
     "upsampler_2": [],  # no layer behind the first
     "classifier": [12],
 }
-THREE_LINEAR: Hidden = THREE | {"classifier": []}
+THREE: Hidden = _THREE
+THREE_LINEAR: Hidden = _THREE | {"classifier": []}
 ONE: Hidden = {"upsampler_0": [40] * 2}
 NAN = float("nan")
 
@@ -84,9 +85,7 @@ class Band:
             pixels[: len(own)] = torch.from_numpy(random.permutation(own))
             count = torch.tensor([len(own)], dtype=torch.int32)
             window, mlps, pre, constant, image = self._inputs()
-            sparse(
-                window, mlps, upsampler, pre, constant, image, pixels, count, canvas, programs
-            )
+            sparse(window, mlps, upsampler, pre, constant, image, pixels, count, canvas, programs)
 
     def expected_image(self, labels: Labels) -> Doubles:
         """[n, W, 3] for labels [n, W]."""

@@ -69,7 +69,9 @@ def test_a_single_upsampler_needs_no_classifier(dtype: torch.dtype) -> None:
     _assert_near(canvas.numpy(), band.expected_image(band.labels("heavy")), dtype)
 
 
-@pytest.mark.parametrize(("scale", "first", "stop"), [(4, 5, 18), (2.5, 7, 8), (2.5, 3, 25), (1, 4, 9)])
+@pytest.mark.parametrize(
+    ("scale", "first", "stop"), [(4, 5, 18), (2.5, 7, 8), (2.5, 3, 25), (1, 4, 9)]
+)
 def test_a_band_is_that_of_the_whole_image(scale: float, first: int, stop: int) -> None:
     scene = Scene.make((10, 4), scale, FSRCNN)
     band = Band(scene, first=first, stop=stop)
@@ -91,9 +93,7 @@ def test_none_one_and_all_pixels_listed(kind: str, programs: int) -> None:
 
 
 @pytest.mark.parametrize("programs", [1, 3])
-def test_each_program_takes_several_tiles(
-    programs: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_program_takes_several_tiles(programs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pcsr.runtime.kernels.launch.INTERPRETED_BLOCK", 32)
     band = Band(Scene.make((5, 11), 4, FSRCNN))
     canvas, labels = band.dense()[0], band.labels()
@@ -157,5 +157,5 @@ def test_tensors_that_do_not_fit_are_refused(hidden: Hidden) -> None:
         (window, mlps, pre, constant, image, canvas, None),
         (Window(window.axes, first=1), mlps, pre, constant, image, canvas, logits),
     ):
-        with pytest.raises(ValueError, match="expected|logits|rows"):
+        with pytest.raises(ValueError, match=r"expected|logits|rows"):
             dense(*changed)

@@ -138,7 +138,7 @@ def test_pixels_that_are_no_numbers_are_counted_over_bands() -> None:
 
 def test_values_that_do_not_fit_their_rule_are_refused() -> None:
     for count, kind, size in ((2, "cut", 2), (3, "bounds", 3), (3, "costs", 2), (2, "costs", 2)):
-        with pytest.raises(ValueError, match="expected|no rule"):
+        with pytest.raises(ValueError, match=r"expected|no rule"):
             DeviceRule(count, kind, torch.zeros(size))  # type: ignore[arg-type]
     out = Routed.empty(2, 8, "cpu")
     with pytest.raises(ValueError, match="logits: expected"):

@@ -1,6 +1,7 @@
 """ADM and the share of heavy pixels on the device, against their NumPy forms."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,23 +14,25 @@ from pcsr.runtime.kernels import difficulties, empty_table, histogram, lloyd, se
 from pcsr.runtime.routing import difficulty_logit, heavy_count, ratio_threshold, sigmoid
 from tests import tolerances
 from tests.runtime.compare import rerouted_limit
+from tests.runtime.networks import Doubles
 
 from .scenes import tensor
 
 COUNT = 20_000
-DISTRIBUTIONS = {
+DISTRIBUTIONS: dict[str, Callable[[np.random.Generator], Doubles]] = {
     "uniform": lambda random: random.uniform(0.2, 0.7, COUNT),
     "skewed": lambda random: random.beta(0.5, 6, COUNT),
     "skewed up": lambda random: random.beta(6, 0.5, COUNT),
     "long tail": lambda random: random.lognormal(-4, 1.2, COUNT),
     "outlier": lambda random: np.append(random.uniform(0.1, 0.101, COUNT), 0.9),
-    "narrow": lambda random: random.uniform(0.5, 0.5001, COUNT),
+    "narrow": lambda random: random.uniform(0.5, 0.51, COUNT),
 }
 
 
 def _difficulty(name: str) -> Floats:
     values = DISTRIBUTIONS[name](np.random.default_rng(0))
-    return values.clip(1e-5, 1 - 1e-5).astype(np.float32)
+    clipped: Floats = values.clip(1e-5, 1 - 1e-5).astype(np.float32)
+    return clipped
 
 
 def _bounds(difficulty: Floats, clusters: int, bands: int = 1) -> Floats:

@@ -1,0 +1,163 @@
+"""What a frame should take on a GPU, from the bytes that it moves and the products that it makes.
+
+    python -m benchmarks.expected BUNDLE... --size 1080x1920
+
+A stage takes the longer of bytes / bandwidth and operations / rate, at the assumed shares of the
+ceilings below. Nothing of this is measured: `make gpu` confirms or refutes it.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import onnx
+import torch
+from tabulate import tabulate
+
+from pcsr.bundle import Bundle
+from pcsr.export.analysis import shapes_at
+from pcsr.runtime.gpu.engines import image_output, image_role
+from pcsr.runtime.gpu.onnx_graph import Node, read_graph
+from pcsr.runtime.gpu.rewrites import dense_groups, fuse_convolutions
+from pcsr.runtime.grid import hr_size
+from pcsr.runtime.kernels.packed import OUTPUTS, PackedMlp, PackedMlps
+from pcsr.runtime.mlps import read_mlps
+
+BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+CONVOLUTIONS = ("Conv", "ConvRelu", "ConvAddRelu", "ConvTranspose")
+
+# An H200 as its maker describes it: 4.8 TB/s, 990 TFLOP/s of dense fp16 products.
+BANDWIDTH, RATE = 4.8e12, 990e12
+MOVED = 0.85  # of the bandwidth, by kernels that only move
+CONVOLVED = 0.45  # of the rate, by cuDNN with 48 to 64 channels
+MULTIPLIED = 0.25  # of the rate, by chains of small products with gathers between them
+LAUNCH_MS = 0.002  # of a kernel in a CUDA graph
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Work of one stage: kernels, bytes of device memory, operations (two per multiply-add)."""
+
+    name: str
+    kernels: int
+    bytes: float
+    operations: float
+    share: float = CONVOLVED
+
+    @property
+    def milliseconds(self) -> float:
+        """The longer of moving and computing, and the launches."""
+        moving = self.bytes / (BANDWIDTH * MOVED)
+        computing = self.operations / (RATE * self.share)
+        return 1000 * max(moving, computing) + self.kernels * LAUNCH_MS
+
+
+def image_stage(bundle: Bundle, precision: str, size: tuple[int, int]) -> Stage:
+    """The backbone, or a plain network, as the torch backend runs it with everything fused."""
+    role = image_role(bundle)
+    data = bundle.graph_bytes(role, precision)
+    graph = dense_groups(read_graph(data, [image_output(role)]))
+    graph = fuse_convolutions(graph, lambda *_: True)
+    shapes = shapes_at(onnx.load_model_from_string(data), {"h": size[0], "w": size[1]})
+    parts = [
+        _node(node, shapes, graph.constants, BYTES[precision])
+        for node in graph.nodes
+        if node.outputs[0] in shapes
+    ]
+    return _sum(role, parts)
+
+
+def _node(
+    node: Node,
+    shapes: Mapping[str, tuple[int, ...]],
+    weights: Mapping[str, torch.Tensor],
+    width: int,
+) -> Stage:
+    moved = [name for name in (*node.inputs, *node.outputs) if name in shapes]
+    moved = [name for name in moved if name not in weights]
+    total = float(width * sum(math.prod(shapes[name]) for name in moved))
+    if node.op not in CONVOLUTIONS:
+        return Stage(node.op, 1, total, 0)
+    weight = weights[node.inputs[1]]
+    result = math.prod(shapes[node.outputs[0]])
+    kernels = 1
+    if node.op in ("Conv", "ConvTranspose"):  # bias and activation in one more pass
+        total, kernels = total + 2 * width * result, 2
+    per_result = weight[0].numel()
+    if node.op == "ConvTranspose":
+        per_result, result = weight[0].numel(), math.prod(shapes[node.inputs[0]])
+    return Stage(node.op, kernels, total, 2.0 * per_result * result)
+
+
+def _sum(name: str, parts: list[Stage]) -> Stage:
+    """Stage by stage the longer of both counts: turned back into bytes at the common rate."""
+    seconds = sum(part.milliseconds - part.kernels * LAUNCH_MS for part in parts) / 1000
+    return Stage(
+        name, sum(part.kernels for part in parts), seconds * BANDWIDTH * MOVED, 0, CONVOLVED
+    )
+
+
+def pixel_stages(
+    bundle: Bundle, precision: str, size: tuple[int, int], scale: float, heavy: float, adm: bool
+) -> Iterator[Stage]:
+    """The fused passes of a network with two upsamplers. heavy: share of heavy pixels."""
+    mlps = read_mlps(bundle.mlp_bytes(), bundle.manifest.model.feature_width, bundle.upsamplers)
+    packed = PackedMlps.of(mlps, DTYPES[precision], "cpu")
+    depth, stride = packed.first_weight.shape
+    width, lr = BYTES[precision], math.prod(size)
+    pixels = math.prod(hr_size(size, scale))
+    heavy_pixels = heavy * pixels
+    light, heavier, classifier = packed.upsamplers[-1], packed.upsamplers[0], packed.classifier
+    assert classifier is not None
+    yield Stage("first layers", 1, lr * (depth + stride) * width, 2.0 * lr * depth * stride)
+    read = (light.width + classifier.width) * width + 12
+    work = _products(light) + _products(classifier)
+    yield Stage("dense", 1, lr * read + pixels * 16, 2 * work * pixels, MULTIPLIED)
+    if adm:
+        yield Stage("ADM", 9, pixels * 16, 0)
+    yield Stage("route", 2, pixels * 9 + 4 * heavy_pixels, 0)
+    touched = heavy_pixels * (heavier.width * width / 4 + 16)  # 4 neighbours share an input pixel
+    yield Stage("sparse", 1, touched, 2 * _products(heavier) * heavy_pixels, MULTIPLIED)
+    yield Stage("finish", 1, pixels * 16, 0)
+
+
+def _products(mlp: PackedMlp) -> int:
+    """Multiply-adds of a pixel behind the first layer, padding included."""
+    return mlp.width**2 * max(0, mlp.layers - 1) + mlp.width * OUTPUTS * min(mlp.layers, 1)
+
+
+def expect(bundle: Bundle, precision: str, size: tuple[int, int], heavy: float) -> list[Stage]:
+    """The stages of one frame, at the scale that the network was trained for."""
+    stages = [image_stage(bundle, precision, size)]
+    if bundle.kind == "pcsr":
+        scale = bundle.manifest.trained_scale
+        stages += pixel_stages(bundle, precision, size, scale, heavy, adm=True)
+    return stages
+
+
+@click.command()
+@click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--size", "sizes", multiple=True, default=["276x420", "540x960", "1080x1920"])
+@click.option("--precision", default="fp16", show_default=True)
+@click.option("--heavy", default=0.2, show_default=True, help="Share of heavy pixels.")
+def main(bundles: tuple[Path, ...], sizes: tuple[str, ...], precision: str, heavy: float) -> None:
+    """Print what each stage of a frame should take, in milliseconds."""
+    for path in bundles:
+        bundle = Bundle.load(path)
+        columns = {}
+        for text in sizes:
+            height, width = (int(part) for part in text.split("x"))
+            stages = expect(bundle, precision, (height, width), heavy)
+            columns[text] = {stage.name: stage.milliseconds for stage in stages}
+            columns[text]["sum"] = sum(stage.milliseconds for stage in stages)
+        names = list(next(iter(columns.values())))
+        rows = [(name, *(f"{column[name]:.3f}" for column in columns.values())) for name in names]
+        click.echo(f"\n{path.name}, {precision}, {heavy:.0%} heavy\n")
+        click.echo(tabulate(rows, ("ms", *columns), tablefmt="github", disable_numparse=True))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Compiles what a wrapper launches, without a GPU."""
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import triton
+from torch import Tensor
+from triton.backends.compiler import GPUTarget
+from triton.backends.nvidia import compiler as nvidia
+from triton.compiler import ASTSource
+
+TOOLS = Path(nvidia.__file__).parent / "bin"
+SHARED_LIMIT = {80: 163 * 1024, 89: 99 * 1024, 90: 227 * 1024}  # bytes of a program, CUDA guide
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A kernel for one GPU. spilled: bytes of stack per thread; shared: bytes per program."""
+
+    ptx: str
+    registers: int
+    spilled: int
+    shared: int
+
+    @property
+    def uses_tensor_cores(self) -> bool:
+        return "mma.sync" in self.ptx or "wgmma.mma_async" in self.ptx
+
+
+@dataclass
+class Launches:
+    """Stands in for a kernel and keeps how it was launched."""
+
+    kernel: Any
+    seen: list[tuple[tuple[Any, ...], dict[str, Any]]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, patch: pytest.MonkeyPatch, module: ModuleType, name: str) -> "Launches":
+        launches = cls(getattr(module, name))
+        patch.setattr(module, name, launches)
+        return launches
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
+        assert all(size > 0 for size in grid)
+        return lambda *args, **options: self.seen.append((args, options))
+
+    def compile(self, capability: int) -> Compiled:
+        """The last launch."""
+        args, options = self.seen[-1]
+        names = self.kernel.arg_names
+        values = dict(zip(names, args, strict=False)) | {
+            name: options[name] for name in names if name in options
+        }
+        constants = {p.name: values[p.name] for p in self.kernel.params if p.is_constexpr}
+        signature = {
+            name: "constexpr" if name in constants else _type(values[name]) for name in names
+        }
+        aligned = [i for i, name in enumerate(names) if signature[name].startswith("*")]
+        attributes = {(i,): [["tt.divisibility", 16]] for i in aligned}
+        done = triton.compile(
+            ASTSource(self.kernel, signature, constants, attributes),
+            target=GPUTarget("cuda", capability, 32),
+            options={name: value for name, value in options.items() if name not in names},
+        )
+        registers, stack = _resources(done.asm["cubin"])
+        return Compiled(done.asm["ptx"], registers, stack, done.metadata.shared)
+
+
+def _type(value: int | Tensor) -> str:
+    if isinstance(value, int):
+        return "i32"
+    name: str = triton.runtime.jit.mangle_type(value)
+    return name
+
+
+def _resources(cubin: bytes) -> tuple[int, int]:
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        command = [str(TOOLS / "cuobjdump"), "-res-usage", file.name]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = re.search(r"REG:(\d+) STACK:(\d+)", done.stdout + done.stderr)
+    assert found is not None
+    return int(found[1]), int(found[2])

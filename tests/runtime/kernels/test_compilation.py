@@ -1,0 +1,175 @@
+"""What the wrappers launch compiles for NVIDIA GPUs, fits their shared memory, and is computed on
+tensor cores. Without a GPU.
+"""
+
+import importlib
+import math
+from types import ModuleType
+
+import pytest
+import torch
+from torch import Tensor
+
+from pcsr.runtime.kernels import (
+    DeviceAxes,
+    DeviceRule,
+    Routed,
+    Window,
+    adaptive,
+    dense,
+    difficulties,
+    empty_table,
+    finish,
+    histogram,
+    lloyd,
+    ratio,
+    route,
+    select,
+    sparse,
+)
+from tests.runtime.networks import Scene
+
+from .compiler import SHARED_LIMIT, Compiled, Launches
+from .scenes import DEPTHS, MODELS, THREE, Hidden, packed
+
+SPILLED = 256  # bytes per thread that are no reason to change a kernel: SRResNet's of 192 channels
+each_gpu = pytest.mark.parametrize("capability", [80, 89, 90])
+each_model = pytest.mark.parametrize("model", list(MODELS))
+ROUTES = [(2, "cut"), (2, "bounds"), (3, "cut"), (3, "bounds"), (3, "costs")]
+
+
+def _passes(
+    hidden: Hidden, depth: int, dtype: torch.dtype, capability: int, patch: pytest.MonkeyPatch
+) -> dict[str, Compiled]:
+    """The dense and the heaviest sparse pass."""
+    launches = {
+        name: Launches.of(patch, _module(name), f"{name}_kernel") for name in ("dense", "sparse")
+    }
+    scene = Scene.make((4, 200), 4, hidden, depth)
+    grid, mlps = scene.grid, packed(scene, dtype)
+    assert mlps.classifier is not None
+    window, canvas = Window(DeviceAxes.of(grid, "cpu")), torch.zeros((*grid.hr_size, 3))
+    pre = torch.zeros((800, mlps.first_weight.shape[1]), dtype=dtype)
+    constant, image = mlps.constants(grid.cell), torch.from_numpy(scene.image)
+    logits = torch.zeros((mlps.classifier.outputs, grid.pixels))
+    dense(window, mlps, pre, constant, image, canvas, logits)
+    pixels, count = (torch.zeros(n, dtype=torch.int32) for n in (grid.pixels, 1))
+    sparse(window, mlps, 0, pre, constant, image, pixels, count, canvas, 132)
+    return {name: launch.compile(capability) for name, launch in launches.items()}
+
+
+def _module(name: str) -> ModuleType:
+    """`pcsr.runtime.kernels.dense` is the function."""
+    return importlib.import_module(f"pcsr.runtime.kernels.{name}")
+
+
+def _report(model: str, dtype: torch.dtype, capability: int, passes: dict[str, Compiled]) -> None:
+    for name, compiled in passes.items():
+        print(  # noqa: T201
+            f"{model:8} {dtype} sm_{capability} {name:6} {compiled.registers:3} registers, "
+            f"{compiled.spilled:4} B spilled, {compiled.shared:6} B shared"
+        )
+
+
+@each_model
+@each_gpu
+def test_passes_in_half_precision_use_tensor_cores_and_fit(
+    model: str, capability: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes = _passes(MODELS[model], DEPTHS[model], torch.float16, capability, monkeypatch)
+    _report(model, torch.float16, capability, passes)
+    for compiled in passes.values():
+        assert compiled.uses_tensor_cores
+        assert ("wgmma" in compiled.ptx) == (capability == 90)
+        assert compiled.spilled <= SPILLED
+        assert compiled.shared <= SHARED_LIMIT[89]
+
+
+@pytest.mark.parametrize(
+    ("model", "dtype", "capability"),
+    [
+        ("carn", torch.bfloat16, 90),
+        ("fsrcnn", torch.bfloat16, 80),
+        ("srresnet", torch.bfloat16, 90),
+    ],
+)
+def test_passes_in_bfloat16_use_tensor_cores(
+    model: str, dtype: torch.dtype, capability: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for compiled in _passes(MODELS[model], DEPTHS[model], dtype, capability, monkeypatch).values():
+        assert compiled.uses_tensor_cores
+        assert ".bf16" in compiled.ptx
+        assert compiled.shared <= SHARED_LIMIT[89]
+
+
+@pytest.mark.parametrize(("model", "capability"), [("carn", 90), ("fsrcnn", 80), ("fsrcnn", 89)])
+def test_passes_in_float32_are_exact_sums(
+    model: str, capability: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No TF32 by the way."""
+    passes = _passes(MODELS[model], DEPTHS[model], torch.float32, capability, monkeypatch)
+    _report(model, torch.float32, capability, passes)
+    for compiled in passes.values():
+        assert "tf32" not in compiled.ptx
+        assert "fma.rn.f32" in compiled.ptx
+        assert compiled.shared <= SHARED_LIMIT[89]
+
+
+def test_three_upsamplers_of_other_widths_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    for compiled in _passes(THREE, 20, torch.float16, 90, monkeypatch).values():
+        assert compiled.uses_tensor_cores
+
+
+@pytest.mark.parametrize(("count", "kind"), ROUTES)
+@each_gpu
+def test_routing_compiles(
+    count: int, kind: str, capability: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launches = Launches.of(monkeypatch, _module("route"), "route_kernel")
+    size = {"cut": 1, "bounds": count - 1, "costs": count}[kind]
+    rule = DeviceRule(count, kind, torch.zeros(size))  # type: ignore[arg-type]
+    logits = torch.zeros((1 if count == 2 else count, 5000))
+    route(logits, rule, Routed.empty(count, 5000, "cpu"))
+    assert launches.compile(capability).spilled == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.float32])
+@pytest.mark.parametrize("refine_below", [0, 1])
+@each_gpu
+def test_finishing_compiles(
+    dtype: torch.dtype, refine_below: int, capability: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launches = Launches.of(monkeypatch, _module("finish"), "finish_kernel")
+    out = torch.zeros((4, 500, 3), dtype=dtype)
+    labels = torch.zeros(2000, dtype=torch.uint8)
+    finish(torch.zeros((4, 500, 3)), labels, (0, 4), 0, 4, refine_below, out)
+    assert launches.compile(capability).spilled == 0
+
+
+@each_gpu
+def test_statistics_compile(capability: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels = {
+        name: Launches.of(monkeypatch, adaptive, f"{name}_kernel")
+        for name in ("difficulties", "histogram", "lloyd")
+    }
+    digits = Launches.of(monkeypatch, ratio, "digits_kernel")
+    table, low, values = empty_table("cpu"), torch.tensor(0.5), torch.zeros(5000)
+    for count in (2, 3):
+        difficulties(torch.zeros((1 if count == 2 else 3, 5000)), count, values)
+        lloyd(table, low, low, count)
+        for name in ("difficulties", "lloyd"):
+            assert kernels[name].compile(capability).spilled == 0
+    histogram(values, low, low, table)
+    assert "atom" in kernels["histogram"].compile(capability).ptx
+    select([values], 0.3)
+    assert "atom" in digits.compile(capability).ptx
+
+
+def test_constants_of_the_launches_are_plain_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tensor among them would be read on the host, which waits for the device."""
+    launches = Launches.of(monkeypatch, adaptive, "lloyd_kernel")
+    lloyd(empty_table("cpu"), torch.tensor(0.1), torch.tensor(0.2), 3)
+    args, options = launches.seen[0]
+    assert all(isinstance(arg, Tensor) for arg in args)
+    assert not any(isinstance(value, Tensor) for value in options.values())
+    assert math.isfinite(options["TOLERANCE"])

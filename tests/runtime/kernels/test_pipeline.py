@@ -1,0 +1,77 @@
+"""Whole frames with the fused kernels, against the native backend."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pcsr import BackendError, Upscaler
+from pcsr.runtime.gpu import frame as frames
+from tests import tolerances
+from tests.runtime.compare import (
+    assert_difficulties_agree,
+    assert_images_agree,
+    assert_routed_alike,
+)
+
+MODES: list[dict[str, Any]] = [
+    {"k": 0.0},
+    {"k": 0.7, "refine": False},
+    {"k": -25.0},
+    {"k": 25.0},
+    {"adaptive": True},
+    {"heavy_ratio": 0.3},
+]
+BUNDLES = ["carn_like_bundle", "three_way_bundle", "single_bundle"]
+
+
+def _picture(height: int, width: int) -> Any:  # noqa: ANN401
+    random = np.random.default_rng((height, width))
+    return random.random((height, width, 3), dtype=np.float32)
+
+
+@pytest.mark.parametrize("name", BUNDLES)
+def test_fused_frames_are_those_of_the_native_backend(
+    name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle: Path = request.getfixturevalue(name)
+    native, fused = Upscaler(bundle), Upscaler(bundle, backend="torch", passes="fused")
+    assert fused.passes == "fused"
+    image = _picture(9, 13)
+    modes = MODES if native.bundle.upsamplers > 1 else [{}, {"refine": False}]
+    for index, mode in enumerate(modes):
+        scale = (4, 2.5)[index % 2]
+        monkeypatch.setattr(frames, "BAND_PIXELS", (2**20, 500)[index // 2 % 2])
+        fused._on_device._frames.clear()  # type: ignore[union-attr]
+        expected, found = native(image, scale, **mode), fused(image, scale, **mode)
+        assert found.assignment is not None
+        assert found.difficulty is not None
+        assert expected.assignment is not None
+        assert expected.difficulty is not None
+        same = assert_routed_alike(found.assignment, expected.assignment)
+        assert_images_agree(found.image, expected.image, same, 2 * tolerances.IMAGE_FP32)
+        assert_difficulties_agree(found.difficulty, expected.difficulty)
+        counts = np.bincount(found.assignment.ravel(), minlength=native.bundle.upsamplers)
+        assert found.stats.pixels_per_upsampler == tuple(counts)
+
+
+def test_streamed_rows_are_the_image(
+    carn_like_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fused = Upscaler(carn_like_bundle, backend="torch", passes="fused")
+    image = (_picture(9, 13) * 255).astype(np.uint8)
+    whole = fused(image, adaptive=True).image
+    monkeypatch.setattr(frames, "BAND_PIXELS", 700)
+    rows: list[Any] = []
+    fused.stream(image, rows.append, adaptive=True)
+    assert len(rows) > 1
+    np.testing.assert_array_equal(np.concatenate(rows), whole)
+
+
+def test_fused_kernels_are_refused_where_they_cannot_run(
+    carn_like_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
+    with pytest.raises(BackendError, match="run on a GPU"):
+        Upscaler(carn_like_bundle, backend="torch", passes="fused")
