@@ -30,9 +30,9 @@ bench-short: $(INSTALLED)
 gpu:
 	$(GPU_PYTHON) -m benchmarks.gpu $(GPU_ARGS)
 
-# The same program on the CPU, tiny: does it all run? Its times mean nothing.
+# The same program on the CPU, tiny, the kernels interpreted: does it all run? Takes minutes; its times mean nothing.
 gpu-dry: $(INSTALLED)
-	$(BIN)/python -m benchmarks.gpu --device cpu --quick $(GPU_ARGS)
+	$(BIN)/python -m benchmarks.gpu --device cpu --quick --precision fp32 $(GPU_ARGS)
 
 install: $(INSTALLED)
 

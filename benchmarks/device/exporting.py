@@ -41,11 +41,10 @@ def prepare(
 ) -> dict[str, Prepared]:
     """Exports all models, each in its process. One that fails or takes too long has no files."""
     order = {"checkpoints": str(checkpoints), "cache": str(cache), "precisions": list(precisions)}
-    threads = max(1, (os.cpu_count() or 1) // len(models))
     running = {}
-    for model in models:
+    for number, model in enumerate(models):
         say(f"{model}: networks …")
-        running[model] = _start(order | {"model": model}, threads)
+        running[model] = _start(order | {"model": model, "share": [number, len(models)]})
     stop_at = time.monotonic() + timeout_s
     return {
         model: _finish(process, max(1.0, stop_at - time.monotonic()))
@@ -53,14 +52,14 @@ def prepare(
     }
 
 
-def _start(order: Mapping[str, Any], threads: int) -> "subprocess.Popen[str]":
+def _start(order: Mapping[str, Any]) -> "subprocess.Popen[str]":
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.device.exporting"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": str(threads), "CUDA_VISIBLE_DEVICES": ""},
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
     )
     assert process.stdin is not None
     process.stdin.write(json.dumps(order))
@@ -106,6 +105,7 @@ def export(order: Mapping[str, Any], say: Say) -> Prepared:
 def main() -> None:
     """An order on stdin, what was prepared on stdout, both JSON."""
     order = json.load(sys.stdin)
+    _take_cores(*order["share"])
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print is no answer
 
@@ -118,6 +118,13 @@ def main() -> None:
         prepared = Prepared(None, problems=(reason(f"{type(error).__name__}: {error}"),))
     answer.write(json.dumps(asdict(prepared)) + "\n")
     answer.flush()
+
+
+def _take_cores(number: int, of: int) -> None:
+    """Holds this process to its share of the cores: thread pools that share them wait in turns."""
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, cores[number::of] or cores)
 
 
 if __name__ == "__main__":
