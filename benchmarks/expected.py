@@ -20,14 +20,15 @@ from pcsr.bundle import Bundle
 from pcsr.export.analysis import shapes_at
 from pcsr.runtime.gpu.engines import image_output, image_role
 from pcsr.runtime.gpu.onnx_graph import Node, read_graph
-from pcsr.runtime.gpu.rewrites import dense_groups, fuse_convolutions
+from pcsr.runtime.gpu.rewrites import dense_groups, fuse_convolutions, fuse_epilogues
 from pcsr.runtime.grid import hr_size
 from pcsr.runtime.kernels.packed import OUTPUTS, PackedMlp, PackedMlps
 from pcsr.runtime.mlps import read_mlps
 
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-CONVOLUTIONS = ("Conv", "ConvRelu", "ConvAddRelu", "ConvTranspose")
+EPILOGUES = ("ConvEpilogue", "ConvTransposeEpilogue")
+CONVOLUTIONS = ("Conv", "ConvRelu", "ConvAddRelu", "ConvTranspose", *EPILOGUES)
 
 # An H200 as its maker describes it: 4.8 TB/s, 990 TFLOP/s of dense fp16 products.
 BANDWIDTH, RATE = 4.8e12, 990e12
@@ -60,7 +61,7 @@ def image_stage(bundle: Bundle, precision: str, size: tuple[int, int]) -> Stage:
     role = image_role(bundle)
     data = bundle.graph_bytes(role, precision)
     graph = dense_groups(read_graph(data, [image_output(role)]))
-    graph = fuse_convolutions(graph, lambda *_: True)
+    graph = fuse_epilogues(fuse_convolutions(graph, lambda *_: True), lambda *_: True)
     shapes = shapes_at(onnx.load_model_from_string(data), {"h": size[0], "w": size[1]})
     parts = [
         _node(node, shapes, graph.constants, BYTES[precision])
@@ -84,10 +85,10 @@ def _node(
     weight = weights[node.inputs[1]]
     result = math.prod(shapes[node.outputs[0]])
     kernels = 1
-    if node.op in ("Conv", "ConvTranspose"):  # bias and activation in one more pass
+    if node.op in EPILOGUES:  # bias, sum and activation in one more pass
         total, kernels = total + 2 * width * result, 2
     per_result = weight[0].numel()
-    if node.op == "ConvTranspose":
+    if node.op.startswith("ConvTranspose"):
         per_result, result = weight[0].numel(), math.prod(shapes[node.inputs[0]])
     return Stage(node.op, kernels, total, 2.0 * per_result * result)
 

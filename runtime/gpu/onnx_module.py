@@ -1,6 +1,6 @@
 """An ONNX graph as a PyTorch module."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -8,12 +8,19 @@ import torch
 from torch import Tensor, nn
 
 from .arithmetic import exact_arithmetic
+from .epilogues import EpilogueConvolution, Epilogues
 from .fusion import FusedConvolution, fusion_report, layout_for, may_fuse
 from .onnx_graph import Graph, read_graph
-from .operators import PARAMETERS, Function, function_of
-from .rewrites import dense_groups, fuse_convolutions, in_place, is_typed
+from .operators import PARAMETERS, Function, Maker, function_of
+from .rewrites import dense_groups, fuse_convolutions, fuse_epilogues, in_place, is_typed
 
 CPU = torch.device("cpu")
+FUSED: Mapping[str, Maker] = {
+    "ConvAddRelu": FusedConvolution,
+    "ConvEpilogue": EpilogueConvolution,
+    "ConvRelu": FusedConvolution,
+    "ConvTransposeEpilogue": EpilogueConvolution,
+}
 
 
 @dataclass(frozen=True)
@@ -32,8 +39,9 @@ class OnnxModule(nn.Module):
     Constants are buffers on `device`. On CUDA nothing waits for the device and nothing is copied
     to it, so that a run can be captured in a CUDA graph, after a run with the same shapes. There,
     graphs of float16 or bfloat16 keep images channels last (which their outputs may be, too), run
-    narrow groups of convolutions as dense ones, and end convolutions with the sum and the ReLU
-    behind them where a probe finds such kernels; `fusions` says what was found.
+    narrow groups of convolutions as dense ones. All graphs end convolutions there with the sum and
+    the ReLU behind them where a probe finds that cuDNN does so, and others with their bias, sum and
+    activation in one kernel of ours; `fusions` says what was found.
 
     Args:
         model: the ONNX file.
@@ -52,9 +60,11 @@ class OnnxModule(nn.Module):
         graph = read_graph(model, outputs)
         typed_cuda = device.type == "cuda" and is_typed(graph)
         graph = dense_groups(graph) if typed_cuda else graph
-        graph = in_place(fuse_convolutions(graph, partial(may_fuse, device=device)))
-        self.inputs, self.outputs = graph.inputs, graph.outputs
         self._layout = layout_for(torch.float16 if typed_cuda else torch.float32)
+        self._epilogues = Epilogues(device, self._layout)
+        graph = fuse_convolutions(graph, partial(may_fuse, device=device))
+        graph = in_place(fuse_epilogues(graph, self._epilogues.may_fuse))
+        self.inputs, self.outputs = graph.inputs, graph.outputs
         self._steps = [*_steps(graph)]
         self._host: dict[str, Tensor] = {}
         self._names: dict[str, str] = {}
@@ -62,9 +72,10 @@ class OnnxModule(nn.Module):
 
     @property
     def fusions(self) -> str:
-        """One line for reports: what was fused, and what cuDNN refused."""
+        """One line for reports: what was fused, and what was refused."""
         layout = "channels last" if self._layout == torch.channels_last else "channels first"
-        return f"{layout}; {fusion_report(step.function for step in self._steps)}"
+        functions = [step.function for step in self._steps]
+        return "; ".join([layout, fusion_report(functions), *self._epilogues.report(functions)])
 
     @torch.no_grad()
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -103,8 +114,7 @@ def _steps(graph: Graph) -> Iterator[Step]:
     kept = {*graph.constants, *graph.outputs}
     last = {name: node for node in graph.nodes for name in (*node.inputs, *node.outputs) if name}
     for node in graph.nodes:
-        fused = node.op in ("ConvRelu", "ConvAddRelu")
-        function = FusedConvolution(node) if fused else function_of(node)
+        function = FUSED.get(node.op, function_of)(node)
         named = {*node.inputs, *node.outputs} - kept
         done = tuple(sorted(name for name in named if last.get(name) is node))
         yield Step(function, node.inputs, node.outputs, done)

@@ -12,11 +12,12 @@ from .operators import convolution_options
 
 # Their results are new memory that nothing else looks at.
 FRESH = frozenset(
-    {"Add", "Add_", "Concat", "Conv", "ConvAddRelu", "ConvRelu", "ConvTranspose", "Div", "Gemm"}
-    | {"LeakyRelu", "MatMul", "Mul", "Relu", "Sub"}
+    {"Add", "Add_", "Concat", "Conv", "ConvAddRelu", "ConvEpilogue", "ConvRelu", "ConvTranspose"}
+    | {"ConvTransposeEpilogue", "Div", "Gemm", "LeakyRelu", "MatMul", "Mul", "Relu", "Sub"}
 )
 IN_PLACE = frozenset({"Add", "LeakyRelu", "Relu"})
 MOST_CHANNELS, MOST_GROUPS = 32, 8
+Chain = tuple[Node, ...]
 
 
 def in_place(graph: Graph) -> Graph:
@@ -71,41 +72,80 @@ def fuse_convolutions(graph: Graph, may_fuse: Callable[[Node, Tensor, bool], boo
 
     may_fuse: asked with the Conv, its weight, and whether something is added.
     """
+
+    def fused(conv: Node, weight: Tensor, chain: Chain) -> Node | None:
+        is_relu = conv.op == "Conv" and chain and chain[-1].op == "Relu"
+        if not is_relu or not may_fuse(conv, weight, len(chain) > 1):
+            return None
+        op = "ConvAddRelu" if len(chain) > 1 else "ConvRelu"
+        return replace(conv, op=op, inputs=_inputs(conv, chain), outputs=chain[-1].outputs)
+
+    return _fuse(graph, fused)
+
+
+def fuse_epilogues(graph: Graph, may_fuse: Callable[[Node, Tensor], bool]) -> Graph:
+    """Conv [+ Add] [+ Relu | LeakyRelu] becomes ConvEpilogue, and so ConvTranspose without Add
+    (inputs: x, weight, bias or "", what was added; slope: an attribute), where the results between
+    are used nowhere else and more than a sum or an activation alone follows.
+
+    may_fuse: asked with the new node and its weight.
+    """
+
+    def fused(conv: Node, weight: Tensor, chain: Chain) -> Node | None:
+        last, inputs = (conv, *chain)[-1], _inputs(conv, chain)
+        attributes = {**conv.attributes, "slope": _slope(last)}
+        new = Node(f"{conv.op}Epilogue", conv.name, inputs, last.outputs, attributes)
+        pays = inputs[2] or len(chain) > 1
+        return new if pays and may_fuse(new, weight) else None
+
+    return _fuse(graph, fused)
+
+
+def _fuse(graph: Graph, fused: Callable[[Node, Tensor, Chain], Node | None]) -> Graph:
+    """fused: makes one node of a convolution and what follows it, or leaves them (None)."""
     uses = _uses(graph)
     next_of = {name: node for node in graph.nodes for name in node.inputs if uses[name] == 1}
     swapped: dict[str, Node | None] = {}  # by a node's first output; None: it is gone
     for node in graph.nodes:
-        weight = graph.constants.get(node.inputs[1]) if node.op == "Conv" else None
-        chain = _chain(graph, node, next_of) if weight is not None else None
-        if weight is None or chain is None or chain[-1].outputs[0] in swapped:
+        is_conv = node.op in ("Conv", "ConvTranspose")
+        weight = graph.constants.get(node.inputs[1]) if is_conv else None
+        if weight is None:
             continue
-        added = [name for add in chain[:-1] for name in add.inputs if name != node.outputs[0]]
-        if may_fuse(node, weight, bool(added)):
+        chain = _chain(graph, node, next_of)
+        chain = () if any(link.outputs[0] in swapped for link in chain) else chain
+        if new := fused(node, weight, chain):
             swapped |= {gone.outputs[0]: None for gone in (node, *chain)}
-            bias = node.inputs[2] if len(node.inputs) > 2 else ""
-            swapped[chain[-1].outputs[0]] = replace(
-                node,
-                op="ConvAddRelu" if added else "ConvRelu",
-                inputs=(*node.inputs[:2], bias, *added),
-                outputs=chain[-1].outputs,
-            )
+            swapped[new.outputs[0]] = new
     nodes = (swapped.get(node.outputs[0], node) for node in graph.nodes)
     return replace(graph, nodes=tuple(node for node in nodes if node))
 
 
-def _chain(graph: Graph, conv: Node, next_of: dict[str, Node]) -> tuple[Node, ...] | None:
-    """(Relu) or (Add, Relu) behind a convolution."""
-    first = next_of.get(conv.outputs[0])
-    if first is None:
-        return None
-    if first.op == "Relu":
-        return (first,)
-    second = next_of.get(first.outputs[0])
-    if first.op != "Add" or second is None or second.op != "Relu":
-        return None
-    if not keeps_size(conv, graph.constants[conv.inputs[1]]):
-        return None
-    return None if graph.constants.keys() & {*first.inputs} else (first, second)
+def _chain(graph: Graph, conv: Node, next_of: dict[str, Node]) -> Chain:
+    """(Add), (Relu or LeakyRelu), both or neither: what follows a convolution and nothing else. A
+    sum counts where both sides can be of one shape.
+    """
+    chain, following = [], next_of.get(conv.outputs[0])
+    if following and following.op == "Add":
+        may_broadcast = conv.op != "Conv" or graph.constants.keys() & {*following.inputs}
+        if may_broadcast or not keeps_size(conv, graph.constants[conv.inputs[1]]):
+            return ()
+        chain, following = [following], next_of.get(following.outputs[0])
+    if following and following.op in ("Relu", "LeakyRelu"):
+        chain.append(following)
+    return tuple(chain)
+
+
+def _inputs(conv: Node, chain: Chain) -> tuple[str, ...]:
+    """x, weight, bias or "", and what is added."""
+    bias = conv.inputs[2] if len(conv.inputs) > 2 else ""
+    added = [n for add in chain if add.op == "Add" for n in add.inputs if n != conv.outputs[0]]
+    return (*conv.inputs[:2], bias, *added)
+
+
+def _slope(last: Node) -> float:
+    """Below zero, of what ends a chain."""
+    slopes = {"Relu": 0.0, "LeakyRelu": last.attributes.get("alpha", 0.01)}
+    return float(slopes.get(last.op, 1.0))
 
 
 def keeps_size(conv: Node, weight: Tensor) -> bool:

@@ -2,11 +2,13 @@
 
 One frame: `dense` over all pixels, `route` into lists, `sparse` over each heavier upsampler's list,
 `finish`. Between the first two, ADM is `difficulties`, `histogram` and `lloyd`, and a share of
-heavy pixels `difficulties` and `select`.
+heavy pixels `difficulties` and `select`. `epilogue` belongs to the backbone: what ends a
+convolution.
 """
 
 from .adaptive import difficulties, histogram, lloyd
 from .dense import dense
+from .epilogue import epilogue
 from .finish import finish
 from .packed import DeviceAxes, DeviceAxis, PackedMlp, PackedMlps
 from .ratio import select
@@ -26,6 +28,7 @@ __all__ = [
     "dense",
     "difficulties",
     "empty_table",
+    "epilogue",
     "finish",
     "histogram",
     "lloyd",

@@ -4,6 +4,7 @@ tensor cores. Without a GPU.
 
 import importlib
 import math
+import re
 from types import ModuleType
 
 import pytest
@@ -19,6 +20,7 @@ from pcsr.runtime.kernels import (
     dense,
     difficulties,
     empty_table,
+    epilogue,
     finish,
     histogram,
     lloyd,
@@ -173,3 +175,45 @@ def test_constants_of_the_launches_are_plain_numbers(monkeypatch: pytest.MonkeyP
     assert all(isinstance(arg, Tensor) for arg in args)
     assert not any(isinstance(value, Tensor) for value in options.values())
     assert math.isfinite(options["TOLERANCE"])
+
+
+@pytest.mark.parametrize(
+    ("channels", "dtype"),
+    [
+        (3, torch.float32),
+        (48, torch.float16),
+        (48, torch.bfloat16),
+        (52, torch.float16),
+        (52, torch.float32),
+    ],
+)
+@each_gpu
+def test_epilogues_move_vectors(
+    channels: int, dtype: torch.dtype, capability: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Channels last: of 16 bytes, and of 8 where 4 divides the channels and not 8. The number of
+    pixels is odd.
+    """
+    launches = Launches.of(monkeypatch, _module("epilogue"), "epilogue_kernel")
+    y = torch.zeros((1, channels, 5, 7), dtype=dtype).contiguous(memory_format=torch.channels_last)
+    wide = {3: None, 48: "v4.b32", 52: "v4.b32" if dtype == torch.float32 else "v2.b32"}[channels]
+    for added, slope in ((None, 0.1), (torch.empty_like(y), 0.0)):
+        epilogue(y, torch.zeros(channels, dtype=dtype), added, slope)
+        compiled = launches.compile(capability)
+        assert compiled.spilled == 0
+        assert "fma" not in compiled.ptx
+        if wide:
+            loads = re.findall(r"ld\.global\S*", compiled.ptx)
+            assert {*loads} == {f"ld.global.{wide}"}
+            assert f"st.global.{wide}" in compiled.ptx
+
+
+@each_gpu
+def test_an_epilogue_over_planes_compiles(capability: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    launches = Launches.of(monkeypatch, _module("epilogue"), "epilogue_kernel")
+    for size, wide in (((4, 6), "v4.b32"), ((5, 7), "b32")):
+        y = torch.zeros((2, 52, *size))
+        epilogue(y, torch.zeros(52), y, 0.1)
+        compiled = launches.compile(capability)
+        assert compiled.spilled == 0
+        assert f"st.global.{wide}" in compiled.ptx
