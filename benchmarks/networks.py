@@ -128,9 +128,8 @@ def _calm(network: PCSR) -> None:
     """
     for upsampler in network.upsamplers:
         last = [layer for layer in upsampler.modules() if isinstance(layer, nn.Linear)][-1]
-        last.weight *= 0.5
-        if last.bias is not None:
-            last.bias *= 0.5
+        for parameter in last.parameters():
+            parameter.mul_(0.5)
 
 
 def random_plain(model: str) -> dict[str, Any]:
