@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+GPU_PYTHON ?= python3
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint bench bench-short install clean
+.PHONY: demo test lint bench bench-short gpu gpu-dry install clean
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/demo.py $(if $(CKPT),--ckpt "$(CKPT)")
@@ -23,6 +24,15 @@ bench: $(INSTALLED)
 
 bench-short: $(INSTALLED)
 	$(BIN)/python -m benchmarks.bench --short
+
+# Needs an NVIDIA GPU and a Python that has PyTorch for it, onnx, onnxscript, onnxruntime, click and tabulate;
+# installs nothing. GPU_ARGS: see $(GPU_PYTHON) -m benchmarks.gpu --help
+gpu:
+	$(GPU_PYTHON) -m benchmarks.gpu $(GPU_ARGS)
+
+# The same program on the CPU, tiny, the kernels interpreted: does it all run? Takes minutes; its times mean nothing.
+gpu-dry: $(INSTALLED)
+	$(BIN)/python -m benchmarks.gpu --device cpu --quick --precision fp32 $(GPU_ARGS)
 
 install: $(INSTALLED)
 

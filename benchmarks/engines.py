@@ -146,10 +146,15 @@ MAKERS: Mapping[EngineName, Callable[[Files, int], Engine]] = {
 def _network(ckpt: Path, threads: int) -> "PCSR | PlainNetwork":
     import torch
 
+    torch.set_num_threads(threads)
+    return load_network(ckpt)
+
+
+def load_network(ckpt: Path) -> "PCSR | PlainNetwork":
+    """The network of a checkpoint, in PyTorch on the CPU."""
     from pcsr.export.network import Settings, build_network, completed
     from pcsr.models.checkpoint import read_checkpoint
 
-    torch.set_num_threads(threads)
     checkpoint = read_checkpoint(ckpt)
     return build_network(checkpoint, completed(Settings(), checkpoint))
 
@@ -161,29 +166,17 @@ def _run_eager(
     """call: an image [1, 3, h, w] -> the upscaled one and its assignment, () without routing."""
     import torch
 
+    from .tensors import to_bytes, to_planes
+
     watch = Stopwatch()
     with torch.inference_mode():
         with watch.stage("to float"):
-            tensor = _to_tensor(image)
+            tensor = to_planes(torch.from_numpy(image))
         with watch.stage("network"):
             upscaled, assignment = call(tensor)
         with watch.stage("to bytes"):
-            out = _to_bytes(upscaled)
+            out = to_bytes(upscaled).numpy()
     total_ms, counts = watch.total_ms, ()
     if isinstance(assignment, torch.Tensor):
         counts = tuple(torch.bincount(assignment.flatten(), minlength=2).tolist())
     return Output(out, total_ms, watch.stage_ms, counts)
-
-
-def _to_tensor(image: Image) -> "torch.Tensor":
-    import torch
-
-    return torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
-
-
-def _to_bytes(upscaled: "torch.Tensor") -> Image:
-    import torch
-
-    levels = (upscaled[0] * 255).round().clamp(0, 255).to(torch.uint8)
-    out: Image = levels.permute(1, 2, 0).contiguous().numpy()
-    return out

@@ -23,6 +23,7 @@ TIMED = (  # sources that times depend on; the rest of benchmarks/ only arranges
     "benchmarks/lineup.py",
     "benchmarks/memory.py",
     "benchmarks/rounds.py",
+    "benchmarks/tensors.py",
 )
 
 

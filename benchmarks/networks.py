@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 import pcsr
 from pcsr.bundle import is_bundle
@@ -55,7 +56,13 @@ class Networks:
     key: str
 
 
-def find_networks(model: str, checkpoints: Path, cache: Path, say: Say) -> Networks:
+def find_networks(
+    model: str,
+    checkpoints: Path,
+    cache: Path,
+    say: Say,
+    precisions: Sequence[str] = ("fp32",),
+) -> Networks:
     """The PCSR and the plain network of a model, both as checkpoint and as bundle in `cache`.
 
     Checkpoints are the published ones where `checkpoints` holds them, this project's own, or random
@@ -73,7 +80,7 @@ def find_networks(model: str, checkpoints: Path, cache: Path, say: Say) -> Netwo
     plain_ckpt = plain_ckpt or _made(
         cache / f"{model}-x4-random.pth", lambda: random_plain(model), say
     )
-    bundles = [bundle_of(ckpt, cache, say) for ckpt in (pcsr_ckpt, plain_ckpt)]
+    bundles = [bundle_of(ckpt, cache, say, precisions) for ckpt in (pcsr_ckpt, plain_ckpt)]
     return Networks(
         files=Files(*map(str, (*bundles, pcsr_ckpt, plain_ckpt))),
         pcsr_weights=pcsr_ckpt.name,
@@ -83,18 +90,19 @@ def find_networks(model: str, checkpoints: Path, cache: Path, say: Say) -> Netwo
     )
 
 
-def bundle_of(ckpt: Path, cache: Path, say: Say) -> Path:
+def bundle_of(ckpt: Path, cache: Path, say: Say, precisions: Sequence[str] = ("fp32",)) -> Path:
     """The bundle of a checkpoint; exported unless these weights already were, by this exporter."""
-    bundle = cache / bundle_name(ckpt)
+    bundle = cache / bundle_name(ckpt, precisions)
     if not is_bundle(bundle):
-        export_bundle(ckpt, bundle, ExportOptions(), say)
+        export_bundle(ckpt, bundle, ExportOptions(precisions=precisions), say)
     return bundle
 
 
-def bundle_name(ckpt: Path) -> str:
-    """Says which weights and which sources made a bundle."""
+def bundle_name(ckpt: Path, precisions: Sequence[str] = ("fp32",)) -> str:
+    """Says which weights, which sources and, beside fp32, which precisions made a bundle."""
     weights = hashlib.sha256(read_file(ckpt)).hexdigest()
-    return f"{ckpt.stem}-{weights[:12]}-{pcsr.__version__}-{source_hash(EXPORTING)[:12]}"
+    name = f"{ckpt.stem}-{weights[:12]}-{pcsr.__version__}-{source_hash(EXPORTING)[:12]}"
+    return "-".join([name, *(precision for precision in precisions if precision != "fp32")])
 
 
 def random_pcsr(model: str) -> dict[str, Any]:
@@ -103,6 +111,7 @@ def random_pcsr(model: str) -> dict[str, Any]:
     shape = SHAPES[model]
     args = {**shape.pcsr_args, "no_upsampling": True}
     network = PCSR(make_backbone(model, args), [shape.heavy, shape.light], shape.classifier)
+    _calm(network)
     specs = {
         "encoder_spec": {"name": model, "args": args},
         "heavy_sampler_spec": _sampler(shape.heavy),
@@ -110,6 +119,17 @@ def random_pcsr(model: str) -> dict[str, Any]:
         "classifier_spec": _sampler(shape.classifier),
     }
     return {"model": {"name": "pcsr-phase1", "args": specs, "sd": network.state_dict()}}
+
+
+@torch.no_grad()
+def _calm(network: PCSR) -> None:
+    """Halves what the upsamplers add. The classifier has learnt nothing, so that rounding moves
+    many of its pixels under ADM: an image must not differ by much where it does.
+    """
+    for upsampler in network.upsamplers:
+        last = [layer for layer in upsampler.modules() if isinstance(layer, nn.Linear)][-1]
+        for parameter in last.parameters():
+            parameter.mul_(0.5)
 
 
 def random_plain(model: str) -> dict[str, Any]:

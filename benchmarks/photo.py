@@ -4,11 +4,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage import data
 
-from pcsr import images
 from pcsr.metrics import bicubic_resize
-from pcsr.runtime.layout import as_rgb8
 
 Image = NDArray[np.uint8]
 Size = tuple[int, int]
@@ -33,12 +30,17 @@ def image_from_file(path: Path, size: Size) -> Image:
     """[h, w, 3] uint8 of (height, width) from a file: its upper left part, repeated where it is
     smaller.
     """
+    from pcsr import images
+    from pcsr.runtime.layout import as_rgb8
+
     pixels = as_rgb8(images.read(path, LARGEST_PX).pixels)
     repeats = [-(-side // own) for side, own in zip(size, pixels.shape[:2], strict=True)]
     return np.ascontiguousarray(np.tile(pixels, (*repeats, 1))[: size[0], : size[1]])
 
 
 def _cell(name: str) -> Image:
+    from skimage import data
+
     photo: Image = getattr(data, name)()
     half = bicubic_resize(photo, photo.shape[0] // 2, photo.shape[1] // 2)
     return half[: CELL[0], : CELL[1]]

@@ -18,7 +18,7 @@ class Spread:
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
         """Of one or more values."""
-        p10, middle, p90 = np.percentile(values, [10, 50, 90]).tolist()
+        p10, middle, p90 = percentiles(values, (10, 50, 90))
         return cls(middle, p10, p90)
 
 
@@ -32,3 +32,9 @@ def stage_medians(stages: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Median of each stage over all runs, in the order of execution."""
     names = dict.fromkeys(name for run in stages for name in run)
     return {name: median(run.get(name, 0.0) for run in stages) for name in names}
+
+
+def percentiles(values: Sequence[float], points: Sequence[int]) -> list[float]:
+    """Of one or more values, linear between neighbours."""
+    found: list[float] = np.percentile(values, points).tolist()
+    return found

@@ -121,7 +121,7 @@ def _pipeline_checks(
             what=f"pipeline, {'adaptive' if adaptive else 'k = 0'}",
             lr_size=size,
             scale=scale,
-            difference=difference(found.image, as_image(reference.image), _inner(same)),
+            difference=difference(found.image, as_image(reference.image), inner(same)),
             tolerance=IMAGE_TOLERANCE,
             rerouted_px=int((~same).sum()),
             pixels=same.size,
@@ -139,7 +139,7 @@ def as_image(batch: Tensor) -> NDArray[np.float32]:
     return image
 
 
-def _inner(same: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def inner(same: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Pixels whose whole 3x3 neighbourhood agrees."""
     padded = np.pad(same, 1, constant_values=True)
     height, width = same.shape

@@ -4,6 +4,7 @@ arithmetic, and what the whole pipeline loses in quality.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -53,8 +54,9 @@ def verify_typed(
     backend = RoundedBackend(graphs, precision)
     checks: list[AnyCheck] = [_graph_check(backend, source, precision) for source in sources]
     refuse_failed(checks)
+    cases = quality_cases(network, bundle.manifest.trained_scale)
     for what, run in _ways(bundle, backend, precision).items():
-        checks += _quality_checks(what, run, network, bundle, precision)
+        checks += quality_checks(what, run, cases, precision)
     refuse_failed(checks)
     return checks
 
@@ -99,28 +101,54 @@ def _ways(bundle: Bundle, backend: RoundedBackend, precision: str) -> dict[str, 
     return ways
 
 
-def _quality_checks(
-    what: str, run: Run, network: PCSR | PlainNetwork, bundle: Bundle, precision: str
-) -> Iterator[QualityCheck]:
-    for scale in scales(network, bundle.manifest.trained_scale):
+@dataclass(frozen=True)
+class QualityCase:
+    """An image [h, w, 3], its original [H, W, 3], and what the float32 PyTorch network makes of it:
+    expected [H, W, 3], routed [H, W] or empty. mode: for the name of a check.
+    """
+
+    image: Floats
+    original: Floats
+    scale: float
+    adaptive: bool
+    mode: str
+    expected: Floats
+    routed: Labels
+
+
+def quality_cases(network: PCSR | PlainNetwork, trained_scale: float) -> list[QualityCase]:
+    """The cases that half precision is judged by, each upscaled by PyTorch."""
+    cases = []
+    is_routed = isinstance(network, PCSR) and len(network.names) > 1
+    for scale in scales(network, trained_scale):
         original = resized(sample_picture(ORIGINAL_SIZE), hr_size(LR_SIZE, scale))
         image = resized(original, LR_SIZE)
-        for adaptive in (False, True) if bundle.upsamplers > 1 else (False,):
-            mode = ("adaptive, " if adaptive else "k = 0, ") if bundle.upsamplers > 1 else ""
-            expected, routed = _in_pytorch(network, image, scale, adaptive)
-            found, assignment = run(image, scale, adaptive)
-            yield QualityCheck(
-                what=f"pipeline, {mode}{what}",
-                precision=precision,
-                lr_size=LR_SIZE,
-                scale=scale,
-                psnr_loss_db=_psnr_db(expected, original) - _psnr_db(found, original),
-                allowed_db=ALLOWED_DB[precision],
-                psnr_db=_psnr_db(found, expected),
-                least_db=LEAST_DB[precision],
-                rerouted_px=int(np.count_nonzero(assignment != routed)),
-                pixels=routed.size,
-            )
+        for adaptive in (False, True) if is_routed else (False,):
+            mode = ("adaptive, " if adaptive else "k = 0, ") if is_routed else ""
+            result = _in_pytorch(network, image, scale, adaptive)
+            cases.append(QualityCase(image, original, scale, adaptive, mode, *result))
+    return cases
+
+
+def quality_checks(
+    what: str, run: Run, cases: Sequence[QualityCase], precision: str
+) -> Iterator[QualityCheck]:
+    """How the results of `run` compare with PyTorch's, case by case."""
+    for case in cases:
+        found, assignment = run(case.image, case.scale, case.adaptive)
+        loss = psnr_db(case.expected, case.original) - psnr_db(found, case.original)
+        yield QualityCheck(
+            what=f"pipeline, {case.mode}{what}",
+            precision=precision,
+            lr_size=LR_SIZE,
+            scale=case.scale,
+            psnr_loss_db=loss,
+            allowed_db=ALLOWED_DB[precision],
+            psnr_db=psnr_db(found, case.expected),
+            least_db=LEAST_DB[precision],
+            rerouted_px=int(np.count_nonzero(assignment != case.routed)),
+            pixels=case.routed.size,
+        )
 
 
 def _in_pytorch(
@@ -139,7 +167,7 @@ def _noise(found: Floats, expected: Floats) -> float:
     return noise / max(1e-6, signal)
 
 
-def _psnr_db(image: Floats, reference: Floats) -> float:
+def psnr_db(image: Floats, reference: Floats) -> float:
     """Peak 1, values clipped to [0, 1]; 200 for equal images."""
     gap = image.clip(0, 1).astype(np.float64) - reference.clip(0, 1)
     return -10 * math.log10(float(np.mean(gap**2)) + 1e-20)

@@ -1,0 +1,1 @@
+"""make gpu: what a GPU makes of the bundles, checked and measured, in a process that may die."""

@@ -1,0 +1,60 @@
+"""What this device reaches at most: copies in its memory, copies to the host, matrix products."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import torch
+
+from pcsr.runtime.gpu.arithmetic import exact_arithmetic
+
+from .clock import Clock
+
+REPEATS = 20
+WARM_UPS = 5
+
+
+@dataclass(frozen=True)
+class Extent:
+    """bytes: of the copied buffer. side: of the square matrices."""
+
+    bytes: int
+    side: int
+
+
+ON_GPU = Extent(2**31, 8192)
+QUICK = Extent(2**22, 256)
+
+
+def measure_ceilings(device: torch.device, clock: Clock, extent: Extent) -> dict[str, float]:
+    """GB/s of bytes read plus written, TFLOP/s of two FLOPs per multiply-add; medians."""
+    return {
+        "copy_gb_s": _copy(device, clock, extent.bytes),
+        "matmul_fp16_tflop_s": _matmul(device, clock, extent.side, torch.float16),
+        "matmul_fp32_tflop_s": _matmul(device, clock, extent.side // 2, torch.float32),
+        "to_host_gb_s": _to_host(device, clock, extent.bytes // 16),
+    }
+
+
+def _copy(device: torch.device, clock: Clock, size: int) -> float:
+    source = torch.ones(size, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return 2e-6 * size / _median_ms(clock, lambda: target.copy_(source))
+
+
+def _to_host(device: torch.device, clock: Clock, size: int) -> float:
+    source = torch.ones(size, dtype=torch.uint8, device=device)
+    target = torch.empty(size, dtype=torch.uint8, pin_memory=device.type == "cuda")
+    return 1e-6 * size / _median_ms(clock, lambda: target.copy_(source, non_blocking=True))
+
+
+def _matmul(device: torch.device, clock: Clock, side: int, dtype: torch.dtype) -> float:
+    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    with exact_arithmetic():
+        return 2e-9 * side**3 / _median_ms(clock, lambda: left @ right)
+
+
+def _median_ms(clock: Clock, call: Callable[[], Any]) -> float:
+    laps = [clock.lap(call, 0.1).device_ms for _ in range(WARM_UPS + REPEATS)]
+    return median(laps[WARM_UPS:])

@@ -1,0 +1,167 @@
+"""Whether a path gives what the float32 PyTorch network gives: the bundle's own vectors, and in
+half precision the exporter's quality cases.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.records import Record
+from pcsr.export.checks import AnyCheck, Check
+from pcsr.export.verify import IMAGE_TOLERANCE, difference, inner
+from pcsr.export.verify_typed import (
+    LEAST_DB,
+    NO_ROUTING,
+    Floats,
+    Labels,
+    QualityCase,
+    psnr_db,
+    quality_checks,
+)
+from pcsr.vectors import Vector
+
+MOST_APART = 0.02  # in half precision, of a value in [0, 1]: 5 levels of 255; usual are 0.2 to 1
+REPLAYED = "recorded frame"
+
+
+@dataclass(frozen=True)
+class Found:
+    """One result. assignment: [H, W], empty without routing. stages: that took time."""
+
+    image: Floats
+    assignment: Labels
+    stages: Sequence[str] = ()
+
+
+Run = Callable[[Any, float, dict[str, Any]], Found]
+"""(image [h, w, 3] float32, an array or a tensor; scale; options of a call) -> result."""
+
+
+@dataclass(frozen=True)
+class VectorCheck:
+    """One vector in half precision: where both routed a pixel and its neighbours alike, the results
+    must be close; how many were routed otherwise is reported, and judged by the quality cases.
+    """
+
+    what: str
+    difference: float
+    psnr_db: float
+    least_db: float
+    rerouted_px: int
+    pixels: int
+
+    @property
+    def passed(self) -> bool:
+        return self.psnr_db >= self.least_db and self.difference <= MOST_APART
+
+    @property
+    def found(self) -> str:
+        """What it found, in words."""
+        return (
+            f"{self.psnr_db:.1f} dB where routed alike (at least {self.least_db:g}), difference up "
+            f"to {self.difference:.1e} (allowed {MOST_APART:g})"
+        )
+
+
+def check_path(
+    run: Run,
+    vectors: Sequence[Vector],
+    cases: Sequence[QualityCase],
+    precision: str,
+    device: torch.device | None,
+    calls: int,
+    must_replay: bool,
+) -> Record:
+    """Every vector from arrays and, where `device` is given, from a tensor there; then the quality
+    cases in half precision. The figures are the worst.
+
+    calls: with each array, of which the last is checked; the second records, the third replays.
+    must_replay: whether the last must have.
+    """
+    checks = list(_vector_checks(run, vectors, precision, device, calls, must_replay))
+    if precision != "fp32":
+
+        def in_mode(image: Floats, scale: float, adaptive: bool) -> tuple[Floats, Labels]:
+            found = run(image, scale, {"adaptive": adaptive} if adaptive else {})
+            return found.image, found.assignment
+
+        checks += quality_checks("this path", in_mode, cases, precision)
+    return summary(checks)
+
+
+def summary(checks: Sequence[Any]) -> Record:
+    """The worst of all figures, and what failed in words."""
+    failed = [check for check in checks if not check.passed]
+    exact = [c.difference for c in checks if hasattr(c, "difference")]
+    losses = [c.psnr_loss_db for c in checks if hasattr(c, "psnr_loss_db")]
+    decibels = [c.psnr_db for c in checks if hasattr(c, "psnr_db")]
+    pixels = sum(check.pixels for check in checks)
+    rerouted = sum(check.rerouted_px for check in checks)
+    return {
+        "checks": len(checks),
+        "failed": len(failed),
+        "passed": not failed and bool(checks),
+        "worst_difference": max(exact, default=None),
+        "worst_loss_db": max(losses, default=None),
+        "least_psnr_db": min(decibels, default=None),
+        "routed_alike": 1 - rerouted / pixels if pixels else None,
+        "what_failed": [f"{check.what}: {check.found}" for check in failed],
+    }
+
+
+def compare(
+    what: str, found: Found, expected: Found, precision: str, tolerance: float = IMAGE_TOLERANCE
+) -> AnyCheck | VectorCheck:
+    """One result beside another, by the rule of the precision."""
+    is_routed = expected.assignment.size > 0
+    same = found.assignment == expected.assignment if is_routed else None
+    where = inner(same) if same is not None else np.ones(found.image.shape[:2], dtype=np.bool_)
+    rerouted = 0 if same is None else int((~same).sum())
+    pixels = 0 if same is None else same.size
+    apart = difference(found.image, expected.image, where)
+    if precision == "fp32":
+        return Check(
+            what=what,
+            lr_size=(0, 0),
+            scale=None,
+            difference=apart,
+            tolerance=tolerance,
+            rerouted_px=rerouted,
+            pixels=pixels,
+        )
+    decibels = psnr_db(found.image[where], expected.image[where]) if where.any() else 200.0
+    finite = decibels if np.isfinite(found.image).all() else 0.0
+    return VectorCheck(what, apart, finite, LEAST_DB[precision], rerouted, pixels)
+
+
+def _vector_checks(
+    run: Run,
+    vectors: Sequence[Vector],
+    precision: str,
+    device: torch.device | None,
+    calls: int,
+    must_replay: bool,
+) -> Iterator[AnyCheck | VectorCheck]:
+    for vector in vectors:
+        assignment = NO_ROUTING if vector.assignment is None else vector.assignment
+        expected = Found(vector.expected, assignment)
+        options = {"adaptive": True} if vector.adaptive else {}
+        for _ in range(calls):
+            found = run(vector.image, vector.scale, options)
+        if must_replay and REPLAYED not in found.stages:
+            raise RuntimeError(f"{vector.name}: call {calls} was not replayed from a recording")
+        yield compare(vector.name, found, expected, precision)
+        if device is not None:
+            image = torch.from_numpy(vector.image).to(device)
+            found = run(image, vector.scale, options)
+            yield compare(f"{vector.name}, from a tensor", found, expected, precision)
+
+
+def to_array(values: Any) -> NDArray[Any]:  # noqa: ANN401
+    """An array of an array, or of a tensor on any device."""
+    array: NDArray[Any] = values.cpu().numpy() if isinstance(values, torch.Tensor) else values
+    return array

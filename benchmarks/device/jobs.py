@@ -1,0 +1,77 @@
+"""What there is to do on the device, in the order of its importance, and what the budget leaves."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from benchmarks.sizes import Size
+
+Kind = Literal["ceilings", "fidelity", "time", "compiled"]
+
+MODELS = ("carn", "fsrcnn", "srresnet")
+PRECISIONS = ("fp16", "fp32")
+SIZES: tuple[Size, ...] = ((1080, 1920), (540, 960), (276, 420), (270, 480))
+QUICK_SIZES: tuple[Size, ...] = ((12, 17),)
+COMPILED = ("carn", "fp16", (1080, 1920))
+SHARE = {"ceilings": 1.0, "fidelity": 2.0, "time": 1.0, "compiled": 3.0}
+LEAST_S = 6.0  # no job is begun with less than this
+
+
+@dataclass(frozen=True)
+class Job:
+    """One thing to do; what a failure of the device takes with it. size: (height, width) of the
+    input.
+    """
+
+    kind: Kind
+    model: str = ""
+    precision: str = ""
+    size: Size = (0, 0)
+
+    @property
+    def name(self) -> str:
+        """For people, and unique."""
+        size = f"{self.size[0]}x{self.size[1]}" if self.size[0] else ""
+        return " ".join(part for part in (self.kind, self.model, self.precision, size) if part)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Job":
+        """Of `asdict`."""
+        return cls(**{**data, "size": tuple(data["size"])})
+
+
+def make_jobs(
+    models: Sequence[str],
+    precisions: Sequence[str],
+    sizes: Sequence[Size],
+    fidelity: bool = True,
+    compiled: bool = True,
+) -> list[Job]:
+    """Most important first: ceilings, then for each precision whether the results are right and
+    the times, the largest size first; last what needs `torch.compile`.
+    """
+    jobs = [Job("ceilings")]
+    for precision in precisions:
+        jobs += [Job("fidelity", model, precision) for model in models if fidelity]
+        jobs += [Job("time", model, precision, size) for size in sizes for model in models]
+    model, precision, size = COMPILED
+    if compiled and model in models and precision in precisions and size in sizes:
+        jobs.append(Job("compiled", model, precision, size))
+    return jobs
+
+
+def time_limit(job: Job, waiting: Sequence[Job], left_s: float) -> float | None:
+    """Seconds that a job may take: its share of what is left, larger for larger images, but twice
+    that, since most need less. None where too little is left for any job: it is dropped.
+
+    waiting: the jobs after it.
+    """
+    if left_s < LEAST_S:
+        return None
+    share = _weight(job) / (_weight(job) + sum(map(_weight, waiting)))
+    return min(left_s, max(LEAST_S, 2 * share * left_s))
+
+
+def _weight(job: Job) -> float:
+    pixels = job.size[0] * job.size[1]
+    return SHARE[job.kind] * (1 + pixels / 2**20)

@@ -1,0 +1,109 @@
+"""The short form of a run: a line per model, size and precision, and what went wrong."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from benchmarks.records import Record
+
+from .contenders import AT_SHARE, MODES
+from .tables import number, table
+from .targets import fastest
+
+HEAD = (
+    "model",
+    "input",
+    "type",
+    *(f"pcsr, {mode}" for mode in MODES),
+    "plain, same backend",
+    "plain, eager",
+    "published, 20 % heavy",
+    "/ plain",
+    "/ published",
+    "array to array",
+    "peak MiB",
+)
+
+
+def summary(records: Sequence[Record]) -> str:
+    """GPU milliseconds, medians; the last four columns are of the fastest pcsr at 20 % heavy."""
+    timed = [r for r in records if r["kind"] == "time" and "contender" in r]
+    cases = dict.fromkeys((r["model"], tuple(r["lr_size"]), r["precision"]) for r in timed)
+    rows = [_row(timed, *case) for case in cases]
+    return "## Times, GPU ms (median)\n\n" + table(HEAD, rows) if rows else ""
+
+
+def remarks(records: Sequence[Record], dropped: Sequence[str]) -> str:
+    """What was not done, what failed, and what a reader must know."""
+    lines = [f"- not done, for the time was over: {name}" for name in dropped]
+    for record in records:
+        if record["kind"] == "networks":
+            lines += [f"- {record['model']}: {problem}" for problem in record["problems"]]
+            if not record["is_trained"]:
+                lines.append(
+                    f"- {record['model']} has random weights: k = 0 and ADM mean nothing, 20 % "
+                    "heavy stands for them"
+                )
+    lines += [f"- {text}" for text in grouped(_troubles(records))]
+    return "## Remarks\n\n" + "\n".join(dict.fromkeys(lines)) if lines else ""
+
+
+def faults(records: Sequence[Record]) -> list[str]:
+    """What makes the run a failure: a path of ours that is wrong or fails, a crash, no network."""
+    ours = [r for r in records if r.get("ours") and not r.get("skipped")]
+    found = grouped(trouble for trouble in _troubles(ours, notes=False))
+    for record in records:
+        found += [f"{record['model']}: {problem}" for problem in record.get("problems", ())]
+    return list(dict.fromkeys(found))
+
+
+def grouped(troubles: Iterator[tuple[str, str, str]]) -> list[str]:
+    """(case, who, what) as lines, one for all of a case who have the same trouble."""
+    who: dict[tuple[str, str], list[str]] = {}
+    for case, name, what in troubles:
+        who.setdefault((case, what), []).append(name)
+    return [
+        f"{case} [{'; '.join(dict.fromkeys(names))}]: {what}" for (case, what), names in who.items()
+    ]
+
+
+def _troubles(records: Sequence[Record], notes: bool = True) -> Iterator[tuple[str, str, str]]:
+    for record in records:
+        size = "x".join(map(str, record.get("lr_size", ())))
+        case = " ".join(p for p in (record["model"], record["precision"], size) if p)
+        who = record.get("contender") or record.get("path") or record["kind"]
+        whats = [record["error"]] if record.get("error") else []
+        whats += record.get("what_failed", ())
+        if record["kind"] == "fidelity" and not record.get("passed") and not whats:
+            whats = ["nothing was checked"]
+        whats += record.get("notes", ()) if notes else ()
+        yield from ((case, who, what) for what in whats)
+
+
+def _row(
+    records: Sequence[Record], model: str, size: tuple[int, int], precision: str
+) -> tuple[str, ...]:
+    case = (model, size, precision)
+    ours = {mode: fastest(records, *case, mode) for mode in MODES}
+    at_share = ours[AT_SHARE] or {}
+    rivals = {
+        r["contender"]: r
+        for r in records
+        if (r["model"], tuple(r["lr_size"]), r["precision"]) == case
+    }
+    others = (at_share.get("plain"), "plain, eager PyTorch", f"published form, eager, {AT_SHARE}")
+    return (
+        model,
+        f"{size[0]}x{size[1]}",
+        precision,
+        *(_median(record) for record in ours.values()),
+        *(_median(rivals.get(name or "")) for name in others),
+        number(at_share.get("over_plain"), ".3f"),
+        number(at_share.get("over_published"), ".4f"),
+        number((at_share.get("host_ms") or {}).get("p50"), ".2f"),
+        number(at_share.get("peak_mib"), ".0f"),
+    )
+
+
+def _median(record: dict[str, Any] | None) -> str:
+    times = (record or {}).get("device_ms") or {}
+    return number(times.get("p50"), ".3f")
