@@ -7,8 +7,9 @@ ceilings below. Nothing of this is measured: `make gpu` confirms or refutes it.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -18,9 +19,11 @@ from tabulate import tabulate
 
 from pcsr.bundle import Bundle
 from pcsr.export.analysis import shapes_at
+from pcsr.runtime.gpu.candidates import GROUPS, candidates, improved
 from pcsr.runtime.gpu.engines import image_output, image_role
-from pcsr.runtime.gpu.onnx_graph import Node, read_graph
+from pcsr.runtime.gpu.onnx_graph import Graph, Node, read_graph
 from pcsr.runtime.gpu.rewrites import dense_groups, fuse_convolutions, fuse_epilogues
+from pcsr.runtime.gpu.sites import Site
 from pcsr.runtime.grid import hr_size
 from pcsr.runtime.kernels.packed import OUTPUTS, PackedMlp, PackedMlps
 from pcsr.runtime.mlps import read_mlps
@@ -35,40 +38,65 @@ BANDWIDTH, RATE = 4.8e12, 990e12
 MOVED = 0.85  # of the bandwidth, by kernels that only move
 CONVOLVED = 0.45  # of the rate, by cuDNN with 48 to 64 channels
 MULTIPLIED = 0.25  # of the rate, by chains of small products with gathers between them
+OWN = 0.35  # of the rate, by our convolutions
+SHARED, STAGED = 132 * 128 * 1.7e9, 0.6  # bytes a second of all cores' shared memory; used of it
+WINDOW, PASSES_OF_A_WINDOW = 64, 3  # channels of 3 pixels, padded; from the cache, in, and out
 LAUNCH_MS = 0.002  # of a kernel in a CUDA graph
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Work of one stage: kernels, bytes of device memory, operations (two per multiply-add)."""
+    """Work of one stage: kernels, bytes of device memory, operations (two per multiply-add), bytes
+    through caches and shared memory where they may count more.
+    """
 
     name: str
     kernels: int
     bytes: float
     operations: float
     share: float = CONVOLVED
+    staged: float = 0
 
     @property
     def milliseconds(self) -> float:
         """The longer of moving and computing, and the launches."""
         moving = self.bytes / (BANDWIDTH * MOVED)
         computing = self.operations / (RATE * self.share)
-        return 1000 * max(moving, computing) + self.kernels * LAUNCH_MS
+        staging = self.staged / (SHARED * STAGED)
+        return 1000 * max(moving, computing, staging) + self.kernels * LAUNCH_MS
 
 
 def image_stage(bundle: Bundle, precision: str, size: tuple[int, int]) -> Stage:
     """The backbone, or a plain network, as the torch backend runs it with everything fused."""
     role = image_role(bundle)
     data = bundle.graph_bytes(role, precision)
-    graph = dense_groups(read_graph(data, [image_output(role)]))
-    graph = fuse_epilogues(fuse_convolutions(graph, lambda *_: True), lambda *_: True)
     shapes = shapes_at(onnx.load_model_from_string(data), {"h": size[0], "w": size[1]})
-    parts = [
-        _node(node, shapes, graph.constants, BYTES[precision])
+    parts = partial(_parts, shapes=shapes, width=BYTES[precision])
+    graph = read_graph(data, [image_output(role)])
+    if precision != "fp32":
+        graph = improved(graph, partial(_cheapest, parts=parts))
+    return _sum(role, parts(graph))
+
+
+def _cheapest(site: Site, parts: Callable[[Graph], list[Stage]]) -> str:
+    """What a trial on the device would take, by the same count."""
+    recipes = candidates(site, partial(_cheapest, parts=parts))
+    times = {
+        name: sum(part.milliseconds for part in parts(recipe()))
+        for name, recipe in recipes.items()
+        if name != GROUPS  # of whose speed nothing is known
+    }
+    return min(times, key=lambda name: times[name])
+
+
+def _parts(graph: Graph, shapes: Mapping[str, tuple[int, ...]], width: int) -> list[Stage]:
+    graph = fuse_convolutions(dense_groups(graph), lambda *_: True)
+    graph = fuse_epilogues(graph, lambda *_: True)
+    return [
+        _node(node, shapes, graph.constants, width)
         for node in graph.nodes
         if node.outputs[0] in shapes
     ]
-    return _sum(role, parts)
 
 
 def _node(
@@ -80,6 +108,8 @@ def _node(
     moved = [name for name in (*node.inputs, *node.outputs) if name in shapes]
     moved = [name for name in moved if name not in weights]
     total = float(width * sum(math.prod(shapes[name]) for name in moved))
+    if node.op in ("Grouped", "Pointwise"):
+        return _ours(node, shapes[node.outputs[0]], weights, width, total)
     if node.op not in CONVOLUTIONS:
         return Stage(node.op, 1, total, 0)
     weight = weights[node.inputs[1]]
@@ -91,6 +121,24 @@ def _node(
     if node.op.startswith("ConvTranspose"):
         per_result, result = weight[0].numel(), math.prod(shapes[node.inputs[0]])
     return Stage(node.op, kernels, total, 2.0 * per_result * result)
+
+
+def _ours(
+    node: Node,
+    shape: tuple[int, ...],
+    weights: Mapping[str, torch.Tensor],
+    width: int,
+    total: float,
+) -> Stage:
+    """A Grouped or Pointwise node that moves `total` bytes. Products include the padding."""
+    pixels = math.prod(shape) // shape[1]
+    packed = [weights[n] for n in node.inputs if n in weights and weights[n].ndim == 2]
+    operations = 2.0 * pixels * sum(weight.numel() for weight in packed)
+    if node.op == "Pointwise":
+        return Stage(node.op, 1, total, operations, OWN)
+    rows, groups = node.attributes["tile"][1], node.attributes["groups"]
+    staged = PASSES_OF_A_WINDOW * WINDOW * width * groups * (rows + 2) / rows * pixels
+    return Stage(node.op, 1, total, operations, OWN, staged)
 
 
 def _sum(name: str, parts: list[Stage]) -> Stage:

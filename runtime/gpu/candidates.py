@@ -17,7 +17,7 @@ from .rewrites import KEEPS_GROUPS, dense_groups, fuse_convolutions, fuse_epilog
 from .sites import Site, sites_of, spliced
 from .steps import run_steps, steps_of
 
-OPERATORS = "operators"
+OPERATORS, GROUPS = "operators", "groups of cuDNN"
 SIZE = (540, 960)  # maps that do not stay in the GPU's cache, as those of real images do not
 LAYOUT = torch.channels_last
 Choose = Callable[[Site], str]
@@ -40,7 +40,7 @@ def candidates(site: Site, choose: Choose) -> Mapping[str, Recipe]:
     if len(site.parts) > 1:
         found["in parts"] = lambda: improved(site.graph, choose, tails=False)
     elif conv.attributes.get("group", 1) > 1:
-        found["groups of cuDNN"] = lambda: _with_groups(site.graph)
+        found[GROUPS] = lambda: _with_groups(site.graph)
     is_pointwise = tuple(site.graph.constants[conv.inputs[1]].shape[2:]) == (1, 1)
     return {**found, **(pointwise_graphs(site) if is_pointwise else grouped_graphs(site))}
 

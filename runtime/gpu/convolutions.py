@@ -21,8 +21,8 @@ from .sites import Site
 
 # What is tried: (pixels, warps) of a program, and (pixels, rows, warps).
 POINTWISE_TILES = ((128, 4), (64, 4), (128, 8))
-GROUPED_TILES = ((64, 4, 4), (64, 2, 4), (128, 2, 4))
-TAILED_TILES = ((64, 1, 4), (64, 2, 4))
+GROUPED_TILES = ((64, 4, 4), (64, 8, 4), (32, 8, 2))
+TAILED_TILES = ((64, 2, 4), (64, 4, 4), (32, 2, 2))
 
 
 class PointwiseConvolution:

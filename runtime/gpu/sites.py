@@ -101,7 +101,19 @@ def channels_of(graph: Graph) -> Mapping[str, int]:
             known[node.outputs[0]] = max(known[name] for name in node.inputs)
         elif _is_join(node) and known.keys() >= {*node.inputs}:
             known[node.outputs[0]] = sum(known[name] for name in node.inputs)
+        elif node.op == "Slice" and node.inputs[0] in known:
+            known |= _of_slice(graph, node, known[node.inputs[0]])
     return known
+
+
+def _of_slice(graph: Graph, node: Node, channels: int) -> dict[str, int]:
+    """Nothing, where it is no slice of channels side by side."""
+    limits = [graph.constants.get(name) for name in node.inputs[1:]]
+    if len(limits) != 4 or any(limit is None or limit.numel() != 1 for limit in limits):
+        return {}
+    start, end, axis, step = (int(limit.item()) for limit in limits if limit is not None)
+    side_by_side = axis in (1, -3) and step == 1
+    return {node.outputs[0]: len(range(channels)[start:end])} if side_by_side else {}
 
 
 def _is_join(node: Node | None) -> bool:
@@ -195,20 +207,22 @@ class _Finder:
         return None if following is None or following.outputs[0] in taken else following
 
     def _is_pointwise(self, node: Node) -> bool:
-        return self._is_plain(node, 1) and node.attributes.get("group", 1) == 1
+        groups: int = node.attributes.get("group", 1)
+        return groups == 1 and self._is_plain(node, 1)
 
     def _is_grouped(self, node: Node) -> bool:
         if not self._is_plain(node, 3):
             return False
-        weight, groups = self._graph.constants[node.inputs[1]], node.attributes.get("group", 1)
+        weight = self._graph.constants[node.inputs[1]]
+        groups: int = node.attributes.get("group", 1)
         widest = max(weight.shape[0] // groups, weight.shape[1])
         return widest <= GROUP and groups <= MOST_GROUPS and (groups == 1 or widest == GROUP)
 
     def _is_plain(self, node: Node, side: int) -> bool:
         """A Conv of this window, stride 1, that keeps the size."""
         weight = self._graph.constants.get(node.inputs[1]) if node.op == "Conv" else None
-        if weight is None or weight.shape[2:] != (side, side):
+        if weight is None or [*weight.shape[2:]] != [side, side]:
             return False
         stride, dilation, pads = convolution_options(node)
-        fits: bool = stride == (1, 1) and dilation == (1, 1) and set(pads) == {side // 2}
-        return fits and len(weight) <= MOST_OUTPUTS
+        is_usual = stride == (1, 1) and dilation == (1, 1) and set(pads) == {side // 2}
+        return is_usual and len(weight) <= MOST_OUTPUTS

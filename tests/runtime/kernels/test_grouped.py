@@ -9,7 +9,7 @@ from pcsr.runtime.kernels.grouped import GroupedTile, Tail, grouped, pack_groupe
 
 from .test_pointwise import SLOPES, TOLERANCE, ended, last, random
 
-SIZES = [(1, 1), (1, 37), (9, 1), (2, 3), (13, 17), (2, 90)]
+SIZES = [(1, 1), (1, 37), (9, 1), (2, 3), (5, 17), (2, 90)]
 TILE = GroupedTile()
 each_dtype = pytest.mark.parametrize("dtype", list(TOLERANCE))
 
@@ -56,8 +56,8 @@ def compare(
     assert (found.float() - expected).abs().max() <= TOLERANCE[dtype]
 
 
-@pytest.mark.parametrize("groups", [1, 2, 4])
-@pytest.mark.parametrize("width", [(16, 16), (12, 12), (4, 16), (16, 5), (1, 1)])
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize("width", [(16, 16), (12, 12), (1, 5)])
 @each_dtype
 def test_groups(groups: int, width: tuple[int, int], dtype: torch.dtype) -> None:
     compare(groups, width, dtype=dtype)
@@ -77,27 +77,27 @@ def test_several_images(tail: int) -> None:
 @pytest.mark.parametrize("rows", [1, 2, 4])
 @pytest.mark.parametrize("tail", [0, 20])
 def test_rows_of_a_program(rows: int, tail: int) -> None:
-    for height in (1, 4, 5):
+    for height in (1, 5):
         compare(1, size=(height, 40), tail=tail, tile=GroupedTile(32, rows))
 
 
 @pytest.mark.parametrize("slope", SLOPES)
 @pytest.mark.parametrize("biased", [False, True])
 def test_ends(slope: float, biased: bool) -> None:
-    compare(1, (12, 12), slope=slope, biased=biased)
+    compare(1, (12, 12), (3, 4), slope=slope, biased=biased)
 
 
 @pytest.mark.parametrize("outputs", [1, 48, 64, 128])
 @each_dtype
 def test_tails(outputs: int, dtype: torch.dtype) -> None:
-    compare(4, tail=outputs, dtype=dtype, adds=True, slope=0.25)
+    compare(2, size=(3, 7), tail=outputs, dtype=dtype, adds=True, slope=0.25)
 
 
 @pytest.mark.parametrize("slope", SLOPES)
 @pytest.mark.parametrize("biased", [False, True])
 @pytest.mark.parametrize("adds", [False, True])
 def test_ends_of_tails(slope: float, biased: bool, adds: bool) -> None:
-    compare(1, (12, 12), tail=48, tail_slope=slope, biased=biased, adds=adds)
+    compare(1, (12, 12), (3, 4), tail=48, tail_slope=slope, biased=biased, adds=adds)
 
 
 def test_slices_of_channels_and_other_layouts() -> None:
