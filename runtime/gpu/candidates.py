@@ -54,7 +54,10 @@ class Chooser:
 
     def improved(self, graph: Graph) -> Graph:
         """A graph of float16 or bfloat16 with the fastest of what is right."""
-        return improved(graph, self._choose)
+        graph = improved(graph, self._choose)
+        if self._outcomes and self._device.type == "cuda":
+            torch.cuda.empty_cache()  # maps of SIZE are larger than those of many images
+        return graph
 
     def report(self) -> list[str]:
         """A line for each kind of site: the winner, and milliseconds at SIZE."""
