@@ -42,7 +42,7 @@ def _checkpoint(backbone: str, count: int, folder: Path) -> Path:
     if count == 0:
         data = checkpoints.plain_checkpoint(backbone)
     else:
-        network = checkpoints.pcsr_network(backbone, count)
+        network = checkpoints.calmed(checkpoints.pcsr_network(backbone, count))
         data = checkpoints.pcsr_checkpoint(network, backbone)
     return checkpoints.save(data, folder / "network.pth")
 

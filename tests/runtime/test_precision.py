@@ -62,7 +62,7 @@ def test_native_computes_in_fp32_only(typed_bundle: Path, precision: str, tmp_pa
 
 
 def test_bf16_on_the_cpu_is_refused(typed_bundle: Path) -> None:
-    with pytest.raises(BackendError, match="no bf16 on the CPU; use fp32"):
+    with pytest.raises(BackendError, match="no bf16 on the CPU; use the torch backend"):
         Upscaler(typed_bundle, precision="bf16")
 
 
