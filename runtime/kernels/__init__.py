@@ -3,7 +3,7 @@
 One frame: `dense` over all pixels, `route` into lists, `sparse` over each heavier upsampler's list,
 `finish`. Between the first two, ADM is `difficulties`, `histogram` and `lloyd`, and a share of
 heavy pixels `difficulties` and `select`. `epilogue` belongs to the backbone: what ends a
-convolution.
+convolution; and so do the modules `pointwise` and `grouped`: convolutions of our own.
 """
 
 from .adaptive import difficulties, histogram, lloyd
