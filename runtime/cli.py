@@ -84,8 +84,7 @@ def main(
     from .tiling import parse_tile
     from .upscaler import Upscaler
 
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
-    logging.getLogger("pcsr").setLevel(logging.INFO)
+    _show_log()
     upscaler = Upscaler(
         bundle,
         device,
@@ -116,3 +115,10 @@ def main(
             elif not done.error and (len(jobs) == 1 or not sys.stderr.isatty()):
                 click.echo(summary(done), err=True)
     sys.exit(1 if failed else 0)
+
+
+def _show_log() -> None:
+    """What the library says of engines that it builds, on stderr."""
+    log = logging.getLogger("pcsr")
+    log.addHandler(logging.StreamHandler())
+    log.setLevel(logging.INFO)

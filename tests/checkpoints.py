@@ -67,8 +67,8 @@ def calmed(network: PCSR) -> PCSR:
     """
     for upsampler in network.upsamplers:
         last = [layer for layer in upsampler.modules() if isinstance(layer, nn.Linear)][-1]
-        last.weight *= 0.2
-        last.bias *= 0.2
+        last.weight.mul_(0.2)
+        last.bias.mul_(0.2)
     return network
 
 

@@ -18,8 +18,8 @@ def torch_device(name: str) -> torch.device:
         raise BackendError(f"unknown device '{name}' (expected cpu, cuda or cuda:N)")
     if not torch.version.cuda:
         raise BackendError(
-            f"device '{name}' needs a PyTorch with CUDA, found {torch.__version__}; install one "
-            "from pytorch.org, or run with --device cpu"
+            f"device '{name}' is not there: PyTorch {torch.__version__} is built without CUDA; "
+            "install one with it from pytorch.org, or run with --device cpu"
         )
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if count == 0:

@@ -39,7 +39,7 @@ import pcsr
 sys.modules["pcsr.runtime._pixels"] = None
 image = np.zeros((5, 7, 3), np.uint8)
 try:
-    pcsr.Upscaler(sys.argv[1])
+    pcsr.Upscaler(sys.argv[1], backend="native")
 except pcsr.BackendError as error:
     print(error)
 pcsr.Upscaler(sys.argv[1], backend="onnxruntime")(image)

@@ -16,6 +16,8 @@ from tests.commands import assert_clean, assert_refused, build, export
 
 SMALL = ("--max-shape", "16x16")
 
+FILES = ["fp32", "manifest.json", "verification.npz"]
+
 
 @pytest.fixture
 def full_tensorrt(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +136,7 @@ def test_export_builds_too(ckpt: Path, tmp_path: Path) -> None:
     assert ended.stdout.splitlines()[-1].startswith(f"{folder}: 1 engines, ")
     ended = export("--ckpt", ckpt, "-o", tmp_path / "b", "--overwrite", "--json")
     assert json.loads(ended.stdout)
-    assert sorted(os.listdir(tmp_path / "b")) == ["fp32", "manifest.json"], "they went with it"
+    assert sorted(os.listdir(tmp_path / "b")) == FILES, "they went with it"
 
 
 def test_export_refuses_before_it_exports(
