@@ -16,7 +16,7 @@ from .contenders import NOT_OURS
 from .jobs import Job, time_limit
 from .link import Ended, Link
 
-PATIENCE_S = 120.0  # of one step: kernels are compiled, convolutions tried
+PATIENCE_S = 180.0  # of one step: kernels are compiled, convolutions tried
 START_PATIENCE_S = 120.0
 MOST_RESTARTS = 8
 GRACE_S = 20.0  # past the budget, for the step that is under way
