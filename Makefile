@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 GPU_PYTHON ?= python3
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint bench bench-short gpu gpu-dry install clean
+.PHONY: demo test lint bench bench-short gpu gpu-test gpu-dry install clean
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/demo.py $(if $(CKPT),--ckpt "$(CKPT)")
@@ -32,6 +32,10 @@ gpu:
 	$(GPU_PYTHON) -m benchmarks.gpu $(GPU_ARGS)
 
 # The same program on the CPU, tiny, the kernels interpreted: does it all run? Takes minutes; its times mean nothing.
+# The tests that need a GPU, likewise with the machine's own Python (and pytest).
+gpu-test:
+	$(GPU_PYTHON) -m pytest -q -m gpu tests/runtime/gpu
+
 gpu-dry: $(INSTALLED)
 	$(BIN)/python -m benchmarks.gpu --device cpu --quick --precision fp32 $(GPU_ARGS)
 

@@ -1,4 +1,7 @@
-"""Every instruction set of the compiled passes, whichever of them this machine would choose."""
+"""Every instruction set of the compiled passes, whichever of them this machine would choose.
+
+Nothing of them is imported before a test asks: machines with a GPU may lack them.
+"""
 
 import shutil
 import subprocess
@@ -6,9 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cffi import FFI
-
-from pcsr.runtime import _pixels
 
 SETS = ("generic", "avx2", "avx512")
 SOURCES = Path(__file__).parents[2] / "runtime" / "native"
@@ -22,13 +22,22 @@ static int supports(const char *feature) { return feature[3] == '5' ? chosen > 1
 """
 
 
-def chosen(ffi: Any = _pixels.ffi, lib: Any = _pixels.lib) -> int:  # noqa: ANN401
-    """Index of the set in use, by default in the shipped module; those before it run here too."""
+def shipped() -> tuple[Any, Any]:
+    """cffi's (ffi, lib) of the module as installed."""
+    from pcsr.runtime import _pixels
+
+    return _pixels.ffi, _pixels.lib
+
+
+def chosen(ffi: Any, lib: Any) -> int:  # noqa: ANN401
+    """Index of the set in use; those before it run here too."""
     return SETS.index(ffi.string(lib.pcsr_instructions()).decode())
 
 
 def build(folder: Path) -> tuple[Any, Any]:
     """The same passes with `choose` in front of their dispatch: cffi's (ffi, lib)."""
+    from cffi import FFI
+
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("no C compiler to build the other instruction sets with")

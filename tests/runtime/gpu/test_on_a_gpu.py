@@ -1,0 +1,82 @@
+"""What only a GPU can show: recordings, streams, tensors that stay. (`make gpu` does much more.)"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from pcsr import Upscaler
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no GPU"),
+]
+MODES: list[dict[str, Any]] = [{"k": 0.0}, {"adaptive": True}, {"heavy_ratio": 0.3}]
+
+
+@pytest.fixture
+def upscaler(carn_like_bundle: Path) -> Upscaler:
+    return Upscaler(carn_like_bundle, device="cuda")
+
+
+@pytest.fixture
+def image() -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_a_recording_gives_what_the_first_frame_gave(
+    upscaler: Upscaler, image: NDArray[np.uint8], mode: dict[str, Any]
+) -> None:
+    first = upscaler(image, **mode)
+    for _ in range(3):
+        found = upscaler(image, **mode)
+        np.testing.assert_array_equal(found.image, first.image)
+        assert found.stats.pixels_per_upsampler == first.stats.pixels_per_upsampler
+    assert "recorded frame" in found.stats.stage_ms
+
+
+def test_a_recording_takes_other_images_and_another_k(
+    upscaler: Upscaler, image: NDArray[np.uint8], carn_like_bundle: Path
+) -> None:
+    for _ in range(3):
+        upscaler(image)
+    fresh = Upscaler(carn_like_bundle, device="cuda", cuda_graphs=False)
+    for k in (0.0, 25.0, -25.0):
+        found, expected = upscaler(image[::-1].copy(), k=k), fresh(image[::-1].copy(), k=k)
+        np.testing.assert_array_equal(found.image, expected.image)
+        np.testing.assert_array_equal(found.assignment, expected.assignment)
+
+
+def test_tensors_stay_on_the_device_and_on_the_callers_stream(
+    upscaler: Upscaler, image: NDArray[np.uint8]
+) -> None:
+    expected = upscaler(image)
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    with torch.cuda.stream(stream):
+        for _ in range(4):
+            given = torch.zeros(image.shape, dtype=torch.uint8, device="cuda")
+            torch.cuda._sleep(20_000_000)  # type: ignore[no-untyped-call]
+            given.copy_(torch.from_numpy(image))
+            found: Any = upscaler(given)
+            copied = found.image.clone()
+            given.fill_(255)
+        stream.synchronize()
+    assert copied.is_cuda
+    np.testing.assert_array_equal(copied.cpu().numpy(), expected.image)
+    np.testing.assert_array_equal(found.assignment.cpu().numpy(), expected.assignment)
+    assert found.stats.pixels_per_upsampler == expected.stats.pixels_per_upsampler
+
+
+def test_both_ways_behind_the_backbone_agree(
+    carn_like_bundle: Path, image: NDArray[np.uint8]
+) -> None:
+    fused, graphs = (
+        Upscaler(carn_like_bundle, device="cuda", passes=passes)(image)
+        for passes in ("fused", "graphs")
+    )
+    assert np.abs(fused.image.astype(int) - graphs.image).max() <= 1
+    assert np.mean(fused.assignment != graphs.assignment) <= 1e-3
