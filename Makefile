@@ -31,11 +31,11 @@ bench-short: $(INSTALLED)
 gpu:
 	$(GPU_PYTHON) -m benchmarks.gpu $(GPU_ARGS)
 
-# The same program on the CPU, tiny, the kernels interpreted: does it all run? Takes minutes; its times mean nothing.
 # The tests that need a GPU, likewise with the machine's own Python (and pytest).
 gpu-test:
 	$(GPU_PYTHON) -m pytest -q -m gpu tests/runtime/gpu
 
+# The same program on the CPU, tiny, the kernels interpreted: does it all run? Takes minutes; its times mean nothing.
 gpu-dry: $(INSTALLED)
 	$(BIN)/python -m benchmarks.gpu --device cpu --quick --precision fp32 $(GPU_ARGS)
 
