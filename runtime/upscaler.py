@@ -233,6 +233,8 @@ def _open_on_device(bundle: Bundle, backend: str, *options: Any) -> "DeviceUpsca
             f"the {backend} backend needs {missing.name}, which is not installed; install PyTorch "
             "with CUDA (pytorch.org), or run with --device cpu --backend native"
         ) from missing
+    except (ImportError, OSError) as broken:
+        raise BackendError(f"the {backend} backend does not load: {broken}") from broken
     return open_on_device(bundle, backend, *options)
 
 
