@@ -18,6 +18,8 @@ import torch
 from tabulate import tabulate
 
 from pcsr.bundle import Bundle
+from pcsr.cli import command_errors
+from pcsr.errors import UsageError
 from pcsr.export.analysis import shapes_at
 from pcsr.runtime.gpu.candidates import GROUPS, candidates, improved
 from pcsr.runtime.gpu.engines import image_output, image_role
@@ -26,7 +28,9 @@ from pcsr.runtime.gpu.rewrites import dense_groups, fuse_convolutions, fuse_epil
 from pcsr.runtime.gpu.sites import Site
 from pcsr.runtime.grid import hr_size
 from pcsr.runtime.kernels.packed import OUTPUTS, PackedMlp, PackedMlps
-from pcsr.runtime.mlps import read_mlps
+from pcsr.runtime.mlps import load_mlps
+
+from .sizes import parse_input_size
 
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -153,7 +157,7 @@ def pixel_stages(
     bundle: Bundle, precision: str, size: tuple[int, int], scale: float, heavy: float, adm: bool
 ) -> Iterator[Stage]:
     """The fused passes of a network with two upsamplers. heavy: share of heavy pixels."""
-    mlps = read_mlps(bundle.mlp_bytes(), bundle.manifest.model.feature_width, bundle.upsamplers)
+    mlps = load_mlps(bundle)
     packed = PackedMlps.of(mlps, DTYPES[precision], "cpu")
     depth, stride = packed.first_weight.shape
     width, lr = BYTES[precision], math.prod(size)
@@ -181,6 +185,8 @@ def _products(mlp: PackedMlp) -> int:
 def expect(bundle: Bundle, precision: str, size: tuple[int, int], heavy: float) -> list[Stage]:
     """The stages of one frame, at the scale that the network was trained for."""
     stages = [image_stage(bundle, precision, size)]
+    if bundle.kind == "pcsr" and bundle.upsamplers != 2:
+        raise UsageError(f"{bundle.path} has {bundle.upsamplers} upsamplers; only two are counted")
     if bundle.kind == "pcsr":
         scale = bundle.manifest.trained_scale
         stages += pixel_stages(bundle, precision, size, scale, heavy, adm=True)
@@ -192,14 +198,14 @@ def expect(bundle: Bundle, precision: str, size: tuple[int, int], heavy: float) 
 @click.option("--size", "sizes", multiple=True, default=["276x420", "540x960", "1080x1920"])
 @click.option("--precision", default="fp16", show_default=True)
 @click.option("--heavy", default=0.2, show_default=True, help="Share of heavy pixels.")
+@command_errors
 def main(bundles: tuple[Path, ...], sizes: tuple[str, ...], precision: str, heavy: float) -> None:
     """Print what each stage of a frame should take, in milliseconds."""
     for path in bundles:
         bundle = Bundle.load(path)
         columns = {}
         for text in sizes:
-            height, width = (int(part) for part in text.split("x"))
-            stages = expect(bundle, precision, (height, width), heavy)
+            stages = expect(bundle, precision, parse_input_size(text), heavy)
             columns[text] = {stage.name: stage.milliseconds for stage in stages}
             columns[text]["sum"] = sum(stage.milliseconds for stage in stages)
         names = list(next(iter(columns.values())))

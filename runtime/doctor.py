@@ -64,6 +64,8 @@ def examine_bundle(path: Path) -> dict[str, Any]:
             bundle.graph_bytes(role, precision)
     if bundle.manifest.mlps is not None:
         bundle.mlp_bytes()
+    if bundle.manifest.vectors is not None:
+        bundle.vectors()
     engines = sorted(file.parent.name for file in bundle.path.glob("engines/*/build.json"))
     backbone = bundle.manifest.model.backbone
     return {

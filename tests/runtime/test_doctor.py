@@ -147,7 +147,7 @@ def test_a_good_bundle(carn_like_bundle: Path) -> None:
     assert "every hash is right" in in_process(carn_like_bundle).stdout
 
 
-@pytest.mark.parametrize("file", ["fp32/classifier.onnx", "fp32/mlps.npz"])
+@pytest.mark.parametrize("file", ["fp32/classifier.onnx", "fp32/mlps.npz", "verification.npz"])
 def test_a_damaged_bundle(file: str, carn_like_bundle: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     shutil.copytree(carn_like_bundle, bundle)
