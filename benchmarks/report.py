@@ -6,6 +6,7 @@ from typing import Any
 from tabulate import tabulate
 
 from .records import Record
+from .tables import number
 
 QUIET_CORES = 0.1
 HEAD = (
@@ -70,17 +71,17 @@ def _row(record: Record) -> tuple[str, ...]:
     failed = record["error"] is not None
     return (
         record["label"],
-        "failed" if failed else _number(record["median_ms"], ".1f"),
+        "failed" if failed else number(record["median_ms"], ".1f"),
         f"{record['p10_ms']:.1f}-{record['p90_ms']:.1f}" if record["median_ms"] else "",
-        _number(record["time_over_plain"], ".3f"),
-        _number(record["time_over_published"], ".3f"),
-        _number(record["peak_mib"], ".0f"),
-        _number(record["loaded_mib"], ".0f"),
-        _number(record["heavy_share"], ".1%"),
-        _number(record["gmacs"], ".3g"),
-        _number(record["paper_gflops"], ".3g"),
-        _number(record["gflops_per_s"], ".1f"),
-        _number(record["share_of_sgemm"], ".0%"),
+        number(record["time_over_plain"], ".3f"),
+        number(record["time_over_published"], ".3f"),
+        number(record["peak_mib"], ".0f"),
+        number(record["loaded_mib"], ".0f"),
+        number(record["heavy_share"], ".1%"),
+        number(record["gmacs"], ".3g"),
+        number(record["paper_gflops"], ".3g"),
+        number(record["gflops_per_s"], ".1f"),
+        number(record["share_of_sgemm"], ".0%"),
     )
 
 
@@ -91,7 +92,7 @@ def _stages(records: Sequence[Record]) -> str:
     if not names:
         return ""
     rows = [
-        (record["label"], *(_number(record["stage_ms"].get(name), ".1f") for name in names))
+        (record["label"], *(number(record["stage_ms"].get(name), ".1f") for name in names))
         for record in shown
     ]
     align = ("left", *["right"] * len(names))
@@ -127,7 +128,3 @@ def _differences(compared: dict[str, Any]) -> str:
         f"PSNR {compared['psnr_db']:.1f} dB, max difference {compared['max_levels']} of 255, "
         f"{compared['share_off']:.4%} of pixels differ by more than 1"
     )
-
-
-def _number(value: float | None, form: str) -> str:
-    return "" if value is None else format(value, form)

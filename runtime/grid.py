@@ -11,6 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pcsr.errors import UsageError
+
+MOST_PIXELS = 2**31 - 1
+
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 
@@ -74,6 +78,16 @@ class Grid:
 def hr_size(lr_size: tuple[int, int], scale: float) -> tuple[int, int]:
     """(height, width) of the output: round(n * scale), ties to even."""
     return round(lr_size[0] * scale), round(lr_size[1] * scale)
+
+
+def refuse_huge(lr_size: tuple[int, int], scale: float) -> None:
+    """Raises UsageError where an output has more pixels than one call takes."""
+    height, width = hr_size(lr_size, scale)
+    if height * width > MOST_PIXELS:
+        raise UsageError(
+            f"scale {scale:g} makes {width}x{height} pixels of this image, more than the "
+            f"{MOST_PIXELS} that one call takes; choose a smaller scale or upscale parts"
+        )
 
 
 def make_axis(n_in: int, n_out: int) -> Axis:

@@ -54,17 +54,21 @@ class Layout:
         """What the network's RGB is finished in: the caller's dtype; float32 on its way to gray."""
         return np.dtype(np.float32) if self.is_gray else self.dtype.newbyteorder("=")
 
-    def to_network(self, image: NDArray[Any]) -> Floats:
-        """[h, w(, c)] -> [1, 3, h, w] float32 RGB in [0, 1], without alpha; gray is repeated.
-
-        Raises:
-            ImageError: a float image with NaN or enormous values, in alpha too.
-        """
-        colour = image.reshape(*image.shape[:2], -1)[..., : 1 if self.is_gray else 3]
+    def refuse_nan(self, image: NDArray[Any]) -> None:
+        """Raises ImageError for a float image with NaN or enormous values, in alpha too."""
         if self.dtype.kind == "f" and not (np.abs(image) < LARGEST).all():
             raise ImageError(
                 f"the image holds NaN or values beyond {LARGEST:g}; expected nominally [0, 1]"
             )
+
+    def to_network(self, image: NDArray[Any]) -> Floats:
+        """[h, w(, c)] -> [1, 3, h, w] float32 RGB in [0, 1], without alpha; gray is repeated.
+
+        Raises:
+            ImageError: as `refuse_nan`.
+        """
+        self.refuse_nan(image)
+        colour = image.reshape(*image.shape[:2], -1)[..., : 1 if self.is_gray else 3]
         planes = np.broadcast_to(colour.transpose(2, 0, 1), (3, *image.shape[:2]))
         return np.ascontiguousarray(planes[None], dtype=np.float32) / np.float32(
             PEAK[self.dtype.name]

@@ -12,6 +12,9 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from pcsr.bundle import Bundle
+from pcsr.errors import BundleError
+
 from .grid import Floats
 
 
@@ -56,6 +59,21 @@ class Mlp:
     def outputs(self) -> int:
         """Values per pixel."""
         return int(self.widths[-1])
+
+
+def load_mlps(bundle: Bundle) -> dict[str, Mlp]:
+    """Those of a PCSR bundle, as `read_mlps` gives them.
+
+    Raises:
+        BundleError: they are missing, damaged, or do not fit the bundle's network.
+    """
+    try:
+        return read_mlps(bundle.mlp_bytes(), bundle.manifest.model.feature_width, bundle.upsamplers)
+    except ValueError as error:
+        raise BundleError(
+            f"{bundle.path}: the weights of the upsamplers cannot be read ({error}); export "
+            "the bundle again"
+        ) from error
 
 
 def read_mlps(data: bytes, depth: int, upsamplers: int) -> dict[str, Mlp]:

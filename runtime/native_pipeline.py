@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
-from pcsr.errors import BundleError
 
 from .backends import Backend
 from .grid import Floats, Grid
 from .held_rows import HeldRows
 from .image_statistics import Statistics
 from .memory import Memory, available_bytes
-from .mlps import read_mlps
+from .mlps import load_mlps
 from .output import Output
 from .pipeline import Routed, Task
 from .pixels import Band, PixelPasses, finish, sigmoid
@@ -53,13 +52,7 @@ class NativePipeline:
         self._halo_px, self.depth = model.receptive_radius_px, model.feature_width
         self._working_bytes_per_px = model.working_bytes_per_px
         self.costs, self.count = bundle.manifest.costs, bundle.upsamplers
-        try:
-            self.mlps = read_mlps(bundle.mlp_bytes(), self.depth, self.count)
-        except ValueError as error:
-            raise BundleError(
-                f"{bundle.path}: the weights of the upsamplers cannot be read ({error}); export "
-                "the bundle again"
-            ) from error
+        self.mlps = load_mlps(bundle)
         self.memory = Memory()
         self.workers, self._backend, self._tile_px = workers, backend, tile_px
 

@@ -11,7 +11,7 @@ from pcsr.bundle import Bundle
 from pcsr.errors import BackendError, ImageError, UsageError
 
 from .backends import choose_backend, make_backend
-from .grid import Floats, hr_size
+from .grid import Floats, hr_size, refuse_huge
 from .layout import Layout
 from .output import Arrays, Stream
 from .pipeline import Routed, Task, check_mode, make_pipeline
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Result", "Stats", "Upscaler"]
 
-MOST_PIXELS = 2**31 - 1
 MOST_THREADS = 256
 LARGEST_SCALE = 1000
 
@@ -132,7 +131,7 @@ class Upscaler:
             return self._on_device(image, scale, mode, refine)
         pixels = _as_array(image)
         layout = Layout.of(pixels)
-        _refuse_huge(pixels, scale)
+        refuse_huge(_size(pixels), scale)
         watch = Stopwatch()
         output = Arrays(hr_size(_size(pixels), scale), layout.working_dtype)
         routed = self._pipeline.run(_task(pixels, layout, scale, mode, refine), output, watch)
@@ -258,15 +257,6 @@ def _stats(pixels: NDArray[Any], scale: float, routed: Routed, watch: Stopwatch)
         stage_ms=watch.stage_ms,
         total_ms=watch.total_ms,
     )
-
-
-def _refuse_huge(pixels: NDArray[Any], scale: float) -> None:
-    height, width = (round(n * scale) for n in pixels.shape[:2])
-    if height * width > MOST_PIXELS:
-        raise UsageError(
-            f"scale {scale:g} makes {width}x{height} pixels of this image, more than the "
-            f"{MOST_PIXELS} that one call takes; choose a smaller scale or upscale parts"
-        )
 
 
 def _as_array(image: Any) -> NDArray[Any]:  # noqa: ANN401

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.records import Record
+from benchmarks.tables import number, table
 
 from .contenders import Engine
 from .summary import remarks, summary
-from .tables import number, table
 from .targets import targets
 
 TIMED = ("time", "compiled")

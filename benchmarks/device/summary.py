@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from benchmarks.records import Record
+from benchmarks.tables import number, table
 
 from .contenders import AT_SHARE, MODES
-from .tables import number, table
 from .targets import fastest
 
 HEAD = (

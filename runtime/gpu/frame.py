@@ -13,7 +13,7 @@ from pcsr.runtime.routing import Mode, fixed_rule, heavy_count, sigmoid
 
 from .engines import Engines
 from .geometry import Band, make_bands
-from .graph_passes import converted
+from .images import converted
 from .network import Network
 from .passes import Decision, Pixels, Scene
 

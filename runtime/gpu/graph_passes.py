@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pcsr.runtime.grid import Grid
-from pcsr.runtime.layout import PEAK
 from pcsr.runtime.mlps import Mlp
 
 from . import statistics
 from .engines import Engines
 from .geometry import Band, DeviceGrid
+from .images import converted
 from .passes import Decision, Pixels, Scene
 
 
@@ -149,11 +149,3 @@ def _members(mask: Tensor, count: int) -> Tensor:
     members = place.new_empty(count + 1)
     members.scatter_(0, place, torch.arange(len(mask), device=mask.device))
     return members[:count]
-
-
-def converted(image: Tensor, dtype: torch.dtype) -> Tensor:
-    """float32 as it is; as uint8 or uint16 clipped and rounded (ties to even)."""
-    if dtype == torch.float32:
-        return image
-    peak = PEAK[str(dtype).removeprefix("torch.")]
-    return (image * peak).round().clamp(0, peak).to(torch.int32).to(dtype)

@@ -49,8 +49,12 @@ def to_network(image: Tensor, layout: Layout) -> Tensor:
 def from_gray(rgb: Tensor, layout: Layout) -> Tensor:
     """[H, W, 3] float32 -> [H, W, 1] in the caller's dtype."""
     gray = (rgb @ torch.from_numpy(LUMA).to(rgb.device))[..., None]
-    if layout.dtype.kind == "f":
-        return gray
-    peak = PEAK[layout.dtype.name]
-    whole = (gray * peak).round().clamp(0, peak).to(torch.int32)
-    return whole.to(DTYPES[layout.dtype.name])
+    return converted(gray, DTYPES[layout.dtype.name])
+
+
+def converted(image: Tensor, dtype: torch.dtype) -> Tensor:
+    """float32 as it is; as uint8 or uint16 clipped and rounded (ties to even)."""
+    if dtype == torch.float32:
+        return image
+    peak = PEAK[str(dtype).removeprefix("torch.")]
+    return (image * peak).round().clamp(0, peak).to(torch.int32).to(dtype)

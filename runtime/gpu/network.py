@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pcsr.bundle import Bundle
-from pcsr.errors import BackendError, BundleError, UsageError
-from pcsr.runtime.mlps import Mlp, read_mlps
+from pcsr.errors import BackendError, UsageError
+from pcsr.runtime.mlps import Mlp, load_mlps
 from pcsr.runtime.tiling import Tile, fitting
 
 from .engines import Engines
@@ -21,14 +21,11 @@ KINDS = ("auto", "fused", "graphs")
 
 @dataclass(frozen=True)
 class Network:
-    """A PCSR bundle, loaded. mlps: by role, classifier first. halo_px: how far the backbone looks
-    around; None: everywhere.
-    """
+    """A PCSR bundle, loaded: what runs its graphs, and what is done behind the backbone."""
 
     bundle: Bundle
     engines: Engines
     passes: Passes
-    mlps: Mapping[str, Mlp]
 
     @classmethod
     def load(cls, bundle: Bundle, engines: Engines, precision: str, kind: str) -> "Network":
@@ -39,15 +36,8 @@ class Network:
             BundleError: the weights of the upsamplers cannot be read.
             BackendError: fused was asked for and Triton is not there.
         """
-        model = bundle.manifest.model
-        try:
-            mlps = read_mlps(bundle.mlp_bytes(), model.feature_width, bundle.upsamplers)
-        except ValueError as error:
-            raise BundleError(
-                f"{bundle.path}: the weights of the upsamplers cannot be read ({error}); export "
-                "the bundle again"
-            ) from error
-        return cls(bundle, engines, make_passes(kind, engines, precision, mlps), mlps)
+        passes = make_passes(kind, engines, precision, load_mlps(bundle))
+        return cls(bundle, engines, passes)
 
     @property
     def count(self) -> int:

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from pcsr.bundle import Bundle
 from pcsr.errors import ImageError
-from pcsr.runtime.layout import LARGEST, Layout
+from pcsr.runtime.grid import refuse_huge
+from pcsr.runtime.layout import Layout
 from pcsr.runtime.result import Result, Stats
 from pcsr.runtime.routing import Mode
 
@@ -69,8 +69,9 @@ class DeviceUpscaler:
         """
         given = as_tensor(image)
         layout, stays = layout_of(given), given.is_cuda
+        refuse_huge(_size(given), scale)
         if not stays:
-            _refuse_nan(given, layout)
+            layout.refuse_nan(given.numpy())
         timer = make_timer(self.device, stays)
         task = _Task(layout, scale, mode, refine, timer)
         with self._lock, self._side.entered(), exact_arithmetic():
@@ -107,7 +108,7 @@ class DeviceUpscaler:
         """As `Upscaler.stream`: rows leave the device band by band."""
         given = as_tensor(image)
         layout = layout_of(given)
-        _refuse_nan(given, layout)
+        layout.refuse_nan(given.numpy())
         timer = make_timer(self.device, False)
         task = _Task(layout, scale, mode, refine, timer)
         handed_on = False
@@ -227,10 +228,3 @@ class _Task:
 
 def _size(image: Tensor) -> tuple[int, int]:
     return image.shape[0], image.shape[1]
-
-
-def _refuse_nan(image: Tensor, layout: Layout) -> None:
-    if layout.dtype.kind == "f" and not (np.abs(image.numpy()) < LARGEST).all():
-        raise ImageError(
-            f"the image holds NaN or values beyond {LARGEST:g}; expected nominally [0, 1]"
-        )

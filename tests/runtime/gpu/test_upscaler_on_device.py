@@ -162,6 +162,11 @@ def test_engines_of_one_size_run_larger_images_in_tiles_of_it(upscaler: Upscaler
         fixed(picture(63, 70), 4, Mode(), True)
 
 
+def test_more_pixels_than_one_call_takes_are_refused(upscaler: Upscaler) -> None:
+    with pytest.raises(UsageError, match="more than the 2147483647 that one call takes"):
+        upscaler(picture(50, 60), 1000)
+
+
 def test_a_limit_too_small_for_tiles_is_said(upscaler: Upscaler) -> None:
     engines(upscaler).image_limit = (30, 30)
     with pytest.raises(UsageError, match="at most 30x30"):
