@@ -46,7 +46,7 @@ def make_axis(n: int, m: int) -> Axis:
 
 def read_manifest(bundle: Path) -> dict[str, Any]:
     manifest: dict[str, Any] = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
-    if manifest["format_version"] != 3 or manifest["kind"] != "pcsr":
+    if manifest["format_version"] != 4 or manifest["kind"] != "pcsr":
         raise SystemExit(f"{bundle} is not a PCSR bundle of format 3")
     return manifest
 

@@ -24,7 +24,7 @@ def atomic_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
     refuse_existing(path, overwrite)
     temporary = _sibling(path, path.suffix)
     try:
-        with _as_output_errors(path):
+        with writing(path):
             temporary.touch(exist_ok=False)
             yield temporary
             os.replace(temporary, path)
@@ -43,7 +43,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     """
     temporary = _sibling(path)
     try:
-        with _as_output_errors(path):
+        with writing(path):
             temporary.mkdir()
             yield temporary
             _swap_in(temporary, path)
@@ -53,7 +53,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
     """Raises OutputError where `path` exists and may not be replaced."""
-    with _as_output_errors(path):
+    with writing(path):
         is_folder, exists = path.is_dir(), os.path.lexists(path)
     if is_folder:
         raise OutputError(f"{path} is a directory, expected a file name for the result")
@@ -80,7 +80,8 @@ def _swap_in(new: Path, path: Path) -> None:
 
 
 @contextmanager
-def _as_output_errors(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
+    """An OSError in the body becomes an OutputError that names `path`."""
     try:
         yield
     except OSError as error:

@@ -91,6 +91,23 @@ class Bundle:
         except ValueError as error:
             raise BundleError(f"{self.path}: {error}; export the bundle again") from error
 
+    def calibration(self, name: str) -> dict[str, Any] | None:
+        """What pcsr-calibrate found (`operating_point`, `int8`, `fp8`); None where it was not run.
+
+        Raises:
+            BundleError: as `graph_bytes`.
+        """
+        entry = self.manifest.calibrations.get(name)
+        if entry is None:
+            return None
+        try:
+            found: dict[str, Any] = json.loads(self._checked(entry))
+        except ValueError as error:
+            raise BundleError(
+                f"{self.path / entry.file} is not JSON ({error}); run pcsr-calibrate again"
+            ) from error
+        return found
+
     def _checked(self, entry: File | Graph) -> bytes:
         data = _read_inside(self.path, entry.file)
         found = hashlib.sha256(data).hexdigest()

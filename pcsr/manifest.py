@@ -3,17 +3,24 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 FORMAT = "pcsr-bundle"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 COST_LR_SIZE = 16
 ROW_INPUTS = ("features", "index", "offset", "cell")
-DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+DTYPES = {
+    "fp32": "float32",
+    "fp16": "float16",
+    "bf16": "bfloat16",
+    "int8": "float32",  # quantised inside, float32 between the graphs
+    "fp8": "float32",
+}
+CALIBRATIONS = ("operating_point", "int8", "fp8")
 EXACT = {"index": "int32"} | dict.fromkeys(
     ("image", "offset", "cell", "logits", "residual", "upscaled"), "float32"
 )
@@ -116,7 +123,8 @@ class Model:
 class Manifest:
     """All that manifest.json says. `graphs` maps precision to role to graph; `mlps` holds the
     weights of the classifier and the upsamplers in float32, for kernels. None for a plain network.
-    `vectors` holds images with their results; None where a bundle carries none.
+    `vectors` holds images with their results; None where a bundle carries none. `calibrations` maps
+    what pcsr-calibrate found (`operating_point`, `int8`, `fp8`) to its JSON.
     """
 
     kind: Kind
@@ -130,6 +138,16 @@ class Manifest:
     checkpoint_sha256: str
     tools: Mapping[str, str]
     verification: Sequence[Mapping[str, Any]]
+    calibrations: Mapping[str, File] = field(default_factory=dict)
+
+    @property
+    def files(self) -> set[str]:
+        """All files that are named, relative to the bundle's directory."""
+        entries: list[File | Graph] = [
+            g for graphs in self.graphs.values() for g in graphs.values()
+        ]
+        entries += [entry for entry in (self.mlps, self.vectors) if entry is not None]
+        return {entry.file for entry in (*entries, *self.calibrations.values())}
 
     def to_json(self) -> str:
         """The text of manifest.json."""
@@ -139,7 +157,7 @@ class Manifest:
 
 def parse_manifest(data: Mapping[str, Any]) -> Manifest:
     """The manifest from its JSON. Raises KeyError, TypeError or ValueError where it is damaged."""
-    values = {field.name: data[field.name] for field in fields(Manifest)}
+    values = {entry.name: data[entry.name] for entry in fields(Manifest)}
     values["model"] = _of(Model, values["model"])
     values["costs"] = _of(Costs, values["costs"])
     values["mlps"], values["vectors"] = _file(values["mlps"]), _file(values["vectors"])
@@ -147,7 +165,10 @@ def parse_manifest(data: Mapping[str, Any]) -> Manifest:
         precision: {role: _graph(graph) for role, graph in graphs.items()}
         for precision, graphs in values["graphs"].items()
     }
+    values["calibrations"] = {name: _named(file) for name, file in values["calibrations"].items()}
     manifest = Manifest(**values)
+    unknown = [name for name in manifest.calibrations if name not in CALIBRATIONS]
+    _require(not unknown, f"calibrations {unknown}")
     _check_numbers(manifest)
     _require("fp32" in manifest.graphs, f"precisions {list(manifest.graphs)}")
     for precision, graphs in manifest.graphs.items():
@@ -157,7 +178,7 @@ def parse_manifest(data: Mapping[str, Any]) -> Manifest:
 
 
 def _graph(data: Mapping[str, Any]) -> Graph:
-    values = {field.name: data[field.name] for field in fields(Graph)}
+    values = {entry.name: data[entry.name] for entry in fields(Graph)}
     for end in ("inputs", "outputs"):
         values[end] = tuple(_of(Tensor, tensor) for tensor in values[end])
     _check_file(values)
@@ -165,8 +186,10 @@ def _graph(data: Mapping[str, Any]) -> Graph:
 
 
 def _file(data: Mapping[str, Any] | None) -> File | None:
-    if data is None:
-        return None
+    return None if data is None else _named(data)
+
+
+def _named(data: Mapping[str, Any]) -> File:
     _check_file(data)
     return File(data["file"], data["sha256"])
 
@@ -177,7 +200,7 @@ def _check_file(values: Mapping[str, Any]) -> None:
 
 
 def _of(kind: type[Any], data: Mapping[str, Any]) -> Any:  # noqa: ANN401
-    return kind(**{field.name: _tuples(data[field.name]) for field in fields(kind)})
+    return kind(**{entry.name: _tuples(data[entry.name]) for entry in fields(kind)})
 
 
 def _tuples(value: Any) -> Any:  # noqa: ANN401

@@ -46,7 +46,7 @@ def test_another_kind_or_format_is_refused(
     with pytest.raises(SystemExit, match="not a PCSR bundle of format 3"):
         host.upscale(plain_bundle, image, 4)
     text = (carn_like_bundle / "manifest.json").read_text(encoding="utf-8")
-    newer = text.replace('"format_version": 3', '"format_version": 4')
+    newer = text.replace('"format_version": 4', '"format_version": 5')
     assert newer != text
     (tmp_path / "manifest.json").write_text(newer, encoding="utf-8")
     with pytest.raises(SystemExit, match="not a PCSR bundle of format 3"):

@@ -1,0 +1,1 @@
+"""Where the milliseconds go: `pcsr-profile`."""
