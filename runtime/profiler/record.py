@@ -49,7 +49,8 @@ class Case:
     h2d_ms, d2h_ms, enqueue_ms: as trtexec names them (copy to the device, from the device, until
     the host has queued the work). Those four are None on the CPU. unaccounted_ms: mean of host time
     (device time on a GPU) that no stage holds. open_ms: loading the bundle. first_ms: the first
-    call. switch_ms: the first call after a call with another size; None with one size. over_baseline:
+    call. switch_ms: the first call after a call with another size; None with one size.
+    over_baseline:
     median of time / the baseline's in the same round. heavy_share: None for a plain network.
     times_ms: host time of each call in its order. psnr_db: against the original, where one was
     given.
