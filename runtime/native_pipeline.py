@@ -112,7 +112,8 @@ class _Frame:
             return fixed_rule(self._cost, self._task.mode.k)
         statistics = Statistics(self._task.mode)
         self._classify_all(statistics)
-        histogram = statistics.histogram
+        with self._watch.stage("routing"):
+            histogram = statistics.histogram
         if histogram.is_coarse:
             statistics = Statistics(self._task.mode, histogram.low, histogram.high)
             self._classify_all(statistics)
@@ -122,7 +123,9 @@ class _Frame:
     def compose(self, rule: Rule, output: Output) -> Routed:
         """The second pass, or the only one."""
         with self._pipeline.memory.lent() as arrays:
-            return self._compose(rule, output, HeldRows.nothing(arrays, self._grid.hr_size[1]))
+            with self._watch.stage("prepare"):
+                held = HeldRows.nothing(arrays, self._grid.hr_size[1])
+            return self._compose(rule, output, held)
 
     def _compose(self, rule: Rule, output: Output, held: HeldRows) -> Routed:
         counts = np.zeros(self._count, dtype=np.int64)
