@@ -172,7 +172,7 @@ class _Frame:
                 with lap.stage("routing"):
                     routing = rule(logits.reshape(len(logits), -1).T, sigmoid)
                     labels[:] = routing.assignment.reshape(labels.shape)
-                    found.append([np.count_nonzero(labels == j) for j in range(self._count)])
+                    found.append([int(np.count_nonzero(labels == j)) for j in range(self._count)])
                     held.difficulty[local] = routing.difficulty.reshape(labels.shape)
                     thresholds.append(routing.threshold)
             with lap.stages("compose", self._upsamplers) as seconds:
