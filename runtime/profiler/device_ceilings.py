@@ -9,7 +9,7 @@ import torch
 
 from pcsr.runtime.gpu.arithmetic import exact_arithmetic
 
-from .clock import Clock
+from .device_clock import Clock
 
 REPEATS = 20
 WARM_UPS = 5
