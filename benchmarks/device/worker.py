@@ -18,7 +18,6 @@ import torch
 from benchmarks.engines import Files
 from benchmarks.memory import reason
 from benchmarks.records import Record
-
 from pcsr.runtime.profiler import device_ceilings as ceilings
 from pcsr.runtime.profiler.device_clock import make_clock
 

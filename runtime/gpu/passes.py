@@ -14,7 +14,6 @@ from pcsr.runtime.grid import Grid
 
 from .geometry import Band
 
-
 StageTimer = Callable[[str], AbstractContextManager[None]]
 """Adds the time of the body to the stage of this name."""
 

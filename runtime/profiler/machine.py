@@ -1,6 +1,5 @@
 """The machine and the software that times depend on, and memory of processes."""
 
-import os
 import platform
 from pathlib import Path
 from typing import Any

@@ -12,7 +12,6 @@ from pcsr.manifest import Manifest
 
 FLOAT = 4
 ITEM = {"fp16": 2, "bf16": 2}
-FRAME = ("network", "convert", "backbone", "dense", "routing", "sparse", "finish")  # of a GPU
 
 Size = tuple[int, int]
 
@@ -45,16 +44,13 @@ def stage_work(
     outputs = {1: 0, 2: 1}.get(len(counts), len(counts))
     features = manifest.model.feature_width * item * lr
     canvas, logits, routing = 3 * FLOAT * hr, outputs * FLOAT * hr, (1 + FLOAT) * hr
-    heavier = sum(counts[:-1])
+    heavier = FLOAT * sum(counts[:-1])  # their list
     classifier = Work(features + logits, 2 * costs.classifier_macs * hr)
     upsamplers = [
         Work(features + 3 * FLOAT * count, 2 * macs * count)
         for macs, count in zip(costs.upsampler_macs, counts, strict=True)
     ]
     dense_macs = (costs.classifier_macs + costs.upsampler_macs[-1]) * hr
-    sparse = Work(
-        features + (FLOAT + 3 * FLOAT) * heavier, sum(work.flops for work in upsamplers[:-1])
-    )
     return (
         transfers
         | {
@@ -62,8 +58,7 @@ def stage_work(
             "backbone": Work(3 * FLOAT * lr + features, 2 * costs.backbone_macs * lr),
             "dense": Work(features + 3 * FLOAT * lr + canvas + logits, 2 * dense_macs),
             "classifier": classifier,
-            "routing": Work(logits + routing + FLOAT * heavier),
-            "sparse": sparse,
+            "routing": Work(logits + routing + heavier),
             "compose": Work(3 * FLOAT * lr + canvas),
             "finish": Work(canvas + hr + result),
             "refinement": Work(canvas + hr + result),
@@ -72,8 +67,11 @@ def stage_work(
     )
 
 
-def total_work(stages: Mapping[str, Work], names: Sequence[str] = FRAME) -> Work:
-    """Of these stages, as far as their work is counted."""
+def total_work(stages: Mapping[str, Work]) -> Work:
+    """Of the device alone, by the fused passes, without the way to it and back."""
+    count = sum(name.startswith("upsampler") for name in stages)
+    names = ["network", "convert", "backbone", "dense", "routing", "finish"]
+    names += [f"upsampler_{j}" for j in range(count - 1)]  # the lightest is in `dense`
     return sum((stages[name] for name in names if name in stages), Work(0.0))
 
 
