@@ -112,8 +112,10 @@ class _Frame:
             return fixed_rule(self._cost, self._task.mode.k)
         statistics = Statistics(self._task.mode)
         self._classify_all(statistics)
-        histogram = statistics.histogram
-        if histogram.is_coarse:
+        with self._watch.stage("routing"):
+            histogram = statistics.histogram
+            is_coarse = histogram.is_coarse
+        if is_coarse:
             statistics = Statistics(self._task.mode, histogram.low, histogram.high)
             self._classify_all(statistics)
         with self._watch.stage("routing"):

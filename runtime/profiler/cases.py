@@ -83,7 +83,7 @@ def make_specs(
         UsageError, ImageError, BundleError: a case that cannot run.
     """
     labels = _labels([*bundles])
-    specs = []
+    specs: list[Spec] = []
     for picture in pictures:
         for backend in choices.backends:
             for precision in choices.precisions:
@@ -116,7 +116,7 @@ def _of_engine(
     def name(path: Path, mode: str) -> str:
         return ", ".join([labels[path], *several, *([mode] if mode != PLAIN else []), place])
 
-    rival = choices.baseline and name(choices.baseline, PLAIN)
+    rival = None if choices.baseline is None else name(choices.baseline, PLAIN)
     paths = dict.fromkeys([*choices.bundles, *([choices.baseline] if choices.baseline else [])])
     for path in paths:
         bundle, is_baseline = bundles[path], path == choices.baseline

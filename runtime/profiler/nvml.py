@@ -107,7 +107,7 @@ class Gpu:
         bits = None
         for name in ("clocks_event_reasons.active", "clocks_throttle_reasons.active"):
             bits = bits or ask_smi((name,), self._uuid).get(name)
-        return Reading(**found, reasons=_bits(bits))  # type: ignore[arg-type]
+        return Reading(**found, reasons=_bits(bits))
 
 
 def ask_smi(fields: tuple[str, ...], uuid: str | None = None) -> dict[str, str]:

@@ -93,7 +93,7 @@ def _largest(bundle: Bundle) -> Pixels | None:
 
 
 def _area(image: NDArray[Any]) -> int:
-    return image.shape[0] * image.shape[1]
+    return int(image.shape[0]) * int(image.shape[1])
 
 
 def filled(pixels: Pixels, size: Size) -> Pixels:

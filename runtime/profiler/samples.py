@@ -19,9 +19,12 @@ def percentiles(values: Sequence[float], points: Sequence[float]) -> list[float]
 def distribution(values: Sequence[float], points: Sequence[float] = ()) -> Distribution:
     """Of one or more values. points: percentiles beside those that are always there."""
     points = tuple(dict.fromkeys((*KEPT_POINTS, *points)))
-    found = percentiles(values, points)
+    p50, p90, p95, p99, *_ = found = percentiles(values, points)
     return Distribution(
-        *found[: len(KEPT_POINTS)],
+        p50,
+        p90,
+        p95,
+        p99,
         mean=fmean(values),
         std=stdev(values) if len(values) > 1 else 0.0,
         least=min(values),

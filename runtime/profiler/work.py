@@ -47,7 +47,7 @@ def stage_work(
     heavier = FLOAT * sum(counts[:-1])  # their list
     classifier = Work(features + logits, 2 * costs.classifier_macs * hr)
     upsamplers = [
-        Work(features + 3 * FLOAT * count, 2 * macs * count)
+        Work(features + (FLOAT + 3 * FLOAT) * count, 2 * macs * count)
         for macs, count in zip(costs.upsampler_macs, counts, strict=True)
     ]
     dense_macs = (costs.classifier_macs + costs.upsampler_macs[-1]) * hr
