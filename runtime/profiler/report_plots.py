@@ -1,0 +1,223 @@
+"""The plots of the report, by matplotlib."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .record import Case
+from .report_html import Html, clean, ink_on
+from .report_svg import INK, PAGE, figure, inline
+from .report_words import bundle_name, series, size, title
+from .report_words import figure as number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_NAME_LETTERS = 46
+_SMALLEST_LABELLED = 0.055  # of the axis: a segment that holds its number
+_RUN_POINTS = 150
+# Of middling luminance, to stand out from white and from black; marks and dashes tell them apart
+# without hue.
+_LINES: tuple[dict[str, Any], ...] = (
+    {"color": "#2878c8", "linestyle": "-", "marker": "o"},
+    {"color": "#c8601e", "linestyle": "--", "marker": "s"},
+    {"color": "#2a8a5a", "linestyle": "-.", "marker": "^"},
+    {"color": "#8f62cf", "linestyle": ":", "marker": "D"},
+    {"color": "#c4507f", "linestyle": "-", "marker": "x"},
+    {"color": "#8a7a2a", "linestyle": "--", "marker": "v", "markerfacecolor": "none"},
+    {"color": "#3a8f99", "linestyle": "-.", "marker": "+"},
+    {"color": "#7d7d7d", "linestyle": ":", "marker": "*"},
+)
+
+
+def stage_colours(names: Sequence[str]) -> dict[str, str]:
+    """A colour per stage. Luminance rises from the first to the last, so that their order can be
+    told without seeing the hues.
+    """
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    positions = np.linspace(0.1, 1, len(names))
+    return {n: to_hex(colormaps["viridis"](p)) for n, p in zip(names, positions, strict=True)}
+
+
+def draw_stages(cases: Sequence[Case], colours: dict[str, str], name: str) -> Html:
+    """A bar per case, cut into its stages, all of one size and on one scale."""
+    drawn = figure(0.6 + 0.52 * len(cases))
+    axes = drawn.subplots()
+    whole = max(max(_stage_sum(case), case.host_ms.mean) for case in cases)
+    numbers = {stage: str(i) for i, stage in enumerate(colours, 1)}
+    for row, case in enumerate(cases):
+        left = 0.0
+        for stage in case.stages:
+            label = numbers[stage.name] if stage.ms > _SMALLEST_LABELLED * whole else ""
+            _segment(axes, row, left, stage.ms, colours[stage.name], label)
+            left += stage.ms
+        rest = max(case.unaccounted_ms, 0.0)
+        axes.barh(row, rest, 0.44, left, facecolor="none", edgecolor=INK, linewidth=0.8)
+        text = f"{_short(series(case))}: {number(left + rest)} ms"
+        axes.text(0, row - 0.32, text, va="bottom")
+    _bare_rows(axes, len(cases), whole)
+    axes.set_xlabel("ms per call, mean")
+    return inline(drawn, name, _told_stages(cases))
+
+
+def _segment(axes: "Axes", row: int, left: float, ms: float, colour: str, label: str) -> None:
+    axes.barh(row, ms, 0.44, left, facecolor=colour, edgecolor=INK, linewidth=0.6)
+    if label:
+        middle = left + ms / 2
+        axes.text(middle, row, label, ha="center", va="center_baseline", color=ink_on(colour))
+
+
+def _stage_sum(case: Case) -> float:
+    return sum(stage.ms for stage in case.stages) + max(case.unaccounted_ms, 0.0)
+
+
+def _told_stages(cases: Sequence[Case]) -> str:
+    told = []
+    for case in cases:
+        parts = ", ".join(f"{stage.name} {number(stage.ms)} ms" for stage in case.stages)
+        told.append(f"{title(case)}: {parts}, unaccounted {number(case.unaccounted_ms)} ms")
+    return "Stage bars. " + "; ".join(told)
+
+
+def _bare_rows(axes: "Axes", rows: int, most: float) -> None:
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.set_ylim(rows - 0.6, -0.85)
+    axes.set_xlim(0, 1.02 * most)
+    axes.grid(axis="x")
+
+
+def draw_latency(case: Case, name: str) -> Html:
+    """How the calls of one case spread, and how they went over the run."""
+    drawn = figure(3.7)
+    above, below = drawn.subplots(2, 1)
+    _draw_histogram(above, case)
+    _draw_run(below, np.array(case.times_ms), case.host_ms.p50)
+    host = case.host_ms
+    told = f"{title(case)}: {host.samples} calls of {number(host.least)} to {number(host.most)} ms, "
+    told += f"p50 {number(host.p50)}, p90 {number(host.p90)}, p99 {number(host.p99)} ms"
+    return inline(drawn, name, f"Latency distribution and run. {told}")
+
+
+def _draw_histogram(axes: "Axes", case: Case) -> None:
+    times, host = np.array(case.times_ms), case.host_ms
+    last = max(1.15 * host.p99 - 0.15 * host.least, host.least * 1.001)
+    shown = np.minimum(times, last)  # what lies beyond is in the last bin
+    bins = int(np.clip(np.sqrt(len(times)) * 2, 8, 60))
+    counts, *_ = axes.hist(shown, bins, color="#7d8ca3", edgecolor=PAGE, linewidth=0.4)
+    top = float(np.max(counts))
+    marks = ((host.p50, "p50", "-"), (host.p90, "p90", "--"), (host.p99, "p99", ":"))
+    for row, (at, label, line) in enumerate(marks):
+        axes.axvline(at, color=INK, linestyle=line, linewidth=1.3, ymax=0.97 - 0.12 * row)
+        height = top * (1.36 - 0.16 * row)
+        text = f"{label} {number(at)} "
+        right = at > (host.least + last) / 2
+        axes.text(at, height, text if right else f" {text}", ha="right" if right else "left")
+    axes.set_ylim(0, 1.5 * top)
+    axes.set_ylabel("calls")
+    beyond = int((times > last).sum())
+    more = f" ({beyond} longer ones in the last bin)" if beyond else ""
+    axes.set_xlabel(f"ms per call{more}")
+
+
+def _draw_run(axes: "Axes", times: np.ndarray, median: float) -> None:
+    if len(times) <= _RUN_POINTS:
+        axes.plot(np.arange(1, len(times) + 1), times, ".", color="#51627d", markersize=4)
+    else:
+        parts = np.array_split(times, _RUN_POINTS)
+        ends = np.cumsum([len(part) for part in parts])
+        low, middle, high = (
+            [np.percentile(part, share) for part in parts] for share in (5, 50, 95)
+        )
+        axes.fill_between(ends, low, high, color="#7d8ca3", alpha=0.5, linewidth=0)
+        axes.plot(ends, middle, color=INK, linewidth=1)
+    axes.axhline(median, color=INK, linewidth=0.8, linestyle="--")
+    axes.set_xlabel("call" if len(times) <= _RUN_POINTS else "call (median, 5 to 95 % of neighbours)")
+    axes.set_ylabel("ms")
+    axes.grid(axis="y")
+
+
+def draw_sizes(of_series: dict[str, list[Case]], name: str) -> Html:
+    """Median time against output pixels, a line per bundle and mode."""
+    drawn = figure(3.0 + 0.2 * len(of_series))
+    axes = drawn.subplots()
+    told = []
+    for row, (label, cases) in enumerate(of_series.items()):
+        points = sorted((_megapixels(case), case.host_ms.p50) for case in cases)
+        axes.plot(*zip(*points, strict=True), label=_short(label), **_LINES[row % len(_LINES)])
+        spoken = ", ".join(f"{number(ms)} ms at {number(mp)}" for mp, ms in points)
+        told.append(f"{label}: {spoken} megapixels")
+    _from_zero_or_log(axes, [case for cases in of_series.values() for case in cases])
+    axes.set_xlabel("output megapixels")
+    axes.set_ylabel("ms, median")
+    axes.grid()
+    drawn.legend(loc="outside upper left")
+    return inline(drawn, name, "Latency against size. " + "; ".join(told))
+
+
+def _from_zero_or_log(axes: "Axes", cases: Sequence[Case]) -> None:
+    pixels = [_megapixels(case) for case in cases]
+    if max(pixels) > 20 * min(pixels):
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+    else:
+        axes.set_xlim(0, 1.04 * max(pixels))
+        axes.set_ylim(0, 1.05 * max(case.host_ms.p50 for case in cases))
+
+
+def draw_quality(cases: Sequence[Case], name: str) -> Html:
+    """PSNR against median time at one size; the modes of a bundle are joined."""
+    bundles = list(dict.fromkeys(map(bundle_name, cases)))
+    drawn = figure(3.0 + 0.2 * len(bundles))
+    axes = drawn.subplots()
+    middle = (min(c.host_ms.p50 for c in cases) + max(c.host_ms.p50 for c in cases)) / 2
+    for row, bundle in enumerate(bundles):
+        own = sorted((c for c in cases if bundle_name(c) == bundle), key=lambda c: c.host_ms.p50)
+        points = [(case.host_ms.p50, case.psnr_db) for case in own]
+        axes.plot(*zip(*points, strict=True), label=_short(bundle), **_LINES[row % len(_LINES)])
+        for case, (ms, psnr_db) in zip(own, points, strict=True):
+            left, align = (-7, "right") if ms > middle else (7, "left")
+            axes.annotate(
+                clean(case.mode), (ms, psnr_db), (left, -11), textcoords="offset points", ha=align
+            )
+    axes.margins(0.1, 0.15)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("ms, median")
+    axes.set_ylabel("PSNR, dB")
+    axes.grid()
+    drawn.legend(loc="outside upper left")
+    told = "; ".join(f"{series(c)}: {number(c.psnr_db)} dB in {number(c.host_ms.p50)} ms" for c in cases)
+    return inline(drawn, name, f"Quality against latency at {size(cases[0].lr_size)}. {told}")
+
+
+def draw_ratios(cases: Sequence[Case], name: str) -> Html:
+    """How many times as fast as the baseline each case is, with a mark at the baseline's own."""
+    drawn = figure(0.6 + 0.52 * len(cases))
+    axes = drawn.subplots()
+    speeds = [1 / case.over_baseline for case in cases if case.over_baseline]
+    for row, (case, speed) in enumerate(zip(cases, speeds, strict=True)):
+        colour = "none" if case.is_baseline else "#51627d"
+        axes.barh(row, speed, 0.44, facecolor=colour, edgecolor=INK, linewidth=0.8)
+        who = " (baseline)" if case.is_baseline else ""
+        text = f"{_short(series(case))}, {size(case.lr_size)}: {number(speed)}{who}"
+        axes.text(0, row - 0.32, text, va="bottom")
+    _bare_rows(axes, len(cases), max(speeds))
+    axes.axvline(1, color=INK, linewidth=1.2, linestyle="--")
+    axes.set_xlabel("times as fast as the baseline")
+    told = "; ".join(f"{title(c)}: {number(s)}" for c, s in zip(cases, speeds, strict=True))
+    return inline(drawn, name, f"Times as fast as the baseline. {told}")
+
+
+def _megapixels(case: Case) -> float:
+    return case.hr_size[0] * case.hr_size[1] / 1e6
+
+
+def _short(name: str) -> str:
+    """Its start and its end, where it is too long for the width of a phone."""
+    name = clean(name)
+    if len(name) <= _NAME_LETTERS:
+        return name
+    return f"{name[:28]}\N{HORIZONTAL ELLIPSIS}{name[-16:]}"
