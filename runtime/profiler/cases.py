@@ -111,10 +111,10 @@ def _of_engine(
     several = [backend] if len(choices.backends) > 1 else []
     several += [precision] if len(choices.precisions) > 1 else []
     size = "x".join(map(str, picture.size))
-    place = f"{size} of {picture.name}" if not picture.is_sample else size
+    place = [*([] if picture.is_sample else [picture.name]), size]
 
     def name(path: Path, mode: str) -> str:
-        return ", ".join([labels[path], *several, *([mode] if mode != PLAIN else []), place])
+        return ", ".join([labels[path], *several, *([mode] if mode != PLAIN else []), *place])
 
     rival = None if choices.baseline is None else name(choices.baseline, PLAIN)
     paths = dict.fromkeys([*choices.bundles, *([choices.baseline] if choices.baseline else [])])

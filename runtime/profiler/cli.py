@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from pcsr.atomic import atomic_file, refuse_existing
-from pcsr.cli import command_errors, one_line
+from pcsr.cli import command_errors, needs_extra, one_line
 from pcsr.errors import OutputError, UsageError
 
 from .plan import Plan, parse_percentiles, parse_size
@@ -76,11 +76,14 @@ def main(
     Prints percentiles, throughput, a row per stage with its share of what this machine can do,
     first-use costs, and what makes the figures doubtful.
     """
+    if report is not None:
+        with needs_extra("pcsr-profile --report", "evaluate"):
+            import matplotlib  # noqa: F401  # before anything is measured
     plan = Plan(warmup, duration, iterations, parse_percentiles(percentiles))
     parsed = [parse_size(size) for size in sizes]
     _check_outputs([json_file, trace, report], overwrite)
     from .cases import Choices
-    from .profile import Sources, measure, prepare, traced
+    from .profile import Sources, measure, prepare, sampled, traced
 
     say = _Line()
     prepared = prepare(
@@ -92,6 +95,11 @@ def main(
 
         say("a few calls more for the trace")
         _write(trace, trace_json(traced(prepared)), overwrite)
+    if report is not None:
+        from .report import write_report
+
+        say("the report")
+        write_report(profile, report, sampled(prepared), overwrite)
     say.end()
     if json_file is not None:
         _write(json_file, profile.to_json(), overwrite)

@@ -47,7 +47,7 @@ class Monitor:
         foreign = foreign_cores(self._load, Load.now())
         found: dict[str, Any] = {"foreign_cores": foreign}
         if self._gpu is not None:
-            found["gpu"] = self._of_gpu(self._gpu)
+            found["gpu_state"] = self._of_gpu(self._gpu)
         return found
 
     def _of_gpu(self, gpu: Gpu) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pcsr.bundle import Bundle
 from pcsr.errors import UsageError
@@ -13,8 +13,8 @@ from pcsr.runtime.workers import usable_cores
 
 from . import ceilings as host_ceilings
 from .assemble import make_case
-from .callers import Caller, open_caller
-from .cases import Choices, Engine, Spec, make_specs
+from .callers import Caller, open_caller, timed_call
+from .cases import PLAIN, Choices, Engine, Spec, make_specs
 from .machine import machine
 from .monitor import Monitor
 from .nvml import Gpu
@@ -23,6 +23,9 @@ from .plan import TRACED, Plan
 from .record import Case, Ceilings, Profile
 from .rounds import Say, run_rounds
 from .trace import record_calls
+
+if TYPE_CHECKING:
+    from .report import Sample
 
 SAMPLE = (
     "no photo was named (--image): the bundle's sample picture stands in, side by side. How many "
@@ -92,6 +95,17 @@ def traced(prepared: Prepared) -> dict[str, list[Span]]:
     return record_calls(prepared.specs, prepared.callers, TRACED)
 
 
+def sampled(prepared: Prepared) -> "Sample":
+    """One more call of the first case that routes, or of the first of all, for its pictures."""
+    from .report import Sample
+
+    spec = next((s for s in prepared.specs if s.mode != PLAIN), prepared.specs[0])
+    upscaler = prepared.callers[spec.engine].upscaler
+    _, result = timed_call(upscaler, spec)
+    count = upscaler.bundle.upsamplers
+    return Sample(spec.picture.pixels, result.image, result.assignment, count, spec.name)
+
+
 def _pictures(
     choices: Choices, sources: Sources, bundles: Mapping[Path, Bundle]
 ) -> Sequence[Picture]:
@@ -141,6 +155,6 @@ def _environment(engine: Engine) -> dict[str, Any]:
     if engine.device != "cpu":
         import torch
 
-        found["gpu_name"] = torch.cuda.get_device_name(engine.device)
+        found["gpu"] = torch.cuda.get_device_name(engine.device)
         found["cuda"] = torch.version.cuda
     return found

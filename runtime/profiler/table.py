@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from tabulate import tabulate
 
 from .record import Case, Distribution, Profile
+from .samples import KEPT_POINTS
 
 WIDTH = 100  # characters
 BAR = 20
@@ -18,7 +19,7 @@ def format_profile(profile: Profile) -> str:
         groups.setdefault((case.lr_size, case.hr_size, case.picture), []).append(case)
     parts = [_head(profile)]
     for cases in groups.values():
-        parts.append(_comparison(cases, len(groups) > 1))
+        parts.append(_comparison(cases, _names(profile), len(groups) > 1))
         parts += [_breakdown(case) for case in cases]
     parts += ["\n".join(f"! {line}" for warning in profile.warnings for line in _wrapped(warning))]
     return "\n\n".join(part for part in parts if part)
@@ -26,22 +27,27 @@ def format_profile(profile: Profile) -> str:
 
 def _head(profile: Profile) -> str:
     environment, roof = profile.environment, profile.ceilings
-    where = environment.get("gpu_name") or (
+    where = environment.get("gpu") or (
         f"{environment.get('cpu')}, {environment.get('threads')} threads"
     )
     half = f" ({_rate(roof.half_gflop_s)} half)" if roof.half_gflop_s else ""
     ceilings = f"ceilings here: {_rate(roof.gflop_s)} GFLOP/s{half}, {_rate(roof.gb_s)} GB/s"
     lines = [str(where), ceilings]
-    gpu = environment.get("gpu", {}).get("after")
-    if gpu:
-        lines.append(
-            f"after the run: SM {gpu.get('sm_mhz', 0):.0f} MHz, {gpu.get('power_w', 0):.0f} W, "
-            f"{gpu.get('temperature_c', 0):.0f} °C ({environment['gpu']['source']})"
-        )
+    state = environment.get("gpu_state", {})
+    if state.get("after"):
+        units = {"sm_mhz": "MHz", "power_w": "W", "temperature_c": "°C"}
+        now = state["after"]
+        known = [f"{now[key]:.0f} {unit}" for key, unit in units.items() if key in now]
+        lines.append(f"after the run: {', '.join(known)} ({state['source']})")
     return "\n".join(lines)
 
 
-def _comparison(cases: Sequence[Case], has_groups: bool) -> str:
+def _names(profile: Profile) -> list[str]:
+    """The percentiles that were asked for."""
+    return [f"p{point:g}" for point in profile.plan.get("percentiles", KEPT_POINTS)]
+
+
+def _comparison(cases: Sequence[Case], percentiles: Sequence[str], has_groups: bool) -> str:
     first = cases[0]
     baseline = next((case for case in cases if case.is_baseline), None)
     title = f"{_size(first.lr_size)} -> {_size(first.hr_size)}, {first.picture}"
@@ -49,7 +55,7 @@ def _comparison(cases: Sequence[Case], has_groups: bool) -> str:
     title += "device time" if first.device_ms else "wall time, array to array"
     columns = {"": [_label(case) for case in cases]}
     times = [case.device_ms or case.host_ms for case in cases]
-    for name in times[0].percentiles or ("p50", "p90", "p95", "p99"):
+    for name in percentiles:
         columns[name] = [_ms(_point(one, name)) for one in times]
     columns["mean ± std"] = [f"{_ms(one.mean)} ± {_ms(one.std)}" for one in times]
     columns["n"] = [str(one.samples) for one in times]
@@ -126,9 +132,8 @@ def _tabulated(columns: dict[str, list[str]]) -> str:
 
 def _label(case: Case) -> str:
     """The name without what the title says."""
-    place = case.name.rpartition(", ")
-    mark = " (baseline)" if case.is_baseline else ""
-    return f"{place[0]}{mark}"
+    name = case.name.removesuffix(f", {_size(case.lr_size)}").removesuffix(f", {case.picture}")
+    return f"{name} (baseline)" if case.is_baseline else name
 
 
 def _point(one: Distribution, name: str) -> float:
