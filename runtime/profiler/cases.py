@@ -149,21 +149,29 @@ def _modes(choices: Choices, bundle: Bundle, is_baseline: bool) -> Sequence[Mode
     return (Mode(),) if is_baseline else choices.modes or (Mode(),)
 
 
+def refuse_large(size: tuple[int, int], max_pixels: int) -> None:
+    """Raises ImageError for an input of more pixels."""
+    if size[0] * size[1] > max_pixels:
+        raise ImageError(
+            f"an input of {size[0]}x{size[1]} has more than --max-pixels ({max_pixels}); choose a "
+            "smaller --size or picture, or raise it"
+        )
+
+
 def _checked_scale(choices: Choices, bundle: Bundle, mode: Mode, picture: Picture) -> float:
     scale = bundle.manifest.trained_scale if choices.scale is None else choices.scale
     if not 1 <= scale <= 1000:
         raise UsageError(f"scale must be a number from 1 to 1000, found {scale:g}")
     check_mode(bundle, scale, mode)
     refuse_huge(picture.size, scale)
-    (height, width), (out_height, out_width) = picture.size, hr_size(picture.size, scale)
-    too_large = height * width > choices.max_pixels
-    if too_large or out_height * out_width > LARGEST_GROWTH * choices.max_pixels:
+    refuse_large(picture.size, choices.max_pixels)
+    height, width = hr_size(picture.size, scale)
+    if height * width > LARGEST_GROWTH * choices.max_pixels:
         raise ImageError(
-            f"{height}x{width} -> {out_height}x{out_width} is more than --max-pixels "
-            f"({choices.max_pixels} of an input, {LARGEST_GROWTH} times that of an output); choose "
-            "a smaller --size or --scale, or raise it"
+            f"an output of {height}x{width} has more than {LARGEST_GROWTH} times --max-pixels "
+            f"({choices.max_pixels}); choose a smaller --size or --scale, or raise it"
         )
-    if picture.original is not None and picture.original.shape[:2] != (out_height, out_width):
+    if picture.original is not None and picture.original.shape[:2] != (height, width):
         raise UsageError(
             f"{bundle.path} upscales by {scale:g}, the originals were reduced for another scale; "
             "name --scale, or profile bundles of one scale at a time"

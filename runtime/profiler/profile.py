@@ -14,7 +14,7 @@ from pcsr.runtime.workers import usable_cores
 from . import ceilings as host_ceilings
 from .assemble import make_case
 from .callers import Caller, open_caller, timed_call
-from .cases import PLAIN, Choices, Engine, Spec, make_specs
+from .cases import PLAIN, Choices, Engine, Spec, make_specs, refuse_large
 from .machine import machine
 from .monitor import Monitor
 from .nvml import Gpu
@@ -114,6 +114,8 @@ def _pictures(
     if sources.originals:
         trained = bundles[choices.bundles[0]].manifest.trained_scale
         return reduced(sources.originals, choices.scale or trained)
+    for size in sources.sizes:
+        refuse_large(size, choices.max_pixels)
     if sources.images:
         return photos(sources.images, sources.sizes)
     return samples([*bundles.values()], sources.sizes or SIZES)
