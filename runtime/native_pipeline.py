@@ -114,8 +114,7 @@ class _Frame:
         self._classify_all(statistics)
         with self._watch.stage("routing"):
             histogram = statistics.histogram
-            is_coarse = histogram.is_coarse
-        if is_coarse:
+        if histogram.is_coarse:
             statistics = Statistics(self._task.mode, histogram.low, histogram.high)
             self._classify_all(statistics)
         with self._watch.stage("routing"):
@@ -124,7 +123,9 @@ class _Frame:
     def compose(self, rule: Rule, output: Output) -> Routed:
         """The second pass, or the only one."""
         with self._pipeline.memory.lent() as arrays:
-            return self._compose(rule, output, HeldRows.nothing(arrays, self._grid.hr_size[1]))
+            with self._watch.stage("prepare"):
+                held = HeldRows.nothing(arrays, self._grid.hr_size[1])
+            return self._compose(rule, output, held)
 
     def _compose(self, rule: Rule, output: Output, held: HeldRows) -> Routed:
         counts = np.zeros(self._count, dtype=np.int64)
@@ -171,7 +172,7 @@ class _Frame:
                 with lap.stage("routing"):
                     routing = rule(logits.reshape(len(logits), -1).T, sigmoid)
                     labels[:] = routing.assignment.reshape(labels.shape)
-                    found.append([np.count_nonzero(labels == j) for j in range(self._count)])
+                    found.append([int(np.count_nonzero(labels == j)) for j in range(self._count)])
                     held.difficulty[local] = routing.difficulty.reshape(labels.shape)
                     thresholds.append(routing.threshold)
             with lap.stages("compose", self._upsamplers) as seconds:

@@ -54,20 +54,25 @@ class Stopwatch:
     def __init__(self) -> None:
         self._start = perf_counter()
         self._recorder = recorder()
-        self.stage_ms: dict[str, float] = {}
+        self._bodies: list[_Body] = []
+
+    @property
+    def stage_ms(self) -> dict[str, float]:
+        """Milliseconds by stage so far, reckoned now: read `total_ms` first."""
+        found: dict[str, float] = {}
+        for body in self._bodies:
+            for name, seconds in _divided(*body).items():
+                found[name] = found.get(name, 0.0) + 1000 * seconds
+        return found
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Adds the time of the body to stage `name`."""
         start = perf_counter()
-        self.stage_ms.setdefault(name, 0.0)
         try:
             yield
         finally:
-            stop = perf_counter()
-            self.stage_ms[name] += 1000 * (stop - start)
-            if self._recorder is not None:
-                self._recorder.append(_span(name, start, stop))
+            self._add([_span(name, start, perf_counter())], start)
 
     host_stage = stage
 
@@ -82,15 +87,23 @@ class Stopwatch:
         try:
             yield lap
         finally:
-            for name, seconds in _divided(lap.spans, start, perf_counter()).items():
-                self.stage_ms[name] = self.stage_ms.get(name, 0.0) + 1000 * seconds
-            if self._recorder is not None:
-                self._recorder += lap.spans
+            self._add(lap.spans, start)
+
+    def _add(self, spans: list[Span], start: float) -> None:
+        self._bodies.append(_Body(spans, start, perf_counter()))
+        if self._recorder is not None:
+            self._recorder += spans
 
     @property
     def total_ms(self) -> float:
         """Since it was made."""
         return 1000 * (perf_counter() - self._start)
+
+
+class _Body(NamedTuple):
+    spans: list[Span]
+    start_s: float
+    stop_s: float
 
 
 class Lap:
@@ -119,9 +132,11 @@ class Lap:
             yield seconds
         finally:
             stop = perf_counter()
-            edges = np.append(stop - np.cumsum(seconds[::-1])[::-1], stop).clip(start).tolist()
-            for name, first, last in zip((rest, *names), (start, *edges), edges, strict=False):
-                self.spans.append(_span(name, first, last))
+            later, at = seconds.tolist(), start
+            for name in (rest, *names):
+                until = max(start, stop - sum(later))
+                self.spans.append(_span(name, at, until))
+                at, later = until, later[1:]
 
 
 def _span(name: str, start: float, stop: float) -> Span:
@@ -130,32 +145,23 @@ def _span(name: str, start: float, stop: float) -> Span:
 
 
 def _divided(spans: Sequence[Span], start: float, stop: float) -> dict[str, float]:
-    """Seconds by stage, in the order of their first start, as `Stopwatch.shared` says."""
-    spans = sorted(spans, key=lambda span: span.start_s)
-    if not spans:
-        return {}
-    starts, stops = np.array([(span.start_s, span.stop_s) for span in spans]).T
-    edges, share = _share_clock(starts, stops)
-    own = share[np.searchsorted(edges, stops)] - share[np.searchsorted(edges, starts)]
-    # Where the threads at work end before `reached`, all wait until the next span begins.
-    reached = np.maximum.accumulate(np.append(start, stops))
-    own += np.maximum(0, starts - reached[:-1])
-    own[np.argmax(stops)] += stop - reached[-1]
-    found: dict[str, float] = {}
-    for span, seconds in zip(spans, own.tolist(), strict=True):
-        found[span.name] = found.get(span.name, 0.0) + seconds
-    return found
+    """Seconds by stage, in the order of their first start, as `Stopwatch.shared` says.
 
-
-def _share_clock(
-    starts: NDArray[np.float64], stops: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Times at which a span starts or stops, ascending, and what a clock shows then that runs at
-    1 / n of the speed while n spans overlap.
+    Each span gets what a clock advances in its time that runs at 1 / n of the speed while n spans
+    overlap.
     """
-    times = np.concatenate([starts, stops])
-    order = np.argsort(times, kind="stable")
-    edges = times[order]
-    at_work = np.cumsum(np.where(order < len(starts), 1, -1))
-    elapsed = np.diff(edges) / np.maximum(1, at_work[:-1])
-    return edges, np.append(0.0, np.cumsum(elapsed))
+    starts = [(span.start_s, 1, span.name) for span in spans]
+    stops = [(span.stop_s, -1, span.name) for span in spans]
+    found: dict[str, float] = {}
+    clock, at_work, at, name = 0.0, 0, start, ""
+    for time, change, name in sorted(starts + stops, key=lambda edge: (edge[0], -edge[1])):
+        found.setdefault(name, 0.0)
+        if at_work:
+            clock += (time - at) / at_work
+        else:
+            found[name] += time - at
+        found[name] -= change * clock
+        at_work, at = at_work + change, time
+    if spans:
+        found[name] += stop - at
+    return found

@@ -261,13 +261,14 @@ def _size(pixels: NDArray[Any]) -> tuple[int, int]:
 
 
 def _stats(pixels: NDArray[Any], scale: float, routed: Routed, watch: Stopwatch) -> Stats:
+    total_ms = watch.total_ms
     return Stats(
         lr_size=_size(pixels),
         hr_size=hr_size(_size(pixels), scale),
         pixels_per_upsampler=tuple(int(count) for count in routed.counts),
         threshold=routed.threshold,
         stage_ms=watch.stage_ms,
-        total_ms=watch.total_ms,
+        total_ms=total_ms,
     )
 
 

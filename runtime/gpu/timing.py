@@ -133,8 +133,8 @@ class NoTimer:
 @contextmanager
 def nvtx_range(stage: str) -> Iterator[None]:
     """Marks what this thread does and queues in the body as `pcsr/<stage>`."""
-    torch.cuda.nvtx.range_push(f"pcsr/{stage}")
+    torch.cuda.nvtx.range_push(f"pcsr/{stage}")  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
-        torch.cuda.nvtx.range_pop()
+        torch.cuda.nvtx.range_pop()  # type: ignore[no-untyped-call]

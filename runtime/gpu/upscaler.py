@@ -143,7 +143,8 @@ class DeviceUpscaler:
 
         with self._lock, self._side.entered(), exact_arithmetic():
             parts = self._within_memory(run, given)
-        return parts.stats(_size(given), scale, timer.stage_ms, timer.total_ms)
+        total_ms = timer.total_ms
+        return parts.stats(_size(given), scale, timer.stage_ms, total_ms)
 
     def _result(self, arrays: list[Any], measured: Stats | Callable[[], Stats]) -> Result:
         image, labels, difficulty = arrays

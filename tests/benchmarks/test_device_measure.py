@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.device import measure as measuring
 from benchmarks.device.callers import Answer, Details
-from benchmarks.device.contenders import MODES, Contender, Engine, Installed, line_up
+from benchmarks.device.contenders import Contender, Engine, Installed, line_up
 from benchmarks.device.fidelity import Found, check_path
 from benchmarks.device.measure import measure, views
 from benchmarks.device.paths import QUICK, Depth, check_model, upscaler_run

@@ -45,7 +45,7 @@ def span(name: str, start: float, stop: float) -> Span:
     return Span(name, "a thread", 1, 100 + start, 100 + stop)
 
 
-SHARED = {
+SHARED: dict[str, tuple[list[tuple[str, float, float]], dict[str, float]]] = {
     "one after the other": ([("a", 0, 1), ("b", 1, 4)], {"a": 1, "b": 3}),
     "side by side": ([("a", 0, 4), ("b", 0, 4)], {"a": 2, "b": 2}),
     "one of two waits at the end": ([("a", 0, 2), ("b", 0, 4)], {"a": 1, "b": 3}),
