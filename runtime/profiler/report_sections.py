@@ -5,7 +5,7 @@ from typing import Any
 
 from .record import Case, Distribution, Profile, Stage
 from .report_html import Html, bar, items, join, swatch, table, tag
-from .report_plots import draw_latency, draw_quality, draw_ratios, draw_sizes, draw_stages
+from .report_plots import draw_latency, draw_quality, draw_ratios, draw_sizes, draw_stages, scored
 from .report_sample import upsampler_colours, upsampler_names
 from .report_words import NOTHING, answer, figure, flat, how, percent, series, size, title
 
@@ -78,7 +78,7 @@ def stage_bars(profile: Profile, colours: dict[str, str]) -> Html:
         join([swatch(colour, str(i)), f" {name}"])
         for i, (name, colour) in enumerate(colours.items(), 1)
     ]
-    keys.append(join([tag("span", class_="swatch hollow"), " in no stage"]))
+    keys.append(join([tag("span", class_="swatch hollow"), " unaccounted"]))
     plots = [
         plot(f"LR {size(lr_size)}", draw_stages(cases, colours, f"stages-{i}"))
         for i, (lr_size, cases) in enumerate(_by_size(profile.cases).items())
@@ -87,28 +87,39 @@ def stage_bars(profile: Profile, colours: dict[str, str]) -> Html:
     return section("Where the time goes", items(keys, "legend"), shown)
 
 
-def plot(caption: str, drawn: Html) -> Html:
+def plot(caption: str, drawn: Html, legend: str = "") -> Html:
     """A drawing with its caption above it."""
-    return tag("figure", tag("figcaption", caption), drawn)
+    return tag("figure", tag("figcaption", caption), drawn, legend)
 
 
 def comparisons(profile: Profile) -> Iterator[Html]:
-    """Against the baseline, over sizes and against quality, each where there is something to say."""
-    plots = []
-    timed = [case for case in profile.cases if case.over_baseline or case.is_baseline]
-    if any(not case.is_baseline for case in timed):
-        plots.append(plot("Against the baseline", draw_ratios(timed, "ratios")))
-    if len(_by_size(profile.cases)) > 1:
-        of_series: dict[str, list[Case]] = {}
-        for case in profile.cases:
-            of_series.setdefault(series(case), []).append(case)
-        plots.append(plot("Latency against size", draw_sizes(of_series, "sizes")))
-    scored = [case for case in profile.cases if case.psnr_db is not None]
-    for i, (lr_size, cases) in enumerate(_by_size(scored).items()):
-        drawn = draw_quality(cases, f"quality-{i}")
-        plots.append(plot(f"Quality against latency, LR {size(lr_size)}", drawn))
+    """Against the baseline, over sizes, against quality: each where there is something to say."""
+    plots = [*_ratio_plots(profile.cases), *_size_plots(profile.cases)]
+    plots += _quality_plots(profile.cases)
     if plots:
         yield section("Compared", tag("div", *plots, class_="plots"))
+
+
+def _ratio_plots(cases: Sequence[Case]) -> Iterator[Html]:
+    timed = [case for case in cases if case.over_baseline and not case.is_baseline]
+    for i, (lr_size, some) in enumerate(_by_size(timed).items()):
+        yield plot(f"Against the baseline, LR {size(lr_size)}", draw_ratios(some, f"ratios-{i}"))
+
+
+def _size_plots(cases: Sequence[Case]) -> Iterator[Html]:
+    of_series: dict[str, list[Case]] = {}
+    for case in cases:
+        of_series.setdefault(series(case), []).append(case)
+    if len(_by_size(cases)) > 1:
+        yield plot("Latency against size", draw_sizes(of_series, "sizes"))
+
+
+def _quality_plots(cases: Sequence[Case]) -> Iterator[Html]:
+    known = sorted((c for c in cases if c.psnr_db is not None), key=lambda c: c.host_ms.p50)
+    for i, (lr_size, some) in enumerate(_by_size(known).items()):
+        lines = [f"{place}: {series(case)}, {scored(case)}" for place, case in enumerate(some, 1)]
+        drawn = draw_quality(some, f"quality-{i}")
+        yield plot(f"Quality against latency, LR {size(lr_size)}", drawn, items(lines, "legend"))
 
 
 def _by_size(cases: Sequence[Case]) -> dict[tuple[int, int], list[Case]]:
@@ -149,8 +160,8 @@ def _details(case: Case, number: int, colours: dict[str, str]) -> Html:
         tag("p", how(case)),
         listed,
         _stage_table(case, colours),
-        plot("Latency of the calls", draw_latency(case, f"latency-{number + 1}")),
         _spread_table(case),
+        plot("Latency of the calls", draw_latency(case, f"latency-{number + 1}")),
         _pixels_table(case),
         id=anchor(number),
     )
@@ -162,7 +173,7 @@ def _stage_table(case: Case, colours: dict[str, str]) -> Html:
         _stage_row(stage, swatch(colours[stage.name], places[stage.name])) for stage in case.stages
     ]
     share = case.unaccounted_ms / _whole(case).mean
-    rest: list[str] = [join([tag("span", class_="swatch hollow"), " in no stage"])]
+    rest: list[str] = [join([tag("span", class_="swatch hollow"), " unaccounted"])]
     rows.append([*rest, figure(case.unaccounted_ms), percent(share), *[NOTHING] * 5])
     head = ["stage", "ms", "share", "pixels", "GFLOP/s", "of ceiling", "GB/s", "of ceiling"]
     return table("Stages, mean per call", head, rows)
@@ -186,7 +197,11 @@ def _stage_row(stage: Stage, square: Html) -> list[str]:
 
 
 def _barred(share: float | None) -> str:
-    return NOTHING if share is None else join([bar(share), percent(share)])
+    return (
+        NOTHING
+        if share is None
+        else join([bar(share), tag("span", percent(share), class_="share")])
+    )
 
 
 def _spread_table(case: Case) -> Html:

@@ -22,8 +22,10 @@ _STYLE = {
     "svg.hashsalt": "pcsr",
     "text.parse_math": False,  # a name may hold dollars
     "axes.unicode_minus": False,
-    "font.size": 10.5,
+    "font.size": 11.5,
     "font.family": "DejaVu Sans",
+    "xtick.labelsize": 11,
+    "ytick.labelsize": 11,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
@@ -46,7 +48,7 @@ def drawing() -> Iterator[None]:
     """Around all that draws: the style of the report. BackendError where matplotlib is missing."""
     with needs_extra("--report", "evaluate"):
         import matplotlib
-        import matplotlib.figure  # noqa: F401
+        import matplotlib.figure
     with matplotlib.rc_context(_STYLE):
         yield
 
@@ -90,9 +92,7 @@ def _to_html(root: ElementTree.Element, name: str) -> None:
         element.attrib = dict(_renamed(element.attrib, name, used))
 
 
-def _renamed(
-    attributes: dict[str, str], name: str, used: set[str]
-) -> Iterator[tuple[str, str]]:
+def _renamed(attributes: dict[str, str], name: str, used: set[str]) -> Iterator[tuple[str, str]]:
     for key, value in attributes.items():
         local = _local(key)
         if local == "id" and value not in used:

@@ -84,7 +84,9 @@ def machine(profile: Profile) -> str:
     environment = profile.environment
     on_gpu = any(case.device != "cpu" for case in profile.cases)
     found = [environment.get(key) for key in (("gpu", "cpu") if on_gpu else ("cpu",))]
-    names = [str(name.get("name")) if isinstance(name, Mapping) else str(name) for name in found if name]
+    names = [
+        str(name.get("name")) if isinstance(name, Mapping) else str(name) for name in found if name
+    ]
     when = environment.get("date") or environment.get("time")
     where = f"on {' with '.join(names)}" if names else "on a machine that it does not name"
     return f"{where}, {str(when)[:16].replace('T', ' ')}" if when else where

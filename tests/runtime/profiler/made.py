@@ -36,8 +36,11 @@ def times_of(median_ms: float, calls: int, seed: int = 0) -> np.ndarray:
     return median_ms * drift * (1 + 0.02 * random.gamma(2, 1, calls) - 0.03)
 
 
-def stages_of(shape: dict[str, tuple[float, float | None, float | None, float | None]],
-              mean_ms: float, hr_pixels: int) -> tuple[Stage, ...]:
+def stages_of(
+    shape: dict[str, tuple[float, float | None, float | None, float | None]],
+    mean_ms: float,
+    hr_pixels: int,
+) -> tuple[Stage, ...]:
     return tuple(
         Stage(
             name,
