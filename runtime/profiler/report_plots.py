@@ -8,8 +8,8 @@ import numpy as np
 from .record import Case
 from .report_html import Html, clean, ink_on
 from .report_svg import INK, PAGE, figure, inline
-from .report_words import bundle_name, series, size, title
 from .report_words import figure as number
+from .report_words import network, place, series, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -182,16 +182,16 @@ def _from_zero_or_log(axes: "Axes", cases: Sequence[Case]) -> None:
 
 
 def draw_quality(cases: Sequence[Case], name: str) -> Html:
-    """PSNR against median time at one size, numbered as given; the modes of a bundle are joined."""
-    bundles = list(dict.fromkeys(map(bundle_name, cases)))
-    drawn = figure(3.0 + 0.22 * len(bundles))
+    """PSNR against median time of one picture, numbered as given; a network's modes are joined."""
+    networks = list(dict.fromkeys(map(network, cases)))
+    drawn = figure(3.0 + 0.22 * len(networks))
     axes = drawn.subplots()
-    for row, bundle in enumerate(bundles):
-        own = sorted(_point(case) for case in cases if bundle_name(case) == bundle)
-        axes.plot(*zip(*own, strict=True), label=_short(bundle), **_LINES[row % len(_LINES)])
-    for place, case in enumerate(cases, 1):
+    for row, label in enumerate(networks):
+        own = sorted(_point(case) for case in cases if network(case) == label)
+        axes.plot(*zip(*own, strict=True), label=_short(label), **_LINES[row % len(_LINES)])
+    for count, case in enumerate(cases, 1):
         above: dict[str, Any] = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center"}
-        axes.annotate(str(place), _point(case), **above)
+        axes.annotate(str(count), _point(case), **above)
     axes.margins(0.1, 0.15)
     axes.set_xlim(left=0)
     axes.set_xlabel("ms, median")
@@ -200,7 +200,7 @@ def draw_quality(cases: Sequence[Case], name: str) -> Html:
     axes.grid()
     drawn.legend(loc="outside upper left")
     told = "; ".join(f"{series(case)}: {scored(case)}" for case in cases)
-    return inline(drawn, name, f"Quality against latency at {size(cases[0].lr_size)}. {told}")
+    return inline(drawn, name, f"Quality against latency, {place(cases[0])}. {told}")
 
 
 def scored(case: Case) -> str:

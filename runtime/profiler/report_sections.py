@@ -7,7 +7,7 @@ from .record import Case, Distribution, Profile, Stage
 from .report_html import Html, bar, items, join, swatch, table, tag
 from .report_plots import draw_latency, draw_quality, draw_ratios, draw_sizes, draw_stages, scored
 from .report_sample import upsampler_colours, upsampler_names
-from .report_words import NOTHING, answer, figure, flat, how, percent, series, size, title
+from .report_words import NOTHING, answer, family, figure, flat, how, percent, place, series, title
 
 Column = tuple[str, Callable[[Case], Any]]
 
@@ -80,8 +80,8 @@ def stage_bars(profile: Profile, colours: dict[str, str]) -> Html:
     ]
     keys.append(join([tag("span", class_="swatch hollow"), " unaccounted"]))
     plots = [
-        plot(f"LR {size(lr_size)}", draw_stages(cases, colours, f"stages-{i}"))
-        for i, (lr_size, cases) in enumerate(_by_size(profile.cases).items())
+        plot(where, draw_stages(cases, colours, f"stages-{i}"))
+        for i, (where, cases) in enumerate(_by_picture(profile.cases).items())
     ]
     shown = tag("div", *plots, class_="plots")
     return section("Where the time goes", items(keys, "legend"), shown)
@@ -102,30 +102,31 @@ def comparisons(profile: Profile) -> Iterator[Html]:
 
 def _ratio_plots(cases: Sequence[Case]) -> Iterator[Html]:
     timed = [case for case in cases if case.over_baseline and not case.is_baseline]
-    for i, (lr_size, some) in enumerate(_by_size(timed).items()):
-        yield plot(f"Against the baseline, LR {size(lr_size)}", draw_ratios(some, f"ratios-{i}"))
+    for i, (where, some) in enumerate(_by_picture(timed).items()):
+        yield plot(f"Against the baseline, {where}", draw_ratios(some, f"ratios-{i}"))
 
 
 def _size_plots(cases: Sequence[Case]) -> Iterator[Html]:
-    of_series: dict[str, list[Case]] = {}
+    of_family: dict[str, list[Case]] = {}
     for case in cases:
-        of_series.setdefault(series(case), []).append(case)
-    if len(_by_size(cases)) > 1:
-        yield plot("Latency against size", draw_sizes(of_series, "sizes"))
+        of_family.setdefault(family(case), []).append(case)
+    if len({case.lr_size for case in cases}) > 1:
+        yield plot("Latency against size", draw_sizes(of_family, "sizes"))
 
 
 def _quality_plots(cases: Sequence[Case]) -> Iterator[Html]:
     known = sorted((c for c in cases if c.psnr_db is not None), key=lambda c: c.host_ms.p50)
-    for i, (lr_size, some) in enumerate(_by_size(known).items()):
-        lines = [f"{place}: {series(case)}, {scored(case)}" for place, case in enumerate(some, 1)]
+    for i, (where, some) in enumerate(_by_picture(known).items()):
+        lines = [f"{count}: {series(case)}, {scored(case)}" for count, case in enumerate(some, 1)]
         drawn = draw_quality(some, f"quality-{i}")
-        yield plot(f"Quality against latency, LR {size(lr_size)}", drawn, items(lines, "legend"))
+        yield plot(f"Quality against latency, {where}", drawn, items(lines, "legend"))
 
 
-def _by_size(cases: Sequence[Case]) -> dict[tuple[int, int], list[Case]]:
-    found: dict[tuple[int, int], list[Case]] = {}
+def _by_picture(cases: Sequence[Case]) -> dict[str, list[Case]]:
+    """In the order of the cases: those of one picture and size can be compared with each other."""
+    found: dict[str, list[Case]] = {}
     for case in cases:
-        found.setdefault(case.lr_size, []).append(case)
+        found.setdefault(place(case), []).append(case)
     return found
 
 
@@ -212,13 +213,25 @@ def _spread_table(case: Case) -> Html:
         "copy from device (D2H)": case.d2h_ms,
         "enqueue": case.enqueue_ms,
     }
-    fields = ("p50", "p90", "p95", "p99", "mean", "std", "least", "most")
+    known = {name: spread for name, spread in named.items() if spread is not None}
+    points = {name: _percentiles(spread) for name, spread in known.items()}
+    more = ("mean", "std", "least", "most")
     rows = [
-        [name, *(figure(getattr(spread, field)) for field in fields), f"{spread.samples:,}"]
-        for name, spread in named.items()
-        if spread is not None
+        [
+            name,
+            *map(figure, points[name].values()),
+            *(figure(getattr(spread, field)) for field in more),
+            f"{spread.samples:,}",
+        ]
+        for name, spread in known.items()
     ]
-    return table("Distribution of times, ms", ["", *fields, "calls"], rows)
+    head = ["", *points["wall time"], *more, "calls"]
+    return table("Distribution of times, ms", head, rows)
+
+
+def _percentiles(spread: Distribution) -> dict[str, float]:
+    usual = {"p50": spread.p50, "p90": spread.p90, "p95": spread.p95, "p99": spread.p99}
+    return usual | dict(spread.percentiles)
 
 
 def _pixels_table(case: Case) -> Html:
