@@ -8,8 +8,8 @@ import numpy as np
 from .record import Case
 from .report_html import Html, clean, ink_on
 from .report_svg import INK, PAGE, figure, inline
-from .report_words import bundle_name, series, size, title
 from .report_words import figure as number
+from .report_words import network, place, series, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +44,7 @@ def stage_colours(names: Sequence[str]) -> dict[str, str]:
 
 def draw_stages(cases: Sequence[Case], colours: dict[str, str], name: str) -> Html:
     """A bar per case, cut into its stages, all of one size and on one scale."""
-    drawn = figure(0.6 + 0.52 * len(cases))
+    drawn = figure(0.7 + 0.56 * len(cases))
     axes = drawn.subplots()
     whole = max(max(_stage_sum(case), case.host_ms.mean) for case in cases)
     numbers = {stage: str(i) for i, stage in enumerate(colours, 1)}
@@ -57,7 +57,7 @@ def draw_stages(cases: Sequence[Case], colours: dict[str, str], name: str) -> Ht
         rest = max(case.unaccounted_ms, 0.0)
         axes.barh(row, rest, 0.44, left, facecolor="none", edgecolor=INK, linewidth=0.8)
         text = f"{_short(series(case))}: {number(left + rest)} ms"
-        axes.text(0, row - 0.32, text, va="bottom")
+        _caption(axes, row, text)
     _bare_rows(axes, len(cases), whole)
     axes.set_xlabel("ms per call, mean")
     return inline(drawn, name, _told_stages(cases))
@@ -82,22 +82,31 @@ def _told_stages(cases: Sequence[Case]) -> str:
     return "Stage bars. " + "; ".join(told)
 
 
+def _caption(axes: "Axes", row: int, text: str) -> None:
+    """Over the bar of a row, hiding the lines behind it."""
+    paper = {"facecolor": PAGE, "edgecolor": "none", "pad": 0.8}
+    axes.text(0, row - 0.32, text, va="bottom", bbox=paper)
+
+
 def _bare_rows(axes: "Axes", rows: int, most: float) -> None:
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     axes.set_ylim(rows - 0.6, -0.85)
     axes.set_xlim(0, 1.02 * most)
+    _few_ticks(axes)
     axes.grid(axis="x")
 
 
 def draw_latency(case: Case, name: str) -> Html:
     """How the calls of one case spread, and how they went over the run."""
-    drawn = figure(3.7)
+    drawn = figure(4.0)
     above, below = drawn.subplots(2, 1)
     _draw_histogram(above, case)
     _draw_run(below, np.array(case.times_ms), case.host_ms.p50)
     host = case.host_ms
-    told = f"{title(case)}: {host.samples} calls of {number(host.least)} to {number(host.most)} ms, "
+    told = (
+        f"{title(case)}: {host.samples} calls of {number(host.least)} to {number(host.most)} ms, "
+    )
     told += f"p50 {number(host.p50)}, p90 {number(host.p90)}, p99 {number(host.p99)} ms"
     return inline(drawn, name, f"Latency distribution and run. {told}")
 
@@ -112,19 +121,21 @@ def _draw_histogram(axes: "Axes", case: Case) -> None:
     marks = ((host.p50, "p50", "-"), (host.p90, "p90", "--"), (host.p99, "p99", ":"))
     for row, (at, label, line) in enumerate(marks):
         axes.axvline(at, color=INK, linestyle=line, linewidth=1.3, ymax=0.97 - 0.12 * row)
+        offset, align = (-4, "right") if at > 0.3 * host.least + 0.7 * last else (4, "left")
         height = top * (1.36 - 0.16 * row)
-        text = f"{label} {number(at)} "
-        right = at > (host.least + last) / 2
-        axes.text(at, height, text if right else f" {text}", ha="right" if right else "left")
+        text = f"{label} {number(at)}"
+        axes.annotate(text, (at, height), (offset, 0), textcoords="offset points", ha=align)
     axes.set_ylim(0, 1.5 * top)
     axes.set_ylabel("calls")
+    _few_ticks(axes)
     beyond = int((times > last).sum())
     more = f" ({beyond} longer ones in the last bin)" if beyond else ""
     axes.set_xlabel(f"ms per call{more}")
 
 
 def _draw_run(axes: "Axes", times: np.ndarray, median: float) -> None:
-    if len(times) <= _RUN_POINTS:
+    few = len(times) <= _RUN_POINTS
+    if few:
         axes.plot(np.arange(1, len(times) + 1), times, ".", color="#51627d", markersize=4)
     else:
         parts = np.array_split(times, _RUN_POINTS)
@@ -135,14 +146,15 @@ def _draw_run(axes: "Axes", times: np.ndarray, median: float) -> None:
         axes.fill_between(ends, low, high, color="#7d8ca3", alpha=0.5, linewidth=0)
         axes.plot(ends, middle, color=INK, linewidth=1)
     axes.axhline(median, color=INK, linewidth=0.8, linestyle="--")
-    axes.set_xlabel("call" if len(times) <= _RUN_POINTS else "call (median, 5 to 95 % of neighbours)")
+    axes.set_xlabel("call" if few else "call (median, 5 to 95 % of neighbours)")
     axes.set_ylabel("ms")
+    _few_ticks(axes)
     axes.grid(axis="y")
 
 
 def draw_sizes(of_series: dict[str, list[Case]], name: str) -> Html:
     """Median time against output pixels, a line per bundle and mode."""
-    drawn = figure(3.0 + 0.2 * len(of_series))
+    drawn = figure(3.0 + 0.22 * len(of_series))
     axes = drawn.subplots()
     told = []
     for row, (label, cases) in enumerate(of_series.items()):
@@ -153,6 +165,7 @@ def draw_sizes(of_series: dict[str, list[Case]], name: str) -> Html:
     _from_zero_or_log(axes, [case for cases in of_series.values() for case in cases])
     axes.set_xlabel("output megapixels")
     axes.set_ylabel("ms, median")
+    _few_ticks(axes)
     axes.grid()
     drawn.legend(loc="outside upper left")
     return inline(drawn, name, "Latency against size. " + "; ".join(told))
@@ -169,46 +182,56 @@ def _from_zero_or_log(axes: "Axes", cases: Sequence[Case]) -> None:
 
 
 def draw_quality(cases: Sequence[Case], name: str) -> Html:
-    """PSNR against median time at one size; the modes of a bundle are joined."""
-    bundles = list(dict.fromkeys(map(bundle_name, cases)))
-    drawn = figure(3.0 + 0.2 * len(bundles))
+    """PSNR against median time of one picture, numbered as given; a network's modes are joined."""
+    networks = list(dict.fromkeys(map(network, cases)))
+    drawn = figure(3.0 + 0.22 * len(networks))
     axes = drawn.subplots()
-    middle = (min(c.host_ms.p50 for c in cases) + max(c.host_ms.p50 for c in cases)) / 2
-    for row, bundle in enumerate(bundles):
-        own = sorted((c for c in cases if bundle_name(c) == bundle), key=lambda c: c.host_ms.p50)
-        points = [(case.host_ms.p50, case.psnr_db) for case in own]
-        axes.plot(*zip(*points, strict=True), label=_short(bundle), **_LINES[row % len(_LINES)])
-        for case, (ms, psnr_db) in zip(own, points, strict=True):
-            left, align = (-7, "right") if ms > middle else (7, "left")
-            axes.annotate(
-                clean(case.mode), (ms, psnr_db), (left, -11), textcoords="offset points", ha=align
-            )
+    for row, label in enumerate(networks):
+        own = sorted(_point(case) for case in cases if network(case) == label)
+        axes.plot(*zip(*own, strict=True), label=_short(label), **_LINES[row % len(_LINES)])
+    for count, case in enumerate(cases, 1):
+        above: dict[str, Any] = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center"}
+        axes.annotate(str(count), _point(case), **above)
     axes.margins(0.1, 0.15)
     axes.set_xlim(left=0)
     axes.set_xlabel("ms, median")
     axes.set_ylabel("PSNR, dB")
+    _few_ticks(axes)
     axes.grid()
     drawn.legend(loc="outside upper left")
-    told = "; ".join(f"{series(c)}: {number(c.psnr_db)} dB in {number(c.host_ms.p50)} ms" for c in cases)
-    return inline(drawn, name, f"Quality against latency at {size(cases[0].lr_size)}. {told}")
+    told = "; ".join(f"{series(case)}: {scored(case)}" for case in cases)
+    return inline(drawn, name, f"Quality against latency, {place(cases[0])}. {told}")
+
+
+def scored(case: Case) -> str:
+    """Quality and time of a case that has both."""
+    return f"{case.psnr_db:.2f} dB in {number(case.host_ms.p50)} ms"
+
+
+def _point(case: Case) -> tuple[float, float]:
+    return case.host_ms.p50, float("nan") if case.psnr_db is None else case.psnr_db
 
 
 def draw_ratios(cases: Sequence[Case], name: str) -> Html:
-    """How many times as fast as the baseline each case is, with a mark at the baseline's own."""
-    drawn = figure(0.6 + 0.52 * len(cases))
+    """How many times as fast as the baseline each case is; the baseline itself is a line."""
+    drawn = figure(0.7 + 0.56 * len(cases))
     axes = drawn.subplots()
     speeds = [1 / case.over_baseline for case in cases if case.over_baseline]
+    axes.axvline(1, color=INK, linewidth=1.2, linestyle="--", zorder=0.9)
     for row, (case, speed) in enumerate(zip(cases, speeds, strict=True)):
-        colour = "none" if case.is_baseline else "#51627d"
-        axes.barh(row, speed, 0.44, facecolor=colour, edgecolor=INK, linewidth=0.8)
-        who = " (baseline)" if case.is_baseline else ""
-        text = f"{_short(series(case))}, {size(case.lr_size)}: {number(speed)}{who}"
-        axes.text(0, row - 0.32, text, va="bottom")
-    _bare_rows(axes, len(cases), max(speeds))
-    axes.axvline(1, color=INK, linewidth=1.2, linestyle="--")
-    axes.set_xlabel("times as fast as the baseline")
+        axes.barh(row, speed, 0.44, facecolor="#51627d", edgecolor=INK, linewidth=0.8)
+        _caption(axes, row, f"{_short(series(case))}: {number(speed)}")
+    _bare_rows(axes, len(cases), max(1.0, *speeds))
+    axes.set_xlabel("times as fast as the baseline (dashed)")
     told = "; ".join(f"{title(c)}: {number(s)}" for c, s in zip(cases, speeds, strict=True))
     return inline(drawn, name, f"Times as fast as the baseline. {told}")
+
+
+def _few_ticks(axes: "Axes") -> None:
+    """As many as fit beside each other on a phone."""
+    if axes.get_xscale() == "linear":
+        axes.locator_params("x", nbins=5, steps=[1, 2, 5, 10])
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
 
 
 def _megapixels(case: Case) -> float:

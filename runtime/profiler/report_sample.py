@@ -48,7 +48,7 @@ def _figure(what: str, pixels: np.ndarray, sample: Sample, legend: str = "") -> 
     height, width = pixels.shape[:2]
     caption = f"{what} of {sample.name}, {size((height, width))}"
     image = tag("img", src=_data_uri(pixels), alt=caption, width=str(width), height=str(height))
-    return tag("figure", image, tag("figcaption", caption, legend))
+    return tag("figure", tag("figcaption", caption), image, legend)
 
 
 def _legend(sample: Sample) -> Html:

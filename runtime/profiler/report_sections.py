@@ -5,9 +5,9 @@ from typing import Any
 
 from .record import Case, Distribution, Profile, Stage
 from .report_html import Html, bar, items, join, swatch, table, tag
-from .report_plots import draw_latency, draw_quality, draw_ratios, draw_sizes, draw_stages
+from .report_plots import draw_latency, draw_quality, draw_ratios, draw_sizes, draw_stages, scored
 from .report_sample import upsampler_colours, upsampler_names
-from .report_words import NOTHING, answer, figure, flat, how, percent, series, size, title
+from .report_words import NOTHING, answer, family, figure, flat, how, percent, place, series, title
 
 Column = tuple[str, Callable[[Case], Any]]
 
@@ -78,43 +78,55 @@ def stage_bars(profile: Profile, colours: dict[str, str]) -> Html:
         join([swatch(colour, str(i)), f" {name}"])
         for i, (name, colour) in enumerate(colours.items(), 1)
     ]
-    keys.append(join([tag("span", class_="swatch hollow"), " in no stage"]))
+    keys.append(join([tag("span", class_="swatch hollow"), " unaccounted"]))
     plots = [
-        plot(f"LR {size(lr_size)}", draw_stages(cases, colours, f"stages-{i}"))
-        for i, (lr_size, cases) in enumerate(_by_size(profile.cases).items())
+        plot(where, draw_stages(cases, colours, f"stages-{i}"))
+        for i, (where, cases) in enumerate(_by_picture(profile.cases).items())
     ]
     shown = tag("div", *plots, class_="plots")
     return section("Where the time goes", items(keys, "legend"), shown)
 
 
-def plot(caption: str, drawn: Html) -> Html:
+def plot(caption: str, drawn: Html, legend: str = "") -> Html:
     """A drawing with its caption above it."""
-    return tag("figure", tag("figcaption", caption), drawn)
+    return tag("figure", tag("figcaption", caption), drawn, legend)
 
 
 def comparisons(profile: Profile) -> Iterator[Html]:
-    """Against the baseline, over sizes and against quality, each where there is something to say."""
-    plots = []
-    timed = [case for case in profile.cases if case.over_baseline or case.is_baseline]
-    if any(not case.is_baseline for case in timed):
-        plots.append(plot("Against the baseline", draw_ratios(timed, "ratios")))
-    if len(_by_size(profile.cases)) > 1:
-        of_series: dict[str, list[Case]] = {}
-        for case in profile.cases:
-            of_series.setdefault(series(case), []).append(case)
-        plots.append(plot("Latency against size", draw_sizes(of_series, "sizes")))
-    scored = [case for case in profile.cases if case.psnr_db is not None]
-    for i, (lr_size, cases) in enumerate(_by_size(scored).items()):
-        drawn = draw_quality(cases, f"quality-{i}")
-        plots.append(plot(f"Quality against latency, LR {size(lr_size)}", drawn))
+    """Against the baseline, over sizes, against quality: each where there is something to say."""
+    plots = [*_ratio_plots(profile.cases), *_size_plots(profile.cases)]
+    plots += _quality_plots(profile.cases)
     if plots:
         yield section("Compared", tag("div", *plots, class_="plots"))
 
 
-def _by_size(cases: Sequence[Case]) -> dict[tuple[int, int], list[Case]]:
-    found: dict[tuple[int, int], list[Case]] = {}
+def _ratio_plots(cases: Sequence[Case]) -> Iterator[Html]:
+    timed = [case for case in cases if case.over_baseline and not case.is_baseline]
+    for i, (where, some) in enumerate(_by_picture(timed).items()):
+        yield plot(f"Against the baseline, {where}", draw_ratios(some, f"ratios-{i}"))
+
+
+def _size_plots(cases: Sequence[Case]) -> Iterator[Html]:
+    of_family: dict[str, list[Case]] = {}
     for case in cases:
-        found.setdefault(case.lr_size, []).append(case)
+        of_family.setdefault(family(case), []).append(case)
+    if len({case.lr_size for case in cases}) > 1:
+        yield plot("Latency against size", draw_sizes(of_family, "sizes"))
+
+
+def _quality_plots(cases: Sequence[Case]) -> Iterator[Html]:
+    known = sorted((c for c in cases if c.psnr_db is not None), key=lambda c: c.host_ms.p50)
+    for i, (where, some) in enumerate(_by_picture(known).items()):
+        lines = [f"{count}: {series(case)}, {scored(case)}" for count, case in enumerate(some, 1)]
+        drawn = draw_quality(some, f"quality-{i}")
+        yield plot(f"Quality against latency, {where}", drawn, items(lines, "legend"))
+
+
+def _by_picture(cases: Sequence[Case]) -> dict[str, list[Case]]:
+    """In the order of the cases: those of one picture and size can be compared with each other."""
+    found: dict[str, list[Case]] = {}
+    for case in cases:
+        found.setdefault(place(case), []).append(case)
     return found
 
 
@@ -149,8 +161,8 @@ def _details(case: Case, number: int, colours: dict[str, str]) -> Html:
         tag("p", how(case)),
         listed,
         _stage_table(case, colours),
-        plot("Latency of the calls", draw_latency(case, f"latency-{number + 1}")),
         _spread_table(case),
+        plot("Latency of the calls", draw_latency(case, f"latency-{number + 1}")),
         _pixels_table(case),
         id=anchor(number),
     )
@@ -162,7 +174,7 @@ def _stage_table(case: Case, colours: dict[str, str]) -> Html:
         _stage_row(stage, swatch(colours[stage.name], places[stage.name])) for stage in case.stages
     ]
     share = case.unaccounted_ms / _whole(case).mean
-    rest: list[str] = [join([tag("span", class_="swatch hollow"), " in no stage"])]
+    rest: list[str] = [join([tag("span", class_="swatch hollow"), " unaccounted"])]
     rows.append([*rest, figure(case.unaccounted_ms), percent(share), *[NOTHING] * 5])
     head = ["stage", "ms", "share", "pixels", "GFLOP/s", "of ceiling", "GB/s", "of ceiling"]
     return table("Stages, mean per call", head, rows)
@@ -186,7 +198,11 @@ def _stage_row(stage: Stage, square: Html) -> list[str]:
 
 
 def _barred(share: float | None) -> str:
-    return NOTHING if share is None else join([bar(share), percent(share)])
+    return (
+        NOTHING
+        if share is None
+        else join([bar(share), tag("span", percent(share), class_="share")])
+    )
 
 
 def _spread_table(case: Case) -> Html:
@@ -197,13 +213,25 @@ def _spread_table(case: Case) -> Html:
         "copy from device (D2H)": case.d2h_ms,
         "enqueue": case.enqueue_ms,
     }
-    fields = ("p50", "p90", "p95", "p99", "mean", "std", "least", "most")
+    known = {name: spread for name, spread in named.items() if spread is not None}
+    points = {name: _percentiles(spread) for name, spread in known.items()}
+    more = ("mean", "std", "least", "most")
     rows = [
-        [name, *(figure(getattr(spread, field)) for field in fields), f"{spread.samples:,}"]
-        for name, spread in named.items()
-        if spread is not None
+        [
+            name,
+            *map(figure, points[name].values()),
+            *(figure(getattr(spread, field)) for field in more),
+            f"{spread.samples:,}",
+        ]
+        for name, spread in known.items()
     ]
-    return table("Distribution of times, ms", ["", *fields, "calls"], rows)
+    head = ["", *points["wall time"], *more, "calls"]
+    return table("Distribution of times, ms", head, rows)
+
+
+def _percentiles(spread: Distribution) -> dict[str, float]:
+    usual = {"p50": spread.p50, "p90": spread.p90, "p95": spread.p95, "p99": spread.p99}
+    return usual | dict(spread.percentiles)
 
 
 def _pixels_table(case: Case) -> Html:

@@ -2,9 +2,10 @@
 
 import io
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from pcsr.cli import needs_extra
@@ -17,13 +18,15 @@ if TYPE_CHECKING:
 WIDTH_INCHES = 4.9  # 353 units of the drawing: about as many pixels as a phone has for it
 INK, FAINT, PAGE = "#010203", "#020304", "#030405"  # stand for colours that the page chooses
 _OF_PAGE = {INK: "currentColor", FAINT: "var(--faint)", PAGE: "var(--page)"}
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "pcsr",
     "text.parse_math": False,  # a name may hold dollars
     "axes.unicode_minus": False,
-    "font.size": 10.5,
+    "font.size": 11.5,
     "font.family": "DejaVu Sans",
+    "xtick.labelsize": 11,
+    "ytick.labelsize": 11,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
@@ -46,7 +49,7 @@ def drawing() -> Iterator[None]:
     """Around all that draws: the style of the report. BackendError where matplotlib is missing."""
     with needs_extra("--report", "evaluate"):
         import matplotlib
-        import matplotlib.figure  # noqa: F401
+        import matplotlib.figure
     with matplotlib.rc_context(_STYLE):
         yield
 
@@ -65,7 +68,10 @@ def inline(drawn: "Figure", name: str, description: str) -> Html:
     picture is told.
     """
     file = io.StringIO()
-    drawn.savefig(file, format="svg", metadata={"Date": None})
+    with warnings.catch_warnings():
+        # Of letters that matplotlib's own font lacks; the browser draws them with its fonts.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from", UserWarning)
+        drawn.savefig(file, format="svg", metadata={"Date": None})
     root = ElementTree.fromstring(re.sub(r"<!DOCTYPE[^>]*>", "", file.getvalue()))
     _to_html(root, name)
     for attribute in ("width", "height", "version"):
@@ -90,9 +96,7 @@ def _to_html(root: ElementTree.Element, name: str) -> None:
         element.attrib = dict(_renamed(element.attrib, name, used))
 
 
-def _renamed(
-    attributes: dict[str, str], name: str, used: set[str]
-) -> Iterator[tuple[str, str]]:
+def _renamed(attributes: dict[str, str], name: str, used: set[str]) -> Iterator[tuple[str, str]]:
     for key, value in attributes.items():
         local = _local(key)
         if local == "id" and value not in used:

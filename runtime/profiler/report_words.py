@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .record import Case, Profile, Stage
+from .record import Case, Profile
 
 NOTHING = "\N{EN DASH}"
 
@@ -29,19 +29,34 @@ def size(pair: tuple[int, int]) -> str:
     return f"{pair[0]}x{pair[1]}"
 
 
-def bundle_name(case: Case) -> str:
-    """The bundle's folder, without the way to it."""
-    return Path(case.bundle).name or case.bundle
-
-
 def series(case: Case) -> str:
-    """What a case shares with the same bundle and mode at other sizes."""
-    return case.name.removesuffix(size(case.lr_size)).rstrip(" ,@") or case.name
+    """The case without its size."""
+    return _without(case.name, size(case.lr_size))
+
+
+def family(case: Case) -> str:
+    """What a case shares with the same bundle and mode on other pictures."""
+    return _without(series(case), case.picture)
+
+
+def network(case: Case) -> str:
+    """What a case shares with the same bundle in other modes, on this picture."""
+    return _without(family(case), case.mode)
+
+
+def _without(name: str, last: str) -> str:
+    return (name.removesuffix(last).rstrip(" ,") if last else name) or name
 
 
 def title(case: Case) -> str:
     """The case with both of its sizes."""
     return f"{series(case)}, {size(case.lr_size)} to {size(case.hr_size)}"
+
+
+def place(case: Case) -> str:
+    """The picture, where it has a name, and its size."""
+    known = [case.picture] if case.picture and case.picture in case.name else []
+    return ", ".join([*known, f"LR {size(case.lr_size)}"])
 
 
 def answer(case: Case, cases: tuple[Case, ...]) -> str:
@@ -70,13 +85,17 @@ def _baseline_of(case: Case, cases: tuple[Case, ...]) -> str:
     baselines = [other for other in cases if other.is_baseline]
     same = [other for other in baselines if other.lr_size == case.lr_size]
     for baseline in same or baselines:
-        return bundle_name(baseline)
+        return network(baseline)
     return "its baseline"
 
 
 def headline(profile: Profile) -> str:
     """The bundles, each once."""
-    return ", ".join(dict.fromkeys(map(bundle_name, profile.cases))) or "nothing measured"
+    return ", ".join(dict.fromkeys(map(_bundle_name, profile.cases))) or "nothing measured"
+
+
+def _bundle_name(case: Case) -> str:
+    return Path(case.bundle).name or case.bundle
 
 
 def machine(profile: Profile) -> str:
@@ -84,7 +103,9 @@ def machine(profile: Profile) -> str:
     environment = profile.environment
     on_gpu = any(case.device != "cpu" for case in profile.cases)
     found = [environment.get(key) for key in (("gpu", "cpu") if on_gpu else ("cpu",))]
-    names = [str(name.get("name")) if isinstance(name, Mapping) else str(name) for name in found if name]
+    names = [
+        str(name.get("name")) if isinstance(name, Mapping) else str(name) for name in found if name
+    ]
     when = environment.get("date") or environment.get("time")
     where = f"on {' with '.join(names)}" if names else "on a machine that it does not name"
     return f"{where}, {str(when)[:16].replace('T', ' ')}" if when else where
@@ -117,8 +138,3 @@ def _plain(value: Any) -> str:  # noqa: ANN401
     if isinstance(value, (list, tuple)):
         return ", ".join(map(_plain, value)) or "none"
     return str(value)
-
-
-def achieved(stage: Stage) -> bool:
-    """Whether the work of a stage was counted."""
-    return stage.gflop_s is not None or stage.gb_s is not None
