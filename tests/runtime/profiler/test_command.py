@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pcsr.runtime.profiler import profile as profiling
+from pcsr.runtime.profiler.monitor import Monitor
 from tests.commands import assert_refused, profile, snapshot
 
 QUICK = ("--warmup", 0, "--duration", 1e-6, "--iterations", 2, "--size", "12x16")
@@ -125,7 +126,7 @@ def test_an_interruption_leaves_nothing(
         raise KeyboardInterrupt
 
     rounds = ticks()
-    monkeypatch.setattr(profiling.Monitor, "tick", lambda self: next(rounds))
+    monkeypatch.setattr(Monitor, "tick", lambda self: next(rounds))
     outputs = ("--json", tmp_path / "p.json", "--trace", tmp_path / "t.json")
     ended = profile(carn_like_bundle, *QUICK, *outputs)
     assert ended.code == 130
