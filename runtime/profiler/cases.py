@@ -1,5 +1,6 @@
 """What is measured: every bundle on every picture in every mode, each a case."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,6 +89,7 @@ def make_specs(
         for backend in choices.backends:
             for precision in choices.precisions:
                 specs += _of_engine(choices, bundles, labels, picture, backend, precision)
+    _refuse_twins([spec.name for spec in specs])
     return specs
 
 
@@ -98,6 +100,15 @@ def label(mode: Mode) -> str:
     if mode.heavy_ratio is not None:
         return f"{100 * mode.heavy_ratio:g}% heavy"
     return f"k={mode.k:g}"
+
+
+def _refuse_twins(names: Sequence[str]) -> None:
+    twins = [name for name, count in Counter(names).items() if count > 1]
+    if twins:
+        raise UsageError(
+            f"two cases would be called '{twins[0]}'; name each size, photo, backend and precision "
+            "once, and photos differently"
+        )
 
 
 def _of_engine(

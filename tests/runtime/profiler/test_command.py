@@ -53,6 +53,7 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
         (("--device", "cuda"), 3, r"cuda"),
         (("--image", "nowhere.png"), 2, r"cannot open nowhere\.png"),
         (("--hr", "nowhere.png", "--size", "8x8"), 2, r"--hr brings its own pictures"),
+        (("--size", "8x8", "--size", "8x8"), 2, r"two cases would be called '.*k=0, 8x8'"),
         (("--trace", "-"), 2, r"only --json goes to stdout"),
         (("--json", "nowhere/a.json"), 1, r"there is no folder nowhere"),
     ],
