@@ -96,6 +96,7 @@ def open_upscaler(engine: Engine, cuda_graphs: bool = True) -> "Upscaler":
         engine.threads,
         passes=engine.passes,
         cuda_graphs=cuda_graphs,
+        may_build=engine.may_build,
     )
 
 

@@ -28,13 +28,15 @@ class Engine:
     precision: str = "fp32"
     passes: str = "auto"
     threads: int | None = None
+    may_build: bool = True
 
 
 @dataclass(frozen=True)
 class Choices:
     """What to measure; cases are all combinations. Modes add up; without any, k = 0.
 
-    bundles: directories. max_pixels: of an input, 16 times as many of an output.
+    bundles: directories. max_pixels: of an input, 16 times as many of an output. build: TensorRT
+    engines that are missing.
     """
 
     bundles: Sequence[Path]
@@ -50,14 +52,12 @@ class Choices:
     passes: str = "auto"
     threads: int | None = None
     max_pixels: int = 2**23
+    build: bool = True
 
     @property
     def modes(self) -> tuple[Mode, ...]:
         """The asked-for modes without repeats; empty where none was asked for."""
-        modes = [Mode(k=k) for k in self.k]
-        modes += [Mode(adaptive=True)] if self.adaptive else []
-        modes += [Mode(heavy_ratio=ratio) for ratio in self.heavy_ratio]
-        return tuple(dict.fromkeys(modes))
+        return Mode.each(self.k, self.adaptive, self.heavy_ratio)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +133,13 @@ def _of_engine(
         bundle, is_baseline = bundles[path], path == choices.baseline
         bundle.graphs(precision)
         engine = Engine(
-            str(path), choices.device, backend, precision, choices.passes, choices.threads
+            str(path),
+            choices.device,
+            backend,
+            precision,
+            choices.passes,
+            choices.threads,
+            choices.build,
         )
         for mode in _modes(choices, bundle, is_baseline):
             scale = _checked_scale(choices, bundle, mode, picture)

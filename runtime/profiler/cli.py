@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from pcsr.atomic import atomic_file, refuse_existing
-from pcsr.cli import command_errors, needs_extra, one_line
+from pcsr.cli import command_errors, needs_extra, one_line, show_log
 from pcsr.errors import OutputError, UsageError
 
 from .plan import Plan, parse_percentiles, parse_size
@@ -42,6 +42,7 @@ MAX_PIXELS = 2**23  # of an input: 2160x3840 and a little
     default="auto",
     help="Behind the backbone, on a GPU.",
 )
+@click.option("--build/--no-build", default=True, help="Build TensorRT engines that are missing.")
 @click.option("--threads", type=click.IntRange(1, 256), help="[default: all cores]")
 @click.option("--warmup", type=float, default=200.0, help="Milliseconds of each case, thrown away.")
 @click.option("--duration", type=float, default=3.0, help="Seconds of each case, at least.")
@@ -85,6 +86,8 @@ def main(
     from .cases import Choices
     from .profile import Sources, measure, prepare, sampled, traced
 
+    if choices["device"] != "cpu":
+        show_log()
     say = _Line()
     prepared = prepare(
         Choices(bundles, baseline, **choices), Sources(parsed, images, originals), say

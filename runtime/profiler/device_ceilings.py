@@ -9,7 +9,7 @@ import torch
 
 from pcsr.runtime.gpu.arithmetic import exact_arithmetic
 
-from .device_clock import Clock, make_clock
+from .device_clock import Clock, current, make_clock
 from .record import Ceilings
 
 REPEATS = 20
@@ -42,7 +42,8 @@ def device_roof(name: str) -> Ceilings:
     """Of `cuda` or `cuda:N`."""
     device = torch.device(name)
     extent = ON_GPU if device.type == "cuda" else QUICK
-    found = measure_ceilings(device, make_clock(device), extent)
+    with current(device):
+        found = measure_ceilings(device, make_clock(device), extent)
     return Ceilings(
         1000 * found["matmul_fp32_tflop_s"],
         found["copy_gb_s"],

@@ -77,17 +77,18 @@ def test_the_stream_is_held_for_as_long_as_queueing_took(
     spec: Spec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held: list[float] = []
+    enqueue_ms = iter([4.0, 5.0, 9.0, 3.0, 1.0, 1.0])
 
     def lap(self: WallClock, call: object, hold_ms: float) -> Lap:
         held.append(hold_ms)
         call()  # type: ignore[operator]
-        return Lap(1.0, 4.0)
+        return Lap(1.0, next(enqueue_ms))
 
     monkeypatch.setattr(WallClock, "lap", lap)
     opened = caller(spec)
-    opened.measure(spec)
-    opened.measure(spec)
-    assert held == pytest.approx([0.1, 0.1, 8.1, 8.1])
+    for _ in range(3):
+        opened.measure(spec)
+    assert held == pytest.approx([0.1, 0.1, 8.1, 10.1, 8.1, 6.1])
 
 
 def test_shapes_stay_ready(spec: Spec) -> None:

@@ -151,6 +151,14 @@ def test_a_trace_has_a_lane_per_stage(quick: None, carn_like_bundle: Path) -> No
     processes = {e["pid"]: e["args"]["name"] for e in events if e["name"] == "process_name"}
     assert list(processes.values()) == [spec.name for spec in ready.specs]
     spans = [event for event in events if event["ph"] == "X"]
+    for pid in processes:  # from the stage that starts first to the one that starts last
+        first: dict[str, float] = {}
+        for span in (s for s in spans if s["pid"] == pid):
+            first[span["name"]] = min(span["ts"], first.get(span["name"], span["ts"]))
+        lanes = [
+            named[key]["args"]["name"].split(" (")[0] for key in sorted(named) if key[0] == pid
+        ]
+        assert lanes == sorted(lanes, key=lambda stage: first[stage])
     for span in spans:
         assert all(isinstance(span[key], int) for key in ("pid", "tid"))
         assert span["ts"] >= 0 <= span["dur"]
