@@ -136,7 +136,7 @@ def _draw_histogram(axes: "Axes", case: Case) -> None:
 def _draw_run(axes: "Axes", times: np.ndarray, median: float) -> None:
     few = len(times) <= _RUN_POINTS
     if few:
-        axes.plot(np.arange(1, len(times) + 1), times, ".", color="#51627d", markersize=4)
+        axes.plot(np.arange(1, len(times) + 1), times, ".", color="#7d8ca3", markersize=5)
     else:
         parts = np.array_split(times, _RUN_POINTS)
         ends = np.cumsum([len(part) for part in parts])
