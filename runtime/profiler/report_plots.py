@@ -120,12 +120,12 @@ def _draw_histogram(axes: "Axes", case: Case) -> None:
     top = float(np.max(counts))
     marks = ((host.p50, "p50", "-"), (host.p90, "p90", "--"), (host.p99, "p99", ":"))
     for row, (at, label, line) in enumerate(marks):
-        axes.axvline(at, color=INK, linestyle=line, linewidth=1.3, ymax=0.97 - 0.12 * row)
+        axes.axvline(at, color=INK, linestyle=line, linewidth=1.3, ymax=0.97 - 0.15 * row)
         offset, align = (-4, "right") if at > 0.3 * host.least + 0.7 * last else (4, "left")
-        height = top * (1.36 - 0.16 * row)
+        height = top * (1.56 - 0.25 * row)
         text = f"{label} {number(at)}"
         axes.annotate(text, (at, height), (offset, 0), textcoords="offset points", ha=align)
-    axes.set_ylim(0, 1.5 * top)
+    axes.set_ylim(0, 1.75 * top)
     axes.set_ylabel("calls")
     _few_ticks(axes)
     beyond = int((times > last).sum())
@@ -136,7 +136,7 @@ def _draw_histogram(axes: "Axes", case: Case) -> None:
 def _draw_run(axes: "Axes", times: np.ndarray, median: float) -> None:
     few = len(times) <= _RUN_POINTS
     if few:
-        axes.plot(np.arange(1, len(times) + 1), times, ".", color="#51627d", markersize=4)
+        axes.plot(np.arange(1, len(times) + 1), times, ".", color="#7d8ca3", markersize=5)
     else:
         parts = np.array_split(times, _RUN_POINTS)
         ends = np.cumsum([len(part) for part in parts])

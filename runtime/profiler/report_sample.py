@@ -32,7 +32,7 @@ class Sample:
 
 
 def sample_figures(sample: Sample) -> Html:
-    """The pictures as figures with captions.
+    """The name, and the pictures as figures with captions.
 
     Raises:
         ImageError, UsageError: as draw_overlay, where the arrays do not fit each other.
@@ -41,14 +41,15 @@ def sample_figures(sample: Sample) -> Html:
     if sample.assignment is not None:
         overlay = draw_overlay(sample.upscaled, sample.assignment, sample.upsamplers)
         shown.insert(0, _figure("Routing", overlay, sample, _legend(sample)))
-    return tag("div", *shown, class_="plots")
+    return join([tag("p", sample.name), tag("div", *shown, class_="plots")])
 
 
 def _figure(what: str, pixels: np.ndarray, sample: Sample, legend: str = "") -> Html:
     height, width = pixels.shape[:2]
-    caption = f"{what} of {sample.name}, {size((height, width))}"
-    image = tag("img", src=_data_uri(pixels), alt=caption, width=str(width), height=str(height))
-    return tag("figure", tag("figcaption", caption), image, legend)
+    shape = size((height, width))
+    told = f"{what} of {sample.name}, {shape}"
+    image = tag("img", src=_data_uri(pixels), alt=told, width=str(width), height=str(height))
+    return tag("figure", tag("figcaption", f"{what}, {shape}"), image, legend)
 
 
 def _legend(sample: Sample) -> Html:

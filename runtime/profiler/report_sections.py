@@ -20,7 +20,8 @@ def section(heading: str, *content: str, class_: str | None = None) -> Html:
 def warnings(profile: Profile) -> Html:
     """What makes the figures doubtful, of the run and of each case; says so where nothing does."""
     lines: list[str] = list(profile.warnings)
-    lines += [f"{title(case)}: {line}" for case in profile.cases for line in case.warnings]
+    doubtful = [case for case in profile.cases if case.warnings]
+    lines += [f"{title(case)}: {'; '.join(case.warnings)}" for case in doubtful]
     if not lines:
         return tag("p", "No warnings: nothing in this run makes its figures doubtful.")
     return section("Warnings", items(lines), class_="warnings")
@@ -139,7 +140,10 @@ def costs(profile: Profile) -> Html:
         ("after another size ms", lambda case: case.switch_ms and figure(case.switch_ms)),
         ("peak memory MiB", lambda case: case.peak_mib and figure(case.peak_mib)),
     ]
-    return section("First use and memory", cases_table("Paid once", profile.cases, columns))
+    return section(
+        "First use and memory",
+        cases_table("Paid once, and the most memory held", profile.cases, columns),
+    )
 
 
 def details(profile: Profile, colours: dict[str, str]) -> Html:

@@ -229,6 +229,7 @@ def test_a_sample_shows_its_routing(tmp_path: Path) -> None:
         "Input of <s>, 69x105",
         "Upscaled of <s>, 276x420",
     ]
+    assert "<s>" in texts(page, ".//section/p")
     assert "upsampler 0 (heaviest): 25.0 % of the pixels" in page
     overlay = decoded(shown[0].get("src", ""))
     difference = np.abs(overlay - draw_overlay(upscaled, assignment, 2).astype(int))
