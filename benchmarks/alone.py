@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from pcsr.runtime.profiler.machine import peak_resident_mib, resident_mib
+
 from .engines import Files, make_engine
-from .environment import peak_resident_mib, resident_mib
 from .lineup import EngineName, Options
 
 FIRST_TO_GO = "1000"  # the largest oom_score_adj

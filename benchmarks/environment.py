@@ -6,13 +6,13 @@ import platform
 import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pcsr.runtime.profiler.machine import machine
+
 ROOT = Path(__file__).resolve().parents[1]
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "torch", "pillow")
 TIMED = (  # sources that times depend on; the rest of benchmarks/ only arranges and prints them
     "pcsr/*.py",
     "runtime/**/*.py",
@@ -36,16 +36,6 @@ def pin(threads: int) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
-def machine(threads: int) -> dict[str, Any]:
-    """What times depend on."""
-    return {
-        "cpu": _cpu_model(),
-        "cores_used": _affinity(),
-        "threads": threads,
-        "versions": _versions(),
-    }
-
-
 def describe(threads: int) -> dict[str, Any]:
     """The environment as it goes into every record."""
     return machine(threads) | {
@@ -64,57 +54,6 @@ def source_hash(patterns: Sequence[str] = TIMED, root: Path = ROOT) -> str:
         digest.update(f"{path.relative_to(root)}\0".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-def available_mib() -> float | None:
-    """Memory that can be taken without swapping; None where the system does not say."""
-    return _proc_mib("/proc/meminfo", "MemAvailable:")
-
-
-def resident_mib() -> float | None:
-    """Resident memory of this process now; None where the system does not say."""
-    return _proc_mib("/proc/self/status", "VmRSS:")
-
-
-def peak_resident_mib() -> float | None:
-    """Most resident memory of this program so far; None where the system does not say.
-
-    Not ru_maxrss: Linux hands that on through fork and exec, and a child of a large process would
-    start at its parent's peak.
-    """
-    return _proc_mib("/proc/self/status", "VmHWM:")
-
-
-def _proc_mib(file: str, name: str) -> float | None:
-    try:
-        lines = Path(file).read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return None
-    found = [line.split()[1] for line in lines if line.startswith(name)]
-    return int(found[0]) / 1024 if found else None
-
-
-def _affinity() -> int | None:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor()
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _git(*arguments: str) -> str | None:

@@ -13,6 +13,9 @@ import numpy as np
 
 from pcsr.bundle import Bundle
 from pcsr.manifest import Costs
+from pcsr.runtime.profiler.ceilings import sgemm_gflops
+from pcsr.runtime.profiler.load import Load, foreign_cores
+from pcsr.runtime.profiler.machine import available_mib, machine
 
 from . import environment
 from .alone import Footprint, Job
@@ -27,10 +30,8 @@ from .figures import (
     work_figures,
 )
 from .lineup import OURS_AT_SHARE, Contender, EngineName, line_up
-from .load import Load, foreign_cores
 from .memory import DidNotFinish, footprint
 from .networks import Networks
-from .peak import sgemm_gflops
 from .records import Record
 from .rounds import Plan, give_back_memory, run_rounds
 
@@ -70,7 +71,7 @@ class Group:
             hashlib.sha256(self.image.tobytes()).hexdigest(),
             self.networks.key,
             asdict(self.settings),
-            environment.machine(self.settings.threads),
+            machine(self.settings.threads),
             environment.source_hash(),
         ]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
@@ -95,7 +96,7 @@ def measure_group(group: Group, say: Say) -> list[Record]:
             say(f"memory of {contender.label}")
             feet[contender.name] = _footprint(group, contender, file)
     runners = [c for c in contenders if isinstance(feet[c.name], Footprint)]
-    plan = make_plan(runners, feet, settings, environment.available_mib())
+    plan = make_plan(runners, feet, settings, available_mib())
     make = partial(make_engine, files=files, threads=settings.threads)
     before, start = sgemm_gflops(settings.threads), Load.now()
     timings = run_rounds(runners, group.image, make, plan, say)

@@ -32,10 +32,10 @@ def image_from_file(path: Path, size: Size) -> Image:
     """
     from pcsr import images
     from pcsr.runtime.layout import as_rgb8
+    from pcsr.runtime.profiler.pictures import filled
 
     pixels = as_rgb8(images.read(path, LARGEST_PX).pixels)
-    repeats = [-(-side // own) for side, own in zip(size, pixels.shape[:2], strict=True)]
-    return np.ascontiguousarray(np.tile(pixels, (*repeats, 1))[: size[0], : size[1]])
+    return filled(pixels, size)
 
 
 def _cell(name: str) -> Image:

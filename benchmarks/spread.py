@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-import numpy as np
+from pcsr.runtime.profiler.samples import names_of, paired_ratio, percentiles
+
+__all__ = ["Spread", "paired_ratio", "percentiles", "stage_medians"]
 
 
 @dataclass(frozen=True)
@@ -22,19 +24,7 @@ class Spread:
         return cls(middle, p10, p90)
 
 
-def paired_ratio(times: Mapping[int, float], baseline: Mapping[int, float]) -> float | None:
-    """Median over the rounds that both took part in of time / baseline; None without any."""
-    common = sorted(times.keys() & baseline.keys())
-    return median(times[number] / baseline[number] for number in common) if common else None
-
-
 def stage_medians(stages: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Median of each stage over all runs, in the order of execution."""
-    names = dict.fromkeys(name for run in stages for name in run)
+    names = names_of(stages)
     return {name: median(run.get(name, 0.0) for run in stages) for name in names}
-
-
-def percentiles(values: Sequence[float], points: Sequence[int]) -> list[float]:
-    """Of one or more values, linear between neighbours."""
-    found: list[float] = np.percentile(values, points).tolist()
-    return found

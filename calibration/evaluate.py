@@ -45,10 +45,7 @@ class Options:
     @property
     def modes(self) -> tuple[Mode, ...]:
         """The asked-for modes without repeats; empty where none was asked for."""
-        modes = [Mode(k=k) for k in self.k]
-        modes += [Mode(adaptive=True)] if self.adaptive else []
-        modes += [Mode(heavy_ratio=ratio) for ratio in self.heavy_ratio]
-        return tuple(dict.fromkeys(modes))
+        return Mode.each(self.k, self.adaptive, self.heavy_ratio)
 
 
 def evaluate(bundle: Path, images: Iterable[Path], options: Options) -> Report:

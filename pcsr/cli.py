@@ -1,6 +1,7 @@
 """What the commands share: errors as one line and an exit code, help for common options."""
 
 import functools
+import logging
 import re
 import signal
 import sys
@@ -74,6 +75,13 @@ def needs_extra(command: str, extra: str) -> Iterator[None]:
         ) from error
     except ImportError as error:
         raise BackendError(f"{command} cannot load what it needs: {error}") from error
+
+
+def show_log() -> None:
+    """What the library says of engines that it builds, on stderr."""
+    log = logging.getLogger("pcsr")
+    log.addHandler(logging.StreamHandler())
+    log.setLevel(logging.INFO)
 
 
 def progress(items: Iterable[Item], label: str, length: int | None = None) -> Bar[Item]:

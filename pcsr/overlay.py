@@ -33,7 +33,7 @@ def draw_overlay(
     _check_assignment(assignment, image, upsamplers)
     if not 0 <= opacity <= 1:
         raise UsageError(f"expected an opacity from 0 to 1, found {opacity}")
-    tint = _class_colours(upsamplers) * np.float32(opacity)
+    tint = class_colours(upsamplers) * np.float32(opacity)
     height, width = assignment.shape
     blended = np.empty((height, width, 3), np.uint8)
     rows = max(1, _BLOCK_PIXELS // width)
@@ -43,7 +43,8 @@ def draw_overlay(
     return blended
 
 
-def _class_colours(upsamplers: int) -> np.ndarray:
+def class_colours(upsamplers: int) -> np.ndarray:
+    """[M,3] float32, 0..255: the colour of each upsampler, from the heaviest to the lightest."""
     anchors = np.linspace(0, 1, len(_ANCHORS))
     classes = np.linspace(0, 1, upsamplers)
     channels = [np.interp(classes, anchors, channel) for channel in _ANCHORS.T]

@@ -1,7 +1,6 @@
 """pcsr-upscale: images and videos -> upscaled ones, with a bundle."""
 
 import json
-import logging
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import click
 
-from pcsr.cli import MAX_PIXELS, command_errors, complain, progress, warn
+from pcsr.cli import MAX_PIXELS, command_errors, complain, progress, show_log, warn
 
 PATH = click.Path(path_type=Path)
 
@@ -84,7 +83,7 @@ def main(
     from .tiling import parse_tile
     from .upscaler import Upscaler
 
-    _show_log()
+    show_log()
     upscaler = Upscaler(
         bundle,
         device,
@@ -115,10 +114,3 @@ def main(
             elif not done.error and (len(jobs) == 1 or not sys.stderr.isatty()):
                 click.echo(summary(done), err=True)
     sys.exit(1 if failed else 0)
-
-
-def _show_log() -> None:
-    """What the library says of engines that it builds, on stderr."""
-    log = logging.getLogger("pcsr")
-    log.addHandler(logging.StreamHandler())
-    log.setLevel(logging.INFO)

@@ -7,7 +7,7 @@ own output.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +39,16 @@ class Mode:
     k: float = 0.0
     adaptive: bool = False
     heavy_ratio: float | None = None
+
+    @classmethod
+    def each(
+        cls, k: Iterable[float], adaptive: bool, heavy_ratio: Iterable[float]
+    ) -> tuple["Mode", ...]:
+        """A mode for each k and each share, and ADM, without repeats; empty where none is named."""
+        modes = [cls(k=one) for one in k]
+        modes += [cls(adaptive=True)] if adaptive else []
+        modes += [cls(heavy_ratio=ratio) for ratio in heavy_ratio]
+        return tuple(dict.fromkeys(modes))
 
     @property
     def needs_statistics(self) -> bool:

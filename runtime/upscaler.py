@@ -96,6 +96,13 @@ class Upscaler:
             return "none"
         return "native" if self.backend == "native" else "graphs"
 
+    def keep_shapes(self, count: int) -> None:
+        """Keeps what a GPU prepares for a shape (size, scale, way of routing) for the `count` that
+        were used last; 4 if nobody asks. Each takes as much of its memory as one image.
+        """
+        if self._on_device is not None:
+            self._on_device.keep_shapes(count)
+
     def __call__(
         self,
         image: Any,  # noqa: ANN401

@@ -51,6 +51,13 @@ def build(*args: object) -> Ended:
     return _run(main, args)
 
 
+def profile(*args: object) -> Ended:
+    """Runs pcsr-profile in this process; an exception that it does not handle is raised here."""
+    from pcsr.runtime.profiler.cli import main
+
+    return _run(main, args)
+
+
 def start(name: str, *args: object, **options: Any) -> subprocess.Popen[str]:  # noqa: ANN401
     """Starts a command as a process, its output piped unless `options` differ."""
     rooms = {"pcsr-export": "export", "pcsr-upscale": "runtime", "pcsr-build": "runtime.tensorrt"}

@@ -64,7 +64,7 @@ def test_the_wheel_holds_every_module(tmp_path: Path) -> None:
         for file in (ROOT / part).rglob("*.py"):
             is_module = NATIVE not in file.parents
             assert (f"pcsr/{file.relative_to(ROOT).as_posix()}" in names) == is_module
-    assert "pcsr/py.typed" in names
+    assert {"pcsr/py.typed", "pcsr/runtime/profiler/report.css"} <= names
     assert any(re.fullmatch(r"pcsr/runtime/_pixels\.\S*(so|pyd)", name) for name in names)
     assert not any(name.startswith(("models/", "runtime/", "tests/")) for name in names)
 

@@ -1,16 +1,23 @@
 """The GPU and the software that a measurement was made with."""
 
-import subprocess
 from typing import Any
 
 import torch
 
 from benchmarks.environment import describe
 from pcsr.runtime.installed import versions
+from pcsr.runtime.profiler.nvml import ask_smi
 
 PACKAGES = ("triton", "tensorrt", "tensorrt-rtx", "onnx", "onnxscript", "scikit-image")
-QUERY = "driver_version,memory.total,clocks.sm,clocks.max.sm,clocks.mem,power.limit,temperature.gpu"
-PATIENCE_S = 15
+QUERY = (
+    "driver_version",
+    "memory.total",
+    "clocks.sm",
+    "clocks.max.sm",
+    "clocks.mem",
+    "power.limit",
+    "temperature.gpu",
+)
 
 
 def describe_device(device: torch.device) -> dict[str, Any]:
@@ -25,18 +32,5 @@ def describe_device(device: torch.device) -> dict[str, Any]:
         facts["sm"] = f"{properties.major}.{properties.minor}"
         facts["multiprocessors"] = properties.multi_processor_count
         facts["memory_mib"] = properties.total_memory // 2**20
-        facts["nvidia_smi"] = _nvidia_smi()
+        facts["nvidia_smi"] = ask_smi(QUERY) or "no answer"
     return facts
-
-
-def _nvidia_smi() -> dict[str, str] | str:
-    """What nvidia-smi says of the first GPU, or why it says nothing."""
-    command = ["nvidia-smi", f"--query-gpu={QUERY}", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=True, timeout=PATIENCE_S
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        return f"no answer: {type(error).__name__}"
-    values = done.stdout.strip().splitlines()[0].split(", ")
-    return dict(zip(QUERY.split(","), values, strict=False))

@@ -14,12 +14,12 @@ from benchmarks.sizes import Size
 from benchmarks.spread import paired_ratio, percentiles, stage_medians
 from pcsr.bundle import Bundle
 from pcsr.manifest import Costs
+from pcsr.runtime.profiler.device_clock import Clock
+from pcsr.runtime.profiler.work import Work, speed, stage_work, total_work
 
 from .callers import make_caller
-from .clock import Clock
 from .contenders import Contender
 from .rounds import Guard, Image, Pace, Stage, Timing, run_rounds
-from .work import Work, speed, stage_work, total_work
 
 POINTS = (50, 90, 99)
 IMAGES = 3

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from benchmarks.group import k_of_difficulty
 from benchmarks.memory import reason
 from pcsr.cli import one_line
+from pcsr.runtime.profiler.device_clock import Clock, Lap
 
 from .callers import Answer, Caller, Details
-from .clock import Clock, Lap
 from .contenders import AT_SHARE, Contender, Engine, Options
 
 SLOW_MS = 150.0

@@ -18,9 +18,10 @@ import torch
 from benchmarks.engines import Files
 from benchmarks.memory import reason
 from benchmarks.records import Record
+from pcsr.runtime.profiler import device_ceilings as ceilings
+from pcsr.runtime.profiler.device_clock import make_clock
 
-from . import ceilings, paths, rounds
-from .clock import make_clock
+from . import paths, rounds
 from .contenders import Contender, Installed, compiled_line_up, line_up
 from .jobs import Job
 from .machine import describe_device

@@ -89,6 +89,10 @@ class FrameCache:
             self._frames.move_to_end(shape)
             return self._frames[shape]
 
+    def keep(self, count: int) -> None:
+        """Of so many shapes, where it has been fewer."""
+        self._most = max(self._most, count)
+
     def clear(self) -> None:
         """Gives their memory back."""
         with self._lock:

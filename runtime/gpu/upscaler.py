@@ -63,6 +63,10 @@ class DeviceUpscaler:
         """`fused` or `graphs`; `none` for a plain network."""
         return self._network.passes.name if self._network else "none"
 
+    def keep_shapes(self, count: int) -> None:
+        """See `Upscaler.keep_shapes`."""
+        self._frames.keep(count)
+
     def __call__(self, image: Any, scale: float, mode: Mode, refine: bool) -> Result:  # noqa: ANN401
         """As `Upscaler.__call__`, with a scale and a mode that were checked. Of a CUDA tensor the
         results are tensors on the device, and nothing waits for them; else NumPy arrays.

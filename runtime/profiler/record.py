@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 FORMAT = "pcsr-profile"
@@ -11,7 +11,9 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class Distribution:
-    """Milliseconds of the measured calls. mean and std (of the sample) over all of them."""
+    """Milliseconds of the measured calls. mean and std (of the sample) over all of them.
+    percentiles: by name (`p50`, `p99.9`), those above and what else was asked for.
+    """
 
     p50: float
     p90: float
@@ -22,6 +24,7 @@ class Distribution:
     least: float
     most: float
     samples: int
+    percentiles: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,14 @@ class Case:
     Sizes are (height, width). host_ms: wall time of a call; device_ms: by events on the device;
     h2d_ms, d2h_ms, enqueue_ms: as trtexec names them (copy to the device, from the device, until
     the host has queued the work). Those four are None on the CPU. unaccounted_ms: mean of host time
-    (device time on a GPU) that no stage holds. open_ms: loading the bundle. first_ms: the first
-    call. switch_ms: the first call after a call with another size; None with one size.
-    over_baseline:
-    median of time / the baseline's in the same round. heavy_share: None for a plain network.
-    times_ms: host time of each call in its order. psnr_db: against the original, where one was
-    given.
+    (device time on a GPU) that no stage holds; below 0 where the stages of a GPU, which are timed
+    in calls without a recording, take longer than the recorded frame. open_ms: loading the bundle.
+    first_ms: the first call. On the CPU both are those of a process of its own, as is peak_mib:
+    the most memory that it had resident. On a GPU peak_mib is what the first call allocated there.
+    switch_ms: median of the calls right after one with another size; None with one size.
+    over_baseline: median of time / the baseline's in the same round. heavy_share: None for a plain
+    network. times_ms: host time of each call in its order. psnr_db: against the original, where
+    one was given. picture: what was upscaled.
     """
 
     name: str
@@ -87,6 +92,7 @@ class Case:
     psnr_db: float | None
     times_ms: tuple[float, ...]
     warnings: tuple[str, ...]
+    picture: str = ""
 
 
 @dataclass(frozen=True)

@@ -12,17 +12,17 @@ import torch
 
 from benchmarks.device import measure as measuring
 from benchmarks.device.callers import Answer, Details
-from benchmarks.device.clock import WallClock
 from benchmarks.device.contenders import Contender, Engine, Installed, line_up
 from benchmarks.device.fidelity import Found, check_path
 from benchmarks.device.measure import measure, views
 from benchmarks.device.paths import QUICK, Depth, check_model, upscaler_run
 from benchmarks.device.rounds import QUICK as PACE
-from benchmarks.device.work import stage_work, total_work
 from benchmarks.engines import Files
 from benchmarks.environment import ROOT
 from pcsr.bundle import Bundle
 from pcsr.export.exporter import ExportOptions, export_bundle
+from pcsr.runtime.profiler.device_clock import WallClock
+from pcsr.runtime.profiler.work import stage_work, total_work
 from tests import checkpoints
 
 CPU = torch.device("cpu")

@@ -1,6 +1,7 @@
 """How long one call takes: on a GPU by its own events, on the CPU by the wall clock."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Protocol
@@ -70,6 +71,14 @@ class WallClock:
 
     def wait(self) -> None:
         """Nothing is queued."""
+
+
+def current(device: torch.device) -> AbstractContextManager[Any]:
+    """Makes it the current device: events and streams are those of that one."""
+    if device.type != "cuda":
+        return nullcontext()
+    found: AbstractContextManager[Any] = torch.cuda.device(device)
+    return found
 
 
 def make_clock(device: torch.device) -> Clock:

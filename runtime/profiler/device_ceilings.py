@@ -9,7 +9,8 @@ import torch
 
 from pcsr.runtime.gpu.arithmetic import exact_arithmetic
 
-from .clock import Clock
+from .device_clock import Clock, current, make_clock
+from .record import Ceilings
 
 REPEATS = 20
 WARM_UPS = 5
@@ -35,6 +36,19 @@ def measure_ceilings(device: torch.device, clock: Clock, extent: Extent) -> dict
         "matmul_fp32_tflop_s": _matmul(device, clock, extent.side // 2, torch.float32),
         "to_host_gb_s": _to_host(device, clock, extent.bytes // 16),
     }
+
+
+def device_roof(name: str) -> Ceilings:
+    """Of `cuda` or `cuda:N`."""
+    device = torch.device(name)
+    extent = ON_GPU if device.type == "cuda" else QUICK
+    with current(device):
+        found = measure_ceilings(device, make_clock(device), extent)
+    return Ceilings(
+        1000 * found["matmul_fp32_tflop_s"],
+        found["copy_gb_s"],
+        1000 * found["matmul_fp16_tflop_s"],
+    )
 
 
 def _copy(device: torch.device, clock: Clock, size: int) -> float:

@@ -1,0 +1,215 @@
+"""What is measured: every bundle on every picture in every mode, each a case."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pcsr.bundle import Bundle
+from pcsr.errors import ImageError, UsageError
+from pcsr.runtime.grid import hr_size, refuse_huge
+from pcsr.runtime.pipeline import check_mode
+from pcsr.runtime.routing import Mode
+
+from .pictures import Picture
+
+LARGEST_GROWTH = 16  # output pixels per allowed input pixel
+PLAIN = "plain"
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What is opened once and called by many cases. Fields as of `Upscaler`."""
+
+    bundle: str
+    device: str = "cpu"
+    backend: str = "auto"
+    precision: str = "fp32"
+    passes: str = "auto"
+    threads: int | None = None
+    may_build: bool = True
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What to measure; cases are all combinations. Modes add up; without any, k = 0.
+
+    bundles: directories. max_pixels: of an input, 16 times as many of an output. build: TensorRT
+    engines that are missing.
+    """
+
+    bundles: Sequence[Path]
+    baseline: Path | None = None
+    k: Sequence[float] = ()
+    adaptive: bool = False
+    heavy_ratio: Sequence[float] = ()
+    refine: bool = True
+    scale: float | None = None
+    device: str = "cpu"
+    backends: Sequence[str] = ("auto",)
+    precisions: Sequence[str] = ("fp32",)
+    passes: str = "auto"
+    threads: int | None = None
+    max_pixels: int = 2**23
+    build: bool = True
+
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """The asked-for modes without repeats; empty where none was asked for."""
+        return Mode.each(self.k, self.adaptive, self.heavy_ratio)
+
+
+@dataclass(frozen=True, eq=False)
+class Spec:
+    """One case. options: of the call. baseline: name of the case it is compared with."""
+
+    name: str
+    engine: Engine
+    manifest_kind: str
+    mode: str
+    scale: float
+    picture: Picture
+    options: Mapping[str, Any] = field(default_factory=dict)
+    baseline: str | None = None
+    is_baseline: bool = False
+
+
+def make_specs(
+    choices: Choices, bundles: Mapping[Path, Bundle], pictures: Sequence[Picture]
+) -> list[Spec]:
+    """All cases, picture by picture, the baseline last. bundles: those of the choices, loaded.
+
+    Raises:
+        UsageError, ImageError, BundleError: a case that cannot run.
+    """
+    labels = _labels([*bundles])
+    specs: list[Spec] = []
+    for picture in pictures:
+        for backend in choices.backends:
+            for precision in choices.precisions:
+                specs += _of_engine(choices, bundles, labels, picture, backend, precision)
+    _refuse_twins([spec.name for spec in specs])
+    return specs
+
+
+def label(mode: Mode) -> str:
+    """A mode in words."""
+    if mode.adaptive:
+        return "ADM"
+    if mode.heavy_ratio is not None:
+        return f"{100 * mode.heavy_ratio:g}% heavy"
+    return f"k={mode.k:g}"
+
+
+def _refuse_twins(names: Sequence[str]) -> None:
+    twins = [name for name, count in Counter(names).items() if count > 1]
+    if twins:
+        raise UsageError(
+            f"two cases would be called '{twins[0]}'; name each size, photo, backend and precision "
+            "once, and photos differently"
+        )
+
+
+def _of_engine(
+    choices: Choices,
+    bundles: Mapping[Path, Bundle],
+    labels: Mapping[Path, str],
+    picture: Picture,
+    backend: str,
+    precision: str,
+) -> Iterator[Spec]:
+    several = [backend] if len(choices.backends) > 1 else []
+    several += [precision] if len(choices.precisions) > 1 else []
+    size = "x".join(map(str, picture.size))
+    place = [*([] if picture.is_sample else [picture.name]), size]
+
+    def name(path: Path, mode: str) -> str:
+        return ", ".join([labels[path], *several, *([mode] if mode != PLAIN else []), *place])
+
+    rival = None if choices.baseline is None else name(choices.baseline, PLAIN)
+    paths = dict.fromkeys([*choices.bundles, *([choices.baseline] if choices.baseline else [])])
+    for path in paths:
+        bundle, is_baseline = bundles[path], path == choices.baseline
+        bundle.graphs(precision)
+        engine = Engine(
+            str(path),
+            choices.device,
+            backend,
+            precision,
+            choices.passes,
+            choices.threads,
+            choices.build,
+        )
+        for mode in _modes(choices, bundle, is_baseline):
+            scale = _checked_scale(choices, bundle, mode, picture)
+            words = label(mode) if bundle.upsamplers > 1 else PLAIN
+            yield Spec(
+                name(path, words),
+                engine,
+                bundle.kind,
+                words,
+                scale,
+                picture,
+                _options(mode, scale, choices.refine),
+                None if is_baseline else rival,
+                is_baseline,
+            )
+
+
+def _modes(choices: Choices, bundle: Bundle, is_baseline: bool) -> Sequence[Mode]:
+    if choices.modes and bundle.upsamplers < 2 and not is_baseline:
+        raise UsageError(
+            f"{bundle.path} has nothing to route: leave out --k, --adaptive and --heavy-ratio, or "
+            "name it with --baseline"
+        )
+    return (Mode(),) if is_baseline else choices.modes or (Mode(),)
+
+
+def refuse_large(size: tuple[int, int], max_pixels: int) -> None:
+    """Raises ImageError for an input of more pixels."""
+    if size[0] * size[1] > max_pixels:
+        raise ImageError(
+            f"an input of {size[0]}x{size[1]} has more than --max-pixels ({max_pixels}); choose a "
+            "smaller --size or picture, or raise it"
+        )
+
+
+def _checked_scale(choices: Choices, bundle: Bundle, mode: Mode, picture: Picture) -> float:
+    scale = bundle.manifest.trained_scale if choices.scale is None else choices.scale
+    if not 1 <= scale <= 1000:
+        raise UsageError(f"scale must be a number from 1 to 1000, found {scale:g}")
+    check_mode(bundle, scale, mode)
+    refuse_huge(picture.size, scale)
+    refuse_large(picture.size, choices.max_pixels)
+    height, width = hr_size(picture.size, scale)
+    if height * width > LARGEST_GROWTH * choices.max_pixels:
+        raise ImageError(
+            f"an output of {height}x{width} has more than {LARGEST_GROWTH} times --max-pixels "
+            f"({choices.max_pixels}); choose a smaller --size or --scale, or raise it"
+        )
+    if picture.original is not None and picture.original.shape[:2] != (height, width):
+        raise UsageError(
+            f"{bundle.path} upscales by {scale:g}, the originals were reduced for another scale; "
+            "name --scale, or profile bundles of one scale at a time"
+        )
+    return scale
+
+
+def _options(mode: Mode, scale: float, refine: bool) -> dict[str, Any]:
+    return {
+        "scale": scale,
+        "k": mode.k,
+        "adaptive": mode.adaptive,
+        "heavy_ratio": mode.heavy_ratio,
+        "refine": refine,
+    }
+
+
+def _labels(paths: Sequence[Path]) -> dict[Path, str]:
+    """Names of bundles: of their folders, or their paths where two have the same."""
+    names = [path.resolve().name for path in paths]
+    return {
+        path: name if names.count(name) == 1 else str(path)
+        for path, name in zip(paths, names, strict=True)
+    }

@@ -1,0 +1,87 @@
+"""What a CPU reaches at most: products of float32 matrices, copies in memory. In a process of its
+own, since NumPy's libraries read their number of threads once, when they are loaded.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
+
+import numpy as np
+
+from pcsr.errors import BackendError
+
+from .record import Ceilings
+
+SIZES = (512, 1024, 2048)
+COPY_BYTES = 2**27  # beyond any cache
+REPEATS = 5
+POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
+
+
+def measure_ceilings(
+    threads: int, sizes: Sequence[int] = SIZES, copy_bytes: int = COPY_BYTES
+) -> Ceilings:
+    """Best of a few attempts with so many threads.
+
+    Raises:
+        BackendError: the process that measures them failed.
+    """
+    environment = os.environ | dict.fromkeys(POOLS, str(threads))
+    job = json.dumps({"threads": threads, "sizes": list(sizes), "copy_bytes": copy_bytes})
+    done = subprocess.run(
+        [sys.executable, "-m", __name__, job],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise BackendError(f"the ceilings of this machine cannot be measured: {last}")
+    return Ceilings(**json.loads(done.stdout))
+
+
+def sgemm_gflops(threads: int) -> float:
+    """GFLOP/s (two FLOPs per multiply-add) of float32 products of square matrices."""
+    return measure_ceilings(threads, copy_bytes=2**20).gflop_s
+
+
+def _products(size: int) -> float:
+    left, right = np.random.default_rng(0).random((2, size, size), dtype=np.float32)
+    out = np.empty_like(left)
+    return 2e-9 * size**3 / _fastest_s(lambda: np.matmul(left, right, out=out))
+
+
+def _copies(threads: int, size: int) -> float:
+    """GB/s of bytes read plus written."""
+    source, target = np.ones(size, dtype=np.uint8), np.empty(size, dtype=np.uint8)
+    parts = [slice(size * i // threads, size * (i + 1) // threads) for i in range(threads)]
+
+    def copy(part: slice) -> None:
+        target[part] = source[part]
+
+    with ThreadPoolExecutor(threads) as pool:
+        return 2e-9 * size / _fastest_s(lambda: list(pool.map(copy, parts)))
+
+
+def _fastest_s(call: Callable[[], object]) -> float:
+    times = []
+    for _ in range(REPEATS + 1):  # the first allocates
+        start = perf_counter()
+        call()
+        times.append(perf_counter() - start)
+    return min(times[1:])
+
+
+def _main(threads: int, sizes: Sequence[int], copy_bytes: int) -> None:
+    gflop_s = max(map(_products, sizes))
+    found = {"gflop_s": gflop_s, "gb_s": _copies(threads, copy_bytes)}
+    sys.stdout.write(json.dumps(found) + "\n")
+
+
+if __name__ == "__main__":
+    _main(**json.loads(sys.argv[1]))

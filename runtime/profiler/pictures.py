@@ -1,0 +1,102 @@
+"""What is upscaled: the user's photos, reduced originals, or a bundle's own sample."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcsr.bundle import Bundle
+from pcsr.cli import needs_extra
+from pcsr.errors import UsageError
+from pcsr.runtime.layout import RGB8, as_rgb8
+
+Pixels = NDArray[np.uint8]
+Size = tuple[int, int]
+
+SIZES: tuple[Size, ...] = ((276, 420),)
+LARGEST_FILE = 2**27  # pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """pixels [h, w, 3] uint8. original: [H, W, 3] uint8, what it was reduced from; None: unknown.
+    is_sample: a bundle's sample, side by side: not what the user upscales.
+    """
+
+    name: str
+    pixels: Pixels
+    original: Pixels | None = None
+    is_sample: bool = False
+
+    @property
+    def size(self) -> Size:
+        """(height, width)."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+
+def photos(files: Sequence[Path], sizes: Sequence[Size]) -> list[Picture]:
+    """Each file as it is; with sizes, its upper left part of each, repeated where it is smaller.
+
+    Raises:
+        ImageError: a file cannot be read.
+    """
+    from pcsr import images
+
+    found = []
+    for file in images.find_images(files):
+        pixels = as_rgb8(images.read(file, LARGEST_FILE).pixels)
+        cuts = [filled(pixels, size) for size in sizes] or [pixels]
+        found += [Picture(file.name, cut) for cut in cuts]
+    return found
+
+
+def reduced(files: Sequence[Path], scale: float) -> list[Picture]:
+    """Of originals, as pcsr-evaluate makes its input.
+
+    Raises:
+        ImageError, UsageError: a file cannot be read, or is too small for the scale.
+        BackendError: Pillow is missing.
+    """
+    with needs_extra("pcsr-profile --hr", "evaluate"):
+        import PIL  # noqa: F401  # of bicubic_resize
+    from pcsr import images
+    from pcsr.metrics import degrade
+
+    found = []
+    for file in images.find_images(files):
+        original, small = degrade(as_rgb8(images.read(file, LARGEST_FILE).pixels), scale)
+        found.append(Picture(file.name, np.ascontiguousarray(small), original))
+    return found
+
+
+def samples(bundles: Sequence[Bundle], sizes: Sequence[Size]) -> list[Picture]:
+    """The largest verification picture of the bundles, side by side, at each size.
+
+    Raises:
+        UsageError: no bundle has one.
+    """
+    held = [picture for bundle in bundles if (picture := _largest(bundle)) is not None]
+    picture = max(held, key=_area, default=None)
+    if picture is None:
+        raise UsageError("no bundle holds a sample picture; name a photo with --image")
+    return [Picture("sample", filled(picture, size), is_sample=True) for size in sizes]
+
+
+def _largest(bundle: Bundle) -> Pixels | None:
+    if bundle.manifest.vectors is None:
+        return None
+    found = max((vector.image for vector in bundle.vectors()), key=_area)
+    return RGB8.from_network(found).astype(np.uint8)
+
+
+def _area(image: NDArray[Any]) -> int:
+    return int(image.shape[0]) * int(image.shape[1])
+
+
+def filled(pixels: Pixels, size: Size) -> Pixels:
+    """Its upper left part of this size, repeated where it is smaller."""
+    repeats = [-(-side // own) for side, own in zip(size, pixels.shape[:2], strict=True)]
+    return np.ascontiguousarray(np.tile(pixels, (*repeats, 1))[: size[0], : size[1]])
