@@ -125,7 +125,7 @@ class Planner:
         wish = self.default if asked.is_empty else asked
         if wish.needs_calibration:
             self._check(wish)
-        if asked.adaptive_budget and wish.budget_ms is None:
+        if asked is not self.default and asked.adaptive_budget and wish.budget_ms is None:
             raise UsageError("adaptive_budget needs budget_ms; give a budget, or leave it out")
         return wish
 
@@ -165,10 +165,11 @@ class Planner:
                 f"{self.bundle.path} has nothing to route (preset, budget_ms, max_psnr_loss_db); "
                 "export a PCSR checkpoint with two or more upsamplers for that"
             )
+        point = self.point
         if wish.preset is not None:
-            self.point.preset(wish.preset)
+            point.preset(wish.preset)
         if wish.budget_ms is not None:
-            self.point.time_model(self.key("host"), self.bundle)
+            point.time_model(self.key("host"), self.bundle)
 
     def _within(
         self, budget_ms: float, model: TimeModel, shape: tuple[Size, float, int], adaptive: bool
