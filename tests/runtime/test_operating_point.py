@@ -54,11 +54,12 @@ def test_a_preset_routes_by_its_threshold(bundle: Path, image: Any, preset: str)
     ("loss_db", "k"), [(0.0, -1e6), (0.005, 0.0), (0.1, 2.0), (0.2, 4.0), (5, 1e6)]
 )
 def test_a_bound_of_loss_takes_the_lightest_point_within(
-    bundle: Path, image: Any, loss_db: float, k: float  # noqa: ANN401
+    bundle: Path,
+    image: Any,
+    loss_db: float,
+    k: float,  # noqa: ANN401
 ) -> None:
-    assert_same(
-        Upscaler(bundle)(image, max_psnr_loss_db=loss_db), Upscaler(bundle)(image, k=k)
-    )
+    assert_same(Upscaler(bundle)(image, max_psnr_loss_db=loss_db), Upscaler(bundle)(image, k=k))
 
 
 def test_a_call_overrides_the_constructor(bundle: Path, image: Any) -> None:  # noqa: ANN401
@@ -72,7 +73,10 @@ def test_a_call_overrides_the_constructor(bundle: Path, image: Any) -> None:  # 
 @pytest.mark.parametrize("scale", [4, 2.5])
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.7, 1.0])
 def test_a_budget_becomes_the_share_that_takes_that_long(
-    bundle: Path, image: Any, scale: float, share: float  # noqa: ANN401
+    bundle: Path,
+    image: Any,
+    scale: float,
+    share: float,  # noqa: ANN401
 ) -> None:
     upscaler = Upscaler(bundle)
     budget_ms = model_of(upscaler).safe_ms(upscaler.work(SIZE, scale), share)
@@ -108,7 +112,9 @@ def test_an_infeasible_budget_says_the_least_time(bundle: Path, image: Any) -> N
         upscaler(image, budget_ms=0.5 * least_ms)
 
 
-def test_the_device_uses_the_same_budgets(carn_like_bundle: Path, tmp_path: Path, image: Any) -> None:  # noqa: ANN401
+def test_the_device_uses_the_same_budgets(
+    carn_like_bundle: Path, tmp_path: Path, image: Any
+) -> None:  # noqa: ANN401
     key = Upscaler(carn_like_bundle, backend="torch").time_key()
     assert (key.backend, key.passes) == ("torch", "graphs")
     model = TimeModel(key, COEFFICIENTS, ((1000.0, 1.0),), 1.0)
@@ -135,7 +141,10 @@ SLOWNESS: list[Callable[[float], float]] = [lambda ms: 3 * ms, lambda ms: 0.4 * 
 
 @pytest.mark.parametrize("slowness", SLOWNESS)
 def test_an_adaptive_budget_converges_on_another_machine(
-    bundle: Path, image: Any, monkeypatch: pytest.MonkeyPatch, slowness: Callable[[float], float]  # noqa: ANN401
+    bundle: Path,
+    image: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    slowness: Callable[[float], float],  # noqa: ANN401
 ) -> None:
     upscaler = Upscaler(bundle, adaptive_budget=True)
     model, work = model_of(upscaler), upscaler.work(SIZE, 4)
@@ -152,14 +161,15 @@ def test_an_adaptive_budget_converges_on_another_machine(
     assert abs(took[0] / budget_ms - 1) > 0.05
     assert took[5:] == pytest.approx([budget_ms] * 7, rel=0.03)
     fixed = [
-        upscaler(image, budget_ms=budget_ms, adaptive_budget=False).stats.total_ms
-        for _ in range(4)
+        upscaler(image, budget_ms=budget_ms, adaptive_budget=False).stats.total_ms for _ in range(4)
     ]
     assert fixed == [took[0]] * 4
 
 
 def test_a_budget_that_cannot_be_held_any_more_is_missed_with_a_warning(
-    bundle: Path, image: Any, monkeypatch: pytest.MonkeyPatch  # noqa: ANN401
+    bundle: Path,
+    image: Any,
+    monkeypatch: pytest.MonkeyPatch,  # noqa: ANN401
 ) -> None:
     upscaler = Upscaler(bundle, adaptive_budget=True)
     budget_ms = model_of(upscaler).safe_ms(upscaler.work(SIZE, 4), 0.5)
@@ -202,7 +212,9 @@ def test_a_bundle_without_calibration_names_the_command(
 
 
 def test_times_of_another_machine_do_not_count(
-    carn_like_bundle: Path, tmp_path: Path, image: Any  # noqa: ANN401
+    carn_like_bundle: Path,
+    tmp_path: Path,
+    image: Any,  # noqa: ANN401
 ) -> None:
     key = replace(Upscaler(carn_like_bundle).time_key(), machine="another")
     own = Upscaler(carn_like_bundle).time_key()
