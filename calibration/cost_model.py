@@ -57,11 +57,8 @@ class Fit:
             for sample in self.samples
         ]
         error = {"median": self.median_error, "worst": self.worst_error}
-        return asdict(self.model) | {
-            "held_out_error": error,
-            "spread": self.spread,
-            "measured": measured,
-        }
+        tried = {"held_out_error": error, "spread": self.spread}
+        return asdict(self.model) | tried | {"measured": measured}
 
 
 def fit(key: Key, samples: Sequence[Sample], held_out: Sequence[Sample]) -> Fit:

@@ -1,4 +1,4 @@
-"""Finds the operating points of a bundle on a user's images and machine, and writes them into it."""
+"""Finds operating points of a bundle on a user's images and machine, and writes them into it."""
 
 import hashlib
 import json
@@ -50,8 +50,8 @@ class Options:
 
 @dataclass(frozen=True)
 class Found:
-    """What is in the bundle now. data: its JSON. fits: of this machine. lr_size: of the first image.
-    failures: a line per image that could not be used.
+    """What is in the bundle now. data: its JSON. fits: of this machine. lr_size: of the first
+    image. failures: a line per image that could not be used.
     """
 
     data: Mapping[str, Any]

@@ -60,7 +60,7 @@ def operating_point(
 ) -> None:
     """Find presets and times of BUNDLE on IMAGES (files or folders of originals), on this machine.
 
-    Writes them into the bundle: pcsr-upscale --preset, --budget-ms and --max-psnr-loss-db use them. A
+    Writes them into the bundle, for --preset, --budget-ms and --max-psnr-loss-db of pcsr-upscale. A
     run on another machine adds its times. An interrupted run goes on when it is called again.
     """
     _require_extra()

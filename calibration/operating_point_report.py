@@ -18,8 +18,8 @@ _HEADERS = ("", "k", "difficulty", "heavy %", "loss dB", "worst dB", "PSNR dB", 
 
 
 def format_table(found: Found) -> str:
-    """Presets between all heavy and all light, their time at the first image's size, and how far the
-    model of the time was off.
+    """Presets between all heavy and all light, their time at the first image's size, and how far
+    the model of the time was off.
     """
     by_k = [point for point in found.points if point.k is not None]
     rows = {"all heavy": by_k[0], **found.presets, "all light": by_k[-1]}

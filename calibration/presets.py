@@ -9,7 +9,7 @@ BOUNDS_DB = {"quality": 0.01, "balanced": 0.05, "fast": 0.2}
 
 
 def choose(points: Sequence[Point], bounds_db: Mapping[str, float]) -> dict[str, Point]:
-    """For each bound on the mean loss against all heavy the lightest point of k that keeps to it."""
+    """For each bound on the mean loss against all heavy the lightest point of k within it."""
     by_k = [point for point in points if point.k is not None]
     return {
         name: max(

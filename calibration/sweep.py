@@ -70,8 +70,8 @@ def sweep(task: Sweep, images: Sequence[Path], work: WorkFile, show: Show) -> tu
 
 
 def grid(costs: Costs, scale: float, logits: Sequence[Sequence[float]]) -> tuple[Mode, ...]:
-    """Modes from all heavy to all light, at about these shares of heavy pixels. logits: quantiles of
-    each image's difficulty logits; all images count alike.
+    """Modes from all heavy to all light, at about SHARES of heavy pixels. logits: quantiles of each
+    image's difficulty logits; all images count alike.
     """
     cost = costs.cost_table(scale)
     per_k = math.log(float(cost[0]) / float(cost[-1]))
@@ -83,8 +83,8 @@ def grid(costs: Costs, scale: float, logits: Sequence[Sequence[float]]) -> tuple
 
 
 def estimated_loss_db(fidelity_db: float, assumed_psnr_db: float) -> float:
-    """The loss of PSNR against an original, of an image that is `fidelity_db` close to the all-heavy
-    one: what differs adds to that one's errors, if independent of them.
+    """The loss of PSNR against an original, of an image that is `fidelity_db` close to the
+    all-heavy one: what differs adds to that one's errors, if independent of them.
     """
     return 10 * math.log10(1 + 10 ** ((assumed_psnr_db - fidelity_db) / 10))
 

@@ -1,8 +1,9 @@
 """pcsr-calibrate operating-point on tiny networks."""
 
 import json
+import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -198,9 +199,9 @@ def test_an_interrupted_run_goes_on(
 
 
 def test_partial_results_of_other_images_are_not_taken_over(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), WorkFile(tmp_path / "b", "x", {"a": 1}) as work:
-        work.keep("one", [1.5])
-        raise KeyboardInterrupt
+    work = WorkFile(tmp_path / "b", "x", {"a": 1})
+    work.keep("one", [1.5])
+    work.__exit__(KeyboardInterrupt)
     assert WorkFile(tmp_path / "b", "x", {"a": 1}).found == {"one": [1.5]}
     assert WorkFile(tmp_path / "b", "x", {"a": 2}).found == {}
     (tmp_path / ".b.x.json").write_text("{")
@@ -221,9 +222,8 @@ def test_times_of_other_machines_are_kept(bundle: Path, photos: Path) -> None:
 
 def test_the_command(bundle: Path, photos: Path, tmp_path: Path) -> None:
     report, curve = tmp_path / "report.json", tmp_path / "curve.png"
-    done = run(
-        bundle, photos, "--rounds", 2, "--largest", "100x150", "--json", report, "--curve", curve
-    )
+    to_write = ("--json", report, "--curve", curve)
+    done = run(bundle, photos, "--rounds", 2, "--largest", "100x150", *to_write)
     assert done.exit_code == 0, done.output
     for name in ("all heavy", "quality", "balanced", "fast", "all light"):
         assert name in done.stdout
@@ -262,18 +262,17 @@ def test_nonsense_is_refused_before_any_work(bundle: Path, photos: Path, case: s
     assert_refused(run(bundle, photos, *extra), code, message)
 
 
-BROKEN: dict[str, Callable[[Path], None]] = {
-    "backbone.onnx is damaged": lambda b: (b / "fp32/backbone.onnx").write_bytes(b"x") and None,
-    "upsampler_1.onnx is damaged": lambda b: (
-        (b / "fp32/upsampler_1.onnx").write_bytes(b"") and None
-    ),
-    "is not a bundle": lambda b: (b / "manifest.json").unlink(),
+BROKEN = {
+    "backbone.onnx is damaged": "fp32/backbone.onnx",
+    "upsampler_1.onnx is damaged": "fp32/upsampler_1.onnx",
+    "mlps.npz is damaged": "fp32/mlps.npz",
+    "manifest.json cannot be read": "manifest.json",
 }
 
 
 @pytest.mark.parametrize("message", BROKEN)
 def test_damaged_bundles_are_refused(bundle: Path, photos: Path, message: str) -> None:
-    BROKEN[message](bundle)
+    (bundle / BROKEN[message]).write_bytes(b"{")
     assert_refused(run(bundle, photos), 2, message)
 
 
@@ -293,8 +292,6 @@ def test_no_usable_image_is_refused(bundle: Path, photos: Path, tmp_path: Path) 
 
 
 def assert_refused(done: Result, code: int, message: str) -> None:
-    import re
-
     assert done.exit_code == code, done.output
     assert len(done.stderr.splitlines()) == 1
     assert re.search(message, done.stderr)

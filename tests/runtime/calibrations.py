@@ -26,7 +26,7 @@ def curve() -> tuple[Point, ...]:
 
 
 def calibrated(bundle: Path, path: Path, models: Sequence[TimeModel] | None = None) -> Path:
-    """A copy of a bundle with a curve, presets and times; by default for this machine's Upscaler."""
+    """A copy of a bundle with a curve, presets and times; by default those of this machine."""
     shutil.copytree(bundle, path)
     if models is None:
         models = [TimeModel(Upscaler(bundle).time_key(), COEFFICIENTS, ((1000.0, 1.0),), 1.0)]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from pcsr.errors import BundleError, UsageError
 from pcsr.runtime.result import Result
@@ -17,10 +18,11 @@ from pcsr.runtime.upscaler import Upscaler
 from .calibrations import COEFFICIENTS, PRESETS, calibrated, slower, write
 
 SIZE = (20, 30)
+Image = NDArray[np.uint8]
 
 
 @pytest.fixture
-def image() -> Any:  # noqa: ANN401
+def image() -> Image:
     return np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
 
 
@@ -39,7 +41,7 @@ def assert_same(found: Result, expected: Result) -> None:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_preset_routes_by_its_threshold(bundle: Path, image: Any, preset: str) -> None:  # noqa: ANN401
+def test_a_preset_routes_by_its_threshold(bundle: Path, image: Image, preset: str) -> None:
     plain = Upscaler(bundle)
     expected = plain(image, k=PRESETS[preset])
     assert_same(plain(image, preset=preset), expected)
@@ -55,14 +57,14 @@ def test_a_preset_routes_by_its_threshold(bundle: Path, image: Any, preset: str)
 )
 def test_a_bound_of_loss_takes_the_lightest_point_within(
     bundle: Path,
-    image: Any,
+    image: Image,
     loss_db: float,
-    k: float,  # noqa: ANN401
+    k: float,
 ) -> None:
     assert_same(Upscaler(bundle)(image, max_psnr_loss_db=loss_db), Upscaler(bundle)(image, k=k))
 
 
-def test_a_call_overrides_the_constructor(bundle: Path, image: Any) -> None:  # noqa: ANN401
+def test_a_call_overrides_the_constructor(bundle: Path, image: Image) -> None:
     fast = Upscaler(bundle, preset="fast")
     assert_same(fast(image, k=0.0), Upscaler(bundle)(image))
     assert_same(fast(image, heavy_ratio=0.3), Upscaler(bundle)(image, heavy_ratio=0.3))
@@ -74,9 +76,9 @@ def test_a_call_overrides_the_constructor(bundle: Path, image: Any) -> None:  # 
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.7, 1.0])
 def test_a_budget_becomes_the_share_that_takes_that_long(
     bundle: Path,
-    image: Any,
+    image: Image,
     scale: float,
-    share: float,  # noqa: ANN401
+    share: float,
 ) -> None:
     upscaler = Upscaler(bundle)
     budget_ms = model_of(upscaler).safe_ms(upscaler.work(SIZE, scale), share)
@@ -87,7 +89,7 @@ def test_a_budget_becomes_the_share_that_takes_that_long(
         assert found.stats.heavy_share == pytest.approx(share, abs=2e-3)
 
 
-def test_rows_that_are_streamed_keep_to_the_budget_too(bundle: Path, image: Any) -> None:  # noqa: ANN401
+def test_rows_that_are_streamed_keep_to_the_budget_too(bundle: Path, image: Image) -> None:
     upscaler = Upscaler(bundle)
     budget_ms = model_of(upscaler).safe_ms(upscaler.work(SIZE, 4), 0.4)
     rows: list[Any] = []
@@ -96,7 +98,7 @@ def test_rows_that_are_streamed_keep_to_the_budget_too(bundle: Path, image: Any)
     assert sum(map(len, rows)) == 4 * SIZE[0]
 
 
-def test_alpha_is_a_second_image_in_the_budget(bundle: Path, image: Any) -> None:  # noqa: ANN401
+def test_alpha_is_a_second_image_in_the_budget(bundle: Path, image: Image) -> None:
     upscaler = Upscaler(bundle)
     budget_ms = model_of(upscaler).safe_ms(upscaler.work(SIZE, 4), 0.4)
     for alpha, images in ((image[..., :1], 2), (np.full_like(image[..., :1], 9), 1)):
@@ -105,7 +107,7 @@ def test_alpha_is_a_second_image_in_the_budget(bundle: Path, image: Any) -> None
         assert share == pytest.approx(0.4, abs=2e-3)
 
 
-def test_an_infeasible_budget_says_the_least_time(bundle: Path, image: Any) -> None:  # noqa: ANN401
+def test_an_infeasible_budget_says_the_least_time(bundle: Path, image: Image) -> None:
     upscaler = Upscaler(bundle)
     least_ms = model_of(upscaler).safe_ms(upscaler.work(SIZE, 4), 0.0)
     with pytest.raises(UsageError, match=rf"20x30 at scale 4: the least time is {least_ms:.3g} ms"):
@@ -113,8 +115,8 @@ def test_an_infeasible_budget_says_the_least_time(bundle: Path, image: Any) -> N
 
 
 def test_the_device_uses_the_same_budgets(
-    carn_like_bundle: Path, tmp_path: Path, image: Any
-) -> None:  # noqa: ANN401
+    carn_like_bundle: Path, tmp_path: Path, image: Image
+) -> None:
     key = Upscaler(carn_like_bundle, backend="torch").time_key()
     assert (key.backend, key.passes) == ("torch", "graphs")
     model = TimeModel(key, COEFFICIENTS, ((1000.0, 1.0),), 1.0)
@@ -142,9 +144,9 @@ SLOWNESS: list[Callable[[float], float]] = [lambda ms: 3 * ms, lambda ms: 0.4 * 
 @pytest.mark.parametrize("slowness", SLOWNESS)
 def test_an_adaptive_budget_converges_on_another_machine(
     bundle: Path,
-    image: Any,
+    image: Image,
     monkeypatch: pytest.MonkeyPatch,
-    slowness: Callable[[float], float],  # noqa: ANN401
+    slowness: Callable[[float], float],
 ) -> None:
     upscaler = Upscaler(bundle, adaptive_budget=True)
     model, work = model_of(upscaler), upscaler.work(SIZE, 4)
@@ -168,8 +170,8 @@ def test_an_adaptive_budget_converges_on_another_machine(
 
 def test_a_budget_that_cannot_be_held_any_more_is_missed_with_a_warning(
     bundle: Path,
-    image: Any,
-    monkeypatch: pytest.MonkeyPatch,  # noqa: ANN401
+    image: Image,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     upscaler = Upscaler(bundle, adaptive_budget=True)
     budget_ms = model_of(upscaler).safe_ms(upscaler.work(SIZE, 4), 0.5)
@@ -195,7 +197,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_does_not_fit_together_is_refused(bundle: Path, image: Any, case: str) -> None:  # noqa: ANN401
+def test_what_does_not_fit_together_is_refused(bundle: Path, image: Image, case: str) -> None:
     options, message = REFUSED[case]
     with pytest.raises(UsageError, match=message):
         Upscaler(bundle)(image, **options)
@@ -214,7 +216,7 @@ def test_a_bundle_without_calibration_names_the_command(
 def test_times_of_another_machine_do_not_count(
     carn_like_bundle: Path,
     tmp_path: Path,
-    image: Any,  # noqa: ANN401
+    image: Image,
 ) -> None:
     key = replace(Upscaler(carn_like_bundle).time_key(), machine="another")
     own = Upscaler(carn_like_bundle).time_key()
@@ -237,5 +239,5 @@ def test_a_damaged_operating_point_is_said(bundle: Path, damage: dict[str, Any])
     data = Upscaler(bundle).bundle.calibration("operating_point")
     assert data is not None
     write(bundle, data | damage)
-    with pytest.raises(BundleError, match="operating point of .* is damaged"):
+    with pytest.raises(BundleError, match=r"operating point of .* is damaged"):
         Upscaler(bundle, preset="fast")
