@@ -11,6 +11,8 @@ from pcsr.errors import UsageError
 from pcsr.runtime.time_model import Coefficients, Key, TimeModel, Work
 
 MOST_SPREAD = 1.15
+ALTERNATIONS = 5
+LEAST_FACTOR = 0.2
 Numbers = NDArray[np.float64]
 
 
@@ -70,8 +72,10 @@ def fit(key: Key, samples: Sequence[Sample], held_out: Sequence[Sample]) -> Fit:
     """
     if len(samples) < len(fields(Coefficients)):
         raise UsageError(f"{len(samples)} measured cases are too few for a model of the time")
-    model = TimeModel(key, _coefficients(samples), ((1.0, 1.0),), 1.0)
-    model = replace(model, factors=_factors(model, samples))
+    model = TimeModel(key, _coefficients(samples, ((1.0, 1.0),)), ((1.0, 1.0),), 1.0)
+    for _ in range(ALTERNATIONS):
+        model = replace(model, factors=_factors(model, samples))
+        model = replace(model, coefficients=_coefficients(samples, model.factors))
     spread = _spread([*samples, *held_out])
     model = replace(model, p90_over_p50=min(spread, MOST_SPREAD))
     errors = [abs(predicted(model, one) / one.usual_ms - 1) for one in held_out]
@@ -83,21 +87,26 @@ def predicted(model: TimeModel, sample: Sample) -> float:
     return model.usual_ms(sample.work, sample.heavy_ratio)
 
 
-def _coefficients(samples: Sequence[Sample]) -> Coefficients:
+def _coefficients(
+    samples: Sequence[Sample], factors: tuple[tuple[float, float], ...]
+) -> Coefficients:
     from scipy.optimize import nnls
 
     measured = np.array([sample.usual_ms for sample in samples])
-    terms = np.stack([_terms(sample) for sample in samples])
+    by_size = dict(factors)
+    terms = np.stack([_terms(one, by_size.get(one.work.backbone_px, 1.0)) for one in samples])
     found: Numbers = nnls(terms / measured[:, None], np.ones(len(samples)))[0]
     return Coefficients(*map(float, found))
 
 
-def _terms(sample: Sample) -> Numbers:
+def _terms(sample: Sample, factor: float) -> Numbers:
     """What `Coefficients` are to be multiplied with, in their order."""
     work, ratio = sample.work, sample.heavy_ratio
     heavy_px = ratio * work.output_px
     pixels = np.array([work.backbone_px, work.output_px, heavy_px, heavy_px * (1 - ratio)])
-    return np.array([1.0, *(1e-6 * pixels)])
+    terms: Numbers = np.array([1.0, *(1e-6 * pixels)])
+    terms[:3] *= factor
+    return terms
 
 
 def _factors(model: TimeModel, samples: Sequence[Sample]) -> tuple[tuple[float, float], ...]:
@@ -107,8 +116,11 @@ def _factors(model: TimeModel, samples: Sequence[Sample]) -> tuple[tuple[float, 
 
 def _factor(model: TimeModel, samples: Sequence[Sample], backbone_px: int) -> float:
     of_size = [sample for sample in samples if sample.work.backbone_px == backbone_px]
-    ratios = [sample.usual_ms / predicted(model, sample) for sample in of_size]
-    return float(np.median(ratios))
+    ratios = [
+        (one.usual_ms - model.heavy_ms(one.work, one.heavy_ratio)) / model.light_ms(one.work)
+        for one in of_size
+    ]
+    return float(max(np.median(ratios), LEAST_FACTOR))
 
 
 def _spread(samples: Sequence[Sample]) -> float:

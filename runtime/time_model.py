@@ -1,8 +1,8 @@
 """How long a call takes, and which share of heavy pixels fits a budget: what pcsr-calibrate has
 fitted on a machine, evaluated.
 
-    time = factor(backbone_px) * (constant + backbone * backbone_px + output * output_px
-           + heavy * heavy_px + mixed * heavy_px * (1 - heavy_px / output_px))
+    time = factor(backbone_px) * (constant + backbone * backbone_px + output * output_px)
+           + heavy * heavy_px + mixed * heavy_px * (1 - heavy_px / output_px)
 
 The last term is there because heavy pixels cost more each where they lie scattered; the factor,
 because large images leave the caches and small ones leave cores without work.
@@ -86,12 +86,22 @@ class TimeModel:
 
     def usual_ms(self, work: Work, ratio: float) -> float:
         """The median time of a call."""
-        c, heavy_px = self.coefficients, ratio * work.output_px
-        pixels_ns = c.backbone_ns * work.backbone_px + c.output_ns * work.output_px
-        heavy_ns = heavy_px * (c.heavy_ns + c.mixed_ns * (1 - ratio))
-        return self._factor(work.backbone_px) * (c.constant_ms + 1e-6 * (pixels_ns + heavy_ns))
+        light_ms = self.factor(work.backbone_px) * self.light_ms(work)
+        return light_ms + self.heavy_ms(work, ratio)
 
-    def _factor(self, backbone_px: int) -> float:
+    def light_ms(self, work: Work) -> float:
+        """What does not depend on the heavy pixels, without the factor."""
+        c = self.coefficients
+        pixels_ns = c.backbone_ns * work.backbone_px + c.output_ns * work.output_px
+        return c.constant_ms + 1e-6 * pixels_ns
+
+    def heavy_ms(self, work: Work, ratio: float) -> float:
+        """What the heavy pixels add."""
+        c = self.coefficients
+        return 1e-6 * ratio * work.output_px * (c.heavy_ns + c.mixed_ns * (1 - ratio))
+
+    def factor(self, backbone_px: int) -> float:
+        """By size."""
         sizes, factors = zip(*self.factors, strict=True)
         at = bisect(sizes, backbone_px)
         if at in (0, len(sizes)):

@@ -53,10 +53,11 @@ def test_noise_and_outliers_are_averaged_out() -> None:
 def test_sizes_that_are_slower_get_a_factor() -> None:
     bent = replace(PLANTED, factors=((40_000.0, 1.0), (345_600.0, 1.4)))
     found = fit(KEY, samples(bent, (0.0, 0.1, 0.4, 1.0), 0.0), samples(bent, (0.3,), 0.0))
-    assert found.worst_error < 0.06
-    assert found.model.factors[-1][1] / found.model.factors[0][1] == pytest.approx(1.4, rel=0.1)
+    assert found.worst_error < 0.03
+    factors = [factor for _, factor in found.model.factors]
+    assert factors[-1] > 1.1 * factors[0]
     errors = [predicted(found.model, one) / one.usual_ms - 1 for one in found.samples]
-    assert np.abs(errors).max() < 0.08
+    assert np.abs(errors).max() < 0.04
 
 
 def test_the_error_is_of_calls_that_were_left_out() -> None:

@@ -50,5 +50,5 @@ def write(path: Path, data: Mapping[str, Any]) -> Path:
 
 def slower(model: TimeModel, times: float) -> TimeModel:
     """A machine on which everything takes so many times longer."""
-    factors = tuple((size, times * factor) for size, factor in model.factors)
-    return replace(model, factors=factors)
+    values = {name: times * value for name, value in asdict(model.coefficients).items()}
+    return replace(model, coefficients=Coefficients(**values))

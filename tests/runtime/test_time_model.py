@@ -20,11 +20,11 @@ def test_the_terms_add_up() -> None:
 
 def test_sizes_between_measured_ones_are_interpolated() -> None:
     bent = replace(MODEL, factors=((1e4, 1.0), (1e6, 2.0)))
-    plain = MODEL.usual_ms(WORK, 0.5)
-    assert bent.usual_ms(WORK, 0.5) == pytest.approx(1.5 * plain)  # half-way by the logarithm
+    light_ms, heavy_ms = MODEL.light_ms(WORK), MODEL.heavy_ms(WORK, 0.5)
+    assert bent.usual_ms(WORK, 0.5) == pytest.approx(1.5 * light_ms + heavy_ms)  # by the logarithm
     for pixels, factor in ((100, 1.0), (10_000, 1.0), (1_000_000, 2.0), (5_000_000, 2.0)):
         work = Work(pixels, 1_600_000)
-        assert bent.usual_ms(work, 0.5) == pytest.approx(factor * MODEL.usual_ms(work, 0.5))
+        assert bent.usual_ms(work, 0.0) == pytest.approx(factor * MODEL.usual_ms(work, 0.0))
 
 
 @pytest.mark.parametrize("spread", [1.0, 1.2])
