@@ -13,11 +13,12 @@ from pcsr.errors import BackendError, ImageError, UsageError
 
 from .backends import choose_backend, make_backend
 from .grid import Floats, hr_size, refuse_huge
+from .host import as_array, size_of, stats_of, task_of
 from .layout import Layout
 from .machine import cpu_name
 from .operating_point import Plan, Planner, Wish, Wishes
 from .output import Arrays, Stream
-from .pipeline import Routed, Task, check_mode, make_pipeline
+from .pipeline import check_mode, make_pipeline
 from .result import Result, Stats
 from .routing import Mode
 from .time_model import Key, Work
@@ -180,7 +181,7 @@ class Upscaler:
             plan = self._plan(wish, scale, given, layout, "device" if given.is_cuda else "host")
             took = plan.took if plan.is_watched else None
             return self._on_device(given, scale, plan.mode, refine, took)
-        pixels = _as_array(image)
+        pixels = as_array(image)
         layout = Layout.of(pixels)
         plan = self._plan(wish, scale, pixels, layout)
         result = self._upscale(pixels, layout, scale, plan.mode, refine)
@@ -190,10 +191,10 @@ class Upscaler:
     def _upscale(
         self, pixels: NDArray[Any], layout: Layout, scale: float, mode: Mode, refine: bool
     ) -> Result:
-        refuse_huge(_size(pixels), scale)
+        refuse_huge(size_of(pixels), scale)
         watch = Stopwatch()
-        output = Arrays(hr_size(_size(pixels), scale), layout.working_dtype)
-        routed = self._pipeline.run(_task(pixels, layout, scale, mode, refine), output, watch)
+        output = Arrays(hr_size(size_of(pixels), scale), layout.working_dtype)
+        routed = self._pipeline.run(task_of(pixels, layout, scale, mode, refine), output, watch)
         colour = output.whole.pixels
         if layout.is_gray:
             with watch.stage("convert"):
@@ -202,7 +203,7 @@ class Upscaler:
             with watch.stage("alpha"):
                 alpha = self._upscale_alpha(pixels[..., -1], scale, mode, refine)
                 colour = np.concatenate([colour, alpha], axis=2, dtype=layout.dtype)
-        stats = _stats(pixels, scale, routed, watch)
+        stats = stats_of(pixels, scale, routed, watch)
         colour = colour if pixels.ndim == 3 else colour[..., 0]
         colour = colour.astype(layout.dtype, copy=False)  # its byte order may be foreign
         if self.bundle.kind == "plain":
@@ -231,7 +232,7 @@ class Upscaler:
             ImageError: as a call does; an image with alpha.
             UsageError: as a call does.
         """
-        pixels = _as_array(image)
+        pixels = as_array(image)
         layout = Layout.of(pixels)
         scale, wish = self.check_options(scale, k, adaptive, heavy_ratio, **wishes)
         if layout.has_alpha:
@@ -259,9 +260,9 @@ class Upscaler:
             rows = layout.from_network(rows) if layout.is_gray else rows
             take(rows.astype(layout.dtype, copy=False))
 
-        output = Stream(hr_size(_size(pixels), scale), layout.working_dtype, convert)
-        routed = self._pipeline.run(_task(pixels, layout, scale, mode, refine), output, watch)
-        return _stats(pixels, scale, routed, watch)
+        output = Stream(hr_size(size_of(pixels), scale), layout.working_dtype, convert)
+        routed = self._pipeline.run(task_of(pixels, layout, scale, mode, refine), output, watch)
+        return stats_of(pixels, scale, routed, watch)
 
     def check_options(
         self,
@@ -296,9 +297,11 @@ class Upscaler:
         layout: Layout,
         arrays: str = "host",
     ) -> Plan:
-        alpha = pixels[..., -1] if layout.has_alpha else None
-        images = 1 if alpha is None or bool((alpha == alpha[0, 0]).all()) else 2
-        return self._planner.plan(wish, scale, _size(pixels), arrays, images)
+        images = 1
+        if layout.has_alpha and self._planner.wish(wish).budget_ms is not None:
+            alpha = pixels[..., -1]
+            images = 1 if bool((alpha == alpha[0, 0]).all()) else 2
+        return self._planner.plan(wish, scale, size_of(pixels), arrays, images)
 
     def _to_gray(self, rgb: Floats, layout: Layout) -> NDArray[Any]:
         out = np.empty((*rgb.shape[:2], 1), dtype=layout.dtype)
@@ -329,36 +332,3 @@ def _open_on_device(bundle: Bundle, backend: str, *options: Any) -> "DeviceUpsca
     except (ImportError, OSError) as broken:
         raise BackendError(f"the {backend} backend does not load: {broken}") from broken
     return open_on_device(bundle, backend, *options)
-
-
-def _task(pixels: NDArray[Any], layout: Layout, scale: float, mode: Mode, refine: bool) -> Task:
-    def read(first: int, stop: int) -> Floats:
-        return layout.to_network(pixels[first:stop])
-
-    return Task(_size(pixels), read, scale, mode, refine)
-
-
-def _size(pixels: "NDArray[Any] | Tensor") -> tuple[int, int]:
-    return pixels.shape[0], pixels.shape[1]
-
-
-def _stats(pixels: NDArray[Any], scale: float, routed: Routed, watch: Stopwatch) -> Stats:
-    return Stats(
-        lr_size=_size(pixels),
-        hr_size=hr_size(_size(pixels), scale),
-        pixels_per_upsampler=tuple(int(count) for count in routed.counts),
-        threshold=routed.threshold,
-        stage_ms=watch.stage_ms,
-        total_ms=watch.total_ms,
-    )
-
-
-def _as_array(image: Any) -> NDArray[Any]:  # noqa: ANN401
-    if isinstance(image, np.ndarray):
-        return image
-    try:
-        return np.from_dlpack(image) if hasattr(image, "__dlpack__") else np.asarray(image)
-    except (TypeError, ValueError, BufferError, RuntimeError) as error:
-        raise ImageError(
-            f"expected an array on the CPU, found {type(image).__name__}: {error}"
-        ) from error
