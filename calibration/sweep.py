@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,17 +55,17 @@ def sweep(task: Sweep, images: Sequence[Path], work: WorkFile, show: Show) -> tu
     logits = []
     with show(images, "difficulties") as watched:
         for path in watched:
-            logits.append(_once(work, f"logits {path}", lambda path=path: _logits(task, path)))
+            logits.append(_once(work, f"logits {path}", partial(_logits, task, path)))
     modes = grid(task.upscaler.bundle.manifest.costs, task.scale, logits)
     scores = []
     with show(images, "quality") as watched:
         for path in watched:
-            found = _once(work, f"scores {path}", lambda path=path: _scores(task, path, modes))
+            found = _once(work, f"scores {path}", partial(_scores, task, path, modes))
             scores.append(found)
     means = np.mean(scores, axis=0)
     worst = np.max(np.array(scores)[:, :, 2], axis=0)
     return tuple(
-        _point(task, mode, *map(float, mean), float(most))
+        _point(task, mode, [float(figure) for figure in (*mean, most)])
         for mode, mean, most in zip(modes, means, worst, strict=True)
     )
 
@@ -121,11 +122,9 @@ def _scores(task: Sweep, path: Path, modes: Sequence[Mode]) -> list[list[float]]
     return scores
 
 
-def _point(
-    task: Sweep, mode: Mode, share: float, psnr_db: float, loss_db: float, worst_db: float
-) -> Point:
+def _point(task: Sweep, mode: Mode, measured: Sequence[float]) -> Point:
     cost = task.upscaler.bundle.manifest.costs.cost_table(task.scale)
     cut = None if mode.needs_statistics else fixed_rule(cost, mode.k).cut
     k = None if mode.needs_statistics else mode.k
     difficulty = None if cut is None else float(sigmoid(cut))
-    return Point(k, mode.heavy_ratio, difficulty, share, psnr_db, loss_db, worst_db)
+    return Point(k, mode.heavy_ratio, difficulty, *measured)

@@ -153,7 +153,7 @@ def test_inputs_alone_are_compared_with_all_heavy(bundle: Path, photos: Path) ->
     for path in files(photos):
         lr = read(path, 10**6).pixels
         images = [upscaler(lr, heavy_ratio=ratio).image for ratio in (0.0, 1.0)]
-        fidelity.append(psnr(*images, 4))
+        fidelity.append(psnr(images[0], images[1], 4))
     assert by_k[-1].psnr_db == pytest.approx(np.mean(fidelity))
     losses = [estimated_loss_db(one, 25.0) for one in fidelity]
     assert by_k[-1].loss_db == pytest.approx(np.mean(losses))
