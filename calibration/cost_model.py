@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pcsr.errors import UsageError
 from pcsr.runtime.time_model import Coefficients, Key, TimeModel, Work
 
-MOST_SPREAD = 1.15
+MOST_SPREAD = 1.5
 ALTERNATIONS = 5
 LEAST_FACTOR = 0.2
 Numbers = NDArray[np.float64]
