@@ -126,11 +126,11 @@ class _Evaluator:
         return cls(methods, scale, border, options.refine, options.max_pixels, lr_files)
 
     def pair(self, path: Path) -> _Pair:
-        hr, notes = _read_rgb8(path, self.max_pixels)
+        hr, notes = read_rgb8(path, self.max_pixels)
         if self.lr_files is None:
             return _Pair(*degrade(hr, self.scale), notes)
         lr_path = _partner(path, self.scale, self.lr_files)
-        lr, lr_notes = _read_rgb8(lr_path, self.max_pixels)
+        lr, lr_notes = read_rgb8(lr_path, self.max_pixels)
         height, width = (round(side * self.scale) for side in lr.shape[:2])
         if hr.shape[:2] != (height, width):
             raise ImageError(
@@ -214,7 +214,7 @@ def _partner(hr: Path, scale: float, lr_files: Mapping[str, Sequence[Path]]) -> 
     raise ImageError(f"no LR image for {hr}: expected a file named {stems[0]} or {stems[1]}")
 
 
-def _read_rgb8(path: Path, max_pixels: int) -> tuple[Pixels, tuple[str, ...]]:
+def read_rgb8(path: Path, max_pixels: int) -> tuple[Pixels, tuple[str, ...]]:
     """RGB uint8 [h,w,3], and a note where alpha was left out."""
     pixels = read(path, max_pixels).pixels
     layout = Layout.of(pixels)

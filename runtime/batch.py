@@ -17,6 +17,7 @@ from pcsr.errors import ImageError, OutputError, PcsrError, UsageError
 from pcsr.overlay import draw_overlay
 
 from .jobs import Job
+from .operating_point import Wishes
 from .overlap import read_ahead, write_behind
 from .result import Result, Stats
 from .upscaler import Upscaler
@@ -37,16 +38,43 @@ class Options:
     """
 
     scale: float | None = None
-    k: float = 0.0
+    k: float | None = None
     adaptive: bool = False
     heavy_ratio: float | None = None
     refine: bool = True
+    preset: str | None = None
+    budget_ms: float | None = None
+    max_psnr_loss_db: float | None = None
+    adaptive_budget: bool = False
     overwrite: bool = False
     quality: int = 95
     codec: str | None = None
     crf: float | None = None
     max_pixels: int = MAX_PIXELS
     show_frames: bool = False
+
+    @property
+    def routing(self) -> "Routing":
+        """What a call of an `Upscaler` gets of it, but for `refine`."""
+        return {
+            "scale": self.scale,
+            "k": self.k,
+            "adaptive": self.adaptive,
+            "heavy_ratio": self.heavy_ratio,
+            "preset": self.preset,
+            "budget_ms": self.budget_ms,
+            "max_psnr_loss_db": self.max_psnr_loss_db,
+            "adaptive_budget": self.adaptive_budget,
+        }
+
+
+class Routing(Wishes):
+    """Options of a call that choose the scale and the routing."""
+
+    scale: float | None
+    k: float | None
+    adaptive: bool
+    heavy_ratio: float | None
 
 
 @dataclass(frozen=True)
@@ -89,7 +117,7 @@ def upscale_files(upscaler: Upscaler, jobs: Sequence[Job], options: Options) -> 
             f"{upscaler.bundle.path} has no routing to draw an overlay of; use a bundle with two "
             "or more upsamplers"
         )
-    upscaler.check_options(options.scale, options.k, options.adaptive, options.heavy_ratio)
+    upscaler.check_options(**options.routing)
     for job in jobs:
         if is_video(job.source):
             check_encoder(job.target, options.codec)
@@ -201,20 +229,13 @@ class _Stages:
         with images.row_writer(
             picture, size, job.target, options.overwrite, options.quality
         ) as take:
-            return self._upscaler.stream(picture.pixels, take, *self._routing())
-
-    def _routing(self) -> tuple[float | None, float, bool, float | None, bool]:
-        options = self._options
-        return (
-            options.scale,
-            options.k,
-            options.adaptive,
-            options.heavy_ratio,
-            options.refine,
-        )
+            return self._upscaler.stream(
+                picture.pixels, take, refine=options.refine, **options.routing
+            )
 
     def _upscale(self, pixels: NDArray[Any]) -> Result:
-        return self._upscaler(pixels, *self._routing())
+        options = self._options
+        return self._upscaler(pixels, refine=options.refine, **options.routing)
 
 
 def _streams(job: Job, picture: images.Picture) -> bool:

@@ -16,7 +16,7 @@ from .layout import to_dtype
 from .output import Output
 from .pipeline import Routed, Task
 from .routing import Mode, Routing, heavy_count, route
-from .tiling import TILE_PX, split
+from .tiling import TILE_PX, seen_pixels, split
 from .timing import Stopwatch
 from .workers import Workers
 
@@ -36,6 +36,9 @@ class GraphPipeline:
             self._mlps.insert(0, "classifier")
         self._backend = backend
         self._workers = workers
+
+    def backbone_px(self, size: tuple[int, int], scale: float) -> int:
+        return seen_pixels(split(size, self._halo_px, self._tile_px))
 
     def run(self, task: Task, output: Output, watch: Stopwatch) -> Routed:
         with watch.stage("prepare"):

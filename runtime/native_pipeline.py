@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pcsr.bundle import Bundle
 
 from .backends import Backend
-from .grid import Floats, Grid
+from .grid import Floats, Grid, hr_size
 from .held_rows import HeldRows
 from .image_statistics import Statistics
 from .memory import Memory, available_bytes
@@ -29,7 +29,7 @@ from .routing import (
     fixed_rule,
     heavy_count,
 )
-from .tiling import Bands, Tile, square_bands, thrifty_bands
+from .tiling import Bands, Tile, seen_pixels, square_bands, thrifty_bands
 from .timing import Lap, Stopwatch
 from .workers import Workers
 
@@ -60,6 +60,17 @@ class NativePipeline:
         with watch.stage("prepare"):
             frame = _Frame(self, task, watch)
         return frame.compose(frame.rule(), output)
+
+    def plan(self, size: tuple[int, int], scale: float, two_passes: bool) -> tuple[Bands, bool]:
+        """How an image is cut, and whether the features of a first pass are kept for the second."""
+        kept_bytes = 4 * (self.depth * math.prod(size) + math.prod(hr_size(size, scale)))
+        keeps = two_passes and kept_bytes + LEAST_TILE_BYTES <= WORKING_BYTES
+        band_pixels = int(OUTPUT_PIXELS_PER_BAND / scale**2)
+        return self.bands(size, kept_bytes if keeps else 0, band_pixels), keeps
+
+    def backbone_px(self, size: tuple[int, int], scale: float) -> int:
+        bands, keeps = self.plan(size, scale, True)
+        return (1 if keeps else 2) * sum(map(seen_pixels, bands.tiles))
 
     def bands(self, size: tuple[int, int], kept_bytes: int, band_pixels: int) -> Bands:
         """How an image is cut where features of `kept_bytes` are held beside a tile, into bands of
@@ -100,11 +111,8 @@ class _Frame:
         self._cost = pipeline.costs.cost_table(task.scale)
         self._passes = PixelPasses(pipeline.mlps, self._grid, pipeline.depth)
         self._kept: dict[int, _Classified] = {}
-        kept_bytes = 4 * (pipeline.depth * math.prod(task.size) + self._grid.pixels)
         self._two_passes = task.mode.needs_statistics and self._count > 1
-        self._keeps = self._two_passes and kept_bytes + LEAST_TILE_BYTES <= WORKING_BYTES
-        band_pixels = int(OUTPUT_PIXELS_PER_BAND / task.scale**2)
-        self._bands = pipeline.bands(task.size, kept_bytes if self._keeps else 0, band_pixels)
+        self._bands, self._keeps = pipeline.plan(task.size, task.scale, self._two_passes)
 
     def rule(self) -> Rule:
         """How this image's pixels are routed; classifies all of them where the mode needs that."""

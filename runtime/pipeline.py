@@ -1,5 +1,6 @@
 """What runs an image through the graphs of a bundle."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -54,6 +55,11 @@ class Pipeline(Protocol):
             ImageError: the image is too large for the backend, or NaN comes out of the classifier.
         """
 
+    def backbone_px(self, size: Size, scale: float) -> int:
+        """Input pixels that the backbone computes of an image, halos and repeated passes included,
+        where a share of heavy pixels is asked for.
+        """
+
 
 def make_pipeline(
     bundle: Bundle, backend: Backend, workers: Workers, native: bool, tile_px: int | None
@@ -93,6 +99,9 @@ class PlainPipeline:
     def __init__(self, bundle: Bundle, backend: Backend) -> None:
         self._bundle = bundle
         self._backend = backend
+
+    def backbone_px(self, size: Size, scale: float) -> int:
+        return math.prod(size)
 
     def run(self, task: Task, output: Output, watch: Stopwatch) -> Routed:
         height, _ = hr_size(task.size, task.scale)

@@ -5,7 +5,7 @@ features. Real pixels inside the image, the network's own zero padding only at t
 import itertools
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pcsr.errors import UsageError
@@ -101,6 +101,12 @@ def thrifty_bands(
     least = (0, LEAST_CORE_PX, LEAST_CORE_PX)
     _, rows, columns = min(choices, default=least)
     return _bands(size, halo_px, (rows, columns))
+
+
+def seen_pixels(tiles: Iterable[Tile]) -> int:
+    """What the backbone computes of them, halos included."""
+    windows = (tile.crop for tile in tiles)
+    return sum((y.stop - y.start) * (x.stop - x.start) for y, x in windows)
 
 
 def parse_tile(text: str) -> int | None:

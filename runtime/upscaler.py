@@ -1,8 +1,9 @@
 """A bundle as a callable: image in, upscaled image and routing out."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,15 +13,21 @@ from pcsr.errors import BackendError, ImageError, UsageError
 
 from .backends import choose_backend, make_backend
 from .grid import Floats, hr_size, refuse_huge
+from .host import as_array, size_of, stats_of, task_of
 from .layout import Layout
+from .machine import cpu_name
+from .operating_point import Plan, Planner, Wish, Wishes
 from .output import Arrays, Stream
-from .pipeline import Routed, Task, check_mode, make_pipeline
+from .pipeline import check_mode, make_pipeline
 from .result import Result, Stats
 from .routing import Mode
+from .time_model import Key, Work
 from .timing import Stopwatch
 from .workers import Workers, usable_cores
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from .gpu.upscaler import DeviceUpscaler
 
 __all__ = ["Result", "Stats", "Upscaler"]
@@ -49,8 +56,11 @@ class Upscaler:
         cuda_graphs: whether a frame of a shape that was seen before is replayed from a recording.
         may_build: whether TensorRT engines that are missing or stale are built now, which takes
             minutes.
+        preset, budget_ms, max_psnr_loss_db, adaptive_budget: how calls route that name no routing
+            themselves; see there.
 
     Raises:
+        UsageError: an option out of range, or the bundle was not calibrated for it.
         BundleError: no bundle, damaged, of a newer format, or without the asked-for precision.
         BackendError: the backend or the device is not there.
         EngineError: there are no TensorRT engines, and none can or may be built.
@@ -67,21 +77,38 @@ class Upscaler:
         passes: str = "auto",
         cuda_graphs: bool = True,
         may_build: bool = True,
+        preset: str | None = None,
+        budget_ms: float | None = None,
+        max_psnr_loss_db: float | None = None,
+        adaptive_budget: bool = False,
     ) -> None:
         if threads is not None and not 1 <= threads <= MOST_THREADS:
             raise UsageError(f"threads must be from 1 to {MOST_THREADS}, found {threads}")
         self.bundle = Bundle.load(bundle)
         self.backend = choose_backend(backend, device, precision, self.bundle)
+        self.precision, self._threads = precision, threads or usable_cores()
         self._on_device: DeviceUpscaler | None = None
+        self._open(device, passes, tile_px, cuda_graphs, may_build)
+        default = Wish(
+            preset=preset,
+            budget_ms=budget_ms,
+            max_psnr_loss_db=max_psnr_loss_db,
+            adaptive_budget=adaptive_budget,
+        )
+        self._planner = Planner(self.bundle, default, self.work, self.time_key)
+        self._planner.wish(default)
+
+    def _open(
+        self, device: str, passes: str, tile_px: int | None, cuda_graphs: bool, may_build: bool
+    ) -> None:
         if device != "cpu" or self.backend in ("torch", "tensorrt"):
-            options = (device, precision, passes, tile_px, cuda_graphs, may_build)
+            options = (device, self.precision, passes, tile_px, cuda_graphs, may_build)
             self._on_device = _open_on_device(self.bundle, self.backend, *options)
             return
         if passes != "auto":
             raise UsageError("passes can be chosen on a GPU only; leave it at auto")
-        threads = threads or usable_cores()
-        self._workers = Workers(threads)
-        engine = make_backend(self.backend, self.bundle, device, precision, threads)
+        self._workers = Workers(self._threads)
+        engine = make_backend(self.backend, self.bundle, device, self.precision, self._threads)
         native = self.backend == "native"
         self._pipeline = make_pipeline(self.bundle, engine, self._workers, native, tile_px)
 
@@ -103,14 +130,29 @@ class Upscaler:
         if self._on_device is not None:
             self._on_device.keep_shapes(count)
 
+    def time_key(self, arrays: str = "host") -> Key:
+        """What the time of a call depends on, but for its size, scale and heavy pixels."""
+        if (device := self._on_device) is not None:
+            where = (device.machine, device.device.type)
+            threads = device.threads
+        else:
+            where, threads = (cpu_name(), "cpu"), self._threads
+        return Key(*where, self.backend, self.precision, self.passes, threads, arrays)
+
+    def work(self, size: tuple[int, int], scale: float) -> Work:
+        """What an image of (height, width) amounts to, where a share of heavy pixels is set."""
+        made_by = self._on_device or self._pipeline
+        return Work(made_by.backbone_px(size, scale), math.prod(hr_size(size, scale)))
+
     def __call__(
         self,
         image: Any,  # noqa: ANN401
         scale: float | None = None,
-        k: float = 0.0,
+        k: float | None = None,
         adaptive: bool = False,
         heavy_ratio: float | None = None,
         refine: bool = True,
+        **wishes: Unpack[Wishes],
     ) -> Result:
         """Upscales one image to round(h * scale) x round(w * scale).
 
@@ -120,43 +162,61 @@ class Upscaler:
                 anything that speaks DLPack. Of an array on a GPU the results are torch tensors
                 there; the work is queued on torch's current stream, and nothing waits for it.
             scale: at least 1; None takes the scale the network was trained for.
-            k: how much an upsampler's cost counts in the routing: 0 trusts the classifier, larger
-                is lighter, faster.
+            k: how much an upsampler's cost counts in the routing: 0 (as None) trusts the
+                classifier, larger is lighter, faster.
             adaptive: route by the image's own spread of difficulties (ADM) instead of k.
             heavy_ratio: share in [0, 1] of the pixels for the heavy upsampler, instead of k.
             refine: smooth light pixels beside heavy ones (paper section 3.4).
+            wishes: instead of k, by what pcsr-calibrate operating-point found: `preset` (quality,
+                balanced, fast); `budget_ms`, as many heavy pixels as nine calls of ten compute
+                within that time; `max_psnr_loss_db`, as few as lose no more than that in the mean.
+                `adaptive_budget=True` corrects the budget's prediction by the frames before.
+
+        Without k, adaptive, heavy_ratio and wishes those of the constructor count.
 
         Returns the same dtype and channels; float32 results are not clipped. Alpha is upscaled by
         the same network, as a gray image.
 
         Raises:
             ImageError: an array that is not an image as above.
-            UsageError: an option out of range, or one that a plain network does not have.
+            UsageError: an option out of range, one that a plain network does not have, or a budget
+                too small for light pixels alone.
         """
         watch = Stopwatch()
-        scale, mode = self.check_options(scale, k, adaptive, heavy_ratio)
+        scale, wish = self.check_options(scale, k, adaptive, heavy_ratio, **wishes)
         if self._on_device is not None:
-            return self._on_device(image, scale, mode, refine)
+            given, layout = self._on_device.look(image)
+            plan = self._plan(wish, scale, given, layout, "device" if given.is_cuda else "host")
+            took = plan.took if plan.is_watched else None
+            return self._on_device(given, scale, plan.mode, refine, took)
         with watch.stage("prepare"):
-            pixels = _as_array(image)
+            pixels = as_array(image)
+            plan = self._plan(wish, scale, pixels, Layout.of(pixels))
+        result = self._upscale(pixels, scale, plan.mode, refine, watch)
+        plan.took(lambda: result.stats.total_ms)
+        return result
+
+    def _upscale(
+        self, pixels: NDArray[Any], scale: float, mode: Mode, refine: bool, watch: Stopwatch
+    ) -> Result:
+        with watch.stage("prepare"):
             layout = Layout.of(pixels)
-            refuse_huge(_size(pixels), scale)
-            output = Arrays(hr_size(_size(pixels), scale), layout.working_dtype)
-        routed = self._pipeline.run(_task(pixels, layout, scale, mode, refine), output, watch)
+            refuse_huge(size_of(pixels), scale)
+            output = Arrays(hr_size(size_of(pixels), scale), layout.working_dtype)
+        routed = self._pipeline.run(task_of(pixels, layout, scale, mode, refine), output, watch)
         whole, colour = output.whole, output.whole.pixels
         if layout.is_gray:
             with watch.stage("convert"):
                 colour = self._to_gray(colour, layout)
         if layout.has_alpha:
             with watch.stage("alpha"):
-                routing_options = (k, adaptive, heavy_ratio, refine)
-                alpha = self._upscale_alpha(pixels[..., -1], scale, *routing_options)
+                alpha = self._upscale_alpha(pixels[..., -1], scale, mode, refine)
                 colour = np.concatenate([colour, alpha], axis=2, dtype=layout.dtype)
         colour = colour if pixels.ndim == 3 else colour[..., 0]
         if colour.dtype != layout.dtype:
             with watch.stage("convert"):
                 colour = colour.astype(layout.dtype)  # its byte order is foreign
-        stats = _stats(pixels, scale, routed, watch)
+        stats = stats_of(pixels, scale, routed, watch)
         if self.bundle.kind == "plain":
             return Result(colour, None, None, stats)
         return Result(colour, whole.assignment, whole.difficulty, stats, self.bundle.upsamplers)
@@ -166,28 +226,46 @@ class Upscaler:
         image: Any,  # noqa: ANN401
         take: Callable[[NDArray[Any]], None],
         scale: float | None = None,
-        k: float = 0.0,
+        k: float | None = None,
         adaptive: bool = False,
         heavy_ratio: float | None = None,
         refine: bool = True,
+        **wishes: Unpack[Wishes],
     ) -> Stats:
         """Upscales one image and hands its rows [n, W, channels] to `take` from top to bottom, as
         soon as they are finished: the output is never whole in memory. Options as in a call.
 
-        heavy_ratio keeps 4 bytes for each output pixel.
+        heavy_ratio and budgets keep 4 bytes for each output pixel. A budget does not foresee the
+        time that `take` needs.
 
         Raises:
             ImageError: as a call does; an image with alpha.
             UsageError: as a call does.
         """
         watch = Stopwatch()
-        pixels = _as_array(image)
+        pixels = as_array(image)
         layout = Layout.of(pixels)
-        scale, mode = self.check_options(scale, k, adaptive, heavy_ratio)
+        scale, wish = self.check_options(scale, k, adaptive, heavy_ratio, **wishes)
         if layout.has_alpha:
             raise ImageError("an image with alpha cannot be streamed; upscale it whole")
+        plan = self._plan(wish, scale, pixels, layout)
         if self._on_device is not None:
-            return self._on_device.stream(pixels, take, scale, mode, refine)
+            stats = self._on_device.stream(pixels, take, scale, plan.mode, refine)
+        else:
+            stats = self._stream(pixels, take, scale, plan.mode, refine, watch)
+        plan.took(lambda: stats.total_ms)
+        return stats
+
+    def _stream(
+        self,
+        pixels: NDArray[Any],
+        take: Callable[[NDArray[Any]], None],
+        scale: float,
+        mode: Mode,
+        refine: bool,
+        watch: Stopwatch,
+    ) -> Stats:
+        layout = Layout.of(pixels)
 
         def hand_on(rows: NDArray[Any]) -> None:
             with watch.stage("convert"):
@@ -196,29 +274,48 @@ class Upscaler:
             with watch.stage("take"):
                 take(rows)
 
-        output = Stream(hr_size(_size(pixels), scale), layout.working_dtype, hand_on)
-        routed = self._pipeline.run(_task(pixels, layout, scale, mode, refine), output, watch)
-        return _stats(pixels, scale, routed, watch)
+        output = Stream(hr_size(size_of(pixels), scale), layout.working_dtype, hand_on)
+        routed = self._pipeline.run(task_of(pixels, layout, scale, mode, refine), output, watch)
+        return stats_of(pixels, scale, routed, watch)
 
     def check_options(
         self,
         scale: float | None = None,
-        k: float = 0.0,
+        k: float | None = None,
         adaptive: bool = False,
         heavy_ratio: float | None = None,
-    ) -> tuple[float, Mode]:
-        """The scale and the way of routing that a call with these options would use.
+        **wishes: Unpack[Wishes],
+    ) -> tuple[float, Wish]:
+        """The scale and the wish that count in a call with these options.
 
         Raises:
-            UsageError: an option out of range, or one that this bundle's network does not have.
+            UsageError: an option out of range, one that this bundle's network does not have, or one
+                that the bundle was not calibrated for.
         """
-        mode = Mode(k, adaptive, heavy_ratio)
+        wish = Wish(k, adaptive, heavy_ratio, **wishes)
         scale = self.bundle.manifest.trained_scale if scale is None else float(scale)
         if not 1 <= scale <= LARGEST_SCALE:
             raise UsageError(f"scale must be a number from 1 to {LARGEST_SCALE}, found {scale:g}")
         scale = int(scale) if scale == int(scale) else scale
-        check_mode(self.bundle, scale, mode)
-        return scale, mode
+        counting = self._planner.wish(wish)
+        check_mode(
+            self.bundle, scale, Mode(counting.k or 0.0, counting.adaptive, counting.heavy_ratio)
+        )
+        return scale, wish
+
+    def _plan(
+        self,
+        wish: Wish,
+        scale: float,
+        pixels: "NDArray[Any] | Tensor",
+        layout: Layout,
+        arrays: str = "host",
+    ) -> Plan:
+        images = 1
+        if layout.has_alpha and self._planner.wish(wish).budget_ms is not None:
+            alpha = pixels[..., -1]
+            images = 1 if bool((alpha == alpha[0, 0]).all()) else 2
+        return self._planner.plan(wish, scale, size_of(pixels), arrays, images)
 
     def _to_gray(self, rgb: Floats, layout: Layout) -> NDArray[Any]:
         out = np.empty((*rgb.shape[:2], 1), dtype=layout.dtype)
@@ -229,11 +326,13 @@ class Upscaler:
         self._workers.over_rows(rgb.shape[:2], work)
         return out
 
-    def _upscale_alpha(self, alpha: NDArray[Any], scale: float, *options: Any) -> NDArray[Any]:  # noqa: ANN401
+    def _upscale_alpha(
+        self, alpha: NDArray[Any], scale: float, mode: Mode, refine: bool
+    ) -> NDArray[Any]:
         if (alpha == alpha[0, 0]).all():
             size = [round(n * scale) for n in alpha.shape]
             return np.full((*size, 1), alpha[0, 0], dtype=alpha.dtype)
-        return self(alpha, scale, *options).image[..., None]
+        return self._upscale(alpha, scale, mode, refine, Stopwatch()).image[..., None]
 
 
 def _open_on_device(bundle: Bundle, backend: str, *options: Any) -> "DeviceUpscaler":  # noqa: ANN401
@@ -247,37 +346,3 @@ def _open_on_device(bundle: Bundle, backend: str, *options: Any) -> "DeviceUpsca
     except (ImportError, OSError) as broken:
         raise BackendError(f"the {backend} backend does not load: {broken}") from broken
     return open_on_device(bundle, backend, *options)
-
-
-def _task(pixels: NDArray[Any], layout: Layout, scale: float, mode: Mode, refine: bool) -> Task:
-    def read(first: int, stop: int) -> Floats:
-        return layout.to_network(pixels[first:stop])
-
-    return Task(_size(pixels), read, scale, mode, refine)
-
-
-def _size(pixels: NDArray[Any]) -> tuple[int, int]:
-    return pixels.shape[0], pixels.shape[1]
-
-
-def _stats(pixels: NDArray[Any], scale: float, routed: Routed, watch: Stopwatch) -> Stats:
-    total_ms = watch.total_ms
-    return Stats(
-        lr_size=_size(pixels),
-        hr_size=hr_size(_size(pixels), scale),
-        pixels_per_upsampler=tuple(int(count) for count in routed.counts),
-        threshold=routed.threshold,
-        stage_ms=watch.stage_ms,
-        total_ms=total_ms,
-    )
-
-
-def _as_array(image: Any) -> NDArray[Any]:  # noqa: ANN401
-    if isinstance(image, np.ndarray):
-        return image
-    try:
-        return np.from_dlpack(image) if hasattr(image, "__dlpack__") else np.asarray(image)
-    except (TypeError, ValueError, BufferError, RuntimeError) as error:
-        raise ImageError(
-            f"expected an array on the CPU, found {type(image).__name__}: {error}"
-        ) from error

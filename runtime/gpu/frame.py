@@ -24,13 +24,12 @@ TakeRows = Callable[[Tensor], None]
 @dataclass(frozen=True)
 class Shape:
     """What makes one frame differ from another in memory and steps. lr_size: (height, width).
-    routing: `fixed`, `adaptive` or `ratio`. ratio: of heavy pixels. dtype: of the result.
+    routing: `fixed`, `adaptive` or `ratio`. dtype: of the result.
     """
 
     lr_size: tuple[int, int]
     scale: float
     routing: str
-    ratio: float | None
     refine: bool
     dtype: torch.dtype
 
@@ -43,7 +42,7 @@ class Shape:
             routing = "adaptive"
         elif mode.heavy_ratio is not None:
             routing = "ratio"
-        return cls(lr_size, scale, routing, mode.heavy_ratio, refine, dtype)
+        return cls(lr_size, scale, routing, refine, dtype)
 
 
 class Frame:
@@ -97,10 +96,13 @@ class Frame:
         if self.shape.routing == "adaptive":
             heavy = heavy_count(self._network.count)
             return self._decision.bounds[heavy - 1 : heavy]
-        return self._fixed_threshold if self.shape.ratio is None else self._decision.cut.sigmoid()
+        is_ratio = self.shape.routing == "ratio"
+        return self._decision.cut.sigmoid() if is_ratio else self._fixed_threshold
 
     def set_mode(self, mode: Mode) -> None:
-        """Takes over k."""
+        """Takes over k, or how many pixels are heavy."""
+        if mode.heavy_ratio is not None:
+            self._decision.above.fill_(round(mode.heavy_ratio * self._grid.pixels))
         if self.shape.routing != "fixed" or self._network.count == 1:
             return
         cost = self._network.bundle.manifest.costs.cost_table(self.shape.scale)
@@ -141,7 +143,7 @@ class Frame:
             with stage("routing"):
                 parts.append(pixels.logits[:, start:stop].clone())
         with stage("routing"):
-            network.passes.decide(torch.cat(parts, 1), shape.ratio, self._decision)
+            network.passes.decide(torch.cat(parts, 1), self._decision)
         return True
 
     def _run_band(self, scene: Scene, band: Band, decided: bool, stage: StageTimer) -> None:
@@ -151,7 +153,7 @@ class Frame:
         if network.count > 1:
             with stage("routing"):
                 if shape.routing != "fixed" and not decided:
-                    network.passes.decide(pixels.logits, shape.ratio, self._decision)
+                    network.passes.decide(pixels.logits, self._decision)
                 network.passes.route(pixels, self._decision)
                 self._count(band, pixels)
             for j in range(network.count - 1):
@@ -219,4 +221,5 @@ def _decision(network: Network, routing: str) -> Decision:
         torch.zeros(count, device=device),
         torch.zeros(1, device=device),
         torch.zeros(max(0, count - 1), device=device),
+        torch.zeros(1, dtype=torch.int64, device=device),
     )

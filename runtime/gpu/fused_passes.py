@@ -57,11 +57,12 @@ class FusedPasses:
                 pixels.logits if self._count > 1 else None,
             )
 
-    def decide(self, logits: Tensor, ratio: float | None, decision: Decision) -> None:
+    def decide(self, logits: Tensor, decision: Decision) -> None:
+        by_ratio = decision.routing == "ratio"
         difficulty = logits.new_empty(logits.shape[1])
-        kernels.difficulties(logits, self._count, difficulty, as_logit=ratio is not None)
-        if ratio is not None:
-            decision.cut.copy_(kernels.select([difficulty], ratio))
+        kernels.difficulties(logits, self._count, difficulty, as_logit=by_ratio)
+        if by_ratio:
+            decision.cut.copy_(kernels.select([difficulty], decision.above))
             return
         low, high = difficulty.aminmax()
         table = kernels.empty_table(self._device)

@@ -1,7 +1,7 @@
 """The passes with the bundle's own graphs (classifier and upsamplers on lists of pixels), glued
 with torch operations. The reference of the fused kernels, and the way without Triton.
 
-One copy of M - 1 counts per band goes to the host.
+One copy of M - 1 counts per band goes to the host, and of a heavy ratio one number more.
 """
 
 from collections.abc import Iterator, Mapping
@@ -58,10 +58,10 @@ class GraphPasses:
                 with stage("classifier"):
                     pixels.logits[:, part] = self._run("classifier", scene, band, picked).T
 
-    def decide(self, logits: Tensor, ratio: float | None, decision: Decision) -> None:
+    def decide(self, logits: Tensor, decision: Decision) -> None:
         logit = statistics.difficulty_logit(logits)
-        if ratio is not None:
-            decision.cut.copy_(statistics.ratio_cut(logit, ratio))
+        if decision.routing == "ratio":
+            decision.cut.copy_(statistics.ratio_cut(logit, int(decision.above)))
         else:
             clusters = len(decision.penalty)
             decision.bounds.copy_(statistics.adaptive_bounds(logit.sigmoid(), clusters))

@@ -79,13 +79,15 @@ class Decision:
     """How logits become labels, in the device's memory, so that a recorded frame takes new values.
 
     penalty: [M] k * ln(cost). cut: [1] difficulty logit above which a pixel is of the heavier half.
-    bounds: [M - 1] difficulties, hardest first. Which of them count: `routing`.
+    bounds: [M - 1] difficulties, hardest first. above: [1] int64, how many pixels of the image are
+    of the heavier half. Which of them count: `routing` (`ratio`: cut, made from above).
     """
 
     routing: str
     penalty: Tensor
     cut: Tensor
     bounds: Tensor
+    above: Tensor
 
 
 class Passes(Protocol):
@@ -109,7 +111,7 @@ class Passes(Protocol):
     def compose(self, scene: Scene, band: Band, pixels: Pixels, stage: StageTimer) -> None:
         """The classifier's logits, and the canvas by the lightest upsampler."""
 
-    def decide(self, logits: Tensor, ratio: float | None, decision: Decision) -> None:
+    def decide(self, logits: Tensor, decision: Decision) -> None:
         """Fills in what `adaptive` or `ratio` routing take from all logits [K, N] of an image."""
 
     def route(self, pixels: Pixels, decision: Decision) -> None:

@@ -53,10 +53,9 @@ def _lightest_best(utility: Tensor) -> Tensor:
     return utility.shape[0] - 1 - utility.flip(0).argmax(0)
 
 
-def ratio_cut(logit: Tensor, ratio: float) -> Tensor:
-    """[1]: the logit that round(ratio * N) of [N] values lie above."""
+def ratio_cut(logit: Tensor, above: int) -> Tensor:
+    """[1]: the logit that so many of [N] values lie above."""
     count = logit.shape[0]
-    above = round(ratio * count)
     if above == count:
         return logit.new_full((1,), -torch.inf)
     return logit.kthvalue(count - above).values[None]

@@ -12,10 +12,13 @@ from torch import Tensor
 
 from pcsr.bundle import Bundle
 from pcsr.errors import ImageError
+from pcsr.runtime.budget import Ready
 from pcsr.runtime.grid import refuse_huge
 from pcsr.runtime.layout import Layout
+from pcsr.runtime.machine import cpu_name
 from pcsr.runtime.result import Result, Stats
 from pcsr.runtime.routing import Mode
+from pcsr.runtime.tiling import seen_pixels
 
 from .arithmetic import exact_arithmetic
 from .device import torch_device
@@ -26,7 +29,7 @@ from .network import Network
 from .parts import Parts
 from .recorded import FrameCache, Recorded
 from .side_stream import SideStream
-from .timing import Timer, make_timer
+from .timing import DeviceSpan, Timer, make_timer
 
 LEAST_TILE_PX = 32
 
@@ -67,9 +70,39 @@ class DeviceUpscaler:
         """See `Upscaler.keep_shapes`."""
         self._frames.keep(count)
 
-    def __call__(self, image: Any, scale: float, mode: Mode, refine: bool) -> Result:  # noqa: ANN401
+    @property
+    def machine(self) -> str:
+        """The name of what the work runs on."""
+        if self.device.type != "cuda":
+            return cpu_name()
+        return torch.cuda.get_device_name(self.device)
+
+    @property
+    def threads(self) -> int:
+        """Of the CPU, where the work runs there; else 0."""
+        return torch.get_num_threads() if self.device.type == "cpu" else 0
+
+    def look(self, image: Any) -> tuple[Tensor, Layout]:  # noqa: ANN401
+        """A caller's image as a tensor where it is, and its layout; ImageError for none."""
+        given = as_tensor(image)
+        return given, layout_of(given)
+
+    def backbone_px(self, size: tuple[int, int], scale: float) -> int:
+        """Input pixels that the backbone computes of an image, halos included."""
+        return seen_pixels(self._network.tiles(size, self.tile_px)) if self._network else 0
+
+    def __call__(
+        self,
+        image: Any,  # noqa: ANN401
+        scale: float,
+        mode: Mode,
+        refine: bool,
+        took: Callable[[Ready], None] | None = None,
+    ) -> Result:
         """As `Upscaler.__call__`, with a scale and a mode that were checked. Of a CUDA tensor the
         results are tensors on the device, and nothing waits for them; else NumPy arrays.
+
+        took: is told how to ask for the time of the frame (of a CUDA tensor: on the device).
         """
         given = as_tensor(image)
         layout, stays = layout_of(given), given.is_cuda
@@ -79,12 +112,17 @@ class DeviceUpscaler:
             with timer.host_stage("prepare"):
                 layout.refuse_nan(given.numpy())
         task = _Task(layout, scale, mode, refine, timer)
+        span = DeviceSpan() if stays and took is not None else None
         with self._lock, self._side.entered(), exact_arithmetic():
             self._side.lend(given)
+            if span is not None:
+                span.start()
             with timer.stage("upload"):
                 local = given.to(self.device, non_blocking=True)
             parts = self._upscale(local, task)
             if stays:
+                if span is not None:
+                    span.stop()
                 self._side.hand_over(*parts.tensors)
             else:
                 with timer.stage("download"):
@@ -98,8 +136,12 @@ class DeviceUpscaler:
             return parts.stats(_size(given), scale, timer.stage_ms, total_ms)
 
         if stays:
+            if took is not None and span is not None:
+                took(span.ready)
             return self._result(parts.arrays, measured)
         stats = measured()
+        if took is not None:
+            took(lambda: stats.total_ms)
         return self._result([None if a is None else a.numpy() for a in parts.arrays], stats)
 
     def stream(

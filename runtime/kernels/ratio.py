@@ -40,25 +40,24 @@ def digits_kernel(
     add_to_table(table, upper, mask, BINS, COPIES)
 
 
-def select(values: Sequence[Tensor], ratio: float) -> Tensor:
-    """The value that round(ratio * N) of all lie above (fewer where some are level with it): [1]
-    float32 on their device, as `ratio_threshold`.
+def select(values: Sequence[Tensor], above: Tensor) -> Tensor:
+    """The value that so many of all lie above (fewer where some are level with it): [1] float32 on
+    their device, as `ratio_threshold`; -infinity where all do.
 
-    values: the difficulty logits of an image, [n] float32 of each of its bands.
+    values: the difficulty logits of an image, [n] float32 of each of its bands. above: [1] int64,
+    at most their number; on the device, so that a recorded frame takes another one.
     """
+    expect("above", above, torch.int64, (1,))
     for value in values:
         expect("values", value, torch.float32, (len(value),))
         expect_band(1, len(value))
-    size, device = sum(map(len, values)), values[0].device
-    above = round(ratio * size)
-    if above == size:
-        return torch.full((1,), -torch.inf, device=device)
-    rank = torch.full((1,), size - above - 1, dtype=torch.int64, device=device)
+    wanted = sum(map(len, values)) - 1 - above
+    rank = wanted.clamp_min(0)
     upper, rank = _digit(values, rank, rank, False)
     lower, _ = _digit(values, upper, rank, True)
     key = ((upper - BINS // 2) * BINS + lower).to(torch.int32)
     bits = torch.where(key < 0, key ^ 0x7FFFFFFF, key)
-    return bits.view(torch.float32)
+    return torch.where(wanted < 0, -torch.inf, bits.view(torch.float32))
 
 
 def _digit(

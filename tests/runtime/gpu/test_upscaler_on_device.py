@@ -234,6 +234,19 @@ def test_k_changes_between_frames_of_one_shape(bundle: Path) -> None:
         assert_same(upscaler(image, k=k), fresh(image, k=k))
 
 
+def test_shares_of_heavy_pixels_change_in_one_frame(bundle: Path) -> None:
+    upscaler = Upscaler(bundle, backend="torch")
+    if upscaler.bundle.upsamplers == 1:
+        return
+    image = picture(16, 16)
+    for ratio in (0.3, 1.0, 0.0, 0.7123):
+        fresh = Upscaler(bundle, backend="torch")
+        found = upscaler(image, heavy_ratio=ratio)
+        assert_same(found, fresh(image, heavy_ratio=ratio))
+        assert found.stats.heavy_share == pytest.approx(ratio, abs=1e-3)
+    assert len(upscaler._on_device._frames) == 1  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 def test_kinds_of_images_are_those_of_the_native_backend(

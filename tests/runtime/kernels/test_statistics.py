@@ -119,11 +119,15 @@ def _bands(values: Floats, bands: int) -> list[Tensor]:
     return [band.contiguous() for band in tensor(values).tensor_split(bands)]
 
 
+def _above(ratio: float, values: Floats) -> Tensor:
+    return tensor(np.array([round(ratio * len(values))]))
+
+
 @pytest.mark.parametrize("ratio", [0.0, 1e-4, 0.2, 0.5, 0.99999, 1.0])
 @pytest.mark.parametrize("bands", [1, 3])
 def test_the_share_is_exact(ratio: float, bands: int) -> None:
     values = np.random.default_rng(0).normal(0.5, 3, 10_007).astype(np.float32)
-    cut = select(_bands(values, bands), ratio)
+    cut = select(_bands(values, bands), _above(ratio, values))
     assert cut.shape == (1,)
     assert cut.dtype == torch.float32
     assert cut.item() == ratio_threshold(values, ratio)
@@ -135,19 +139,19 @@ def test_level_values_and_both_zeros_are_not_split(ratio: float) -> None:
     random = np.random.default_rng(1)
     values = np.round(random.normal(0, 1.5, 3000)).astype(np.float32)
     values[::5] = -0.0
-    cut = select(_bands(values, 2), ratio).item()
+    cut = select(_bands(values, 2), _above(ratio, values)).item()
     assert cut == ratio_threshold(values, ratio)
 
 
 @pytest.mark.parametrize("value", [-1e30, -1.5, -1e-40, 0.0, 1e-40, 7.25, 3e38])
 def test_a_flat_image_of_any_value(value: float) -> None:
     values = np.full(9000, value, dtype=np.float32)
-    assert select(_bands(values, 1), 0.5).item() == values[0]
+    assert select(_bands(values, 1), _above(0.5, values)).item() == values[0]
 
 
 def test_values_of_all_sizes_are_in_order() -> None:
     random = np.random.default_rng(2)
     values = (random.choice([-1, 1], 999) * 10 ** random.uniform(-44, 38, 999)).astype(np.float32)
     for rank in (0, 1, 499, 500, 998):
-        cut = select(_bands(values, 2), (998 - rank) / 999)
+        cut = select(_bands(values, 2), tensor(np.array([998 - rank])))
         assert cut.item() == np.sort(values)[rank]

@@ -1,0 +1,129 @@
+"""How long a call takes, and which share of heavy pixels fits a budget: what pcsr-calibrate has
+fitted on a machine, evaluated.
+
+    time = factor(backbone_px) * (constant + backbone * backbone_px + output * output_px)
+           + heavy * heavy_px + mixed * heavy_px * (1 - heavy_px / output_px)
+
+The last term is there because heavy pixels cost more each where they lie scattered; the factor,
+because large images leave the caches and small ones leave cores without work.
+"""
+
+import math
+from bisect import bisect
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+STEPS = 50  # of a bisection over [0, 1]
+
+
+@dataclass(frozen=True)
+class Key:
+    """What times depend on. machine: name of the processor or GPU. device: `cpu` or `cuda`. passes:
+    as `Upscaler.passes`. threads: of the CPU, 0 on a GPU. arrays: whether images come from and go
+    to the `host`, or stay on the `device`.
+    """
+
+    machine: str
+    device: str
+    backend: str
+    precision: str
+    passes: str
+    threads: int
+    arrays: str = "host"
+
+    def __str__(self) -> str:
+        where = f"{self.device} ({self.machine}), {self.backend}, {self.precision}, {self.passes}"
+        threads = f", {self.threads} threads" if self.threads else ""
+        return f"{where}{threads}, images on the {self.arrays}"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one call has to do, whatever is heavy. backbone_px: input pixels that the backbone
+    computes, halos and repeated passes included. output_px: pixels of the result.
+    """
+
+    backbone_px: int
+    output_px: int
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """Of `TimeModel`: milliseconds of a call, nanoseconds of a pixel; none is negative."""
+
+    constant_ms: float
+    backbone_ns: float
+    output_ns: float
+    heavy_ns: float
+    mixed_ns: float
+
+
+@dataclass(frozen=True)
+class TimeModel:
+    """Times of calls by `heavy_ratio`. factors: (backbone_px, factor) by size, to be interpolated
+    over the logarithm of the size, level outside. p90_over_p50: how much longer than usual one call
+    in ten takes.
+    """
+
+    key: Key
+    coefficients: Coefficients
+    factors: tuple[tuple[float, float], ...]
+    p90_over_p50: float
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> "TimeModel":
+        """From the bundle's JSON. Raises KeyError, TypeError or ValueError where it is damaged."""
+        key = Key(**{entry.name: data["key"][entry.name] for entry in fields(Key)})
+        given = data["coefficients"]
+        values = {entry.name: float(given[entry.name]) for entry in fields(Coefficients)}
+        factors = tuple((float(size), float(factor)) for size, factor in data["factors"])
+        spread = float(data["p90_over_p50"])
+        numbers = [number for pair in factors for number in pair]
+        if not (min(values.values()) >= 0 and spread >= 1 and min(numbers) > 0):
+            raise ValueError(f"coefficients {values}, factors {factors}, p90_over_p50 {spread}")
+        return cls(key, Coefficients(**values), tuple(sorted(factors)), spread)
+
+    def usual_ms(self, work: Work, ratio: float) -> float:
+        """The median time of a call."""
+        light_ms = self.factor(work.backbone_px) * self.light_ms(work)
+        return light_ms + self.heavy_ms(work, ratio)
+
+    def light_ms(self, work: Work) -> float:
+        """What does not depend on the heavy pixels, without the factor."""
+        c = self.coefficients
+        pixels_ns = c.backbone_ns * work.backbone_px + c.output_ns * work.output_px
+        return c.constant_ms + 1e-6 * pixels_ns
+
+    def heavy_ms(self, work: Work, ratio: float) -> float:
+        """What the heavy pixels add."""
+        c = self.coefficients
+        return 1e-6 * ratio * work.output_px * (c.heavy_ns + c.mixed_ns * (1 - ratio))
+
+    def factor(self, backbone_px: int) -> float:
+        """By size."""
+        sizes, factors = zip(*self.factors, strict=True)
+        at = bisect(sizes, backbone_px)
+        if at in (0, len(sizes)):
+            return float(factors[min(at, len(sizes) - 1)])
+        low, high = math.log(sizes[at - 1]), math.log(sizes[at])
+        share = (math.log(backbone_px) - low) / (high - low)
+        return float(factors[at - 1] + share * (factors[at] - factors[at - 1]))
+
+    def safe_ms(self, work: Work, ratio: float) -> float:
+        """The time that nine calls of ten keep to."""
+        return self.p90_over_p50 * self.usual_ms(work, ratio)
+
+    def ratio_within(self, budget_ms: float, work: Work) -> float | None:
+        """The largest share of heavy pixels that nine calls of ten compute within a budget; None
+        where it does not suffice for light ones alone.
+        """
+        if self.safe_ms(work, 0.0) > budget_ms:
+            return None
+        if self.safe_ms(work, 1.0) <= budget_ms:
+            return 1.0
+        low, high = 0.0, 1.0
+        for _ in range(STEPS):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.safe_ms(work, middle) <= budget_ms else (low, middle)
+        return low
