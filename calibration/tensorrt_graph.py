@@ -47,7 +47,8 @@ def tensorrt_graph(
     overrides: dict[str, list[dict[str, Any]]] = {}
     seen: dict[str, tuple[Any, Any]] = {}
     for node in nodes:
-        seen[node.input[0]] = tuple(np.array(end, np.float32) for end in ranges[node.input[0]])
+        least, most = ranges[node.input[0]]
+        seen[node.input[0]] = (np.array(least, np.float32), np.array(most, np.float32))
         overrides[node.input[0]] = [_override(_largest(ranges, node.input[0]), precision)]
         rows = np.abs(layers.weights[node.input[1]]).reshape(len(layers.bias(node)), -1).max(axis=1)
         overrides[node.input[1]] = [{"axis": 0} | _override(row, precision) for row in rows]
