@@ -7,8 +7,7 @@ and on groups. Here images are [1, h, w, channels] between quantised layers, ReL
 folded into the weights of the 1x1 convolution that reads it.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,13 +15,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from .codes import Code, Integers, Ranges
 from .layers import Layers, attributes, dense, drop_unused, groups, joins_channels
 
 DOMAIN = "com.microsoft"
-Ranges = Mapping[str, tuple[float, float]]
 _CHANNELS_LAST, _CHANNELS_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
-_LEAST = 1e-8
-_BIAS_PEAK = 2**30
 
 
 def cpu_graph(model: onnx.ModelProto, ranges: Ranges, chosen: Collection[str]) -> onnx.ModelProto:
@@ -35,20 +32,6 @@ def cpu_graph(model: onnx.ModelProto, ranges: Ranges, chosen: Collection[str]) -
     ranges: least and largest value of each tensor that a chosen layer reads or makes.
     """
     return _CpuGraph(model, ranges, frozenset(chosen)).build()
-
-
-@dataclass(frozen=True)
-class _Code:
-    """How a tensor is stored in uint8: value = scale * (code - zero)."""
-
-    scale: np.float32
-    zero: np.uint8
-
-    @classmethod
-    def of(cls, least: float, most: float) -> "_Code":
-        least, most = min(least, 0.0), max(most, 0.0)
-        scale = max((most - least) / 255, _LEAST)
-        return cls(np.float32(scale), np.uint8(np.clip(round(-least / scale), 0, 255)))
 
 
 class _CpuGraph:
@@ -108,28 +91,19 @@ class _CpuGraph:
         weight = dense(self._layers.weights[node.input[1]], groups(node))
         bias = self._layers.bias(node)
         codes, scales, zeros = self._input_codes(node, weight.shape[1])
-        reference = scales.max()
-        weight = weight * (scales / reference)[None, :, None, None]
-        rows = np.abs(weight).reshape(len(weight), -1).max(axis=1)
-        # A bias must fit int32 in units of the products.
-        steps = np.maximum(rows / 127, np.maximum(np.abs(bias) / reference / _BIAS_PEAK, _LEAST))
-        whole = np.rint(weight / steps[:, None, None, None]).astype(np.int8)
-        units = np.rint(bias / (steps * reference)).astype(np.int64)
-        same_zero = len(set(zeros.tolist())) == 1
-        if not same_zero:  # only without padding, see _input_codes
-            units -= (whole.astype(np.int64).sum(axis=(2, 3)) * zeros).sum(axis=1)
+        integers = Integers.of(weight, bias, scales, zeros)
         target = self._layers.activated(node)
         self._absorb(node, target)
         name, out = node.output[0], self._code(target)
         inputs = [
             codes,
-            self._constant(f"{name}:x_scale", np.float32(reference)),
-            self._constant(f"{name}:x_zero", np.uint8(zeros[0] if same_zero else 0)),
-            self._constant(f"{name}:w", whole),
-            self._constant(f"{name}:w_scale", steps.astype(np.float32)),
+            self._constant(f"{name}:x_scale", integers.input_scale),
+            self._constant(f"{name}:x_zero", integers.input_zero),
+            self._constant(f"{name}:w", integers.weight),
+            self._constant(f"{name}:w_scale", integers.scale),
             self._constant(f"{name}:w_zero", np.zeros(len(weight), np.int8)),
             *self._code_constants(target, out),
-            self._constant(f"{name}:bias", units.astype(np.int32)),
+            self._constant(f"{name}:bias", integers.bias),
         ]
         kept = {k: v for k, v in attributes(node).items() if k != "group"}
         made = f"{target}:u8"
@@ -289,8 +263,8 @@ class _CpuGraph:
 
     # -- constants ------------------------------------------------------------------------------
 
-    def _code(self, name: str) -> _Code:
-        return _Code.of(*self._ranges[name])
+    def _code(self, name: str) -> Code:
+        return Code.of(*self._ranges[name])
 
     def _width(self, part: str) -> int:
         """Channels of a tensor that a join is made of."""
@@ -299,7 +273,7 @@ class _CpuGraph:
             node = self._layers.maker[node.input[0]]
         return len(self._layers.weights[node.input[1]])
 
-    def _code_constants(self, name: str, code: _Code) -> list[str]:
+    def _code_constants(self, name: str, code: Code) -> list[str]:
         scale = self._constant(f"{name}:scale", code.scale)
         return [scale, self._constant(f"{name}:zero", code.zero)]
 

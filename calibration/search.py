@@ -77,10 +77,10 @@ class Search:
 
     def _best_level(self, names: Sequence[str]) -> float:
         with self.watch(LEVELS, f"{self.target}: ranges") as watched:
-            errors = {
-                level: mean_error(self._figures(self.crops, level, names)) for level in watched
-            }
-        return min(errors, key=lambda level: errors[level])
+            found = [
+                (mean_error(self._figures(self.crops, level, names)), level) for level in watched
+            ]
+        return float(min(found, key=lambda pair: pair[0])[1])
 
     def _alone(self, layer: Layer, level: float) -> Layer:
         figures = self._figures(self.crops, level, [layer.name])

@@ -14,7 +14,7 @@ from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from .cpu_graph import Ranges
+from .codes import Ranges
 from .layers import Layers
 
 PEAKS = {"int8": 127.0, "fp8": 448.0}
