@@ -1,13 +1,14 @@
 """pcsr-calibrate precision: quantised image graphs in a bundle, on the user's images."""
 
 import platform
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime
 
@@ -16,16 +17,17 @@ from pcsr.bundle import Bundle
 from pcsr.errors import UsageError
 from pcsr.manifest import File, Graph, Manifest
 from pcsr.metrics import check_scale
-from pcsr.runtime.backends import CPU_SETS
+from pcsr.runtime.backends import CPU_SETS, FloatArray
 from pcsr.runtime.pipeline import check_mode
 from pcsr.runtime.routing import Mode
 from pcsr.runtime.workers import usable_cores
 
 from .cpu_graph import cpu_graph
+from .equalise import equalised
 from .judge import Bound, Judge
 from .layers import rejoined
 from .precision_report import PrecisionReport, Target
-from .ranges import AllRanges, as_json, collect_ranges, from_json
+from .ranges import AllRanges, as_json, collect_peaks, collect_ranges, from_json
 from .samples import Sample, read_samples
 from .search import Found, Search, Watch
 from .speed import Speed, measure_speed
@@ -141,6 +143,11 @@ class _Calibration:
         return cls(bundle, options, setting, samples, model, Trial(bundle, setting), work, watch)
 
     def run(self) -> tuple[PrecisionReport, dict[str, onnx.ModelProto]]:
+        peaks = self.work.answer("peaks", self._peaks)
+        model = equalised(self.model, {name: np.array(peak) for name, peak in peaks.items()})
+        return replace(self, model=model)._quantised()
+
+    def _quantised(self) -> tuple[PrecisionReport, dict[str, onnx.ModelProto]]:
         ranges = from_json(self.work.answer("ranges", self._ranges))
         targets, graphs = [], {}
         for form in _forms(self.options.format):
@@ -151,10 +158,19 @@ class _Calibration:
             graphs[form.set_name] = graph
         return self._report(targets), graphs
 
+    def _peaks(self) -> dict[str, list[float]]:
+        with self.watch(self.samples, "channels") as watched:
+            found = collect_peaks(self.model, self._inputs(watched), self.setting.threads)
+            return {name: peaks.tolist() for name, peaks in found.items()}
+
     def _ranges(self) -> dict[str, Any]:
         with self.watch(self.samples, "activations") as watched:
-            images = (image for sample in watched for image in self.trial.inputs(sample.lr))
-            return as_json(collect_ranges(self.model, images, self.setting.threads))
+            inputs = self._inputs(watched)
+            return as_json(collect_ranges(self.model, inputs, self.setting.threads))
+
+    def _inputs(self, samples: Iterable[Sample]) -> Iterator[FloatArray]:
+        """What the runtime gives the image graph."""
+        return (image for sample in samples for image in self.trial.inputs(sample.lr))
 
     def _search(self, form: _Form, ranges: AllRanges) -> Found:
         border = -int(-self.setting.scale // 1)

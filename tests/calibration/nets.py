@@ -68,9 +68,7 @@ def run(model: onnx.ModelProto, x: Array, settings: Mapping[str, str] | None = N
     options.log_severity_level = 3
     for key, value in (settings or {}).items():
         options.add_session_config_entry(key, value)
-    session = ort.InferenceSession(
-        model.SerializeToString(), options, ["CPUExecutionProvider"]
-    )
+    session = ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
     found: Array = session.run(None, {"image": x})[0]
     return found
 
