@@ -76,8 +76,24 @@ def _quantised(
         extra_options={**_SETTINGS, "TensorQuantOverrides": overrides},
     )
     quantiser.quantize_model()
+    quantiser.model.topological_sort()
     quantised: onnx.ModelProto = quantiser.model.model
+    _give_back(quantised.graph)
     return quantised
+
+
+def _give_back(graph: onnx.GraphProto) -> None:
+    """Sums and joins read the float32 tensor again: the quantiser gives all readers the rounded one
+    where one reader is quantised.
+    """
+    makers = {name: node for node in graph.node for name in node.output}
+    for node in graph.node:
+        if node.op_type in ("Conv", "QuantizeLinear", "DequantizeLinear"):
+            continue
+        for place, name in enumerate(node.input):
+            maker = makers.get(name)
+            if maker is not None and maker.op_type == "DequantizeLinear":
+                node.input[place] = makers[maker.input[0]].input[0]
 
 
 def _largest(ranges: Ranges, name: str) -> float:

@@ -48,6 +48,12 @@ class Net:
         self._weights[name] = (self._weights[name] * factor).astype(np.float32)
         return self
 
+    def scale(self, name: str, factors: Array) -> "Net":
+        """Multiplies the output channels of a layer."""
+        self._weights[f"{name}.w"] *= np.float32(factors)[:, None, None, None]
+        self._weights[f"{name}.b"] *= np.float32(factors)
+        return self
+
     def build(self, out: str = "out") -> onnx.ModelProto:
         ends = [
             helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, "h", "w"]),
