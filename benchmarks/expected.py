@@ -173,7 +173,7 @@ def pixel_stages(
         yield Stage("ADM", 9, pixels * 16, 0)
     yield Stage("route", 2, pixels * 9 + 4 * heavy_pixels, 0)
     touched = heavy_pixels * (heavier.width * width / 4 + 16)  # 4 neighbours share an input pixel
-    yield Stage("sparse", 1, touched, 2 * _products(heavier) * heavy_pixels, MULTIPLIED)
+    yield Stage("upsampler_0", 1, touched, 2 * _products(heavier) * heavy_pixels, MULTIPLIED)
     yield Stage("finish", 1, pixels * 16, 0)
 
 

@@ -38,18 +38,21 @@ class GraphPipeline:
         self._workers = workers
 
     def run(self, task: Task, output: Output, watch: Stopwatch) -> Routed:
-        grid = Grid.make(task.size, task.scale)
-        with watch.stage("backbone"):
+        with watch.stage("prepare"):
+            grid = Grid.make(task.size, task.scale)
             image = task.read(0, task.size[0])
+        with watch.stage("backbone"):
             features = self._encode(image)
         routing = self._route(features, grid, task.scale, task.mode, watch)
-        labels = routing.assignment.reshape(grid.hr_size)
+        with watch.stage("routing"):
+            labels = routing.assignment.reshape(grid.hr_size)
+            counts = np.bincount(routing.assignment, minlength=self._count)
         residual = np.empty((grid.pixels, 3), dtype=np.float32)
         for j in range(self._count):
             with watch.stage(f"upsampler_{j}"):
                 picked = np.flatnonzero(routing.assignment == j)
                 self._upsample(f"upsampler_{j}", features, grid, picked, residual)
-        with watch.stage("bilinear"):
+        with watch.stage("compose"):
             out: Floats = residual.reshape(*grid.hr_size, 3)
             self._add_bilinear(out, image, grid)
         refine_below = heavy_count(self._count) if task.refine and self._count > 1 else 0
@@ -58,8 +61,7 @@ class GraphPipeline:
             self._finish(out, labels, refine_below, target.pixels)
             target.assignment[:] = labels
             target.difficulty[:] = routing.difficulty.reshape(grid.hr_size)
-            output.done(0, grid.hr_size[0])
-        counts = np.bincount(routing.assignment, minlength=self._count)
+        output.done(0, grid.hr_size[0])
         return Routed(counts, routing.threshold)
 
     def _encode(self, image: Floats) -> dict[str, Floats]:
@@ -83,8 +85,9 @@ class GraphPipeline:
         self, features: dict[str, Floats], grid: Grid, scale: float, mode: Mode, watch: Stopwatch
     ) -> Routing:
         if self._count == 1:
-            only = np.zeros(grid.pixels, dtype=np.uint8)
-            return Routing(only, np.ones(grid.pixels, dtype=np.float32), None)
+            with watch.stage("prepare"):
+                only = np.zeros(grid.pixels, dtype=np.uint8)
+                return Routing(only, np.ones(grid.pixels, dtype=np.float32), None)
         with watch.stage("classifier"):
             logits = self._classify(features, grid)
         with watch.stage("routing"):

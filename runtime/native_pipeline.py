@@ -57,7 +57,8 @@ class NativePipeline:
         self.workers, self._backend, self._tile_px = workers, backend, tile_px
 
     def run(self, task: Task, output: Output, watch: Stopwatch) -> Routed:
-        frame = _Frame(self, task, watch)
+        with watch.stage("prepare"):
+            frame = _Frame(self, task, watch)
         return frame.compose(frame.rule(), output)
 
     def bands(self, size: tuple[int, int], kept_bytes: int, band_pixels: int) -> Bands:
@@ -94,6 +95,7 @@ class _Frame:
     def __init__(self, pipeline: NativePipeline, task: Task, watch: Stopwatch) -> None:
         self._pipeline, self._task, self._watch = pipeline, task, watch
         self._count = pipeline.count
+        self._upsamplers = [f"upsampler_{j}" for j in range(self._count)]
         self._grid = Grid.make(task.size, task.scale)
         self._cost = pipeline.costs.cost_table(task.scale)
         self._passes = PixelPasses(pipeline.mlps, self._grid, pipeline.depth)
@@ -110,7 +112,8 @@ class _Frame:
             return fixed_rule(self._cost, self._task.mode.k)
         statistics = Statistics(self._task.mode)
         self._classify_all(statistics)
-        histogram = statistics.histogram
+        with self._watch.stage("routing"):
+            histogram = statistics.histogram
         if histogram.is_coarse:
             statistics = Statistics(self._task.mode, histogram.low, histogram.high)
             self._classify_all(statistics)
@@ -120,7 +123,9 @@ class _Frame:
     def compose(self, rule: Rule, output: Output) -> Routed:
         """The second pass, or the only one."""
         with self._pipeline.memory.lent() as arrays:
-            return self._compose(rule, output, HeldRows.nothing(arrays, self._grid.hr_size[1]))
+            with self._watch.stage("prepare"):
+                held = HeldRows.nothing(arrays, self._grid.hr_size[1])
+            return self._compose(rule, output, held)
 
     def _compose(self, rule: Rule, output: Output, held: HeldRows) -> Routed:
         counts = np.zeros(self._count, dtype=np.int64)
@@ -129,12 +134,15 @@ class _Frame:
         for index in range(len(self._bands.rows)):
             rows = self._hr_rows(self._bands.rows[index])
             known = self._kept.pop(index, None) or _Classified(self._band(index), {})
-            held = held.followed_by(rows.stop - rows.start)
+            with self._watch.stage("prepare"):
+                held = held.followed_by(rows.stop - rows.start)
+            stop = rows.stop if rows.stop == self._grid.hr_size[0] else rows.stop - 1
             with self._watch.shared() as lap:
                 threshold = self._fill(known, rows, rule, held, counts, lap)
-                stop = rows.stop if rows.stop == self._grid.hr_size[0] else rows.stop - 1
-                self._hand_over(held, rows.stop, (finished, stop), refine_below, output, lap)
-                finished = stop
+                self._finish(held, rows.stop, (finished, stop), refine_below, output, lap)
+            if finished < stop:
+                output.done(finished, stop)
+            finished = stop
         return Routed(counts, threshold)
 
     def _fill(
@@ -155,24 +163,27 @@ class _Frame:
             local = slice(first - rows.stop, (stop - rows.stop) or None)
             labels = held.labels[local]
             if self._count == 1:
-                labels[:], held.difficulty[local] = 0, 1
+                with lap.stage("prepare"):
+                    labels[:], held.difficulty[local] = 0, 1
+                    found.append([labels.size])
             else:
                 with lap.stage("classifier"):
                     logits = self._logits(known, first, stop)
                 with lap.stage("routing"):
                     routing = rule(logits.reshape(len(logits), -1).T, sigmoid)
                     labels[:] = routing.assignment.reshape(labels.shape)
+                    found.append([int(np.count_nonzero(labels == j)) for j in range(self._count)])
                     held.difficulty[local] = routing.difficulty.reshape(labels.shape)
                     thresholds.append(routing.threshold)
-            found.append([int(np.count_nonzero(labels == j)) for j in range(self._count)])
-            with lap.stage("upsamplers"):
-                self._passes.compose(known.band, slice(first, stop), labels, held.planes[:, local])
+            with lap.stages("compose", self._upsamplers) as seconds:
+                planes = held.planes[:, local]
+                self._passes.compose(known.band, slice(first, stop), labels, planes, seconds)
 
         self._pipeline.workers.over_ranges(self._chunks(rows, known.band.top), work)
         counts += np.sum(found, axis=0)
         return thresholds[0] if thresholds else None
 
-    def _hand_over(
+    def _finish(
         self,
         held: HeldRows,
         stop: int,
@@ -200,7 +211,6 @@ class _Frame:
         step = max(1, PIXELS_PER_CHUNK // self._grid.hr_size[1])
         ranges = [(i, min(i + step, last)) for i in range(first, last, step)]
         self._pipeline.workers.over_ranges(ranges, work)
-        output.done(first, last)
 
     def _classify_all(self, statistics: Statistics) -> None:
         for index in range(len(self._bands.rows)):
@@ -233,8 +243,9 @@ class _Frame:
         top, bottom = max(0, rows.start - 1), min(height, rows.stop + 1)
         seen = tiles[0].crop[0]
         first, stop = min(top, seen.start), max(bottom, seen.stop)
-        with self._watch.stage("backbone"):
+        with self._watch.stage("prepare"):
             image = self._task.read(first, stop)
+        with self._watch.stage("backbone"):
             crop = image[:, :, seen.start - first : seen.stop - first]
             features = self._pipeline.features(tiles, rows, crop, width)
         return Band(features, rows.start, image[0], first)

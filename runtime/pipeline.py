@@ -96,11 +96,12 @@ class PlainPipeline:
 
     def run(self, task: Task, output: Output, watch: Stopwatch) -> Routed:
         height, _ = hr_size(task.size, task.scale)
-        with watch.stage("network"):
+        with watch.stage("prepare"):
             image = task.read(0, task.size[0])
+        with watch.stage("network"):
             upscaled = self._backend.run_image("network", image, ("upscaled",))[0]
         with watch.stage("convert"):
             target = output.rows(0, height)
             target.pixels[:] = to_dtype(upscaled[0].transpose(1, 2, 0), output.dtype)
-            output.done(0, height)
+        output.done(0, height)
         return Routed(np.zeros(0, dtype=np.int64), None)

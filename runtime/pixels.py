@@ -29,6 +29,7 @@ except ImportError as broken:
     ) from broken
 
 Labels = NDArray[np.uint8]
+Seconds = NDArray[np.float64]
 PEAKS = {"uint8": 255, "uint16": 65535, "float32": 0}
 
 
@@ -74,9 +75,13 @@ class PixelPasses:
         lib.pcsr_dense(self._band(band, rows), self._classifier, _floats(out), self._scratch())
         return out
 
-    def compose(self, band: Band, rows: slice, assignment: Labels, out: Floats) -> None:
+    def compose(
+        self, band: Band, rows: slice, assignment: Labels, out: Floats, seconds: Seconds
+    ) -> None:
         """Bilinear base plus the residual of each pixel's upsampler, not refined. assignment:
         [rows, W]. Writes the first rows of out [3, at least rows, W], each plane contiguous.
+
+        seconds: [M] float64, to which the time of each upsampler is added.
         """
         plane = out.strides[0] // out.itemsize
         lib.pcsr_compose(
@@ -86,6 +91,7 @@ class PixelPasses:
             ffi.from_buffer("uint8_t[]", assignment),
             ffi.cast("float *", out.ctypes.data),
             plane,
+            ffi.from_buffer("double[]", seconds),
             self._scratch(),
         )
 

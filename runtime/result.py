@@ -16,7 +16,8 @@ class Stats:
     """Figures of one call. Sizes are (height, width); times are wall milliseconds.
 
     pixels_per_upsampler: heaviest first; empty for a plain network. threshold: the difficulty above
-    which pixels are heavy, None where no single threshold decides. stage_ms: in order of execution.
+    which pixels are heavy, None where no single threshold decides. stage_ms: in order of execution;
+    the names are in docs/benchmarks.md, those of a GPU in docs/gpu.md.
     """
 
     lr_size: tuple[int, int]

@@ -1,9 +1,51 @@
-"""Wall time per stage of one call."""
+"""Wall time per stage of one call, and the spans of time that it is made of."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from threading import Lock
+from contextvars import ContextVar
+from threading import current_thread
 from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+DEVICE_LANE = "device"
+
+
+class Span(NamedTuple):
+    """Time that one thread, or the device, spent in a stage. Seconds are those of `perf_counter`.
+
+    lane: the thread's name, or `DEVICE_LANE`. thread_id: 0 for the device.
+    """
+
+    name: str
+    lane: str
+    thread_id: int
+    start_s: float
+    stop_s: float
+
+
+_recorded: ContextVar[list[Span] | None] = ContextVar("recorded_spans", default=None)
+
+
+@contextmanager
+def recorded_spans() -> Iterator[list[Span]]:
+    """Collects the spans of all calls that this thread makes in the body, of their worker threads
+    too, each in the order of its stages' ends. The device's appear once the stats of a call are
+    read.
+    """
+    spans: list[Span] = []
+    token = _recorded.set(spans)
+    try:
+        yield spans
+    finally:
+        _recorded.reset(token)
+
+
+def recorder() -> list[Span] | None:
+    """Where the calls of this thread leave their spans; None: nowhere."""
+    return _recorded.get()
 
 
 class Stopwatch:
@@ -11,29 +53,46 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self._start = perf_counter()
-        self.stage_ms: dict[str, float] = {}
+        self._recorder = recorder()
+        self._bodies: list[_Body] = []
+
+    @property
+    def stage_ms(self) -> dict[str, float]:
+        """Milliseconds by stage so far, reckoned now: read `total_ms` first."""
+        found: dict[str, float] = {}
+        for body in self._bodies:
+            for name, seconds in _divided(*body).items():
+                found[name] = found.get(name, 0.0) + 1000 * seconds
+        return found
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Adds the time of the body to stage `name`."""
-        with self.shared() as lap, lap.stage(name):
+        start = perf_counter()
+        try:
             yield
+        finally:
+            self._add([_span(name, start, perf_counter())], start)
+
+    host_stage = stage
 
     @contextmanager
     def shared(self) -> Iterator["Lap"]:
-        """Divides the wall time of the body, in which several threads work, between their stages in
-        proportion to the time that all threads spent in each.
+        """Divides the wall time of the body, in which several threads work, between their stages:
+        at any time the threads at work get equal parts of it, and those that wait get none. While
+        all wait the time belongs to the stage that begins next, at the end to the last one.
         """
         lap = Lap()
         start = perf_counter()
         try:
             yield lap
         finally:
-            wall_ms = 1000 * (perf_counter() - start)
-            worked = sum(lap.seconds.values())
-            for name, seconds in lap.seconds.items():
-                share_ms = wall_ms * seconds / worked if worked else 0.0
-                self.stage_ms[name] = self.stage_ms.get(name, 0.0) + share_ms
+            self._add(lap.spans, start)
+
+    def _add(self, spans: list[Span], start: float) -> None:
+        self._bodies.append(_Body(spans, start, perf_counter()))
+        if self._recorder is not None:
+            self._recorder += spans
 
     @property
     def total_ms(self) -> float:
@@ -41,12 +100,17 @@ class Stopwatch:
         return 1000 * (perf_counter() - self._start)
 
 
+class _Body(NamedTuple):
+    spans: list[Span]
+    start_s: float
+    stop_s: float
+
+
 class Lap:
-    """Seconds that threads spent in each stage, summed up."""
+    """Spans of stages in several threads."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
-        self.seconds: dict[str, float] = {}
+        self.spans: list[Span] = []
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -55,6 +119,49 @@ class Lap:
         try:
             yield
         finally:
-            spent = perf_counter() - start
-            with self._lock:
-                self.seconds[name] = self.seconds.get(name, 0.0) + spent
+            self.spans.append(_span(name, start, perf_counter()))
+
+    @contextmanager
+    def stages(self, rest: str, names: Sequence[str]) -> Iterator[NDArray[np.float64]]:
+        """For a body that measures its own stages: it fills in the seconds of each name, and what
+        is left of its time belongs to stage `rest`. Their spans lie one behind the other.
+        """
+        seconds = np.zeros(len(names))
+        start = perf_counter()
+        try:
+            yield seconds
+        finally:
+            stop = perf_counter()
+            later, at = seconds.tolist(), start
+            for name in (rest, *names):
+                until = max(start, stop - sum(later))
+                self.spans.append(_span(name, at, until))
+                at, later = until, later[1:]
+
+
+def _span(name: str, start: float, stop: float) -> Span:
+    thread = current_thread()
+    return Span(name, thread.name, thread.ident or 0, start, stop)
+
+
+def _divided(spans: Sequence[Span], start: float, stop: float) -> dict[str, float]:
+    """Seconds by stage, in the order of their first start, as `Stopwatch.shared` says.
+
+    Each span gets what a clock advances in its time that runs at 1 / n of the speed while n spans
+    overlap.
+    """
+    starts = [(span.start_s, 1, span.name) for span in spans]
+    stops = [(span.stop_s, -1, span.name) for span in spans]
+    found: dict[str, float] = {}
+    clock, at_work, at, name = 0.0, 0, start, ""
+    for time, change, name in sorted(starts + stops, key=lambda edge: (edge[0], -edge[1])):
+        found.setdefault(name, 0.0)
+        if at_work:
+            clock += (time - at) / at_work
+        else:
+            found[name] += time - at
+        found[name] -= change * clock
+        at_work, at = at_work + change, time
+    if spans:
+        found[name] += stop - at
+    return found

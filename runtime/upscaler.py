@@ -127,16 +127,17 @@ class Upscaler:
             ImageError: an array that is not an image as above.
             UsageError: an option out of range, or one that a plain network does not have.
         """
+        watch = Stopwatch()
         scale, mode = self.check_options(scale, k, adaptive, heavy_ratio)
         if self._on_device is not None:
             return self._on_device(image, scale, mode, refine)
-        pixels = _as_array(image)
-        layout = Layout.of(pixels)
-        refuse_huge(_size(pixels), scale)
-        watch = Stopwatch()
-        output = Arrays(hr_size(_size(pixels), scale), layout.working_dtype)
+        with watch.stage("prepare"):
+            pixels = _as_array(image)
+            layout = Layout.of(pixels)
+            refuse_huge(_size(pixels), scale)
+            output = Arrays(hr_size(_size(pixels), scale), layout.working_dtype)
         routed = self._pipeline.run(_task(pixels, layout, scale, mode, refine), output, watch)
-        colour = output.whole.pixels
+        whole, colour = output.whole, output.whole.pixels
         if layout.is_gray:
             with watch.stage("convert"):
                 colour = self._to_gray(colour, layout)
@@ -145,12 +146,13 @@ class Upscaler:
                 routing_options = (k, adaptive, heavy_ratio, refine)
                 alpha = self._upscale_alpha(pixels[..., -1], scale, *routing_options)
                 colour = np.concatenate([colour, alpha], axis=2, dtype=layout.dtype)
-        stats = _stats(pixels, scale, routed, watch)
         colour = colour if pixels.ndim == 3 else colour[..., 0]
-        colour = colour.astype(layout.dtype, copy=False)  # its byte order may be foreign
+        if colour.dtype != layout.dtype:
+            with watch.stage("convert"):
+                colour = colour.astype(layout.dtype)  # its byte order is foreign
+        stats = _stats(pixels, scale, routed, watch)
         if self.bundle.kind == "plain":
             return Result(colour, None, None, stats)
-        whole = output.whole
         return Result(colour, whole.assignment, whole.difficulty, stats, self.bundle.upsamplers)
 
     def stream(
@@ -172,6 +174,7 @@ class Upscaler:
             ImageError: as a call does; an image with alpha.
             UsageError: as a call does.
         """
+        watch = Stopwatch()
         pixels = _as_array(image)
         layout = Layout.of(pixels)
         scale, mode = self.check_options(scale, k, adaptive, heavy_ratio)
@@ -179,13 +182,15 @@ class Upscaler:
             raise ImageError("an image with alpha cannot be streamed; upscale it whole")
         if self._on_device is not None:
             return self._on_device.stream(pixels, take, scale, mode, refine)
-        watch = Stopwatch()
 
-        def convert(rows: NDArray[Any]) -> None:
-            rows = layout.from_network(rows) if layout.is_gray else rows
-            take(rows.astype(layout.dtype, copy=False))
+        def hand_on(rows: NDArray[Any]) -> None:
+            with watch.stage("convert"):
+                rows = layout.from_network(rows) if layout.is_gray else rows
+                rows = rows.astype(layout.dtype, copy=False)
+            with watch.stage("take"):
+                take(rows)
 
-        output = Stream(hr_size(_size(pixels), scale), layout.working_dtype, convert)
+        output = Stream(hr_size(_size(pixels), scale), layout.working_dtype, hand_on)
         routed = self._pipeline.run(_task(pixels, layout, scale, mode, refine), output, watch)
         return _stats(pixels, scale, routed, watch)
 
@@ -250,13 +255,14 @@ def _size(pixels: NDArray[Any]) -> tuple[int, int]:
 
 
 def _stats(pixels: NDArray[Any], scale: float, routed: Routed, watch: Stopwatch) -> Stats:
+    total_ms = watch.total_ms
     return Stats(
         lr_size=_size(pixels),
         hr_size=hr_size(_size(pixels), scale),
         pixels_per_upsampler=tuple(int(count) for count in routed.counts),
         threshold=routed.threshold,
         stage_ms=watch.stage_ms,
-        total_ms=watch.total_ms,
+        total_ms=total_ms,
     )
 
 

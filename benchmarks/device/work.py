@@ -26,8 +26,8 @@ class Work:
 def stage_work(
     manifest: Manifest, precision: str, lr_size: Size, hr_size: Size, counts: Sequence[int]
 ) -> dict[str, Work]:
-    """By the names of the stages in `Stats.stage_ms`. counts: pixels per upsampler, heaviest
-    first.
+    """By the names of the stages in `Stats.stage_ms`, of the fused passes. counts: pixels per
+    upsampler, heaviest first.
     """
     lr, hr = lr_size[0] * lr_size[1], hr_size[0] * hr_size[1]
     costs, item = manifest.costs, ITEM[precision]
@@ -41,16 +41,17 @@ def stage_work(
     features = manifest.model.feature_width * item * lr
     canvas, logits, routing = 3 * FLOAT * hr, outputs * FLOAT * hr, (1 + FLOAT) * hr
     dense_macs = (costs.classifier_macs + costs.upsampler_macs[-1]) * hr
-    heavier = sum(counts[:-1])
-    sparse_macs = sum(
-        macs * count for macs, count in zip(costs.upsampler_macs[:-1], counts[:-1], strict=True)
-    )
+    heavier = zip(costs.upsampler_macs[:-1], counts[:-1], strict=True)
+    upsamplers = {
+        f"upsampler_{j}": Work(features + (FLOAT + 3 * FLOAT) * count, 2 * macs * count)
+        for j, (macs, count) in enumerate(heavier)
+    }
     return transfers | {
         "download": Work(result + routing),
         "backbone": Work(3 * FLOAT * lr + features, 2 * costs.backbone_macs * lr),
         "dense": Work(features + 3 * FLOAT * lr + canvas + logits, 2 * dense_macs),
-        "routing": Work(logits + routing + FLOAT * heavier),
-        "sparse": Work(features + (FLOAT + 3 * FLOAT) * heavier, 2 * sparse_macs),
+        "routing": Work(logits + routing + FLOAT * sum(counts[:-1])),
+        **upsamplers,
         "finish": Work(canvas + hr + result),
     }
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -15,11 +14,10 @@ from .engines import Engines
 from .geometry import Band, make_bands
 from .images import converted
 from .network import Network
-from .passes import Decision, Pixels, Scene
+from .passes import Decision, Pixels, Scene, StageTimer
 
 BAND_PIXELS = 2**26
 
-StageTimer = Callable[[str], AbstractContextManager[None]]
 TakeRows = Callable[[Tensor], None]
 
 
@@ -137,11 +135,11 @@ class Frame:
         parts = []
         for band in self._bands:
             pixels = self._pixels.rows(band.seen.stop - band.seen.start)
-            with stage("dense"):
-                network.passes.compose(scene, band, pixels)
+            network.passes.compose(scene, band, pixels, stage)
             start = (band.kept.start - band.seen.start) * width
             stop = start + (band.kept.stop - band.kept.start) * width
-            parts.append(pixels.logits[:, start:stop].clone())
+            with stage("routing"):
+                parts.append(pixels.logits[:, start:stop].clone())
         with stage("routing"):
             network.passes.decide(torch.cat(parts, 1), shape.ratio, self._decision)
         return True
@@ -149,17 +147,17 @@ class Frame:
     def _run_band(self, scene: Scene, band: Band, decided: bool, stage: StageTimer) -> None:
         network, shape = self._network, self.shape
         pixels = self._pixels.rows(band.seen.stop - band.seen.start)
-        with stage("dense"):
-            network.passes.compose(scene, band, pixels)
+        network.passes.compose(scene, band, pixels, stage)
         if network.count > 1:
             with stage("routing"):
                 if shape.routing != "fixed" and not decided:
                     network.passes.decide(pixels.logits, shape.ratio, self._decision)
                 network.passes.route(pixels, self._decision)
                 self._count(band, pixels)
-            with stage("sparse"):
-                network.passes.upsample(scene, band, pixels)
-        with stage("finish"):
+            for j in range(network.count - 1):
+                with stage(f"upsampler_{j}"):
+                    network.passes.upsample(j, scene, band, pixels)
+        with stage(network.passes.finishing):
             below = heavy_count(network.count) if shape.refine and network.count > 1 else 0
             rows = band.kept if self._keep else slice(0, band.kept.stop - band.kept.start)
             network.passes.finish(scene, band, pixels, below, self.out[rows])

@@ -11,7 +11,7 @@ from pcsr.runtime.grid import Grid
 from pcsr.runtime.mlps import Mlp
 
 from .geometry import Band
-from .passes import Decision, Pixels, Scene
+from .passes import Decision, Pixels, Scene, StageTimer
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 DTYPES |= {"int8": torch.float32, "fp8": torch.float32}  # quantised in the backbone alone
@@ -30,6 +30,7 @@ class FusedPasses:
     """For the MLPs of one bundle, in the precision of its features."""
 
     name = "fused"
+    finishing = "finish"
     capturable = True
     most_lr_pixels: int | None = None
 
@@ -44,17 +45,18 @@ class FusedPasses:
         axes = kernels.DeviceAxes.of(grid, self._device)
         return Opened(axes, self._mlps.constants(grid.cell))
 
-    def compose(self, scene: Scene, band: Band, pixels: Pixels) -> None:
-        self._pre = scene.features[:, band.lr_rows].flatten(1).T @ self._mlps.first_weight
-        kernels.dense(
-            _window(scene, band),
-            self._mlps,
-            self._pre,
-            scene.opened.constant,
-            scene.image,
-            pixels.canvas,
-            pixels.logits if self._count > 1 else None,
-        )
+    def compose(self, scene: Scene, band: Band, pixels: Pixels, stage: StageTimer) -> None:
+        with stage("dense"):
+            self._pre = scene.features[:, band.lr_rows].flatten(1).T @ self._mlps.first_weight
+            kernels.dense(
+                _window(scene, band),
+                self._mlps,
+                self._pre,
+                scene.opened.constant,
+                scene.image,
+                pixels.canvas,
+                pixels.logits if self._count > 1 else None,
+            )
 
     def decide(self, logits: Tensor, ratio: float | None, decision: Decision) -> None:
         difficulty = logits.new_empty(logits.shape[1])
@@ -76,20 +78,19 @@ class FusedPasses:
         )
         kernels.route(pixels.logits, _rule(decision, self._count), routed)
 
-    def upsample(self, scene: Scene, band: Band, pixels: Pixels) -> None:
-        for j in range(self._count - 1):
-            kernels.sparse(
-                _window(scene, band),
-                self._mlps,
-                j,
-                self._pre,
-                scene.opened.constant,
-                scene.image,
-                self._lists[j],
-                pixels.counts[j : j + 1],
-                pixels.canvas,
-                self._programs,
-            )
+    def upsample(self, j: int, scene: Scene, band: Band, pixels: Pixels) -> None:
+        kernels.sparse(
+            _window(scene, band),
+            self._mlps,
+            j,
+            self._pre,
+            scene.opened.constant,
+            scene.image,
+            self._lists[j],
+            pixels.counts[j : j + 1],
+            pixels.canvas,
+            self._programs,
+        )
 
     def finish(
         self, scene: Scene, band: Band, pixels: Pixels, refine_below: int, out: Tensor

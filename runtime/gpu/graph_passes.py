@@ -17,13 +17,14 @@ from . import statistics
 from .engines import Engines
 from .geometry import Band, DeviceGrid
 from .images import converted
-from .passes import Decision, Pixels, Scene
+from .passes import Decision, Pixels, Scene, StageTimer
 
 
 class GraphPasses:
     """For the networks of one bundle."""
 
     name = "graphs"
+    finishing = "refinement"
     capturable = False
 
     def __init__(self, engines: Engines, mlps: Mapping[str, Mlp]) -> None:
@@ -37,20 +38,25 @@ class GraphPasses:
         }
         self._maps: dict[str, Tensor] = {}
         self._base = torch.empty(0)
+        self._counts: list[int] = []
 
     def open(self, grid: Grid) -> DeviceGrid:
         return DeviceGrid.of(grid, self._engines.device)
 
-    def compose(self, scene: Scene, band: Band, pixels: Pixels) -> None:
-        self._maps = self._row_maps(scene.features[:, band.lr_rows])
-        self._base = bilinear(scene, band.seen).reshape(-1, 3)
+    def compose(self, scene: Scene, band: Band, pixels: Pixels, stage: StageTimer) -> None:
+        with stage("backbone"):  # its last layer: the others' first
+            self._maps = self._row_maps(scene.features[:, band.lr_rows])
+        with stage("compose"):
+            self._base = bilinear(scene, band.seen).reshape(-1, 3)
         canvas = pixels.canvas.view(-1, 3)
         lightest = f"upsampler_{self._count - 1}"
         for part in self._chunks(len(canvas)):
-            picked = torch.arange(part.start, part.stop, device=canvas.device)
-            canvas[part] = self._base[part] + self._run(lightest, scene, band, picked)
+            with stage(lightest):
+                picked = torch.arange(part.start, part.stop, device=canvas.device)
+                canvas[part] = self._base[part] + self._run(lightest, scene, band, picked)
             if self._count > 1:
-                pixels.logits[:, part] = self._run("classifier", scene, band, picked).T
+                with stage("classifier"):
+                    pixels.logits[:, part] = self._run("classifier", scene, band, picked).T
 
     def decide(self, logits: Tensor, ratio: float | None, decision: Decision) -> None:
         logit = statistics.difficulty_logit(logits)
@@ -71,18 +77,18 @@ class GraphPasses:
         )
         pixels.labels.copy_(labels)
         pixels.difficulty.copy_(difficulty)
-        members = [(labels == j).sum() for j in range(self._count - 1)]
-        pixels.counts.copy_(torch.stack(members))
+        counts = torch.stack([(labels == j).sum() for j in range(self._count - 1)])
+        pixels.counts.copy_(counts)
+        self._counts = counts.tolist()
         pixels.invalid.copy_((~pixels.logits.isfinite()).any(0).sum())
 
-    def upsample(self, scene: Scene, band: Band, pixels: Pixels) -> None:
-        canvas = pixels.canvas.view(-1, 3)
-        for j, count in enumerate(pixels.counts.tolist()):
-            members = _members(pixels.labels == j, count)
-            for part in self._chunks(count):
-                picked = members[part]
-                residual = self._run(f"upsampler_{j}", scene, band, picked)
-                canvas[picked] = self._base[picked] + residual
+    def upsample(self, j: int, scene: Scene, band: Band, pixels: Pixels) -> None:
+        canvas, count = pixels.canvas.view(-1, 3), self._counts[j]
+        members = _members(pixels.labels == j, count)
+        for part in self._chunks(count):
+            picked = members[part]
+            residual = self._run(f"upsampler_{j}", scene, band, picked)
+            canvas[picked] = self._base[picked] + residual
 
     def finish(
         self, scene: Scene, band: Band, pixels: Pixels, refine_below: int, out: Tensor

@@ -2,6 +2,8 @@
 the memory and the order, and the two ways of computing it.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,6 +13,9 @@ from torch import Tensor
 from pcsr.runtime.grid import Grid
 
 from .geometry import Band
+
+StageTimer = Callable[[str], AbstractContextManager[None]]
+"""Adds the time of the body to the stage of this name."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +92,12 @@ class Passes(Protocol):
     """The steps of a band of output rows, in this order. All only queue work, unless they say so.
 
     They keep what they need between the steps of one band; a lock keeps others away meanwhile.
+    Where one step is several stages, or its stage depends on the way, it takes their times itself.
     """
 
     name: str
+    finishing: str
+    """The stage that `finish` is."""
     capturable: bool
     """Whether they never wait for the device."""
     most_lr_pixels: int | None
@@ -98,7 +106,7 @@ class Passes(Protocol):
     def open(self, grid: Grid) -> Any:  # noqa: ANN401
         """What these passes need of an output, on the device. Once for each size."""
 
-    def compose(self, scene: Scene, band: Band, pixels: Pixels) -> None:
+    def compose(self, scene: Scene, band: Band, pixels: Pixels, stage: StageTimer) -> None:
         """The classifier's logits, and the canvas by the lightest upsampler."""
 
     def decide(self, logits: Tensor, ratio: float | None, decision: Decision) -> None:
@@ -107,8 +115,8 @@ class Passes(Protocol):
     def route(self, pixels: Pixels, decision: Decision) -> None:
         """Labels, difficulty and counts."""
 
-    def upsample(self, scene: Scene, band: Band, pixels: Pixels) -> None:
-        """The canvas of all other pixels."""
+    def upsample(self, j: int, scene: Scene, band: Band, pixels: Pixels) -> None:
+        """The canvas of the pixels of upsampler j < M - 1."""
 
     def finish(
         self, scene: Scene, band: Band, pixels: Pixels, refine_below: int, out: Tensor

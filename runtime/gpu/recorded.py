@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import torch
 
-from .frame import AnyFrame, Shape, StageTimer
+from .frame import AnyFrame, Shape
+from .passes import StageTimer
 from .timing import NoTimer
 
 FRAMES_KEPT = 4

@@ -1,13 +1,15 @@
-"""Time per stage: from CUDA events on a GPU, by the wall clock on the CPU."""
+"""Time per stage: from CUDA events on a GPU, by the wall clock on the CPU; and an NVTX range around
+each, for NVIDIA's profilers.
+"""
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from time import perf_counter
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 
-from pcsr.runtime.timing import Stopwatch
+from pcsr.runtime.timing import DEVICE_LANE, Span, Stopwatch, recorder
 
 
 class Timer(Protocol):
@@ -15,6 +17,9 @@ class Timer(Protocol):
 
     def stage(self, name: str) -> AbstractContextManager[None]:
         """Adds the time of the body to stage `name`."""
+
+    def host_stage(self, name: str) -> AbstractContextManager[None]:
+        """The same for work of the host alone, by its clock."""
 
     @property
     def stage_ms(self) -> Mapping[str, float]: ...
@@ -25,10 +30,12 @@ class Timer(Protocol):
 
 
 def make_timer(device: torch.device, stays: bool) -> Timer:
-    """stays: whether the result stays on the device, so that nothing may wait for it."""
-    if stays:
-        return NoTimer()
-    return EventTimer() if device.type == "cuda" else Stopwatch()
+    """stays: whether the result stays on the device, so that nothing may wait for it: then stages
+    are timed only while spans are recorded.
+    """
+    if device.type != "cuda":
+        return Stopwatch()
+    return NoTimer(ranges=True) if stays and recorder() is None else EventTimer()
 
 
 class EventTimer:
@@ -37,34 +44,60 @@ class EventTimer:
     """
 
     def __init__(self) -> None:
-        self._start = perf_counter()
-        self._events: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
+        self._host = Stopwatch()
+        self._recorder = recorder()
+        self._queued: list[_Queued] = []
+        self._queued_s = 0.0
+        self._found: dict[str, float] | None = None
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Adds the device time of what the body queues to stage `name`."""
-        start = _event()
-        stop = _event()
+        start, stop = _event(), _event()
+        if not self._queued:
+            self._queued_s = perf_counter()
         start.record()
         try:
-            yield
+            with nvtx_range(name):
+                yield
         finally:
             stop.record()
-            self._events.append((name, start, stop))
+            self._queued.append(_Queued(name, start, stop))
+
+    @contextmanager
+    def host_stage(self, name: str) -> Iterator[None]:
+        """Adds the wall time of the body to stage `name`."""
+        with nvtx_range(name), self._host.stage(name):
+            yield
 
     @property
     def stage_ms(self) -> dict[str, float]:
-        """Milliseconds by stage; waits for the last one."""
-        found: dict[str, float] = {}
-        for name, start, stop in self._events:
+        """Milliseconds by stage, the host's first; waits for the last one."""
+        if self._found is None:
+            self._found = self._read()
+        return self._found
+
+    def _read(self) -> dict[str, float]:
+        found = dict(self._host.stage_ms)
+        for name, start, stop in self._queued:
             stop.synchronize()
             found[name] = found.get(name, 0.0) + start.elapsed_time(stop)
+            if self._recorder is not None:
+                since_first = self._queued[0].start.elapsed_time
+                edges = (self._queued_s + since_first(event) / 1000 for event in (start, stop))
+                self._recorder.append(Span(name, DEVICE_LANE, 0, *edges))
         return found
 
     @property
     def total_ms(self) -> float:
         """Wall time since it was made."""
-        return 1000 * (perf_counter() - self._start)
+        return self._host.total_ms
+
+
+class _Queued(NamedTuple):
+    name: str
+    start: torch.cuda.Event
+    stop: torch.cuda.Event
 
 
 def _event() -> torch.cuda.Event:
@@ -73,18 +106,35 @@ def _event() -> torch.cuda.Event:
 
 
 class NoTimer:
-    """Takes no time of stages."""
+    """Takes no time of stages. ranges: whether they are NVTX ranges."""
 
-    def __init__(self) -> None:
+    def __init__(self, ranges: bool = False) -> None:
         self._start = perf_counter()
+        self._ranges = ranges
         self.stage_ms: dict[str, float] = {}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Only runs the body."""
-        yield
+        if not self._ranges:
+            yield
+            return
+        with nvtx_range(name):
+            yield
+
+    host_stage = stage
 
     @property
     def total_ms(self) -> float:
         """Wall time since it was made: of queueing the work."""
         return 1000 * (perf_counter() - self._start)
+
+
+@contextmanager
+def nvtx_range(stage: str) -> Iterator[None]:
+    """Marks what this thread does and queues in the body as `pcsr/<stage>`."""
+    torch.cuda.nvtx.range_push(f"pcsr/{stage}")  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        torch.cuda.nvtx.range_pop()  # type: ignore[no-untyped-call]

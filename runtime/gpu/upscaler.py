@@ -69,10 +69,11 @@ class DeviceUpscaler:
         """
         given = as_tensor(image)
         layout, stays = layout_of(given), given.is_cuda
+        timer = make_timer(self.device, stays)
         refuse_huge(_size(given), scale)
         if not stays:
-            layout.refuse_nan(given.numpy())
-        timer = make_timer(self.device, stays)
+            with timer.host_stage("prepare"):
+                layout.refuse_nan(given.numpy())
         task = _Task(layout, scale, mode, refine, timer)
         with self._lock, self._side.entered(), exact_arithmetic():
             self._side.lend(given)
@@ -108,29 +109,38 @@ class DeviceUpscaler:
         """As `Upscaler.stream`: rows leave the device band by band."""
         given = as_tensor(image)
         layout = layout_of(given)
-        layout.refuse_nan(given.numpy())
         timer = make_timer(self.device, False)
+        with timer.host_stage("prepare"):
+            layout.refuse_nan(given.numpy())
         task = _Task(layout, scale, mode, refine, timer)
         handed_on = False
 
         def hand_on(rows: Tensor) -> None:
             nonlocal handed_on
             handed_on = True
-            rows = from_gray(rows, layout) if layout.is_gray else rows
-            take(rows.to("cpu", copy=True).numpy())
+            with timer.stage("convert"):
+                rows = from_gray(rows, layout) if layout.is_gray else rows
+            with timer.stage("download"):
+                found = rows.to("cpu", copy=True).numpy()
+            with timer.host_stage("take"):
+                take(found)
 
         def run() -> Parts:
             nonlocal handed_on
             if handed_on:
                 raise ImageError("the device is out of memory in the middle of this image")
-            frame = self._frame(task.shape(given), keep=False)
-            self._fill(frame, given.to(self.device), task)
+            with timer.stage("upload"):
+                local = given.to(self.device)
+            with timer.stage("prepare"):
+                frame = self._frame(task.shape(given), keep=False)
+                self._fill(frame, local, task)
             frame.run(timer.stage, hand_on)
             return Parts.of(frame)
 
         with self._lock, self._side.entered(), exact_arithmetic():
             parts = self._within_memory(run, given)
-        return parts.stats(_size(given), scale, timer.stage_ms, timer.total_ms)
+        total_ms = timer.total_ms
+        return parts.stats(_size(given), scale, timer.stage_ms, total_ms)
 
     def _result(self, arrays: list[Any], measured: Stats | Callable[[], Stats]) -> Result:
         image, labels, difficulty = arrays
@@ -138,22 +148,32 @@ class DeviceUpscaler:
 
     def _upscale(self, image: Tensor, task: "_Task") -> Parts:
         parts = self._within_memory(lambda: self._run(image, task), image)
-        pixels = from_gray(parts.image, task.layout) if task.layout.is_gray else parts.image
+        pixels, stage = parts.image, task.timer.stage
+        if task.layout.is_gray:
+            with stage("convert"):
+                pixels = from_gray(pixels, task.layout)
         if task.layout.has_alpha:
-            pixels = torch.cat([pixels, self._upscale_alpha(image[..., -1], task)], 2)
+            alpha = self._upscale_alpha(image[..., -1], task)
+            with stage("alpha"):
+                pixels = torch.cat([pixels, alpha], 2)
         return parts.with_image(pixels if image.ndim == 3 else pixels[..., 0])
 
     def _upscale_alpha(self, alpha: Tensor, task: "_Task") -> Tensor:
-        if (alpha == alpha[0, 0]).all():
+        with task.timer.stage("alpha"):
+            is_flat = bool((alpha == alpha[0, 0]).all())
+        if is_flat:
             size = [round(n * task.scale) for n in alpha.shape]
             return alpha[0, 0].expand(*size, 1)
         return self._upscale(alpha, task.of_alpha()).image[..., None]
 
     def _run(self, image: Tensor, task: "_Task") -> Parts:
-        recorded = self._frames.get(task.shape(image))
-        self._fill(recorded.frame, image, task)
-        recorded.run(task.timer.stage)
-        return Parts.of(recorded.frame)
+        stage = task.timer.stage
+        with stage("prepare"):
+            recorded = self._frames.get(task.shape(image))
+            self._fill(recorded.frame, image, task)
+        recorded.run(stage)
+        with stage("copy"):
+            return Parts.of(recorded.frame)
 
     def _fill(self, frame: AnyFrame, image: Tensor, task: "_Task") -> None:
         frame.image.copy_(to_network(image, task.layout)[None])

@@ -266,7 +266,8 @@ static void NAME(add_sparse)(const pcsr_band *band, const pcsr_mlp *mlp, uint8_t
 }
 
 TARGET void NAME(compose)(const pcsr_band *band, const pcsr_mlp *mlps, int count,
-                          const uint8_t *assignment, float *out, int64_t plane, work w) {
+                          const uint8_t *assignment, float *out, int64_t plane, double *seconds,
+                          work w) {
     for (int i = band->first, end; i < band->last; i = end) {
         end = same_nearest(band, i);
         for (int j = 0; j < band->width; j += SEGMENT) {
@@ -275,11 +276,14 @@ TARGET void NAME(compose)(const pcsr_band *band, const pcsr_mlp *mlps, int count
             for (int row = i; row < end; row++, to += band->width)
                 NAME(bilinear)(band, row, j, n, to, plane, w.line);
             int wide = band->columns.nearest[j + n - 1] + 1 - left;
+            double before = now();
             for (int m = 0; m < count; m++) {
                 if (!any_holds(band, assignment, i, end, j, n, m)) continue;
                 NAME(fold)(band, mlps + m, band->rows.nearest[i], left, wide, w.map, w.a, w.b);
                 (m + 1 < count ? NAME(add_sparse) : NAME(add_dense))(
                     band, mlps + m, m, i, end, j, n, assignment, out, plane, w);
+                double after = now();
+                seconds[m] += after - before, before = after;
             }
         }
     }

@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <time.h>
 
 enum { BLOCK = 64, SEGMENT = 2048, MAP = SEGMENT + BLOCK, ALIGNED = 16 };
 
@@ -53,6 +54,12 @@ static int any_holds(const pcsr_band *band, const uint8_t *labels, int i0, int i
     for (int i = i0; i < i1; i++)
         if (holds(labels + (int64_t)(i - band->first) * band->width + j, n, label)) return 1;
     return 0;
+}
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 /* x in [0, 1] to 0 .. peak, clipped, ties to even. */
@@ -126,9 +133,10 @@ void pcsr_dense(const pcsr_band *band, const pcsr_mlp *mlp, float *out, float *s
 }
 
 void pcsr_compose(const pcsr_band *band, const pcsr_mlp *mlps, int32_t count,
-                  const uint8_t *assignment, float *out, int64_t plane, float *scratch) {
+                  const uint8_t *assignment, float *out, int64_t plane, double *seconds,
+                  float *scratch) {
     work w = divided(scratch, widest_layer(band->depth, mlps, count));
-#define ARGUMENTS (band, mlps, count, assignment, out, plane, w)
+#define ARGUMENTS (band, mlps, count, assignment, out, plane, seconds, w)
     DISPATCH(compose);
 #undef ARGUMENTS
 }

@@ -39,9 +39,11 @@ int64_t pcsr_scratch(int32_t widest, int32_t dense);
 void pcsr_dense(const pcsr_band *band, const pcsr_mlp *mlp, float *out, float *scratch);
 
 /* Bilinear upsample plus, at each pixel, the residual of its upsampler: out [3][plane], of each
-   [last - first][width]. assignment [last - first][width]: which of the mlps, heaviest first. */
+   [last - first][width]. assignment [last - first][width]: which of the mlps, heaviest first.
+   seconds [count]: the time that each took is added to it; all else is the bilinear upsample's. */
 void pcsr_compose(const pcsr_band *band, const pcsr_mlp *mlps, int32_t count,
-                  const uint8_t *assignment, float *out, int64_t plane, float *scratch);
+                  const uint8_t *assignment, float *out, int64_t plane, double *seconds,
+                  float *scratch);
 
 /* Refinement and conversion of rows of planes [3][height][width] to out [last - first][width][3].
    peak: 0 for float32, as it is; 255 uint8; 65535 uint16. refine_below: pixels of assignment

@@ -118,7 +118,8 @@ class Scene:
     def composed(self, labels: Labels) -> Floats:
         """[3, H, W] by the compiled passes, in one call."""
         out = np.full((3, *self.grid.hr_size), 7, dtype=np.float32)
-        self.passes.compose(self.band(), self.rows, labels, out)
+        seconds = np.zeros(len(self.upsamplers))
+        self.passes.compose(self.band(), self.rows, labels, out, seconds)
         return out
 
     def expected(self, role: str) -> Doubles:

@@ -118,7 +118,7 @@ def test_bands_of_rows_are_the_whole_image_bit_for_bit(scale: float) -> None:
         band = scene.band(first, stop)
         assert np.array_equal(scene.passes.logits(band, rows), logits[:, rows])
         out = np.empty((3, rows.stop - rows.start, labels.shape[1]), np.float32)
-        scene.passes.compose(band, rows, np.ascontiguousarray(labels[rows]), out)
+        scene.passes.compose(band, rows, np.ascontiguousarray(labels[rows]), out, np.zeros(3))
         assert np.array_equal(out, whole[:, rows])
 
 
@@ -131,7 +131,7 @@ def test_any_rows_of_a_band_are_those_of_the_band_bit_for_bit() -> None:
         rows = slice(first, min(first + 3, scene.rows.stop))
         assert np.array_equal(scene.passes.logits(scene.band(), rows), logits[:, rows])
         out = np.empty((3, 3, labels.shape[1]), np.float32)
-        scene.passes.compose(scene.band(), rows, labels[rows], out)
+        scene.passes.compose(scene.band(), rows, labels[rows], out, np.zeros(2))
         assert np.array_equal(out[:, : rows.stop - first], whole[:, rows])
 
 
@@ -141,7 +141,7 @@ def test_only_the_asked_for_rows_are_written() -> None:
     rows = slice(2, 5)
     room = np.full((3, 20, labels.shape[1]), 7, np.float32)
     out = room[:, 4:9]  # planes lie 20 rows apart
-    scene.passes.compose(scene.band(), rows, labels[rows], out)
+    scene.passes.compose(scene.band(), rows, labels[rows], out, np.zeros(2))
     assert np.array_equal(out[:, :3], scene.composed(labels)[:, rows])
     assert (room[:, :4] == 7).all()
     assert (room[:, 7:] == 7).all()

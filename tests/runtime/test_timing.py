@@ -6,7 +6,7 @@ import time
 import pytest
 
 from pcsr.runtime import timing
-from pcsr.runtime.timing import Stopwatch
+from pcsr.runtime.timing import Span, Stopwatch, recorded_spans
 
 
 @pytest.fixture
@@ -41,19 +41,65 @@ def test_a_stage_that_fails_is_timed_too(clock: list[float]) -> None:
     assert watch.stage_ms == {"a": 1000, "b": 2000}
 
 
-def test_wall_time_is_divided_in_proportion_to_the_threads_time(clock: list[float]) -> None:
-    """Two threads of 6 s in all, in 4 s."""
+def span(name: str, start: float, stop: float) -> Span:
+    return Span(name, "a thread", 1, 100 + start, 100 + stop)
+
+
+SHARED: dict[str, tuple[list[tuple[str, float, float]], dict[str, float]]] = {
+    "one after the other": ([("a", 0, 1), ("b", 1, 4)], {"a": 1, "b": 3}),
+    "side by side": ([("a", 0, 4), ("b", 0, 4)], {"a": 2, "b": 2}),
+    "one of two waits at the end": ([("a", 0, 2), ("b", 0, 4)], {"a": 1, "b": 3}),
+    "three, one within another": (
+        [("a", 0, 4), ("b", 1, 4), ("c", 2, 3)],
+        {"a": 1 + 1 / 2 + 1 / 3 + 1 / 2, "b": 1 / 2 + 1 / 3 + 1 / 2, "c": 1 / 3},
+    ),
+    "all wait at first": ([("a", 1, 3), ("b", 2, 4)], {"a": 1 + 1 + 1 / 2, "b": 1 / 2 + 1}),
+    "all wait between": ([("a", 0, 1), ("b", 2, 4)], {"a": 1, "b": 1 + 2}),
+    "all wait at last": ([("b", 0, 1), ("a", 0, 2)], {"b": 1 / 2, "a": 1 / 2 + 1 + 2}),
+    "one without length": ([("a", 0, 0), ("b", 0, 4)], {"a": 0, "b": 4}),
+    "twice": ([("a", 0, 1), ("b", 1, 2), ("a", 2, 4)], {"a": 3, "b": 1}),
+}
+
+
+@pytest.mark.parametrize("case", SHARED)
+def test_wall_time_is_divided_between_the_threads_at_work(case: str, clock: list[float]) -> None:
+    """4 s of wall time."""
+    spans, expected = SHARED[case]
     watch = Stopwatch()
     with watch.shared() as lap:
-        with lap.stage("a"):
-            clock[0] += 1.5
-        with lap.stage("b"):
-            clock[0] += 0.5
-        lap.seconds["a"] *= 3  # another thread beside it
-        lap.seconds["b"] += 1
+        lap.spans += [span(*given) for given in sorted(spans, key=lambda it: it[2])]
+        clock[0] += 4
+    assert watch.stage_ms == pytest.approx({name: 1000 * s for name, s in expected.items()})
+    assert list(watch.stage_ms) == list(expected)
+
+
+def test_what_one_thread_waits_for_takes_nothing_from_the_others(clock: list[float]) -> None:
+    """Two threads do 4 s of work each; a wait of 10 s in one of them is all in `c`."""
+    works = [span(name, start, start + 1) for start, name in enumerate("abab")]
+    watch = Stopwatch()
+    with watch.shared() as lap:
+        lap.spans += works + works + [span("c", 4, 14)]
+        clock[0] += 14
+    assert watch.stage_ms == pytest.approx({"a": 2000, "b": 2000, "c": 10_000})
+
+
+def test_a_body_tells_its_own_stages(clock: list[float]) -> None:
+    with recorded_spans() as spans:
+        watch = Stopwatch()
+        with watch.shared() as lap, lap.stages("rest", ["a", "b", "c"]) as seconds:
+            clock[0] += 10
+            seconds += [1, 0, 5]
+    assert watch.stage_ms == {"rest": 4000, "a": 1000, "b": 0, "c": 5000}
+    laid_out = [(part.name, part.start_s, part.stop_s) for part in spans]
+    assert laid_out == [("rest", 100, 104), ("a", 104, 105), ("b", 105, 105), ("c", 105, 110)]
+
+
+def test_a_body_cannot_tell_more_than_its_time(clock: list[float]) -> None:
+    watch = Stopwatch()
+    with watch.shared() as lap, lap.stages("rest", ["a", "b"]) as seconds:
         clock[0] += 2
-    assert sum(watch.stage_ms.values()) == pytest.approx(4000)
-    assert watch.stage_ms["a"] == pytest.approx(4000 * 4.5 / 6)
+        seconds += [1, 1.5]
+    assert watch.stage_ms == {"rest": 0, "a": 500, "b": 1500}
 
 
 def test_nothing_worked_takes_no_time(clock: list[float]) -> None:
@@ -96,3 +142,37 @@ def test_a_shared_lap_continues_earlier_stages(clock: list[float]) -> None:
     with watch.shared() as lap, lap.stage("a"):
         clock[0] += 1
     assert watch.stage_ms == {"a": 2000}
+
+
+def test_spans_of_all_threads_are_recorded_while_asked_for() -> None:
+    with recorded_spans() as spans:
+        watch = Stopwatch()
+        with watch.stage("a"):
+            pass
+        with watch.shared() as lap:
+
+            def work() -> None:
+                with lap.stage("b"):
+                    time.sleep(0.001)
+
+            thread = threading.Thread(target=work, name="beside")
+            thread.start()
+            thread.join()
+    after = Stopwatch()
+    with after.stage("c"):
+        pass
+    assert [(part.name, part.lane) for part in spans] == [("a", "MainThread"), ("b", "beside")]
+    assert spans[0].thread_id == threading.get_ident() != spans[1].thread_id
+    assert spans[0].stop_s <= spans[1].start_s < spans[1].stop_s - 0.0009
+
+
+def test_other_threads_calls_are_not_recorded() -> None:
+    def call() -> None:
+        with Stopwatch().stage("a"):
+            pass
+
+    with recorded_spans() as spans:
+        thread = threading.Thread(target=call)
+        thread.start()
+        thread.join()
+    assert spans == []

@@ -196,11 +196,15 @@ def test_statistics_add_up(pair: Pair, options: Options) -> None:
 
 def test_every_stage_is_timed_in_order(upscaler: Upscaler) -> None:
     stages = list(upscaler(_image((5, 7))).stats.stage_ms)
-    upsamplers = ["upsampler_0", "upsampler_1", "bilinear"]
+    first, heavy, light = ["prepare", "backbone"], "upsampler_0", "upsampler_1"
+    routed = ["classifier", "routing"]
     expected = {
-        "native": ["backbone", "classifier", "routing", "upsamplers", "refinement"],
-        "onnxruntime": ["backbone", "classifier", "routing", *upsamplers, "refinement"],
-        "torch": ["upload", "backbone", "dense", "routing", "sparse", "finish", "download"],
+        "native": [*first, *routed, "compose", heavy, light, "refinement"],
+        "onnxruntime": [*first, *routed, heavy, light, "compose", "refinement"],
+        "torch": [
+            *("prepare", "upload", "backbone", "compose", light, *routed, heavy, "refinement"),
+            *("copy", "download"),
+        ],
     }
     assert stages == expected[upscaler.backend]
 
