@@ -125,7 +125,7 @@ class _CpuGraph:
             self._requantise(name, parts)
             parts = [name]
         codes = [self._code(part) for part in parts]
-        widths = [channels] if len(parts) == 1 else [self._width(part) for part in parts]
+        widths = [channels] if len(parts) == 1 else [self._layers.channels(p) for p in parts]
         scales = np.repeat([float(code.scale) for code in codes], widths)
         zeros = np.repeat([int(code.zero) for code in codes], widths)
         return self._joined_codes(name, parts), scales, zeros
@@ -265,13 +265,6 @@ class _CpuGraph:
 
     def _code(self, name: str) -> Code:
         return Code.of(*self._ranges[name])
-
-    def _width(self, part: str) -> int:
-        """Channels of a tensor that a join is made of."""
-        node = self._layers.maker[part]
-        while node.op_type != "Conv":
-            node = self._layers.maker[node.input[0]]
-        return len(self._layers.weights[node.input[1]])
 
     def _code_constants(self, name: str, code: Code) -> list[str]:
         scale = self._constant(f"{name}:scale", code.scale)

@@ -2,12 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import helper, numpy_helper, shape_inference
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -48,6 +49,16 @@ class Layers:
         if node is None or not joins_channels(node):
             return [name]
         return [part for each in node.input for part in self.parts(each)]
+
+    def channels(self, name: str) -> int:
+        """Of a tensor [1, C, h, w] that a node makes."""
+        return self._channels[name]
+
+    @cached_property
+    def _channels(self) -> dict[str, int]:
+        values = shape_inference.infer_shapes(self.model).graph.value_info
+        shapes = {value.name: value.type.tensor_type.shape.dim for value in values}
+        return {name: dims[1].dim_value for name, dims in shapes.items() if len(dims) == 4}
 
     def bias(self, node: onnx.NodeProto) -> NDArray[np.float32]:
         """Of a convolution [outputs]; zeros where it has none."""

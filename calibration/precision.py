@@ -36,6 +36,8 @@ from .trial import AS_WRITTEN, Setting, Trial, open_graph
 from .workfile import WorkFile
 
 FORMATS = ("int8", "fp8")
+METHOD = 1
+"""Changes with what is computed, so that no answers of an older pcsr are taken up."""
 
 
 @dataclass(frozen=True)
@@ -221,6 +223,7 @@ def _identity(
 ) -> dict[str, Any]:
     manifest = bundle.manifest
     return {
+        "method": METHOD,
         "graphs": {role: graph.sha256 for role, graph in bundle.graphs("fp32").items()},
         "mlps": manifest.mlps.sha256 if manifest.mlps else None,
         "images": [(sample.path, sample.digest) for sample in samples],

@@ -43,6 +43,13 @@ class Net:
         self._nodes.append(helper.make_node(kind, sources, [out], f"node_{out}", **attributes))
         return self
 
+    def halve(self, source: str, first: str, second: str) -> "Net":
+        """Splits the channels in two."""
+        self._nodes.append(
+            helper.make_node("Split", [source], [first, second], axis=1, num_outputs=2)
+        )
+        return self
+
     def change(self, name: str, factor: float) -> "Net":
         """Multiplies a weight."""
         self._weights[name] = (self._weights[name] * factor).astype(np.float32)

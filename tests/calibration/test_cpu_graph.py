@@ -99,6 +99,16 @@ def test_a_padded_reader_gets_a_join_in_one_scale() -> None:
     assert np.abs(run(quantised, x) - expected).max() < 0.05 * np.abs(expected).max()
 
 
+def test_a_join_of_split_channels() -> None:
+    """As IMDN has them."""
+    net = Net().conv("image", "a", 3).conv("a", "b").add("Relu", ["b"], "r").halve("r", "k", "p")
+    net.conv("p", "c", inputs=4, outputs=4).add("Concat", ["k", "c"], "j", axis=1)
+    model, x = net.conv("j", "d", size=1).conv("d", "out", outputs=3).build(), image()
+    found = run(cpu_graph(model, ranges_of(model, x), ["node_b", "node_c", "node_d"]), x)
+    expected = run(model, x)
+    assert 0 < np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
+
+
 def residual() -> onnx.ModelProto:
     net = Net().conv("image", "a", 3).conv("a", "b").add("Add", ["a", "b"], "s")
     net.conv("s", "c").add("Add", ["s", "c"], "t")
