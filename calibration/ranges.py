@@ -104,7 +104,8 @@ def _observed(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
 
 
 def _quantiles(values: NDArray[np.float32], level: float) -> NDArray[np.float64]:
-    return np.quantile(values, [1 - level, level])
+    ends: NDArray[np.float64] = np.quantile(values, [1 - level, level])
+    return ends
 
 
 def as_json(ranges: AllRanges) -> dict[str, dict[str, list[float]]]:

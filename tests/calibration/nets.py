@@ -57,8 +57,8 @@ class Net:
 
     def scale(self, name: str, factors: Array) -> "Net":
         """Multiplies the output channels of a layer."""
-        self._weights[f"{name}.w"] *= np.float32(factors)[:, None, None, None]
-        self._weights[f"{name}.b"] *= np.float32(factors)
+        self._weights[f"{name}.w"] *= factors.astype(np.float32)[:, None, None, None]
+        self._weights[f"{name}.b"] *= factors.astype(np.float32)
         return self
 
     def build(self, out: str = "out") -> onnx.ModelProto:

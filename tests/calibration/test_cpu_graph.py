@@ -15,13 +15,15 @@ def stored(x: Array, least: float, most: float) -> Array:
     """What is left of values in uint8."""
     code = Code.of(least, most)
     codes = np.clip(np.rint(x / code.scale) + int(code.zero), 0, 255)
-    return ((codes - int(code.zero)) * code.scale).astype(np.float32)
+    kept: Array = ((codes - int(code.zero)) * code.scale).astype(np.float32)
+    return kept
 
 
 def rounded_weights(weight: Array) -> Array:
     steps = np.abs(weight).reshape(len(weight), -1).max(axis=1) / 127
     steps = steps[:, None, None, None]
-    return (np.rint(weight / steps) * steps).astype(np.float32)
+    rounded: Array = (np.rint(weight / steps) * steps).astype(np.float32)
+    return rounded
 
 
 def with_weight(model: onnx.ModelProto, name: str, change: Array) -> onnx.ModelProto:
