@@ -15,6 +15,7 @@ from .layers import Layers
 from .ranges import LEVELS
 from .workfile import WorkFile
 
+MUCH_BETTER = 0.75
 Watch = Callable[[Iterable[Any], str], AbstractContextManager[Iterable[Any]]]
 Build = Callable[[float, Collection[str]], Any]
 """(level of the ranges, quantised layers) -> a session."""
@@ -76,11 +77,18 @@ class Search:
         return Found(measured, names, level, tuple(figures))
 
     def _best_level(self, names: Sequence[str]) -> float:
+        """The widest ranges, or narrower ones that do much better: other images than these may
+        need the width.
+        """
         with self.watch(LEVELS, f"{self.target}: ranges") as watched:
             found = [
-                (mean_error(self._figures(self.crops, level, names)), level) for level in watched
+                (level, mean_error(self._figures(self.crops, level, names))) for level in watched
             ]
-        return float(min(found, key=lambda pair: pair[0])[1])
+        best, least = found[0]
+        for level, error in found[1:]:
+            if error < MUCH_BETTER * least:
+                best, least = level, error
+        return float(best)
 
     def _alone(self, layer: Layer, level: float) -> Layer:
         figures = self._figures(self.crops, level, [layer.name])
