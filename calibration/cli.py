@@ -6,6 +6,7 @@ import click
 
 _COMMANDS = {
     "operating-point": (".operating_point_cli", "operating_point"),
+    "precision": (".precision_cli", "precision"),
 }
 
 

@@ -18,6 +18,7 @@ DTYPES = {
     "fp16": "float16",
     "bf16": "bfloat16",
     "int8": "float32",  # quantised inside, float32 between the graphs
+    "int8-cpu": "float32",
     "fp8": "float32",
 }
 CALIBRATIONS = ("operating_point", "int8", "fp8")

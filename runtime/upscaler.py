@@ -44,10 +44,11 @@ class Upscaler:
         device: `cpu`, `cuda` or `cuda:N`.
         backend: on the CPU `native` (the backbone in ONNX Runtime, the rest in compiled passes),
             `onnxruntime` (every graph there) or `torch`; on a GPU `tensorrt`, `torch` or
-            `onnxruntime`. `auto`: on the CPU native in fp32 where the passes
+            `onnxruntime`. `auto`: on the CPU native in fp32 and int8 where the passes
             are built, else onnxruntime; on a GPU tensorrt where the bundle has
             engines, else torch. The attribute `backend` says which it is.
-        precision: which set of graphs to run (`fp32`, `fp16`, `bf16`; as exported).
+        precision: which set of graphs to run (`fp32`, `fp16`, `bf16` as exported; `int8`, `fp8`
+            as calibrated).
         threads: worker threads of the CPU; None takes the cores this process may use.
         tile_px: side of the backbone's tiles in input pixels, without their halo; None chooses it
             by memory. The result does not depend on it.

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
-from pcsr.errors import BackendError
+from pcsr.errors import BackendError, BundleError, UsageError
 
 FloatArray = NDArray[np.float32]
 
@@ -24,6 +24,9 @@ class Backend(Protocol):
 
 
 BACKENDS = ("native", "onnxruntime", "torch", "tensorrt")
+QUANTISED = {"int8": ("native", "onnxruntime", "tensorrt"), "fp8": ("tensorrt",)}
+CPU_SETS = {"int8": "int8-cpu"}
+"""The set of graphs that ONNX Runtime runs on a CPU in place of the one for TensorRT."""
 
 
 def choose_backend(name: str, device: str, precision: str, bundle: Bundle) -> str:
@@ -37,9 +40,13 @@ def choose_backend(name: str, device: str, precision: str, bundle: Bundle) -> st
     if name not in ("auto", *BACKENDS):
         raise BackendError(f"unknown backend '{name}' (known: auto, {', '.join(BACKENDS)})")
     on_cpu = device == "cpu"
+    if precision in CPU_SETS.values():
+        raise UsageError(f"{precision} is what int8 runs on the CPU; ask for the precision int8")
+    if precision in QUANTISED:
+        name = _of_quantised(name, on_cpu, precision)
     if name == "auto" and on_cpu:
         is_built = find_spec("pcsr.runtime._pixels") is not None
-        return "native" if precision == "fp32" and is_built else "onnxruntime"
+        return "native" if precision in ("fp32", "int8") and is_built else "onnxruntime"
     if name == "auto":
         is_there = find_spec("tensorrt") is not None or find_spec("tensorrt_rtx") is not None
         return "tensorrt" if is_there and (bundle.path / "engines").is_dir() else "torch"
@@ -52,13 +59,28 @@ def choose_backend(name: str, device: str, precision: str, bundle: Bundle) -> st
     return name
 
 
+def _of_quantised(name: str, on_cpu: bool, precision: str) -> str:
+    """`name`, or what `auto` stands for on a GPU, where it can run quantised graphs."""
+    able = [b for b in QUANTISED[precision] if (b == "tensorrt") != on_cpu]
+    if able and name == "auto":
+        return name if on_cpu else "tensorrt"
+    if name in able:
+        return name
+    where = "on the CPU" if on_cpu else "on a GPU"
+    raise BackendError(
+        f"{precision} does not run {where} with backend '{name}': it runs with "
+        f"{', '.join(QUANTISED[precision])} (tensorrt on a GPU, the others on the CPU)"
+    )
+
+
 def make_backend(name: str, bundle: Bundle, device: str, precision: str, threads: int) -> Backend:
     """`native` or `onnxruntime` with the bundle's graphs loaded, for the CPU.
 
     Raises:
         BackendError: it is unknown, not installed, or cannot run on `device`.
     """
-    if name == "native" and precision != "fp32":
+    precision = _cpu_set(bundle, precision)
+    if name == "native" and precision not in ("fp32", *CPU_SETS.values()):
         raise BackendError(
             f"the native backend computes in fp32, not in {precision}; use onnxruntime or torch"
         )
@@ -70,3 +92,14 @@ def make_backend(name: str, bundle: Bundle, device: str, precision: str, threads
     if name == "native":
         graphs = [role for role in graphs if role in ("backbone", "network")]
     return OnnxRuntimeBackend(bundle, device, precision, threads, graphs)
+
+
+def _cpu_set(bundle: Bundle, precision: str) -> str:
+    """Which set of graphs ONNX Runtime runs on the CPU for a precision."""
+    name = CPU_SETS.get(precision, precision)
+    if name != precision and name not in bundle.manifest.graphs:
+        raise BundleError(
+            f"{bundle.path} has no {precision} graphs for the CPU; make them with "
+            f"pcsr-calibrate precision {bundle.path} IMAGES"
+        )
+    return name

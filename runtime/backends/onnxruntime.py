@@ -90,20 +90,10 @@ def open_session(
         BundleError: the file is damaged, or ONNX Runtime refuses it.
         BackendError: the provider did not start.
     """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    # Planned once per shape, its memory lies beside the arena's: CARN took twice as much.
-    options.enable_mem_pattern = False
-    for key, value in settings.items():
-        options.add_session_config_entry(key, value)
-    name, provider_options = provider
+    name, _ = provider
     model = bundle.graph_bytes(role, precision)
     try:
-        # Its own way back to the CPU would print, too.
-        session = ort.InferenceSession(
-            model, options, [name], [provider_options], enable_fallback=0
-        )
+        session = start_session(model, threads, provider, settings)
     except Exception as error:  # onnxruntime has no common base class for its errors
         reason = str(error).splitlines()[0]
         kind = BundleError if name == "CPUExecutionProvider" else BackendError
@@ -120,6 +110,25 @@ def open_session(
     if session.get_providers()[0] != name:
         raise BackendError(f"ONNX Runtime did not start {name}; run with --device cpu")
     return session
+
+
+def start_session(
+    model: bytes,
+    threads: int,
+    provider: tuple[str, dict[str, str]],
+    settings: Mapping[str, str] = SETTINGS,
+) -> Any:  # noqa: ANN401
+    """A session of an ONNX file; ONNX Runtime's own errors where it refuses."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    # Planned once per shape, its memory lies beside the arena's: CARN took twice as much.
+    options.enable_mem_pattern = False
+    for key, value in settings.items():
+        options.add_session_config_entry(key, value)
+    name, provider_options = provider
+    # Its own way back to the CPU would print, too.
+    return ort.InferenceSession(model, options, [name], [provider_options], enable_fallback=0)
 
 
 def provider_of(device: str) -> tuple[str, dict[str, str]]:

@@ -14,6 +14,7 @@ from .geometry import Band
 from .passes import Decision, Pixels, Scene, StageTimer
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+DTYPES |= {"int8": torch.float32, "fp8": torch.float32}  # quantised in the backbone alone
 PROGRAMS_PER_MULTIPROCESSOR = 4
 
 

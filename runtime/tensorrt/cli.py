@@ -9,6 +9,8 @@ import click
 
 from pcsr.bundle import Bundle
 from pcsr.cli import command_errors
+from pcsr.errors import UsageError
+from pcsr.runtime.backends import CPU_SETS
 
 from .options import build_options, make_request
 from .plans import PlanSet
@@ -39,7 +41,7 @@ def main(
     """
     request = make_request(**options)
     loaded = Bundle.load(bundle)
-    precisions = precision.split(",") if precision else loaded.manifest.graphs
+    precisions = precision.split(",") if precision else _buildable(loaded)
     built = build_sets(loaded, precisions, request, force)
     click.echo(describe_json(built) if as_json else describe(built))
 
@@ -51,8 +53,14 @@ def build_sets(
     precisions = list(dict.fromkeys(precisions))
     for precision in precisions:
         bundle.graphs(precision)  # a wrong name is refused before the first is built
+        if precision in CPU_SETS.values():
+            raise UsageError(f"{precision} is for ONNX Runtime on a CPU; build int8 instead")
     with spinner() as say:
         return [build_engines(bundle, name, request, force, say) for name in precisions]
+
+
+def _buildable(bundle: Bundle) -> list[str]:
+    return [name for name in bundle.manifest.graphs if name not in CPU_SETS.values()]
 
 
 def describe(built: Iterable[PlanSet]) -> str:

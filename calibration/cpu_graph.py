@@ -1,0 +1,275 @@
+"""A quantised image graph for CPUs: ONNX Runtime's own integer operators, written out.
+
+ONNX Runtime fuses Q/DQ graphs into these operators only with uint8 activations and int32 biases,
+which TensorRT does not take, and then spends a third of the time on joins, on changing layouts
+and on groups. Here images are [1, h, w, channels] between quantised layers, ReLU is the zero point
+0, groups are dense with zeros, and a join is a plain one of bytes: the scales of its parts are
+folded into the weights of the 1x1 convolution that reads it.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from .codes import Code, Integers, Ranges
+from .layers import Layers, attributes, dense, drop_unused, groups, joins_channels
+
+DOMAIN = "com.microsoft"
+_CHANNELS_LAST, _CHANNELS_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
+
+
+def cpu_graph(model: onnx.ModelProto, ranges: Ranges, chosen: Collection[str]) -> onnx.ModelProto:
+    """The model with the convolutions named in `chosen` in 8-bit integers.
+
+    Weights are int8, a scale per output channel; activations uint8, a scale per tensor; sums of
+    float32 tensors, such as the trunk of residual blocks, stay float32. Inputs and outputs are
+    those of `model`.
+
+    ranges: least and largest value of each tensor that a chosen layer reads or makes.
+    """
+    return _CpuGraph(model, ranges, frozenset(chosen)).build()
+
+
+class _CpuGraph:
+    """Writes the nodes of the new graph. A tensor exists there in the forms that somebody needs:
+    "nchw" and "nhwc" in float32, "u8" as codes [1, h, w, channels].
+    """
+
+    def __init__(self, model: onnx.ModelProto, ranges: Ranges, chosen: Collection[str]) -> None:
+        self._layers, self._ranges, self._chosen = Layers(model), ranges, chosen
+        self._nodes: list[onnx.NodeProto] = []
+        self._new: dict[str, NDArray[Any]] = {}
+        self._forms: dict[tuple[str, str], str] = {}
+        self._absorbed: set[str] = set()
+        for value in model.graph.input:
+            self._forms[value.name, "nchw"] = value.name
+
+    def build(self) -> onnx.ModelProto:
+        for node in self._layers.nodes:
+            if node.output[0] not in self._absorbed:
+                self._add(node)
+        for name in self._layers.outputs:
+            self._form(name, "nchw")
+        built = onnx.ModelProto()
+        built.CopyFrom(self._layers.model)
+        graph = built.graph
+        del graph.node[:], graph.value_info[:]
+        graph.node.extend(self._nodes)
+        graph.initializer.extend(numpy_helper.from_array(a, n) for n, a in self._new.items())
+        drop_unused(graph)
+        built.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+        return built
+
+    def _add(self, node: onnx.NodeProto) -> None:
+        if node.op_type == "Conv" and node.name in self._chosen:
+            self._add_quantised(node)
+        elif node.op_type == "Conv" and self._is_product(node):
+            self._add_product(node)
+        elif joins_channels(node):
+            return  # made where it is read
+        elif node.op_type == "Add" and self._is_sum(node):
+            self._add_sum(node)
+        elif node.op_type in ("Relu", "LeakyRelu") and self._is_last(node.input[0]):
+            made = self._emit(node, [self._form(node.input[0], "nhwc")], f"{node.output[0]}:nhwc")
+            self._forms[node.output[0], "nhwc"] = made
+        else:
+            known = self._layers.weights
+            names = [n if n in known or not n else self._form(n, "nchw") for n in node.input]
+            copy = onnx.NodeProto()
+            copy.CopyFrom(node)
+            copy.input[:] = names
+            self._nodes.append(copy)
+            self._forms |= {(name, "nchw"): name for name in node.output}
+
+    # -- layers ---------------------------------------------------------------------------------
+
+    def _add_quantised(self, node: onnx.NodeProto) -> None:
+        weight = dense(self._layers.weights[node.input[1]], groups(node))
+        bias = self._layers.bias(node)
+        codes, scales, zeros = self._input_codes(node, weight.shape[1])
+        integers = Integers.of(weight, bias, scales, zeros)
+        target = self._layers.activated(node)
+        self._absorb(node, target)
+        name, out = node.output[0], self._code(target)
+        inputs = [
+            codes,
+            self._constant(f"{name}:x_scale", integers.input_scale),
+            self._constant(f"{name}:x_zero", integers.input_zero),
+            self._constant(f"{name}:w", integers.weight),
+            self._constant(f"{name}:w_scale", integers.scale),
+            self._constant(f"{name}:w_zero", np.zeros(len(weight), np.int8)),
+            *self._code_constants(target, out),
+            self._constant(f"{name}:bias", integers.bias),
+        ]
+        kept = {k: v for k, v in attributes(node).items() if k != "group"}
+        made = f"{target}:u8"
+        self._nodes.append(
+            helper.make_node(
+                "QLinearConv", inputs, [made], node.name, domain=DOMAIN, channels_last=1, **kept
+            )
+        )
+        self._forms[target, "u8"] = made
+
+    def _input_codes(
+        self, node: onnx.NodeProto, channels: int
+    ) -> tuple[str, NDArray[np.float64], NDArray[np.int64]]:
+        """The codes that a layer reads, and their scale and zero per channel."""
+        name = node.input[0]
+        parts = self._layers.parts(name)
+        padded = any(attributes(node).get("pads", [0]))
+        if len(parts) > 1 and padded:
+            self._requantise(name, parts)
+            parts = [name]
+        codes = [self._code(part) for part in parts]
+        widths = [channels] if len(parts) == 1 else [self._layers.channels(p) for p in parts]
+        scales = np.repeat([float(code.scale) for code in codes], widths)
+        zeros = np.repeat([int(code.zero) for code in codes], widths)
+        return self._joined_codes(name, parts), scales, zeros
+
+    def _joined_codes(self, name: str, parts: Sequence[str]) -> str:
+        if len(parts) == 1:
+            return self._form(parts[0], "u8")
+        if (name, "parts") not in self._forms:
+            inputs = [self._form(part, "u8") for part in parts]
+            made = f"{name}:parts"
+            self._nodes.append(helper.make_node("Concat", inputs, [made], made, axis=3))
+            self._forms[name, "parts"] = made
+        return self._forms[name, "parts"]
+
+    def _requantise(self, name: str, parts: Sequence[str]) -> None:
+        """A join in one scale, for what pads it with one zero."""
+        if (name, "u8") in self._forms:
+            return
+        inputs = self._code_constants(name, self._code(name))
+        for part in parts:
+            inputs += [self._form(part, "u8"), *self._code_constants(part, self._code(part))]
+        made = f"{name}:u8"
+        self._nodes.append(
+            helper.make_node("QLinearConcat", inputs, [made], made, domain=DOMAIN, axis=3)
+        )
+        self._forms[name, "u8"] = made
+
+    def _is_product(self, node: onnx.NodeProto) -> bool:
+        """Whether an unchosen 1x1 convolution reads codes alone: then it is a matrix product."""
+        parts = self._layers.parts(node.input[0])
+        values = attributes(node)
+        plain = (
+            self._layers.weights[node.input[1]].shape[2:] == (1, 1)
+            and groups(node) == 1
+            and not any(values.get("pads", [0]))
+            and set(values.get("strides", [1])) == {1}
+        )
+        return plain and all((part, "u8") in self._forms for part in parts)
+
+    def _add_product(self, node: onnx.NodeProto) -> None:
+        """float32 weights on codes: what a float32 layer behind quantised ones costs least."""
+        weight = self._layers.weights[node.input[1]][:, :, 0, 0].astype(np.float64)
+        codes, scales, zeros = self._input_codes(node, weight.shape[1])
+        product = (weight * scales).astype(np.float32)
+        bias = self._layers.bias(node) - (product.astype(np.float64) * zeros).sum(axis=1)
+        name = node.output[0]
+        weights = self._constant(f"{name}:w", np.ascontiguousarray(product.T))
+        shift = self._constant(f"{name}:bias", bias.astype(np.float32))
+        self._nodes += [
+            helper.make_node("Cast", [codes], [f"{name}:x"], to=onnx.TensorProto.FLOAT),
+            helper.make_node("MatMul", [f"{name}:x", weights], [f"{name}:product"], node.name),
+            helper.make_node("Add", [f"{name}:product", shift], [f"{name}:nhwc"]),
+        ]
+        self._forms[name, "nhwc"] = f"{name}:nhwc"
+
+    def _is_sum(self, node: onnx.NodeProto) -> bool:
+        known = self._layers.weights
+        return not any(n in known for n in node.input) and any(map(self._is_last, node.input))
+
+    def _add_sum(self, node: onnx.NodeProto) -> None:
+        """In 8 bit where both sides and all readers are; else in float32."""
+        target = self._layers.activated(node)
+        stored = all((name, "u8") in self._forms for name in node.input)
+        if stored and target not in self._layers.outputs and self._only_codes_read(target):
+            inputs: list[str] = []
+            for name in node.input:
+                inputs += [self._form(name, "u8"), *self._code_constants(name, self._code(name))]
+            inputs += self._code_constants(target, self._code(target))
+            made = f"{target}:u8"
+            self._nodes.append(helper.make_node("QLinearAdd", inputs, [made], made, domain=DOMAIN))
+            self._forms[target, "u8"] = made
+            self._absorb(node, target)
+            return
+        inputs = [self._form(name, "nhwc") for name in node.input]
+        name = node.output[0]
+        self._forms[name, "nhwc"] = self._emit(node, inputs, f"{name}:nhwc")
+
+    def _only_codes_read(self, name: str) -> bool:
+        for node in self._layers.readers[name]:
+            is_chosen = node.op_type == "Conv" and node.name in self._chosen
+            if not (is_chosen or (joins_channels(node) and self._only_codes_read(node.output[0]))):
+                return False
+        return True
+
+    # -- forms of tensors -----------------------------------------------------------------------
+
+    def _form(self, name: str, form: str) -> str:
+        """The tensor in one form, made from another one where it is not there yet."""
+        if (name, form) in self._forms:
+            return self._forms[name, form]
+        parts = self._layers.parts(name)
+        if len(parts) > 1 and (name, "u8") not in self._forms:
+            made = self._join(name, form, parts)
+        elif form == "nchw":
+            made = self._turn(self._form(name, "nhwc"), name, _CHANNELS_FIRST)
+        elif form == "u8":
+            made = f"{name}:u8"
+            inputs = [self._form(name, "nhwc"), *self._code_constants(name, self._code(name))]
+            self._nodes.append(helper.make_node("QuantizeLinear", inputs, [made], made))
+        elif (name, "u8") in self._forms:
+            made = f"{name}:nhwc"
+            inputs = [self._forms[name, "u8"], *self._code_constants(name, self._code(name))]
+            self._nodes.append(helper.make_node("DequantizeLinear", inputs, [made], made))
+        else:
+            made = self._turn(self._forms[name, "nchw"], f"{name}:nhwc", _CHANNELS_LAST)
+        self._forms[name, form] = made
+        return made
+
+    def _join(self, name: str, form: str, parts: Sequence[str]) -> str:
+        made = name if form == "nchw" else f"{name}:{form}"
+        inputs = [self._form(part, form) for part in parts]
+        axis = 1 if form == "nchw" else 3
+        self._nodes.append(helper.make_node("Concat", inputs, [made], made, axis=axis))
+        return made
+
+    def _turn(self, source: str, made: str, order: Sequence[int]) -> str:
+        self._nodes.append(helper.make_node("Transpose", [source], [made], made, perm=order))
+        return made
+
+    def _is_last(self, name: str) -> bool:
+        """Whether a tensor is there with its channels last."""
+        return any((name, form) in self._forms for form in ("nhwc", "u8"))
+
+    def _emit(self, node: onnx.NodeProto, inputs: Sequence[str], made: str) -> str:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        copy.input[:], copy.output[:] = inputs, [made]
+        self._nodes.append(copy)
+        return made
+
+    def _absorb(self, node: onnx.NodeProto, target: str) -> None:
+        """The ReLU behind a layer is its zero point 0."""
+        if target != node.output[0]:
+            self._absorbed.add(target)
+
+    # -- constants ------------------------------------------------------------------------------
+
+    def _code(self, name: str) -> Code:
+        return Code.of(*self._ranges[name])
+
+    def _code_constants(self, name: str, code: Code) -> list[str]:
+        scale = self._constant(f"{name}:scale", code.scale)
+        return [scale, self._constant(f"{name}:zero", code.zero)]
+
+    def _constant(self, name: str, value: Any) -> str:  # noqa: ANN401
+        self._new[name] = np.asarray(value)
+        return name

@@ -1,0 +1,113 @@
+"""A quantised image graph for TensorRT: explicit Q/DQ nodes from ONNX Runtime's quantiser.
+
+TensorRT's parser takes symmetric activations and weights and float32 biases; its builder fuses what
+lies between a DequantizeLinear and the next QuantizeLinear, ReLU and float32 sums included. So only
+what a convolution reads is quantised, never what it makes.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import CalibrationMethod, QuantType
+from onnxruntime.quantization.calibrate import TensorsData
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+from .codes import Ranges
+from .layers import Layers
+
+PEAKS = {"int8": 127.0, "fp8": 448.0}
+_TYPES = {"int8": QuantType.QInt8, "fp8": QuantType.QFLOAT8E4M3FN}
+_LEAST = 1e-8
+_SETTINGS = {
+    "ActivationSymmetric": True,
+    "WeightSymmetric": True,
+    "QuantizeBias": False,
+    "AddQDQPairToWeight": True,
+    "OpTypesToExcludeOutputQuantization": ["Conv"],
+    "ForceQuantizeNoInputCheck": True,
+}
+
+
+def tensorrt_graph(
+    model: onnx.ModelProto, ranges: Ranges, chosen: Collection[str], precision: str
+) -> onnx.ModelProto:
+    """The model with the convolutions named in `chosen` between Q/DQ nodes of `int8` or `fp8`
+    (E4M3). Weights have a scale per output channel, activations one per tensor.
+
+    ranges: least and largest value of each tensor that a chosen layer reads.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    if not chosen:
+        return copy
+    layers = Layers(model)
+    nodes = [node for node in layers.convolutions if node.name in chosen]
+    overrides: dict[str, list[dict[str, Any]]] = {}
+    seen: dict[str, tuple[Any, Any]] = {}
+    for node in nodes:
+        least, most = ranges[node.input[0]]
+        seen[node.input[0]] = (np.array(least, np.float32), np.array(most, np.float32))
+        overrides[node.input[0]] = [_override(_largest(ranges, node.input[0]), precision)]
+        rows = np.abs(layers.weights[node.input[1]]).reshape(len(layers.bias(node)), -1).max(axis=1)
+        overrides[node.input[1]] = [{"axis": 0} | _override(row, precision) for row in rows]
+    return _quantised(copy, [node.name for node in nodes], seen, overrides, precision)
+
+
+def _quantised(
+    model: onnx.ModelProto,
+    names: list[str],
+    seen: dict[str, tuple[Any, Any]],
+    overrides: Mapping[str, list[dict[str, Any]]],
+    precision: str,
+) -> onnx.ModelProto:
+    kind = _TYPES[precision]
+    quantiser = QDQQuantizer(
+        model,
+        per_channel=True,
+        reduce_range=False,
+        weight_qType=kind,
+        activation_qType=kind,
+        tensors_range=TensorsData(CalibrationMethod.MinMax, seen),
+        nodes_to_quantize=names,
+        nodes_to_exclude=[],
+        op_types_to_quantize=["Conv"],
+        extra_options={**_SETTINGS, "TensorQuantOverrides": overrides},
+    )
+    quantiser.quantize_model()
+    quantiser.model.topological_sort()
+    quantised: onnx.ModelProto = quantiser.model.model
+    _give_back(quantised.graph)
+    return quantised
+
+
+def _give_back(graph: onnx.GraphProto) -> None:
+    """Sums and joins read the float32 tensor again: the quantiser gives all readers the rounded one
+    where one reader is quantised.
+    """
+    makers = {name: node for node in graph.node for name in node.output}
+    for node in graph.node:
+        if node.op_type in ("Conv", "QuantizeLinear", "DequantizeLinear"):
+            continue
+        for place, name in enumerate(node.input):
+            maker = makers.get(name)
+            if maker is not None and maker.op_type == "DequantizeLinear":
+                node.input[place] = makers[maker.input[0]].input[0]
+
+
+def _largest(ranges: Ranges, name: str) -> float:
+    return max(map(abs, ranges[name]))
+
+
+def _override(largest: float, precision: str) -> dict[str, Any]:
+    scale = np.array(max(largest / PEAKS[precision], _LEAST), np.float32)
+    return {"scale": scale, "zero_point": _zero(precision), "quant_type": _TYPES[precision]}
+
+
+def _zero(precision: str) -> Any:  # noqa: ANN401
+    if precision == "int8":
+        return np.array(0, np.int8)
+    from ml_dtypes import float8_e4m3fn
+
+    return np.array(0, float8_e4m3fn)
