@@ -33,7 +33,7 @@ from .search import Found, Search, Watch
 from .speed import Speed, measure_speed
 from .tensorrt_graph import tensorrt_graph
 from .trial import AS_WRITTEN, Setting, Trial, open_graph
-from .workfile import WorkFile
+from .work_file import WorkFile
 
 FORMATS = ("int8", "fp8")
 METHOD = 1
@@ -89,9 +89,9 @@ def calibrate_precision(
         BundleError: no bundle, or a file that does not fit its hash.
     """
     calibration = _Calibration.start(path, images, options, watch)
-    report, graphs = calibration.run()
-    _write(calibration.bundle, options.format, report, graphs)
-    calibration.work.remove()
+    with calibration.work:
+        report, graphs = calibration.run()
+        _write(calibration.bundle, options.format, report, graphs)
     return report
 
 
@@ -141,7 +141,7 @@ class _Calibration:
         with watch(images, "reading images") as watched:
             samples = read_samples(watched, scale, options.lr_only, least_px, options.max_pixels)
         model = rejoined(onnx.load_from_string(bundle.graph_bytes(_role(bundle))))
-        work = WorkFile(path, _identity(bundle, samples, options))
+        work = WorkFile(path, "precision", _identity(bundle, samples, options))
         return cls(bundle, options, setting, samples, model, Trial(bundle, setting), work, watch)
 
     def run(self) -> tuple[PrecisionReport, dict[str, onnx.ModelProto]]:
@@ -221,13 +221,15 @@ class _Calibration:
 def _identity(
     bundle: Bundle, samples: Sequence[Sample], options: PrecisionOptions
 ) -> dict[str, Any]:
-    manifest = bundle.manifest
+    """All that the figures of a candidate depend on; the bound only chooses among them."""
+    manifest, given = bundle.manifest, asdict(options)
+    bounds = ("max_psnr_loss_db", "min_fidelity_db")
     return {
         "method": METHOD,
         "graphs": {role: graph.sha256 for role, graph in bundle.graphs("fp32").items()},
         "mlps": manifest.mlps.sha256 if manifest.mlps else None,
         "images": [(sample.path, sample.digest) for sample in samples],
-        "options": asdict(options),
+        "options": {name: value for name, value in given.items() if name not in bounds},
         "tools": [onnxruntime.__version__, onnx.__version__],
     }
 

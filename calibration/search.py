@@ -13,7 +13,7 @@ from pcsr.errors import UsageError
 from .judge import Bound, Figures, Judge, mean_error, mean_loss_db
 from .layers import Layers
 from .ranges import LEVELS
-from .workfile import WorkFile
+from .work_file import WorkFile
 
 MUCH_BETTER = 0.75
 Watch = Callable[[Iterable[Any], str], AbstractContextManager[Iterable[Any]]]

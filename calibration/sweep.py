@@ -55,12 +55,12 @@ def sweep(task: Sweep, images: Sequence[Path], work: WorkFile, show: Show) -> tu
     logits = []
     with show(images, "difficulties") as watched:
         for path in watched:
-            logits.append(_once(work, f"logits {path}", partial(_logits, task, path)))
+            logits.append(work.answer(f"logits {path}", partial(_logits, task, path)))
     modes = grid(task.upscaler.bundle.manifest.costs, task.scale, logits)
     scores = []
     with show(images, "quality") as watched:
         for path in watched:
-            found = _once(work, f"scores {path}", partial(_scores, task, path, modes))
+            found = work.answer(f"scores {path}", partial(_scores, task, path, modes))
             scores.append(found)
     means = np.mean(scores, axis=0)
     worst = np.max(np.array(scores)[:, :, 2], axis=0)
@@ -88,12 +88,6 @@ def estimated_loss_db(fidelity_db: float, assumed_psnr_db: float) -> float:
     all-heavy one: what differs adds to that one's errors, if independent of them.
     """
     return 10 * math.log10(1 + 10 ** ((assumed_psnr_db - fidelity_db) / 10))
-
-
-def _once(work: WorkFile, name: str, make: Callable[[], Any]) -> Any:  # noqa: ANN401
-    if name not in work.found:
-        work.keep(name, make())
-    return work.found[name]
 
 
 def _logits(task: Sweep, path: Path) -> list[float]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Self
@@ -14,17 +14,25 @@ class WorkFile:
     """A JSON file, hidden, beside the bundle. `found` is what the same calibration left there; of
     another one nothing is taken over. A context: the file is brought up to date where the body
     fails, and removed where it succeeds.
+
+    name: of the calibration. identity: everything, as JSON values, that its results depend on.
     """
 
     every_s = 2.0
 
-    def __init__(self, bundle: Path, name: str, key: Mapping[str, Any]) -> None:
+    def __init__(self, bundle: Path, name: str, identity: Any) -> None:  # noqa: ANN401
         whole = bundle.resolve()
-        self.path = whole.parent / f".{whole.name}.{name}.json"
-        text = json.dumps(key, sort_keys=True)
+        self.path = whole.parent / f".{whole.name}.pcsr-calibrate-{name}.json"
+        text = json.dumps(identity, sort_keys=True)
         self._key = hashlib.sha256(text.encode()).hexdigest()
         self.found: dict[str, Any] = self._read()
         self._written = perf_counter()
+
+    def answer(self, name: str, compute: Callable[[], Any]) -> Any:  # noqa: ANN401
+        """What was found before, else what `compute` gives now (JSON values), which is kept."""
+        if name not in self.found:
+            self.keep(name, compute())
+        return self.found[name]
 
     def keep(self, name: str, value: Any) -> None:  # noqa: ANN401
         """Adds a result; writes all of them from time to time.

@@ -19,7 +19,6 @@ from pcsr.calibration.cli import main
 from pcsr.calibration.operating_point import Options, calibrate
 from pcsr.calibration.presets import choose
 from pcsr.calibration.sweep import estimated_loss_db
-from pcsr.calibration.work_file import WorkFile
 from pcsr.images import Picture, read, write
 from pcsr.metrics import bicubic_resize, degrade, psnr
 from pcsr.runtime.calibrated import OperatingPoint, Point
@@ -196,16 +195,6 @@ def test_an_interrupted_run_goes_on(
     assert quality(calibrate(bundle, files(photos), options(), show).data) == expected
     assert len(calls) < whole or after == 1
     assert not list(bundle.parent.glob(".*"))
-
-
-def test_partial_results_of_other_images_are_not_taken_over(tmp_path: Path) -> None:
-    work = WorkFile(tmp_path / "b", "x", {"a": 1})
-    work.keep("one", [1.5])
-    work.__exit__(KeyboardInterrupt)
-    assert WorkFile(tmp_path / "b", "x", {"a": 1}).found == {"one": [1.5]}
-    assert WorkFile(tmp_path / "b", "x", {"a": 2}).found == {}
-    (tmp_path / ".b.x.json").write_text("{")
-    assert WorkFile(tmp_path / "b", "x", {"a": 1}).found == {}
 
 
 def test_times_of_other_machines_are_kept(bundle: Path, photos: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from pcsr.calibration.judge import Bound, Figures
 from pcsr.calibration.samples import Sample
 from pcsr.calibration.search import Found, Search, as_rows
-from pcsr.calibration.workfile import WorkFile
+from pcsr.calibration.work_file import WorkFile
 from pcsr.errors import UsageError
 
 from .nets import Net
@@ -58,9 +58,10 @@ def quiet(items: Iterable[Any], _label: str) -> AbstractContextManager[Iterable[
 
 
 def search(folder: Path, loss: float, crops: Judge, whole: Judge) -> Found:
-    work = WorkFile(folder / "bundle", "identity")
+    work = WorkFile(folder / "bundle", "search", "identity")
     bound = Bound(loss, 49.0)
-    return Search("cpu", build, crops, whole, bound, work, quiet).run(network())  # type: ignore[arg-type]
+    with work:
+        return Search("cpu", build, crops, whole, bound, work, quiet).run(network())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ def test_a_bound_that_nothing_keeps_is_refused(tmp_path: Path) -> None:
 
 def test_a_network_of_two_convolutions_is_refused(tmp_path: Path) -> None:
     model = Net().conv("image", "a", 3).conv("a", "out", outputs=3).build()
-    work = WorkFile(tmp_path / "bundle", "identity")
+    work = WorkFile(tmp_path / "bundle", "search", "identity")
     judge: Any = Judge()
     with pytest.raises(UsageError, match="nothing to quantise"):
         Search("cpu", build, judge, judge, Bound(1, 1), work, quiet).run(model)
@@ -136,19 +137,3 @@ def test_an_interrupted_search_goes_on_where_it_was(tmp_path: Path) -> None:
     other.mkdir()
     assert resumed == search(other, 0.1, fresh, Judge())
     assert len(again.asked) == len(fresh.asked) - 5
-
-
-def test_answers_of_something_else_are_not_taken(tmp_path: Path) -> None:
-    first = WorkFile(tmp_path / "bundle", {"images": "these"})
-    first.answer("question", lambda: 1)
-    assert WorkFile(tmp_path / "bundle", {"images": "those"}).answer("question", lambda: 2) == 2
-    assert WorkFile(tmp_path / "bundle", {"images": "these"}).answer("question", lambda: 3) == 1
-
-
-def test_a_damaged_work_file_is_begun_anew(tmp_path: Path) -> None:
-    work = WorkFile(tmp_path / "bundle", 1)
-    work.answer("question", lambda: 1)
-    work.path.write_text("{")
-    assert WorkFile(tmp_path / "bundle", 1).answer("question", lambda: 2) == 2
-    work.remove()
-    assert not list(tmp_path.iterdir())
