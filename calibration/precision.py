@@ -1,6 +1,5 @@
 """pcsr-calibrate precision: quantised image graphs in a bundle, on the user's images."""
 
-import platform
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -19,6 +18,7 @@ from pcsr.manifest import File, Graph, Manifest
 from pcsr.metrics import check_scale
 from pcsr.runtime.backends import CPU_SETS, FloatArray
 from pcsr.runtime.pipeline import check_mode
+from pcsr.runtime.processor import cpu_name
 from pcsr.runtime.routing import Mode
 from pcsr.runtime.workers import usable_cores
 
@@ -213,7 +213,7 @@ class _Calibration:
             options=asdict(self.options) | {"scale": self.setting.scale},
             images=tuple({"file": s.path, "sha256": s.digest} for s in self.samples),
             targets=tuple(targets),
-            machine={"processor": _processor(), "threads": self.setting.threads},
+            machine={"processor": cpu_name(), "threads": self.setting.threads},
             tools={"onnxruntime": onnxruntime.__version__, "onnx": onnx.__version__},
         )
 
@@ -272,13 +272,3 @@ def _set(manifest: Manifest, role: str, file: File) -> dict[str, Graph]:
     graphs = dict(manifest.graphs["fp32"])
     graphs[role] = replace(graphs[role], file=file.file, sha256=file.sha256)
     return graphs
-
-
-def _processor() -> str:
-    """Its name as Linux tells it, else the architecture."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

@@ -15,10 +15,10 @@ from .backends import choose_backend, make_backend
 from .grid import Floats, hr_size, refuse_huge
 from .host import as_array, size_of, stats_of, task_of
 from .layout import Layout
-from .machine import cpu_name
 from .operating_point import Plan, Planner, Wish, Wishes
 from .output import Arrays, Stream
 from .pipeline import check_mode, make_pipeline
+from .processor import cpu_name
 from .result import Result, Stats
 from .routing import Mode
 from .time_model import Key, Work

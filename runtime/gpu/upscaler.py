@@ -15,7 +15,7 @@ from pcsr.errors import ImageError
 from pcsr.runtime.budget import Ready
 from pcsr.runtime.grid import refuse_huge
 from pcsr.runtime.layout import Layout
-from pcsr.runtime.machine import cpu_name
+from pcsr.runtime.processor import cpu_name
 from pcsr.runtime.result import Result, Stats
 from pcsr.runtime.routing import Mode
 from pcsr.runtime.tiling import seen_pixels

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pcsr.runtime.installed import versions
+from pcsr.runtime.processor import cpu_name
 from pcsr.runtime.workers import usable_cores
 
 PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "torch", "pillow")
@@ -13,7 +14,7 @@ PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "torch", "pillow")
 def machine(threads: int) -> dict[str, Any]:
     """What times on a CPU depend on."""
     return {
-        "cpu": _cpu_model(),
+        "cpu": cpu_name(),
         "cores_used": usable_cores(),
         "threads": threads,
         "versions": {"python": platform.python_version()} | versions(*PACKAGES),
@@ -61,12 +62,3 @@ def _first_number(file: Path, name: str) -> int | None:
         return None
     found = [line.split()[1] for line in lines if line.split()[:1] == [name]]
     return int(found[0]) if found else None
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor()
