@@ -60,11 +60,11 @@ def read_samples(
         except ImageError as error:
             unreadable.append(str(error))
     if unreadable:
-        raise ImageError(_many(f"{len(unreadable)} images cannot be used", unreadable))
+        raise ImageError(_many("these images cannot be used", unreadable))
     small = [s for s in samples if min(s.lr.shape[:2]) < least_px]
     if small:
         found = [f"{s.path} ({s.lr.shape[0]}x{s.lr.shape[1]})" for s in small]
-        what = f"{len(small)} LR images are smaller than the network's reach of {least_px} px"
+        what = f"these LR images are smaller than the network's reach of {least_px} px"
         raise ImageError(_many(what, found))
     return samples
 

@@ -52,7 +52,10 @@ class Bundle:
         """
         sets = self.manifest.graphs
         if precision not in sets:
-            raise BundleError(f"{self.path} has no {precision} graphs (it has: {', '.join(sets)})")
+            raise BundleError(
+                f"{self.path} has no {precision} graphs (it has: {', '.join(sets)}); "
+                "pcsr-export --precision adds fp16 and bf16, pcsr-calibrate precision int8 and fp8"
+            )
         return sets[precision]
 
     def graph_bytes(self, role: str, precision: str = "fp32") -> bytes:

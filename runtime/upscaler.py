@@ -5,25 +5,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-import numpy as np
 from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
 from pcsr.errors import BackendError, ImageError, UsageError
 
-from .backends import choose_backend, make_backend
-from .grid import Floats, hr_size, refuse_huge
-from .host import as_array, size_of, stats_of, task_of
+from .backends import choose_backend
+from .grid import hr_size
+from .host import HostUpscaler, as_array, size_of
 from .layout import Layout
 from .operating_point import Plan, Planner, Wish, Wishes
-from .output import Arrays, Stream
-from .pipeline import check_mode, make_pipeline
-from .processor import cpu_name
+from .pipeline import check_mode
 from .result import Result, Stats
 from .routing import Mode
 from .time_model import Key, Work
-from .timing import Stopwatch
-from .workers import Workers, usable_cores
+from .workers import usable_cores
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,9 +83,8 @@ class Upscaler:
             raise UsageError(f"threads must be from 1 to {MOST_THREADS}, found {threads}")
         self.bundle = Bundle.load(bundle)
         self.backend = choose_backend(backend, device, precision, self.bundle)
-        self.precision, self._threads = precision, threads or usable_cores()
-        self._on_device: DeviceUpscaler | None = None
-        self._open(device, passes, tile_px, cuda_graphs, may_build)
+        self.precision = precision
+        self._executor = self._open(device, threads, tile_px, passes, cuda_graphs, may_build)
         default = Wish(
             preset=preset,
             budget_ms=budget_ms,
@@ -100,50 +95,38 @@ class Upscaler:
         self._planner.wish(default)
 
     def _open(
-        self, device: str, passes: str, tile_px: int | None, cuda_graphs: bool, may_build: bool
-    ) -> None:
+        self, device: str, threads: int | None, tile_px: int | None, passes: str, *options: bool
+    ) -> "HostUpscaler | DeviceUpscaler":
+        where = (self.bundle, self.backend)
         if device != "cpu" or self.backend in ("torch", "tensorrt"):
-            options = (device, self.precision, passes, tile_px, cuda_graphs, may_build)
-            self._on_device = _open_on_device(self.bundle, self.backend, *options)
-            return
+            return _open_on_device(*where, device, self.precision, passes, tile_px, *options)
         if passes != "auto":
             raise UsageError("passes can be chosen on a GPU only; leave it at auto")
-        self._workers = Workers(self._threads)
-        engine = make_backend(self.backend, self.bundle, device, self.precision, self._threads)
-        native = self.backend == "native"
-        self._pipeline = make_pipeline(self.bundle, engine, self._workers, native, tile_px)
+        return HostUpscaler(*where, self.precision, threads or usable_cores(), tile_px)
 
     @property
     def passes(self) -> str:
         """What is done behind the backbone: `native`, `fused` or `graphs`; `none` for a plain
         network.
         """
-        if self._on_device is not None:
-            return self._on_device.passes
-        if self.bundle.kind == "plain":
-            return "none"
-        return "native" if self.backend == "native" else "graphs"
+        return self._executor.passes
 
     def keep_shapes(self, count: int) -> None:
         """Keeps what a GPU prepares for a shape (size, scale, way of routing) for the `count` that
         were used last; 4 if nobody asks. Each takes as much of its memory as one image.
         """
-        if self._on_device is not None:
-            self._on_device.keep_shapes(count)
+        self._executor.keep_shapes(count)
 
     def time_key(self, arrays: str = "host") -> Key:
         """What the time of a call depends on, but for its size, scale and heavy pixels."""
-        if (device := self._on_device) is not None:
-            where = (device.machine, device.device.type)
-            threads = device.threads
-        else:
-            where, threads = (cpu_name(), "cpu"), self._threads
-        return Key(*where, self.backend, self.precision, self.passes, threads, arrays)
+        by = self._executor
+        where = (by.machine, by.kind, self.backend, self.precision, by.passes)
+        return Key(*where, by.threads, arrays)
 
     def work(self, size: tuple[int, int], scale: float) -> Work:
         """What an image of (height, width) amounts to, where a share of heavy pixels is set."""
-        made_by = self._on_device or self._pipeline
-        return Work(made_by.backbone_px(size, scale), math.prod(hr_size(size, scale)))
+        backbone_px = self._executor.backbone_px(size, scale)
+        return Work(backbone_px, math.prod(hr_size(size, scale)))
 
     def __call__(
         self,
@@ -183,44 +166,11 @@ class Upscaler:
             UsageError: an option out of range, one that a plain network does not have, or a budget
                 too small for light pixels alone.
         """
-        watch = Stopwatch()
         scale, wish = self.check_options(scale, k, adaptive, heavy_ratio, **wishes)
-        if self._on_device is not None:
-            given, layout = self._on_device.look(image)
-            plan = self._plan(wish, scale, given, layout, "device" if given.is_cuda else "host")
-            took = plan.took if plan.is_watched else None
-            return self._on_device(given, scale, plan.mode, refine, took)
-        with watch.stage("prepare"):
-            pixels = as_array(image)
-            plan = self._plan(wish, scale, pixels, Layout.of(pixels))
-        result = self._upscale(pixels, scale, plan.mode, refine, watch)
-        plan.took(lambda: result.stats.total_ms)
-        return result
-
-    def _upscale(
-        self, pixels: NDArray[Any], scale: float, mode: Mode, refine: bool, watch: Stopwatch
-    ) -> Result:
-        with watch.stage("prepare"):
-            layout = Layout.of(pixels)
-            refuse_huge(size_of(pixels), scale)
-            output = Arrays(hr_size(size_of(pixels), scale), layout.working_dtype)
-        routed = self._pipeline.run(task_of(pixels, layout, scale, mode, refine), output, watch)
-        whole, colour = output.whole, output.whole.pixels
-        if layout.is_gray:
-            with watch.stage("convert"):
-                colour = self._to_gray(colour, layout)
-        if layout.has_alpha:
-            with watch.stage("alpha"):
-                alpha = self._upscale_alpha(pixels[..., -1], scale, mode, refine)
-                colour = np.concatenate([colour, alpha], axis=2, dtype=layout.dtype)
-        colour = colour if pixels.ndim == 3 else colour[..., 0]
-        if colour.dtype != layout.dtype:
-            with watch.stage("convert"):
-                colour = colour.astype(layout.dtype)  # its byte order is foreign
-        stats = stats_of(pixels, scale, routed, watch)
-        if self.bundle.kind == "plain":
-            return Result(colour, None, None, stats)
-        return Result(colour, whole.assignment, whole.difficulty, stats, self.bundle.upsamplers)
+        pixels, layout = self._executor.look(image)
+        plan = self._plan(wish, scale, pixels, layout)
+        took = plan.took if plan.is_watched else None
+        return self._executor(pixels, scale, plan.mode, refine, took)  # type: ignore[arg-type]
 
     def stream(
         self,
@@ -243,41 +193,15 @@ class Upscaler:
             ImageError: as a call does; an image with alpha.
             UsageError: as a call does.
         """
-        watch = Stopwatch()
         pixels = as_array(image)
         layout = Layout.of(pixels)
         scale, wish = self.check_options(scale, k, adaptive, heavy_ratio, **wishes)
         if layout.has_alpha:
             raise ImageError("an image with alpha cannot be streamed; upscale it whole")
         plan = self._plan(wish, scale, pixels, layout)
-        if self._on_device is not None:
-            stats = self._on_device.stream(pixels, take, scale, plan.mode, refine)
-        else:
-            stats = self._stream(pixels, take, scale, plan.mode, refine, watch)
+        stats = self._executor.stream(pixels, take, scale, plan.mode, refine)
         plan.took(lambda: stats.total_ms)
         return stats
-
-    def _stream(
-        self,
-        pixels: NDArray[Any],
-        take: Callable[[NDArray[Any]], None],
-        scale: float,
-        mode: Mode,
-        refine: bool,
-        watch: Stopwatch,
-    ) -> Stats:
-        layout = Layout.of(pixels)
-
-        def hand_on(rows: NDArray[Any]) -> None:
-            with watch.stage("convert"):
-                rows = layout.from_network(rows) if layout.is_gray else rows
-                rows = rows.astype(layout.dtype, copy=False)
-            with watch.stage("take"):
-                take(rows)
-
-        output = Stream(hr_size(size_of(pixels), scale), layout.working_dtype, hand_on)
-        routed = self._pipeline.run(task_of(pixels, layout, scale, mode, refine), output, watch)
-        return stats_of(pixels, scale, routed, watch)
 
     def check_options(
         self,
@@ -305,35 +229,14 @@ class Upscaler:
         return scale, wish
 
     def _plan(
-        self,
-        wish: Wish,
-        scale: float,
-        pixels: "NDArray[Any] | Tensor",
-        layout: Layout,
-        arrays: str = "host",
+        self, wish: Wish, scale: float, pixels: "NDArray[Any] | Tensor", layout: Layout
     ) -> Plan:
         images = 1
         if layout.has_alpha and self._planner.wish(wish).budget_ms is not None:
             alpha = pixels[..., -1]
             images = 1 if bool((alpha == alpha[0, 0]).all()) else 2
+        arrays = "device" if getattr(pixels, "is_cuda", False) else "host"
         return self._planner.plan(wish, scale, size_of(pixels), arrays, images)
-
-    def _to_gray(self, rgb: Floats, layout: Layout) -> NDArray[Any]:
-        out = np.empty((*rgb.shape[:2], 1), dtype=layout.dtype)
-
-        def work(start: int, stop: int) -> None:
-            out[start:stop] = layout.from_network(rgb[start:stop])
-
-        self._workers.over_rows(rgb.shape[:2], work)
-        return out
-
-    def _upscale_alpha(
-        self, alpha: NDArray[Any], scale: float, mode: Mode, refine: bool
-    ) -> NDArray[Any]:
-        if (alpha == alpha[0, 0]).all():
-            size = [round(n * scale) for n in alpha.shape]
-            return np.full((*size, 1), alpha[0, 0], dtype=alpha.dtype)
-        return self._upscale(alpha, scale, mode, refine, Stopwatch()).image[..., None]
 
 
 def _open_on_device(bundle: Bundle, backend: str, *options: Any) -> "DeviceUpscaler":  # noqa: ANN401

@@ -67,9 +67,9 @@ def _of_quantised(name: str, on_cpu: bool, precision: str) -> str:
     if name in able:
         return name
     where = "on the CPU" if on_cpu else "on a GPU"
+    there = [f"{b} on {'a GPU' if b == 'tensorrt' else 'the CPU'}" for b in QUANTISED[precision]]
     raise BackendError(
-        f"{precision} does not run {where} with backend '{name}': it runs with "
-        f"{', '.join(QUANTISED[precision])} (tensorrt on a GPU, the others on the CPU)"
+        f"{precision} does not run {where} with backend '{name}'; it runs with {', '.join(there)}"
     )
 
 

@@ -71,6 +71,11 @@ class DeviceUpscaler:
         self._frames.keep(count)
 
     @property
+    def kind(self) -> str:
+        """`cpu` or `cuda`."""
+        return self.device.type
+
+    @property
     def machine(self) -> str:
         """The name of what the work runs on."""
         if self.device.type != "cuda":

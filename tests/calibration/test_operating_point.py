@@ -22,6 +22,7 @@ from pcsr.calibration.sweep import estimated_loss_db
 from pcsr.images import Picture, read, write
 from pcsr.metrics import bicubic_resize, degrade, psnr
 from pcsr.runtime.calibrated import OperatingPoint, Point
+from pcsr.runtime.host import HostUpscaler
 from pcsr.runtime.upscaler import Upscaler
 
 LARGEST = (100, 150)
@@ -174,16 +175,16 @@ def test_the_estimate_of_a_loss_is_that_of_independent_errors() -> None:
 def test_an_interrupted_run_goes_on(
     bundle: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
-    real, calls = Upscaler._upscale, []
+    real, calls = HostUpscaler._upscale, []
 
-    def counted(self: Upscaler, *args: Any) -> Any:  # noqa: ANN401
+    def counted(self: HostUpscaler, *args: Any) -> Any:  # noqa: ANN401
         calls.append(args)
         if len(calls) == limit:
             raise KeyboardInterrupt
         return real(self, *args)
 
     limit = 0
-    monkeypatch.setattr(Upscaler, "_upscale", counted)
+    monkeypatch.setattr(HostUpscaler, "_upscale", counted)
     expected = quality(calibrate(bundle, files(photos), options(), show).data)
     whole = len(calls)
     calls.clear()

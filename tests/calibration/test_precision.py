@@ -245,7 +245,7 @@ def test_unreadable_images_are_listed(copy: Path, photos: list[Path], tmp_path: 
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"nothing")
     found = run(copy, photos[0], bad)
-    assert (found.exit_code, "1 images cannot be used" in found.stderr) == (1, True)
+    assert (found.exit_code, "these images cannot be used" in found.stderr) == (1, True)
     assert str(bad) in found.stderr
     assert found.stderr.count("\n") == 1
 

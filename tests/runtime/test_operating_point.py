@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pcsr.errors import BundleError, UsageError
+from pcsr.runtime.host import HostUpscaler
 from pcsr.runtime.result import Result
 from pcsr.runtime.routing import fixed_rule, sigmoid
 from pcsr.runtime.time_model import TimeModel, Work
@@ -125,7 +126,7 @@ def test_the_device_uses_the_same_budgets(
         budget_ms = model.safe_ms(upscaler.work(SIZE, 4), share)
         found = upscaler(image, budget_ms=budget_ms, adaptive_budget=True)
         assert found.stats.heavy_share == pytest.approx(share, abs=2e-3)
-    assert len(upscaler._on_device._frames) == 1  # type: ignore[union-attr]
+    assert len(upscaler._executor._frames) == 1  # type: ignore[union-attr]
 
 
 def test_work_counts_what_the_backbone_computes(carn_like_bundle: Path) -> None:
@@ -150,14 +151,14 @@ def test_an_adaptive_budget_converges_on_another_machine(
 ) -> None:
     upscaler = Upscaler(bundle, adaptive_budget=True)
     model, work = model_of(upscaler), upscaler.work(SIZE, 4)
-    real = upscaler._upscale
+    real: Callable[..., Result] = HostUpscaler._upscale
 
     def timed(*args: Any) -> Result:  # noqa: ANN401
         result = real(*args)
         took_ms = slowness(model.usual_ms(work, result.stats.heavy_share))
         return replace(result, measured=replace(result.stats, total_ms=took_ms))
 
-    monkeypatch.setattr(upscaler, "_upscale", timed)
+    monkeypatch.setattr(HostUpscaler, "_upscale", timed)
     budget_ms = slowness(model.usual_ms(work, 0.5))
     took = [upscaler(image, budget_ms=budget_ms).stats.total_ms for _ in range(20)]
     assert abs(took[0] / budget_ms - 1) > 0.05

@@ -1,6 +1,7 @@
 """pcsr-upscale with presets, budgets and bounds of loss."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pcsr.runtime.host import HostUpscaler
 from pcsr.runtime.result import Result
 from pcsr.runtime.upscaler import Upscaler
 from tests.commands import assert_clean, assert_refused, upscale
@@ -80,15 +82,16 @@ def test_frames_of_a_video_adapt(
 ) -> None:
     upscaler = Upscaler(bundle)
     model, work = upscaler._planner.point.times[0], upscaler.work(SIZE, 4)
-    real, took, shares = Upscaler._upscale, list[float](), list[float]()
+    took, shares = list[float](), list[float]()
+    real: Callable[..., Result] = HostUpscaler._upscale
 
-    def slow(self: Upscaler, *args: Any) -> Result:  # noqa: ANN401
+    def slow(self: HostUpscaler, *args: Any) -> Result:  # noqa: ANN401
         result = real(self, *args)
         shares.append(result.stats.heavy_share)
         took.append(1.5 * model.usual_ms(work, shares[-1]))
         return replace(result, measured=replace(result.stats, total_ms=took[-1]))
 
-    monkeypatch.setattr(Upscaler, "_upscale", slow)
+    monkeypatch.setattr(HostUpscaler, "_upscale", slow)
     clip = video(tmp_path / "in.mp4", frames=8)
     budget_ms = 1.5 * model.usual_ms(work, 0.25)
     options = ("--budget-ms", budget_ms, "--adaptive-budget")

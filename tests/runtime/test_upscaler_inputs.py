@@ -284,8 +284,8 @@ def test_an_unknown_backend_is_refused(carn_like_bundle: Path, backend: str) -> 
 
 
 def test_a_precision_that_the_bundle_lacks_is_refused(carn_like_bundle: Path) -> None:
-    with pytest.raises(BundleError, match=r"no fp8 graphs \(it has: fp32"):
-        Upscaler(carn_like_bundle, precision="fp8")
+    with pytest.raises(BundleError, match=r"no fp16 graphs \(it has: fp32"):
+        Upscaler(carn_like_bundle, precision="fp16")
 
 
 @pytest.mark.parametrize("threads", [0, -1])

@@ -54,7 +54,7 @@ def modes_of(upscaler: Upscaler) -> list[dict[str, Any]]:
 
 
 def engines(upscaler: Upscaler) -> Any:  # noqa: ANN401
-    device = upscaler._on_device
+    device = upscaler._executor
     assert isinstance(device, DeviceUpscaler)
     return device._engines
 
@@ -176,7 +176,7 @@ def test_a_limit_too_small_for_tiles_is_said(upscaler: Upscaler) -> None:
 def test_out_of_memory_halves_the_tile_and_says_so(upscaler: Upscaler) -> None:
     image = picture(200, 190, "float32")
     expected = upscaler(image)
-    upscaler._on_device._frames.clear()  # type: ignore[union-attr]
+    upscaler._executor._frames.clear()  # type: ignore[union-attr]
     run = engines(upscaler).image
 
     def short_of_memory(crop: Tensor) -> Tensor:
@@ -207,7 +207,7 @@ def test_out_of_memory_with_the_smallest_tile_is_one_line(upscaler: Upscaler) ->
 
 
 def test_frames_of_the_last_shapes_are_kept(upscaler: Upscaler) -> None:
-    cache = upscaler._on_device._frames  # type: ignore[union-attr]
+    cache = upscaler._executor._frames  # type: ignore[union-attr]
     images = [picture(8, 8 + n) for n in range(FRAMES_KEPT + 1)]
     results = [upscaler(image).image for image in images]
     assert len(cache) == FRAMES_KEPT
@@ -244,7 +244,7 @@ def test_shares_of_heavy_pixels_change_in_one_frame(bundle: Path) -> None:
         found = upscaler(image, heavy_ratio=ratio)
         assert_same(found, fresh(image, heavy_ratio=ratio))
         assert found.stats.heavy_share == pytest.approx(ratio, abs=1e-3)
-    assert len(upscaler._on_device._frames) == 1  # type: ignore[union-attr]
+    assert len(upscaler._executor._frames) == 1  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
