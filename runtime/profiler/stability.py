@@ -21,7 +21,8 @@ def case_warnings(times_ms: Sequence[float], unaccounted: float) -> list[str]:
         found.append(f"unstable: the standard deviation is {share:.0%} of the mean")
     moved = drift(times_ms)
     if abs(moved) > DRIFT:
-        found.append(f"drift: the last third of the calls took {moved:+.0%} of the first third")
+        change = f"{abs(moved):.0%} {'more' if moved > 0 else 'less'}"
+        found.append(f"drift: the last third of the calls took {change} time than the first")
     if abs(unaccounted) > UNACCOUNTED:
         found.append(f"the stages differ from the whole call by {unaccounted:+.0%} of its time")
     return found
