@@ -7,16 +7,14 @@ from typing import Any
 
 import click
 
-from pcsr.atomic import atomic_file, refuse_existing
-from pcsr.cli import command_errors, complain, progress
-from pcsr.errors import BackendError, ImageError, OutputError, UsageError
+from pcsr.cli import STDOUT, check_text_output, command_errors, complain, progress, write_text
+from pcsr.errors import BackendError, ImageError, UsageError
 from pcsr.images import check_output, find_images
 
 from .evaluate import Options, evaluate
 from .report import Report, draw_curve, format_table
 
 _FILE = click.Path(path_type=Path)
-_STDOUT = Path("-")
 _EXTRA = {"PIL": "pillow", "skimage": "scikit-image", "matplotlib": "matplotlib"}
 
 
@@ -88,10 +86,7 @@ def _check_outputs(
         if len(options.modes) < 2:
             raise UsageError("a curve needs at least two modes; repeat --k or add --adaptive")
         check_output(curve, overwrite)
-    if json_file not in (None, _STDOUT):
-        refuse_existing(json_file, overwrite)
-        if not json_file.parent.is_dir():
-            raise OutputError(f"cannot write {json_file}: there is no folder {json_file.parent}")
+    check_text_output(json_file, overwrite)
 
 
 def _complain_about(report: Report) -> None:
@@ -102,11 +97,7 @@ def _complain_about(report: Report) -> None:
 
 
 def _print(report: Report, json_file: Path | None, overwrite: bool) -> None:
-    if json_file == _STDOUT:
-        click.echo(report.to_json(), nl=False)
-        return
-    if report.scores:
+    if report.scores and json_file != STDOUT:
         click.echo(format_table(report))
     if json_file is not None:
-        with atomic_file(json_file, overwrite) as temporary:
-            temporary.write_text(report.to_json(), encoding="utf-8")
+        write_text(json_file, report.to_json(), overwrite)

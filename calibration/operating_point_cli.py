@@ -9,15 +9,13 @@ from typing import Any
 
 import click
 
-from pcsr.atomic import atomic_file, refuse_existing
-from pcsr.cli import command_errors, complain, progress
-from pcsr.errors import BackendError, ImageError, OutputError, UsageError
+from pcsr.cli import STDOUT, check_text_output, command_errors, complain, progress, write_text
+from pcsr.errors import BackendError, ImageError, UsageError
 from pcsr.images import check_output, find_images
 
 from .presets import BOUNDS_DB
 
 _FILE = click.Path(path_type=Path)
-_STDOUT = Path("-")
 _EXTRA = {"PIL": "pillow", "scipy": "scikit-image", "matplotlib": "matplotlib"}
 
 
@@ -79,13 +77,10 @@ def operating_point(
     for failure in found.failures:
         complain(ImageError(failure))
     text = json.dumps(found.data, indent=2) + "\n"
-    if json_file == _STDOUT:
-        click.echo(text, nl=False)
-    else:
+    if json_file != STDOUT:
         click.echo(format_table(found))
-    if json_file not in (None, _STDOUT):
-        with atomic_file(json_file, overwrite) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    if json_file is not None:
+        write_text(json_file, text, overwrite)
     if curve is not None:
         draw(found, curve, overwrite)
     sys.exit(1 if found.failures else 0)
@@ -112,7 +107,4 @@ def _size(text: str | None) -> tuple[int, int] | None:
 def _check_outputs(curve: Path | None, json_file: Path | None, overwrite: bool) -> None:
     if curve is not None:
         check_output(curve, overwrite)
-    if json_file not in (None, _STDOUT):
-        refuse_existing(json_file, overwrite)
-        if not json_file.parent.is_dir():
-            raise OutputError(f"cannot write {json_file}: there is no folder {json_file.parent}")
+    check_text_output(json_file, overwrite)

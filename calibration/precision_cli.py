@@ -5,12 +5,18 @@ from typing import Any
 
 import click
 
-from pcsr.atomic import atomic_file, refuse_existing
-from pcsr.cli import command_errors, needs_extra, progress, warn
+from pcsr.cli import (
+    STDOUT,
+    check_text_output,
+    command_errors,
+    needs_extra,
+    progress,
+    warn,
+    write_text,
+)
 from pcsr.images import find_images
 
 _FILE = click.Path(path_type=Path)
-_STDOUT = Path("-")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -66,17 +72,13 @@ def precision(
     with needs_extra("pcsr-calibrate precision", "cpu,calibrate"):
         from .precision import PrecisionOptions, calibrate_precision
         from .precision_report import format_tables
-    if json_file not in (None, _STDOUT):
-        refuse_existing(json_file, overwrite)
+    check_text_output(json_file, overwrite)
     options = PrecisionOptions(**choices)
     paths = list(find_images(images, recursive))
     report = calibrate_precision(bundle, paths, options, progress)
     for warning in report.warnings():
         warn(warning)
-    if json_file == _STDOUT:
-        click.echo(report.to_json(), nl=False)
-        return
-    click.echo(format_tables(report))
+    if json_file != STDOUT:
+        click.echo(format_tables(report))
     if json_file is not None:
-        with atomic_file(json_file, overwrite) as temporary:
-            temporary.write_text(report.to_json(), encoding="utf-8")
+        write_text(json_file, report.to_json(), overwrite)

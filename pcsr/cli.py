@@ -8,13 +8,16 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
 import click
 
-from pcsr.errors import BackendError, PcsrError
+from pcsr.atomic import atomic_file, refuse_existing
+from pcsr.errors import BackendError, OutputError, PcsrError
 
+STDOUT = Path("-")
 MAX_PIXELS = 2**22  # of an input image; x4 holds about 2 GiB in memory per million
 Command = TypeVar("Command", bound=Callable[..., Any])
 Item = TypeVar("Item")
@@ -89,6 +92,24 @@ def progress(items: Iterable[Item], label: str, length: int | None = None) -> Ba
     if sys.stderr.isatty():
         return click.progressbar(items, length, label=label, file=sys.stderr)
     return nullcontext(items)
+
+
+def check_text_output(file: Path | None, overwrite: bool) -> None:
+    """Raises OutputError, before the computation, for a file that `write_text` could not write."""
+    if file is None or file == STDOUT:
+        return
+    refuse_existing(file, overwrite)
+    if not file.parent.is_dir():
+        raise OutputError(f"cannot write {file}: there is no folder {file.parent}")
+
+
+def write_text(file: Path, text: str, overwrite: bool) -> None:
+    """Writes a file as a whole, or to stdout where it is `-`."""
+    if file == STDOUT:
+        click.echo(text, nl=False)
+        return
+    with atomic_file(file, overwrite) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def complain(error: Exception) -> None:

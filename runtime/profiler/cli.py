@@ -7,14 +7,20 @@ from typing import Any
 
 import click
 
-from pcsr.atomic import atomic_file, refuse_existing
-from pcsr.cli import command_errors, needs_extra, one_line, show_log
-from pcsr.errors import OutputError, UsageError
+from pcsr.cli import (
+    STDOUT,
+    check_text_output,
+    command_errors,
+    needs_extra,
+    one_line,
+    show_log,
+    write_text,
+)
+from pcsr.errors import UsageError
 
 from .plan import Plan, parse_percentiles, parse_size
 
 PATH = click.Path(path_type=Path)
-STDOUT = Path("-")
 MAX_PIXELS = 2**23  # of an input: 2160x3840 and a little
 
 
@@ -97,7 +103,7 @@ def main(
         from .trace import trace_json
 
         say("a few calls more for the trace")
-        _write(trace, trace_json(traced(prepared)), overwrite)
+        write_text(trace, trace_json(traced(prepared)), overwrite)
     if report is not None:
         from .report import write_report
 
@@ -105,7 +111,7 @@ def main(
         write_report(profile, report, sampled(prepared), overwrite)
     say.end()
     if json_file is not None:
-        _write(json_file, profile.to_json(), overwrite)
+        write_text(json_file, profile.to_json(), overwrite)
     if json_file != STDOUT:
         from .table import format_profile
 
@@ -114,24 +120,13 @@ def main(
 
 def _check_outputs(files: Sequence[Path | None], overwrite: bool) -> None:
     """Refuses before the measurement what could not be written after it."""
-    named = [file for file in files if file not in (None, STDOUT)]
+    named = [file for file in files if file is not None and file != STDOUT]
     for file in named:
-        assert file is not None
-        refuse_existing(file, overwrite)
-        if not file.parent.is_dir():
-            raise OutputError(f"cannot write {file}: there is no folder {file.parent}")
+        check_text_output(file, overwrite)
         if named.count(file) > 1:
             raise UsageError(f"{file} is named for two outputs; choose different files")
     if any(file == STDOUT for file in files[1:]):
         raise UsageError("only --json goes to stdout; name a file for --trace and --report")
-
-
-def _write(file: Path, text: str, overwrite: bool) -> None:
-    if file == STDOUT:
-        click.echo(text, nl=False)
-        return
-    with atomic_file(file, overwrite) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 class _Line:
