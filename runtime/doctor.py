@@ -66,6 +66,9 @@ def examine_bundle(path: Path) -> dict[str, Any]:
         bundle.mlp_bytes()
     if bundle.manifest.vectors is not None:
         bundle.vectors()
+    calibrations = [*bundle.manifest.calibrations]
+    for name in calibrations:
+        bundle.calibration(name)
     engines = sorted(file.parent.name for file in bundle.path.glob("engines/*/build.json"))
     backbone = bundle.manifest.model.backbone
     return {
@@ -73,6 +76,7 @@ def examine_bundle(path: Path) -> dict[str, Any]:
         "kind": bundle.kind,
         "backbone": backbone,
         "precisions": precisions,
+        "calibrations": calibrations,
         "engines": engines,
     }
 

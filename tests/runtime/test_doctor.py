@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from pcsr.amend import commit, new_folder, with_calibration
 from pcsr.runtime import doctor, doctor_probes, installed
 from pcsr.runtime.doctor_cli import main
 from tests import commands
@@ -144,6 +145,7 @@ def test_a_good_bundle(carn_like_bundle: Path) -> None:
     bundle = json.loads(ended.stdout)["bundle"]
     assert (bundle["kind"], bundle["backbone"]) == ("pcsr", "carn")
     assert (bundle["precisions"], bundle["engines"]) == (["fp32"], [])
+    assert bundle["calibrations"] == []
     assert "every hash is right" in in_process(carn_like_bundle).stdout
 
 
@@ -154,6 +156,18 @@ def test_a_damaged_bundle(file: str, carn_like_bundle: Path, tmp_path: Path) -> 
     with (bundle / file).open("ab") as stream:
         stream.write(b"x")
     commands.assert_refused(in_process(bundle), 2, f"{file} is damaged: sha256")
+
+
+def test_a_damaged_calibration(carn_like_bundle: Path, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(carn_like_bundle, tmp_path / "bundle"))
+    with new_folder(bundle, "found") as folder:
+        (folder.path / "a.json").write_text("{}")
+        file = folder.file("a.json")
+        commit(bundle, lambda manifest: with_calibration(manifest, "int8", file))
+    found = json.loads(in_process(bundle, "--json").stdout)["bundle"]
+    assert found["calibrations"] == ["int8"]
+    (bundle / "found" / "a.json").write_text("[]")
+    commands.assert_refused(in_process(bundle), 2, "a.json is damaged: sha256")
 
 
 def test_no_bundle(tmp_path: Path) -> None:
