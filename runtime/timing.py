@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 DEVICE_LANE = "device"
+MOST_SPANS = 256  # that wait to be divided: a streamed image may have any number
 
 
 class Span(NamedTuple):
@@ -55,15 +56,20 @@ class Stopwatch:
         self._start = perf_counter()
         self._recorder = recorder()
         self._bodies: list[_Body] = []
+        self._spans = 0
+        self._seconds: dict[str, float] = {}
 
     @property
     def stage_ms(self) -> dict[str, float]:
         """Milliseconds by stage so far, reckoned now: read `total_ms` first."""
-        found: dict[str, float] = {}
+        self._reckon()
+        return {name: 1000 * seconds for name, seconds in self._seconds.items()}
+
+    def _reckon(self) -> None:
         for body in self._bodies:
             for name, seconds in _divided(*body).items():
-                found[name] = found.get(name, 0.0) + 1000 * seconds
-        return found
+                self._seconds[name] = self._seconds.get(name, 0.0) + seconds
+        self._bodies, self._spans = [], 0
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -91,8 +97,11 @@ class Stopwatch:
 
     def _add(self, spans: list[Span], start: float) -> None:
         self._bodies.append(_Body(spans, start, perf_counter()))
+        self._spans += len(spans)
         if self._recorder is not None:
             self._recorder += spans
+        if self._spans > MOST_SPANS:
+            self._reckon()
 
     @property
     def total_ms(self) -> float:

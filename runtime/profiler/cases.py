@@ -207,9 +207,14 @@ def _options(mode: Mode, scale: float, refine: bool) -> dict[str, Any]:
 
 
 def _labels(paths: Sequence[Path]) -> dict[Path, str]:
-    """Names of bundles: of their folders, or their paths where two have the same."""
-    names = [path.resolve().name for path in paths]
-    return {
-        path: name if names.count(name) == 1 else str(path)
-        for path, name in zip(paths, names, strict=True)
-    }
+    """Names of bundles: of their folders, with as many of those around them as tell them apart."""
+    whole = {path: path.resolve().parts for path in paths}
+
+    def name(path: Path) -> str:
+        parts = whole[path]
+        for count in range(1, len(parts)):
+            if [other[-count:] for other in whole.values()].count(parts[-count:]) == 1:
+                return "/".join(parts[-count:])
+        return str(path)
+
+    return {path: name(path) for path in paths}

@@ -9,6 +9,7 @@ from .record import Case, Distribution, Profile
 from .samples import KEPT_POINTS
 
 WIDTH = 100  # characters
+NAME_WIDTH = 20  # of a case, in a comparison; longer ones take several lines
 BAR = 20
 
 
@@ -53,7 +54,7 @@ def _comparison(cases: Sequence[Case], percentiles: Sequence[str], has_groups: b
     title = f"{_size(first.lr_size)} -> {_size(first.hr_size)}, {first.picture}"
     title += f", {first.device}: ms of "
     title += "device time" if first.device_ms else "wall time, array to array"
-    columns = {"": [_label(case) for case in cases]}
+    columns = {"": [textwrap.fill(_label(case), NAME_WIDTH) for case in cases]}
     times = [case.device_ms or case.host_ms for case in cases]
     for name in percentiles:
         columns[name] = [_ms(_point(one, name)) for one in times]

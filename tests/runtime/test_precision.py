@@ -68,7 +68,7 @@ def test_bf16_on_the_cpu_is_refused(typed_bundle: Path) -> None:
 
 @pytest.mark.parametrize("precision", ["fp16", "int8", ""])
 def test_a_precision_that_is_not_there(carn_like_bundle: Path, precision: str) -> None:
-    with pytest.raises(BundleError, match=rf"no {precision} graphs \(it has: fp32\)"):
+    with pytest.raises(BundleError, match=f"no {precision} graphs"):
         Upscaler(carn_like_bundle, precision=precision)
 
 
