@@ -1,14 +1,21 @@
 """pcsr-evaluate: quality and cost of a bundle, as a table, JSON and a curve."""
 
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pcsr.cli import STDOUT, check_text_output, command_errors, complain, progress, write_text
-from pcsr.errors import BackendError, ImageError, UsageError
+from pcsr.cli import (
+    STDOUT,
+    check_text_output,
+    command_errors,
+    complain,
+    progress,
+    require_packages,
+    write_text,
+)
+from pcsr.errors import ImageError, UsageError
 from pcsr.images import check_output, find_images
 
 from .evaluate import Options, evaluate
@@ -56,7 +63,7 @@ def main(
 
     Prints PSNR, SSIM, cost and time of bicubic interpolation, the plain network and each mode.
     """
-    _require_extra()
+    require_packages("pcsr-evaluate", _EXTRA, "cpu,evaluate")
     options = Options(**choices)
     _check_outputs(options, curve, json_file, overwrite)
     paths = list(find_images(images, options.recursive))
@@ -67,15 +74,6 @@ def main(
     if curve is not None and report.scores:
         draw_curve(report, curve, overwrite)
     sys.exit(1 if report.failures else 0)
-
-
-def _require_extra() -> None:
-    """Says at the start, not after the first image, that the optional dependencies are missing."""
-    missing = [package for module, package in _EXTRA.items() if find_spec(module) is None]
-    if missing:
-        raise BackendError(
-            f"pcsr-evaluate needs {', '.join(missing)}; run pip install 'pcsr[cpu,evaluate]'"
-        )
 
 
 def _check_outputs(

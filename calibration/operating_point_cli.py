@@ -3,14 +3,21 @@
 import json
 import re
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pcsr.cli import STDOUT, check_text_output, command_errors, complain, progress, write_text
-from pcsr.errors import BackendError, ImageError, UsageError
+from pcsr.cli import (
+    STDOUT,
+    check_text_output,
+    command_errors,
+    complain,
+    progress,
+    require_packages,
+    write_text,
+)
+from pcsr.errors import ImageError, UsageError
 from pcsr.images import check_output, find_images
 
 from .presets import BOUNDS_DB
@@ -61,7 +68,7 @@ def operating_point(
     Writes them into the bundle, for --preset, --budget-ms and --max-psnr-loss-db of pcsr-upscale. A
     run on another machine adds its times. An interrupted run goes on when it is called again.
     """
-    _require_extra()
+    require_packages("pcsr-calibrate operating-point", _EXTRA, "cpu,evaluate")
     from .operating_point import Options, calibrate
     from .operating_point_report import draw, format_table
 
@@ -84,15 +91,6 @@ def operating_point(
     if curve is not None:
         draw(found, curve, overwrite)
     sys.exit(1 if found.failures else 0)
-
-
-def _require_extra() -> None:
-    missing = [package for module, package in _EXTRA.items() if find_spec(module) is None]
-    if missing:
-        raise BackendError(
-            f"pcsr-calibrate operating-point needs {', '.join(missing)}; run pip install "
-            "'pcsr[cpu,evaluate]'"
-        )
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

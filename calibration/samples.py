@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from pcsr.errors import ImageError
-from pcsr.images import read
 from pcsr.metrics import Pixels, degrade
-from pcsr.runtime.layout import as_rgb8
+
+from .evaluate import read_rgb8
 
 _LISTED = 5
 
@@ -70,7 +70,7 @@ def read_samples(
 
 
 def _sample(path: Path, scale: float, lr_only: bool, max_pixels: int) -> Sample:
-    pixels = np.ascontiguousarray(as_rgb8(read(path, max_pixels).pixels))
+    pixels = np.ascontiguousarray(read_rgb8(path, max_pixels)[0])
     if lr_only:
         return Sample(str(path), pixels, None)
     if min(pixels.shape[:2]) < scale:

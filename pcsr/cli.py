@@ -6,8 +6,9 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -85,6 +86,17 @@ def show_log() -> None:
     log = logging.getLogger("pcsr")
     log.addHandler(logging.StreamHandler())
     log.setLevel(logging.INFO)
+
+
+def require_packages(command: str, packages: Mapping[str, str], extras: str) -> None:
+    """Raises BackendError, at the start of a command, where modules are missing. packages: the name
+    to install by the name to import.
+    """
+    missing = [package for module, package in packages.items() if find_spec(module) is None]
+    if missing:
+        raise BackendError(
+            f"{command} needs {', '.join(missing)}; run pip install 'pcsr[{extras}]'"
+        )
 
 
 def progress(items: Iterable[Item], label: str, length: int | None = None) -> Bar[Item]:

@@ -10,7 +10,6 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
-from pcsr.calibration import evaluate_cli
 from pcsr.calibration.evaluate import Options, evaluate
 from pcsr.calibration.evaluate_cli import main
 from pcsr.calibration.report import Report, Score, draw_curve
@@ -263,7 +262,7 @@ def test_curve_without_a_finite_point(tmp_path: Path) -> None:
 
 
 def test_missing_extra_is_named(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate_cli, "find_spec", lambda name: None if name == "PIL" else name)
+    monkeypatch.setattr("pcsr.cli.find_spec", lambda name: None if name == "PIL" else name)
     result = run(image.parent, image)
     assert result.exit_code == 3
     assert result.stderr == (

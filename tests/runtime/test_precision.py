@@ -66,9 +66,16 @@ def test_bf16_on_the_cpu_is_refused(typed_bundle: Path) -> None:
         Upscaler(typed_bundle, precision="bf16")
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int8", ""])
-def test_a_precision_that_is_not_there(carn_like_bundle: Path, precision: str) -> None:
-    with pytest.raises(BundleError, match=f"no {precision} graphs"):
+@pytest.mark.parametrize(
+    ("precision", "found"),
+    [
+        ("fp16", r"no fp16 graphs \(it has: fp32\)"),
+        ("", r"no  graphs \(it has: fp32\)"),
+        ("int8", "no int8 graphs for the CPU; make them with pcsr-calibrate precision"),
+    ],
+)
+def test_a_precision_that_is_not_there(carn_like_bundle: Path, precision: str, found: str) -> None:
+    with pytest.raises(BundleError, match=found):
         Upscaler(carn_like_bundle, precision=precision)
 
 
