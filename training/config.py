@@ -14,6 +14,7 @@ from pcsr.models.registry import normalisation
 
 SAMPLE_PHOTOS = "sample-photos"
 AUGMENT_NAMES = ("hflip", "vflip", "dflip", "tint", "bgr")
+OPTIMIZER_NAMES = ("adam", "soap")
 DEFAULTS: dict[str, Any] = {
     "seed": 0,
     "train_dataset": {
@@ -24,6 +25,7 @@ DEFAULTS: dict[str, Any] = {
                 "scale": [4, 4],
                 "augment": ["hflip", "vflip", "dflip"],
                 "sample_q": 0,
+                "sample_margin": 0,
             }
         },
         "batch_size": 16,
@@ -35,7 +37,7 @@ DEFAULTS: dict[str, Any] = {
     "init_path": "",
     "loss_rgb_w": 1000.0,
     "loss_avg_w": 3.0,
-    "optimizer": {"args": {"lr": 1e-3, "betas": [0.9, 0.99], "weight_decay": 0.0}},
+    "optimizer": {"name": "adam", "args": {"lr": 1e-3, "betas": [0.9, 0.99], "weight_decay": 0.0}},
     "lr_scheduler": {"args": {"eta_min": 1e-7}},
     "iter_max": [500_000],
     "iter_val": 1000,
@@ -52,7 +54,8 @@ class Data:
 
     photos, validation: a folder, or None for the sample photos of scikit-image. patch_px: sides of
     the low-resolution patch, each for an equal part of a stage (progressive training).
-    pixels_per_patch: output pixels drawn from each, None for all.
+    pixels_per_patch: output pixels drawn from each, None for all. margin_px: most of them lie at
+    least this far (in low-resolution pixels) inside the patch; 0: anywhere.
     """
 
     photos: Path | None
@@ -60,6 +63,7 @@ class Data:
     scale: float
     patch_px: tuple[int, ...]
     pixels_per_patch: int | None
+    margin_px: int
     augment: tuple[str, ...]
     batch: int
     workers: int
@@ -80,6 +84,7 @@ class Config:
     start_from: Path | None
     reconstruction_weight: float
     average_weight: float
+    optimizer: str
     learning_rate: float
     least_learning_rate: float
     betas: tuple[float, float]
@@ -161,6 +166,7 @@ def _typed(keys: Mapping[str, Any]) -> Config:
             scale=float(max(wrapper["scale"])),
             patch_px=_integers(wrapper["inp_size"]),
             pixels_per_patch=int(wrapper["sample_q"]) or None,
+            margin_px=int(wrapper["sample_margin"]),
             augment=tuple(wrapper["augment"]),
             batch=int(train["batch_size"]),
             workers=int(train["num_workers"]),
@@ -172,6 +178,7 @@ def _typed(keys: Mapping[str, Any]) -> Config:
         start_from=Path(keys["init_path"]) if keys["init_path"] else None,
         reconstruction_weight=float(keys["loss_rgb_w"]),
         average_weight=float(keys["loss_avg_w"]),
+        optimizer=str(keys["optimizer"]["name"]),
         learning_rate=float(optimizer["lr"]),
         least_learning_rate=float(keys["lr_scheduler"]["args"]["eta_min"]),
         betas=(float(first), float(second)),
@@ -200,6 +207,15 @@ def _check_ranges(config: Config) -> None:
     if unknown:
         raise UsageError(
             f"unknown augment {', '.join(unknown)} (known: {', '.join(AUGMENT_NAMES)})"
+        )
+    if config.optimizer not in OPTIMIZER_NAMES:
+        raise UsageError(
+            f"unknown optimizer {config.optimizer} (known: {', '.join(OPTIMIZER_NAMES)})"
+        )
+    if not 0 <= 2 * config.data.margin_px < min(config.data.patch_px):
+        raise UsageError(
+            "train_dataset.wrapper.args.sample_margin must leave a part of the patch of "
+            f"{min(config.data.patch_px)} px, found {config.data.margin_px}"
         )
     if config.data.scale < 1:
         raise UsageError(f"scale must be at least 1, found {config.data.scale}")

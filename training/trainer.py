@@ -21,6 +21,7 @@ from pcsr.models.checkpoint import read_checkpoint
 from .config import Config
 from .data import HELD_OUT, Batches, load_photos, stream, training_photos
 from .losses import average_loss, reconstruction_loss
+from .optimizers import make_optimizer
 from .stages import StageNetwork, stage_count, stage_network
 from .validation import Validator
 
@@ -79,12 +80,7 @@ class Trainer:
         self, stage: int, before: PCSR | None, report: Callable[[Progress], None]
     ) -> StageNetwork:
         network = stage_network(self._config, stage, before).to(self._device)
-        optimizer = torch.optim.Adam(
-            [p for p in network.parameters() if p.requires_grad],
-            lr=self._config.learning_rate,
-            betas=self._config.betas,
-            weight_decay=self._config.weight_decay,
-        )
+        optimizer = make_optimizer(self._config, network)
         done = self._resume(stage, network, optimizer)
         if stage == 0 and not done and self._config.start_from is not None:
             network.start_from(read_checkpoint(self._config.start_from))

@@ -16,7 +16,7 @@ SHIPPED = sorted(CONFIGS.glob("*.yaml"))
 def test_published_weights_are_the_defaults(tmp_path: Path) -> None:
     config = tiny.config(tmp_path)
     assert (config.reconstruction_weight, config.average_weight) == (1000, 3)
-    assert config.betas == (0.9, 0.99)
+    assert (config.optimizer, config.betas) == ("adam", (0.9, 0.99))
     assert config.least_learning_rate == 1e-7
     assert config.data.augment == ("hflip", "vflip", "dflip")
 
@@ -55,6 +55,9 @@ def test_an_unknown_backbone_is_named(tmp_path: Path) -> None:
         ("iter_max=0", "iter_max must be positive"),
         ("optimizer.args.betas=[1]", "wrong form"),
         ("train_dataset.wrapper.args.augment=[spin]", "unknown augment spin"),
+        ("train_dataset.wrapper.args.sample_margin=4", "must leave a part of the patch of 8 px"),
+        ("train_dataset.wrapper.args.sample_margin=-1", "sample_margin must leave"),
+        ("optimizer.name=sgd", r"unknown optimizer sgd \(known: adam, soap\)"),
         ("data_norm.mean=[0.4]", "three numbers"),
         ("data_norm.mean=[.nan,0,0]", "must be finite"),
         ("data_norm.std=[1,0,1]", "std must be positive"),

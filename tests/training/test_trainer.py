@@ -47,11 +47,14 @@ def same(a: Weights, b: Weights) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+@pytest.mark.parametrize(
+    "optimizer", [("optimizer.name=adam",), ("optimizer.name=soap", "iter_max=12")]
+)  # soap renews its eigenbasis at 10
 @pytest.mark.parametrize(("stage", "iteration"), [(0, 1), (0, 3), (0, 6), (1, 2), (1, 5)])
 def test_a_run_killed_anywhere_ends_as_an_unbroken_one(
-    stage: int, iteration: int, tmp_path: Path
+    stage: int, iteration: int, optimizer: tuple[str, ...], tmp_path: Path
 ) -> None:
-    config = tiny.config(tmp_path)
+    config = tiny.config(tmp_path, 2, *optimizer)
     unbroken = train(config, tmp_path / "unbroken")
 
     with pytest.raises(KeyboardInterrupt):
