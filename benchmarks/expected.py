@@ -18,7 +18,7 @@ import torch
 from tabulate import tabulate
 
 from pcsr.bundle import Bundle
-from pcsr.cli import command_errors
+from pcsr.cli import command_errors, parse_size
 from pcsr.errors import UsageError
 from pcsr.export.analysis import shapes_at
 from pcsr.runtime.gpu.candidates import GROUPS, candidates, improved
@@ -29,8 +29,6 @@ from pcsr.runtime.gpu.sites import Site
 from pcsr.runtime.grid import hr_size
 from pcsr.runtime.kernels.packed import OUTPUTS, PackedMlp, PackedMlps
 from pcsr.runtime.mlps import load_mlps
-
-from .sizes import parse_input_size
 
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -205,7 +203,7 @@ def main(bundles: tuple[Path, ...], sizes: tuple[str, ...], precision: str, heav
         bundle = Bundle.load(path)
         columns = {}
         for text in sizes:
-            stages = expect(bundle, precision, parse_input_size(text), heavy)
+            stages = expect(bundle, precision, parse_size(text), heavy)
             columns[text] = {stage.name: stage.milliseconds for stage in stages}
             columns[text]["sum"] = sum(stage.milliseconds for stage in stages)
         names = list(next(iter(columns.values())))

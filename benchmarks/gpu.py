@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from pcsr.atomic import atomic_file
-from pcsr.cli import command_errors, complain
+from pcsr.cli import command_errors, complain, parse_size
 from pcsr.errors import PcsrError
 
 from .device.exporting import Prepared, prepare
@@ -23,7 +23,6 @@ from .device.summary import faults
 from .device.supervisor import Supervisor
 from .environment import ROOT
 from .records import Record, append_group
-from .sizes import parse_input_size
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 EXPORT_SHARE = 0.5  # of the budget, at most
@@ -79,7 +78,7 @@ def main(
     deadline = time.monotonic() + budget_s
     models = models or (QUICK_MODELS if quick else MODELS)
     precisions = precisions or PRECISIONS
-    inputs = [parse_input_size(size) for size in sizes] or (QUICK_SIZES if quick else SIZES)
+    inputs = [parse_size(size) for size in sizes] or (QUICK_SIZES if quick else SIZES)
     supervisor = _supervisor(device, quick, deadline)
     try:
         machine = supervisor.open()

@@ -16,18 +16,6 @@ NAMED: dict[str, Size] = {
 TINY = ("192x288", "212x308")
 
 
-def parse_input_size(text: str) -> Size:
-    """(height, width) of the small image, from HEIGHTxWIDTH.
-
-    Raises:
-        UsageError: anything else.
-    """
-    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
-    if match is None:
-        raise UsageError(f"unknown size {text!r}; expected HEIGHTxWIDTH of the input image")
-    return int(match[1]), int(match[2])
-
-
 def parse_size(text: str) -> Size:
     """(height, width) of the large image.
 

@@ -1,7 +1,6 @@
 """pcsr-calibrate operating-point: presets, budgets and bounds of loss for a bundle."""
 
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,12 @@ from pcsr.cli import (
     check_text_output,
     command_errors,
     complain,
+    parse_size,
     progress,
     require_packages,
     write_text,
 )
-from pcsr.errors import ImageError, UsageError
+from pcsr.errors import ImageError
 from pcsr.images import check_output, find_images
 
 from .presets import BOUNDS_DB
@@ -74,7 +74,7 @@ def operating_point(
 
     losses = (quality_loss_db, balanced_loss_db, fast_loss_db)
     bounds = dict(zip(BOUNDS_DB, losses, strict=True))
-    options = Options(bounds_db=bounds, largest=_size(largest), **choices)
+    options = Options(bounds_db=bounds, largest=parse_size(largest) if largest else None, **choices)
     _check_outputs(curve, json_file, overwrite)
     try:
         found = calibrate(bundle, list(find_images(images, recursive)), options, progress)
@@ -91,15 +91,6 @@ def operating_point(
     if curve is not None:
         draw(found, curve, overwrite)
     sys.exit(1 if found.failures else 0)
-
-
-def _size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text)
-    if match is None:
-        raise UsageError(f"--largest expects HEIGHTxWIDTH, such as 720x1280; found {text}")
-    return int(match[1]), int(match[2])
 
 
 def _check_outputs(curve: Path | None, json_file: Path | None, overwrite: bool) -> None:

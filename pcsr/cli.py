@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import click
 
 from pcsr.atomic import atomic_file, refuse_existing
-from pcsr.errors import BackendError, OutputError, PcsrError
+from pcsr.errors import BackendError, OutputError, PcsrError, UsageError
 
 STDOUT = Path("-")
 MAX_PIXELS = 2**22  # of an input image; x4 holds about 2 GiB in memory per million
@@ -97,6 +97,18 @@ def require_packages(command: str, packages: Mapping[str, str], extras: str) -> 
         raise BackendError(
             f"{command} needs {', '.join(missing)}; run pip install 'pcsr[{extras}]'"
         )
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(height, width) of an input image, from HEIGHTxWIDTH.
+
+    Raises:
+        UsageError: anything else.
+    """
+    match = re.fullmatch(r"([1-9][0-9]{0,8})x([1-9][0-9]{0,8})", text.lower())
+    if match is None:
+        raise UsageError(f"unknown size {text!r}; expected HEIGHTxWIDTH of the input, as 276x420")
+    return int(match[1]), int(match[2])
 
 
 def progress(items: Iterable[Item], label: str, length: int | None = None) -> Bar[Item]:

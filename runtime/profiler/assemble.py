@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 
-from pcsr.bundle import Bundle
+from pcsr.manifest import Manifest
 from pcsr.runtime.grid import hr_size
 from pcsr.runtime.result import heavy_share
 
@@ -29,7 +29,8 @@ def make_case(
     """Of one case with samples. timings: of all cases, for the ratio."""
     timing = timings[spec.name]
     samples = list(timing.samples.values())
-    stages = _stages(spec, samples, ceilings)
+    manifest = caller.upscaler.bundle.manifest
+    stages = _stages(spec, manifest, samples, ceilings)
     staged_ms = fmean(sample.staged_ms for sample in samples)
     unaccounted_ms = staged_ms - sum(stage.ms for stage in stages)
     size = hr_size(spec.picture.size, spec.scale)
@@ -89,11 +90,12 @@ def _ratio(spec: Spec, timings: Mapping[str, Timing]) -> float | None:
     return paired_ratio(headline(timings[spec.name]), headline(timings[spec.baseline]))
 
 
-def _stages(spec: Spec, samples: Sequence[Sample], ceilings: Ceilings) -> tuple[Stage, ...]:
+def _stages(
+    spec: Spec, manifest: Manifest, samples: Sequence[Sample], ceilings: Ceilings
+) -> tuple[Stage, ...]:
     """In the order of execution, with their means."""
     counts = samples[-1].pixels
     size = hr_size(spec.picture.size, spec.scale)
-    manifest = Bundle.load(spec.engine.bundle).manifest
     work = stage_work(manifest, spec.engine.precision, spec.picture.size, size, counts)
     whole_ms = fmean(sample.staged_ms for sample in samples)
     is_half = spec.engine.precision in ("fp16", "bf16") and ceilings.half_gflop_s is not None

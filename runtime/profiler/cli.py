@@ -13,12 +13,13 @@ from pcsr.cli import (
     command_errors,
     needs_extra,
     one_line,
+    parse_size,
     show_log,
     write_text,
 )
 from pcsr.errors import UsageError
 
-from .plan import Plan, parse_percentiles, parse_size
+from .plan import Plan, parse_percentiles
 
 PATH = click.Path(path_type=Path)
 MAX_PIXELS = 2**23  # of an input: 2160x3840 and a little

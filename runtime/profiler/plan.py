@@ -1,6 +1,5 @@
 """How long and how often is measured, after trtexec: `--warmup`, `--duration`, `--iterations`."""
 
-import re
 from dataclasses import dataclass
 
 from pcsr.errors import UsageError
@@ -32,18 +31,6 @@ class Plan:
         wrong = [point for point in self.percentiles if not 0 < point < 100]
         if wrong:
             raise UsageError(f"a percentile lies between 0 and 100, found {wrong[0]:g}")
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """(height, width) of an input image, from HEIGHTxWIDTH.
-
-    Raises:
-        UsageError: anything else.
-    """
-    match = re.fullmatch(r"([1-9]\d{0,8})x([1-9]\d{0,8})", text.strip())
-    if match is None:
-        raise UsageError(f"unknown size {text!r}; expected HEIGHTxWIDTH of the input, as 276x420")
-    return int(match[1]), int(match[2])
 
 
 def parse_percentiles(text: str) -> tuple[float, ...]:

@@ -6,10 +6,11 @@ from typing import Any, TypeVar
 
 import click
 
+from pcsr.cli import parse_size
 from pcsr.errors import UsageError
 
 from .build import BuildOptions
-from .profiles import Shapes, Size, parse_size
+from .profiles import Shapes, Size
 from .store import Request
 from .target import AMPERE_PLUS, SAME_COMPUTE_CAPABILITY
 

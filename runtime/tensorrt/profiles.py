@@ -99,18 +99,6 @@ def row_limits(model: Model) -> tuple[int, int]:
     return MOST_ELEMENTS // max(widest, 3), min(MOST_ROWS, MOST_ELEMENTS // max(widest, 3))
 
 
-def parse_size(text: str) -> Size:
-    """`540x960` -> (540, 960).
-
-    Raises:
-        UsageError: anything else.
-    """
-    height, cross, width = text.lower().partition("x")
-    if not (cross and height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise UsageError(f"expected a size as HEIGHTxWIDTH, for example 540x960, found '{text}'")
-    return int(height), int(width)
-
-
 def format_size(size: Size) -> str:
     """(540, 960) -> `540x960`."""
     return f"{size[0]}x{size[1]}"

@@ -13,7 +13,6 @@ from pcsr.runtime.tensorrt.profiles import (
     Size,
     choose_profile,
     format_size,
-    parse_size,
     row_limits,
 )
 
@@ -87,12 +86,5 @@ def test_row_limits_respect_the_widest_mlp(three_way_bundle: Path) -> None:
     assert profile.rows_max * 5000 <= MOST_ELEMENTS
 
 
-@pytest.mark.parametrize("text", ["", "x", "8", "8x", "x8", "8x8x8", "0x8", "-1x8", "8 x8", "²x8"])
-def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(UsageError, match="HEIGHTxWIDTH"):
-        parse_size(text)
-
-
 def test_sizes_are_height_and_width() -> None:
-    assert parse_size("540X960") == (540, 960)
     assert format_size((540, 960)) == "540x960"
