@@ -1,12 +1,23 @@
 """The two losses of PCSR (paper section 3.4, `train_pcsr.py` of its code)."""
 
+import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+AXES = ((1, 1, 1), (1, -1, 0), (1, 1, -2))  # of RGB: one of brightness, two of colour
 
 
-def reconstruction_loss(residual: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute difference of predicted and true residual (HR minus bilinear), [B, Q, 3]."""
-    return F.l1_loss(residual, target)
+def reconstruction_loss(residual: Tensor, target: Tensor, chroma_weight: float = 0) -> Tensor:
+    """Mean absolute difference of predicted and true residual (HR minus bilinear), [B, Q, 3].
+
+    chroma_weight: 0 takes it of R, G and B, as published; else of brightness, and so many times of
+    two axes of colour (all three at right angles and of length 1).
+    """
+    error = residual - target
+    if chroma_weight:
+        axes = torch.nn.functional.normalize(error.new_tensor(AXES))
+        axes[1:] *= chroma_weight
+        error = error @ axes.T
+    return error.abs().mean()
 
 
 def average_loss(probabilities: Tensor) -> Tensor:

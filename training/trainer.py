@@ -112,7 +112,9 @@ class Trainer:
         lr, drawn, colours = (part.to(self._device, non_blocking=True) for part in batch)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._device.type == "cuda"):
             predicted, true, probabilities = network(lr, drawn, colours)
-        reconstruction = reconstruction_loss(predicted.float(), true.float())
+        reconstruction = reconstruction_loss(
+            predicted.float(), true.float(), self._config.chroma_weight
+        )
         losses = {"reconstruction": reconstruction}
         loss = reconstruction
         if probabilities.shape[-1] > 1:
