@@ -14,7 +14,7 @@ from pcsr.models.checkpoint import Description, describe
 from pcsr.models.registry import normalisation
 
 SAMPLE_PHOTOS = "sample-photos"
-AUGMENT_NAMES = ("hflip", "vflip", "dflip", "tint", "bgr")
+AUGMENT_NAMES = ("hflip", "vflip", "dflip", "bgr")
 OPTIMIZER_NAMES = ("adam", "soap")
 DEFAULTS: dict[str, Any] = {
     "seed": 0,
@@ -74,7 +74,8 @@ class Data:
 @dataclass(frozen=True)
 class Config:
     """One training run. iterations: of each stage. mean, std: normalisation of RGB in [0, 1].
-    model: as a checkpoint describes the finished network; network: the same, read.
+    model: as a checkpoint describes the finished network; network: the same, read. chroma_weight:
+    see `losses.reconstruction_loss`.
     """
 
     seed: int

@@ -1,7 +1,7 @@
 """The two losses of PCSR (paper section 3.4, `train_pcsr.py` of its code)."""
 
-import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 AXES = ((1, 1, 1), (1, -1, 0), (1, 1, -2))  # of RGB: one of brightness, two of colour
 
@@ -14,7 +14,7 @@ def reconstruction_loss(residual: Tensor, target: Tensor, chroma_weight: float =
     """
     error = residual - target
     if chroma_weight:
-        axes = torch.nn.functional.normalize(error.new_tensor(AXES))
+        axes = F.normalize(error.new_tensor(AXES))
         axes[1:] *= chroma_weight
         error = error @ axes.T
     return error.abs().mean()

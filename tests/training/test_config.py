@@ -57,6 +57,8 @@ def test_an_unknown_backbone_is_named(tmp_path: Path) -> None:
         ("train_dataset.wrapper.args.augment=[spin]", "unknown augment spin"),
         ("train_dataset.wrapper.args.sample_margin=4", "must leave a part of the patch of 8 px"),
         ("train_dataset.wrapper.args.sample_margin=-1", "sample_margin must leave"),
+        ("loss_chroma_w=-1", "loss_chroma_w must be at least 0"),
+        ("loss_chroma_w=.nan", "loss_chroma_w must be at least 0"),
         ("optimizer.name=sgd", r"unknown optimizer sgd \(known: adam, soap\)"),
         ("data_norm.mean=[0.4]", "three numbers"),
         ("data_norm.mean=[.nan,0,0]", "must be finite"),

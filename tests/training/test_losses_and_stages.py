@@ -33,6 +33,21 @@ def test_reconstruction_is_the_mean_absolute_difference() -> None:
     assert found == pytest.approx((0.5 + 0 + 2) / 3)
 
 
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ((0.3, 0.3, 0.3), 0.9 / 3**0.5),
+        ((-0.2, 0.2, 0), 4 * 0.4 / 2**0.5),
+        ((0.1, 0.1, -0.2), 4 * 0.6 / 6**0.5),
+        ((0.3, 0, 0), 0.3 / 3**0.5 + 4 * (0.3 / 2**0.5 + 0.3 / 6**0.5)),
+    ],
+)
+def test_colours_can_weigh_more(error: tuple[float, ...], expected: float) -> None:
+    true = torch.tensor([[[0.5, 0.1, -0.2]]])
+    found = reconstruction_loss(true + torch.tensor(error), true, chroma_weight=4)
+    assert found == pytest.approx(expected / 3)
+
+
 def test_average_loss_of_two_upsamplers() -> None:
     # Two pixels: sums 1.7 and 0.3, each should be 1, so both are off by 0.7 of 1.
     assert average_loss(torch.tensor([[[0.9, 0.1], [0.8, 0.2]]])) == pytest.approx(0.7)

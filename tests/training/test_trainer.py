@@ -85,6 +85,16 @@ def test_training_reduces_the_loss(tmp_path: Path) -> None:
     assert np.mean(losses[120:150]) < 0.8 * np.mean(losses[:20])
 
 
+def test_the_weight_of_colours_is_trained_with(tmp_path: Path) -> None:
+    first: list[float] = []
+    for weight in (0, 50):
+        config = tiny.config(tmp_path, 2, f"loss_chroma_w={weight}", "iter_max=1")
+        Trainer(config, tmp_path / f"run-{weight}").run(
+            lambda p: first.append(p.losses["reconstruction"])
+        )
+    assert first[2] > 5 * first[0]
+
+
 @pytest.mark.parametrize("upsamplers", [1, 2, 3])
 def test_every_stage_can_be_exported(upsamplers: int, tmp_path: Path) -> None:
     config = tiny.config(tmp_path, upsamplers)
