@@ -1,7 +1,6 @@
 """Training configs: YAML with the published keys, our defaults, and `key=value` on top."""
 
 import copy
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +37,7 @@ DEFAULTS: dict[str, Any] = {
     "init_path": "",
     "loss_rgb_w": 1000.0,
     "loss_avg_w": 3.0,
-    "loss_chroma_w": 0.0,
+    "loss_chroma_iter": 0,
     "optimizer": {"name": "adam", "args": {"lr": 1e-3, "betas": [0.9, 0.99], "weight_decay": 0.0}},
     "lr_scheduler": {"args": {"eta_min": 1e-7}},
     "iter_max": [500_000],
@@ -74,8 +73,8 @@ class Data:
 @dataclass(frozen=True)
 class Config:
     """One training run. iterations: of each stage. mean, std: normalisation of RGB in [0, 1].
-    model: as a checkpoint describes the finished network; network: the same, read. chroma_weight:
-    see `losses.reconstruction_loss`.
+    model: as a checkpoint describes the finished network; network: the same, read.
+    chroma_iterations: the first of stage 0, in which colour weighs more.
     """
 
     seed: int
@@ -87,7 +86,7 @@ class Config:
     start_from: Path | None
     reconstruction_weight: float
     average_weight: float
-    chroma_weight: float
+    chroma_iterations: int
     optimizer: str
     learning_rate: float
     least_learning_rate: float
@@ -182,7 +181,7 @@ def _typed(keys: Mapping[str, Any]) -> Config:
         start_from=Path(keys["init_path"]) if keys["init_path"] else None,
         reconstruction_weight=float(keys["loss_rgb_w"]),
         average_weight=float(keys["loss_avg_w"]),
-        chroma_weight=float(keys["loss_chroma_w"]),
+        chroma_iterations=int(keys["loss_chroma_iter"]),
         optimizer=str(keys["optimizer"]["name"]),
         learning_rate=float(optimizer["lr"]),
         least_learning_rate=float(keys["lr_scheduler"]["args"]["eta_min"]),
@@ -208,8 +207,8 @@ def _check_ranges(config: Config) -> None:
     for key, value in positive.items():
         if value <= 0:
             raise UsageError(f"{key} must be positive, found {value}")
-    if not 0 <= config.chroma_weight < math.inf:
-        raise UsageError(f"loss_chroma_w must be at least 0, found {config.chroma_weight}")
+    if config.chroma_iterations < 0:
+        raise UsageError(f"loss_chroma_iter must be at least 0, found {config.chroma_iterations}")
     unknown = set(config.data.augment) - set(AUGMENT_NAMES)
     if unknown:
         raise UsageError(

@@ -26,6 +26,7 @@ from .stages import StageNetwork, stage_count, stage_network
 from .validation import Validator
 
 FINISHED = "network.pth"
+CHROMA_WEIGHT = 3
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ class Trainer:
             stream(batches, done, total, self._config.data.workers), done + 1
         ):
             _set_learning_rate(optimizer, self._config, iteration - 1, total)
-            losses = self._step(step, optimizer, batch)
+            colourful = stage == 0 and iteration <= self._config.chroma_iterations
+            losses = self._step(step, optimizer, batch, CHROMA_WEIGHT if colourful else 0)
             _refuse_divergence(losses, stage, iteration)
             last = iteration == total
             if last or iteration % self._config.save_every == 0:
@@ -107,14 +109,13 @@ class Trainer:
         network: nn.Module,
         optimizer: torch.optim.Optimizer,
         batch: tuple[torch.Tensor, ...],
+        chroma_weight: float,
     ) -> dict[str, float]:
         network.train()
         lr, drawn, colours = (part.to(self._device, non_blocking=True) for part in batch)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._device.type == "cuda"):
             predicted, true, probabilities = network(lr, drawn, colours)
-        reconstruction = reconstruction_loss(
-            predicted.float(), true.float(), self._config.chroma_weight
-        )
+        reconstruction = reconstruction_loss(predicted.float(), true.float(), chroma_weight)
         losses = {"reconstruction": reconstruction}
         loss = reconstruction
         if probabilities.shape[-1] > 1:
