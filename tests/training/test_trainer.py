@@ -126,9 +126,9 @@ def test_progressive_patches(tmp_path: Path) -> None:
     trainer = Trainer(config, tmp_path / "run")
     step = trainer._step
 
-    def watched(network: Any, optimizer: Any, batch: Any, weight: float) -> dict[str, float]:  # noqa: ANN401
+    def watched(network: Any, optimizer: Any, batch: Any, chroma_weight: float) -> dict[str, float]:  # noqa: ANN401
         seen.append(batch[0].shape[-1])
-        return step(network, optimizer, batch, weight)
+        return step(network, optimizer, batch, chroma_weight)
 
     trainer._step = watched  # type: ignore[method-assign]
     trainer.run(ignore)
