@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pcsr import Bundle
 from pcsr.runtime.profiler.assemble import make_case
 from pcsr.runtime.profiler.callers import Sample
 from pcsr.runtime.profiler.cases import Engine, Spec
@@ -94,6 +95,7 @@ def test_a_planted_slow_down_is_the_ratio(plain_bundle: Path, carn_like_bundle: 
     ours, plain = Engine(str(carn_like_bundle)), Engine(str(plain_bundle))
     specs = [spec("ours", ours, baseline="plain"), spec("plain", plain, baseline="plain")]
     callers = {ours: Known(3.0, []), plain: Known(2.0, [])}
+    callers[ours].upscaler.bundle = Bundle.load(carn_like_bundle)
     timings = run_rounds(specs, callers, PLAN)
     case = make_case(specs[0], callers[ours], timings, Ceilings(100, 10), PLAN)
     assert case.over_baseline == pytest.approx(1.5)
