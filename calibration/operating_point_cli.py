@@ -74,7 +74,8 @@ def operating_point(
 
     losses = (quality_loss_db, balanced_loss_db, fast_loss_db)
     bounds = dict(zip(BOUNDS_DB, losses, strict=True))
-    options = Options(bounds_db=bounds, largest=parse_size(largest) if largest else None, **choices)
+    most = None if largest is None else parse_size(largest)
+    options = Options(bounds_db=bounds, largest=most, **choices)
     _check_outputs(curve, json_file, overwrite)
     try:
         found = calibrate(bundle, list(find_images(images, recursive)), options, progress)

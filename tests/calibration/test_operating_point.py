@@ -235,6 +235,7 @@ def test_images_that_fail_are_listed_and_the_others_used(bundle: Path, photos: P
 REFUSED: dict[str, tuple[list[object], int, str]] = {
     "rounds": (["--rounds", 1], 2, "rounds must be at least 2"),
     "largest": (["--largest", "big"], 2, "HEIGHTxWIDTH"),
+    "empty largest": (["--largest", ""], 2, "HEIGHTxWIDTH"),
     "scale": (["--scale", 0.5], 2, "scale"),
     "bounds": (["--fast-loss-db", 0.001], 2, "none below the one before"),
     "nan": (["--quality-loss-db", "nan"], 2, "losses in dB"),
