@@ -1,14 +1,28 @@
 """Bundles of tiny random networks, exported once per run; reference data where it is there."""
 
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from pcsr.export.exporter import ExportOptions, export_bundle
 
 from . import checkpoints
 
 REFERENCE = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_operator_table() -> Iterator[None]:
+    """PyTorch's table of ONNX operators, made once: torch.onnx.export parses the sources of all of
+    them for every graph, which is a third of the time that these small networks take.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        table = staticmethod(cache(ONNXRegistry.from_torchlib))
+        patch.setattr(ONNXRegistry, "from_torchlib", table)
+        yield
 
 
 @pytest.fixture(scope="session")
