@@ -13,7 +13,7 @@ from pcsr.models.checkpoint import Description, describe
 from pcsr.models.registry import normalisation
 
 SAMPLE_PHOTOS = "sample-photos"
-AUGMENT_NAMES = ("hflip", "vflip", "dflip", "tint", "bgr")
+AUGMENT_NAMES = ("hflip", "vflip", "dflip", "bgr")
 OPTIMIZER_NAMES = ("adam", "soap")
 DEFAULTS: dict[str, Any] = {
     "seed": 0,

@@ -27,15 +27,12 @@ TRAINING = (
     "hubble_deep_field", "immunohistochemistry", "moon", "page", "retina", "text",
 )  # fmt: skip
 PYRAMID = (1.0, 0.75, 0.5, 0.35)  # a smaller copy of a photo is sharper
-LEAST_CONTRAST, INVERTED = 0.2, 0.25
 INSIDE = 0.8  # of the drawn pixels, where a margin is set
-Augment = Callable[[Photo, np.random.Generator], Photo]
-AUGMENTS: dict[str, Augment] = {
-    "hflip": lambda patch, random: np.fliplr(patch),
-    "vflip": lambda patch, random: np.flipud(patch),
-    "dflip": lambda patch, random: patch.swapaxes(0, 1),
-    "tint": lambda patch, random: _tinted(patch, random),
-    "bgr": lambda patch, random: patch[..., ::-1],
+AUGMENTS: dict[str, Callable[[Photo], Photo]] = {
+    "hflip": np.fliplr,
+    "vflip": np.flipud,
+    "dflip": lambda patch: patch.swapaxes(0, 1),
+    "bgr": lambda patch: patch[..., ::-1],
 }
 MAX_PIXELS = 2**27
 
@@ -123,7 +120,7 @@ class Batches(Dataset[tuple[Tensor, Tensor, Tensor]]):
         patch = photo[top : top + side, left : left + side]
         for name in self._data.augment:
             if random.random() < 0.5:
-                patch = AUGMENTS[name](patch, random)
+                patch = AUGMENTS[name](patch)
         return np.ascontiguousarray(patch)
 
 
@@ -133,16 +130,3 @@ def stream(batches: Batches, start: int, stop: int, workers: int) -> Iterable[tu
         batches, batch_size=None, sampler=range(start, stop), num_workers=workers
     )
     return loader
-
-
-def _tinted(patch: Photo, random: np.random.Generator) -> Photo:
-    """Every channel with a contrast and brightness of its own, one in four inverted: without it, a
-    network that mostly sees gray photos sharpens coloured edges in gray.
-    """
-    contrast = random.uniform(LEAST_CONTRAST, 1, 3)
-    darkest = random.uniform(0, 255 * (1 - contrast))
-    levels = np.arange(256)[:, None]
-    levels = np.where(random.random(3) < INVERTED, 255 - levels, levels)
-    table = np.rint(darkest + contrast * levels).astype(np.uint8)
-    tinted: Photo = table[patch, np.arange(3)]
-    return tinted

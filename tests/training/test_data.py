@@ -61,24 +61,9 @@ def test_a_batch_depends_on_the_seed_and_its_number_alone(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", ["hflip", "vflip", "dflip", "bgr"])
 def test_flips_are_their_own_inverse(name: str) -> None:
-    random = np.random.default_rng(0)
-    once = AUGMENTS[name](patch(), random)
+    once = AUGMENTS[name](patch())
     assert not np.array_equal(once, patch())
-    np.testing.assert_array_equal(AUGMENTS[name](once, random), patch())
-
-
-def test_tint_keeps_every_edge_within_the_range() -> None:
-    random = np.random.default_rng(0)
-    ramp = np.arange(256, dtype=np.uint8)[:, None, None].repeat(3, axis=2)
-    gray = 0
-    for _ in range(50):
-        tinted = AUGMENTS["tint"](ramp, random).astype(int)[:, 0]
-        steps = np.diff(tinted, axis=0)
-        for channel in steps.T:
-            assert (channel >= 0).all() or (channel <= 0).all()
-        assert np.ptp(tinted, axis=0).min() >= 50  # a contrast of at least 0.2
-        gray += np.array_equal(tinted[:, 0], tinted[:, 1])
-    assert gray == 0
+    np.testing.assert_array_equal(AUGMENTS[name](once), patch())
 
 
 def test_the_held_out_photos_are_not_trained_on() -> None:
