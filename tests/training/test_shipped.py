@@ -21,7 +21,8 @@ from tests.runtime.compare import assert_images_agree, assert_routed_alike
 
 TRAINING = Path(__file__).parents[2] / "training"
 DEMO, TINY = "fsrcnn-pcsr-x4", "tiny-three-way-x4"
-GAIN_DB = {"coffee": 0.94, "rocket": 0.18}  # over bicubic, by default: as documented, less 0.02
+# Over bicubic, all heavy and by default: a little less than documented.
+GAIN_DB = {"coffee": (1.13, 1.11), "rocket": (0.26, 0.25)}
 MOST_LOST_DB = 0.1  # by the default routing, against all heavy
 MOST_BYTES = 2**20
 
@@ -74,7 +75,8 @@ def test_each_is_what_its_config_trains(name: str) -> None:
 def test_the_demo_checkpoint_beats_bicubic(demo: Upscaler, photo: str) -> None:
     lr = _pair(photo)[1]
     heavy, routed = _gain_db(demo(lr, k=ALL_HEAVY), photo), _gain_db(demo(lr), photo)
-    assert routed >= GAIN_DB[photo]
+    assert heavy >= GAIN_DB[photo][0]
+    assert routed >= GAIN_DB[photo][1]
     assert heavy - routed <= MOST_LOST_DB
 
 
