@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 
+from pytorch_optimizer import SOAP
 from torch import nn
 from torch.optim import Adam, Optimizer
 
 from .config import Config
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": Adam, "soap": SOAP}
 
 
 def make_optimizer(config: Config, network: nn.Module) -> Optimizer:
@@ -14,12 +17,7 @@ def make_optimizer(config: Config, network: nn.Module) -> Optimizer:
     adam: the published one. soap (Vyas et al., ICLR 2025, arXiv 2409.11321): Adam in the eigenbasis
     of Shampoo's preconditioner.
     """
-    make: Callable[..., Optimizer] = Adam
-    if config.optimizer == "soap":
-        from pytorch_optimizer import SOAP  # loads for a second
-
-        make = SOAP
-    return make(
+    return OPTIMIZERS[config.optimizer](
         [weight for weight in network.parameters() if weight.requires_grad],
         lr=config.learning_rate,
         betas=config.betas,
