@@ -117,7 +117,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         _merge(merged, _override(override), "--set", "")
     try:
         return _typed(merged)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except (TypeError, ValueError, OverflowError, KeyError, AttributeError) as error:
         raise UsageError(f"config {path}: a value has the wrong form: {error}") from error
 
 

@@ -54,6 +54,7 @@ def test_an_unknown_backbone_is_named(tmp_path: Path) -> None:
         ("train_dataset=5", "train_dataset must hold keys"),
         ("iter_max=0", "iter_max must be positive"),
         ("optimizer.args.betas=[1]", "wrong form"),
+        ("loss_chroma_iter=.inf", "wrong form"),
         ("train_dataset.wrapper.args.augment=[spin]", "unknown augment spin"),
         ("train_dataset.wrapper.args.sample_margin=4", "must leave a part of the patch of 8 px"),
         ("train_dataset.wrapper.args.sample_margin=-1", "sample_margin must leave"),
