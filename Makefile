@@ -33,7 +33,7 @@ gpu:
 
 # The tests that need a GPU, likewise with the machine's own Python (and pytest).
 gpu-test:
-	$(GPU_PYTHON) -m pytest -q -m gpu tests/runtime/gpu
+	$(GPU_PYTHON) -m pytest -q -m gpu tests/runtime
 
 # The same program on the CPU, tiny, the kernels interpreted: does it all run? Takes minutes; its times mean nothing.
 gpu-dry: $(INSTALLED)
@@ -41,7 +41,7 @@ gpu-dry: $(INSTALLED)
 
 install: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml constraints.txt setup.py runtime/native/pixels.c runtime/native/passes.h runtime/native/pixels.h runtime/native/build.py
+$(INSTALLED): pyproject.toml constraints.txt setup.py runtime/cpu/native/pixels.c runtime/cpu/native/passes.h runtime/cpu/native/pixels.h runtime/cpu/native/build.py
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pcsr needs Python 3.11 or newer; pass PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,dev]'

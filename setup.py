@@ -2,4 +2,4 @@
 
 from setuptools import setup
 
-setup(cffi_modules=["runtime/native/build.py:ffi"])
+setup(cffi_modules=["runtime/cpu/native/build.py:ffi"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pcsr.runtime.profiler.machine import peak_resident_mib, resident_mib
+from pcsr.runtime.machine import peak_resident_mib, resident_mib
 
 from .engines import Files, make_engine
 from .lineup import EngineName, Options

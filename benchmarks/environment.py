@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pcsr.runtime.profiler.machine import machine
+from pcsr.runtime.machine import machine
 
 ROOT = Path(__file__).resolve().parents[1]
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

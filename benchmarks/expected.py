@@ -18,17 +18,18 @@ import torch
 from tabulate import tabulate
 
 from pcsr.bundle import Bundle
-from pcsr.cli import command_errors, parse_size
+from pcsr.cli import command_errors
 from pcsr.errors import UsageError
-from pcsr.export.analysis import shapes_at
-from pcsr.runtime.gpu.candidates import GROUPS, candidates, improved
-from pcsr.runtime.gpu.engines import image_output, image_role
-from pcsr.runtime.gpu.onnx_graph import Graph, Node, read_graph
-from pcsr.runtime.gpu.rewrites import dense_groups, fuse_convolutions, fuse_epilogues
-from pcsr.runtime.gpu.sites import Site
-from pcsr.runtime.grid import hr_size
+from pcsr.export.graphs.analysis import shapes_at
+from pcsr.runtime.geometry.grid import hr_size
+from pcsr.runtime.gpu.engines.protocol import image_output, image_role
 from pcsr.runtime.kernels.packed import OUTPUTS, PackedMlp, PackedMlps
 from pcsr.runtime.mlps import load_mlps
+from pcsr.runtime.torch_backend.candidates import GROUPS, candidates, improved
+from pcsr.runtime.torch_backend.graph import Graph, Node, read_graph
+from pcsr.runtime.torch_backend.rewrites import dense_groups, fuse_convolutions, fuse_epilogues
+from pcsr.runtime.torch_backend.sites import Site
+from pcsr.text import parse_size
 
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}

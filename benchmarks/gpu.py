@@ -11,8 +11,9 @@ from typing import Any
 import click
 
 from pcsr.atomic import atomic_file
-from pcsr.cli import command_errors, complain, parse_size
+from pcsr.cli import command_errors, complain
 from pcsr.errors import PcsrError
+from pcsr.text import parse_size
 
 from .device.exporting import Prepared, prepare
 from .device.jobs import MODELS, PRECISIONS, QUICK_SIZES, SIZES, make_jobs

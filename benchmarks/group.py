@@ -13,9 +13,9 @@ import numpy as np
 
 from pcsr.bundle import Bundle
 from pcsr.manifest import Costs
+from pcsr.runtime.machine import available_mib, machine
 from pcsr.runtime.profiler.ceilings import sgemm_gflops
 from pcsr.runtime.profiler.load import Load, foreign_cores
-from pcsr.runtime.profiler.machine import available_mib, machine
 
 from . import environment
 from .alone import Footprint, Job

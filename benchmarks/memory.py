@@ -6,7 +6,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 
-from pcsr.cli import one_line
+from pcsr.text import one_line
 
 from .alone import Footprint, Job
 from .environment import ROOT

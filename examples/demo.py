@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from skimage import data
 from tabulate import tabulate
 
-from pcsr import Bundle, Result, Upscaler, __version__, images
+from pcsr import Bundle, Result, Upscaler, images
 from pcsr.bundle import is_bundle
 from pcsr.cli import command_errors
 from pcsr.export.exporter import ExportOptions, export_bundle
 from pcsr.metrics import bicubic_resize, degrade, psnr
 from pcsr.models.checkpoint import read_file
 from pcsr.overlay import draw_overlay
+from pcsr.version import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = ROOT.parent / "shared" / "checkpoints" / "carn-pcsr.pth"

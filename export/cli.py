@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from pcsr.cli import command_errors, needs_extra
+from pcsr.cli import command_errors
 from pcsr.errors import UsageError
+from pcsr.extras import needs_extra
 from pcsr.runtime.tensorrt import cli as engines
 from pcsr.runtime.tensorrt.options import build_options, make_request
 from pcsr.runtime.tensorrt.store import Request, check_request

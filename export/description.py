@@ -17,7 +17,7 @@ from pcsr.models.flops import count_flops
 from pcsr.models.liif import POSITION_WIDTH
 from pcsr.models.pcsr import feature_width
 
-from .analysis import count_macs, receptive_radius, working_bytes
+from .graphs.analysis import count_macs, receptive_radius, working_bytes
 
 MAC_SIZE = 16
 

@@ -16,17 +16,17 @@ from pcsr.manifest import File, Graph, Manifest
 from pcsr.models import PCSR, PlainNetwork
 from pcsr.models.checkpoint import Checkpoint, read_checkpoint
 
-from .channels import GPU_BLOCK, pad_channels
-from .checks import AnyCheck, format_checks
 from .description import count_costs, describe_model, tool_versions
-from .folding import FoldedMlp, mlp_arrays
-from .joins import split_joins
+from .graphs.channel_padding import GPU_BLOCK, pad_channels
+from .graphs.folding import FoldedMlp, mlp_arrays
+from .graphs.half_precision import TYPES, typed
+from .graphs.join_splitting import split_joins
+from .graphs.onnx_graph import GraphSource, describe_graph, export_graph, graph_sources, label_graph
 from .network import Settings, build_network, completed, trained_scale
-from .onnx_graph import GraphSource, describe_graph, export_graph, graph_sources, label_graph
-from .typed import TYPES, typed
-from .vectors import write_vectors
-from .verify import verify_bundle
-from .verify_typed import verify_typed
+from .verification.checks import AnyCheck, format_checks
+from .verification.fp32 import verify_bundle
+from .verification.half import verify_typed
+from .verification.vectors import write_vectors
 
 PRECISIONS = ("fp32", *TYPES)
 MLPS = "fp32/mlps.npz"

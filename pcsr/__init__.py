@@ -20,12 +20,11 @@ from pcsr.errors import (
     UsageError,
     VerificationError,
 )
+from pcsr.version import __version__
 
 if TYPE_CHECKING:
     from pcsr.bundle import Bundle
     from pcsr.runtime.upscaler import Result, Upscaler
-
-__version__ = "0.1.0"
 
 __all__ = [
     "BackendError",

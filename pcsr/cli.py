@@ -2,13 +2,11 @@
 
 import functools
 import logging
-import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from importlib.util import find_spec
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -16,7 +14,8 @@ from typing import Any, TypeVar
 import click
 
 from pcsr.atomic import atomic_file, refuse_existing
-from pcsr.errors import BackendError, OutputError, PcsrError, UsageError
+from pcsr.errors import OutputError, PcsrError
+from pcsr.text import one_line
 
 STDOUT = Path("-")
 MAX_PIXELS = 2**22  # of an input image; x4 holds about 2 GiB in memory per million
@@ -68,47 +67,11 @@ def _interrupt_on_terminate() -> None:
         signal.signal(signal.SIGTERM, interrupt)
 
 
-@contextmanager
-def needs_extra(command: str, extra: str) -> Iterator[None]:
-    """Around late imports: a missing package is a BackendError that names the extra to install."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise BackendError(
-            f"{command} needs {error.name}, which is not installed; run pip install 'pcsr[{extra}]'"
-        ) from error
-    except ImportError as error:
-        raise BackendError(f"{command} cannot load what it needs: {error}") from error
-
-
 def show_log() -> None:
     """What the library says of engines that it builds, on stderr."""
     log = logging.getLogger("pcsr")
     log.addHandler(logging.StreamHandler())
     log.setLevel(logging.INFO)
-
-
-def require_packages(command: str, packages: Mapping[str, str], extras: str) -> None:
-    """Raises BackendError, at the start of a command, where modules are missing. packages: the name
-    to install by the name to import.
-    """
-    missing = [package for module, package in packages.items() if find_spec(module) is None]
-    if missing:
-        raise BackendError(
-            f"{command} needs {', '.join(missing)}; run pip install 'pcsr[{extras}]'"
-        )
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """(height, width) of an input image, from HEIGHTxWIDTH.
-
-    Raises:
-        UsageError: anything else.
-    """
-    match = re.fullmatch(r"([1-9][0-9]{0,8})x([1-9][0-9]{0,8})", text.lower())
-    if match is None:
-        raise UsageError(f"unknown size {text!r}; expected HEIGHTxWIDTH of the input, as 276x420")
-    return int(match[1]), int(match[2])
 
 
 def progress(items: Iterable[Item], label: str, length: int | None = None) -> Bar[Item]:
@@ -149,8 +112,3 @@ def warn(text: str) -> None:
 def _print_over_bar(text: str) -> None:
     over_bar = "\r\x1b[K" if sys.stderr.isatty() else ""
     click.echo(f"{over_bar}{one_line(text)}", err=True)
-
-
-def one_line(text: str) -> str:
-    """Without line breaks and other control characters, which file names and files may hold."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text).strip()

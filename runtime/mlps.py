@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pcsr.bundle import Bundle
 from pcsr.errors import BundleError
 
-from .grid import Floats
+from .geometry.grid import Floats
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .routing import heavy_count
+from .routing.rule import heavy_count
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,15 @@ from pcsr.bundle import Bundle
 from pcsr.errors import BackendError, ImageError, UsageError
 
 from .backends import choose_backend
-from .grid import hr_size
-from .host import HostUpscaler, as_array, size_of
+from .cpu.upscaler import HostUpscaler, as_array, size_of
+from .geometry.grid import hr_size
 from .layout import Layout
-from .operating_point import Plan, Planner, Wish, Wishes
-from .pipeline import check_mode
+from .machine import usable_cores
 from .result import Result, Stats
-from .routing import Mode
-from .time_model import Key, Work
-from .workers import usable_cores
+from .routing.checks import check_mode
+from .routing.planner import Plan, Planner, Wish, Wishes
+from .routing.rule import Mode
+from .routing.time_model import Key, Work
 
 if TYPE_CHECKING:
     from torch import Tensor

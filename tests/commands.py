@@ -39,7 +39,7 @@ def export(*args: object) -> Ended:
 
 def upscale(*args: object) -> Ended:
     """Runs pcsr-upscale in this process; an exception that it does not handle is raised here."""
-    from pcsr.runtime.cli import main
+    from pcsr.runtime.files.cli import main
 
     return _run(main, args)
 

@@ -14,7 +14,7 @@ import pcsr
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-NATIVE = ROOT / "runtime" / "native"  # what the compiled module is made of
+NATIVE = ROOT / "runtime" / "cpu" / "native"  # what the compiled module is made of
 PARTS = ("calibration", "export", "models", "runtime", "training")
 
 
@@ -34,11 +34,11 @@ def test_links_lead_to_the_folders() -> None:
 
 
 def test_the_checkout_finds_its_compiled_passes() -> None:
-    code = "from pcsr.runtime import _pixels; print(_pixels.__file__)"
+    code = "from pcsr.runtime.cpu import _pixels; print(_pixels.__file__)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
-    assert Path(done.stdout.strip()).resolve().parent == ROOT / "runtime"
+    assert Path(done.stdout.strip()).resolve().parent == ROOT / "runtime" / "cpu"
 
 
 def test_version_is_stated_once() -> None:
@@ -65,7 +65,7 @@ def test_the_wheel_holds_every_module(tmp_path: Path) -> None:
             is_module = NATIVE not in file.parents
             assert (f"pcsr/{file.relative_to(ROOT).as_posix()}" in names) == is_module
     assert {"pcsr/py.typed", "pcsr/runtime/profiler/report.css"} <= names
-    assert any(re.fullmatch(r"pcsr/runtime/_pixels\.\S*(so|pyd)", name) for name in names)
+    assert any(re.fullmatch(r"pcsr/runtime/cpu/_pixels\.\S*(so|pyd)", name) for name in names)
     assert not any(name.startswith(("models/", "runtime/", "tests/")) for name in names)
 
 

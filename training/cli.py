@@ -5,8 +5,9 @@ from pathlib import Path
 
 import click
 
-from pcsr.cli import command_errors, needs_extra
+from pcsr.cli import command_errors
 from pcsr.errors import BackendError
+from pcsr.extras import needs_extra
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.records import Record
-from pcsr.export.checks import AnyCheck, Check
-from pcsr.export.verify import IMAGE_TOLERANCE, difference, inner
-from pcsr.export.verify_typed import (
+from pcsr.export.verification.checks import AnyCheck, Check
+from pcsr.export.verification.fp32 import IMAGE_TOLERANCE, difference, inner
+from pcsr.export.verification.half import (
     LEAST_DB,
     NO_ROUTING,
     Floats,

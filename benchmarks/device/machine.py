@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from benchmarks.environment import describe
-from pcsr.runtime.installed import versions
+from pcsr.runtime.machine import versions
 from pcsr.runtime.profiler.nvml import ask_smi
 
 PACKAGES = ("triton", "tensorrt", "tensorrt-rtx", "onnx", "onnxscript", "scikit-image")

@@ -13,11 +13,11 @@ from benchmarks.engines import SCALE, Files, load_network
 from benchmarks.memory import reason
 from benchmarks.records import Record
 from pcsr.bundle import Bundle
-from pcsr.export.pictures import sample_picture
-from pcsr.export.verify import IMAGE_TOLERANCE
-from pcsr.export.verify_typed import NO_ROUTING, QualityCase, quality_cases
+from pcsr.export.verification.fp32 import IMAGE_TOLERANCE
+from pcsr.export.verification.half import NO_ROUTING, QualityCase, quality_cases
+from pcsr.export.verification.pictures import sample_picture
 from pcsr.models import PCSR
-from pcsr.runtime.gpu.arithmetic import exact_arithmetic
+from pcsr.runtime.torch_backend.arithmetic import exact_arithmetic
 from pcsr.vectors import Vector
 
 from .callers import open_upscaler

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from benchmarks.group import k_of_difficulty
 from benchmarks.memory import reason
-from pcsr.cli import one_line
 from pcsr.runtime.profiler.device_clock import Clock, Lap
+from pcsr.text import one_line
 
 from .callers import Answer, Caller, Details
 from .contenders import AT_SHARE, Contender, Engine, Options

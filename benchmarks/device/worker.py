@@ -121,7 +121,7 @@ def _image(size: tuple[int, int]) -> tuple[rounds.Image, str]:
 
         return sample_image(size), "photos"
     except Exception as error:
-        from pcsr.export.pictures import sample_picture
+        from pcsr.export.verification.pictures import sample_picture
 
         drawn = np.rint(sample_picture(size) * 255).astype(np.uint8)
         return drawn, f"drawn, for there are no photos: {reason(str(error))}"
@@ -156,7 +156,7 @@ def _begin(start: dict[str, Any], messages: TextIO) -> Worker:
         messages.flush()
 
     from pcsr.errors import PcsrError
-    from pcsr.runtime.gpu.device import torch_device
+    from pcsr.runtime.devices import torch_device
 
     try:
         device = torch_device(start["device"])

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pcsr.runtime.grid import Grid, hr_size
-from pcsr.runtime.routing import Mode, fixed_rule, heavy_count, sigmoid
+from pcsr.runtime.geometry.grid import Grid, hr_size
+from pcsr.runtime.routing.rule import Mode, fixed_rule, heavy_count, sigmoid
 
-from .engines import Engines
+from .engines.protocol import Engines
 from .geometry import Band, make_bands
 from .images import converted
 from .network import Network

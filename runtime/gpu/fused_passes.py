@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pcsr.runtime import kernels
-from pcsr.runtime.grid import Grid
+from pcsr.runtime.geometry.grid import Grid
 from pcsr.runtime.mlps import Mlp
 
 from .geometry import Band

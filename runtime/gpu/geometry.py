@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pcsr.errors import UsageError
-from pcsr.runtime.grid import Axis, Grid
+from pcsr.runtime.geometry.grid import Axis, Grid
 
 SEEN_BESIDE = 3  # input rows of a band beyond its share: those of its neighbours, and rounding
 

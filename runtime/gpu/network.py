@@ -9,12 +9,12 @@ from torch import Tensor
 
 from pcsr.bundle import Bundle
 from pcsr.errors import BackendError, UsageError
+from pcsr.runtime.geometry.tiling import Tile, fitting
 from pcsr.runtime.mlps import Mlp, load_mlps
-from pcsr.runtime.tiling import Tile, fitting
 
-from .engines import Engines
-from .graph_passes import GraphPasses
+from .engines.protocol import Engines
 from .passes import Passes
+from .row_graph_passes import GraphPasses
 
 KINDS = ("auto", "fused", "graphs")
 

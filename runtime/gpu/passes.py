@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from pcsr.runtime.grid import Grid
+from pcsr.runtime.geometry.grid import Grid
 
 from .geometry import Band
 

@@ -7,8 +7,8 @@ The same rules as `runtime.routing` and `runtime.adaptive`, which hold the reaso
 import torch
 from torch import Tensor
 
-from pcsr.runtime.adaptive import ITERATIONS, TOLERANCE
-from pcsr.runtime.routing import heavy_count
+from pcsr.runtime.routing.adaptive import ITERATIONS, TOLERANCE
+from pcsr.runtime.routing.rule import heavy_count
 
 BINS = 2**16
 

@@ -12,22 +12,23 @@ from torch import Tensor
 
 from pcsr.bundle import Bundle
 from pcsr.errors import ImageError
-from pcsr.runtime.budget import Ready
-from pcsr.runtime.grid import refuse_huge
+from pcsr.runtime.devices import torch_device
+from pcsr.runtime.geometry.grid import refuse_huge
+from pcsr.runtime.geometry.tiling import seen_pixels
 from pcsr.runtime.layout import Layout
-from pcsr.runtime.processor import cpu_name
+from pcsr.runtime.machine import cpu_name
 from pcsr.runtime.result import Result, Stats
-from pcsr.runtime.routing import Mode
-from pcsr.runtime.tiling import seen_pixels
+from pcsr.runtime.routing.feedback import Ready
+from pcsr.runtime.routing.rule import Mode
+from pcsr.runtime.torch_backend.arithmetic import exact_arithmetic
 
-from .arithmetic import exact_arithmetic
-from .device import torch_device
-from .engines import Engines, make_engines
+from .engines.open import make_engines
+from .engines.protocol import Engines
 from .frame import AnyFrame, Frame, PlainFrame, Shape
+from .frame_result import Parts
 from .images import DTYPES, as_tensor, from_gray, layout_of, to_network
 from .network import Network
-from .parts import Parts
-from .recorded import FrameCache, Recorded
+from .recording import FrameCache, Recorded
 from .side_stream import SideStream
 from .timing import DeviceSpan, Timer, make_timer
 

@@ -2,20 +2,17 @@
 
 One frame: `dense` over all pixels, `route` into lists, `sparse` over each heavier upsampler's list,
 `finish`. Between the first two, ADM is `difficulties`, `histogram` and `lloyd`, and a share of
-heavy pixels `difficulties` and `select`. `epilogue` belongs to the backbone: what ends a
-convolution; and so do the modules `pointwise` and `grouped`: convolutions of our own.
+heavy pixels `difficulties` and `select`. What the backbone takes of our own is in `convolutions`.
 """
 
 from .adaptive import difficulties, histogram, lloyd
 from .dense import dense
-from .epilogue import epilogue
 from .finish import finish
-from .packed import DeviceAxes, DeviceAxis, PackedMlp, PackedMlps
+from .packed import DeviceAxes, DeviceAxis, PackedMlp, PackedMlps, Window
 from .ratio import select
 from .route import DeviceRule, Routed, route
 from .sparse import sparse
 from .table import empty_table
-from .window import Window
 
 __all__ = [
     "DeviceAxes",
@@ -28,7 +25,6 @@ __all__ = [
     "dense",
     "difficulties",
     "empty_table",
-    "epilogue",
     "finish",
     "histogram",
     "lloyd",

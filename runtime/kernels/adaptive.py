@@ -1,7 +1,7 @@
 """ADM on the device: the histogram of an image's difficulties, and Lloyd's algorithm on it.
 
-`pcsr.runtime.adaptive` with bins from the least to the largest difficulty, whose values all count
-as their centre: off by 1/131072 of that range at most.
+`pcsr.runtime.routing.adaptive` with bins from the least to the largest difficulty, whose values all
+count as their centre: off by 1/131072 of that range at most.
 """
 
 import torch
@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pcsr.runtime.adaptive import ITERATIONS, TOLERANCE
+from pcsr.runtime.routing.adaptive import ITERATIONS, TOLERANCE
 
 from . import launch
 from .checks import expect, expect_band

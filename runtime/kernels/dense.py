@@ -8,8 +8,7 @@ from torch import Tensor
 from . import launch
 from .checks import expect, expect_band
 from .mlp import bilinear, colours, held_weights, mlp
-from .packed import PackedMlp, PackedMlps
-from .window import Window
+from .packed import PackedMlp, PackedMlps, Window
 
 
 @triton.jit

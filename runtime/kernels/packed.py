@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcsr.runtime.grid import Axis, Floats, Grid
+from pcsr.runtime.geometry.grid import Axis, Floats, Grid
 from pcsr.runtime.mlps import Mlp
 
 OUTPUTS = 16  # of a last layer, padded: the least that a matrix product on tensor cores takes
@@ -175,3 +175,15 @@ def _pack(mlp: Mlp, column: int, dtype: torch.dtype, device: torch.device | str)
         torch.from_numpy(flat).to(device, dtype),
         torch.from_numpy(np.concatenate(vectors)).to(device),
     )
+
+
+@dataclass(frozen=True)
+class Window:
+    """A band of output rows and the input rows that `pre` has of it.
+
+    first: output row of the canvas's row 0. top: input row of the first row of `pre`.
+    """
+
+    axes: DeviceAxes
+    first: int = 0
+    top: int = 0

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pcsr.runtime.grid import Floats
+from pcsr.runtime.geometry.grid import Floats
 
 from . import launch
 from .checks import expect, expect_band

@@ -9,8 +9,7 @@ from . import launch
 from .checks import expect
 from .dense import check_pass
 from .mlp import bilinear, colours, held_weights, mlp
-from .packed import PackedMlps
-from .window import Window
+from .packed import PackedMlps, Window
 
 
 @triton.jit(do_not_specialize=["first", "top", "height", "width", "lr_width", "plane"])

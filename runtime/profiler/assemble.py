@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 
 from pcsr.manifest import Manifest
-from pcsr.runtime.grid import hr_size
+from pcsr.runtime.geometry.grid import hr_size
 from pcsr.runtime.result import heavy_share
 
 from .callers import Caller, Sample

@@ -8,9 +8,9 @@ from typing import Any
 
 from pcsr.bundle import Bundle
 from pcsr.errors import ImageError, UsageError
-from pcsr.runtime.grid import hr_size, refuse_huge
-from pcsr.runtime.pipeline import check_mode
-from pcsr.runtime.routing import Mode
+from pcsr.runtime.geometry.grid import hr_size, refuse_huge
+from pcsr.runtime.routing.checks import check_mode
+from pcsr.runtime.routing.rule import Mode
 
 from .pictures import Picture
 

@@ -7,17 +7,10 @@ from typing import Any
 
 import click
 
-from pcsr.cli import (
-    STDOUT,
-    check_text_output,
-    command_errors,
-    needs_extra,
-    one_line,
-    parse_size,
-    show_log,
-    write_text,
-)
+from pcsr.cli import STDOUT, check_text_output, command_errors, show_log, write_text
 from pcsr.errors import UsageError
+from pcsr.extras import needs_extra
+from pcsr.text import one_line, parse_size
 
 from .plan import Plan, parse_percentiles
 

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pcsr.cli import one_line
 from pcsr.errors import ImageError
-
-from .machine import peak_resident_mib
+from pcsr.runtime.machine import peak_resident_mib
+from pcsr.text import one_line
 
 if TYPE_CHECKING:
     from .cases import Spec

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from pcsr.runtime.gpu.arithmetic import exact_arithmetic
+from pcsr.runtime.torch_backend.arithmetic import exact_arithmetic
 
 from .device_clock import Clock, current, make_clock
 from .record import Ceilings

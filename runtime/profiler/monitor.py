@@ -5,8 +5,9 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
+from pcsr.runtime.machine import throttled_periods
+
 from .load import Load, foreign_cores
-from .machine import throttled_periods
 from .nvml import Gpu, Reading
 from .stability import gpu_warnings, load_warnings
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
-from pcsr.cli import needs_extra
 from pcsr.errors import UsageError
+from pcsr.extras import needs_extra
 from pcsr.runtime.layout import RGB8, as_rgb8
 
 Pixels = NDArray[np.uint8]

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from pcsr.bundle import Bundle
 from pcsr.errors import UsageError
+from pcsr.runtime.machine import machine, usable_cores
 from pcsr.runtime.timing import Span
-from pcsr.runtime.workers import usable_cores
 
 from . import ceilings as host_ceilings
 from .assemble import make_case
 from .callers import Caller, open_caller, timed_call
 from .cases import PLAIN, Choices, Engine, Spec, make_specs, refuse_large
-from .machine import machine
 from .monitor import Monitor
 from .nvml import Gpu
 from .pictures import SIZES, Picture, Size, photos, reduced, samples

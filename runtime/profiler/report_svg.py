@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from pcsr.cli import needs_extra
+from pcsr.extras import needs_extra
 
 from .report_html import Html, clean
 

@@ -12,7 +12,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from pcsr.cli import one_line
+from pcsr.text import one_line
 
 from .callers import Caller, Sample
 from .cases import Engine, Spec

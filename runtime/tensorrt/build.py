@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from pcsr.atomic import atomic_file
-from pcsr.cli import one_line
 from pcsr.errors import EngineError, UsageError
 from pcsr.interrupts import interrupts_deferred
+from pcsr.text import one_line
 
 from .library import Library
 from .profiles import MOST_ELEMENTS, Profile

@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 import click
 
-from pcsr.cli import parse_size
 from pcsr.errors import UsageError
+from pcsr.text import parse_size
 
 from .build import BuildOptions
 from .profiles import Shapes, Size

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from benchmarks.expected import expect, image_stage
 from pcsr.bundle import Bundle
-from tests.runtime.gpu.made import with_precision
+from tests.runtime.torch_backend.made import with_precision
 
 SIZE = (540, 960)
 

@@ -10,7 +10,8 @@ import pytest
 
 from pcsr.bundle import Bundle
 from pcsr.errors import VerificationError
-from pcsr.export import exporter, onnx_graph
+from pcsr.export import exporter
+from pcsr.export.graphs import onnx_graph
 from tests import checkpoints
 from tests.commands import Ended, assert_clean, assert_refused, end, export, snapshot, start
 

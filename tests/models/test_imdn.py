@@ -10,7 +10,7 @@ from torch import nn
 
 from pcsr import Upscaler
 from pcsr.export.exporter import ExportOptions, export_bundle
-from pcsr.export.folding import deployable
+from pcsr.export.graphs.folding import deployable
 from pcsr.models import IMDN, PCSR
 from pcsr.models.imdn import CollapsibleConv
 from tests.checkpoints import UPSAMPLERS, pcsr_checkpoint, save

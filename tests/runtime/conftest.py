@@ -10,7 +10,7 @@ import torch
 from pcsr import Bundle
 from pcsr.export.exporter import ExportOptions, export_bundle
 
-from . import native
+from .cpu import native
 
 CHECKPOINTS = {"carn": "carn-pcsr", "fsrcnn": "fsrcnn-pcsr", "srresnet": "srresnet-pcsr-random"}
 
@@ -56,7 +56,7 @@ def instructions(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     ffi, lib = request.getfixturevalue("chooser")
     lib.choose(index)
     assert native.chosen(ffi, lib) == index
-    from pcsr.runtime import pixels
+    from pcsr.runtime.cpu import passes as pixels
 
     monkeypatch.setattr(pixels, "ffi", ffi)
     monkeypatch.setattr(pixels, "lib", lib)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pcsr.runtime.grid import Floats, Grid
+from pcsr.runtime.cpu.passes import Band, PixelPasses
+from pcsr.runtime.geometry.grid import Floats, Grid
 from pcsr.runtime.mlps import Mlp
-from pcsr.runtime.pixels import Band, PixelPasses
 
 from . import reference
 

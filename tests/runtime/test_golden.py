@@ -19,12 +19,7 @@ from tests import tolerances
 from tests.conftest import REFERENCE
 
 from . import reference as slow
-from .compare import (
-    assert_difficulties_agree,
-    assert_images_agree,
-    assert_routed_alike,
-    psnr_db,
-)
+from .compare import assert_difficulties_agree, assert_images_agree, assert_routed_alike, psnr_db
 from .conftest import CHECKPOINTS
 
 Floats = NDArray[np.float32]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pcsr import Bundle, BundleError, Upscaler
 from pcsr.bundle import MANIFEST
-from pcsr.export.folding import fold_classifier, fold_upsamplers, mlp_arrays
+from pcsr.export.graphs.folding import fold_classifier, fold_upsamplers, mlp_arrays
 from pcsr.runtime.mlps import Mlp, read_mlps
 from tests import checkpoints
 
@@ -35,7 +35,7 @@ def bundle(carn_like_bundle: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def without_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
     """No graph is loaded: the weights are refused without one."""
-    monkeypatch.setattr("pcsr.runtime.host.make_backend", lambda *_: None)
+    monkeypatch.setattr("pcsr.runtime.cpu.upscaler.make_backend", lambda *_: None)
 
 
 def write(bundle: Path, data: bytes) -> None:

@@ -31,9 +31,9 @@ def typed_bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 @pytest.fixture
 def no_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where no compiler was when pcsr was installed."""
-    monkeypatch.setitem(sys.modules, "pcsr.runtime._pixels", None)
-    monkeypatch.delitem(sys.modules, "pcsr.runtime.pixels", raising=False)
-    monkeypatch.delitem(sys.modules, "pcsr.runtime.native_pipeline", raising=False)
+    monkeypatch.setitem(sys.modules, "pcsr.runtime.cpu._pixels", None)
+    monkeypatch.delitem(sys.modules, "pcsr.runtime.cpu.passes", raising=False)
+    monkeypatch.delitem(sys.modules, "pcsr.runtime.cpu.native_pipeline", raising=False)
 
 
 def test_fp16_through_onnx_runtime_is_near_to_fp32(typed_bundle: Path) -> None:
@@ -99,7 +99,7 @@ sys.modules.update(dict.fromkeys({absent!r}))  # importing them fails
 from pcsr.export.cli import main
 main()
 """
-ABSENT = ["pyvips", "cffi", "_cffi_backend", "pcsr.runtime._pixels", "PIL", "skimage", "av"]
+ABSENT = ["pyvips", "cffi", "_cffi_backend", "pcsr.runtime.cpu._pixels", "PIL", "skimage", "av"]
 
 
 def test_export_needs_neither_image_files_nor_a_compiler(pcsr_ckpt: Path, tmp_path: Path) -> None:

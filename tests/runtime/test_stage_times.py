@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from pcsr import Upscaler
-from pcsr.runtime import graph_pipeline, native_pipeline
-from pcsr.runtime.backends.onnxruntime import OnnxRuntimeBackend
-from pcsr.runtime.gpu import graph_passes
-from pcsr.runtime.gpu.engines import TorchEngines
+from pcsr.runtime.cpu import graph_pipeline, native_pipeline
+from pcsr.runtime.cpu.onnxruntime import OnnxRuntimeBackend
+from pcsr.runtime.cpu.passes import PixelPasses
+from pcsr.runtime.gpu import row_graph_passes
+from pcsr.runtime.gpu.engines.torch import TorchEngines
 from pcsr.runtime.gpu.frame import Frame
-from pcsr.runtime.gpu.parts import Parts
+from pcsr.runtime.gpu.frame_result import Parts
 from pcsr.runtime.layout import Layout
-from pcsr.runtime.pixels import PixelPasses
-from pcsr.runtime.routing import Rule
+from pcsr.runtime.routing.rule import Rule
 from pcsr.runtime.timing import recorded_spans
 
 from .networks import Scene
@@ -106,9 +106,9 @@ def _planted(backend: str) -> dict[str, Sleep]:
     return {role: Sleep(TorchEngines, "rows", role) for role in roles} | {
         "prepare": Sleep(Frame, "set_mode"),
         "backbone": Sleep(TorchEngines, "image"),
-        "routing": Sleep(graph_passes.GraphPasses, "route"),
-        "compose": Sleep(graph_passes, "bilinear"),
-        "refinement": Sleep(graph_passes.GraphPasses, "finish"),
+        "routing": Sleep(row_graph_passes.GraphPasses, "route"),
+        "compose": Sleep(row_graph_passes, "bilinear"),
+        "refinement": Sleep(row_graph_passes.GraphPasses, "finish"),
         "copy": Sleep(Parts, "of"),
         "download": Sleep(Parts, "downloaded"),
     }

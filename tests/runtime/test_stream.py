@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pcsr import ImageError, Upscaler, UsageError
-from pcsr.runtime import native_pipeline
+from pcsr.runtime.cpu import native_pipeline
 from pcsr.runtime.result import Stats
 
 SIZE = (41, 23)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pcsr import Result, Upscaler
 from pcsr.models import PCSR, PlainNetwork, make_backbone
-from pcsr.runtime.routing import heavy_count
+from pcsr.runtime.routing.rule import heavy_count
 from tests import checkpoints, tolerances
 
 from .compare import assert_difficulties_agree, assert_images_agree, assert_routed_alike

@@ -36,7 +36,7 @@ UNBUILT = """
 import sys
 import numpy as np
 import pcsr
-sys.modules["pcsr.runtime._pixels"] = None
+sys.modules["pcsr.runtime.cpu._pixels"] = None
 image = np.zeros((5, 7, 3), np.uint8)
 try:
     pcsr.Upscaler(sys.argv[1], backend="native")

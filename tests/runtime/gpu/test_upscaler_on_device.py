@@ -15,9 +15,9 @@ from torch import Tensor
 
 from pcsr import ImageError, Upscaler, UsageError
 from pcsr.runtime.gpu import frame as frames
-from pcsr.runtime.gpu.recorded import FRAMES_KEPT
+from pcsr.runtime.gpu.recording import FRAMES_KEPT
 from pcsr.runtime.gpu.upscaler import DeviceUpscaler
-from pcsr.runtime.routing import Mode
+from pcsr.runtime.routing.rule import Mode
 
 MODES: list[dict[str, Any]] = [
     {"k": 0.0},

@@ -6,8 +6,8 @@ hand: `TRITON_INTERPRET=1 pytest tests/runtime/kernels`, or 0 for those that com
 import os
 
 _MODE = os.environ.get("TRITON_INTERPRET")
-_COMPILED = "test_compilation*.py"
-collect_ignore_glob = {"1": [_COMPILED], "0": ["test_[!c]*.py"]}.get(_MODE or "", ["test_*.py"])
+_IGNORED = {"1": "test_compilation*.py", "0": "test_[!c]*.py"}.get(_MODE or "", "test_*.py")
+collect_ignore_glob = [_IGNORED, f"convolutions/{_IGNORED}"]
 
 if _MODE == "1":
     from .interpreter import repair

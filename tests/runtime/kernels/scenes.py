@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcsr.runtime.grid import Floats
+from pcsr.runtime.geometry.grid import Floats
 from pcsr.runtime.kernels import DeviceAxes, PackedMlps, Window, dense, sparse
 from pcsr.runtime.mlps import Mlp
 from tests.runtime.networks import Doubles, Labels, Scene

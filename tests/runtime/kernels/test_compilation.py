@@ -20,7 +20,6 @@ from pcsr.runtime.kernels import (
     dense,
     difficulties,
     empty_table,
-    epilogue,
     finish,
     histogram,
     lloyd,
@@ -29,6 +28,7 @@ from pcsr.runtime.kernels import (
     select,
     sparse,
 )
+from pcsr.runtime.kernels.convolutions.epilogue import epilogue
 from tests.runtime.networks import Scene
 
 from .compiler import SHARED_LIMIT, Compiled, Launches

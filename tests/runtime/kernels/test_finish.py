@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pcsr.runtime.grid import Floats
+from pcsr.runtime.geometry.grid import Floats
 from pcsr.runtime.kernels import finish
 from pcsr.runtime.layout import to_dtype
 from tests import tolerances

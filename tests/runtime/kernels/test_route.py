@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from pcsr.runtime.grid import Floats
+from pcsr.runtime.geometry.grid import Floats
 from pcsr.runtime.kernels import DeviceRule, Routed, route
-from pcsr.runtime.routing import Rule, fixed_rule, heavy_count
+from pcsr.runtime.routing.rule import Rule, fixed_rule, heavy_count
 from tests import tolerances
 
 from .scenes import tensor

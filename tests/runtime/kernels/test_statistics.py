@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from pcsr.runtime.adaptive import Histogram, adaptive_thresholds
-from pcsr.runtime.grid import Floats
+from pcsr.runtime.geometry.grid import Floats
 from pcsr.runtime.kernels import difficulties, empty_table, histogram, lloyd, select
-from pcsr.runtime.routing import difficulty_logit, heavy_count, ratio_threshold, sigmoid
+from pcsr.runtime.routing.adaptive import Histogram, adaptive_thresholds
+from pcsr.runtime.routing.rule import difficulty_logit, heavy_count, ratio_threshold, sigmoid
 from tests import tolerances
 from tests.runtime.compare import rerouted_limit
 from tests.runtime.networks import Doubles

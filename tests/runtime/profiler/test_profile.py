@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pcsr.runtime import native_pipeline
-from pcsr.runtime.native_pipeline import NativePipeline
-from pcsr.runtime.pixels import PixelPasses
+from pcsr.runtime.cpu import native_pipeline
+from pcsr.runtime.cpu.native_pipeline import NativePipeline
+from pcsr.runtime.cpu.passes import PixelPasses
 from pcsr.runtime.profiler.cases import Choices
 from pcsr.runtime.profiler.plan import Plan
 from pcsr.runtime.profiler.profile import SAMPLE, Prepared, Sources, measure, prepare, traced

@@ -8,8 +8,8 @@ import onnx
 import pytest
 
 from pcsr import Bundle, EngineError, UsageError
-from pcsr.export.analysis import shapes_at
-from pcsr.export.typed import typed
+from pcsr.export.graphs.analysis import shapes_at
+from pcsr.export.graphs.half_precision import typed
 from pcsr.runtime.tensorrt.build import (
     BuildOptions,
     build_plan,

@@ -1,0 +1,1 @@
+"""Measures quality, work and routing of a bundle on images (pcsr-evaluate)."""

@@ -1,0 +1,88 @@
+"""The user's images, read and checked before anything is computed."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pcsr.calibration.evaluation.evaluation import read_rgb8
+from pcsr.errors import ImageError
+from pcsr.metrics import Pixels, degrade
+
+_LISTED = 5
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image, RGB uint8: lr [h,w,3] and the original hr [round(h*scale),round(w*scale),3] that
+    it was made from; None where only the LR image is known.
+    """
+
+    path: str
+    lr: Pixels
+    hr: Pixels | None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the pixels."""
+        sizes = (self.lr.shape, None if self.hr is None else self.hr.shape)
+        return hashlib.sha256(repr(sizes).encode() + self._bytes()).hexdigest()
+
+    def centre(self, side: int, scale: float) -> "Sample":
+        """The middle of at most `side` input pixels each way, degraded anew where it is HR."""
+        if self.hr is None:
+            return Sample(self.path, _middle(self.lr, side), None)
+        hr, lr = degrade(_middle(self.hr, round(side * scale)), scale)
+        return Sample(self.path, lr, hr)
+
+    def _bytes(self) -> bytes:
+        return (self.lr if self.hr is None else self.hr).tobytes()
+
+
+def read_samples(
+    paths: Iterable[Path], scale: float, lr_only: bool, least_px: int, max_pixels: int
+) -> list[Sample]:
+    """HR images with their bicubic LR images, as pcsr-evaluate makes them, or LR images alone.
+
+    least_px: what each side of an LR image needs at least: the reach of the network.
+
+    Raises:
+        ImageError: files that cannot be read, or images that are too small; all are named.
+    """
+    samples: list[Sample] = []
+    unreadable: list[str] = []
+    for path in paths:
+        try:
+            samples.append(_sample(path, scale, lr_only, max_pixels))
+        except ImageError as error:
+            unreadable.append(str(error))
+    if unreadable:
+        raise ImageError(_many("these images cannot be used", unreadable))
+    small = [s for s in samples if min(s.lr.shape[:2]) < least_px]
+    if small:
+        found = [f"{s.path} ({s.lr.shape[0]}x{s.lr.shape[1]})" for s in small]
+        what = f"these LR images are smaller than the network's reach of {least_px} px"
+        raise ImageError(_many(what, found))
+    return samples
+
+
+def _sample(path: Path, scale: float, lr_only: bool, max_pixels: int) -> Sample:
+    pixels = np.ascontiguousarray(read_rgb8(path, max_pixels)[0])
+    if lr_only:
+        return Sample(str(path), pixels, None)
+    if min(pixels.shape[:2]) < scale:
+        raise ImageError(f"{path} is smaller than one input pixel at scale {scale:g}")
+    hr, lr = degrade(pixels, scale)
+    return Sample(str(path), lr, hr)
+
+
+def _middle(image: Pixels, side: int) -> Pixels:
+    top, left = (max(0, (n - side) // 2) for n in image.shape[:2])
+    return np.ascontiguousarray(image[top : top + side, left : left + side])
+
+
+def _many(what: str, found: Sequence[str]) -> str:
+    more = f", and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+    return f"{what}: {'; '.join(found[:_LISTED])}{more}; replace them or leave them out"

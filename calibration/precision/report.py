@@ -1,0 +1,132 @@
+"""What a calibration of precision found, as a table and JSON."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from tabulate import SEPARATING_LINE, tabulate
+
+from .quality import Figures
+from .search import Found, as_rows
+from .speed import Speed
+
+
+@dataclass(frozen=True)
+class Target:
+    """One form of the quantised graphs: `cpu` or `tensorrt`, and the set of graphs it is. speed:
+    measured on this machine; None where it cannot be.
+    """
+
+    name: str
+    set_name: str
+    found: Found
+    speed: Speed | None
+
+    def as_json(self) -> dict[str, Any]:
+        speed = None
+        if self.speed is not None:
+            gains = {"graph_speedup": self.speed.graph_speedup}
+            speed = asdict(self.speed) | gains | {"call_speedup": self.speed.call_speedup}
+        return {
+            "target": self.name,
+            "graphs": self.set_name,
+            "range_level": self.found.level,
+            "layers": as_rows(self.found),
+            "images": [asdict(f) | {"psnr_loss_db": f.psnr_loss_db} for f in self.found.figures],
+            "mean": mean_figures(self.found.figures),
+            "speed": speed,
+        }
+
+
+@dataclass(frozen=True)
+class PrecisionReport:
+    """The content of `calibrations["int8"]` (or `fp8`) of a bundle."""
+
+    precision: str
+    bundle: str
+    options: Mapping[str, Any]
+    images: tuple[Mapping[str, str], ...]
+    targets: tuple[Target, ...]
+    machine: Mapping[str, Any]
+    tools: Mapping[str, str]
+
+    def to_json(self) -> str:
+        """Everything; no figure is null."""
+        data = vars(self) | {"targets": [target.as_json() for target in self.targets]}
+        return json.dumps(data, indent=2, allow_nan=False) + "\n"
+
+    def warnings(self) -> list[str]:
+        """What a user should know before relying on the graphs."""
+        slow = [t for t in self.targets if t.speed is not None and t.speed.graph_speedup < 1]
+        return [
+            f"on this machine {self.precision} is slower than fp32 "
+            f"({t.speed.graph_ms:.1f} ms instead of {t.speed.graph_fp32_ms:.1f})"
+            for t in slow
+            if t.speed is not None
+        ]
+
+
+def mean_figures(figures: Sequence[Figures]) -> dict[str, float | None]:
+    """Plain means over the images; None where an image has no such figure."""
+    names = ("psnr_fp32_db", "psnr_db", "psnr_loss_db", "fidelity_db", "error", "routing_agreement")
+    means: dict[str, float | None] = {}
+    for name in names:
+        values = [getattr(f, name) for f in figures]
+        means[name] = None if None in values else fmean(values)
+    return means
+
+
+def format_tables(report: PrecisionReport) -> str:
+    """A table of the images, one of the layers and a line on the speed for each target."""
+    return "\n\n".join(_target(target) for target in report.targets)
+
+
+def _target(target: Target) -> str:
+    found = target.found
+    kept = len(found.layers) - len(found.quantised)
+    lines = [
+        f"{target.name} ({target.set_name}): {len(found.quantised)} convolutions quantised, "
+        f"{kept} kept in float32",
+        _images(found.figures),
+        "",
+        _layers(found),
+    ]
+    if target.speed is not None:
+        lines += ["", _speed(target.speed)]
+    return "\n".join(lines)
+
+
+def _images(figures: Sequence[Figures]) -> str:
+    rows: list[Any] = [[Path(f.image).name, *_columns(asdict(f), f.psnr_loss_db)] for f in figures]
+    means = mean_figures(figures)
+    rows += [SEPARATING_LINE, ["mean", *_columns(means, means["psnr_loss_db"])]]
+    head = ["image", "PSNR fp32", "PSNR", "loss dB", "to fp32 dB", "routing equal %"]
+    formats = ("", ".3f", ".3f", ".4f", ".2f", ".2f")
+    return tabulate(rows, head, floatfmt=formats, missingval="-")
+
+
+def _columns(figures: Mapping[str, Any], loss: float | None) -> list[Any]:
+    agreement = 100 * figures["routing_agreement"]
+    return [figures["psnr_fp32_db"], figures["psnr_db"], loss, figures["fidelity_db"], agreement]
+
+
+def _layers(found: Found) -> str:
+    rows = [
+        [row["name"], "yes" if row["quantised"] else "no", row["psnr_loss_db"], row["error"]]
+        for row in as_rows(found)
+    ]
+    head = ["layer", "quantised", "loss alone dB", "error alone"]
+    return tabulate(rows, head, floatfmt=("", "", ".4f", ".4f"), missingval="-")
+
+
+def _speed(speed: Speed) -> str:
+    height, width = speed.lr_size
+    return (
+        f"{height}x{width}, {speed.threads} threads, medians of {speed.rounds}: image graph "
+        f"{speed.graph_fp32_ms:.1f} -> {speed.graph_ms:.1f} ms ({speed.graph_speedup:.2f}x), "
+        f"whole call {speed.call_fp32_ms:.1f} -> {speed.call_ms:.1f} ms "
+        f"({speed.call_speedup:.2f}x)"
+    )

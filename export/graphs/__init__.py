@@ -1,0 +1,1 @@
+"""Builds and rewrites the ONNX graphs of a network."""

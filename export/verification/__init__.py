@@ -1,0 +1,1 @@
+"""Holds exported graphs to the network that they come from."""

@@ -1,0 +1,162 @@
+"""Checks the float32 graphs of a written bundle against PyTorch: each one, and the whole pipeline,
+in ONNX Runtime on the CPU.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pcsr.export.graphs.onnx_graph import GraphSource
+from pcsr.models import PCSR, PlainNetwork
+from pcsr.runtime.upscaler import Upscaler
+
+from .checks import Check, refuse_failed
+from .pictures import sample_picture
+
+LR_SIZES = ((37, 53), (24, 40))
+OTHER_SCALE = 2.5
+GRAPH_TOLERANCE = 1e-4  # float32 sums in another order, relative to the largest value
+IMAGE_TOLERANCE = 2e-5
+
+
+def verify_bundle(
+    path: Path, network: PCSR | PlainNetwork, sources: Sequence[GraphSource]
+) -> list[Check]:
+    """All checks of the float32 graphs of a bundle that was just written.
+
+    Raises:
+        VerificationError: any of them is beyond its tolerance; the message names the worst.
+    """
+    upscaler = Upscaler(path)
+    checks = [check for size in LR_SIZES for check in _graph_checks(upscaler, sources, size)]
+    refuse_failed(checks)
+    for scale in scales(network, upscaler.bundle.manifest.trained_scale):
+        for size in LR_SIZES:
+            checks += _pipeline_checks(upscaler, network, size, scale)
+    refuse_failed(checks)
+    return checks
+
+
+def _graph_checks(
+    upscaler: Upscaler, sources: Sequence[GraphSource], size: tuple[int, int]
+) -> Iterator[Check]:
+    for source in sources:
+        inputs = example_inputs(source, size)
+        expected = expected_outputs(source, inputs)
+        session = ort.InferenceSession(
+            upscaler.bundle.graph_bytes(source.role), providers=["CPUExecutionProvider"]
+        )
+        found = session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})
+        worst = max(difference(a, b) for a, b in zip(found, expected.values(), strict=True))
+        yield Check(
+            what=f"{source.role} graph",
+            lr_size=size,
+            scale=None,
+            difference=worst,
+            tolerance=GRAPH_TOLERANCE,
+        )
+
+
+def expected_outputs(
+    source: GraphSource, inputs: Mapping[str, Tensor]
+) -> dict[str, NDArray[np.float32]]:
+    """What the module of a graph computes, by output."""
+    with torch.no_grad():
+        found = source.module(*inputs.values())
+    found = (found,) if torch.is_tensor(found) else found
+    pairs = zip(source.outputs, found, strict=True)
+    return {name: tensor.numpy() for name, tensor in pairs}
+
+
+def example_inputs(source: GraphSource, size: tuple[int, int]) -> Mapping[str, Tensor]:
+    """Inputs of a graph for an image of `size`; an MLP's are random."""
+    if "image" in source.example:
+        return {"image": as_batch(sample_picture(size)).contiguous()}
+    random = torch.Generator().manual_seed(0)
+    pixels, rows = size[0] * size[1], 3 * size[0]
+    width = source.example["features"].shape[1]
+    return {
+        "features": torch.randn(pixels, width, generator=random),
+        "index": torch.randint(0, pixels, (rows,), generator=random, dtype=torch.int32),
+        "offset": torch.rand(rows, 2, generator=random) * 2 - 1,
+        "cell": torch.tensor([0.5, 0.8]),
+    }
+
+
+def scales(network: PCSR | PlainNetwork, trained: float) -> tuple[float, ...]:
+    """The scale trained for and, where the network has others, a fractional one."""
+    if isinstance(network, PlainNetwork):
+        return (trained,)
+    return (trained, OTHER_SCALE if trained != OTHER_SCALE else 2.0)
+
+
+def _pipeline_checks(
+    upscaler: Upscaler, network: PCSR | PlainNetwork, size: tuple[int, int], scale: float
+) -> Iterator[Check]:
+    image = sample_picture(size)
+    batch = as_batch(image)
+    if isinstance(network, PlainNetwork):
+        with torch.no_grad():
+            expected = as_image(network(batch))
+        worst = difference(upscaler(image).image, expected)
+        yield Check(
+            what="pipeline",
+            lr_size=size,
+            scale=scale,
+            difference=worst,
+            tolerance=IMAGE_TOLERANCE,
+        )
+        return
+    for adaptive in (False, True) if upscaler.bundle.upsamplers > 1 else (False,):
+        reference = network(batch, scale, adaptive=adaptive)
+        found = upscaler(image, scale, adaptive=adaptive)
+        same = found.assignment == reference.assignment[0].numpy()
+        yield Check(
+            what=f"pipeline, {'adaptive' if adaptive else 'k = 0'}",
+            lr_size=size,
+            scale=scale,
+            difference=difference(found.image, as_image(reference.image), inner(same)),
+            tolerance=IMAGE_TOLERANCE,
+            rerouted_px=int((~same).sum()),
+            pixels=same.size,
+        )
+
+
+def as_batch(image: NDArray[np.float32]) -> Tensor:
+    """[h, w, 3] -> [1, 3, h, w]."""
+    return torch.from_numpy(image).permute(2, 0, 1)[None]
+
+
+def as_image(batch: Tensor) -> NDArray[np.float32]:
+    """[1, 3, h, w] -> [h, w, 3]."""
+    image: NDArray[np.float32] = batch[0].permute(1, 2, 0).numpy()
+    return image
+
+
+def inner(same: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pixels whose whole 3x3 neighbourhood agrees."""
+    padded = np.pad(same, 1, constant_values=True)
+    height, width = same.shape
+    shifts = [padded[i : i + height, j : j + width] for i in range(3) for j in range(3)]
+    inner: NDArray[np.bool_] = np.logical_and.reduce(shifts)
+    return inner
+
+
+def difference(
+    found: NDArray[Any], expected: NDArray[Any], where: NDArray[np.bool_] | None = None
+) -> float:
+    """Largest difference, relative to the largest expected value if that is above 1; infinite for
+    NaN.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        gap = np.abs(found - expected)
+    if where is not None:
+        gap = gap[where]
+    worst = float(gap.max(initial=0.0)) / max(1.0, float(np.abs(expected).max()))
+    return worst if np.isfinite(worst) else float("inf")

@@ -1,0 +1,55 @@
+"""Names of the backends, and which one `auto` takes."""
+
+from importlib.util import find_spec
+
+from pcsr.bundle import Bundle
+from pcsr.errors import BackendError, UsageError
+
+BACKENDS = ("native", "onnxruntime", "torch", "tensorrt")
+QUANTISED = {"int8": ("native", "onnxruntime", "tensorrt"), "fp8": ("tensorrt",)}
+CPU_SETS = {"int8": "int8-cpu"}
+"""The set of graphs that ONNX Runtime runs on a CPU in place of the one for TensorRT."""
+
+
+def choose_backend(name: str, device: str, precision: str, bundle: Bundle) -> str:
+    """What `auto` stands for: on the CPU the compiled passes where they are built and can run, else
+    ONNX Runtime; on a GPU TensorRT where it is installed and the bundle has engines, else torch.
+    Any other name stays.
+
+    Raises:
+        BackendError: it is unknown, or cannot run on `device`.
+    """
+    if name not in ("auto", *BACKENDS):
+        raise BackendError(f"unknown backend '{name}' (known: auto, {', '.join(BACKENDS)})")
+    on_cpu = device == "cpu"
+    if precision in CPU_SETS.values():
+        raise UsageError(f"{precision} is what int8 runs on the CPU; ask for the precision int8")
+    if precision in QUANTISED:
+        name = _of_quantised(name, on_cpu, precision)
+    if name == "auto" and on_cpu:
+        is_built = find_spec("pcsr.runtime.cpu._pixels") is not None
+        return "native" if precision in ("fp32", "int8") and is_built else "onnxruntime"
+    if name == "auto":
+        is_there = find_spec("tensorrt") is not None or find_spec("tensorrt_rtx") is not None
+        return "tensorrt" if is_there and (bundle.path / "engines").is_dir() else "torch"
+    if name == "native" and not on_cpu:
+        raise BackendError(
+            f"the native backend runs on the CPU, not on '{device}'; use torch or tensorrt"
+        )
+    if name == "tensorrt" and on_cpu:
+        raise BackendError("the tensorrt backend runs on a GPU, not on 'cpu'; use --device cuda")
+    return name
+
+
+def _of_quantised(name: str, on_cpu: bool, precision: str) -> str:
+    """`name`, or what `auto` stands for on a GPU, where it can run quantised graphs."""
+    able = [b for b in QUANTISED[precision] if (b == "tensorrt") != on_cpu]
+    if able and name == "auto":
+        return name if on_cpu else "tensorrt"
+    if name in able:
+        return name
+    where = "on the CPU" if on_cpu else "on a GPU"
+    there = [f"{b} on {'a GPU' if b == 'tensorrt' else 'the CPU'}" for b in QUANTISED[precision]]
+    raise BackendError(
+        f"{precision} does not run {where} with backend '{name}'; it runs with {', '.join(there)}"
+    )

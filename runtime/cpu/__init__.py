@@ -1,0 +1,1 @@
+"""Computes images on the CPU: the backbone in ONNX Runtime, what follows in compiled passes."""

@@ -1,0 +1,278 @@
+"""PCSR on the CPU: the backbone in ONNX Runtime, everything behind it in compiled passes over bands
+of rows, so that an image of any size runs in bounded memory.
+
+Without statistics of the whole image (mode k) each band is computed once. ADM and heavy_ratio
+classify all bands first; the features are kept for the second pass where they are small enough,
+else computed again.
+"""
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcsr.bundle import Bundle
+from pcsr.runtime.geometry.grid import Floats, Grid, hr_size
+from pcsr.runtime.geometry.tiling import Bands, Tile, seen_pixels, square_bands, thrifty_bands
+from pcsr.runtime.mlps import load_mlps
+from pcsr.runtime.routing.rule import Rule, fixed_rule, heavy_count
+from pcsr.runtime.timing import Lap, Stopwatch
+
+from .backend import Backend
+from .held_rows import HeldRows
+from .memory import Memory, available_bytes
+from .output import Output
+from .passes import Band, PixelPasses, finish, sigmoid
+from .pipeline import Routed, Task
+from .statistics import Statistics
+from .workers import Workers
+
+WORKING_BYTES = 900 * 2**20  # of a backbone tile and what is kept for the second pass together
+TILE_BYTES, LEAST_TILE_BYTES = 640 * 2**20, 256 * 2**20
+ARENA_GROWTH = 1.5  # what ONNX Runtime takes, in units of what its tensors need
+PIXELS_PER_CHUNK = 32768
+OUTPUT_PIXELS_PER_BAND = 2**23  # 17 bytes each until they are finished
+
+Counts = NDArray[np.int64]
+
+
+class NativePipeline:
+    """Upscales one image after another with one network. Safe to call from several threads."""
+
+    def __init__(
+        self, bundle: Bundle, backend: Backend, workers: Workers, tile_px: int | None = None
+    ) -> None:
+        model = bundle.manifest.model
+        self._halo_px, self.depth = model.receptive_radius_px, model.feature_width
+        self._working_bytes_per_px = model.working_bytes_per_px
+        self.costs, self.count = bundle.manifest.costs, bundle.upsamplers
+        self.mlps = load_mlps(bundle)
+        self.memory = Memory()
+        self.workers, self._backend, self._tile_px = workers, backend, tile_px
+
+    def run(self, task: Task, output: Output, watch: Stopwatch) -> Routed:
+        with watch.stage("prepare"):
+            frame = _Frame(self, task, watch)
+        return frame.compose(frame.rule(), output)
+
+    def plan(self, size: tuple[int, int], scale: float, two_passes: bool) -> tuple[Bands, bool]:
+        """How an image is cut, and whether the features of a first pass are kept for the second."""
+        kept_bytes = 4 * (self.depth * math.prod(size) + math.prod(hr_size(size, scale)))
+        keeps = two_passes and kept_bytes + LEAST_TILE_BYTES <= WORKING_BYTES
+        band_pixels = int(OUTPUT_PIXELS_PER_BAND / scale**2)
+        return self.bands(size, kept_bytes if keeps else 0, band_pixels), keeps
+
+    def backbone_px(self, size: tuple[int, int], scale: float) -> int:
+        bands, keeps = self.plan(size, scale, True)
+        return (1 if keeps else 2) * sum(map(seen_pixels, bands.tiles))
+
+    def bands(self, size: tuple[int, int], kept_bytes: int, band_pixels: int) -> Bands:
+        """How an image is cut where features of `kept_bytes` are held beside a tile, into bands of
+        about band_pixels input pixels.
+        """
+        if self._tile_px is not None:
+            return square_bands(size, self._halo_px, self._tile_px)
+        budget = min(WORKING_BYTES, available_bytes() // 2)
+        left_bytes = max(budget - kept_bytes, min(LEAST_TILE_BYTES, budget))
+        tile_bytes = min(left_bytes, TILE_BYTES)
+        crop_pixels = int(tile_bytes / (ARENA_GROWTH * self._working_bytes_per_px))
+        return thrifty_bands(size, self._halo_px, crop_pixels, band_pixels)
+
+    def features(self, tiles: tuple[Tile, ...], rows: slice, image: Floats, width: int) -> Floats:
+        """[D, n, w] of some input rows, tile by tile. image: the rows that the tiles see."""
+        if len(tiles) == 1:
+            whole = self._encode(np.ascontiguousarray(image))
+            return np.ascontiguousarray(whole[:, tiles[0].inner[0]])
+        out = np.empty((self.depth, rows.stop - rows.start, width), dtype=np.float32)
+        for tile in tiles:
+            crop = np.ascontiguousarray(image[..., tile.crop[1]])
+            out[..., tile.core[1]] = self._encode(crop)[(slice(None), *tile.inner)]
+        return out
+
+    def _encode(self, image: Floats) -> Floats:
+        features: Floats = self._backend.run_image("backbone", image, ("features",))[0][0]
+        return features
+
+
+class _Frame:
+    """One image on its way through a pipeline."""
+
+    def __init__(self, pipeline: NativePipeline, task: Task, watch: Stopwatch) -> None:
+        self._pipeline, self._task, self._watch = pipeline, task, watch
+        self._count = pipeline.count
+        self._upsamplers = [f"upsampler_{j}" for j in range(self._count)]
+        self._grid = Grid.make(task.size, task.scale)
+        self._cost = pipeline.costs.cost_table(task.scale)
+        self._passes = PixelPasses(pipeline.mlps, self._grid, pipeline.depth)
+        self._kept: dict[int, _Classified] = {}
+        self._two_passes = task.mode.needs_statistics and self._count > 1
+        self._bands, self._keeps = pipeline.plan(task.size, task.scale, self._two_passes)
+
+    def rule(self) -> Rule:
+        """How this image's pixels are routed; classifies all of them where the mode needs that."""
+        if not self._two_passes:
+            return fixed_rule(self._cost, self._task.mode.k)
+        statistics = Statistics(self._task.mode)
+        self._classify_all(statistics)
+        with self._watch.stage("routing"):
+            histogram = statistics.histogram
+        if histogram.is_coarse:
+            statistics = Statistics(self._task.mode, histogram.low, histogram.high)
+            self._classify_all(statistics)
+        with self._watch.stage("routing"):
+            return statistics.rule(self._cost)
+
+    def compose(self, rule: Rule, output: Output) -> Routed:
+        """The second pass, or the only one."""
+        with self._pipeline.memory.lent() as arrays:
+            with self._watch.stage("prepare"):
+                held = HeldRows.nothing(arrays, self._grid.hr_size[1])
+            return self._compose(rule, output, held)
+
+    def _compose(self, rule: Rule, output: Output, held: HeldRows) -> Routed:
+        counts = np.zeros(self._count, dtype=np.int64)
+        threshold, finished = None, 0
+        refine_below = heavy_count(self._count) if self._task.refine and self._count > 1 else 0
+        for index in range(len(self._bands.rows)):
+            rows = self._hr_rows(self._bands.rows[index])
+            known = self._kept.pop(index, None) or _Classified(self._band(index), {})
+            with self._watch.stage("prepare"):
+                held = held.followed_by(rows.stop - rows.start)
+            stop = rows.stop if rows.stop == self._grid.hr_size[0] else rows.stop - 1
+            with self._watch.shared() as lap:
+                threshold = self._fill(known, rows, rule, held, counts, lap)
+                self._finish(held, rows.stop, (finished, stop), refine_below, output, lap)
+            if finished < stop:
+                output.done(finished, stop)
+            finished = stop
+        return Routed(counts, threshold)
+
+    def _fill(
+        self,
+        known: "_Classified",
+        rows: slice,
+        rule: Rule,
+        held: HeldRows,
+        counts: Counts,
+        lap: Lap,
+    ) -> float | None:
+        """The band's output rows, routed and composed; returns the threshold."""
+        thresholds: list[float | None] = []
+        found: list[list[int]] = []
+
+        def work(first: int, stop: int) -> None:
+            # Of the rows held, those of the band come last.
+            local = slice(first - rows.stop, (stop - rows.stop) or None)
+            labels = held.labels[local]
+            if self._count == 1:
+                with lap.stage("prepare"):
+                    labels[:], held.difficulty[local] = 0, 1
+                    found.append([labels.size])
+            else:
+                with lap.stage("classifier"):
+                    logits = self._logits(known, first, stop)
+                with lap.stage("routing"):
+                    routing = rule(logits.reshape(len(logits), -1).T, sigmoid)
+                    labels[:] = routing.assignment.reshape(labels.shape)
+                    found.append([int(np.count_nonzero(labels == j)) for j in range(self._count)])
+                    held.difficulty[local] = routing.difficulty.reshape(labels.shape)
+                    thresholds.append(routing.threshold)
+            with lap.stages("compose", self._upsamplers) as seconds:
+                planes = held.planes[:, local]
+                self._passes.compose(known.band, slice(first, stop), labels, planes, seconds)
+
+        self._pipeline.workers.over_ranges(self._chunks(rows, known.band.top), work)
+        counts += np.sum(found, axis=0)
+        return thresholds[0] if thresholds else None
+
+    def _finish(
+        self,
+        held: HeldRows,
+        stop: int,
+        ready: tuple[int, int],
+        refine_below: int,
+        output: Output,
+        lap: Lap,
+    ) -> None:
+        """Finishes the rows that are ready, their neighbours being there. `stop`: the image row
+        behind those held.
+        """
+        (first, last), first_held = ready, stop - len(held.labels)
+        if first == last:
+            return
+        target = output.rows(first, last)
+
+        def work(start: int, end: int) -> None:
+            local = slice(start - first_held, end - first_held)
+            part = slice(start - first, end - first)
+            with lap.stage("refinement"):
+                finish(held.planes, held.labels, local, refine_below, target.pixels[part])
+                target.assignment[part] = held.labels[local]
+                target.difficulty[part] = held.difficulty[local]
+
+        step = max(1, PIXELS_PER_CHUNK // self._grid.hr_size[1])
+        ranges = [(i, min(i + step, last)) for i in range(first, last, step)]
+        self._pipeline.workers.over_ranges(ranges, work)
+
+    def _classify_all(self, statistics: Statistics) -> None:
+        for index in range(len(self._bands.rows)):
+            self._classify(index, statistics)
+
+    def _classify(self, index: int, statistics: Statistics) -> None:
+        known = self._kept.get(index) or _Classified(self._band(index), {})
+        with self._watch.shared() as lap:
+
+            def work(first: int, stop: int) -> None:
+                with lap.stage("classifier"):
+                    logits = self._logits(known, first, stop)
+                with lap.stage("routing"):
+                    statistics.add(logits.reshape(len(logits), -1).T)
+                if self._keeps:
+                    known.logits[first] = logits
+
+            rows = self._hr_rows(self._bands.rows[index])
+            self._pipeline.workers.over_ranges(self._chunks(rows, known.band.top), work)
+        if self._keeps:
+            self._kept[index] = known
+
+    def _logits(self, known: "_Classified", first: int, stop: int) -> Floats:
+        logits = known.logits.get(first)
+        return self._passes.logits(known.band, slice(first, stop)) if logits is None else logits
+
+    def _band(self, index: int) -> Band:
+        rows, tiles = self._bands.rows[index], self._bands.tiles[index]
+        height, width = self._task.size
+        top, bottom = max(0, rows.start - 1), min(height, rows.stop + 1)
+        seen = tiles[0].crop[0]
+        first, stop = min(top, seen.start), max(bottom, seen.stop)
+        with self._watch.stage("prepare"):
+            image = self._task.read(first, stop)
+        with self._watch.stage("backbone"):
+            crop = image[:, :, seen.start - first : seen.stop - first]
+            features = self._pipeline.features(tiles, rows, crop, width)
+        return Band(features, rows.start, image[0], first)
+
+    def _hr_rows(self, lr_rows: slice) -> slice:
+        """The output rows whose nearest input row is one of these."""
+        nearest = self._grid.rows.nearest
+        first, stop = np.searchsorted(nearest, [lr_rows.start, lr_rows.stop])
+        return slice(int(first), int(stop))
+
+    def _chunks(self, rows: slice, lr_first: int) -> list[tuple[int, int]]:
+        """Ranges of output rows, each of whole input rows, for one thread at a time."""
+        height, width = self._grid.hr_size
+        step = max(1, PIXELS_PER_CHUNK * self._task.size[0] // (height * width))
+        nearest = self._grid.rows.nearest[rows]
+        lr_rows = range(lr_first, int(nearest[-1]) + 1, step)
+        edges = rows.start + np.append(np.searchsorted(nearest, lr_rows), len(nearest))
+        return [(int(a), int(b)) for a, b in itertools.pairwise(edges) if a < b]
+
+
+@dataclass(frozen=True)
+class _Classified:
+    """A band and what its classifier gave, by the first output row of each chunk."""
+
+    band: Band
+    logits: dict[int, Floats]

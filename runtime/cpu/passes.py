@@ -1,0 +1,192 @@
+"""The compiled per-pixel passes (`native/`): classifier, upsamplers with the bilinear base, and
+refinement with conversion, on bands of rows. They release the GIL; call them from several threads.
+"""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcsr.errors import BackendError
+from pcsr.runtime.geometry.grid import Axis, Floats, Grid
+from pcsr.runtime.mlps import Mlp
+
+try:
+    from pcsr.runtime.cpu._pixels import ffi, lib
+except ModuleNotFoundError as missing:
+    raise BackendError(
+        "the native backend needs pcsr's compiled passes, which are not there; install pcsr with "
+        "pip on a machine with a C compiler, or pass --backend onnxruntime"
+    ) from missing
+except ImportError as broken:
+    raise BackendError(
+        f"pcsr's compiled passes do not load ({broken}); install pcsr again, or pass "
+        "--backend onnxruntime"
+    ) from broken
+
+Labels = NDArray[np.uint8]
+Seconds = NDArray[np.float64]
+PEAKS = {"uint8": 255, "uint16": 65535, "float32": 0}
+
+
+def instructions() -> str:
+    """The instruction set that the compiled passes use on this processor."""
+    name: str = ffi.string(lib.pcsr_instructions()).decode()
+    return name
+
+
+@dataclass(frozen=True)
+class Band:
+    """Some rows of an image. features: [D, n, w], from input row `top` on. image: [3, m, w] RGB,
+    from input row `image_top` on; it holds the rows beside those too, for the bilinear base.
+    """
+
+    features: Floats
+    top: int
+    image: Floats
+    image_top: int
+
+
+class PixelPasses:
+    """The passes for one network and one size of output."""
+
+    def __init__(self, mlps: Mapping[str, Mlp], grid: Grid, depth: int) -> None:
+        self._grid = grid
+        self._kept: list[Any] = []  # cffi structs do not keep what they point to alive
+        self._rows, self._columns = self._axis(grid.rows), self._axis(grid.columns)
+        self._outputs = {role: mlp.outputs for role, mlp in mlps.items()}
+        upsamplers = [mlp for role, mlp in mlps.items() if role != "classifier"]
+        self._count = len(upsamplers)
+        self._upsamplers = self._structs(upsamplers)
+        if "classifier" in mlps:
+            self._classifier = self._structs([mlps["classifier"]])
+        widest = max(depth, *(int(mlp.widths.max()) for mlp in mlps.values()))
+        dense = max(int(mlp.widths[0]) for mlp in mlps.values())
+        self._scratch_floats = int(lib.pcsr_scratch(widest, dense))
+
+    def logits(self, band: Band, rows: slice) -> Floats:
+        """The classifier's outputs for some output rows: [K, rows, W]."""
+        shape = (self._outputs["classifier"], rows.stop - rows.start, self._grid.hr_size[1])
+        out = np.empty(shape, dtype=np.float32)
+        lib.pcsr_dense(self._band(band, rows), self._classifier, _floats(out), self._scratch())
+        return out
+
+    def compose(
+        self, band: Band, rows: slice, assignment: Labels, out: Floats, seconds: Seconds
+    ) -> None:
+        """Bilinear base plus the residual of each pixel's upsampler, not refined. assignment:
+        [rows, W]. Writes the first rows of out [3, at least rows, W], each plane contiguous.
+
+        seconds: [M] float64, to which the time of each upsampler is added.
+        """
+        plane = out.strides[0] // out.itemsize
+        lib.pcsr_compose(
+            self._band(band, rows),
+            self._upsamplers,
+            self._count,
+            ffi.from_buffer("uint8_t[]", assignment),
+            ffi.cast("float *", out.ctypes.data),
+            plane,
+            ffi.from_buffer("double[]", seconds),
+            self._scratch(),
+        )
+
+    def _scratch(self) -> Any:  # noqa: ANN401
+        return _floats(_scratch(self._scratch_floats))
+
+    def _band(self, band: Band, rows: slice) -> Any:  # noqa: ANN401
+        depth, height, width = band.features.shape
+        view = ffi.new("pcsr_band *")
+        view.depth, view.lr_width, view.width = depth, width, self._grid.hr_size[1]
+        view.top, view.image_top = band.top, band.image_top
+        view.first, view.last = rows.start, rows.stop
+        view.feature_plane, view.image_plane = height * width, band.image.shape[1] * width
+        view.features, view.image = _floats(band.features), _floats(band.image)
+        view.rows, view.columns = self._rows, self._columns
+        return view
+
+    def _axis(self, axis: Axis) -> Any:  # noqa: ANN401
+        view = ffi.new("pcsr_axis *")
+        for name, kind in (
+            ("nearest", "int32_t[]"),
+            ("lower", "int32_t[]"),
+            ("upper", "int32_t[]"),
+            ("offset", "float[]"),
+            ("weight", "float[]"),
+        ):
+            setattr(view, name, self._keep(kind, getattr(axis, name)))
+        self._kept.append(view)
+        return view[0]
+
+    def _structs(self, mlps: list[Mlp]) -> Any:  # noqa: ANN401
+        views = ffi.new("pcsr_mlp[]", len(mlps))
+        for view, mlp in zip(views, mlps, strict=True):
+            view.layers = len(mlp.widths) - 1
+            view.widths = self._keep("int32_t[]", mlp.widths)
+            for name in ("feature_weight", "row_weight", "column_weight", "rest"):
+                setattr(view, name, self._keep("float[]", getattr(mlp, name)))
+            constant = mlp.bias + mlp.cell_weight @ self._grid.cell
+            view.constant = self._keep("float[]", constant.astype(np.float32))
+        return views
+
+    def _keep(self, kind: str, array: NDArray[Any]) -> Any:  # noqa: ANN401
+        self._kept.append(ffi.from_buffer(kind, np.ascontiguousarray(array)))
+        return self._kept[-1]
+
+
+def finish(
+    planes: Floats, assignment: Labels, rows: slice, refine_below: int, out: NDArray[Any]
+) -> None:
+    """Refines (paper section 3.4) and converts some rows of planes [3, n, W] to out [rows, W, 3]:
+    float32 as they are, uint8 and uint16 clipped and rounded (ties to even).
+
+    refine_below: upsamplers below it are heavy; 0 refines nothing. Row 0 and the last one of the
+    planes count as the image's own frame.
+    """
+    height, width = assignment.shape
+    lib.pcsr_finish(
+        _floats(planes),
+        ffi.from_buffer("uint8_t[]", assignment),
+        height,
+        width,
+        rows.start,
+        rows.stop,
+        refine_below,
+        PEAKS[out.dtype.name],
+        ffi.from_buffer(out),
+        _floats(_scratch(5 * width)),
+    )
+
+
+def sigmoid(logit: Floats) -> Floats:
+    """1 / (1 + exp(-logit)), of the same shape."""
+    logit, out = np.ascontiguousarray(logit), np.empty(logit.shape, dtype=np.float32)
+    lib.pcsr_sigmoid(_floats(logit), logit.size, _floats(out))
+    return out
+
+
+def add_to_histogram(
+    values: Floats, table: NDArray[np.float64], first: float = 0.0, last: float = 1.0
+) -> None:
+    """Adds values to equal bins from `first` to `last`, table [bins, 2] of count and sum."""
+    lib.pcsr_histogram(
+        _floats(values), values.size, first, last, len(table), ffi.from_buffer("double[]", table)
+    )
+
+
+_threads = threading.local()
+
+
+def _scratch(floats: int) -> Floats:
+    """Memory of this thread, at least that large; not cleared."""
+    held: Floats | None = getattr(_threads, "scratch", None)
+    if held is None or held.size < floats:
+        held = _threads.scratch = np.empty(floats, dtype=np.float32)
+    return held
+
+
+def _floats(array: Floats) -> Any:  # noqa: ANN401
+    return ffi.from_buffer("float[]", array)

@@ -1,0 +1,47 @@
+"""What ADM and heavy_ratio need to know of a whole image before its first pixel is routed."""
+
+import functools
+import operator
+from threading import get_ident
+
+import numpy as np
+
+from pcsr.runtime.geometry.grid import Floats
+from pcsr.runtime.routing.adaptive import Histogram
+from pcsr.runtime.routing.rule import Mode, Rule, adaptive_rule, difficulty_logit, ratio_rule
+
+from .passes import add_to_histogram, sigmoid
+
+
+class Statistics:
+    """What ADM or heavy_ratio needs to know of all pixels: a histogram, or every logit."""
+
+    def __init__(self, mode: Mode, first: float = 0.0, last: float = 1.0) -> None:
+        self._mode, self._first, self._last = mode, first, last
+        self._histograms: dict[int, Histogram] = {}  # one per thread
+        self._logits: list[Floats] = []
+
+    @property
+    def histogram(self) -> Histogram:
+        """Of all difficulties that were added."""
+        empty = Histogram(self._first, self._last)
+        return functools.reduce(operator.add, self._histograms.values(), empty)
+
+    def add(self, logits: Floats) -> None:
+        """Some pixels' logits [N, K]."""
+        logit = difficulty_logit(logits)
+        if self._mode.heavy_ratio is not None:
+            self._logits.append(logit)
+            return
+        difficulty = sigmoid(logit)
+        histogram = self._histograms.get(get_ident())
+        if histogram is None:
+            histogram = self._histograms[get_ident()] = Histogram(self._first, self._last)
+        add_to_histogram(difficulty, histogram.table, self._first, self._last)
+        histogram.widen(difficulty)
+
+    def rule(self, cost: Floats) -> Rule:
+        """For all pixels that were added."""
+        if self._mode.heavy_ratio is not None:
+            return ratio_rule(cost, np.concatenate(self._logits), self._mode.heavy_ratio)
+        return adaptive_rule(cost, self.histogram)

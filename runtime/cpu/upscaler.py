@@ -1,0 +1,171 @@
+"""Images in, images out, on the CPU: NumPy arrays through a pipeline."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcsr.bundle import Bundle
+from pcsr.errors import ImageError
+from pcsr.runtime.geometry.grid import Floats, hr_size, refuse_huge
+from pcsr.runtime.layout import Layout
+from pcsr.runtime.machine import cpu_name
+from pcsr.runtime.result import Result, Stats
+from pcsr.runtime.routing.feedback import Ready
+from pcsr.runtime.routing.rule import Mode
+from pcsr.runtime.timing import Stopwatch
+
+from .open import make_backend, make_pipeline
+from .output import Arrays, Stream
+from .pipeline import Routed, Task
+from .workers import Workers
+
+Pixels = NDArray[Any]
+
+
+class HostUpscaler:
+    """What `Upscaler` does, on the CPU. Any number of threads may call it."""
+
+    kind = "cpu"
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        backend: str,
+        precision: str,
+        threads: int,
+        tile_px: int | None,
+    ) -> None:
+        native = backend == "native"
+        self.machine, self.threads = cpu_name(), threads
+        self.passes = "none" if bundle.kind == "plain" else "native" if native else "graphs"
+        self._bundle, self._workers = bundle, Workers(threads)
+        engine = make_backend(backend, bundle, "cpu", precision, threads)
+        self._pipeline = make_pipeline(bundle, engine, self._workers, native, tile_px)
+
+    def keep_shapes(self, count: int) -> None:
+        """Nothing is kept for a shape."""
+
+    def look(self, image: Any) -> tuple[Pixels, Layout]:  # noqa: ANN401
+        """A caller's image as an array, and its layout; ImageError for none."""
+        pixels = as_array(image)
+        return pixels, Layout.of(pixels)
+
+    def backbone_px(self, size: tuple[int, int], scale: float) -> int:
+        """Input pixels that the backbone computes of an image, halos and second passes included."""
+        return self._pipeline.backbone_px(size, scale)
+
+    def __call__(
+        self,
+        pixels: Pixels,
+        scale: float,
+        mode: Mode,
+        refine: bool,
+        took: Callable[[Ready], None] | None = None,
+    ) -> Result:
+        """As `Upscaler.__call__`, with a scale and a mode that were checked. took: is told how to
+        ask for the time of the call.
+        """
+        result = self._upscale(pixels, scale, mode, refine)
+        if took is not None:
+            took(lambda: result.stats.total_ms)
+        return result
+
+    def _upscale(self, pixels: Pixels, scale: float, mode: Mode, refine: bool) -> Result:
+        watch = Stopwatch()
+        with watch.stage("prepare"):
+            layout = Layout.of(pixels)
+            refuse_huge(size_of(pixels), scale)
+            output = Arrays(hr_size(size_of(pixels), scale), layout.working_dtype)
+        routed = self._pipeline.run(_task(pixels, layout, scale, mode, refine), output, watch)
+        whole, colour = output.whole, output.whole.pixels
+        if layout.is_gray:
+            with watch.stage("convert"):
+                colour = self._to_gray(colour, layout)
+        if layout.has_alpha:
+            with watch.stage("alpha"):
+                alpha = self._upscale_alpha(pixels[..., -1], scale, mode, refine)
+                colour = np.concatenate([colour, alpha], axis=2, dtype=layout.dtype)
+        colour = colour if pixels.ndim == 3 else colour[..., 0]
+        if colour.dtype != layout.dtype:
+            with watch.stage("convert"):
+                colour = colour.astype(layout.dtype)  # its byte order is foreign
+        stats = _stats(pixels, scale, routed, watch)
+        if self._bundle.kind == "plain":
+            return Result(colour, None, None, stats)
+        count = self._bundle.upsamplers
+        return Result(colour, whole.assignment, whole.difficulty, stats, count)
+
+    def stream(
+        self,
+        pixels: Pixels,
+        take: Callable[[Pixels], None],
+        scale: float,
+        mode: Mode,
+        refine: bool,
+    ) -> Stats:
+        """As `Upscaler.stream`: rows are handed on band by band."""
+        watch, layout = Stopwatch(), Layout.of(pixels)
+
+        def hand_on(rows: Pixels) -> None:
+            with watch.stage("convert"):
+                rows = layout.from_network(rows) if layout.is_gray else rows
+                rows = rows.astype(layout.dtype, copy=False)
+            with watch.stage("take"):
+                take(rows)
+
+        output = Stream(hr_size(size_of(pixels), scale), layout.working_dtype, hand_on)
+        routed = self._pipeline.run(_task(pixels, layout, scale, mode, refine), output, watch)
+        return _stats(pixels, scale, routed, watch)
+
+    def _to_gray(self, rgb: Floats, layout: Layout) -> Pixels:
+        out = np.empty((*rgb.shape[:2], 1), dtype=layout.dtype)
+
+        def work(start: int, stop: int) -> None:
+            out[start:stop] = layout.from_network(rgb[start:stop])
+
+        self._workers.over_rows(rgb.shape[:2], work)
+        return out
+
+    def _upscale_alpha(self, alpha: Pixels, scale: float, mode: Mode, refine: bool) -> Pixels:
+        if (alpha == alpha[0, 0]).all():
+            size = [round(n * scale) for n in alpha.shape]
+            return np.full((*size, 1), alpha[0, 0], dtype=alpha.dtype)
+        return self._upscale(alpha, scale, mode, refine).image[..., None]
+
+
+def size_of(pixels: Any) -> tuple[int, int]:  # noqa: ANN401
+    """(height, width) of an array or a tensor."""
+    return pixels.shape[0], pixels.shape[1]
+
+
+def as_array(image: Any) -> Pixels:  # noqa: ANN401
+    """Raises ImageError for what is no array on the CPU."""
+    if isinstance(image, np.ndarray):
+        return image
+    try:
+        return np.from_dlpack(image) if hasattr(image, "__dlpack__") else np.asarray(image)
+    except (TypeError, ValueError, BufferError, RuntimeError) as error:
+        raise ImageError(
+            f"expected an array on the CPU, found {type(image).__name__}: {error}"
+        ) from error
+
+
+def _task(pixels: Pixels, layout: Layout, scale: float, mode: Mode, refine: bool) -> Task:
+    def read(first: int, stop: int) -> Floats:
+        return layout.to_network(pixels[first:stop])
+
+    return Task(size_of(pixels), read, scale, mode, refine)
+
+
+def _stats(pixels: Pixels, scale: float, routed: Routed, watch: Stopwatch) -> Stats:
+    total_ms = watch.total_ms
+    return Stats(
+        lr_size=size_of(pixels),
+        hr_size=hr_size(size_of(pixels), scale),
+        pixels_per_upsampler=tuple(int(count) for count in routed.counts),
+        threshold=routed.threshold,
+        stage_ms=watch.stage_ms,
+        total_ms=total_ms,
+    )

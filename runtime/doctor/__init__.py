@@ -1,0 +1,1 @@
+"""Tells what works on this machine, and why the rest does not (pcsr-doctor)."""

@@ -1,0 +1,226 @@
+"""Proofs that backends work: each runs the smallest possible thing, and fails with the reason."""
+
+import warnings
+from base64 import b64decode
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+from typing import Any, NoReturn, TypeVar
+
+from pcsr.errors import BackendError
+
+# An ONNX model: the convolution of x [1, 1, 1, 2] with the weight [1, 2].
+TINY = b64decode(
+    "CAk6agoPCgF4CgF3EgF5IgRDb252EgR0aW55KhcIAQgBCAEIAhABQgF3SggAAIA/AAAAQFobCgF4EhYKFAgBEhAKAggBCgII"
+    "AQoCCAEKAggCYhsKAXkSFgoUCAESEAoCCAEKAggBCgIIAQoCCAFCBAoAEBI="
+)
+Result = TypeVar("Result")
+PIXELS = (3.0, 4.0)
+EXPECTED = 11.0
+INSTALL = {
+    "numpy": "pip install numpy",
+    "onnx": "pip install onnx",
+    "onnxruntime": "pip install 'pcsr[cpu]' (on a machine with an NVIDIA GPU 'pcsr[gpu]')",
+    "torch": "install PyTorch from pytorch.org",
+    "triton": "pip install triton (PyTorch for CUDA brings it on Linux)",
+    "tensorrt": "pip install 'pcsr[tensorrt]', or tensorrt-rtx",
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """Whether a backend works on a device: with what, or why not and what to do."""
+
+    backend: str
+    device: str
+    works: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How to find that out. packages: import names that it needs, in the order of importing."""
+
+    backend: str
+    device: str
+    packages: tuple[str, ...]
+    run: Callable[[], str]
+
+    def check(self) -> Check:
+        """Never raises: whatever a broken package does on import becomes the detail."""
+        return attempt(
+            lambda: Check(self.backend, self.device, True, self._prove()),
+            lambda error: Check(self.backend, self.device, False, reason(error)),
+        )
+
+    def _prove(self) -> str:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for package in self.packages:
+                _import(package)
+            return self.run()
+
+
+def attempt(run: Callable[[], Result], otherwise: Callable[[BaseException], Result]) -> Result:
+    """What `run` returns, or what `otherwise` makes of its failure, of whatever kind."""
+    try:
+        return run()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # some extension modules fail outside of Exception
+        return otherwise(error)
+
+
+def reason(error: BaseException) -> str:
+    """An exception as one line."""
+    line = " ".join(str(error).split())
+    return line if isinstance(error, BackendError) else f"{type(error).__name__}: {line}"
+
+
+def _import(package: str) -> ModuleType:
+    def fail(error: BaseException) -> NoReturn:
+        if isinstance(error, ModuleNotFoundError) and error.name == package:
+            hint = INSTALL[package.removesuffix("_rtx")]
+            raise BackendError(f"{package} is not installed; {hint}") from error
+        raise BackendError(f"{package} does not load: {reason(error)}; install it again") from error
+
+    return attempt(lambda: import_module(package), fail)
+
+
+def _expect(value: float) -> None:
+    if value != EXPECTED:
+        raise BackendError(f"it computes {value:g} where {EXPECTED:g} is right; install it again")
+
+
+def native() -> str:
+    """The compiled passes load; the backbone runs in ONNX Runtime."""
+    session = onnxruntime_cpu()
+    from pcsr.runtime.cpu.passes import instructions
+
+    return f"{instructions()} passes, {session}"
+
+
+def onnxruntime_cpu() -> str:
+    return _in_onnxruntime("CPUExecutionProvider")
+
+
+def onnxruntime_cuda() -> str:
+    from pcsr.runtime.machine import refuse_two_packages
+
+    refuse_two_packages()
+    return _in_onnxruntime("CUDAExecutionProvider")
+
+
+def _in_onnxruntime(provider: str) -> str:
+    import numpy as np
+    import onnxruntime as ort
+
+    if provider not in ort.get_available_providers():
+        raise BackendError(
+            f"this onnxruntime {ort.__version__} is built without {provider}; pip uninstall -y "
+            "onnxruntime, then pip install 'pcsr[gpu]'"
+        )
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    ort.set_default_logger_severity(4)
+    session = ort.InferenceSession(TINY, options, [provider])
+    if session.get_providers()[0] != provider:
+        raise BackendError(
+            f"{provider} does not start: no NVIDIA GPU, or CUDA and cuDNN libraries are missing "
+            "(PyTorch for CUDA brings them)"
+        )
+    pixels = np.array(PIXELS, np.float32).reshape(1, 1, 1, 2)
+    _expect(float(session.run(None, {"x": pixels})[0].item()))
+    return f"onnxruntime {ort.__version__}"
+
+
+def torch_cpu() -> str:
+    return _in_torch("cpu")
+
+
+def torch_cuda() -> str:
+    return _in_torch("cuda")
+
+
+def _in_torch(name: str) -> str:
+    import torch
+
+    from pcsr.runtime.devices import torch_device
+    from pcsr.runtime.torch_backend.module import OnnxModule
+
+    device = torch_device(name)
+    (found,) = OnnxModule(TINY, device)(torch.tensor(PIXELS, device=device).reshape(1, 1, 1, 2))
+    _expect(found.item())
+    return f"torch {torch.__version__}"
+
+
+def triton_cuda() -> str:
+    """A kernel compiled for this GPU."""
+    import torch
+    import triton
+
+    from pcsr.runtime.devices import torch_device
+
+    device = torch_device("cuda")
+    from .kernel import weighted_sum
+
+    _expect(weighted_sum(torch.tensor(PIXELS, device=device)))
+    return f"triton {triton.__version__}"
+
+
+def tensorrt_cuda() -> str:
+    """An engine built and run, by whichever TensorRT is there."""
+    import torch
+
+    from pcsr.runtime.devices import torch_device
+
+    trt = _any_tensorrt()
+    device = torch_device("cuda")
+    logger = trt.Logger(trt.Logger.ERROR)
+    runtime = trt.Runtime(logger)
+    engine = runtime.deserialize_cuda_engine(_plan(trt, logger))
+    context = engine.create_execution_context()
+    x = torch.tensor(PIXELS, device=device).reshape(1, 1, 1, 2)
+    y = torch.zeros(1, device=device)
+    context.set_tensor_address("x", x.data_ptr())
+    context.set_tensor_address("y", y.data_ptr())
+    torch.cuda.synchronize(device)
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    if not context.execute_async_v3(stream.cuda_stream):
+        raise BackendError("the engine was built but does not run; install TensorRT again")
+    stream.synchronize()
+    _expect(y.item())
+    return f"{trt.__name__} {trt.__version__}"
+
+
+def _plan(trt: ModuleType, logger: Any) -> Any:  # noqa: ANN401
+    builder = trt.Builder(logger)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    if not trt.OnnxParser(network, logger).parse(TINY):
+        raise BackendError("TensorRT does not parse the smallest model; install it again")
+    plan = builder.build_serialized_network(network, builder.create_builder_config())
+    if plan is None:
+        raise BackendError("TensorRT does not build the smallest engine; does it fit the driver?")
+    return plan
+
+
+def _any_tensorrt() -> ModuleType:
+    try:
+        return _import("tensorrt")
+    except BackendError as missing:
+        try:
+            return _import("tensorrt_rtx")
+        except BackendError as broken:
+            raise (missing if "not installed" in str(broken) else broken) from broken
+
+
+PROBES = (
+    Probe("native", "cpu", ("numpy", "onnxruntime"), native),
+    Probe("onnxruntime", "cpu", ("numpy", "onnxruntime"), onnxruntime_cpu),
+    Probe("torch", "cpu", ("torch", "numpy", "onnx"), torch_cpu),
+    Probe("torch", "cuda", ("torch", "numpy", "onnx"), torch_cuda),
+    Probe("onnxruntime", "cuda", ("numpy", "onnxruntime"), onnxruntime_cuda),
+    Probe("tensorrt", "cuda", ("torch",), tensorrt_cuda),
+    Probe("fused kernels", "cuda", ("torch", "triton"), triton_cuda),
+)

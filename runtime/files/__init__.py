@@ -1,0 +1,1 @@
+"""Upscales files: images and videos in, images and videos out (pcsr-upscale)."""

@@ -1,0 +1,267 @@
+"""Files in, files out: what pcsr-upscale does for each image or video."""
+
+import math
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcsr import images
+from pcsr.atomic import refuse_existing
+from pcsr.cli import MAX_PIXELS
+from pcsr.errors import ImageError, OutputError, PcsrError, UsageError
+from pcsr.overlay import draw_overlay
+from pcsr.runtime.result import Result, Stats
+from pcsr.runtime.routing.planner import Wishes
+from pcsr.runtime.upscaler import Upscaler
+from pcsr.text import one_line
+
+from .jobs import Job
+from .overlap import read_ahead, write_behind
+from .video import Encoding, VideoStats, check_encoder, is_video, open_video, upscale_video
+
+LARGEST_GROWTH = 16  # output pixels per allowed input pixel
+STREAMED_PIXELS = (
+    2**26
+)  # of outputs that are written while they are computed, never whole in memory
+
+
+@dataclass(frozen=True)
+class Options:
+    """How images are upscaled (see `Upscaler.__call__`) and written.
+
+    quality: 1..100, of JPEG and WebP. codec, crf: of videos (see `Encoding`). max_pixels: of an
+    input image or frame; 16 times as many of an output.
+    """
+
+    scale: float | None = None
+    k: float | None = None
+    adaptive: bool = False
+    heavy_ratio: float | None = None
+    refine: bool = True
+    preset: str | None = None
+    budget_ms: float | None = None
+    max_psnr_loss_db: float | None = None
+    adaptive_budget: bool = False
+    overwrite: bool = False
+    quality: int = 95
+    codec: str | None = None
+    crf: float | None = None
+    max_pixels: int = MAX_PIXELS
+    show_frames: bool = False
+
+    @property
+    def routing(self) -> "Routing":
+        """What a call of an `Upscaler` gets of it, but for `refine`."""
+        return {
+            "scale": self.scale,
+            "k": self.k,
+            "adaptive": self.adaptive,
+            "heavy_ratio": self.heavy_ratio,
+            "preset": self.preset,
+            "budget_ms": self.budget_ms,
+            "max_psnr_loss_db": self.max_psnr_loss_db,
+            "adaptive_budget": self.adaptive_budget,
+        }
+
+
+class Routing(Wishes):
+    """Options of a call that choose the scale and the routing."""
+
+    scale: float | None
+    k: float | None
+    adaptive: bool
+    heavy_ratio: float | None
+
+
+@dataclass(frozen=True)
+class Done:
+    """One finished job: its figures, or the error that ended it."""
+
+    job: Job
+    stats: Stats | VideoStats | None
+    error: PcsrError | None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the result lacks, each in one line."""
+        return self.stats.warnings if isinstance(self.stats, VideoStats) else ()
+
+    def to_json(self) -> dict[str, Any]:
+        """One record, valid JSON."""
+        record: dict[str, Any] = {"input": str(self.job.source), "output": str(self.job.target)}
+        if self.stats is None:
+            return record | {"error": str(self.error)}
+        stats = asdict(self.stats)
+        if not math.isfinite(stats.get("threshold") or 0):
+            stats["threshold"] = None
+        overlay = {"overlay": str(self.job.overlay)} if self.job.overlay else {}
+        return record | overlay | stats | {"heavy_share": self.stats.heavy_share}
+
+
+def upscale_files(upscaler: Upscaler, jobs: Sequence[Job], options: Options) -> Generator[Done]:
+    """Upscales one file after another. A file that fails is reported and the others go on.
+
+    The next image is read and the one before is written while one is computed; a job is done, and
+    yielded in order, once it is written.
+
+    Raises:
+        UsageError: an option is out of range or does not fit the bundle.
+        BackendError: PyAV or the encoder of a video is not installed.
+    """
+    if upscaler.bundle.upsamplers < 2 and any(job.overlay for job in jobs):
+        raise UsageError(
+            f"{upscaler.bundle.path} has no routing to draw an overlay of; use a bundle with two "
+            "or more upsamplers"
+        )
+    upscaler.check_options(**options.routing)
+    for job in jobs:
+        if is_video(job.source):
+            check_encoder(job.target, options.codec)
+    stages = _Stages(upscaler, options)
+    with (
+        closing(read_ahead(map(_guarded(stages.read), ((job, None) for job in jobs)))) as read,
+        closing(
+            write_behind(map(_guarded(stages.compute), read), _guarded(stages.write), len(jobs))
+        ) as written,
+    ):
+        for job, found in written:
+            failed = isinstance(found, PcsrError)
+            yield Done(job, None if failed else found, found if failed else None)
+
+
+def _guarded(work: Callable[[Job, Any], Any]) -> Callable[[tuple[Job, Any]], tuple[Job, Any]]:
+    """A stage over (job, what the stage before made of it); an error takes the place of that."""
+
+    def guarded(step: tuple[Job, Any]) -> tuple[Job, Any]:
+        job, found = step
+        if isinstance(found, PcsrError):
+            return step
+        try:
+            return job, work(job, found)
+        except (ImageError, OutputError) as error:
+            return job, error
+        except MemoryError:
+            return job, ImageError(f"out of memory for {job.source}; use a smaller scale")
+
+    return guarded
+
+
+class _Computed(NamedTuple):
+    picture: images.Picture
+    assignment: NDArray[np.uint8] | None  # for the overlay
+    stats: Stats
+
+
+class _Stages:
+    """What happens to an image: read and written by threads beside, computed by the caller's.
+
+    All of a video happens while computing, with threads of its own.
+    """
+
+    def __init__(self, upscaler: Upscaler, options: Options) -> None:
+        self._upscaler, self._options = upscaler, options
+
+    def read(self, job: Job, _: None) -> images.Picture | None:
+        """The decoded image, once its output may be written; None for a video."""
+        if is_video(job.source):
+            refuse_existing(job.target, self._options.overwrite)
+            return None
+        for target in job.targets:
+            if target.parent.is_dir():
+                images.check_output(target, self._options.overwrite)
+        picture = images.read(job.source, self._options.max_pixels)
+        self._hr_size(job, picture.pixels.shape[:2])
+        return picture
+
+    def _hr_size(self, job: Job, lr_size: tuple[int, ...]) -> tuple[int, int]:
+        scale, _ = self._upscaler.check_options(self._options.scale)
+        height, width = (round(n * scale) for n in lr_size)
+        if height * width > LARGEST_GROWTH * self._options.max_pixels:
+            raise ImageError(
+                f"{job.source} would become {width}x{height}, more than {LARGEST_GROWTH} times "
+                f"--max-pixels ({self._options.max_pixels}); choose a smaller --scale or raise it"
+            )
+        return height, width
+
+    def compute(self, job: Job, picture: images.Picture | None) -> _Computed | Stats | VideoStats:
+        """The upscaled picture, with the input's metadata; of a video, and of an image too large
+        for that, all that there is to do.
+        """
+        options = self._options
+        if picture is None:
+            return self._convert(job)
+        for target in job.targets:
+            _make_folder(target.parent)
+            images.check_output(target, options.overwrite)
+        shape = (*self._hr_size(job, picture.pixels.shape[:2]), *picture.pixels.shape[2:])
+        images.check_output(job.target, options.overwrite, shape)
+        if shape[0] * shape[1] > STREAMED_PIXELS and _streams(job, picture):
+            return self._stream(job, picture, shape[:2])
+        result = self._upscale(picture.pixels)
+        assignment = result.assignment if job.overlay else None
+        return _Computed(picture.with_pixels(result.image), assignment, result.stats)
+
+    def write(self, job: Job, computed: _Computed | Stats | VideoStats) -> Stats | VideoStats:
+        """Encodes the result and its overlay, unless that is done."""
+        if not isinstance(computed, _Computed):
+            return computed
+        (picture, assignment, stats), options = computed, self._options
+        images.write(picture, job.target, options.overwrite, options.quality)
+        if job.overlay and assignment is not None:
+            drawn = draw_overlay(picture.pixels, assignment, self._upscaler.bundle.upsamplers)
+            images.write(images.Picture(drawn), job.overlay, options.overwrite)
+        return stats
+
+    def _convert(self, job: Job) -> VideoStats:
+        options = self._options
+        encoding = Encoding(options.codec, options.crf, options.overwrite, options.show_frames)
+        with open_video(job.source, options.max_pixels) as source:
+            hr_size = self._hr_size(job, source.size)
+            _make_folder(job.target.parent)
+            return upscale_video(source, job.target, hr_size, self._upscale, encoding)
+
+    def _stream(self, job: Job, picture: images.Picture, size: tuple[int, int]) -> Stats:
+        options = self._options
+        with images.row_writer(
+            picture, size, job.target, options.overwrite, options.quality
+        ) as take:
+            return self._upscaler.stream(
+                picture.pixels, take, refine=options.refine, **options.routing
+            )
+
+    def _upscale(self, pixels: NDArray[Any]) -> Result:
+        options = self._options
+        return self._upscaler(pixels, refine=options.refine, **options.routing)
+
+
+def _streams(job: Job, picture: images.Picture) -> bool:
+    """Whether an image can be written while it is computed."""
+    has_alpha = picture.pixels.shape[2:] in ((2,), (4,))
+    integer = picture.pixels.dtype.kind == "u"
+    return integer and not has_alpha and job.overlay is None
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot create the folder {folder}: {error.strerror}") from error
+
+
+def summary(done: Done) -> str:
+    """One line about a finished image or video, for a terminal."""
+    if done.stats is None:
+        return one_line(f"{done.job.source}: {done.error}")
+    stats: Mapping[str, Any] = done.to_json()
+    height, width = stats["hr_size"]
+    routed = f", {stats['heavy_share']:.1%} heavy" if len(stats["pixels_per_upsampler"]) > 1 else ""
+    if isinstance(done.stats, VideoStats):
+        time = f"{done.stats.frames} frames, {done.stats.frame_ms:.0f} ms each"
+    else:
+        time = f"{done.stats.total_ms:.0f} ms"
+    return one_line(f"{done.job.target}: {width}x{height}{routed}, {time}")

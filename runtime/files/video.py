@@ -1,0 +1,138 @@
+"""Videos: frames through an upscaler, sound and timing as they are. Needs PyAV (extra `video`)."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from pcsr.atomic import atomic_file
+from pcsr.cli import progress
+from pcsr.extras import needs_extra
+from pcsr.runtime.result import Result, Stats, heavy_share
+
+from .overlap import read_ahead, write_behind
+
+if TYPE_CHECKING:
+    from .video_source import Chunk, VideoSource
+
+WRITTEN = (".mp4", ".mkv", ".mov", ".webm")
+READ = (*WRITTEN, ".avi")
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How a video is written. None: the container's usual codec, the codec's usual quality.
+
+    crf: constant rate factor, smaller is better and larger. show: a progress bar over the frames.
+    """
+
+    codec: str | None = None
+    crf: float | None = None
+    overwrite: bool = False
+    show: bool = False
+
+
+@dataclass(frozen=True)
+class VideoStats:
+    """Figures of one video. Sizes are (height, width).
+
+    pixels_per_upsampler: of all frames together, heaviest first. frame_ms: mean wall time of the
+    computation of a frame. fps: frames per second, reading and writing included. warnings: what
+    the source has and the result has not.
+    """
+
+    lr_size: tuple[int, int]
+    hr_size: tuple[int, int]
+    pixels_per_upsampler: tuple[int, ...]
+    frames: int
+    frame_ms: float
+    fps: float
+    warnings: tuple[str, ...]
+
+    @property
+    def heavy_share(self) -> float:
+        """As of an image, over all frames."""
+        return heavy_share(self.pixels_per_upsampler)
+
+
+def is_video(path: Path) -> bool:
+    """By its suffix."""
+    return path.suffix.lower() in READ
+
+
+def check_encoder(target: Path, codec: str | None) -> None:
+    """Raises BackendError where PyAV or the encoder for `target` is not installed."""
+    with needs_extra("upscaling a video", "video"):
+        from .video_target import find_encoder
+    find_encoder(target, codec)
+
+
+def open_video(path: Path, max_pixels: int) -> "VideoSource":
+    """A context. Raises ImageError where `path` holds no video or too large frames."""
+    with needs_extra("upscaling a video", "video"):
+        from .video_source import VideoSource
+    return VideoSource(path, max_pixels)
+
+
+def upscale_video(
+    source: "VideoSource",
+    target: Path,
+    hr_size: tuple[int, int],
+    upscale: Callable[[NDArray[Any]], Result],
+    encoding: Encoding,
+) -> VideoStats:
+    """Every frame of `source` through `upscale`; a frame is decoded and one encoded meanwhile.
+
+    Timestamps are kept in the source's time base, sound and subtitles are copied, colours are
+    written as the source states them.
+
+    Raises:
+        ImageError: the source is damaged or incomplete.
+        OutputError: `target` cannot be written, or cannot hold the codec of a stream.
+    """
+    from .video_target import VideoTarget
+
+    start, stats = perf_counter(), list[Stats]()
+    with (
+        atomic_file(target, encoding.overwrite) as file,
+        VideoTarget(file, target, source, hr_size, encoding.codec, encoding.crf) as video,
+        closing(read_ahead(source.chunks())) as chunks,
+        closing(
+            write_behind(_computed(chunks, upscale, stats), lambda step: video.write(*step))
+        ) as written,
+        _bar(written, source, encoding.show) as steps,
+    ):
+        for _ in steps:
+            pass
+    counts = [sum(pixels) for pixels in zip(*(s.pixels_per_upsampler for s in stats), strict=True)]
+    return VideoStats(
+        source.size,
+        hr_size,
+        tuple(counts),
+        len(stats),
+        sum(s.total_ms for s in stats) / len(stats),
+        len(stats) / (perf_counter() - start),
+        tuple(video.warnings),
+    )
+
+
+def _computed(
+    chunks: Iterator["Chunk"], upscale: Callable[[NDArray[Any]], Result], stats: list[Stats]
+) -> Iterator[tuple["Chunk", NDArray[Any] | None]]:
+    for chunk in chunks:
+        if chunk.pixels is None:
+            yield chunk, None
+        else:
+            result = upscale(chunk.pixels)
+            stats.append(result.stats)
+            yield chunk, result.image
+
+
+def _bar(steps: Iterator[None], source: "VideoSource", show: bool) -> AbstractContextManager[Any]:
+    if not show:
+        return nullcontext(steps)
+    return progress(steps, source.path.name, source.stream.frames or None)

@@ -1,0 +1,49 @@
+"""A bundle's graphs in PyTorch."""
+
+import torch
+from torch import Tensor
+
+from pcsr.bundle import Bundle
+from pcsr.runtime.torch_backend.module import OnnxModule
+
+from .protocol import MOST_ROWS, image_output, image_role
+
+
+class TorchEngines:
+    """Every graph in PyTorch, on a GPU or the CPU: needs torch and onnx, nothing else.
+
+    Raises:
+        BackendError: a graph holds an operator that is not known here.
+        BundleError: no such precision, or a damaged bundle.
+    """
+
+    image_least = (1, 1)
+    image_limit: tuple[int, int] | None = None
+    rows_limit = MOST_ROWS
+    map_limits: tuple[int, int] | None = None
+
+    def __init__(self, bundle: Bundle, precision: str, device: torch.device) -> None:
+        self.device = device
+        self.capturable = device.type == "cuda"
+        role = image_role(bundle)
+        wanted = {role: [image_output(role)]}
+        self._modules = {
+            name: OnnxModule(bundle.graph_bytes(name, precision), device, wanted.get(name))
+            for name in bundle.graphs(precision)
+        }
+        self._image = self._modules.pop(role)
+
+    @property
+    def fusions(self) -> str:
+        """One line on how the image's graph runs."""
+        return self._image.fusions
+
+    def image(self, image: Tensor) -> Tensor:
+        features: Tensor = self._image(image)[0]
+        return features
+
+    def rows(
+        self, role: str, features: Tensor, index: Tensor, offset: Tensor, cell: Tensor
+    ) -> Tensor:
+        values: Tensor = self._modules[role](features, index, offset, cell)[0]
+        return values.float()

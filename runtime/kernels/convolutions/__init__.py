@@ -1,0 +1,1 @@
+"""Holds the Triton kernels that PyTorch's convolutions do not offer."""

@@ -1,0 +1,119 @@
+"""What follows a convolution, in one pass over its result: bias, a sum, an activation."""
+
+import math
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from pcsr.runtime.kernels import launch
+
+IDENTITY, RELU = 1.0, 0.0  # slopes below zero; all others are those of LeakyReLU
+_BLOCK = 1024
+_VECTOR = 8  # 16 bytes of half precision
+
+
+@triton.jit(do_not_specialize=["run"])
+def epilogue_kernel(
+    y,
+    bias,
+    added,
+    run,
+    slope,
+    CHANNELS: tl.constexpr,
+    IS_LAST: tl.constexpr,
+    IS_LINEAR: tl.constexpr,
+    IS_RELU: tl.constexpr,
+    VECTOR: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """BLOCK vectors of VECTOR values, out of `run` vectors that lie together: those of the whole
+    image, channels last, or of one channel's plane. VECTOR divides the channels, or the plane: what
+    is loaded at once needs one remainder and one comparison. bias, added: None where there is none.
+    """
+    across = tl.cdiv(run, BLOCK)
+    line = tl.program_id(0) // across
+    first = (tl.program_id(0) % across).to(tl.int64) * BLOCK
+    vector = tl.arange(0, BLOCK)
+    lane = tl.arange(0, VECTOR)[None, :]
+    mask = (vector < tl.minimum(run - first, BLOCK).to(tl.int32))[:, None]
+    start, place = (line.to(tl.int64) * run + first) * VECTOR, vector[:, None] * VECTOR + lane
+    value = tl.load(y + start + place, mask=mask, other=0.0).to(tl.float32)
+    if bias is not None:
+        if IS_LAST:
+            groups: tl.constexpr = CHANNELS // VECTOR
+            group = ((first % groups).to(tl.int32) + vector) % groups
+            value += tl.load(bias + group[:, None] * VECTOR + lane).to(tl.float32)
+        else:
+            value += tl.load(bias + line % CHANNELS).to(tl.float32)
+    if added is not None:
+        value += tl.load(added + start + place, mask=mask, other=0.0).to(tl.float32)
+    if IS_RELU:
+        value = tl.where(value < 0, 0.0, value)
+    elif not IS_LINEAR:
+        value = tl.where(value < 0, value * slope, value)
+    tl.store(y + start + place, value.to(y.dtype.element_ty), mask=mask)
+
+
+def epilogue(
+    y: Tensor, bias: Tensor | None = None, added: Tensor | None = None, slope: float = IDENTITY
+) -> Tensor:
+    """y = act(y + bias + added) in place, in float32 and rounded once; gives y.
+
+    y: [n, C, h, w] float16, bfloat16 or float32, contiguous or channels last. bias: [C] of any of
+    these. added: of y's shape, dtype and layout. act(v) = v where v >= 0, else slope * v; a NaN
+    stays one.
+
+    Raises:
+        ValueError: a tensor is not of this kind.
+    """
+    is_last = _expect(y, bias, added)
+    if y.numel() == 0:
+        return y
+    channels, plane = y.shape[1], y.shape[2] * y.shape[3]
+    vector = math.gcd(_VECTOR, channels if is_last else plane)
+    lines = 1 if is_last else y.shape[0] * channels
+    size = y.numel() // lines
+    run, block = size // vector, launch.block(_BLOCK, size) // vector
+    epilogue_kernel[(lines * triton.cdiv(run, block),)](
+        y,
+        bias,
+        added,
+        run,
+        slope,
+        CHANNELS=channels,
+        IS_LAST=is_last,
+        IS_LINEAR=slope == IDENTITY,
+        IS_RELU=slope == RELU,
+        VECTOR=vector,
+        BLOCK=block,
+        num_warps=4,
+    )
+    return y
+
+
+def layout_of(y: Tensor) -> torch.memory_format | None:
+    """Of an image [n, C, h, w]; None: its values do not lie together."""
+    layouts = (torch.channels_last, torch.contiguous_format)
+    return next((form for form in layouts if y.is_contiguous(memory_format=form)), None)
+
+
+def _expect(y: Tensor, bias: Tensor | None, added: Tensor | None) -> bool:
+    """Whether the channels lie last. Raises ValueError as `epilogue`."""
+    layout = layout_of(y) if y.ndim == 4 else None
+    if layout is None or y.dtype not in launch.DTYPES:
+        raise ValueError(f"y: expected an image without gaps, found {_kind(y)}")
+    if bias is not None and not (bias.shape == y.shape[1:2] and bias.is_contiguous()):
+        raise ValueError(f"bias: expected contiguous [{y.shape[1]}], found {_kind(bias)}")
+    if added is not None and not (
+        added.shape == y.shape
+        and added.dtype == y.dtype
+        and added.is_contiguous(memory_format=layout)
+    ):
+        raise ValueError(f"added: expected it as y ({_kind(y)}), found {_kind(added)}")
+    return layout == torch.channels_last
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{tensor.dtype} {list(tensor.shape)} of strides {list(tensor.stride())}"

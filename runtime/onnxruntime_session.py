@@ -1,0 +1,106 @@
+"""ONNX Runtime sessions: CPU, or CUDA where its package and a device are there. Never falls back
+from one to the other.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pcsr.bundle import Bundle
+from pcsr.errors import BackendError, BundleError
+
+try:
+    import onnxruntime as ort
+except ModuleNotFoundError as missing:
+    raise BackendError(
+        f"the onnxruntime backend needs {missing.name}, which is not installed; "
+        "run pip install 'pcsr[cpu]' (or 'pcsr[gpu]')"
+    ) from missing
+except ImportError as broken:
+    raise BackendError(f"onnxruntime is installed but does not load: {broken}") from broken
+
+SETTINGS = {
+    # Spinning workers would take the cores from what follows; not spinning at all costs CARN 8 %.
+    "session.force_spinning_stop": "1",
+    # Small parts balance cores that are not equally fast: 5 % of CARN's backbone.
+    "session.dynamic_block_base": "8",
+}
+
+
+def run_options() -> Any:  # noqa: ANN401
+    """Options of a run that computes what the asked-for outputs need, and no more."""
+    options = ort.RunOptions()
+    options.only_execute_path_to_fetches = True
+    return options
+
+
+def open_session(
+    bundle: Bundle,
+    role: str,
+    precision: str,
+    threads: int,
+    provider: tuple[str, dict[str, str]],
+    settings: Mapping[str, str] = SETTINGS,
+) -> Any:  # noqa: ANN401
+    """A session of one graph, really on this provider (name, options). threads: 0 takes all cores.
+
+    Raises:
+        BundleError: the file is damaged, or ONNX Runtime refuses it.
+        BackendError: the provider did not start.
+    """
+    name, _ = provider
+    model = bundle.graph_bytes(role, precision)
+    try:
+        session = start_session(model, threads, provider, settings)
+    except Exception as error:  # onnxruntime has no common base class for its errors
+        reason = str(error).splitlines()[0]
+        kind = BundleError if name == "CPUExecutionProvider" else BackendError
+        raise kind(
+            f"{bundle.path}: ONNX Runtime refuses the {role} graph with {name}: {reason}"
+        ) from error
+    expected = [tensor.name for tensor in bundle.graphs(precision)[role].inputs]
+    found = [value.name for value in session.get_inputs()]
+    if found != expected:
+        raise BundleError(
+            f"{bundle.path}: the {role} graph takes {', '.join(found)} instead of "
+            f"{', '.join(expected)}; export the bundle again"
+        )
+    if session.get_providers()[0] != name:
+        raise BackendError(f"ONNX Runtime did not start {name}; run with --device cpu")
+    return session
+
+
+def start_session(
+    model: bytes,
+    threads: int,
+    provider: tuple[str, dict[str, str]],
+    settings: Mapping[str, str] = SETTINGS,
+) -> Any:  # noqa: ANN401
+    """A session of an ONNX file; ONNX Runtime's own errors where it refuses."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    # Planned once per shape, its memory lies beside the arena's: CARN took twice as much.
+    options.enable_mem_pattern = False
+    for key, value in settings.items():
+        options.add_session_config_entry(key, value)
+    name, provider_options = provider
+    # Its own way back to the CPU would print, too.
+    return ort.InferenceSession(model, options, [name], [provider_options], enable_fallback=0)
+
+
+def provider_of(device: str) -> tuple[str, dict[str, str]]:
+    """Name and options of the execution provider for `cpu`, `cuda` or `cuda:N`.
+
+    Raises BackendError where this ONNX Runtime has none.
+    """
+    kind, colon, index = device.partition(":")
+    providers = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+    if kind not in providers or (colon and not (kind == "cuda" and index.isdigit())):
+        raise BackendError(f"unknown device '{device}' (expected cpu, cuda or cuda:N)")
+    if providers[kind] not in ort.get_available_providers():
+        raise BackendError(
+            f"device '{device}' is not there: this ONNX Runtime has only "
+            f"{', '.join(ort.get_available_providers())}; run with --device cpu, or install "
+            "pcsr[gpu] on a machine with an NVIDIA GPU"
+        )
+    return providers[kind], {"device_id": index} if index else {}

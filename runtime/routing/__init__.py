@@ -1,0 +1,1 @@
+"""Decides which upsampler each pixel gets, and what a call asks for."""

@@ -1,0 +1,129 @@
+"""Convolutions that end in our kernel: bias, a sum and an activation in one pass over memory."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .fusions import PROBE_SIZE, TOLERANCE
+from .graph import Node
+from .operators import function_of
+
+DEVICES = frozenset({"cuda"})
+
+
+@dataclass(frozen=True)
+class Form:
+    """What decides which kernel is compiled. slope: of negative values, 0 is ReLU, 1 nothing."""
+
+    channels: int
+    slope: float
+    has_bias: bool
+    adds: bool
+    dtype: torch.dtype
+    layout: torch.memory_format
+
+    @classmethod
+    def of(cls, node: Node, weight: Tensor, layout: torch.memory_format) -> "Form":
+        """Of a ConvEpilogue or ConvTransposeEpilogue."""
+        is_turned = node.op.startswith("ConvTranspose")
+        channels = weight.shape[1] * node.attributes.get("group", 1) if is_turned else len(weight)
+        slope, has_bias = node.attributes["slope"], bool(node.inputs[2])
+        return cls(channels, slope, has_bias, len(node.inputs) > 3, weight.dtype, layout)
+
+
+class EpilogueConvolution:
+    """ConvEpilogue or ConvTransposeEpilogue of a graph."""
+
+    def __init__(self, node: Node) -> None:
+        from pcsr.runtime.kernels.convolutions.epilogue import epilogue
+
+        self._convolve = function_of(replace(node, op=node.op.removesuffix("Epilogue")))
+        self._slope: float = node.attributes["slope"]
+        self._epilogue = epilogue
+
+    def __call__(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None = None, added: Tensor | None = None
+    ) -> Tensor:
+        y: Tensor = self._convolve(x, weight, None)
+        if added is not None and added.shape != y.shape:
+            return activated(_sum(y, bias, added), self._slope)
+        if added is not None and not _share_layout(y, added):
+            added = torch.empty_like(y).copy_(added)
+        with torch.cuda.device_of(y):  # type: ignore[no-untyped-call]
+            return self._epilogue(y, bias, added, self._slope)
+
+
+class Epilogues:
+    """Where this device has the kernel. refused: why not, where it has not."""
+
+    def __init__(self, device: torch.device, layout: torch.memory_format) -> None:
+        self._device, self._layout = device, layout
+        self.refused: set[str] = set()
+
+    def may_fuse(self, node: Node, weight: Tensor) -> bool:
+        """Whether this ConvEpilogue or ConvTransposeEpilogue computes what the operators do."""
+        if self._device.type not in DEVICES or weight.dtype not in TOLERANCE:
+            return False
+        reason = probe(Form.of(node, weight, self._layout), self._device)
+        self.refused |= {reason} - {""}
+        return not reason
+
+    def report(self, functions: Iterable[object]) -> list[str]:
+        """How many there are among a graph's functions, and what was refused."""
+        count = sum(isinstance(function, EpilogueConvolution) for function in functions)
+        counted = [f"{count} epilogues"] if count or self.refused else []
+        return [*counted, *sorted(self.refused)]
+
+
+@lru_cache(maxsize=256)
+def probe(form: Form, device: torch.device) -> str:
+    """Compiles the kernel and runs it on a small random image beside the operators: why it cannot
+    be used, or "".
+    """
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*shape: int) -> Tensor:
+        values = torch.randn(*shape, generator=generator).to(device, form.dtype)
+        return values.contiguous(memory_format=form.layout) if len(shape) == 4 else values
+
+    shape = (2, form.channels, *PROBE_SIZE)
+    y, bias = random(*shape), random(form.channels) if form.has_bias else None
+    added = random(*shape) if form.adds else None
+    expected = activated(_sum(y.float(), bias, added), form.slope)
+    try:
+        from pcsr.runtime.kernels.convolutions.epilogue import epilogue
+
+        with torch.cuda.device_of(y):  # type: ignore[no-untyped-call]
+            found = epilogue(y, bias, added, form.slope)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever Triton and the compilers below it raise
+        return f"no epilogue kernel: {str(error).partition(chr(10))[0] or type(error).__name__}"
+    largest = expected.abs().max().item()
+    if ((found.float() - expected).abs() <= TOLERANCE[form.dtype] * largest).all():
+        return ""
+    return f"the epilogue kernel is wrong on {device} for {form}"
+
+
+def activated(values: Tensor, slope: float) -> Tensor:
+    """ReLU, LeakyReLU or the values themselves."""
+    if slope == 0:
+        return torch.relu(values)
+    return values if slope == 1 else F.leaky_relu(values, slope)
+
+
+def _sum(y: Tensor, bias: Tensor | None, added: Tensor | None) -> Tensor:
+    out = y if bias is None else y + bias[:, None, None]
+    return out if added is None else out + added
+
+
+def _share_layout(y: Tensor, other: Tensor) -> bool:
+    layouts = (torch.channels_last, torch.contiguous_format)
+    return any(
+        y.is_contiguous(memory_format=form) and other.is_contiguous(memory_format=form)
+        for form in layouts
+    )

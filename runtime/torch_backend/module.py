@@ -1,0 +1,114 @@
+"""An ONNX graph as a PyTorch module."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from .arithmetic import exact_arithmetic
+from .candidates import Chooser
+from .epilogues import Epilogues
+from .fusions import fusion_report, layout_for, may_fuse
+from .graph import Graph, read_graph
+from .operators import PARAMETERS
+from .program import run_steps, steps_of
+from .rewrites import dense_groups, fuse_convolutions, fuse_epilogues, in_place, is_typed
+
+CPU = torch.device("cpu")
+
+
+class OnnxModule(nn.Module):
+    """Runs an ONNX graph, or the part of it that the wanted outputs need, operator by operator.
+
+    Constants are buffers on `device`. On CUDA nothing waits for the device and nothing is copied
+    to it, so that a run can be captured in a CUDA graph, after a run with the same shapes. There,
+    graphs of float16 or bfloat16 keep images channels last (which their outputs may be, too), run
+    narrow groups of convolutions as dense ones, and replace joins with 1x1 convolutions and grouped
+    3x3 ones by kernels of ours where a trial at load time finds them faster. All graphs end
+    convolutions there with the sum and
+    the ReLU behind them where a probe finds that cuDNN does so, and others with their bias, sum and
+    activation in one kernel of ours; `fusions` says what was found.
+
+    Args:
+        model: the ONNX file.
+        device: where to run.
+        outputs: names of the wanted outputs; None: all.
+
+    Raises:
+        BackendError: an operator that is not known, no such output, or no onnx package.
+        BundleError: not an ONNX model.
+    """
+
+    def __init__(
+        self, model: bytes, device: torch.device = CPU, outputs: Sequence[str] | None = None
+    ) -> None:
+        super().__init__()
+        graph = read_graph(model, outputs)
+        typed_cuda = device.type == "cuda" and is_typed(graph)
+        self._chooser = Chooser(device)
+        graph = dense_groups(self._chooser.improved(graph)) if typed_cuda else graph
+        self._layout = layout_for(torch.float16 if typed_cuda else torch.float32)
+        self._epilogues = Epilogues(device, self._layout)
+        graph = fuse_convolutions(graph, partial(may_fuse, device=device))
+        graph = in_place(fuse_epilogues(graph, self._epilogues.may_fuse))
+        self.inputs, self.outputs = graph.inputs, graph.outputs
+        self._steps = [*steps_of(graph)]
+        self._host: dict[str, Tensor] = {}
+        self._names: dict[str, str] = {}
+        self._place_constants(graph, device)
+
+    @property
+    def fusions(self) -> str:
+        """One line for reports: what was fused, and what was refused."""
+        layout = "channels last" if self._layout == torch.channels_last else "channels first"
+        functions = [step.function for step in self._steps]
+        found = [fusion_report(functions), *self._epilogues.report(functions)]
+        return "; ".join([layout, *found, *self._chooser.report()])
+
+    @torch.no_grad()
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Inputs and outputs in the order of the names in `inputs` and `outputs`.
+
+        Images [n, c, h, w] of any strides. On CUDA all work is queued on the current stream.
+        """
+        buffers = dict(self.named_buffers())
+        values = self._host | {name: buffers[key] for name, key in self._names.items()}
+        for name, value in zip(self.inputs, inputs, strict=True):
+            values[name] = self._laid_out(value)
+        with exact_arithmetic():
+            return run_steps(self._steps, values, self.outputs)
+
+    def _laid_out(self, value: Tensor) -> Tensor:
+        return value.contiguous(memory_format=self._layout) if value.ndim == 4 else value
+
+    def _place_constants(self, graph: Graph, device: torch.device) -> None:
+        """Tensors become buffers; what only shapes the work stays on the CPU, under its name."""
+        on_device = _device_names(graph)
+        for index, (name, value) in enumerate(graph.constants.items()):
+            if name in on_device:
+                self._names[name] = f"constant_{index}"
+                self.register_buffer(self._names[name], self._laid_out(value.to(device)))
+            else:
+                self._host[name] = value
+
+
+def _device_names(graph: Graph) -> set[str]:
+    """Values that are computed with on the device: all but parameters and arithmetic on shapes.
+
+    Raises BackendError for a parameter that only the device knows.
+    """
+    host = set[str]()
+    on_device = {*graph.inputs, *graph.outputs}
+    for node in graph.nodes:
+        slots = PARAMETERS.get(node.op, frozenset())
+        operands = {name for index, name in enumerate(node.inputs) if index not in slots and name}
+        parameters = {*node.inputs} - operands - {""}
+        if parameters & on_device - graph.constants.keys():
+            node.refuse(f"{node.op} with parameters that are computed from pixels")
+        computed = operands - graph.constants.keys()
+        if node.op == "Shape" or (computed and computed <= host):
+            host.update(node.outputs)
+        else:
+            on_device |= operands | {*node.outputs}
+    return on_device

@@ -1,0 +1,207 @@
+"""ONNX operators as functions of PyTorch tensors.
+
+OPERATORS maps an operator to a maker: node -> function of the node's inputs (None where an optional
+input is absent). A name that ends in _ overwrites its first input. The inputs in PARAMETERS shape
+the work and are tensors on the CPU, so that reading them never waits for a GPU.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import shape_operators as shaping
+from .graph import Node
+
+Function = Callable[..., Any]
+Maker = Callable[[Node], Function]
+
+PARAMETERS: Mapping[str, frozenset[int]] = {
+    "Clip": frozenset({1, 2}),
+    "Expand": frozenset({1}),
+    "ReduceMean": frozenset({1}),
+    "Reshape": frozenset({1}),
+    "Resize": frozenset({1, 2, 3}),
+    "Slice": frozenset({1, 2, 3, 4}),
+    "Split": frozenset({1}),
+    "Squeeze": frozenset({1}),
+    "Unsqueeze": frozenset({1}),
+}
+DTYPES = {
+    1: torch.float32,
+    2: torch.uint8,
+    3: torch.int8,
+    6: torch.int32,
+    7: torch.int64,
+    9: torch.bool,
+    10: torch.float16,
+    11: torch.float64,
+    16: torch.bfloat16,
+}
+
+
+def function_of(node: Node) -> Function:
+    """Raises BackendError for an operator, or a use of one, that is not known."""
+    if node.op not in OPERATORS:
+        node.refuse(f"the ONNX operator {node.op}")
+    return OPERATORS[node.op](node)
+
+
+def convolution_options(node: Node) -> tuple[tuple[int, ...], ...]:
+    """(stride, dilation, padding (top, left, bottom, right)) of a Conv or ConvTranspose."""
+    node.only("auto_pad", "NOTSET", "VALID")
+    kernel = node.attributes.get("kernel_shape", (1, 1))
+    if len(kernel) != 2:
+        node.refuse(f"{node.op} in {len(kernel)} dimensions")
+    defaults = {"strides": (1, 1), "dilations": (1, 1), "pads": (0, 0, 0, 0)}
+    return tuple(tuple(node.attributes.get(name, least)) for name, least in defaults.items())
+
+
+def _always(function: Function) -> Maker:
+    return lambda _node: function
+
+
+def _conv(node: Node) -> Function:
+    stride, dilation, (top, left, bottom, right) = convolution_options(node)
+    groups = node.attributes.get("group", 1)
+    uneven = (top, left) != (bottom, right)
+    padding = (0, 0) if uneven else (top, left)
+
+    def run(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        x = F.pad(x, (left, right, top, bottom)) if uneven else x
+        return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
+
+    return run
+
+
+def _conv_transpose(node: Node) -> Function:
+    stride, dilation, (top, left, bottom, right) = convolution_options(node)
+    groups = node.attributes.get("group", 1)
+    extra = tuple(node.attributes.get("output_padding", (0, 0)))
+    if (top, left) != (bottom, right) or "output_shape" in node.attributes:
+        node.refuse("ConvTranspose with uneven pads or an output_shape")
+
+    def run(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        return F.conv_transpose2d(x, weight, bias, stride, (top, left), extra, groups, dilation)
+
+    return run
+
+
+def _leaky_relu(node: Node) -> Function:
+    slope = node.attributes.get("alpha", 0.01)
+    return lambda x: F.leaky_relu(x, slope)
+
+
+def _leaky_relu_(node: Node) -> Function:
+    slope = node.attributes.get("alpha", 0.01)
+    return lambda x: F.leaky_relu_(x, slope)
+
+
+def _prelu(x: Tensor, slope: Tensor) -> Tensor:
+    per_channel = slope.ndim + 1 == x.ndim and slope.numel() == slope.shape[0] == x.shape[1]
+    if per_channel or slope.numel() == 1:
+        return F.prelu(x, slope.reshape(-1))
+    return torch.where(x < 0, x * slope, x)
+
+
+def _add_(x: Tensor, y: Tensor) -> Tensor:
+    return x.add_(y) if x.shape == y.shape and x.dtype == y.dtype else x + y
+
+
+def _div(x: Tensor, y: Tensor) -> Tensor:
+    return torch.div(x, y, rounding_mode=None if x.is_floating_point() else "trunc")
+
+
+def _gemm(node: Node) -> Function:
+    alpha, beta = (node.attributes.get(name, 1.0) for name in ("alpha", "beta"))
+    a_turned, b_turned = (node.attributes.get(name, 0) for name in ("transA", "transB"))
+
+    def run(a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
+        a, b = (a.t() if a_turned else a), (b.t() if b_turned else b)
+        if c is None:
+            return torch.mm(a, b) if alpha == 1 else torch.mm(a, b) * alpha
+        return torch.addmm(c, a, b, beta=beta, alpha=alpha)
+
+    return run
+
+
+def _resize(node: Node) -> Function:
+    node.only("mode", "linear")
+    node.only("coordinate_transformation_mode", "half_pixel", "pytorch_half_pixel")
+    for name in ("antialias", "exclude_outside"):
+        node.only(name, 0)
+    if "axes" in node.attributes:
+        node.refuse("Resize with axes")
+
+    def run(x: Tensor, _roi: Any, scales: Any = None, sizes: Any = None) -> Tensor:  # noqa: ANN401
+        if scales is None or scales.numel() == 0:
+            *kept, height, width = sizes.tolist()
+            if kept == [*x.shape[:2]]:
+                return F.interpolate(x, size=(height, width), mode="bilinear")
+        elif scales.tolist()[:2] == [1, 1]:
+            return F.interpolate(x, scale_factor=scales.tolist()[2:], mode="bilinear")
+        return node.refuse("Resize of anything but height and width")
+
+    return run
+
+
+def _reduce_mean(node: Node) -> Function:
+    keep = bool(node.attributes.get("keepdims", 1))
+    node.only("noop_with_empty_axes", 0)
+
+    def run(x: Tensor, axes: Tensor | None = None) -> Tensor:
+        return x.mean(shaping.axes_of(node, axes) or list(range(x.ndim)), keepdim=keep)
+
+    return run
+
+
+def _cast(node: Node) -> Function:
+    dtype = DTYPES.get(node.attributes["to"])
+    if dtype is None:
+        node.refuse(f"Cast to ONNX type {node.attributes['to']}")
+    return lambda x: x.to(dtype)
+
+
+def _clip(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
+    least, most = (None if bound is None else bound.item() for bound in (low, high))
+    return x if least is most is None else x.clamp(least, most)
+
+
+OPERATORS: Mapping[str, Maker] = {
+    "Add": _always(torch.add),
+    "Add_": _always(_add_),
+    "Cast": _cast,
+    "Clip": _always(_clip),
+    "Concat": shaping.concat,
+    "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+    "DepthToSpace": shaping.depth_to_space,
+    "Div": _always(_div),
+    "Expand": _always(shaping.expand),
+    "Flatten": shaping.flatten,
+    "Gather": shaping.gather,
+    "Gemm": _gemm,
+    "GlobalAveragePool": _always(lambda x: x.mean((2, 3), keepdim=True)),
+    "Identity": _always(lambda x: x),
+    "LeakyRelu": _leaky_relu,
+    "LeakyRelu_": _leaky_relu_,
+    "MatMul": _always(torch.matmul),
+    "Mul": _always(torch.mul),
+    "PRelu": _always(_prelu),
+    "ReduceMean": _reduce_mean,
+    "Relu": _always(torch.relu),
+    "Relu_": _always(torch.relu_),
+    "Reshape": shaping.reshape,
+    "Resize": _resize,
+    "Shape": shaping.shape,
+    "Sigmoid": _always(torch.sigmoid),
+    "Slice": shaping.slice_,
+    "Split": shaping.split,
+    "Squeeze": shaping.squeeze,
+    "Sub": _always(torch.sub),
+    "Tanh": _always(torch.tanh),
+    "Transpose": shaping.transpose,
+    "Unsqueeze": shaping.unsqueeze,
+}

@@ -1,0 +1,56 @@
+"""A graph's nodes as functions that are called one after the other."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from .convolutions import GroupedConvolution, PointwiseConvolution
+from .epilogues import EpilogueConvolution
+from .fusions import FusedConvolution
+from .graph import Graph
+from .operators import Function, Maker, function_of
+
+MADE: Mapping[str, Maker] = {
+    "ConvAddRelu": FusedConvolution,
+    "ConvEpilogue": EpilogueConvolution,
+    "ConvRelu": FusedConvolution,
+    "ConvTransposeEpilogue": EpilogueConvolution,
+    "Grouped": GroupedConvolution,
+    "Pointwise": PointwiseConvolution,
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """A node that is ready to run, and which of its inputs nothing needs afterwards."""
+
+    function: Function
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    done_with: tuple[str, ...]
+
+
+def steps_of(graph: Graph) -> Iterator[Step]:
+    """Raises BackendError for an operator that is not known."""
+    kept = {*graph.constants, *graph.outputs}
+    last = {name: node for node in graph.nodes for name in (*node.inputs, *node.outputs) if name}
+    for node in graph.nodes:
+        function = MADE.get(node.op, function_of)(node)
+        named = {*node.inputs, *node.outputs} - kept
+        done = tuple(sorted(name for name in named if last.get(name) is node))
+        yield Step(function, node.inputs, node.outputs, done)
+
+
+def run_steps(
+    steps: Sequence[Step], known: Mapping[str, Tensor], outputs: Sequence[str]
+) -> tuple[Tensor, ...]:
+    """known: inputs and constants by name."""
+    values = dict(known)
+    for step in steps:
+        found = step.function(*(values[name] if name else None for name in step.inputs))
+        results = (found,) if isinstance(found, Tensor) else found
+        values.update(zip(step.outputs, results, strict=True))
+        for name in step.done_with:
+            del values[name]
+    return tuple(values[name] for name in outputs)

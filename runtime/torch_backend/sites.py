@@ -1,0 +1,228 @@
+"""Where in a graph our own convolution kernels could take the place of operators."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from .graph import Graph, Node, needed
+from .operators import convolution_options
+from .rewrites import uses_of
+
+MOST_MAPS, MOST_OUTPUTS, GROUP, MOST_GROUPS = 4, 128, 16, 8
+SAME_CHANNELS = frozenset({"LeakyRelu", "PRelu", "Relu", "Sigmoid", "Tanh"})
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A convolution and what follows it. slope: of negative results; 0: ReLU, 1: nothing."""
+
+    conv: Node
+    added: str
+    slope: float
+    nodes: tuple[Node, ...]
+
+    @property
+    def output(self) -> str:
+        return self.nodes[-1].outputs[0]
+
+    @property
+    def bias(self) -> str:
+        return self.conv.inputs[2] if len(self.conv.inputs) > 2 else ""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A 1x1 convolution of a join, or a grouped 3x3 one with or without a 1x1 one behind it.
+
+    key: a line for people, by which equal sites are known. channels: of the inputs. graph: the
+    operators (the join flattened), its inputs the maps and what is added. parts: the convolutions.
+    nodes: what goes, but for the join.
+    """
+
+    key: str
+    dtype: torch.dtype
+    channels: tuple[int, ...] = field(compare=False)
+    graph: Graph = field(compare=False)
+    parts: tuple[Ended, ...] = field(compare=False)
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        return tuple(node for part in self.parts for node in part.nodes)
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        added = self.parts[-1].added
+        return tuple(self.graph.inputs[: -1 if added else None])
+
+
+def sites_of(graph: Graph, tails: bool = True) -> Iterator[Site]:
+    """Sites that have no node in common. tails: whether 1x1 convolutions may belong to the grouped
+    one before them.
+    """
+    finder, taken = _Finder(graph), set[str]()
+    for node in graph.nodes:
+        if node.outputs[0] not in taken and (site := finder.site(node, tails, taken)):
+            taken.update(gone.outputs[0] for gone in site.nodes)
+            yield site
+
+
+def spliced(graph: Graph, site: Site, new: Graph) -> Graph:
+    """`new`, of the same inputs and output, in a site's place."""
+    gone = {node.outputs[0] for node in site.nodes}
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        if node.outputs[0] == site.parts[-1].output:
+            nodes += new.nodes
+        elif node.outputs[0] not in gone:
+            nodes.append(node)
+    return with_nodes(replace(graph, constants={**graph.constants, **new.constants}), nodes)
+
+
+def with_nodes(graph: Graph, nodes: list[Node]) -> Graph:
+    """These nodes, less what no output needs."""
+    kept = needed(nodes, graph.outputs)
+    used = {name for node in kept for name in node.inputs} | set(graph.outputs)
+    constants = {name: value for name, value in graph.constants.items() if name in used}
+    return replace(graph, nodes=tuple(kept), constants=constants)
+
+
+def channels_of(graph: Graph) -> Mapping[str, int]:
+    """Of the images whose channels convolutions tell."""
+    known: dict[str, int] = {}
+    for node in graph.nodes:
+        weight = graph.constants.get(node.inputs[1]) if node.op == "Conv" else None
+        if weight is not None:
+            known[node.inputs[0]] = weight.shape[1] * node.attributes.get("group", 1)
+            known[node.outputs[0]] = weight.shape[0]
+        elif node.op in SAME_CHANNELS and node.inputs[0] in known:
+            known[node.outputs[0]] = known[node.inputs[0]]
+        elif node.op == "Add" and known.keys() >= {*node.inputs}:
+            known[node.outputs[0]] = max(known[name] for name in node.inputs)
+        elif _is_join(node) and known.keys() >= {*node.inputs}:
+            known[node.outputs[0]] = sum(known[name] for name in node.inputs)
+        elif node.op == "Slice" and node.inputs[0] in known:
+            known |= _of_slice(graph, node, known[node.inputs[0]])
+    return known
+
+
+def _of_slice(graph: Graph, node: Node, channels: int) -> dict[str, int]:
+    """Nothing, where it is no slice of channels side by side."""
+    limits = [graph.constants.get(name) for name in node.inputs[1:]]
+    if len(limits) != 4 or any(limit is None or limit.numel() != 1 for limit in limits):
+        return {}
+    start, end, axis, step = (int(limit.item()) for limit in limits if limit is not None)
+    side_by_side = axis in (1, -3) and step == 1
+    return {node.outputs[0]: len(range(channels)[start:end])} if side_by_side else {}
+
+
+def _is_join(node: Node | None) -> bool:
+    return node is not None and node.op == "Concat" and node.attributes.get("axis") in (1, -3)
+
+
+class _Finder:
+    """What is asked about a graph again and again."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph, self._uses = graph, uses_of(graph)
+        self._next = {n: node for node in graph.nodes for n in node.inputs if self._uses[n] == 1}
+        self._made_by = {name: node for node in graph.nodes for name in node.outputs}
+        self._channels = channels_of(graph)
+
+    def site(self, node: Node, tails: bool, taken: set[str]) -> Site | None:
+        first = self._ended(node, taken)
+        if first is None:
+            return None
+        if self._is_pointwise(node):
+            return self._pointwise(first)
+        if first.added or not self._is_grouped(node):
+            return None
+        following = self._next.get(first.output) if tails else None
+        is_tail = following and self._is_pointwise(following)
+        tail = self._ended(following, taken) if following and is_tail else None
+        return self._made((node.inputs[0],), (first, tail) if tail else (first,))
+
+    def _pointwise(self, ended: Ended) -> Site:
+        x = ended.conv.inputs[0]
+        leaves = tuple(self._leaves(x))
+        known = all(name in self._channels for name in leaves)
+        return self._made(leaves if known and len(leaves) <= MOST_MAPS else (x,), (ended,))
+
+    def _leaves(self, name: str) -> Iterator[str]:
+        node = self._made_by.get(name)
+        if node is None or not _is_join(node):
+            yield name
+            return
+        for part in node.inputs:
+            yield from self._leaves(part)
+
+    def _made(self, maps: tuple[str, ...], parts: tuple[Ended, ...]) -> Site:
+        x, added = parts[0].conv.inputs[0], parts[-1].added
+        nodes = [node for part in parts for node in part.nodes]
+        if maps != (x,):
+            nodes.insert(0, Node("Concat", x, maps, (x,), {"axis": 1}))
+        weights = [self._graph.constants[part.conv.inputs[1]] for part in parts]
+        channels = [self._channels[name] for name in maps]
+        channels += [weights[-1].shape[0]] if added else []
+        inputs = (*maps, added) if added else maps
+        graph = replace(self._graph, inputs=inputs, outputs=(parts[-1].output,))
+        key = " + ".join([self._line(part, channels) for part in parts])
+        dtype = weights[0].dtype
+        return Site(key, dtype, tuple(channels), with_nodes(graph, nodes), parts)
+
+    def _line(self, part: Ended, channels: list[int]) -> str:
+        weight = self._graph.constants[part.conv.inputs[1]]
+        outputs, inputs, side, _ = weight.shape
+        groups = part.conv.attributes.get("group", 1)
+        maps = channels[:-1] if part.added else channels
+        taken = "+".join(map(str, maps)) if side == 1 and sum(maps) == inputs else str(inputs)
+        of = f"{groups} x {inputs}" if groups > 1 else taken
+        ends = [f"{side}x{side} {of} to {outputs}"]
+        ends += ["bias"] if part.bias else []
+        ends += ["sum"] if part.added else []
+        ends += [{0.0: "ReLU"}.get(part.slope, f"LeakyReLU {part.slope:g}")] * (part.slope != 1)
+        return " ".join(ends)
+
+    def _ended(self, conv: Node, taken: set[str]) -> Ended | None:
+        """None unless it is a Conv with a weight and bias that are known."""
+        known = self._graph.constants
+        if conv.op != "Conv" or any(name and name not in known for name in conv.inputs[1:]):
+            return None
+        if known[conv.inputs[1]].ndim != 4:
+            return None
+        nodes, added = [conv], ""
+        following = self._following(conv, taken)
+        if following and following.op == "Add" and not known.keys() & {*following.inputs}:
+            (added,) = (name for name in following.inputs if name != conv.outputs[0])
+            nodes.append(following)
+            following = self._following(following, taken)
+        slope = 1.0
+        if following and following.op in ("LeakyRelu", "Relu"):
+            slope = following.attributes.get("alpha", 0.01) if following.op != "Relu" else 0.0
+            nodes.append(following)
+        return Ended(conv, added, float(slope), tuple(nodes))
+
+    def _following(self, node: Node, taken: set[str]) -> Node | None:
+        following = self._next.get(node.outputs[0])
+        return None if following is None or following.outputs[0] in taken else following
+
+    def _is_pointwise(self, node: Node) -> bool:
+        groups: int = node.attributes.get("group", 1)
+        return groups == 1 and self._is_plain(node, 1)
+
+    def _is_grouped(self, node: Node) -> bool:
+        if not self._is_plain(node, 3):
+            return False
+        weight = self._graph.constants[node.inputs[1]]
+        groups: int = node.attributes.get("group", 1)
+        widest = max(weight.shape[0] // groups, weight.shape[1])
+        return widest <= GROUP and groups <= MOST_GROUPS and (groups == 1 or widest == GROUP)
+
+    def _is_plain(self, node: Node, side: int) -> bool:
+        """A Conv of this window, stride 1, that keeps the size."""
+        weight = self._graph.constants.get(node.inputs[1]) if node.op == "Conv" else None
+        if weight is None or [*weight.shape[2:]] != [side, side]:
+            return False
+        stride, dilation, pads = convolution_options(node)
+        is_usual = stride == (1, 1) and dilation == (1, 1) and set(pads) == {side // 2}
+        return is_usual and len(weight) <= MOST_OUTPUTS

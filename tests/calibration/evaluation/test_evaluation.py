@@ -1,0 +1,299 @@
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from numpy.typing import NDArray
+
+from pcsr.bundle import Bundle
+from pcsr.calibration.evaluation.cli import main
+from pcsr.calibration.evaluation.evaluation import Options, evaluate
+from pcsr.calibration.evaluation.report import Report, Score, draw_curve
+from pcsr.errors import BundleError, UsageError
+from pcsr.images import Picture, read, write
+from pcsr.metrics import bicubic_resize, degrade, psnr, ssim
+from pcsr.runtime.upscaler import Upscaler
+
+Array = NDArray[Any]
+
+
+def smooth(height: int, width: int, seed: int = 0) -> Array:
+    coarse = np.random.default_rng(seed).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    return bicubic_resize(coarse, height, width)
+
+
+def save(pixels: Array, path: Path) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    write(Picture(pixels), path)
+    return path
+
+
+def figures(scores: tuple[Score, ...]) -> list[tuple[Any, ...]]:
+    """All but the image's name and the time."""
+    return [tuple(vars(score).values())[1:-1] for score in scores]
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    return save(smooth(50, 45), tmp_path / "hr" / "one.png")
+
+
+@pytest.fixture
+def two_images(image: Path) -> list[Path]:
+    return [image, save(smooth(40, 64, seed=1), image.with_name("two.png"))]
+
+
+def test_one_score_per_image_and_method(
+    carn_like_bundle: Path, plain_bundle: Path, two_images: list[Path]
+) -> None:
+    options = Options(k=(0, 1, 0), adaptive=True, heavy_ratio=(0.25,), plain=plain_bundle)
+    report = evaluate(carn_like_bundle, two_images, options)
+    methods = ["bicubic", "plain", "k=0", "k=1", "adaptive", "heavy=0.25"]
+    found = [(score.image, score.method) for score in report.scores]
+    assert found == [(str(path), method) for path in two_images for method in methods]
+    assert [mean.method for mean in report.means] == methods
+    assert (report.scale, report.border, report.failures, report.notes) == (4, 4, (), ())
+
+
+def test_scores_are_those_of_the_upscaled_lr_image(carn_like_bundle: Path, image: Path) -> None:
+    report = evaluate(carn_like_bundle, [image], Options(k=(0.5,), refine=False))
+    hr, lr = degrade(read(image, 10**6).pixels, 4)
+    result = Upscaler(carn_like_bundle)(lr, scale=4, k=0.5, refine=False)
+    bicubic, score = report.scores
+    assert (bicubic.heavy_percent, bicubic.paper_gflops, bicubic.time_ms) == (None, None, None)
+    assert bicubic.psnr_rgb_db == psnr(bicubic_resize(lr, 48, 44), hr, 4)
+    assert score.psnr_rgb_db == psnr(result.image, hr, 4)
+    assert score.psnr_y_db == psnr(result.image, hr, 4, "y")
+    assert score.ssim_rgb == ssim(result.image, hr, 4)
+    assert score.ssim_y == ssim(result.image, hr, 4, "y")
+    assert result.heavy is not None
+    assert score.heavy_percent == pytest.approx(100 * result.heavy.mean())
+
+
+def test_costs_are_those_of_the_bundle(carn_like_bundle: Path, image: Path) -> None:
+    _, light, heavy = evaluate(carn_like_bundle, [image], Options(heavy_ratio=(0.0, 1.0))).scores
+    costs = Bundle.load(carn_like_bundle).manifest.costs
+    sizes, pixels = ((12, 11), (48, 44)), 48 * 44
+    assert (light.heavy_percent, heavy.heavy_percent) == (0, 100)
+    assert light.paper_gflops == costs.paper_flops(*sizes, (0, pixels)) / 1e9
+    assert heavy.paper_gflops == costs.paper_flops(*sizes, (pixels, 0)) / 1e9
+    assert light.gmacs == costs.macs(*sizes, (0, pixels)) / 1e9
+    assert light.time_ms is not None
+    assert light.time_ms > 0
+
+
+def test_means_are_over_images(carn_like_bundle: Path, two_images: list[Path]) -> None:
+    report = evaluate(carn_like_bundle, two_images, Options())
+    first, second = (score for score in report.scores if score.method == "k=0")
+    mean = report.means[1]
+    assert (mean.image, mean.method) == ("mean", "k=0")
+    assert mean.psnr_rgb_db == pytest.approx((first.psnr_rgb_db + second.psnr_rgb_db) / 2)
+    assert report.means[0].time_ms is None
+
+
+def test_fractional_scale(carn_like_bundle: Path, image: Path) -> None:
+    report = evaluate(carn_like_bundle, [image], Options(scale=2.5))
+    assert (report.scale, report.border) == (2.5, 3)
+    assert len(report.scores) == 2
+
+
+@pytest.mark.parametrize("name", ["one.png", "onex4.tif"])
+def test_given_lr_images(carn_like_bundle: Path, image: Path, tmp_path: Path, name: str) -> None:
+    hr, lr = degrade(read(image, 10**6).pixels, 4)
+    write(Picture(hr), image, overwrite=True)
+    save(lr, tmp_path / "lr" / name)
+    given = evaluate(carn_like_bundle, [image], Options(lr=tmp_path / "lr"))
+    made = evaluate(carn_like_bundle, [image], Options())
+    assert figures(given.scores) == figures(made.scores)
+
+
+@pytest.mark.parametrize(
+    ("names", "failure"),
+    [
+        (["onex4.png"], "one.png does not fit .*onex4.png: expected 44x40 .* found 50x45"),
+        (["other.png"], "no LR image for .*one.png: expected a file named onex4 or one"),
+        (["one.png", "one.tif"], "two LR images for .*one.png: .*one.png and .*one.tif"),
+    ],
+)
+def test_lr_images_that_do_not_pair(
+    carn_like_bundle: Path, image: Path, tmp_path: Path, names: list[str], failure: str
+) -> None:
+    for name in names:
+        save(smooth(11, 10), tmp_path / "lr" / name)
+    report = evaluate(carn_like_bundle, [image], Options(lr=tmp_path / "lr"))
+    assert (report.scores, report.means) == ((), ())
+    (line,) = report.failures
+    assert re.search(failure, line)
+
+
+def test_every_layout_is_compared_as_8_bit_rgb(
+    carn_like_bundle: Path, image: Path, tmp_path: Path
+) -> None:
+    rgb = read(image, 10**6).pixels
+    alpha = np.full((*rgb.shape[:2], 1), 128, np.uint8)
+    grey = np.repeat(rgb[..., :1], 3, axis=2)
+    same: list[tuple[Array, Array]] = [
+        (rgb, rgb.astype(np.uint16) * 257),
+        (rgb, (rgb / 255).astype(np.float32)),
+        (rgb, np.concatenate([rgb, alpha], axis=2)),
+        (grey, grey[..., 0]),
+    ]
+    for number, (plain, stored) in enumerate(same):
+        paths = [
+            save(plain, tmp_path / f"{number}a.tif"),
+            save(stored, tmp_path / f"{number}b.tif"),
+        ]
+        report = evaluate(carn_like_bundle, paths, Options())
+        assert figures(report.scores[:2]) == figures(report.scores[2:])
+        alpha_note = (f"{paths[1]}: compared without its alpha channel",)
+        assert report.notes == (alpha_note if stored.shape[2:] == (4,) else ())
+
+
+def test_failed_images_do_not_stop_the_others(
+    carn_like_bundle: Path, two_images: list[Path], tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no image")
+    tiny = save(smooth(3, 30), tmp_path / "tiny.png")
+    narrow = save(smooth(30, 8), tmp_path / "narrow.png")
+    report = evaluate(carn_like_bundle, [bad, two_images[0], tiny, narrow], Options())
+    assert {score.image for score in report.scores} == {str(two_images[0])}
+    assert "bad.png" in report.failures[0]
+    assert report.failures[1:] == (
+        f"cannot evaluate {tiny}: an image of 3x30 pixels is too small for scale 4",
+        f"cannot evaluate {narrow}: a border of 4 px does not fit an image of 28x8 pixels",
+    )
+
+
+def test_plain_bundle_alone(plain_bundle: Path, image: Path) -> None:
+    report = evaluate(plain_bundle, [image], Options())
+    assert [score.method for score in report.scores] == ["bicubic", "plain"]
+    assert report.scores[1].heavy_percent is None
+    assert report.scores[1].paper_gflops is not None
+
+
+def test_options_that_do_not_fit_the_bundles(
+    carn_like_bundle: Path, plain_bundle: Path, image: Path
+) -> None:
+    refused = [
+        (plain_bundle, Options(k=(1,))),
+        (plain_bundle, Options(plain=plain_bundle)),
+        (plain_bundle, Options(scale=2)),
+        (carn_like_bundle, Options(plain=carn_like_bundle)),
+        (carn_like_bundle, Options(plain=plain_bundle, scale=2)),
+        (carn_like_bundle, Options(scale=math.nan)),
+        (carn_like_bundle, Options(border=-1)),
+        (carn_like_bundle, Options(k=(math.inf,))),
+        (carn_like_bundle, Options(lr=image.parent / "missing")),
+    ]
+    for bundle, options in refused:
+        with pytest.raises(UsageError):
+            evaluate(bundle, [image], options)
+    with pytest.raises(BundleError):
+        evaluate(image.parent, [image], Options())
+
+
+def test_json_holds_null_for_nan_and_inf_as_text() -> None:
+    score = Score("a.png", "bicubic", math.inf, 30.0, math.nan, 1.0)
+    report = json.loads(Report("b", 4.0, 4, (score,), (), ()).to_json())
+    expected = {"psnr_rgb_db": "inf", "psnr_y_db": 30.0, "ssim_rgb": None, "time_ms": None}
+    for found in (report["scores"][0], report["means"][0]):
+        assert expected.items() <= found.items()
+
+
+def test_table_on_stdout(carn_like_bundle: Path, two_images: list[Path]) -> None:
+    result = run(carn_like_bundle, two_images[0].parent, "--adaptive", "--k", "0")
+    assert result.exit_code == 0, result.stderr
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert [row[:2] for row in rows if row[0] == "two.png"] == [
+        ["two.png", method] for method in ("bicubic", "k=0", "adaptive")
+    ]
+    assert [row[1] for row in rows if row[0] == "mean"] == ["bicubic", "k=0", "adaptive"]
+    assert all(len(row) == 10 for row in rows[2:])
+    assert result.stderr == ""
+
+
+def test_json_alone_on_stdout_and_failures_on_stderr(
+    carn_like_bundle: Path, image: Path, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no image")
+    result = run(carn_like_bundle, bad, image, "--json", "-")
+    assert result.exit_code == 1
+    report = json.loads(result.stdout)
+    assert [score["method"] for score in report["scores"]] == ["bicubic", "k=0"]
+    assert len(report["failures"]) == len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith("error: ")
+
+
+def test_json_and_curve_files(
+    carn_like_bundle: Path, plain_bundle: Path, image: Path, tmp_path: Path
+) -> None:
+    curve, report = tmp_path / "curve.png", tmp_path / "report.json"
+    command = [str(carn_like_bundle), str(image), "--plain", str(plain_bundle)]
+    command += ["--k", "0", "--k", "1", "--adaptive", "--heavy-ratio", "0.5"]
+    command += ["--curve", str(curve), "--json", str(report)]
+    result = run(*command)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.startswith("image")
+    assert len(json.loads(report.read_text())["means"]) == 6
+    assert min(read(curve, 10**7).pixels.shape[:2]) > 500
+    again = run(*command)
+    assert again.exit_code == 1
+    assert "exists; pass --overwrite" in again.stderr
+    assert again.stdout == ""
+    assert run(*command, "--overwrite").exit_code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["curve.png", "hr", "report.json"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_curve_without_a_finite_point(tmp_path: Path) -> None:
+    perfect = Score("a.png", "k=0", math.inf, math.inf, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0)
+    draw_curve(Report("b", 4.0, 4, (perfect,), (), ()), tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").stat().st_size > 0
+
+
+def test_missing_extra_is_named(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pcsr.cli.find_spec", lambda name: None if name == "PIL" else name)
+    result = run(image.parent, image)
+    assert result.exit_code == 3
+    assert result.stderr == (
+        "error: pcsr-evaluate needs pillow; run pip install 'pcsr[cpu,evaluate]'\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "message"),
+    [
+        (["--curve", "c.png"], 2, "a curve needs at least two modes"),
+        (["--k", "0", "--k", "1", "--curve", "c.xyz"], 2, "c.xyz"),
+        (["--json", "missing/r.json"], 1, "there is no folder missing"),
+        (["--scale", "0"], 2, "scale"),
+        (["--device", "cuda:99"], 3, "cuda:99"),
+        (["--max-pixels", "100"], 1, "raise --max-pixels"),
+        (["missing.png"], 2, "missing.png"),
+    ],
+)
+def test_wrong_usage_is_one_line(
+    carn_like_bundle: Path,
+    image: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    exit_code: int,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run(carn_like_bundle, image, *arguments)
+    assert result.exit_code == exit_code
+    assert message in result.stderr.splitlines()[-1]
+    assert result.stdout == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["hr"]

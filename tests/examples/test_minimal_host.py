@@ -1,0 +1,86 @@
+"""The example host, written from docs/bundle.md alone, computes what the runtime computes."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from pcsr import Upscaler
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "minimal_host.py"
+
+
+def load_example() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("minimal_host", EXAMPLE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["carn_like_bundle", "three_way_bundle", "single_bundle"])
+@pytest.mark.parametrize(
+    ("size", "scale", "k"), [((13, 17), 2.5, 0.0), ((1, 5), 4, 0.0), ((9, 8), 3, 0.6)]
+)
+def test_a_host_from_the_document_equals_the_runtime(
+    name: str, size: tuple[int, int], scale: float, k: float, request: pytest.FixtureRequest
+) -> None:
+    bundle = request.getfixturevalue(name)
+    image = np.random.default_rng(0).random((*size, 3), dtype=np.float32)
+    if name == "single_bundle":
+        k = 0.0  # one upsampler: nothing to weigh
+    found = load_example().upscale(bundle, image, scale, k)
+    for backend in ("native", "onnxruntime"):
+        upscaler = Upscaler(bundle, backend=backend)
+        np.testing.assert_allclose(found, upscaler(image, scale, k).image, atol=2e-6)
+
+
+def test_another_kind_or_format_is_refused(
+    plain_bundle: Path, carn_like_bundle: Path, tmp_path: Path
+) -> None:
+    host = load_example()
+    image = np.zeros((3, 4, 3), np.float32)
+    with pytest.raises(SystemExit, match="not a PCSR bundle of format 3"):
+        host.upscale(plain_bundle, image, 4)
+    text = (carn_like_bundle / "manifest.json").read_text(encoding="utf-8")
+    newer = text.replace('"format_version": 4', '"format_version": 5')
+    assert newer != text
+    (tmp_path / "manifest.json").write_text(newer, encoding="utf-8")
+    with pytest.raises(SystemExit, match="not a PCSR bundle of format 3"):
+        host.upscale(tmp_path, image, 4)
+
+
+@pytest.mark.parametrize("name", ["carn_like_bundle", "three_way_bundle"])
+def test_the_formula_of_the_document_gives_what_the_row_graphs_give(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    """mlps.npz, read with NumPy alone."""
+    host, bundle = load_example(), request.getfixturevalue(name)
+    manifest = host.read_manifest(bundle)
+    graphs = manifest["graphs"]["fp32"]
+    image = np.random.default_rng(0).random((1, 3, 5, 7), dtype=np.float32)
+    with np.load(bundle / manifest["mlps"]["file"]) as file:
+        arrays = dict(file)
+    backbone = host.open_session(bundle, graphs["backbone"])
+    features = backbone.run(["features"], {"image": image})[0]
+    offset, cell = np.array([0.3, -0.2], np.float32), np.array([0.5, 0.7], np.float32)
+    pixel = (3, 4)
+    for role in set(graphs) - {"backbone"}:
+        w = {key.partition(".")[2]: a for key, a in arrays.items() if key.startswith(f"{role}.")}
+        x = w["feature_weight"] @ features[0, :, *pixel] + w["row_weight"] * offset[0]
+        x += w["column_weight"] * offset[1] + w["cell_weight"] @ cell + w["bias"]
+        layer = 1
+        while f"weight_{layer}" in w:
+            x = w[f"weight_{layer}"] @ np.maximum(x, 0) + w[f"bias_{layer}"]
+            layer += 1
+        inputs = {
+            "features": backbone.run([f"{role}_features"], {"image": image})[0],
+            "index": np.array([pixel[0] * 7 + pixel[1]], np.int32),
+            "offset": offset[None],
+            "cell": cell,
+        }
+        expected = host.open_session(bundle, graphs[role]).run(None, inputs)[0]
+        np.testing.assert_allclose(x, expected[0], atol=2e-6)

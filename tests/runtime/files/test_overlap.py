@@ -1,0 +1,174 @@
+"""Reading, computing and writing of a batch at the same time, in order, and at most one apart."""
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pcsr import Upscaler, images
+from pcsr.errors import ImageError
+from pcsr.runtime.files.batch import Options, upscale_files
+from pcsr.runtime.files.jobs import plan_jobs
+from pcsr.runtime.files.overlap import read_ahead, write_behind
+from tests.commands import assert_clean, end, snapshot, start, upscale
+
+from .pictures import picture, size_of
+from .test_process import some_is_written, wait_for
+
+PATIENCE_S = 20
+
+
+class Steps:
+    """What happened so far; others can wait for it."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self.done: list[str] = []
+
+    def note(self, step: str) -> None:
+        with self._changed:
+            self.done.append(step)
+            self._changed.notify_all()
+
+    def wait_for(self, step: str) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: step in self.done, PATIENCE_S), step
+
+
+def spied(steps: Steps, name: str, function: Callable[..., Any], of: int) -> Callable[..., Any]:
+    """The function, its start and end noted with the name of the file in argument `of`."""
+
+    def spy(*args: Any, **options: Any) -> Any:  # noqa: ANN401
+        steps.note(f"{name} {args[of].stem}")
+        found = function(*args, **options)
+        steps.note(f"{name} {args[of].stem} ended")
+        return found
+
+    return spy
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    """Four pictures."""
+    for name in "abcd":
+        picture(tmp_path / "in" / f"{name}.png")
+    return tmp_path / "in"
+
+
+def test_images_are_read_and_written_while_one_is_computed(
+    album: Path, carn_like_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps, upscaler, names = Steps(), Upscaler(carn_like_bundle), iter("abcd")
+    write = images.write
+
+    def slow_write(written: images.Picture, path: Path, *options: Any) -> None:  # noqa: ANN401
+        if path.stem != "d":
+            steps.wait_for(f"compute {chr(ord(path.stem) + 1)}")
+        write(written, path, *options)
+
+    def compute(pixels: Any, *options: Any) -> Any:  # noqa: ANN401
+        name = next(names)
+        steps.note(f"compute {name}")
+        if name != "d":
+            steps.wait_for(f"read {chr(ord(name) + 1)} ended")
+        found = Upscaler.__call__(upscaler, pixels, *options)
+        steps.note(f"compute {name} ended")
+        return found
+
+    monkeypatch.setattr(images, "read", spied(steps, "read", images.read, 0))
+    monkeypatch.setattr(images, "write", spied(steps, "write", slow_write, 1))
+    monkeypatch.setattr("pcsr.runtime.files.batch._Stages._upscale", lambda self, p: compute(p))
+    jobs = plan_jobs([album], tmp_path / "out", False, None, None)
+    for done in upscale_files(upscaler, jobs, Options()):
+        steps.note(f"done {done.job.source.stem}")
+        assert done.error is None
+        assert done.job.target.exists()
+    at = steps.done.index
+    assert at("read b") < at("write a") < at("compute b") < at("write a ended") < at("done a")
+    assert at("compute a ended") < at("read c"), "one ahead, no more"
+    assert at("write a ended") < at("write b"), "one behind, no more"
+    order = [step for step in steps.done if step.startswith("done")]
+    assert order == ["done a", "done b", "done c", "done d"]
+
+
+def test_errors_stay_with_their_files(
+    album: Path, carn_like_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (album / "b.png").write_bytes(b"")
+    write = images.write
+
+    def failing(written: images.Picture, path: Path, *options: Any) -> None:  # noqa: ANN401
+        if path.stem == "c":
+            raise MemoryError
+        write(written, path, *options)
+
+    monkeypatch.setattr(images, "write", failing)
+    ended = upscale(carn_like_bundle, album, tmp_path / "out")
+    assert ended.code == 1
+    found = [line.rsplit("/")[-1][:12] for line in ended.complaints]
+    assert [text[0] for text in found] == ["a", "b", "c", "d"]
+    assert "c.png; use a smaller scale" in ended.complaints[2]
+    assert list(snapshot(tmp_path / "out")) == ["a.png", "d.png"]
+
+
+def test_leaving_early_leaves_no_file_and_no_thread(
+    album: Path, carn_like_bundle: Path, tmp_path: Path
+) -> None:
+    jobs = plan_jobs([album], tmp_path / "out", False, None, None)
+    results = upscale_files(Upscaler(carn_like_bundle), jobs, Options())
+    assert next(results).job.source.stem == "a"
+    results.close()
+    assert list(snapshot(tmp_path / "out")) == ["a.png"]
+    assert not [t for t in threading.enumerate() if t.name.startswith(("pcsr-read", "pcsr-write"))]
+
+
+def test_ctrl_c_reports_what_was_written() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise KeyboardInterrupt
+
+    written = write_behind(items(), lambda item: -item)
+    assert [next(written), next(written)] == [-1, -2]
+    with pytest.raises(KeyboardInterrupt):
+        next(written)
+
+
+def test_the_last_is_written_by_the_caller() -> None:
+    threads = list(write_behind(range(3), lambda _: threading.current_thread(), 3))
+    assert threads[2] is threading.current_thread()
+    assert threads[0] is threads[1] is not threads[2]
+
+
+def test_errors_of_the_reader_arrive() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise ImageError("damaged")
+
+    ahead = read_ahead(items())
+    assert next(ahead) == 1
+    with pytest.raises(ImageError, match="damaged"):
+        next(ahead)
+    assert list(read_ahead(range(0))) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="signals of Linux")
+def test_ctrl_c_while_one_is_written_and_one_computed(
+    carn_like_bundle: Path, tmp_path: Path
+) -> None:
+    sources = [picture(tmp_path / name, size=(600, 900)) for name in ("a.png", "b.png")]
+    out = tmp_path / "out"
+    process = start("pcsr-upscale", carn_like_bundle, *sources, out)
+    wait_for(lambda: some_is_written(out))
+    process.send_signal(signal.SIGINT)
+    ended = end(process)
+    assert_clean(ended)
+    assert ended.code == 130
+    assert "a.png: 3600x2400" in ended.complaints[0], "it was finished, and said so"
+    assert ended.complaints[1:] == ["interrupted; nothing half-written was left behind"]
+    assert list(snapshot(out)) == ["a.png"]
+    assert size_of(out / "a.png") == (2400, 3600)

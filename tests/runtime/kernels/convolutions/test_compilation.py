@@ -1,0 +1,87 @@
+"""The convolutions compile for NVIDIA GPUs, fit them, and are computed on tensor cores. Without a
+GPU.
+"""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+
+from pcsr.runtime.kernels.convolutions import grouped as grouped_module
+from pcsr.runtime.kernels.convolutions import pointwise as pointwise_module
+from pcsr.runtime.kernels.convolutions.grouped import (
+    GroupedTile,
+    Tail,
+    grouped,
+    pack_grouped,
+    pack_tail,
+)
+from pcsr.runtime.kernels.convolutions.pointwise import PointwiseTile, pack_pointwise, pointwise
+from pcsr.runtime.torch_backend.convolutions import GROUPED_TILES, POINTWISE_TILES, TAILED_TILES
+from tests.runtime.kernels.compiler import SHARED_LIMIT, Compiled, Launches
+
+SPILLED = 256  # bytes per thread: other tiles are tried too, and the GPU says which is faster
+JOINS = {"carn": ([64, 56, 56, 56], 52), "fsrcnn": ([48], 16)}
+zeros = partial(torch.zeros, dtype=torch.float16)
+Tile = tuple[int, ...]
+
+
+def each(tiles: tuple[Tile, ...]) -> pytest.MarkDecorator:
+    """The first tile on every GPU, the others on one."""
+    cases = [(tiles[0], 80), (tiles[0], 89), *((tile, 90) for tile in tiles)]
+    return pytest.mark.parametrize(("tile", "capability"), cases)
+
+
+def _image(channels: int) -> Tensor:
+    return zeros(1, channels, 4, 300).contiguous(memory_format=torch.channels_last)
+
+
+def _check(compiled: Compiled, what: str, capability: int) -> None:
+    print(  # noqa: T201
+        f"{what:40} sm_{capability} {compiled.registers:3} registers, "
+        f"{compiled.spilled:4} B spilled, {compiled.shared:6} B shared"
+    )
+    assert compiled.uses_tensor_cores
+    assert compiled.spilled <= (0 if capability == 90 else SPILLED)
+    assert compiled.shared <= SHARED_LIMIT[89]
+
+
+def _grouped(tile: Tile, groups: int = 4, outputs: int = 0) -> None:
+    tail = None
+    if outputs:
+        weight = pack_tail(zeros(outputs, groups * 16, 1, 1), groups)
+        tail = Tail(weight, outputs, zeros(outputs), _image(outputs), 0.0)
+    packed, bias = pack_grouped(zeros(groups * 16, 16, 3, 3), groups), zeros(groups * 16)
+    grouped(_image(groups * 16), packed, (groups, 16), bias, 0.0, tail, GroupedTile(*tile))
+
+
+@pytest.mark.parametrize("join", list(JOINS))
+@each(POINTWISE_TILES)
+def test_joins(join: str, tile: Tile, capability: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    channels, outputs = JOINS[join]
+    launches = Launches.of(monkeypatch, pointwise_module, "pointwise_kernel")
+    weight = pack_pointwise(zeros(outputs, sum(channels), 1, 1), channels)
+    maps, bias = [_image(count) for count in channels], zeros(outputs)
+    pointwise(maps, weight, outputs, bias, None, 0.0, PointwiseTile(*tile))
+    _check(launches.compile(capability), f"join {join} {tile}", capability)
+
+
+@each(GROUPED_TILES)
+def test_groups(tile: Tile, capability: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    launches = Launches.of(monkeypatch, grouped_module, "grouped_kernel")
+    _grouped(tile)
+    _check(launches.compile(capability), f"4 groups {tile}", capability)
+
+
+@each(TAILED_TILES)
+def test_groups_with_tails(tile: Tile, capability: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    launches = Launches.of(monkeypatch, grouped_module, "grouped_kernel")
+    _grouped(tile, 4, 64)
+    _check(launches.compile(capability), f"4 groups, 1x1 to 64 {tile}", capability)
+
+
+def test_one_group_with_a_tail(monkeypatch: pytest.MonkeyPatch) -> None:
+    launches = Launches.of(monkeypatch, grouped_module, "grouped_kernel")
+    _grouped(TAILED_TILES[0], 1, 48)
+    _check(launches.compile(90), "1 group, 1x1 to 48", 90)

@@ -1,0 +1,99 @@
+"""What our convolutions may replace, and what they may not."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from pcsr.runtime.torch_backend.candidates import OPERATORS, improved
+from pcsr.runtime.torch_backend.graph import Graph, Node
+from pcsr.runtime.torch_backend.sites import channels_of, sites_of
+
+USUAL = {"kernel_shape": (3, 3), "pads": (1, 1, 1, 1)}
+POINT = {"kernel_shape": (1, 1)}
+
+
+def graph_of(
+    attributes: dict[str, Any], *shape: int, behind: tuple[Node, ...] = (), output: str = "y"
+) -> Graph:
+    """One convolution, and what is behind it."""
+    nodes = (Node("Conv", "", ("x", "w", "b"), ("y",), attributes), *behind)
+    return Graph(("x",), (output,), nodes, {"w": torch.rand(*shape), "b": torch.rand(shape[0])})
+
+
+def keys(graph: Graph) -> list[str]:
+    return [site.key for site in sites_of(graph)]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "shape", "key"),
+    [
+        (POINT, (128, 300, 1, 1), "1x1 300 to 128 bias"),
+        (USUAL, (12, 12, 3, 3), "3x3 12 to 12 bias"),
+        ({**USUAL, "group": 4}, (64, 16, 3, 3), "3x3 4 x 16 to 64 bias"),
+    ],
+)
+def test_these(attributes: dict[str, Any], shape: tuple[int, ...], key: str) -> None:
+    assert keys(graph_of(attributes, *shape)) == [key]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "shape"),
+    [
+        (POINT, (129, 64, 1, 1)),  # too many outputs
+        ({**POINT, "strides": (2, 2)}, (8, 8, 1, 1)),
+        ({**POINT, "pads": (1, 1, 1, 1)}, (8, 8, 1, 1)),
+        ({**POINT, "group": 2}, (8, 4, 1, 1)),
+        (USUAL, (64, 64, 3, 3)),  # dense
+        (USUAL, (16, 17, 3, 3)),
+        ({**USUAL, "group": 4}, (8, 2, 3, 3)),  # narrow groups
+        ({**USUAL, "group": 16}, (256, 16, 3, 3)),
+        ({**USUAL, "strides": (2, 2)}, (16, 16, 3, 3)),
+        ({**USUAL, "dilations": (2, 2)}, (16, 16, 3, 3)),
+        ({"kernel_shape": (3, 3)}, (16, 16, 3, 3)),  # the result is smaller
+        ({"kernel_shape": (5, 5), "pads": (2, 2, 2, 2)}, (16, 16, 5, 5)),
+    ],
+)
+def test_not_these(attributes: dict[str, Any], shape: tuple[int, ...]) -> None:
+    assert not keys(graph_of(attributes, *shape))
+
+
+def test_weights_and_sums_that_are_not_known() -> None:
+    graph = graph_of(POINT, 8, 8, 1, 1)
+    assert not keys(Graph(("x", "w", "b"), graph.outputs, graph.nodes, {}))
+    plus = (Node("Add", "", ("y", "b"), ("z",), {}),)
+    assert keys(graph_of(POINT, 8, 8, 1, 1, behind=plus, output="z")) == ["1x1 8 to 8 bias"]
+
+
+def test_joins_of_other_axes_or_of_unknown_maps_stay() -> None:
+    def joined(axis: int) -> Graph:
+        nodes = (
+            Node("Concat", "", ("x", "x"), ("j",), {"axis": axis}),
+            Node("Conv", "", ("j", "w"), ("y",), POINT),
+            Node("Conv", "", ("x", "v"), ("z",), POINT),
+        )
+        weights = {"w": torch.rand(8, 16, 1, 1), "v": torch.rand(8, 8, 1, 1)}
+        return Graph(("x",), ("y", "z"), nodes, weights)
+
+    assert keys(joined(2)) == ["1x1 16 to 8", "1x1 8 to 8"]
+    unknown = joined(1)  # what comes later tells the channels of x
+    assert keys(unknown) == ["1x1 8+8 to 8", "1x1 8 to 8"]
+    assert [s.channels for s in sites_of(unknown)] == [(8, 8), (8,)]
+    assert keys(Graph(("x",), ("y",), unknown.nodes[:2], unknown.constants)) == ["1x1 16 to 8"]
+
+
+def test_slices_tell_their_channels() -> None:
+    numbers = {f"n{value}": torch.tensor([value]) for value in (0, 1, 2, 6, 99)}
+    cuts = {"a": ("n0", "n6", "n1", "n1"), "b": ("n6", "n99", "n1", "n1")}
+    other = {"c": ("n0", "n6", "n2", "n1"), "d": ("n0", "n6", "n1", "n2")}
+    nodes = [
+        Node("Slice", "", ("y", *limits), (name,), {}) for name, limits in (cuts | other).items()
+    ]
+    conv = graph_of(POINT, 8, 4, 1, 1)
+    graph = Graph(("x",), (*cuts, *other), (*conv.nodes, *nodes), {**conv.constants, **numbers})
+    assert channels_of(graph) == {"x": 4, "y": 8, "a": 6, "b": 2}
+
+
+def test_operators_that_are_chosen_stay() -> None:
+    graph = graph_of(POINT, 8, 8, 1, 1)
+    assert improved(graph, lambda _site: OPERATORS) is graph

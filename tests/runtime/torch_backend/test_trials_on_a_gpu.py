@@ -1,0 +1,66 @@
+"""Trials between cuDNN and our convolutions where there is a GPU."""
+
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+
+from pcsr.bundle import Bundle
+from pcsr.runtime.torch_backend.candidates import candidates, improved
+from pcsr.runtime.torch_backend.graph import read_graph
+from pcsr.runtime.torch_backend.module import OnnxModule
+from pcsr.runtime.torch_backend.sites import Site
+
+from . import made
+
+FP16 = 1e-2  # of values about 1, after tens of layers of 11 bits
+BUNDLES = ["carn_like_bundle", "three_way_bundle"]
+
+
+def ours(site: Site) -> str:
+    return next(name for name in candidates(site, ours) if name.startswith("one kernel"))
+
+
+def half_of(path: Path) -> bytes:
+    model = onnx.load_model_from_string(Bundle.load(path).graph_bytes("backbone"))
+    data: bytes = made.typed(model, made.TYPES["fp16"][0]).SerializeToString()
+    return data
+
+
+@pytest.mark.parametrize("name", BUNDLES)
+def test_on_the_cpu_nothing_is_tried(name: str, request: pytest.FixtureRequest) -> None:
+    """Though there would be something to try."""
+    data = half_of(request.getfixturevalue(name))
+    assert OnnxModule(data).fusions == "channels first; no fused convolutions"
+    assert {"Grouped", "Pointwise"} & {n.op for n in improved(read_graph(data), ours).nodes}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no NVIDIA GPU")
+@pytest.mark.parametrize("name", BUNDLES)
+@pytest.mark.parametrize("forced", [False, True])
+def test_on_a_gpu_it_computes_the_same_and_can_be_captured(
+    name: str, forced: bool, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, image = half_of(request.getfixturevalue(name)), torch.rand(1, 3, 33, 47)
+    (expected,) = OnnxModule(data, outputs=["features"])(image)
+    if forced:
+        monkeypatch.setattr(
+            "pcsr.runtime.torch_backend.candidates.Chooser.improved",
+            lambda _chooser, graph: improved(graph, ours),
+        )
+    module = OnnxModule(data, torch.device("cuda"), ["features"])
+    print(module.fusions)  # noqa: T201
+    assert forced or "one kernel" in module.fusions
+    assert "wrong by" not in module.fusions
+    still = torch.zeros_like(image, device="cuda")
+    module(still)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        (found,) = module(still)
+    still.copy_(image)
+    graph.replay()
+    assert (found.float().cpu() - expected.float()).abs().max() <= FP16 * max(
+        1, expected.abs().max()
+    )
