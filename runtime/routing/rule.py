@@ -7,66 +7,20 @@ own output.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pcsr.errors import ImageError, UsageError
+from pcsr.errors import ImageError
 
 from .adaptive import Histogram, adaptive_thresholds
+from .request import RoutingRequest
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.uint8]
 Sigmoid = Callable[[Floats], Floats]
-
-LARGEST_K = 1e6  # beyond any logit, and far from overflow
-
-
-@dataclass(frozen=True)
-class Mode:
-    """How to route. At most one of `adaptive` and `heavy_ratio` is set; `k` is used where neither
-    is.
-
-    k: how much an upsampler's cost counts against its probability; 0 trusts the classifier alone,
-        larger is lighter.
-    adaptive: split the image's difficulties into M clusters (paper section 3.3).
-    heavy_ratio: share in [0, 1] of the pixels, the most difficult ones, that go to the heavier
-        half.
-    """
-
-    k: float = 0.0
-    adaptive: bool = False
-    heavy_ratio: float | None = None
-
-    @classmethod
-    def each(
-        cls, k: Iterable[float], adaptive: bool, heavy_ratio: Iterable[float]
-    ) -> tuple["Mode", ...]:
-        """A mode for each k and each share, and ADM, without repeats; empty where none is named."""
-        modes = [cls(k=one) for one in k]
-        modes += [cls(adaptive=True)] if adaptive else []
-        modes += [cls(heavy_ratio=ratio) for ratio in heavy_ratio]
-        return tuple(dict.fromkeys(modes))
-
-    @property
-    def needs_statistics(self) -> bool:
-        """Whether the whole image must be classified before its first pixel can be routed."""
-        return self.adaptive or self.heavy_ratio is not None
-
-    def __post_init__(self) -> None:
-        if not abs(self.k) <= LARGEST_K:
-            raise UsageError(
-                f"k must be a number within ±{LARGEST_K:g}, found {self.k}; "
-                "use 0 for the classifier's own choice"
-            )
-        if self.heavy_ratio is not None and not 0 <= self.heavy_ratio <= 1:
-            raise UsageError(f"heavy_ratio must lie in [0, 1], found {self.heavy_ratio}")
-        if self.adaptive and self.heavy_ratio is not None:
-            raise UsageError("adaptive and heavy_ratio exclude each other; choose one")
-        if self.k and (self.adaptive or self.heavy_ratio is not None):
-            raise UsageError("k is not used with adaptive or heavy_ratio; leave it at 0")
 
 
 @dataclass(frozen=True)
@@ -95,8 +49,8 @@ def heavy_count(upsamplers: int) -> int:
 
 @dataclass(frozen=True)
 class Rule:
-    """Routes pixels one by one: what a mode, the costs and, where it needs them, the statistics of
-    the whole image amount to.
+    """Routes pixels one by one: what a request, the costs and, where it needs them, the statistics
+    of the whole image amount to.
 
     cost: [M] cost table. bounds: ADM's thresholds of difficulty, hardest first. cut: the logit
     above which a pixel belongs to the heavier half. At most one of them is set; with neither, M > 2
@@ -133,7 +87,7 @@ class Rule:
 
 
 def fixed_rule(cost: Floats, k: float) -> Rule:
-    """Mode k: needs nothing of the image."""
+    """Makes the rule of a fixed k, which needs nothing of the image."""
     if len(cost) == 2:
         return Rule(cost, k, cut=np.float32(k * math.log(float(cost[0]) / float(cost[1]))))
     return Rule(cost, k)
@@ -149,18 +103,18 @@ def ratio_rule(cost: Floats, logit: Floats, ratio: float) -> Rule:
     return Rule(cost, 0.0, cut=ratio_threshold(logit, ratio))
 
 
-def route(logits: Floats, cost: Floats, mode: Mode) -> Routing:
+def route(logits: Floats, cost: Floats, request: RoutingRequest) -> Routing:
     """Routes all pixels of an image, as `Rule` does. logits: [N, K]; cost: [M] cost table."""
-    if mode.adaptive:
+    if request.adaptive:
         difficulty = sigmoid(difficulty_logit(logits))
         histogram = Histogram.of(difficulty)
         if histogram.is_coarse:
             histogram = Histogram.of(difficulty, histogram.low, histogram.high)
         rule = adaptive_rule(cost, histogram)
-    elif mode.heavy_ratio is not None:
-        rule = ratio_rule(cost, difficulty_logit(logits), mode.heavy_ratio)
+    elif request.heavy_ratio is not None:
+        rule = ratio_rule(cost, difficulty_logit(logits), request.heavy_ratio)
     else:
-        rule = fixed_rule(cost, mode.k)
+        rule = fixed_rule(cost, request.cost_weight)
     return rule(logits)
 
 
