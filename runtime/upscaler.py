@@ -1,4 +1,4 @@
-"""A bundle as a callable: image in, upscaled image and routing out."""
+"""Offers a bundle as a callable: image in, upscaled image and routing out."""
 
 import math
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from .result import Result, Stats
 from .routing.operating_point import OperatingPoint
 from .routing.planner import Planner, ResolvedRequest
 from .routing.request import CallOptions, RoutingOptions, RoutingRequest
-from .routing.time_model import Key, Work
+from .routing.time_model import Key, Workload
 
 __all__ = ["Result", "Stats", "Upscaler"]
 
@@ -123,15 +123,15 @@ class Upscaler:
         return self._planner.point
 
     def time_key(self, arrays: str = "host") -> Key:
-        """What the time of a call depends on, but for its size, scale and heavy pixels."""
+        """Names what the time of a call depends on, but for its size, scale and heavy pixels."""
         by = self._executor
         where = (by.machine, by.kind, self.backend, self.precision, by.passes)
         return Key(*where, by.threads, arrays)
 
-    def work(self, size: tuple[int, int], scale: float) -> Work:
-        """What an image of (height, width) amounts to, where a share of heavy pixels is set."""
+    def work(self, size: tuple[int, int], scale: float) -> Workload:
+        """Counts what an image of (height, width) amounts to where a share is set."""
         backbone_px = self._executor.backbone_px(size, scale)
-        return Work(backbone_px, math.prod(hr_size(size, scale)))
+        return Workload(backbone_px, math.prod(hr_size(size, scale)))
 
     def __call__(
         self,
@@ -220,7 +220,7 @@ class Upscaler:
     def completed(
         self, scale: float | None, request: RoutingRequest
     ) -> tuple[float, RoutingRequest]:
-        """The scale and the request that count in a call with these, defaults filled in.
+        """Gives the scale and the request that count in a call with these, defaults filled in.
 
         Raises:
             UsageError: one is out of range, does not fit this bundle's network, or needs a

@@ -1,4 +1,4 @@
-"""Images in, images out, on the CPU: NumPy arrays through a pipeline."""
+"""Upscales on the CPU: NumPy arrays through a pipeline."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +25,7 @@ Pixels = NDArray[Any]
 
 
 class HostUpscaler:
-    """What `Upscaler` does, on the CPU. Any number of threads may call it."""
+    """The `Executor` of the CPU. Any number of threads may call it."""
 
     kind = "cpu"
 
@@ -53,12 +53,12 @@ class HostUpscaler:
         """Does nothing, likewise."""
 
     def look(self, image: Any) -> tuple[Pixels, Layout]:  # noqa: ANN401
-        """A caller's image as an array, and its layout; ImageError for none."""
+        """Takes a caller's image as an array, with its layout; raises ImageError for none."""
         pixels = as_array(image)
         return pixels, Layout.of(pixels)
 
     def backbone_px(self, size: tuple[int, int], scale: float) -> int:
-        """Input pixels that the backbone computes of an image, halos and second passes included."""
+        """Counts the input pixels that the backbone computes, halos and second passes included."""
         return self._pipeline.backbone_px(size, scale)
 
     def __call__(
@@ -139,12 +139,12 @@ class HostUpscaler:
 
 
 def size_of(pixels: Any) -> tuple[int, int]:  # noqa: ANN401
-    """(height, width) of an array or a tensor."""
+    """Gives the (height, width) of an array or a tensor."""
     return pixels.shape[0], pixels.shape[1]
 
 
 def as_array(image: Any) -> Pixels:  # noqa: ANN401
-    """Raises ImageError for what is no array on the CPU."""
+    """Takes it as an array; raises ImageError for what is no array on the CPU."""
     if isinstance(image, np.ndarray):
         return image
     try:

@@ -1,4 +1,4 @@
-"""Images in, images out, on a device: NumPy arrays are sent there and back, tensors stay."""
+"""Upscales on a device: NumPy arrays are sent there and back, tensors stay."""
 
 import threading
 import warnings
@@ -36,7 +36,7 @@ LEAST_TILE_PX = 32
 
 
 class DeviceUpscaler:
-    """What `Upscaler` does, on one device. Any number of threads may call it; one frame is queued
+    """The `Executor` of one device. Any number of threads may call it; one frame is queued
     at a time.
 
     A frame that runs out of memory is tried again in tiles of half the side, and a warning says so.
@@ -94,16 +94,16 @@ class DeviceUpscaler:
 
     @property
     def threads(self) -> int:
-        """Of the CPU, where the work runs there; else 0."""
+        """How many threads of the CPU compute, where the work runs there; else 0."""
         return torch.get_num_threads() if self.device.type == "cpu" else 0
 
     def look(self, image: Any) -> tuple[Tensor, Layout]:  # noqa: ANN401
-        """A caller's image as a tensor where it is, and its layout; ImageError for none."""
+        """Takes an image as a tensor where it is, with its layout; raises ImageError for none."""
         given = as_tensor(image)
         return given, layout_of(given)
 
     def backbone_px(self, size: tuple[int, int], scale: float) -> int:
-        """Input pixels that the backbone computes of an image, halos included."""
+        """Counts the input pixels that the backbone computes of an image, halos included."""
         return seen_pixels(self._network.tiles(size, self.tile_px)) if self._network else 0
 
     def __call__(
@@ -278,7 +278,7 @@ def open_on_device(
     cuda_graphs: bool,
     may_build: bool,
 ) -> DeviceUpscaler:
-    """The bundle on a device. Arguments as of `Upscaler`.
+    """Opens a bundle on a device, with arguments as of `Upscaler`.
 
     Raises:
         BackendError: the backend, the device or the kernels are not there.

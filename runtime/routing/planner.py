@@ -14,10 +14,10 @@ from .checks import check_request
 from .feedback import Feedback, Ready
 from .operating_point import OperatingPoint
 from .request import RoutingRequest
-from .time_model import Key, TimeModel, Work
+from .time_model import Key, TimeModel, Workload
 
 Size = tuple[int, int]
-WorkOf = Callable[[Size, float], Work]
+WorkOf = Callable[[Size, float], Workload]
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
-"""Which upsampler each pixel gets: fixed cost weight k, adaptive decision making (ADM), or a share
-of heavy pixels.
+"""Routes pixels to upsamplers: by a fixed cost weight k, adaptive decision making (ADM), or a share
+of heavy pixels (paper sections 3.2 and 3.3).
 
 The classifier's logits [N, K], heaviest first, become one difficulty logit per pixel, whose sigmoid
 is the probability of the heavier half of the upsamplers. For M = 2 (K = 1) it is the classifier's
@@ -25,45 +25,45 @@ Sigmoid = Callable[[Floats], Floats]
 
 @dataclass(frozen=True)
 class Routing:
-    """assignment: [N] uint8, 0 = heaviest. difficulty: [N] float32 in [0, 1].
-
-    threshold: the difficulty above which a pixel belongs to the heavier half (ADM: at or above);
-    None where no single threshold decides (M > 2 with k). Infinite where ADM finds a flat image.
-    """
+    """The upsampler of each of N pixels."""
 
     assignment: Labels
+    """[N] uint8, 0 = heaviest."""
     difficulty: Floats
+    """[N] float32 in [0, 1], the probability of the heavier half of the upsamplers."""
     threshold: float | None
+    """The difficulty above which a pixel belongs to the heavier half (ADM: at or above); None where
+    no single threshold decides (M > 2 with k), infinite where ADM finds a flat image."""
 
 
 def sigmoid(logit: NDArray[np.float32] | np.float32) -> Floats:
-    """1 / (1 + exp(-logit)), without overflow."""
+    """Computes 1 / (1 + exp(-logit)) without overflow."""
     decay = np.exp(-np.abs(logit))
     return np.asarray(np.where(logit >= 0, np.float32(1), decay) / (1 + decay), dtype=np.float32)
 
 
 def heavy_count(upsamplers: int) -> int:
-    """How many of M upsamplers belong to the heavier half, floor((M + 1) / 2)."""
+    """Counts the heavier half of M upsamplers, floor((M + 1) / 2)."""
     return (upsamplers + 1) // 2
 
 
 @dataclass(frozen=True)
 class Rule:
     """Routes pixels one by one: what a request, the costs and, where it needs them, the statistics
-    of the whole image amount to.
-
-    cost: [M] cost table. bounds: ADM's thresholds of difficulty, hardest first. cut: the logit
-    above which a pixel belongs to the heavier half. At most one of them is set; with neither, M > 2
+    of the whole image amount to. At most one of `bounds` and `cut` is set; with neither, M > 2
     compares utilities.
     """
 
     cost: Floats
+    """[M] cost table."""
     k: float
     bounds: tuple[float, ...] | None = None
+    """ADM's thresholds of difficulty, hardest first."""
     cut: np.float32 | None = None
+    """The logit above which a pixel belongs to the heavier half."""
 
     def __call__(self, logits: Floats, sigmoid: Sigmoid = sigmoid) -> Routing:
-        """logits: [N, K] float32 heaviest first, K = 1 for M = 2, else M.
+        """Routes pixels by their logits [N, K] float32, heaviest first, K = 1 for M = 2, else M.
 
         Between upsamplers that are level the lighter one is taken, as in the published code.
 
@@ -94,17 +94,19 @@ def fixed_rule(cost: Floats, k: float) -> Rule:
 
 
 def adaptive_rule(cost: Floats, histogram: Histogram) -> Rule:
-    """Adaptive decision making on an image with these difficulties."""
+    """Makes the rule of adaptive decision making on an image with these difficulties."""
     return Rule(cost, 0.0, bounds=tuple(adaptive_thresholds(histogram, len(cost))[1]))
 
 
 def ratio_rule(cost: Floats, logit: Floats, ratio: float) -> Rule:
-    """The given share of the pixels, whose difficulty logits [N] are these, to the heavier half."""
+    """Makes the rule that gives a share of pixels, by their difficulty logits [N], to the heavier
+    half.
+    """
     return Rule(cost, 0.0, cut=ratio_threshold(logit, ratio))
 
 
 def route(logits: Floats, cost: Floats, request: RoutingRequest) -> Routing:
-    """Routes all pixels of an image, as `Rule` does. logits: [N, K]; cost: [M] cost table."""
+    """Routes all pixels of an image, as `Rule` does, by logits [N, K] and a cost table [M]."""
     if request.adaptive:
         difficulty = sigmoid(difficulty_logit(logits))
         histogram = Histogram.of(difficulty)
@@ -119,7 +121,7 @@ def route(logits: Floats, cost: Floats, request: RoutingRequest) -> Routing:
 
 
 def ratio_threshold(logit: Floats, ratio: float) -> np.float32:
-    """The logit that round(ratio * N) values lie above; fewer where values are level with it."""
+    """Finds the logit that round(ratio * N) values lie above; fewer where values equal it."""
     above = round(ratio * len(logit))
     if above == len(logit):
         return np.float32(-np.inf)
@@ -132,7 +134,7 @@ def _probability(logit: np.float32) -> float:
 
 
 def _between(difficulty: Floats, thresholds: Sequence[float]) -> Labels:
-    """Label 0 at or above the first (largest) threshold, 1 below it, 2 below the second, ..."""
+    """Labels 0 at or above the first (largest) threshold, 1 below it, 2 below the second, ..."""
     labels = np.zeros(difficulty.shape, dtype=np.uint8)
     for threshold in thresholds:
         labels += difficulty < _least_float32(threshold)
@@ -140,13 +142,14 @@ def _between(difficulty: Floats, thresholds: Sequence[float]) -> Labels:
 
 
 def _least_float32(bound: float) -> np.float32:
-    """The least float32 that is not below `bound`: comparing float32 values with it is exact."""
+    """Finds the least float32 not below `bound`: comparing float32 values with it is exact."""
     rounded = np.float32(bound)
     return np.nextafter(rounded, np.float32(np.inf)) if float(rounded) < bound else rounded
 
 
 def difficulty_logit(logits: Floats) -> Floats:
-    """The logit [N] of the heavier half of the upsamplers, from [N, K] logits heaviest first.
+    """Computes the logit [N] of the heavier half of the upsamplers from logits [N, K], heaviest
+    first.
 
     Raises:
         ImageError: a logit is not finite.

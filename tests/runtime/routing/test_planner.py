@@ -15,7 +15,7 @@ from pcsr.runtime.result import Result
 from pcsr.runtime.routing.planner import Planner
 from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.routing.rule import fixed_rule, sigmoid
-from pcsr.runtime.routing.time_model import TimeModel, Work
+from pcsr.runtime.routing.time_model import TimeModel, Workload
 from pcsr.runtime.upscaler import Upscaler
 
 from .calibrations import COEFFICIENTS, PRESETS, calibrated, slower, write
@@ -135,7 +135,7 @@ def test_work_counts_what_the_backbone_computes(carn_like_bundle: Path) -> None:
     radius = Upscaler(carn_like_bundle).bundle.manifest.model.receptive_radius_px or 0
     for backend in ("native", "torch"):
         whole = Upscaler(carn_like_bundle, backend=backend)
-        assert whole.work((40, 60), 2.5) == Work(40 * 60, 100 * 150)
+        assert whole.work((40, 60), 2.5) == Workload(40 * 60, 100 * 150)
         tiled = Upscaler(carn_like_bundle, backend=backend, tile_px=20)
         crops = 2 * (20 + radius) * (3 * 20 + 4 * radius)
         assert 40 * 60 < tiled.work((40, 60), 2.5).backbone_px <= 1.5 * crops
