@@ -99,7 +99,7 @@ def main(
         say("a few calls more for the trace")
         write_text(trace, trace_json(traced(prepared)), overwrite)
     if report is not None:
-        from .report import write_report
+        from .report.page import write_report
 
         say("the report")
         write_report(profile, report, sampled(prepared), overwrite)
