@@ -79,7 +79,8 @@ def main(
     """
     if report is not None:
         with needs_extra("pcsr-profile --report", "evaluate"):
-            import matplotlib  # noqa: F401  # before anything is measured
+            import jinja2  # noqa: F401  # before anything is measured
+            import matplotlib  # noqa: F401
     plan = Plan(warmup, duration, iterations, parse_percentiles(percentiles))
     parsed = [parse_size(size) for size in sizes]
     _check_outputs([json_file, trace, report], overwrite)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from pcsr.atomic import atomic_file, refuse_existing
-from pcsr.cli import needs_extra
+from pcsr.extras import needs_extra
 from pcsr.runtime.profiler.record import Profile
 
 from . import routed_image, words
@@ -36,6 +36,7 @@ def write_report(
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.filters |= {
         "number": words.number,

@@ -14,7 +14,7 @@ from pcsr.runtime.profiler.record import Case
 from .svg import INK, PAGE, WIDTH_INCHES, Drawing, to_drawing
 from .words import clean, family, network, number, place, series, speed, title
 
-_NAME_LETTERS = 46
+_NAME_LETTERS = 31
 _SMALLEST_LABELLED = 0.055  # of the axis: a segment that holds its number
 _RUN_POINTS = 150
 _CALLS = "#7d8ca3"
@@ -142,6 +142,9 @@ def _draw_sizes(cases: Sequence[Case]) -> Drawing:
     pixels = [_megapixels(case) for case in cases]
     if max(pixels) > 20 * min(pixels):
         axes.loglog()
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter("{x:,g}")
+            axis.set_minor_formatter("")
     else:
         axes.set(xlim=(0, 1.04 * max(pixels)), ylim=(0, 1.05 * max(c.host_ms.p50 for c in cases)))
         _few_ticks(axes)
@@ -219,7 +222,7 @@ def _draw_run(axes: Axes, times: np.ndarray, median: float) -> None:
 def _few_ticks(axes: Axes) -> None:
     """Sets as many as fit beside each other on a phone."""
     axes.locator_params("x", nbins=5, steps=[1, 2, 5, 10])
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axes.xaxis.set_major_formatter("{x:,g}")
 
 
 def _short(name: str) -> str:
@@ -227,4 +230,4 @@ def _short(name: str) -> str:
     name = clean(name)
     if len(name) <= _NAME_LETTERS:
         return name
-    return f"{name[:28]}\N{HORIZONTAL ELLIPSIS}{name[-16:]}"
+    return f"{name[:18]}\N{HORIZONTAL ELLIPSIS}{name[-12:]}"

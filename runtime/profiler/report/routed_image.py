@@ -44,7 +44,7 @@ class RoutedImage:
         """Counts the pixels of each upsampler; none for a plain network."""
         if self.assignment is None:
             return []
-        return np.bincount(self.assignment.ravel(), minlength=self.upsamplers).tolist()
+        return list(map(int, np.bincount(self.assignment.ravel(), minlength=self.upsamplers)))
 
 
 class UpsamplerShare(NamedTuple):

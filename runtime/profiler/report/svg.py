@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 
 from .words import clean
 
-WIDTH_INCHES = 4.9  # 353 units of the drawing: about as many pixels as a phone has for it
+WIDTH_INCHES = 4.6  # 331 units of the drawing: about as many pixels as a phone has for it
 INK, FAINT, PAGE = "#010203", "#020304", "#030405"  # stand for colours that the page chooses
 # Of middling luminance, to stand out from white and from black; marks and dashes tell the lines
 # apart without hue.
-_LINES = "#2878c8 #c8601e #2a8a5a #8f62cf #c4507f #8a7a2a #3a8f99 #7d7d7d".split()
+_LINES = ["#2878c8", "#c8601e", "#2a8a5a", "#8f62cf", "#c4507f", "#8a7a2a", "#3a8f99", "#7d7d7d"]
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a name may hold dollars

@@ -14,7 +14,7 @@ SUMMARY: dict[str, Callable[[Case], str]] = {
     "median ms": lambda case: number(case.host_ms.p50),
     "p90": lambda case: number(case.host_ms.p90),
     "p99": lambda case: number(case.host_ms.p99),
-    "device ms": lambda case: number(case.device_ms and case.device_ms.p50),
+    "device ms": lambda case: number(case.device_ms.p50 if case.device_ms else None),
     "times as fast": lambda case: "baseline" if case.is_baseline else number(speed(case)),
     "calls/s": lambda case: number(case.calls_per_s),
     "output MP/s": lambda case: number(case.output_megapixels_per_s),
@@ -132,14 +132,14 @@ def machine(profile: Profile) -> str:
 
 def case_table(
     cases: Sequence[Case], columns: Mapping[str, Callable[[Case], str]]
-) -> tuple[Row, list[Row]]:
+) -> tuple[Row, Sequence[Row]]:
     """Gives the head and a row per case; columns without any value are left out."""
     cells = {head: [cell(case) for case in cases] for head, cell in columns.items()}
     filled = {head: column for head, column in cells.items() if set(column) != {NOTHING}}
     return ["case", *filled], list(zip(map(title, cases), *filled.values(), strict=True))
 
 
-def time_table(case: Case) -> tuple[Row, list[Row]]:
+def time_table(case: Case) -> tuple[Row, Sequence[Row]]:
     """Gives the head and the rows of percentiles and moments, one for each time of a call."""
     known = {
         "wall time": case.host_ms,
