@@ -9,9 +9,11 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from pcsr.errors import BackendError, OutputError, UsageError
 from pcsr.overlay import draw_overlay
+from pcsr.runtime.profiler.cli import main
 from pcsr.runtime.profiler.record import Profile
 from pcsr.runtime.profiler.report.page import RoutedImage, write_report
 from tests.runtime.profiler import made
@@ -269,6 +271,22 @@ def test_a_sample_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="expected an assignment"):
         report(made.profile(made.case()), tmp_path, wrong)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_command_writes_what_it_measured(
+    quick: None, carn_like_bundle: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "report.html"
+    options = ["--size", "24x20", "--warmup", "0", "--duration", "0.001", "--iterations", "2"]
+    done = CliRunner().invoke(main, [str(carn_like_bundle), *options, "--report", str(path)])
+    assert done.exit_code == 0, done.output
+    page = path.read_text("utf-8")
+    assert texts(page, ".//h3") == [f"{carn_like_bundle.name}, k=0, 24x20 to 96x80"]
+    assert [image.get("alt", "").split(" of ")[0] for image in tree_of(page).iter("img")] == [
+        "Routing",
+        "Input",
+        "Upscaled",
+    ]
 
 
 def test_an_existing_file_is_kept_unless_told(tmp_path: Path) -> None:
