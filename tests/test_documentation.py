@@ -13,7 +13,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
-NAMED = re.compile(r"`((?:[a-z_]+/)+[a-z_]+\.(?:py|c|h|md|json|yaml|pth))`")
+NAMED = re.compile(r"`((?!run/)(?:[a-z_]+/)+[a-z_]+\.(?:py|c|h|md|json|yaml|pth))`")
 LOADED = re.compile(r"""<(?:script|link|img|iframe)[^>]*(?:src|href)=["'](?:https?:)?//[^"']+""")
 IMPORTED = re.compile(r"""(?:url\(|@import )\s*["']?(?:https?:)?//[^"')]+""")
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -29,10 +29,10 @@ def test_links_lead_to_files(page: Path) -> None:
 def test_named_files_are_there(page: Path) -> None:
     heading, lost = "", []
     for line in page.read_text().splitlines():
-        if line.startswith("## "):  # decisions.md names files as seen from its heading's folder
+        if line.startswith("## "):
             heading = re.split(r"[ :]", line[3:])[0]
         for name in NAMED.findall(line):
-            places = (ROOT / name, ROOT / "pcsr" / name, ROOT / heading / name)
+            places = [ROOT / folder / name for folder in ("", "pcsr", "runtime", heading)]
             if not any(place.exists() for place in places):
                 lost.append(name)
     assert lost == []
