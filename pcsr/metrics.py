@@ -209,7 +209,7 @@ def degrade(image: Pixels, scale: float) -> tuple[Pixels, Pixels]:
         image: [H,W] or [H,W,C].
 
     Returns:
-        HR [round(h*scale),round(w*scale)(,C)] and LR [h,w(,C)] with h = floor(H/scale).
+        HR `[round(h*scale),round(w*scale)(,C)]` and LR [h,w(,C)] with h = floor(H/scale).
 
     Raises:
         UsageError: as for `crop_to_multiple` and `bicubic_resize`.
