@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 GPU_PYTHON ?= python3
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint bench bench-short gpu gpu-test gpu-dry install clean
+.PHONY: demo test lint docs bench bench-short gpu gpu-test gpu-dry install clean
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/demo.py $(if $(CKPT),--ckpt "$(CKPT)")
@@ -18,6 +18,10 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The pages of docs/ and the reference of the public names, in build/site.
+docs: $(INSTALLED)
+	$(BIN)/mkdocs build --strict
 
 # MODEL and SIZE select: make bench MODEL=carn SIZE="1080p 4k"
 bench: $(INSTALLED)

@@ -37,14 +37,16 @@ Models = Mapping[str, onnx.ModelProto]
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """opset: of the ONNX graphs; bf16 needs at least 22 and gets that. overwrite: whether an
-    existing bundle may be replaced. precisions: see `check_precisions`.
-    """
+    """What an export makes of a checkpoint."""
 
     settings: Settings = field(default_factory=Settings)
+    """What the checkpoint does not say of its network."""
     opset: int = 20
+    """Opset of the ONNX graphs; bf16 needs at least 22 and gets that."""
     overwrite: bool = False
+    """Whether an existing bundle may be replaced."""
     precisions: Sequence[str] = ("fp32",)
+    """The sets of graphs to write, of `fp32`, `fp16` and `bf16`; fp32 is always one."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,15 @@ def export_bundle(
 ) -> Exported:
     """Exports a checkpoint to a bundle, verified against PyTorch; nothing is written unless all of
     it holds. `say` is told what is being done.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pcsr.export.exporter import ExportOptions, export_bundle
+        >>> exported = export_bundle(Path("network.pth"), Path("bundle"), ExportOptions())
+        >>> exported.bundle.kind, exported.bundle.upsamplers
+        ('pcsr', 2)
+        >>> len(exported.checks) > 0  # the comparisons with PyTorch; all hold, or it had raised
+        True
 
     Raises:
         UsageError: an unknown precision.

@@ -25,14 +25,14 @@ LARGEST_SCALE = 64
 class Settings:
     """What published checkpoints do not say. None: what the checkpoint's training noted, else the
     published default of the backbone.
-
-    mean, std: RGB in [0, 1], subtracted and divided by before the first convolution.
-    trained_scale: scale used where a command is given none.
     """
 
     mean: Rgb | None = None
+    """RGB in [0, 1], subtracted before the first convolution."""
     std: Rgb | None = None
+    """RGB in [0, 1], divided by after that."""
     trained_scale: float | None = None
+    """The scale used where a command is given none."""
 
 
 def read_config(path: Path) -> Settings:

@@ -19,10 +19,20 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle on disk. Graphs are read, and their hashes checked, by `graph_bytes`."""
+    """A bundle on disk. Graphs are read, and their hashes checked, by `graph_bytes`.
+
+    Examples:
+        >>> from pcsr import Bundle
+        >>> bundle = Bundle.load("carn-pcsr/")
+        >>> bundle.kind, bundle.upsamplers, list(bundle.graphs("fp32"))
+        ('pcsr', 2, ['backbone', 'classifier', 'upsampler_0', 'upsampler_1'])
+        >>> onnx_file = bundle.graph_bytes("backbone")  # its SHA-256 was compared
+    """
 
     path: Path
+    """Its folder."""
     manifest: Manifest
+    """What manifest.json says."""
 
     @classmethod
     def load(cls, path: Path | str) -> "Bundle":

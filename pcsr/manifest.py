@@ -1,30 +1,24 @@
-"""manifest.json of a bundle: what it says, read strictly. `docs/bundle.md` is its description."""
+"""manifest.json of a bundle: what it says, read strictly. `docs/bundle.md` is its description, and
+`manifest.schema.json` what it is checked with.
+"""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pcsr.schema import check
+
 FORMAT = "pcsr-bundle"
 FORMAT_VERSION = 4
 COST_LR_SIZE = 16
 ROW_INPUTS = ("features", "index", "offset", "cell")
-DTYPES = {
-    "fp32": "float32",
-    "fp16": "float16",
-    "bf16": "bfloat16",
-    "int8": "float32",  # quantised inside, float32 between the graphs
-    "int8-cpu": "float32",
-    "fp8": "float32",
-}
-CALIBRATIONS = ("operating_point", "int8", "fp8")
-EXACT = {"index": "int32"} | dict.fromkeys(
-    ("image", "offset", "cell", "logits", "residual", "upscaled"), "float32"
-)
+SCHEMA = Path(__file__).with_name("manifest.schema.json")
 
 Kind = Literal["pcsr", "plain"]
 Size = tuple[int, int]
@@ -157,47 +151,38 @@ class Manifest:
 
 
 def parse_manifest(data: Mapping[str, Any]) -> Manifest:
-    """The manifest from its JSON. Raises KeyError, TypeError or ValueError where it is damaged."""
+    """The manifest from its JSON. Raises ValueError where it is damaged."""
+    check(data, _schema(), _schema())
     values = {entry.name: data[entry.name] for entry in fields(Manifest)}
     values["model"] = _of(Model, values["model"])
     values["costs"] = _of(Costs, values["costs"])
-    values["mlps"], values["vectors"] = _file(values["mlps"]), _file(values["vectors"])
+    for name in ("mlps", "vectors"):
+        values[name] = values[name] and _of(File, values[name])
     values["graphs"] = {
         precision: {role: _graph(graph) for role, graph in graphs.items()}
         for precision, graphs in values["graphs"].items()
     }
-    values["calibrations"] = {name: _named(file) for name, file in values["calibrations"].items()}
+    values["calibrations"] = {
+        name: _of(File, entry) for name, entry in values["calibrations"].items()
+    }
     manifest = Manifest(**values)
-    unknown = [name for name in manifest.calibrations if name not in CALIBRATIONS]
-    _require(not unknown, f"calibrations {unknown}")
-    _check_numbers(manifest)
-    _require("fp32" in manifest.graphs, f"precisions {list(manifest.graphs)}")
+    for work in (manifest.costs.upsampler_flops, manifest.costs.upsampler_macs):
+        count = len(manifest.model.upsampler_widths)
+        _require(len(work) == count, f"costs of {len(work)} upsamplers instead of {count}")
     for precision, graphs in manifest.graphs.items():
         _check_roles(manifest, precision, graphs)
-        _check_types(precision, graphs)
     return manifest
 
 
+@cache
+def _schema() -> Mapping[str, Any]:
+    found: Mapping[str, Any] = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    return found
+
+
 def _graph(data: Mapping[str, Any]) -> Graph:
-    values = {entry.name: data[entry.name] for entry in fields(Graph)}
-    for end in ("inputs", "outputs"):
-        values[end] = tuple(_of(Tensor, tensor) for tensor in values[end])
-    _check_file(values)
-    return Graph(**values)
-
-
-def _file(data: Mapping[str, Any] | None) -> File | None:
-    return None if data is None else _named(data)
-
-
-def _named(data: Mapping[str, Any]) -> File:
-    _check_file(data)
-    return File(data["file"], data["sha256"])
-
-
-def _check_file(values: Mapping[str, Any]) -> None:
-    _require(isinstance(values["file"], str) and "\0" not in values["file"], "file")
-    _require(isinstance(values["sha256"], str), "sha256")
+    ends = {end: tuple(_of(Tensor, each) for each in data[end]) for end in ("inputs", "outputs")}
+    return Graph(data["file"], data["sha256"], **ends)
 
 
 def _of(kind: type[Any], data: Mapping[str, Any]) -> Any:  # noqa: ANN401
@@ -208,29 +193,11 @@ def _tuples(value: Any) -> Any:  # noqa: ANN401
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
-def _check_numbers(manifest: Manifest) -> None:
-    costs, scale = manifest.costs, manifest.trained_scale
-    _require(manifest.kind in ("pcsr", "plain"), f"kind {manifest.kind!r}")
-    _require(_is_number(scale) and 1 <= scale < math.inf, f"trained_scale {scale!r}")
-    _require(_is_number(costs.backbone_flops) and costs.backbone_flops > 0, "backbone_flops")
-    _require(_is_number(costs.backbone_macs), "backbone_macs")
-    for work in (costs.upsampler_flops, costs.upsampler_macs):
-        _require(isinstance(work, tuple) and all(map(_is_number, work)), f"costs {work!r}")
-        _require(len(work) == len(manifest.model.upsampler_widths), f"{len(work)} upsampler costs")
-    radius = manifest.model.receptive_radius_px
-    working = manifest.model.working_bytes_per_px
-    _require(isinstance(working, int) and working > 0, f"working_bytes_per_px {working!r}")
-    _require(radius is None or (isinstance(radius, int) and radius >= 0), f"radius {radius!r}")
-
-
 def _check_roles(manifest: Manifest, precision: str, graphs: Mapping[str, Graph]) -> None:
-    """Every role is there, takes what its role takes, and fits the row map made for it."""
-    _require((manifest.mlps is None) == (manifest.kind == "plain"), "mlps")
+    """Every upsampler is there, takes what its role takes, and fits the row map made for it."""
     if manifest.kind == "plain":
-        _require(list(graphs) == ["network"], f"{precision} graphs {list(graphs)}")
         return
     count = len(manifest.costs.upsampler_flops)
-    _require(count > 0, "a pcsr bundle without upsamplers")
     roles = [*(["classifier"] if count > 1 else []), *(f"upsampler_{j}" for j in range(count))]
     _require(sorted(graphs) == sorted(["backbone", *roles]), f"{precision} graphs {list(graphs)}")
     outputs = graphs["backbone"].outputs
@@ -241,19 +208,6 @@ def _check_roles(manifest: Manifest, precision: str, graphs: Mapping[str, Graph]
         inputs = graphs[role].inputs
         _require([t.name for t in inputs] == list(ROW_INPUTS), f"inputs of {role}")
         _require(inputs[0].shape[-1] == maps[f"{role}_features"], f"width of {role}")
-
-
-def _check_types(precision: str, graphs: Mapping[str, Graph]) -> None:
-    """Features and row maps have the type of their precision, all else one that never changes."""
-    inner = DTYPES.get(precision)
-    for role, graph in graphs.items():
-        for tensor in (*graph.inputs, *graph.outputs):
-            expected = EXACT.get(tensor.name, inner)
-            _require(tensor.dtype == expected, f"{tensor.dtype} {tensor.name} of {role}")
-
-
-def _is_number(value: Any) -> bool:  # noqa: ANN401
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _require(condition: bool, what: str) -> None:

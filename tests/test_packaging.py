@@ -65,7 +65,7 @@ def test_the_wheel_holds_every_module(tmp_path: Path) -> None:
             is_module = NATIVE not in file.parents
             assert (f"pcsr/{file.relative_to(ROOT).as_posix()}" in names) == is_module
     page = {f"pcsr/runtime/profiler/report/page.{kind}" for kind in ("html.j2", "css")}
-    assert page | {"pcsr/py.typed"} <= names
+    assert page | {"pcsr/py.typed", "pcsr/manifest.schema.json"} <= names
     assert any(re.fullmatch(r"pcsr/runtime/cpu/_pixels\.\S*(so|pyd)", name) for name in names)
     assert not any(name.startswith(("models/", "runtime/", "tests/")) for name in names)
 
