@@ -1,4 +1,4 @@
-"""What ADM and heavy_ratio need to know of a whole image before its first pixel is routed."""
+"""The statistics of a whole image that ADM and heavy_ratio need before they route its pixels."""
 
 import functools
 import operator
@@ -14,7 +14,7 @@ from .passes import add_to_histogram, sigmoid
 
 
 class Statistics:
-    """What ADM or heavy_ratio needs to know of all pixels: a histogram, or every logit."""
+    """Collects what ADM or heavy_ratio needs to know of all pixels: a histogram, or every logit."""
 
     def __init__(self, mode: Mode, first: float = 0.0, last: float = 1.0) -> None:
         self._mode, self._first, self._last = mode, first, last
@@ -23,12 +23,12 @@ class Statistics:
 
     @property
     def histogram(self) -> Histogram:
-        """Of all difficulties that were added."""
+        """The histogram of all difficulties that were added."""
         empty = Histogram(self._first, self._last)
         return functools.reduce(operator.add, self._histograms.values(), empty)
 
     def add(self, logits: Floats) -> None:
-        """Some pixels' logits [N, K]."""
+        """Adds the logits [N, K] of some pixels."""
         logit = difficulty_logit(logits)
         if self._mode.heavy_ratio is not None:
             self._logits.append(logit)
@@ -41,7 +41,7 @@ class Statistics:
         histogram.widen(difficulty)
 
     def rule(self, cost: Floats) -> Rule:
-        """For all pixels that were added."""
+        """Makes the rule that routes all pixels that were added."""
         if self._mode.heavy_ratio is not None:
             return ratio_rule(cost, np.concatenate(self._logits), self._mode.heavy_ratio)
         return adaptive_rule(cost, self.histogram)

@@ -80,7 +80,7 @@ def fitting(
     return [tile for tiles in bands.tiles for tile in tiles]
 
 
-def thrifty_bands(
+def least_work_bands(
     size: tuple[int, int], halo_px: int | None, crop_pixels: int, band_pixels: int = sys.maxsize
 ) -> Bands:
     """Bands of at most about band_pixels, whose tiles see at most `crop_pixels` pixels each, halo
