@@ -1,4 +1,4 @@
-"""manifest.json of a bundle: what it says, read strictly. `docs/bundle.md` is its description."""
+"""The manifest of a bundle, manifest.json, is read strictly. `docs/bundle.md` describes it."""
 
 import json
 import math
@@ -59,23 +59,26 @@ class Graph:
 
 @dataclass(frozen=True)
 class Costs:
-    """Work of each part, in the paper's FLOPs and in multiply-adds of the exported graphs.
-
-    Flops of the backbone are those of a 16x16 input; all else is per pixel: backbone_macs per input
-    pixel, the rest per output pixel. Upsamplers are heaviest first. A plain network counts as a
-    backbone without upsamplers.
+    """Work of each part, in the paper's FLOPs and in multiply-adds of the exported graphs. A plain
+    network counts as a backbone without upsamplers.
     """
 
     backbone_flops: int
+    """Those of a 16x16 input."""
     classifier_flops: int
+    """Per output pixel."""
     upsampler_flops: tuple[int, ...]
+    """Per output pixel, heaviest first."""
     backbone_macs: float
+    """Per input pixel."""
     classifier_macs: int
+    """Per output pixel."""
     upsampler_macs: tuple[int, ...]
+    """Per output pixel, heaviest first."""
 
     def cost_table(self, scale: float) -> NDArray[np.float32]:
-        """Share [M] of the FLOPs of (backbone + upsampler j) at a 16x16 input, heaviest first; sums
-        to 1.
+        """Computes the shares [M] of the FLOPs of (backbone + upsampler j) at a 16x16 input,
+        heaviest first; they sum to 1.
 
         Same rule and float32 arithmetic as the published code (`models/pcsr.py`).
         """
@@ -88,14 +91,16 @@ class Costs:
     def paper_flops(
         self, lr_size: Size, hr_size: Size, pixels_per_upsampler: Sequence[int]
     ) -> float:
-        """FLOPs of one image in the paper's convention. Sizes are (height, width)."""
+        """Counts the FLOPs of one image in the paper's convention. Sizes are (height, width)."""
         lr_pixels, hr_pixels = lr_size[0] * lr_size[1], hr_size[0] * hr_size[1]
         pixel_work = np.dot(self.upsampler_flops, pixels_per_upsampler)
         backbone = self.backbone_flops * lr_pixels / COST_LR_SIZE**2
         return float(backbone + self.classifier_flops * hr_pixels + pixel_work)
 
     def macs(self, lr_size: Size, hr_size: Size, pixels_per_upsampler: Sequence[int]) -> float:
-        """Multiply-adds that the exported graphs execute for one image. Sizes: (height, width)."""
+        """Counts the multiply-adds that the exported graphs execute for one image. Sizes are
+        (height, width).
+        """
         lr_pixels, hr_pixels = lr_size[0] * lr_size[1], hr_size[0] * hr_size[1]
         pixel_work = np.dot(self.upsampler_macs, pixels_per_upsampler)
         return float(self.backbone_macs * lr_pixels + self.classifier_macs * hr_pixels + pixel_work)
@@ -103,43 +108,47 @@ class Costs:
 
 @dataclass(frozen=True)
 class Model:
-    """What was exported. Widths are the hidden widths of the MLPs, upsamplers heaviest first.
-
-    receptive_radius_px: how far (input pixels) the backbone looks around; None where it looks
-        everywhere. working_bytes_per_px: the most its tensors take at one time, per input pixel.
-    """
+    """The network that was exported."""
 
     backbone: str
     backbone_args: Mapping[str, Any]
     feature_width: int
+    """D, the channels of the features."""
     upsampler_widths: tuple[tuple[int, ...], ...]
+    """Hidden widths of each upsampler, heaviest first."""
     classifier_widths: tuple[int, ...] | None
+    """Hidden widths of the classifier; None where there is none."""
     receptive_radius_px: int | None
+    """How far (input pixels) the backbone looks around; None where it looks everywhere."""
     working_bytes_per_px: int
+    """The most that the backbone's tensors take at one time, per input pixel."""
     mean: tuple[float, ...]
+    """Normalisation, R G B; it is part of the graphs."""
     std: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that manifest.json says. `graphs` maps precision to role to graph; `mlps` holds the
-    weights of the classifier and the upsamplers in float32, for kernels. None for a plain network.
-    `vectors` holds images with their results; None where a bundle carries none. `calibrations` maps
-    what pcsr-calibrate found (`operating_point`, `int8`, `fp8`) to its JSON.
-    """
+    """All that manifest.json says."""
 
     kind: Kind
     model: Model
     trained_scale: float
     costs: Costs
     graphs: Mapping[str, Mapping[str, Graph]]
+    """The graphs by precision, then by role."""
     mlps: File | None
+    """The float32 weights of the classifier and the upsamplers; None for a plain network."""
     vectors: File | None
+    """Images with their results; None where a bundle carries none."""
     opset: int
     checkpoint_sha256: str
     tools: Mapping[str, str]
+    """Versions of the packages that exported it."""
     verification: Sequence[Mapping[str, Any]]
+    """The export's comparisons with PyTorch."""
     calibrations: Mapping[str, File] = field(default_factory=dict)
+    """What pcsr-calibrate found (`operating_point`, `int8`, `fp8`), by name."""
 
     @property
     def files(self) -> set[str]:
@@ -157,7 +166,11 @@ class Manifest:
 
 
 def parse_manifest(data: Mapping[str, Any]) -> Manifest:
-    """The manifest from its JSON. Raises KeyError, TypeError or ValueError where it is damaged."""
+    """Reads the manifest from its JSON.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is damaged.
+    """
     values = {entry.name: data[entry.name] for entry in fields(Manifest)}
     values["model"] = _of(Model, values["model"])
     values["costs"] = _of(Costs, values["costs"])
@@ -224,7 +237,7 @@ def _check_numbers(manifest: Manifest) -> None:
 
 
 def _check_roles(manifest: Manifest, precision: str, graphs: Mapping[str, Graph]) -> None:
-    """Every role is there, takes what its role takes, and fits the row map made for it."""
+    """Checks that every role is there, takes what its role takes, and fits the row map for it."""
     _require((manifest.mlps is None) == (manifest.kind == "plain"), "mlps")
     if manifest.kind == "plain":
         _require(list(graphs) == ["network"], f"{precision} graphs {list(graphs)}")
@@ -244,7 +257,7 @@ def _check_roles(manifest: Manifest, precision: str, graphs: Mapping[str, Graph]
 
 
 def _check_types(precision: str, graphs: Mapping[str, Graph]) -> None:
-    """Features and row maps have the type of their precision, all else one that never changes."""
+    """Checks that features and row maps have the type of their precision, all else its own type."""
     inner = DTYPES.get(precision)
     for role, graph in graphs.items():
         for tensor in (*graph.inputs, *graph.outputs):

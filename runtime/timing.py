@@ -15,7 +15,7 @@ MOST_SPANS = 256  # that wait to be divided: a streamed image may have any numbe
 
 
 class Span(NamedTuple):
-    """Time that one thread, or the device, spent in a stage. Seconds are those of `perf_counter`."""
+    """Time that a thread, or the device, spent in a stage. Seconds are those of `perf_counter`."""
 
     name: str
     lane: str
