@@ -25,7 +25,6 @@ INSTALL = {
     "onnxruntime": "pip install 'pcsr[cpu]' (on a machine with an NVIDIA GPU 'pcsr[gpu]')",
     "torch": "install PyTorch from pytorch.org",
     "triton": "pip install triton (PyTorch for CUDA brings it on Linux)",
-    "tensorrt": "pip install 'pcsr[tensorrt]', or tensorrt-rtx",
 }
 
 
@@ -85,8 +84,7 @@ def reason(error: BaseException) -> str:
 def _import(package: str) -> ModuleType:
     def fail(error: BaseException) -> NoReturn:
         if isinstance(error, ModuleNotFoundError) and error.name == package:
-            hint = INSTALL[package.removesuffix("_rtx")]
-            raise BackendError(f"{package} is not installed; {hint}") from error
+            raise BackendError(f"{package} is not installed; {INSTALL[package]}") from error
         raise BackendError(f"{package} does not load: {reason(error)}; install it again") from error
 
     return attempt(lambda: import_module(package), fail)
@@ -165,12 +163,12 @@ def tensorrt_cuda() -> str:
     import torch
 
     from pcsr.runtime.devices import torch_device
+    from pcsr.runtime.tensorrt.library import load_library
 
-    trt = _any_tensorrt()
-    device = torch_device("cuda")
-    logger = trt.Logger(trt.Logger.ERROR)
-    runtime = trt.Runtime(logger)
-    engine = runtime.deserialize_cuda_engine(_plan(trt, logger))
+    library = load_library()
+    trt, device = library.trt, torch_device("cuda")
+    runtime = trt.Runtime(library.log)
+    engine = runtime.deserialize_cuda_engine(_plan(trt, library.log))
     context = engine.create_execution_context()
     x = torch.tensor(PIXELS, device=device).reshape(1, 1, 1, 2)
     y = torch.zeros(1, device=device)
@@ -194,16 +192,6 @@ def _plan(trt: ModuleType, logger: Any) -> Any:  # noqa: ANN401
     if plan is None:
         raise BackendError("TensorRT does not build the smallest engine; does it fit the driver?")
     return plan
-
-
-def _any_tensorrt() -> ModuleType:
-    try:
-        return _import("tensorrt")
-    except BackendError as missing:
-        try:
-            return _import("tensorrt_rtx")
-        except BackendError as broken:
-            raise (missing if "not installed" in str(broken) else broken) from broken
 
 
 ORT, TORCH = ("numpy", "onnxruntime"), ("torch", "numpy", "onnx")

@@ -1,7 +1,7 @@
 """A batch of files is upscaled: what pcsr-upscale does for each image or video."""
 
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -110,6 +110,19 @@ class Done:
             stats["threshold"] = None
         overlay = {"overlay": str(self.job.overlay)} if self.job.overlay else {}
         return record | overlay | stats | {"heavy_share": self.stats.heavy_share}
+
+    def summary(self) -> str:
+        """Describes the image or video in one line, for a terminal."""
+        stats = self.stats
+        if stats is None:
+            return one_line(f"{self.job.source}: {self.error}")
+        height, width = stats.hr_size
+        heavy = f", {stats.heavy_share:.1%} heavy" if len(stats.pixels_per_upsampler) > 1 else ""
+        if isinstance(stats, VideoStats):
+            time = f"{stats.frames} frames, {stats.frame_ms:.0f} ms each"
+        else:
+            time = f"{stats.total_ms:.0f} ms"
+        return one_line(f"{self.job.target}: {width}x{height}{heavy}, {time}")
 
 
 def upscale_files(
@@ -265,17 +278,3 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot create the folder {folder}: {error.strerror}") from error
-
-
-def summary(done: Done) -> str:
-    """Describes a finished image or video in one line, for a terminal."""
-    if done.stats is None:
-        return one_line(f"{done.job.source}: {done.error}")
-    stats: Mapping[str, Any] = done.to_json()
-    height, width = stats["hr_size"]
-    routed = f", {stats['heavy_share']:.1%} heavy" if len(stats["pixels_per_upsampler"]) > 1 else ""
-    if isinstance(done.stats, VideoStats):
-        time = f"{done.stats.frames} frames, {done.stats.frame_ms:.0f} ms each"
-    else:
-        time = f"{done.stats.total_ms:.0f} ms"
-    return one_line(f"{done.job.target}: {width}x{height}{routed}, {time}")

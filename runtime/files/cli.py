@@ -3,13 +3,16 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pcsr.cli import command_errors, complain, progress, show_log, warn
 
 from . import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from .batch import Done
 
 PATH = click.Path(path_type=Path)
 
@@ -88,7 +91,7 @@ def main(
     from pcsr.runtime.geometry.tiling import parse_tile
     from pcsr.runtime.upscaler import Upscaler
 
-    from .batch import Options, summary, upscale_files
+    from .batch import Options, upscale_files
     from .jobs import plan_jobs
     from .video import no_bar
 
@@ -105,12 +108,16 @@ def main(
     with over_files(results, "upscaling", len(jobs)) as finished:
         for done in finished:
             failed += done.error is not None
-            if done.error:
-                complain(done.error)
-            for warning in done.warnings:
-                warn(f"{done.job.target}: {warning}")
-            if as_json:
-                click.echo(json.dumps(done.to_json(), allow_nan=False))
-            elif not done.error and (len(jobs) == 1 or not sys.stderr.isatty()):
-                click.echo(summary(done), err=True)
+            _show(done, as_json, len(jobs) == 1)
     sys.exit(1 if failed else 0)
+
+
+def _show(done: "Done", as_json: bool, is_only: bool) -> None:
+    if done.error:
+        complain(done.error)
+    for warning in done.warnings:
+        warn(f"{done.job.target}: {warning}")
+    if as_json:
+        click.echo(json.dumps(done.to_json(), allow_nan=False))
+    elif not done.error and (is_only or not sys.stderr.isatty()):
+        click.echo(done.summary(), err=True)

@@ -39,7 +39,8 @@ def plan_jobs(
     if len(inputs) == 1 and inputs[0].is_file() and output.suffix and not output.is_dir():
         jobs = [Job(inputs[0], output, overlay)]
     else:
-        _refuse_file(output)
+        if output.is_file():
+            raise UsageError(f"{output} is a file; several images need a folder for their results")
         jobs = [
             Job(
                 source,
@@ -66,11 +67,6 @@ def _found(inputs: Sequence[Path], output: Path, recursive: bool) -> dict[Path, 
     if not found:
         raise UsageError(f"no image to upscale: all there are lie in the output folder {output}")
     return found
-
-
-def _refuse_file(output: Path) -> None:
-    if output.is_file():
-        raise UsageError(f"{output} is a file; several images need a folder for their results")
 
 
 def _refuse_unwritable(jobs: Sequence[Job]) -> None:
