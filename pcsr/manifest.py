@@ -160,7 +160,7 @@ class Manifest:
         return {entry.file for entry in (*entries, *self.calibrations.values())}
 
     def to_json(self) -> str:
-        """The text of manifest.json."""
+        """Returns the text of manifest.json."""
         head = {"format": FORMAT, "format_version": FORMAT_VERSION}
         return json.dumps(head | asdict(self), indent=2, allow_nan=False) + "\n"
 

@@ -16,7 +16,7 @@ PACKAGES = ("numpy", *ONNX_RUNTIMES, "torch", "pillow")
 
 @cache
 def cpu_name() -> str:
-    """The processor's name, as the system calls it."""
+    """Reads the processor's name, as the system calls it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -63,7 +63,7 @@ def machine(threads: int) -> dict[str, Any]:
 
 
 def available_mib() -> float | None:
-    """Memory that can be taken without swapping; None where the system does not say."""
+    """Reads what memory can be taken without swapping; None where the system does not say."""
     return _proc_mib("/proc/meminfo", "MemAvailable:")
 
 
@@ -86,12 +86,12 @@ def _container_bytes() -> int | None:
 
 
 def resident_mib() -> float | None:
-    """Resident memory of this process now; None where the system does not say."""
+    """Reads the resident memory of this process now; None where the system does not say."""
     return _proc_mib("/proc/self/status", "VmRSS:")
 
 
 def peak_resident_mib() -> float | None:
-    """Most resident memory of this program so far; None where the system does not say.
+    """Reads the most resident memory of this program so far; None where the system does not say.
 
     Not ru_maxrss: Linux hands that on through fork and exec, and a child of a large process would
     start at its parent's peak.

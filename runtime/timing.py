@@ -131,8 +131,8 @@ class ThreadSpans:
 
     @contextmanager
     def stages(self, rest: str, names: Sequence[str]) -> Iterator[NDArray[np.float64]]:
-        """For a body that measures its own stages: it fills in the seconds of each name, and what
-        is left of its time belongs to stage `rest`. Their spans lie one behind the other.
+        """Lets the body measure its own stages: it fills in the seconds of each name, and what is
+        left of its time belongs to stage `rest`. Their spans lie one behind the other.
         """
         seconds = np.zeros(len(names))
         start = perf_counter()
