@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,7 @@ def main(
     (.mp4 .mkv .mov .webm, and .avi as input) keep their timing, colours and sound.
     """
     from pcsr.runtime.geometry.tiling import parse_tile
+    from pcsr.runtime.routing.request import RoutingRequest
     from pcsr.runtime.upscaler import Upscaler
 
     from .batch import Options, upscale_files
@@ -103,7 +105,8 @@ def main(
     jobs = plan_jobs(inputs, output, recursive, f".{suffix}" if suffix else None, overlay)
     shown = no_bar if as_json else progress
     over_files, over_frames = (shown, no_bar) if len(jobs) > 1 else (no_bar, shown)
-    results = upscale_files(upscaler, jobs, Options(**options), over_frames)
+    request = RoutingRequest(**{way.name: options.pop(way.name) for way in fields(RoutingRequest)})
+    results = upscale_files(upscaler, jobs, Options(**options, request=request), over_frames)
     failed = 0
     with over_files(results, "upscaling", len(jobs)) as finished:
         for done in finished:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from pcsr.runtime.geometry.grid import Grid, hr_size
-from pcsr.runtime.routing.rule import Mode, fixed_rule, heavy_count, sigmoid
+from pcsr.runtime.routing.request import RoutingRequest
+from pcsr.runtime.routing.rule import fixed_rule, heavy_count, sigmoid
 
 from .engines.protocol import Engines
 from .geometry import Band, make_bands
@@ -35,14 +36,14 @@ class Shape:
 
     @classmethod
     def of(
-        cls, lr_size: tuple[int, int], scale: float, mode: Mode, refine: bool, dtype: torch.dtype
+        cls, lr_size: tuple[int, int], scale: float, request: RoutingRequest, dtype: torch.dtype
     ) -> "Shape":
         routing = "fixed"
-        if mode.adaptive:
+        if request.adaptive:
             routing = "adaptive"
-        elif mode.heavy_ratio is not None:
+        elif request.heavy_ratio is not None:
             routing = "ratio"
-        return cls(lr_size, scale, routing, refine, dtype)
+        return cls(lr_size, scale, routing, request.is_refined, dtype)
 
 
 class Frame:
@@ -99,20 +100,20 @@ class Frame:
         is_ratio = self.shape.routing == "ratio"
         return self._decision.cut.sigmoid() if is_ratio else self._fixed_threshold
 
-    def set_mode(self, mode: Mode) -> None:
+    def set_request(self, request: RoutingRequest) -> None:
         """Takes over k, or how many pixels are heavy."""
-        if mode.heavy_ratio is not None:
-            self._decision.above.fill_(round(mode.heavy_ratio * self._grid.pixels))
+        if request.heavy_ratio is not None:
+            self._decision.above.fill_(round(request.heavy_ratio * self._grid.pixels))
         if self.shape.routing != "fixed" or self._network.count == 1:
             return
         cost = self._network.bundle.manifest.costs.cost_table(self.shape.scale)
-        rule = fixed_rule(cost, mode.k)
+        rule = fixed_rule(cost, request.cost_weight)
         if rule.cut is not None:
             self._fixed_threshold = float(sigmoid(rule.cut))
             self._decision.cut.fill_(float(rule.cut))
         else:
             for j, share in enumerate(cost.tolist()):
-                self._decision.penalty[j].fill_(mode.k * math.log(share))
+                self._decision.penalty[j].fill_(request.cost_weight * math.log(share))
 
     def run(self, stage: StageTimer, take: TakeRows | None = None) -> None:
         """Queues everything from `image` to the results. take: is given the rows of each band."""
@@ -198,7 +199,7 @@ class PlainFrame:
         """Whether it can be recorded."""
         return self._engines.capturable
 
-    def set_mode(self, mode: Mode) -> None:
+    def set_request(self, request: RoutingRequest) -> None:
         """There is none."""
 
     def run(self, stage: StageTimer, take: TakeRows | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Images in, images out, on a device: NumPy arrays are sent there and back, tensors stay."""
+"""Upscales on a device: NumPy arrays are sent there and back, tensors stay."""
 
 import threading
 import warnings
@@ -19,7 +19,7 @@ from pcsr.runtime.layout import Layout
 from pcsr.runtime.machine import cpu_name
 from pcsr.runtime.result import Result, Stats
 from pcsr.runtime.routing.feedback import Ready
-from pcsr.runtime.routing.rule import Mode
+from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.torch_backend.arithmetic import exact_arithmetic
 
 from .engines.open import make_engines
@@ -36,7 +36,7 @@ LEAST_TILE_PX = 32
 
 
 class DeviceUpscaler:
-    """What `Upscaler` does, on one device. Any number of threads may call it; one frame is queued
+    """The `Executor` of one device. Any number of threads may call it; one frame is queued
     at a time.
 
     A frame that runs out of memory is tried again in tiles of half the side, and a warning says so.
@@ -67,9 +67,18 @@ class DeviceUpscaler:
         """`fused` or `graphs`; `none` for a plain network."""
         return self._network.passes.name if self._network else "none"
 
+    @property
+    def kept_shapes(self) -> int:
+        """How many shapes have a frame."""
+        return len(self._frames)
+
     def keep_shapes(self, count: int) -> None:
         """See `Upscaler.keep_shapes`."""
         self._frames.keep(count)
+
+    def forget_shapes(self) -> None:
+        """See `Upscaler.forget_shapes`."""
+        self._frames.clear()
 
     @property
     def kind(self) -> str:
@@ -85,39 +94,38 @@ class DeviceUpscaler:
 
     @property
     def threads(self) -> int:
-        """Of the CPU, where the work runs there; else 0."""
+        """How many threads of the CPU compute, where the work runs there; else 0."""
         return torch.get_num_threads() if self.device.type == "cpu" else 0
 
     def look(self, image: Any) -> tuple[Tensor, Layout]:  # noqa: ANN401
-        """A caller's image as a tensor where it is, and its layout; ImageError for none."""
+        """Takes an image as a tensor where it is, with its layout; raises ImageError for none."""
         given = as_tensor(image)
         return given, layout_of(given)
 
     def backbone_px(self, size: tuple[int, int], scale: float) -> int:
-        """Input pixels that the backbone computes of an image, halos included."""
+        """Counts the input pixels that the backbone computes of an image, halos included."""
         return seen_pixels(self._network.tiles(size, self.tile_px)) if self._network else 0
 
     def __call__(
         self,
-        image: Any,  # noqa: ANN401
+        pixels: Any,  # noqa: ANN401
         scale: float,
-        mode: Mode,
-        refine: bool,
+        request: RoutingRequest,
         took: Callable[[Ready], None] | None = None,
     ) -> Result:
-        """As `Upscaler.__call__`, with a scale and a mode that were checked. Of a CUDA tensor the
-        results are tensors on the device, and nothing waits for them; else NumPy arrays.
+        """Upscales as `Upscaler.__call__`, with a scale and a request that were checked. Of a CUDA
+        tensor the results are tensors on the device, and nothing waits for them; else NumPy arrays.
 
         took: is told how to ask for the time of the frame (of a CUDA tensor: on the device).
         """
-        given = as_tensor(image)
+        given = as_tensor(pixels)
         layout, stays = layout_of(given), given.is_cuda
         timer = make_timer(self.device, stays)
         refuse_huge(_size(given), scale)
         if not stays:
             with timer.host_stage("prepare"):
                 layout.refuse_nan(given.numpy())
-        task = _Task(layout, scale, mode, refine, timer)
+        task = _Task(layout, scale, request, timer)
         span = DeviceSpan() if stays and took is not None else None
         with self._lock, self._side.entered(), exact_arithmetic():
             self._side.lend(given)
@@ -152,19 +160,18 @@ class DeviceUpscaler:
 
     def stream(
         self,
-        image: NDArray[Any],
+        pixels: NDArray[Any],
         take: Callable[[NDArray[Any]], None],
         scale: float,
-        mode: Mode,
-        refine: bool,
+        request: RoutingRequest,
     ) -> Stats:
-        """As `Upscaler.stream`: rows leave the device band by band."""
-        given = as_tensor(image)
+        """Streams as `Upscaler.stream`: rows leave the device band by band."""
+        given = as_tensor(pixels)
         layout = layout_of(given)
         timer = make_timer(self.device, False)
         with timer.host_stage("prepare"):
             layout.refuse_nan(given.numpy())
-        task = _Task(layout, scale, mode, refine, timer)
+        task = _Task(layout, scale, request, timer)
         handed_on = False
 
         def hand_on(rows: Tensor) -> None:
@@ -229,7 +236,7 @@ class DeviceUpscaler:
 
     def _fill(self, frame: AnyFrame, image: Tensor, task: "_Task") -> None:
         frame.image.copy_(to_network(image, task.layout)[None])
-        frame.set_mode(task.mode)
+        frame.set_request(task.request)
 
     def _frame(self, shape: Shape, keep: bool = True) -> AnyFrame:
         if self._network is None:
@@ -271,7 +278,7 @@ def open_on_device(
     cuda_graphs: bool,
     may_build: bool,
 ) -> DeviceUpscaler:
-    """The bundle on a device. Arguments as of `Upscaler`.
+    """Opens a bundle on a device, with arguments as of `Upscaler`.
 
     Raises:
         BackendError: the backend, the device or the kernels are not there.
@@ -285,17 +292,16 @@ def open_on_device(
 class _Task:
     layout: Layout
     scale: float
-    mode: Mode
-    refine: bool
+    request: RoutingRequest
     timer: Timer
 
     def shape(self, image: Tensor) -> Shape:
         dtype = DTYPES[self.layout.working_dtype.name]
-        return Shape.of(_size(image), self.scale, self.mode, self.refine, dtype)
+        return Shape.of(_size(image), self.scale, self.request, dtype)
 
     def of_alpha(self) -> "_Task":
         layout = Layout(self.layout.dtype, 0)
-        return _Task(layout, self.scale, self.mode, self.refine, self.timer)
+        return _Task(layout, self.scale, self.request, self.timer)
 
 
 def _size(image: Tensor) -> tuple[int, int]:

@@ -43,7 +43,7 @@ def test_fused_frames_are_those_of_the_native_backend(
     for index, mode in enumerate(modes):
         scale = (4, 2.5)[index % 2]
         monkeypatch.setattr(frames, "BAND_PIXELS", (2**20, 500)[index // 2 % 2])
-        fused._executor._frames.clear()  # type: ignore[union-attr]
+        fused.forget_shapes()
         expected, found = native(image, scale, **mode), fused(image, scale, **mode)
         assert found.assignment is not None
         assert found.difficulty is not None
