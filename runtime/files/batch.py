@@ -39,20 +39,20 @@ STREAMED_PIXELS = 2**26  # of outputs that leave while they are computed, never 
 
 
 @dataclass(frozen=True)
-class Options:
-    """How images are upscaled (see `Upscaler.run`) and written.
-
-    quality: 1..100, of JPEG and WebP. codec, crf: of videos (see `Encoding`). max_pixels: of an
-    input image or frame; 16 times as many of an output.
-    """
+class UpscaleOptions:
+    """How images are upscaled (see `Upscaler.run`) and written."""
 
     scale: float | None = None
     request: RoutingRequest = field(default_factory=RoutingRequest)
     overwrite: bool = False
     quality: int = 95
+    """Quality of JPEG and WebP, 1 to 100."""
     codec: str | None = None
+    """See `Encoding`."""
     crf: float | None = None
+    """See `Encoding`."""
     max_pixels: int = MAX_PIXELS
+    """Limit of an input image or frame; an output may have 16 times as many."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Done:
 
 
 def upscale_files(
-    upscaler: Upscaler, jobs: Sequence[Job], options: Options, bar: Bar = no_bar
+    upscaler: Upscaler, jobs: Sequence[Job], options: UpscaleOptions, bar: Bar = no_bar
 ) -> Generator[Done]:
     """Upscales one file after another. A file that fails is reported and the others go on.
 
@@ -160,7 +160,7 @@ class _Stages:
     All of a video happens while computing, with threads of its own.
     """
 
-    def __init__(self, upscaler: Upscaler, options: Options, bar: Bar) -> None:
+    def __init__(self, upscaler: Upscaler, options: UpscaleOptions, bar: Bar) -> None:
         self._upscaler, self._options, self._bar = upscaler, options, bar
 
     def read(self, job: Job, _: None) -> images.Picture | None:

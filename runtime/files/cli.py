@@ -93,7 +93,7 @@ def main(
     from pcsr.runtime.routing.request import RoutingRequest
     from pcsr.runtime.upscaler import Upscaler
 
-    from .batch import Options, upscale_files
+    from .batch import UpscaleOptions, upscale_files
     from .jobs import plan_jobs
     from .video import no_bar
 
@@ -106,7 +106,8 @@ def main(
     shown = no_bar if as_json else progress
     over_files, over_frames = (shown, no_bar) if len(jobs) > 1 else (no_bar, shown)
     request = RoutingRequest(**{way.name: options.pop(way.name) for way in fields(RoutingRequest)})
-    results = upscale_files(upscaler, jobs, Options(**options, request=request), over_frames)
+    given = UpscaleOptions(**options, request=request)
+    results = upscale_files(upscaler, jobs, given, over_frames)
     failed = 0
     with over_files(results, "upscaling", len(jobs)) as finished:
         for done in finished:
