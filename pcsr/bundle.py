@@ -55,7 +55,8 @@ class Bundle:
         return len(self.manifest.costs.upsampler_flops)
 
     def graphs(self, precision: str) -> Mapping[str, Graph]:
-        """The graphs by role: `backbone`, `classifier` (M > 1), `upsampler_0`, …; or `network`.
+        """Returns the graphs by role: `backbone`, `classifier` (M > 1), `upsampler_0`, …; or
+        `network`.
 
         Raises:
             BundleError: the bundle has none of this precision.
@@ -69,7 +70,7 @@ class Bundle:
         return sets[precision]
 
     def graph_bytes(self, role: str, precision: str = "fp32") -> bytes:
-        """The ONNX file of one role, checked against the manifest.
+        """Reads the ONNX file of one role and checks it against the manifest.
 
         Raises:
             BundleError: there is none of this role or precision, its file is missing, lies outside
@@ -81,7 +82,7 @@ class Bundle:
         return self._checked(graphs[role])
 
     def mlp_bytes(self) -> bytes:
-        """The weights of the classifier and the upsamplers (npz), checked against the manifest.
+        """Reads the weights of the classifier and the upsamplers (npz) and checks them likewise.
 
         Raises:
             BundleError: a plain network has none; else as `graph_bytes`.
@@ -91,7 +92,7 @@ class Bundle:
         return self._checked(self.manifest.mlps)
 
     def vectors(self) -> list[Vector]:
-        """Images with what the float32 PyTorch network makes of them, to check a host against.
+        """Reads images with what the float32 PyTorch network makes of them, to check a host with.
 
         Raises:
             BundleError: the bundle holds none; else as `graph_bytes`.
@@ -105,7 +106,7 @@ class Bundle:
             raise BundleError(f"{self.path}: {error}; export the bundle again") from error
 
     def calibration(self, name: str) -> dict[str, Any] | None:
-        """What pcsr-calibrate found (`operating_point`, `int8`, `fp8`); None where it was not run.
+        """Reads what pcsr-calibrate found (`operating_point`, `int8`, `fp8`); None without such.
 
         Raises:
             BundleError: as `graph_bytes`.
@@ -133,7 +134,7 @@ class Bundle:
 
 
 def is_bundle(path: Path) -> bool:
-    """Whether a directory holds a bundle of ours, of whatever version."""
+    """Says whether a directory holds a bundle of ours, of whatever version."""
     try:
         return bool(_read_manifest(path))
     except BundleError:

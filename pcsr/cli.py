@@ -1,4 +1,4 @@
-"""What the commands share: errors as one line and an exit code, help for common options."""
+"""The commands' common parts: errors as one line and an exit code, progress bars, text files."""
 
 import functools
 import logging
@@ -18,17 +18,16 @@ from pcsr.errors import OutputError, PcsrError
 from pcsr.text import one_line
 
 STDOUT = Path("-")
-MAX_PIXELS = 2**22  # of an input image; x4 holds about 2 GiB in memory per million
 Command = TypeVar("Command", bound=Callable[..., Any])
 Item = TypeVar("Item")
 Bar = AbstractContextManager[Iterable[Item]]
 
 
 def command_errors(function: Command) -> Command:
-    """Decorator of a command's body: a PcsrError becomes one line on stderr and its exit code.
+    """Decorates a command's body: a PcsrError becomes one line on stderr and its exit code.
 
-    0 done, 1 some files failed or a result could not be written, 2 wrong usage or input, 3 device
-    or backend missing, 130 interrupted.
+    The code is 0 when all is done, 1 if some files failed or a result could not be written, 2 for
+    wrong usage or input, 3 for a missing device or backend, 130 after an interrupt.
     """
 
     @functools.wraps(function)
@@ -55,7 +54,7 @@ def command_errors(function: Command) -> Command:
 
 
 def _interrupt_on_terminate() -> None:
-    """SIGTERM cleans up as Ctrl-C does, in a background job too, where shells ignore Ctrl-C."""
+    """Makes SIGTERM do what Ctrl-C does, in a background job too, where shells ignore Ctrl-C."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         handler = signal.getsignal(signal.SIGINT)
@@ -68,14 +67,14 @@ def _interrupt_on_terminate() -> None:
 
 
 def show_log() -> None:
-    """What the library says of engines that it builds, on stderr."""
+    """Shows what the library says of engines that it builds, on stderr."""
     log = logging.getLogger("pcsr")
     log.addHandler(logging.StreamHandler())
     log.setLevel(logging.INFO)
 
 
 def progress(items: Iterable[Item], label: str, length: int | None = None) -> Bar[Item]:
-    """A context of the same items, with a progress bar on stderr where that is a terminal."""
+    """Returns a context of the same items, with a progress bar where stderr is a terminal."""
     if sys.stderr.isatty():
         return click.progressbar(items, length, label=label, file=sys.stderr)
     return nullcontext(items)

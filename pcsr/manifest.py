@@ -1,6 +1,10 @@
+<<<<<<< HEAD
 """manifest.json of a bundle: what it says, read strictly. `docs/bundle.md` is its description, and
 `manifest.schema.json` what it is checked with.
 """
+=======
+"""The manifest of a bundle, manifest.json, is read strictly. `docs/bundle.md` describes it."""
+>>>>>>> cpu
 
 import json
 from collections.abc import Mapping, Sequence
@@ -53,23 +57,26 @@ class Graph:
 
 @dataclass(frozen=True)
 class Costs:
-    """Work of each part, in the paper's FLOPs and in multiply-adds of the exported graphs.
-
-    Flops of the backbone are those of a 16x16 input; all else is per pixel: backbone_macs per input
-    pixel, the rest per output pixel. Upsamplers are heaviest first. A plain network counts as a
-    backbone without upsamplers.
+    """Work of each part, in the paper's FLOPs and in multiply-adds of the exported graphs. A plain
+    network counts as a backbone without upsamplers.
     """
 
     backbone_flops: int
+    """Those of a 16x16 input."""
     classifier_flops: int
+    """Per output pixel."""
     upsampler_flops: tuple[int, ...]
+    """Per output pixel, heaviest first."""
     backbone_macs: float
+    """Per input pixel."""
     classifier_macs: int
+    """Per output pixel."""
     upsampler_macs: tuple[int, ...]
+    """Per output pixel, heaviest first."""
 
     def cost_table(self, scale: float) -> NDArray[np.float32]:
-        """Share [M] of the FLOPs of (backbone + upsampler j) at a 16x16 input, heaviest first; sums
-        to 1.
+        """Computes the shares [M] of the FLOPs of (backbone + upsampler j) at a 16x16 input,
+        heaviest first; they sum to 1.
 
         Same rule and float32 arithmetic as the published code (`models/pcsr.py`).
         """
@@ -82,14 +89,16 @@ class Costs:
     def paper_flops(
         self, lr_size: Size, hr_size: Size, pixels_per_upsampler: Sequence[int]
     ) -> float:
-        """FLOPs of one image in the paper's convention. Sizes are (height, width)."""
+        """Counts the FLOPs of one image in the paper's convention. Sizes are (height, width)."""
         lr_pixels, hr_pixels = lr_size[0] * lr_size[1], hr_size[0] * hr_size[1]
         pixel_work = np.dot(self.upsampler_flops, pixels_per_upsampler)
         backbone = self.backbone_flops * lr_pixels / COST_LR_SIZE**2
         return float(backbone + self.classifier_flops * hr_pixels + pixel_work)
 
     def macs(self, lr_size: Size, hr_size: Size, pixels_per_upsampler: Sequence[int]) -> float:
-        """Multiply-adds that the exported graphs execute for one image. Sizes: (height, width)."""
+        """Counts the multiply-adds that the exported graphs execute for one image. Sizes are
+        (height, width).
+        """
         lr_pixels, hr_pixels = lr_size[0] * lr_size[1], hr_size[0] * hr_size[1]
         pixel_work = np.dot(self.upsampler_macs, pixels_per_upsampler)
         return float(self.backbone_macs * lr_pixels + self.classifier_macs * hr_pixels + pixel_work)
@@ -97,43 +106,47 @@ class Costs:
 
 @dataclass(frozen=True)
 class Model:
-    """What was exported. Widths are the hidden widths of the MLPs, upsamplers heaviest first.
-
-    receptive_radius_px: how far (input pixels) the backbone looks around; None where it looks
-        everywhere. working_bytes_per_px: the most its tensors take at one time, per input pixel.
-    """
+    """The network that was exported."""
 
     backbone: str
     backbone_args: Mapping[str, Any]
     feature_width: int
+    """D, the channels of the features."""
     upsampler_widths: tuple[tuple[int, ...], ...]
+    """Hidden widths of each upsampler, heaviest first."""
     classifier_widths: tuple[int, ...] | None
+    """Hidden widths of the classifier; None where there is none."""
     receptive_radius_px: int | None
+    """How far (input pixels) the backbone looks around; None where it looks everywhere."""
     working_bytes_per_px: int
+    """The most that the backbone's tensors take at one time, per input pixel."""
     mean: tuple[float, ...]
+    """Normalisation, R G B; it is part of the graphs."""
     std: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that manifest.json says. `graphs` maps precision to role to graph; `mlps` holds the
-    weights of the classifier and the upsamplers in float32, for kernels. None for a plain network.
-    `vectors` holds images with their results; None where a bundle carries none. `calibrations` maps
-    what pcsr-calibrate found (`operating_point`, `int8`, `fp8`) to its JSON.
-    """
+    """All that manifest.json says."""
 
     kind: Kind
     model: Model
     trained_scale: float
     costs: Costs
     graphs: Mapping[str, Mapping[str, Graph]]
+    """The graphs by precision, then by role."""
     mlps: File | None
+    """The float32 weights of the classifier and the upsamplers; None for a plain network."""
     vectors: File | None
+    """Images with their results; None where a bundle carries none."""
     opset: int
     checkpoint_sha256: str
     tools: Mapping[str, str]
+    """Versions of the packages that exported it."""
     verification: Sequence[Mapping[str, Any]]
+    """The export's comparisons with PyTorch."""
     calibrations: Mapping[str, File] = field(default_factory=dict)
+    """What pcsr-calibrate found (`operating_point`, `int8`, `fp8`), by name."""
 
     @property
     def files(self) -> set[str]:
@@ -145,14 +158,22 @@ class Manifest:
         return {entry.file for entry in (*entries, *self.calibrations.values())}
 
     def to_json(self) -> str:
-        """The text of manifest.json."""
+        """Returns the text of manifest.json."""
         head = {"format": FORMAT, "format_version": FORMAT_VERSION}
         return json.dumps(head | asdict(self), indent=2, allow_nan=False) + "\n"
 
 
 def parse_manifest(data: Mapping[str, Any]) -> Manifest:
+<<<<<<< HEAD
     """The manifest from its JSON. Raises ValueError where it is damaged."""
     check(data, _schema(), _schema())
+=======
+    """Reads the manifest from its JSON.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is damaged.
+    """
+>>>>>>> cpu
     values = {entry.name: data[entry.name] for entry in fields(Manifest)}
     values["model"] = _of(Model, values["model"])
     values["costs"] = _of(Costs, values["costs"])
@@ -194,7 +215,12 @@ def _tuples(value: Any) -> Any:  # noqa: ANN401
 
 
 def _check_roles(manifest: Manifest, precision: str, graphs: Mapping[str, Graph]) -> None:
+<<<<<<< HEAD
     """Every upsampler is there, takes what its role takes, and fits the row map made for it."""
+=======
+    """Checks that every role is there, takes what its role takes, and fits the row map for it."""
+    _require((manifest.mlps is None) == (manifest.kind == "plain"), "mlps")
+>>>>>>> cpu
     if manifest.kind == "plain":
         return
     count = len(manifest.costs.upsampler_flops)
@@ -210,6 +236,22 @@ def _check_roles(manifest: Manifest, precision: str, graphs: Mapping[str, Graph]
         _require(inputs[0].shape[-1] == maps[f"{role}_features"], f"width of {role}")
 
 
+<<<<<<< HEAD
+=======
+def _check_types(precision: str, graphs: Mapping[str, Graph]) -> None:
+    """Checks that features and row maps have the type of their precision, all else its own type."""
+    inner = DTYPES.get(precision)
+    for role, graph in graphs.items():
+        for tensor in (*graph.inputs, *graph.outputs):
+            expected = EXACT.get(tensor.name, inner)
+            _require(tensor.dtype == expected, f"{tensor.dtype} {tensor.name} of {role}")
+
+
+def _is_number(value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+>>>>>>> cpu
 def _require(condition: bool, what: str) -> None:
     if not condition:
         raise ValueError(f"unexpected {what}")

@@ -22,7 +22,7 @@ _SSIM_BAND_ROWS = 256
 
 
 def luma(image: Pixels) -> NDArray[np.float64]:
-    """The Y channel of ITU-R BT.601 in studio swing, as MATLAB's rgb2ycbcr gives it.
+    """Computes the Y channel of ITU-R BT.601 in studio swing, as MATLAB's rgb2ycbcr does.
 
     Examples:
         >>> from pcsr.metrics import luma
@@ -47,7 +47,7 @@ def luma(image: Pixels) -> NDArray[np.float64]:
 
 
 def psnr(image: Pixels, reference: Pixels, border: int = 0, channel: Channel = "rgb") -> float:
-    """Peak signal-to-noise ratio in dB, peak 255; infinite for identical images.
+    """Computes the peak signal-to-noise ratio in dB, peak 255; infinite for identical images.
 
     Examples:
         >>> from pcsr.metrics import psnr
@@ -71,7 +71,8 @@ def psnr(image: Pixels, reference: Pixels, border: int = 0, channel: Channel = "
 
 
 def ssim(image: Pixels, reference: Pixels, border: int = 0, channel: Channel = "rgb") -> float:
-    """Structural similarity (Wang et al. 2004), Gaussian window of 1.5 px; 1 for identical images.
+    """Computes the structural similarity (Wang et al. 2004) with a Gaussian window of 1.5 px; it is
+    1 for identical images.
 
     Examples:
         >>> from pcsr.metrics import ssim
@@ -150,7 +151,7 @@ def check_scale(scale: float) -> None:
 
 
 def lr_size(hr_size: tuple[int, int], scale: float) -> tuple[int, int]:
-    """The low-resolution (height, width) of an HR (height, width): floor(side / scale).
+    """Returns the low-resolution (height, width) of an HR (height, width): floor(side / scale).
 
     Examples:
         >>> from pcsr.metrics import lr_size
@@ -194,7 +195,7 @@ def crop_to_multiple(image: Pixels, scale: float) -> Pixels:
 
 
 def degrade(image: Pixels, scale: float) -> tuple[Pixels, Pixels]:
-    """The standard test pair: the HR image cropped to fit, and its bicubic LR image.
+    """Makes the standard test pair: the HR image cropped to fit, and its bicubic LR image.
 
     Both keep the dtype: an 8-bit image gives an 8-bit LR image, as test sets store it (the
     published demo feeds the network unrounded values instead).
@@ -222,7 +223,9 @@ def degrade(image: Pixels, scale: float) -> tuple[Pixels, Pixels]:
 def _planes(
     image: Pixels, reference: Pixels, border: int, channel: Channel
 ) -> tuple[Pixels, Pixels]:
-    """Both images [H,W,C] within the border: C is 3 (uint8) for "rgb", 1 (float64) for "y"."""
+    """Cuts both images [H,W,C] to what lies within the border: C is 3 (uint8) for "rgb", 1
+    (float64) for "y".
+    """
     for pixels in (image, reference):
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
             found = f"{pixels.dtype} {list(pixels.shape)}"
@@ -259,7 +262,9 @@ def _mean_ssim(image: Pixels, reference: Pixels) -> float:
 
 
 def _resize_plane(plane: Pixels, height: int, width: int) -> NDArray[np.float32]:
-    """Pillow's kernel is MATLAB's; its edges are not, so it sees a padded image through a `box`."""
+    """Resizes [h,w] with Pillow, whose kernel is MATLAB's; its edges are not, so it sees a padded
+    image through a `box`.
+    """
     from PIL import Image
 
     rows, columns = plane.shape

@@ -18,7 +18,7 @@ from pcsr.errors import UsageError
 from pcsr.manifest import File, Graph, Manifest
 from pcsr.metrics import check_scale
 from pcsr.runtime.backends import CPU_SETS
-from pcsr.runtime.cpu.backend import FloatArray
+from pcsr.runtime.cpu.runner import FloatArray
 from pcsr.runtime.machine import cpu_name, usable_cores
 from pcsr.runtime.routing.checks import check_request
 from pcsr.runtime.routing.request import RoutingRequest

@@ -7,7 +7,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from pcsr.runtime.cpu.backend import FloatArray
+from pcsr.runtime.cpu.runner import FloatArray
 from pcsr.runtime.onnxruntime_session import run_options
 
 from .equalisation import read_parts

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
 from pcsr.metrics import Pixels
-from pcsr.runtime.cpu.backend import Backend, FloatArray
-from pcsr.runtime.cpu.open import make_backend, make_pipeline
-from pcsr.runtime.cpu.output import Arrays
+from pcsr.runtime.cpu.open import open_pipeline, open_runner
+from pcsr.runtime.cpu.output import ArrayOutput
 from pcsr.runtime.cpu.pipeline import Task
+from pcsr.runtime.cpu.runner import FloatArray, Runner
 from pcsr.runtime.cpu.workers import Workers
 from pcsr.runtime.geometry.grid import hr_size
 from pcsr.runtime.layout import Layout
@@ -49,16 +49,16 @@ class Trial:
         self._setting, self._plain = setting, bundle.kind == "plain"
         native = find_spec("pcsr.runtime.cpu._pixels") is not None
         name = "native" if native else "onnxruntime"
-        engine = make_backend(name, bundle, "cpu", "fp32", setting.threads)
+        engine = open_runner(name, bundle, "cpu", "fp32", setting.threads)
         self._backend = _Substitute(engine)
         workers = Workers(setting.threads)
-        self._pipeline = make_pipeline(bundle, self._backend, workers, native, None)
+        self._pipeline = open_pipeline(bundle, self._backend, workers, native, None)
 
     def run(self, lr: Pixels, graph: Any = None) -> Outcome:  # noqa: ANN401
         """graph: a session; None runs the fp32 graph of the bundle."""
         self._backend.session = graph
         layout, setting = Layout.of(lr), self._setting
-        output = Arrays(hr_size(lr.shape[:2], setting.scale), lr.dtype)
+        output = ArrayOutput(hr_size(lr.shape[:2], setting.scale), lr.dtype)
 
         def rows(first: int, stop: int) -> FloatArray:
             return layout.to_network(lr[first:stop])
@@ -80,7 +80,7 @@ class Trial:
 class _Substitute:
     """The bundle's backend, but for the image graph."""
 
-    backend: Backend
+    backend: Runner
     session: Any = None
     seen: dict[bytes, FloatArray] = field(default_factory=dict)
 

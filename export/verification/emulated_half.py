@@ -22,7 +22,7 @@ HALVES = frozenset(TYPES.values())
 
 
 class RoundedBackend:
-    """Runs typed graphs, given by role, and refuses any value beyond the type's range: a `Backend`
+    """Runs typed graphs, given by role, and refuses any value beyond the type's range: a `Runner`
     of the runtime. Row maps pass as float32.
     """
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pcsr.bundle import Bundle
 from pcsr.export.graphs.onnx_graph import GraphSource
 from pcsr.models import PCSR, PlainNetwork
-from pcsr.runtime.cpu.open import make_pipeline
-from pcsr.runtime.cpu.output import Arrays
+from pcsr.runtime.cpu.open import open_pipeline
+from pcsr.runtime.cpu.output import ArrayOutput
 from pcsr.runtime.cpu.pipeline import Task
 from pcsr.runtime.cpu.workers import Workers
 from pcsr.runtime.geometry.grid import hr_size
@@ -79,17 +79,16 @@ def _graph_check(backend: RoundedBackend, source: GraphSource, precision: str) -
 
 
 def _ways(bundle: Bundle, backend: RoundedBackend, precision: str) -> dict[str, Run]:
-    pipeline = make_pipeline(bundle, backend, Workers(usable_cores()), False, None)
+    pipeline = open_pipeline(bundle, backend, Workers(usable_cores()), False, None)
 
     def rounded(image: Floats, scale: float, adaptive: bool) -> Result:
         def read(first: int, stop: int) -> Floats:
             return np.ascontiguousarray(image[first:stop].transpose(2, 0, 1)[None])
 
         size = (image.shape[0], image.shape[1])
-        output = Arrays(hr_size(size, scale), np.dtype(np.float32))
-        pipeline.run(
-            Task(size, read, scale, RoutingRequest(adaptive=adaptive)), output, Stopwatch()
-        )
+        output = ArrayOutput(hr_size(size, scale), np.dtype(np.float32))
+        request = RoutingRequest(adaptive=adaptive)
+        pipeline.run(Task(size, read, scale, request), output, Stopwatch())
         is_routed = bundle.upsamplers > 0
         return output.whole.pixels, output.whole.assignment if is_routed else NO_ROUTING
 
