@@ -5,8 +5,8 @@ from importlib import import_module
 import click
 
 _COMMANDS = {
-    "operating-point": (".operating_point_cli", "operating_point"),
-    "precision": (".precision_cli", "precision"),
+    "operating-point": (".operating_point.cli", "operating_point"),
+    "precision": (".precision.cli", "precision"),
 }
 
 

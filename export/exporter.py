@@ -19,7 +19,7 @@ from pcsr.models.checkpoint import Checkpoint, read_checkpoint
 from .description import count_costs, describe_model, tool_versions
 from .graphs.channel_padding import GPU_BLOCK, pad_channels
 from .graphs.folding import FoldedMlp, mlp_arrays
-from .graphs.half_precision import TYPES, typed
+from .graphs.half_precision import TYPES, to_half_precision
 from .graphs.join_splitting import split_joins
 from .graphs.onnx_graph import GraphSource, describe_graph, export_graph, graph_sources, label_graph
 from .network import Settings, build_network, completed, trained_scale
@@ -164,7 +164,7 @@ def _finished(exported: Models, precision: str) -> dict[str, onnx.ModelProto]:
             finished[role] = pad_channels(split_joins(model)) if is_image_graph else model
         else:
             model = pad_channels(model, GPU_BLOCK) if is_image_graph else model
-            finished[role] = typed(model, role, precision)
+            finished[role] = to_half_precision(model, role, precision)
     return finished
 
 

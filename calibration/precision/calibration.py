@@ -15,6 +15,7 @@ from pcsr.amend import commit, new_folder, with_calibration
 from pcsr.bundle import Bundle
 from pcsr.calibration.work_file import WorkFile
 from pcsr.errors import UsageError
+from pcsr.export.graphs.join_splitting import merge_joins
 from pcsr.manifest import File, Graph, Manifest
 from pcsr.metrics import check_scale
 from pcsr.runtime.backends import CPU_SETS
@@ -26,9 +27,8 @@ from pcsr.runtime.routing.rule import Mode
 from .cpu_graph import cpu_graph
 from .crops import Sample, read_samples
 from .equalisation import equalised
-from .layers import rejoined
 from .quality import Bound, Judge
-from .ranges import AllRanges, as_json, collect_peaks, collect_ranges, from_json
+from .ranges import LevelRanges, collect_peaks, collect_ranges
 from .report import PrecisionReport, Target
 from .search import Found, Search, Watch
 from .speed import Speed, measure_speed
@@ -140,7 +140,7 @@ class _Calibration:
         least_px = (bundle.manifest.model.receptive_radius_px or 0) + 1
         with watch(images, "reading images") as watched:
             samples = read_samples(watched, scale, options.lr_only, least_px, options.max_pixels)
-        model = rejoined(onnx.load_from_string(bundle.graph_bytes(_role(bundle))))
+        model = merge_joins(onnx.load_from_string(bundle.graph_bytes(_role(bundle))))
         work = WorkFile(path, "precision", _identity(bundle, samples, options))
         return cls(bundle, options, setting, samples, model, Trial(bundle, setting), work, watch)
 
@@ -150,11 +150,11 @@ class _Calibration:
         return replace(self, model=model)._quantised()
 
     def _quantised(self) -> tuple[PrecisionReport, dict[str, onnx.ModelProto]]:
-        ranges = from_json(self.work.answer("ranges", self._ranges))
+        ranges = self.work.answer("ranges", self._ranges)
         targets, graphs = [], {}
         for form in _forms(self.options.format):
             found = self._search(form, ranges)
-            graph = _named(form.build(self.model, ranges[found.level], found.quantised), form)
+            graph = _named(form.build(self.model, ranges[str(found.level)], found.quantised), form)
             speed = self._speed(graph) if form.target == "cpu" else None
             targets.append(Target(form.target, form.set_name, found, speed))
             graphs[form.set_name] = graph
@@ -165,22 +165,21 @@ class _Calibration:
             found = collect_peaks(self.model, self._inputs(watched), self.setting.threads)
             return {name: peaks.tolist() for name, peaks in found.items()}
 
-    def _ranges(self) -> dict[str, Any]:
+    def _ranges(self) -> LevelRanges:
         with self.watch(self.samples, "activations") as watched:
-            inputs = self._inputs(watched)
-            return as_json(collect_ranges(self.model, inputs, self.setting.threads))
+            return collect_ranges(self.model, self._inputs(watched), self.setting.threads)
 
     def _inputs(self, samples: Iterable[Sample]) -> Iterator[FloatArray]:
         """What the runtime gives the image graph."""
         return (image for sample in samples for image in self.trial.inputs(sample.lr))
 
-    def _search(self, form: _Form, ranges: AllRanges) -> Found:
+    def _search(self, form: _Form, ranges: LevelRanges) -> Found:
         border = -int(-self.setting.scale // 1)
         side, options = self.options.search_px, self.options
         crops = [sample.centre(side, self.setting.scale) for sample in self.samples]
 
         def build(level: float, chosen: Collection[str]) -> Any:  # noqa: ANN401
-            return self._open(form.build(self.model, ranges[level], chosen), form.settings)
+            return self._open(form.build(self.model, ranges[str(level)], chosen), form.settings)
 
         return Search(
             form.target,

@@ -10,8 +10,8 @@ import onnx
 
 from pcsr.calibration.work_file import WorkFile
 from pcsr.errors import UsageError
+from pcsr.export.graphs.layers import Layers
 
-from .layers import Layers
 from .quality import Bound, Figures, Judge, mean_error, mean_loss_db
 from .ranges import LEVELS
 

@@ -25,7 +25,7 @@ from pcsr.runtime.timing import Stopwatch
 from pcsr.runtime.upscaler import Upscaler
 
 from .checks import AnyCheck, Check, QualityCheck, refuse_failed
-from .emulated_half import RoundedBackend
+from .emulated_half import RoundingRunner
 from .fp32 import as_batch, as_image, example_inputs, expected_outputs, scales
 from .pictures import resized, sample_picture
 
@@ -53,7 +53,7 @@ def verify_typed(
     """
     bundle = Bundle.load(path)
     graphs = {role: bundle.graph_bytes(role, precision) for role in bundle.graphs(precision)}
-    backend = RoundedBackend(graphs, precision)
+    backend = RoundingRunner(graphs, precision)
     checks: list[AnyCheck] = [_graph_check(backend, source, precision) for source in sources]
     refuse_failed(checks)
     cases = quality_cases(network, bundle.manifest.trained_scale)
@@ -63,7 +63,7 @@ def verify_typed(
     return checks
 
 
-def _graph_check(backend: RoundedBackend, source: GraphSource, precision: str) -> Check:
+def _graph_check(backend: RoundingRunner, source: GraphSource, precision: str) -> Check:
     inputs = example_inputs(source, LR_SIZE)
     expected = expected_outputs(source, inputs)
     arrays = {name: tensor.numpy() for name, tensor in inputs.items()}
@@ -78,7 +78,7 @@ def _graph_check(backend: RoundedBackend, source: GraphSource, precision: str) -
     )
 
 
-def _ways(bundle: Bundle, backend: RoundedBackend, precision: str) -> dict[str, Run]:
+def _ways(bundle: Bundle, backend: RoundingRunner, precision: str) -> dict[str, Run]:
     pipeline = make_pipeline(bundle, backend, Workers(usable_cores()), False, None)
 
     def rounded(image: Floats, scale: float, adaptive: bool) -> Result:

@@ -13,14 +13,14 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
-from pcsr.calibration import precision as module
 from pcsr.calibration.cli import main
 from pcsr.calibration.evaluation.evaluation import Options, evaluate
+from pcsr.calibration.precision import calibration as module
 from pcsr.calibration.precision import trial
 from pcsr.calibration.precision.calibration import PrecisionOptions, calibrate_precision
-from pcsr.calibration.precision.layers import Layers
 from pcsr.errors import BackendError, BundleError, ImageError, UsageError
 from pcsr.export.exporter import ExportOptions, export_bundle
+from pcsr.export.graphs.layers import Layers
 from pcsr.images import Picture, write
 from pcsr.metrics import bicubic_resize, degrade, psnr
 from pcsr.runtime.upscaler import Upscaler

@@ -17,8 +17,8 @@ from pcsr.export import exporter
 from pcsr.export.exporter import Exported, ExportOptions, check_precisions, export_bundle
 from pcsr.export.graphs.channel_padding import GPU_BLOCK, pad_channels
 from pcsr.export.graphs.folding import deployable
-from pcsr.export.graphs.half_precision import typed
-from pcsr.export.verification.emulated_half import RoundedBackend, rounded
+from pcsr.export.graphs.half_precision import to_half_precision
+from pcsr.export.verification.emulated_half import RoundingRunner, emulated
 from pcsr.models import make_backbone
 from tests import checkpoints
 from tests.commands import assert_refused, export
@@ -177,8 +177,8 @@ def test_a_rounded_graph_computes_what_typed_pytorch_computes(
     with torch.no_grad():
         exact = backbone(image).numpy()
         expected = deployable(backbone).to(half)(image.to(half)).float().numpy()
-    model = typed(_graph(backbone), "backbone", precision)
-    backend = RoundedBackend({"backbone": model.SerializeToString()}, precision)
+    model = to_half_precision(_graph(backbone), "backbone", precision)
+    backend = RoundingRunner({"backbone": model.SerializeToString()}, precision)
     (found,) = backend.run_image("backbone", image.numpy(), ["features"])
     step = {"fp16": 2.0**-10, "bf16": 2.0**-7}[precision]
     assert np.array_equal(found, found.astype(NUMPY[precision]).astype(np.float32))
@@ -199,12 +199,12 @@ def test_a_rounded_graph_keeps_its_casts() -> None:
         [numpy_helper.from_array(np.full((1, 1, 1, 1), 1.0009765625, np.float32), "weight")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    half = typed(model, "backbone", "fp16")
-    backend = RoundedBackend({"backbone": half.SerializeToString()}, "fp16")
+    half = to_half_precision(model, "backbone", "fp16")
+    backend = RoundingRunner({"backbone": half.SerializeToString()}, "fp16")
     image = np.full((1, 1, 2, 3), 1.0009765625, np.float32)
     (found,) = backend.run_image("backbone", image, ["features"])
     assert (found == 1.001953125).all()  # exact: 1.00195407867
-    assert rounded(half).graph.output[0].type.tensor_type.elem_type == TensorProto.FLOAT
+    assert emulated(half).graph.output[0].type.tensor_type.elem_type == TensorProto.FLOAT
 
 
 def test_channels_are_padded_to_eights() -> None:
@@ -214,7 +214,7 @@ def test_channels_are_padded_to_eights() -> None:
         used = {node.input[1] for node in padded.graph.node if node.op_type == "Conv"}
         shapes = [tuple(i.dims) for i in padded.graph.initializer if i.name in used]
         assert any(shape[0] == width for shape in shapes)
-        half = typed(padded, "network", "fp16")
+        half = to_half_precision(padded, "network", "fp16")
         onnx.checker.check_model(half, full_check=True)
 
 
@@ -230,9 +230,9 @@ def test_batch_norm_is_folded_before_halving() -> None:
         conv.weight *= 1e-4
         image = torch.rand(1, 3, 9, 8)
         expected = module.eval()(image).numpy()
-    model = typed(_graph(module), "backbone", "fp16")
+    model = to_half_precision(_graph(module), "backbone", "fp16")
     assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
-    backend = RoundedBackend({"backbone": model.SerializeToString()}, "fp16")
+    backend = RoundingRunner({"backbone": model.SerializeToString()}, "fp16")
     (found,) = backend.run_image("backbone", image.numpy(), ["features"])
     np.testing.assert_allclose(found, expected, atol=2e-3 * np.abs(expected).max())
 
@@ -282,7 +282,7 @@ def test_a_defect_in_a_typed_graph_is_caught(
     role: str, pcsr_ckpt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def planted(model: onnx.ModelProto, of: str, precision: str) -> onnx.ModelProto:
-        half = typed(model, of, precision)
+        half = to_half_precision(model, of, precision)
         if of == role:
             weights = [i for i in half.graph.initializer if i.data_type == ONNX[precision]]
             weight = [i for i in weights if len(i.dims) > 1][-1]
@@ -290,7 +290,7 @@ def test_a_defect_in_a_typed_graph_is_caught(
             weight.CopyFrom(numpy_helper.from_array(array, weight.name))
         return half
 
-    monkeypatch.setattr(exporter, "typed", planted)
+    monkeypatch.setattr(exporter, "to_half_precision", planted)
     options = ExportOptions(precisions=("fp16",))
     with pytest.raises(VerificationError, match=f"failed in fp16, first {role} graph"):
         export_bundle(pcsr_ckpt, tmp_path / "bundle", options)
