@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 FORMAT = "pcsr-bundle"
 FORMAT_VERSION = 4
 COST_LR_SIZE = 16
+IMAGE_OUTPUTS = {"backbone": "features", "network": "upscaled"}
+"""The graphs that take an image, by role, each with its output that is wanted."""
 ROW_INPUTS = ("features", "index", "offset", "cell")
 DTYPES = {
     "fp32": "float32",
@@ -154,6 +156,13 @@ class Manifest:
         """The text of manifest.json."""
         head = {"format": FORMAT, "format_version": FORMAT_VERSION}
         return json.dumps(head | asdict(self), indent=2, allow_nan=False) + "\n"
+
+
+def classifier_outputs(upsamplers: int) -> int:
+    """Counts the outputs of a classifier for M upsamplers: for M = 2 the logit of heavy less that
+    of light, else M logits.
+    """
+    return 1 if upsamplers == 2 else upsamplers
 
 
 def parse_manifest(data: Mapping[str, Any]) -> Manifest:

@@ -1,20 +1,18 @@
-"""Quality against the share of heavy pixels, on the user's images."""
+"""Measures quality against the share of heavy pixels, on the user's images."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pcsr.calibration.evaluation.evaluation import read_rgb8
-from pcsr.calibration.work_file import WorkFile
+from pcsr.calibration.images import read_pair
+from pcsr.calibration.work_file import ShowProgress, WorkFile
 from pcsr.manifest import Costs
-from pcsr.metrics import Pixels, degrade, psnr
+from pcsr.metrics import Pixels, psnr
 from pcsr.runtime.routing.operating_point import Point
 from pcsr.runtime.routing.rule import LARGEST_K, Mode, fixed_rule, sigmoid
 from pcsr.runtime.upscaler import Result, Upscaler
@@ -24,33 +22,37 @@ RATIOS = (0.75, 0.5, 0.3, 0.2, 0.1, 0.05)
 QUANTILES = 257
 MOST_PSNR_DB = 100.0  # of images that do not differ
 LARGEST_LOGIT = 16.0  # float32 probabilities do not tell larger ones apart
-Show = Callable[[Iterable[Any], str], AbstractContextManager[Iterable[Any]]]
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """How the quality is measured. assumed_psnr_db: None where the images are originals; else they
-    are inputs, and losses are estimated as if all heavy had that PSNR.
-    """
+    """Says how the quality is measured."""
 
     upscaler: Upscaler
     scale: float
     refine: bool
     assumed_psnr_db: float | None
+    """None where the images are originals; else they are inputs, and losses are estimated as if all
+    heavy had that PSNR.
+    """
     max_pixels: int
 
     def pair(self, path: Path) -> tuple[Pixels | None, Pixels]:
-        """(original or None, input) as RGB uint8."""
-        pixels, _ = read_rgb8(path, self.max_pixels)
-        return degrade(pixels, self.scale) if self.assumed_psnr_db is None else (None, pixels)
+        """Reads (original or None, input) as RGB uint8."""
+        lr_only = self.assumed_psnr_db is not None
+        return read_pair(path, self.scale, lr_only, self.max_pixels)
 
     def run(self, lr: Pixels, mode: Mode) -> Result:
         k = None if mode.needs_statistics else mode.k
         return self.upscaler(lr, self.scale, k, False, mode.heavy_ratio, self.refine)
 
 
-def sweep(task: Sweep, images: Sequence[Path], work: WorkFile, show: Show) -> tuple[Point, ...]:
-    """The mean over the images of each point, from all heavy to all light by k, then by share."""
+def sweep(
+    task: Sweep, images: Sequence[Path], work: WorkFile, show: ShowProgress
+) -> tuple[Point, ...]:
+    """Takes the mean over the images of each point, from all heavy to all light by k, then by
+    share.
+    """
     logits = []
     with show(images, "difficulties") as watched:
         for path in watched:
@@ -70,8 +72,8 @@ def sweep(task: Sweep, images: Sequence[Path], work: WorkFile, show: Show) -> tu
 
 
 def grid(costs: Costs, scale: float, logits: Sequence[Sequence[float]]) -> tuple[Mode, ...]:
-    """Modes from all heavy to all light, at about SHARES of heavy pixels. logits: quantiles of each
-    image's difficulty logits; all images count alike.
+    """Lists modes from all heavy to all light, at about SHARES of heavy pixels. logits: quantiles
+    of each image's difficulty logits; all images count alike.
     """
     cost = costs.cost_table(scale)
     per_k = math.log(float(cost[0]) / float(cost[-1]))
@@ -83,8 +85,8 @@ def grid(costs: Costs, scale: float, logits: Sequence[Sequence[float]]) -> tuple
 
 
 def estimated_loss_db(fidelity_db: float, assumed_psnr_db: float) -> float:
-    """The loss of PSNR against an original, of an image that is `fidelity_db` close to the
-    all-heavy one: what differs adds to that one's errors, if independent of them.
+    """Estimates the loss of PSNR against an original, of an image that is `fidelity_db` close to
+    the all-heavy one: what differs adds to that one's errors, if independent of them.
     """
     return 10 * math.log10(1 + 10 ** ((assumed_psnr_db - fidelity_db) / 10))
 
@@ -98,7 +100,7 @@ def _logits(task: Sweep, path: Path) -> list[float]:
 
 
 def _scores(task: Sweep, path: Path, modes: Sequence[Mode]) -> list[list[float]]:
-    """[heavy share, PSNR, loss] of each mode; the first one is all heavy."""
+    """Measures [heavy share, PSNR, loss] of each mode; the first one is all heavy."""
     hr, lr = task.pair(path)
     border = math.ceil(task.scale)
     best = task.run(lr, modes[0]).image

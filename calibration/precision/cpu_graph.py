@@ -58,10 +58,10 @@ class _CpuGraph:
         self._layers, self._ranges, self._chosen = Layers(model), ranges, chosen
         self._nodes: list[onnx.NodeProto] = []
         self._new: Arrays = {}
-        self._forms: dict[tuple[str, str], str] = {}
+        self._graph_sets: dict[tuple[str, str], str] = {}
         self._absorbed: set[str] = set()
         for value in model.graph.input:
-            self._forms[value.name, "nchw"] = value.name
+            self._graph_sets[value.name, "nchw"] = value.name
 
     def build(self) -> onnx.ModelProto:
         for node in self._layers.nodes:
@@ -84,14 +84,14 @@ class _CpuGraph:
             self._add_sum(node)
         elif node.op_type in ("Relu", "LeakyRelu") and self._is_last(node.input[0]):
             made = self._emit(node, [self._form(node.input[0], "nhwc")], f"{node.output[0]}:nhwc")
-            self._forms[node.output[0], "nhwc"] = made
+            self._graph_sets[node.output[0], "nhwc"] = made
         else:
             known = self._layers.weights
             names = [n if n in known or not n else self._form(n, "nchw") for n in node.input]
             same = copy.deepcopy(node)
             same.input[:] = names
             self._nodes.append(same)
-            self._forms |= {(name, "nchw"): name for name in node.output}
+            self._graph_sets |= {(name, "nchw"): name for name in node.output}
 
     def _add_quantised(self, node: onnx.NodeProto) -> None:
         weight = dense(self._layers.weights[node.input[1]], groups(node))
@@ -118,7 +118,7 @@ class _CpuGraph:
                 "QLinearConv", inputs, [made], node.name, domain=DOMAIN, channels_last=1, **kept
             )
         )
-        self._forms[target, "u8"] = made
+        self._graph_sets[target, "u8"] = made
 
     def _input_codes(
         self, node: onnx.NodeProto, channels: int
@@ -139,16 +139,16 @@ class _CpuGraph:
     def _joined_codes(self, name: str, parts: Sequence[str]) -> str:
         if len(parts) == 1:
             return self._form(parts[0], "u8")
-        if (name, "parts") not in self._forms:
+        if (name, "parts") not in self._graph_sets:
             inputs = [self._form(part, "u8") for part in parts]
             made = f"{name}:parts"
             self._nodes.append(helper.make_node("Concat", inputs, [made], made, axis=3))
-            self._forms[name, "parts"] = made
-        return self._forms[name, "parts"]
+            self._graph_sets[name, "parts"] = made
+        return self._graph_sets[name, "parts"]
 
     def _requantise(self, name: str, parts: Sequence[str]) -> None:
         """Writes a join in one scale, for what pads it with one zero."""
-        if (name, "u8") in self._forms:
+        if (name, "u8") in self._graph_sets:
             return
         inputs = self._code_constants(name, self._code(name))
         for part in parts:
@@ -157,7 +157,7 @@ class _CpuGraph:
         self._nodes.append(
             helper.make_node("QLinearConcat", inputs, [made], made, domain=DOMAIN, axis=3)
         )
-        self._forms[name, "u8"] = made
+        self._graph_sets[name, "u8"] = made
 
     def _is_product(self, node: onnx.NodeProto) -> bool:
         """Tells whether an unchosen 1x1 convolution reads codes alone: it is a matrix product."""
@@ -169,7 +169,7 @@ class _CpuGraph:
             and not any(values.get("pads", [0]))
             and set(values.get("strides", [1])) == {1}
         )
-        return plain and all((part, "u8") in self._forms for part in parts)
+        return plain and all((part, "u8") in self._graph_sets for part in parts)
 
     def _add_product(self, node: onnx.NodeProto) -> None:
         """Writes float32 weights on codes: a float32 layer behind quantised ones costs least so."""
@@ -185,7 +185,7 @@ class _CpuGraph:
             helper.make_node("MatMul", [f"{name}:x", weights], [f"{name}:product"], node.name),
             helper.make_node("Add", [f"{name}:product", shift], [f"{name}:nhwc"]),
         ]
-        self._forms[name, "nhwc"] = f"{name}:nhwc"
+        self._graph_sets[name, "nhwc"] = f"{name}:nhwc"
 
     def _is_sum(self, node: onnx.NodeProto) -> bool:
         known = self._layers.weights
@@ -194,7 +194,7 @@ class _CpuGraph:
     def _add_sum(self, node: onnx.NodeProto) -> None:
         """Writes a sum in 8 bit where both sides and all readers are; else in float32."""
         target = self._layers.activated(node)
-        stored = all((name, "u8") in self._forms for name in node.input)
+        stored = all((name, "u8") in self._graph_sets for name in node.input)
         if stored and target not in self._layers.outputs and self._only_codes_read(target):
             inputs: list[str] = []
             for name in node.input:
@@ -202,12 +202,12 @@ class _CpuGraph:
             inputs += self._code_constants(target, self._code(target))
             made = f"{target}:u8"
             self._nodes.append(helper.make_node("QLinearAdd", inputs, [made], made, domain=DOMAIN))
-            self._forms[target, "u8"] = made
+            self._graph_sets[target, "u8"] = made
             self._absorb(node, target)
             return
         inputs = [self._form(name, "nhwc") for name in node.input]
         name = node.output[0]
-        self._forms[name, "nhwc"] = self._emit(node, inputs, f"{name}:nhwc")
+        self._graph_sets[name, "nhwc"] = self._emit(node, inputs, f"{name}:nhwc")
 
     def _only_codes_read(self, name: str) -> bool:
         for node in self._layers.readers[name]:
@@ -218,10 +218,10 @@ class _CpuGraph:
 
     def _form(self, name: str, form: str) -> str:
         """Returns a tensor in one form, made from another one where it is not there yet."""
-        if (name, form) in self._forms:
-            return self._forms[name, form]
+        if (name, form) in self._graph_sets:
+            return self._graph_sets[name, form]
         parts = self._layers.parts(name)
-        if len(parts) > 1 and (name, "u8") not in self._forms:
+        if len(parts) > 1 and (name, "u8") not in self._graph_sets:
             made = self._join(name, form, parts)
         elif form == "nchw":
             made = self._turn(self._form(name, "nhwc"), name, _CHANNELS_FIRST)
@@ -229,13 +229,13 @@ class _CpuGraph:
             made = f"{name}:u8"
             inputs = [self._form(name, "nhwc"), *self._code_constants(name, self._code(name))]
             self._nodes.append(helper.make_node("QuantizeLinear", inputs, [made], made))
-        elif (name, "u8") in self._forms:
+        elif (name, "u8") in self._graph_sets:
             made = f"{name}:nhwc"
-            inputs = [self._forms[name, "u8"], *self._code_constants(name, self._code(name))]
+            inputs = [self._graph_sets[name, "u8"], *self._code_constants(name, self._code(name))]
             self._nodes.append(helper.make_node("DequantizeLinear", inputs, [made], made))
         else:
-            made = self._turn(self._forms[name, "nchw"], f"{name}:nhwc", _CHANNELS_LAST)
-        self._forms[name, form] = made
+            made = self._turn(self._graph_sets[name, "nchw"], f"{name}:nhwc", _CHANNELS_LAST)
+        self._graph_sets[name, form] = made
         return made
 
     def _join(self, name: str, form: str, parts: Sequence[str]) -> str:
@@ -251,7 +251,7 @@ class _CpuGraph:
 
     def _is_last(self, name: str) -> bool:
         """Tells whether a tensor is there with its channels last."""
-        return any((name, form) in self._forms for form in ("nhwc", "u8"))
+        return any((name, form) in self._graph_sets for form in ("nhwc", "u8"))
 
     def _emit(self, node: onnx.NodeProto, inputs: Sequence[str], made: str) -> str:
         same = copy.deepcopy(node)

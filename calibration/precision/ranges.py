@@ -13,7 +13,7 @@ from pcsr.runtime.cpu.backend import FloatArray
 from pcsr.runtime.onnxruntime_session import run_options
 
 from .equalisation import read_parts
-from .trial import open_graph
+from .substitute import open_graph
 
 LEVELS = (1.0, 0.9999, 0.999)
 """Shares of the values of an image that a range holds. Rare large values cost all others steps."""

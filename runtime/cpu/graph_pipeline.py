@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
+from pcsr.manifest import classifier_outputs
 from pcsr.runtime.geometry.grid import Floats, Grid, hr_size
 from pcsr.runtime.geometry.tiling import TILE_PX, seen_pixels, split
 from pcsr.runtime.layout import to_dtype
@@ -98,7 +99,7 @@ class GraphPipeline:
             return route(logits, self._costs.cost_table(scale), mode)
 
     def _classify(self, features: dict[str, Floats], grid: Grid) -> Floats:
-        logits = np.empty((grid.pixels, 1 if self._count == 2 else self._count), dtype=np.float32)
+        logits = np.empty((grid.pixels, classifier_outputs(self._count)), dtype=np.float32)
 
         def work(start: int, stop: int) -> None:
             pixels = np.arange(start, stop)

@@ -26,7 +26,7 @@ def make_backend(name: str, bundle: Bundle, device: str, precision: str, threads
     from .onnxruntime import OnnxRuntimeBackend
 
     if name == "native":
-        graphs = [role for role in graphs if role in ("backbone", "network")]
+        graphs = [bundle.image_role]
     return OnnxRuntimeBackend(bundle, device, precision, threads, graphs)
 
 
