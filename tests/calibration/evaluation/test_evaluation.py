@@ -264,7 +264,7 @@ def test_curve_without_a_finite_point(tmp_path: Path) -> None:
 
 
 def test_missing_extra_is_named(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pcsr.cli.find_spec", lambda name: None if name == "PIL" else name)
+    monkeypatch.setattr("pcsr.extras.find_spec", lambda name: None if name == "PIL" else name)
     result = run(image.parent, image)
     assert result.exit_code == 3
     assert result.stderr == (

@@ -14,7 +14,7 @@ from torch import nn
 
 from pcsr import Bundle, UsageError, VerificationError
 from pcsr.export import exporter
-from pcsr.export.exporter import Exported, ExportOptions, check_precisions, export_bundle
+from pcsr.export.exporter import ExportOptions, ExportResult, check_precisions, export_bundle
 from pcsr.export.graphs.channel_padding import GPU_BLOCK, pad_channels
 from pcsr.export.graphs.folding import deployable
 from pcsr.export.graphs.half_precision import to_half_precision
@@ -31,7 +31,9 @@ CASES = [("carn", 2), ("fsrcnn", 3), ("srresnet", 1), ("srresnet", 2), ("fsrcnn"
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]}-{case[1]}")
-def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+def exported(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> ExportResult:
     """A tiny random network with this many upsamplers (0: plain) in all precisions."""
     backbone, count = request.param
     folder = tmp_path_factory.mktemp("typed")
@@ -59,7 +61,7 @@ def _types(model: onnx.ModelProto) -> dict[str, int]:
     return types | {i.name: i.data_type for i in graph.initializer}
 
 
-def test_there_is_a_set_for_each_precision_with_the_roles_of_fp32(exported: Exported) -> None:
+def test_there_is_a_set_for_each_precision_with_the_roles_of_fp32(exported: ExportResult) -> None:
     graphs = exported.bundle.manifest.graphs
     assert list(graphs) == ["fp32", "fp16", "bf16"]
     assert list(graphs["fp16"]) == list(graphs["bf16"]) == list(graphs["fp32"])
@@ -68,7 +70,7 @@ def test_there_is_a_set_for_each_precision_with_the_roles_of_fp32(exported: Expo
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_ends_of_a_graph_have_the_promised_types(exported: Exported, precision: str) -> None:
+def test_ends_of_a_graph_have_the_promised_types(exported: ExportResult, precision: str) -> None:
     inner = {"fp16": "float16", "bf16": "bfloat16"}[precision]
     for role, graph in exported.bundle.graphs(precision).items():
         model = _graphs(exported.bundle, precision)[role]
@@ -82,7 +84,9 @@ def test_ends_of_a_graph_have_the_promised_types(exported: Exported, precision: 
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_every_layer_is_typed_and_no_weight_kept_twice(exported: Exported, precision: str) -> None:
+def test_every_layer_is_typed_and_no_weight_kept_twice(
+    exported: ExportResult, precision: str
+) -> None:
     for model in _graphs(exported.bundle, precision).values():
         types = _types(model)
         layers = [node for node in model.graph.node if node.op_type in ("Conv", "Gemm")]
@@ -95,7 +99,7 @@ def test_every_layer_is_typed_and_no_weight_kept_twice(exported: Exported, preci
         assert set(names) <= {name for node in model.graph.node for name in node.input}
 
 
-def test_normalisation_positions_and_final_sums_stay_float32(exported: Exported) -> None:
+def test_normalisation_positions_and_final_sums_stay_float32(exported: ExportResult) -> None:
     for role, model in _graphs(exported.bundle, "fp16").items():
         types = _types(model)
         makers = {name: node for node in model.graph.node for name in node.output}
@@ -112,7 +116,7 @@ def test_normalisation_positions_and_final_sums_stay_float32(exported: Exported)
             assert all(types[node.output[0]] == TensorProto.FLOAT for node in sums)
 
 
-def test_names_and_metadata_carry_the_precision(exported: Exported) -> None:
+def test_names_and_metadata_carry_the_precision(exported: ExportResult) -> None:
     bundle, names = exported.bundle, []
     for precision in bundle.manifest.graphs:
         for role, model in _graphs(bundle, precision).items():
@@ -130,7 +134,7 @@ def test_the_fp32_set_is_the_same_without_the_others(tmp_path: Path) -> None:
     assert (alone.costs, alone.model, alone.vectors) == (both.costs, both.model, both.vectors)
 
 
-def test_quality_is_reported_in_the_manifest(exported: Exported) -> None:
+def test_quality_is_reported_in_the_manifest(exported: ExportResult) -> None:
     checks = [c for c in exported.bundle.manifest.verification if "psnr_loss_db" in c]
     assert {check["precision"] for check in checks} == {"fp16", "bf16"}
     has_routing = exported.bundle.upsamplers > 0
