@@ -1,4 +1,4 @@
-"""pcsr-export: checkpoint -> bundle."""
+"""Runs pcsr-export: checkpoint -> bundle."""
 
 from functools import partial
 from pathlib import Path

@@ -36,7 +36,7 @@ Models = Mapping[str, onnx.ModelProto]
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What an export makes of a checkpoint."""
+    """Says what an export makes of a checkpoint."""
 
     settings: NetworkSettings = field(default_factory=NetworkSettings)
     """What the checkpoint does not say of its network."""

@@ -23,7 +23,7 @@ LARGEST_SCALE = 64
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """What published checkpoints do not say. None stands for what the checkpoint's training noted,
+    """Says what published checkpoints do not. None stands for what the checkpoint's training noted,
     else for the published default of the backbone.
     """
 

@@ -1,4 +1,4 @@
-"""Backbones by name.
+"""Finds backbones by name.
 
 A backbone is any module that maps an image [B, 3, h, w] to features [B, D, h, w]. Its own come with
 this package; others register with the decorator, or through the entry point group `pcsr.backbones`,
@@ -21,7 +21,7 @@ BackboneClass = TypeVar("BackboneClass", bound=Callable[..., nn.Module])
 
 @dataclass(frozen=True)
 class Registration:
-    """How a backbone is built and what its published training subtracts from and divides RGB by."""
+    """Says how a backbone is built, and what its published training normalises RGB by."""
 
     build: Callable[..., nn.Module]
     mean: Rgb
@@ -48,7 +48,7 @@ def register_backbone(
 
 
 def find_registration(name: str) -> Registration:
-    """The backbone registered as `name`. Raises CheckpointError where there is none."""
+    """Finds the backbone registered as `name`. Raises CheckpointError where there is none."""
     if name not in _registrations:
         _load_entry_points()
     if name not in _registrations:
@@ -63,7 +63,7 @@ def find_registration(name: str) -> Registration:
 def normalisation(
     name: str, mean: Sequence[float] | None, std: Sequence[float] | None
 ) -> tuple[Rgb, Rgb]:
-    """Mean and std of RGB in [0, 1] for a backbone: as given, else as it is registered.
+    """Returns mean and std of RGB in [0, 1] for a backbone: as given, else as it is registered.
 
     Raises:
         CheckpointError: no such backbone. UsageError: a value is not finite, or std not positive.

@@ -1,4 +1,4 @@
-"""pcsr-train: a config and photos -> a checkpoint that pcsr-export reads."""
+"""Runs pcsr-train: a config and photos -> a checkpoint that pcsr-export reads."""
 
 from contextlib import closing
 from pathlib import Path

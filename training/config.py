@@ -1,4 +1,4 @@
-"""Training configs: YAML with the published keys, our defaults, and `key=value` on top."""
+"""Reads training configs: YAML with the published keys, our defaults, and `key=value` on top."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -51,20 +51,19 @@ IGNORED_BELOW = frozenset({"name", "scales", "scale", "T_period", "restarts", "w
 
 @dataclass(frozen=True)
 class Data:
-    """Patches.
-
-    photos, validation: a folder, or None for the sample photos of scikit-image. patch_px: sides of
-    the low-resolution patch, each for an equal part of a stage (progressive training).
-    pixels_per_patch: output pixels drawn from each, None for all. margin_px: most of them lie at
-    least this far (in low-resolution pixels) inside the patch; 0: anywhere.
-    """
+    """Says what patches to train on."""
 
     photos: Path | None
+    """A folder, or None for the sample photos of scikit-image."""
     validation: Path | None
+    """As `photos`."""
     scale: float
     patch_px: tuple[int, ...]
+    """Sides of the low-resolution patch, each for an equal part of a training stage."""
     pixels_per_patch: int | None
+    """Output pixels drawn from each; None for all."""
     margin_px: int
+    """Most of them lie at least this far (in low-resolution pixels) inside the patch."""
     augment: tuple[str, ...]
     batch: int
     workers: int
@@ -72,27 +71,29 @@ class Data:
 
 @dataclass(frozen=True)
 class Config:
-    """One training run. iterations: of each stage. mean, std: normalisation of RGB in [0, 1].
-    model: as a checkpoint describes the finished network; network: the same, read.
-    chroma_iterations: the first of stage 0, in which colour weighs more.
-    """
+    """Says all of one training run."""
 
     seed: int
     data: Data
     mean: tuple[float, ...]
+    """Subtracted from RGB in [0, 1]."""
     std: tuple[float, ...]
     model: Mapping[str, Any]
+    """As a checkpoint describes the finished network."""
     network: Description
+    """`model`, read."""
     start_from: Path | None
     reconstruction_weight: float
     average_weight: float
     chroma_iterations: int
+    """The first iterations of training stage 0, in which colour weighs more."""
     optimizer: str
     learning_rate: float
     least_learning_rate: float
     betas: tuple[float, float]
     weight_decay: float
     iterations: tuple[int, ...]
+    """Of each training stage."""
     validate_every: int
     save_every: int
 

@@ -1,4 +1,4 @@
-"""pcsr-evaluate: quality and cost of a bundle, as a table, JSON and a curve."""
+"""Runs pcsr-evaluate: quality and cost of a bundle, as a table, JSON and a curve."""
 
 import sys
 from pathlib import Path

@@ -18,7 +18,7 @@ from .report import EvaluationReport, Score
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """What to evaluate. The modes of `k`, `adaptive` and `heavy_ratio` add up; without any,
+    """Says what to evaluate. The modes of `k`, `adaptive` and `heavy_ratio` add up; without any,
     k = 0.
     """
 

@@ -27,7 +27,7 @@ TILED_IMAGES = 4
 
 @dataclass(frozen=True)
 class OperatingPointOptions:
-    """How to calibrate."""
+    """Says how to calibrate."""
 
     scale: float | None = None
     """None stands for the trained one."""

@@ -1,4 +1,4 @@
-"""pcsr-calibrate operating-point: presets, budgets and bounds of loss for a bundle."""
+"""Runs pcsr-calibrate operating-point: presets, budgets and bounds of loss for a bundle."""
 
 import json
 import sys

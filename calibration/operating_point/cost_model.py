@@ -36,7 +36,7 @@ class TimedCalls:
 
 @dataclass(frozen=True)
 class Fit:
-    """A model, and how far it is from calls that it was not fitted to."""
+    """Holds a model, and how far it is from calls that it was not fitted to."""
 
     model: TimeModel
     median_error: float

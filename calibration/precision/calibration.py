@@ -43,7 +43,7 @@ METHOD = 2
 
 @dataclass(frozen=True)
 class PrecisionOptions:
-    """How to quantise."""
+    """Says how to quantise."""
 
     format: str = "int8"
     """`int8` (graphs for CPUs and for TensorRT) or `fp8` (for TensorRT alone)."""
@@ -101,7 +101,7 @@ def calibrate_precision(
 
 @dataclass(frozen=True)
 class _GraphSet:
-    """One set of quantised graphs, and how it is written."""
+    """Says how one set of quantised graphs is written."""
 
     name: str
     platform: str

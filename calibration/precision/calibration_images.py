@@ -16,7 +16,7 @@ _LISTED = 5
 
 @dataclass(frozen=True)
 class CalibrationImage:
-    """An image is RGB uint8."""
+    """Holds one image, RGB uint8."""
 
     path: str
     lr: Pixels

@@ -1,4 +1,4 @@
-"""pcsr-calibrate precision: int8 or fp8 graphs in a bundle."""
+"""Runs pcsr-calibrate precision: int8 or fp8 graphs in a bundle."""
 
 from pathlib import Path
 from typing import Any

@@ -43,7 +43,7 @@ class GraphSetReport:
 
 @dataclass(frozen=True)
 class PrecisionReport:
-    """The content of `calibrations["int8"]` (or `fp8`) of a bundle."""
+    """Holds the content of `calibrations["int8"]` (or `fp8`) of a bundle."""
 
     precision: str
     bundle: str

@@ -37,7 +37,7 @@ class PipelineSettings:
 
 @dataclass(frozen=True)
 class UpscaledImage:
-    """An upscaled image says who computed its pixels."""
+    """Holds an upscaled image and who computed its pixels."""
 
     image: Pixels
     """[H,W,3] uint8."""

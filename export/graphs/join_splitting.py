@@ -1,5 +1,5 @@
-"""Joined channels that one convolution reads: the last part is convolved apart and added, an exact
-rewrite of an ONNX graph for the CPU, and its way back.
+"""Splits joined channels that one convolution reads: the last part is convolved apart and added, an
+exact rewrite of an ONNX graph for the CPU. And merges them again.
 
 ONNX Runtime joins channels with one thread, and the sum of two convolutions costs nothing extra
 beyond reading what it adds to. In CARN's cascades that is a tenth of the backbone's time.

@@ -1,4 +1,4 @@
-"""An ONNX graph seen as layers, and how a rewritten graph is put together."""
+"""Looks at an ONNX graph as layers, and puts a rewritten graph together."""
 
 import copy
 from collections import defaultdict

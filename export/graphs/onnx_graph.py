@@ -24,7 +24,7 @@ EXAMPLE_ROWS = 96
 
 @dataclass(frozen=True)
 class GraphSource:
-    """What one graph is exported from."""
+    """Says what one graph is exported from."""
 
     role: str
     module: nn.Module

@@ -16,7 +16,7 @@ ROUTING_SLACK_PX = 4
 
 @dataclass(frozen=True, kw_only=True)
 class DifferenceCheck:
-    """One comparison with PyTorch gives a difference."""
+    """Holds the difference that one comparison with PyTorch gave."""
 
     what: str
     precision: str = "fp32"
@@ -36,13 +36,13 @@ class DifferenceCheck:
 
     @property
     def passed(self) -> bool:
-        """A check passes within tolerance, and finite."""
+        """Whether it is within tolerance, and finite."""
         allowed = max(ROUTING_SLACK_PX, ROUTING_TOLERANCE * self.pixels)
         return self.difference <= self.tolerance and self.rerouted_px <= allowed
 
     @property
     def found(self) -> str:
-        """The findings, in words."""
+        """What it found, in words."""
         return (
             f"difference {self.difference:.1e} (allowed {self.tolerance:.0e}), "
             f"{self.rerouted_px} pixels routed differently"
@@ -55,8 +55,8 @@ class DifferenceCheck:
 
 @dataclass(frozen=True, kw_only=True)
 class QualityCheck:
-    """One comparison of a half-precision pipeline with PyTorch in float32, on an image whose
-    original at the output's size is known.
+    """Holds what one comparison of a half-precision pipeline with PyTorch in float32 gave, on an
+    image whose original at the output's size is known.
     """
 
     what: str
@@ -76,7 +76,7 @@ class QualityCheck:
 
     @property
     def passed(self) -> bool:
-        """A check passes where both the original and PyTorch are near enough."""
+        """Whether both the original and PyTorch are near enough."""
         return self.psnr_loss_db <= self.allowed_db and self.psnr_db >= self.least_db
 
     @property
