@@ -1,10 +1,20 @@
-"""Reads the user's images as pairs of an original and the input that is made of it."""
+"""Reads the user's images as pairs of an original and the input that is made of it, and compares
+results with them.
+"""
 
 from pathlib import Path
 
 from pcsr.images import read
-from pcsr.metrics import Pixels, degrade
+from pcsr.metrics import Pixels, degrade, psnr
 from pcsr.runtime.layout import Layout, as_rgb8
+
+MOST_PSNR_DB = 100.0
+"""Stands for infinity, the PSNR of images that do not differ."""
+
+
+def finite_psnr_db(image: Pixels, reference: Pixels, border: int) -> float:
+    """Measures the PSNR of RGB uint8 images within the border, at most MOST_PSNR_DB."""
+    return min(psnr(image, reference, border), MOST_PSNR_DB)
 
 
 def read_rgb8(path: Path, max_pixels: int) -> tuple[Pixels, tuple[str, ...]]:

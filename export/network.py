@@ -3,7 +3,7 @@ weights.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from pcsr.errors import CheckpointError, UsageError
 from pcsr.models import PCSR, PlainNetwork, make_backbone
 from pcsr.models.checkpoint import Checkpoint
 from pcsr.models.plain import tail_scale
-from pcsr.models.registry import Rgb, normalisation
+from pcsr.models.registry import Rgb, normalisation, parse_rgb
 
 PUBLISHED_SCALE = 4.0
 LARGEST_SCALE = 64
@@ -152,16 +152,9 @@ def _load_strictly(module: nn.Module, checkpoint: Checkpoint) -> None:
 
 def _settings(config: Mapping[str, Any]) -> NetworkSettings:
     norm = config.get("data_norm") or {}
-    return NetworkSettings(_rgb(norm.get("mean")), _rgb(norm.get("std")), _trained_scale(config))
-
-
-def _rgb(value: Any) -> Rgb | None:  # noqa: ANN401
-    if value is None:
-        return None
-    if not isinstance(value, Sequence) or len(value) != 3:
-        raise ValueError(f"expected three numbers, found {value}")
-    red, green, blue = (float(number) for number in value)
-    return (red, green, blue)
+    return NetworkSettings(
+        parse_rgb(norm.get("mean")), parse_rgb(norm.get("std")), _trained_scale(config)
+    )
 
 
 def _trained_scale(config: Mapping[str, Any]) -> float | None:

@@ -60,9 +60,19 @@ def find_registration(name: str) -> Registration:
     return _registrations[name]
 
 
-def normalisation(
-    name: str, mean: Sequence[float] | None, std: Sequence[float] | None
-) -> tuple[Rgb, Rgb]:
+def parse_rgb(value: Any) -> Rgb | None:  # noqa: ANN401
+    """Reads what a config says of RGB; None stays. Raises ValueError or TypeError for anything but
+    three numbers.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, Sequence) or len(value) != 3:
+        raise ValueError(f"expected three numbers, found {value}")
+    red, green, blue = (float(number) for number in value)
+    return (red, green, blue)
+
+
+def normalisation(name: str, mean: Rgb | None, std: Rgb | None) -> tuple[Rgb, Rgb]:
     """Returns mean and std of RGB in [0, 1] for a backbone: as given, else as it is registered.
 
     Raises:
@@ -74,7 +84,7 @@ def normalisation(
         raise UsageError(f"mean and std must be finite numbers, found {mean} and {std}")
     if min(std) <= 0:
         raise UsageError(f"std must be positive, found {std}")
-    return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
+    return mean, std
 
 
 def make_backbone(name: str, args: Mapping[str, Any]) -> nn.Module:

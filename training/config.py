@@ -10,7 +10,7 @@ import yaml
 
 from pcsr.errors import CheckpointError, UsageError
 from pcsr.models.checkpoint import Description, describe
-from pcsr.models.registry import normalisation
+from pcsr.models.registry import Rgb, normalisation, parse_rgb
 
 SAMPLE_PHOTOS = "sample-photos"
 AUGMENT_NAMES = ("hflip", "vflip", "dflip", "bgr")
@@ -75,9 +75,9 @@ class Config:
 
     seed: int
     data: Data
-    mean: tuple[float, ...]
+    mean: Rgb
     """Subtracted from RGB in [0, 1]."""
-    std: tuple[float, ...]
+    std: Rgb
     model: Mapping[str, Any]
     """As a checkpoint describes the finished network."""
     network: Description
@@ -161,7 +161,7 @@ def _typed(keys: Mapping[str, Any]) -> Config:
     first, second = optimizer["betas"]
     network = _network(keys["model"])
     norm = keys["data_norm"]
-    mean, std = normalisation(network.backbone, _rgb(norm["mean"]), _rgb(norm["std"]))
+    mean, std = normalisation(network.backbone, parse_rgb(norm["mean"]), parse_rgb(norm["std"]))
     config = Config(
         seed=int(keys["seed"]),
         data=Data(
@@ -233,14 +233,6 @@ def _network(model: Mapping[str, Any]) -> Description:
         return describe(str(model["name"]), model["args"])
     except CheckpointError as error:
         raise UsageError(f"the model of the config is not complete: {error}") from error
-
-
-def _rgb(values: Sequence[Any] | None) -> tuple[float, ...] | None:
-    if values is None:
-        return None
-    if len(values) != 3:
-        raise ValueError(f"data_norm takes three numbers each, found {values}")
-    return tuple(float(value) for value in values)
 
 
 def _integers(value: Any) -> tuple[int, ...]:  # noqa: ANN401

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pcsr.errors import UsageError
+from pcsr.errors import CheckpointError, UsageError
 from pcsr.models import PCSR, PlainNetwork, make_backbone
 from pcsr.models.checkpoint import Checkpoint
 from pcsr.models.liif import pixel_centres, sample
@@ -18,7 +18,6 @@ from pcsr.models.pcsr import sampler_names
 from pcsr.models.plain import tail_scale
 
 from .config import Config
-from .start import load_part
 
 PUBLISHED_NAMES = ("pcsr-phase0", "pcsr-phase1")  # of one and two upsamplers; "pcsr" of more
 
@@ -203,3 +202,22 @@ def stage_network(config: Config, stage: int, before: PCSR | None) -> StageNetwo
     if config.network.upsampler_widths:
         return PcsrStage(config, stage, before)
     return PlainStage(config)
+
+
+def load_part(part: nn.Module, checkpoint: Checkpoint, prefix: str = "") -> None:
+    """Loads every weight of a module from those of a checkpoint whose names begin with `prefix`.
+
+    Raises:
+        CheckpointError: a weight is missing there or has another shape; names it.
+    """
+    taken = {}
+    for name, weight in part.state_dict().items():
+        found = checkpoint.weights.get(f"{prefix}{name}")
+        if found is None or found.shape != weight.shape:
+            shape = "nothing" if found is None else list(found.shape)
+            raise CheckpointError(
+                f"{checkpoint.path} does not hold this network: {prefix}{name} should be "
+                f"{list(weight.shape)}, found {shape}"
+            )
+        taken[name] = found
+    part.load_state_dict(taken)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pcsr.calibration.cli import (
+from pcsr.calibration.options import (
     FILE,
     check_outputs,
     image_options,

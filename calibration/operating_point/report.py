@@ -6,11 +6,11 @@ from pathlib import Path
 from tabulate import tabulate
 
 from pcsr.calibration.evaluation.report import EvaluationReport, Score, draw_curve
+from pcsr.calibration.images import MOST_PSNR_DB
 from pcsr.runtime.routing.operating_point import Point
 from pcsr.runtime.routing.rule import LARGEST_K
 
 from .calibration import OperatingPointReport
-from .sweep import MOST_PSNR_DB
 
 BUSY_SPREAD = 1.15
 BUSY = "the machine was busy, and budgets leave room for that; calibrate again when it is idle"

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pcsr.calibration.images import read_pair
+from pcsr.calibration.images import MOST_PSNR_DB, finite_psnr_db, read_pair
 from pcsr.calibration.work_file import ShowProgress, WorkFile
 from pcsr.manifest import Costs
-from pcsr.metrics import Pixels, psnr
+from pcsr.metrics import Pixels
 from pcsr.runtime.routing.operating_point import Point
 from pcsr.runtime.routing.rule import LARGEST_K, Mode, fixed_rule, sigmoid
 from pcsr.runtime.upscaler import Result, Upscaler
@@ -20,7 +20,6 @@ from pcsr.runtime.upscaler import Result, Upscaler
 SHARES = (0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03, 0.01)
 RATIOS = (0.75, 0.5, 0.3, 0.2, 0.1, 0.05)
 QUANTILES = 257
-MOST_PSNR_DB = 100.0  # of images that do not differ
 LARGEST_LOGIT = 16.0  # float32 probabilities do not tell larger ones apart
 
 
@@ -104,11 +103,11 @@ def _scores(task: Sweep, path: Path, modes: Sequence[Mode]) -> list[list[float]]
     hr, lr = task.pair(path)
     border = math.ceil(task.scale)
     best = task.run(lr, modes[0]).image
-    best_db = MOST_PSNR_DB if hr is None else min(psnr(best, hr, border), MOST_PSNR_DB)
+    best_db = MOST_PSNR_DB if hr is None else finite_psnr_db(best, hr, border)
     scores = []
     for mode in modes:
         result = task.run(lr, mode)
-        found_db = min(psnr(result.image, best if hr is None else hr, border), MOST_PSNR_DB)
+        found_db = finite_psnr_db(result.image, best if hr is None else hr, border)
         loss_db = best_db - found_db
         if task.assumed_psnr_db is not None:
             identical = found_db == MOST_PSNR_DB

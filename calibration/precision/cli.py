@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from pcsr.calibration.cli import check_outputs, image_options, print_report
+from pcsr.calibration.options import check_outputs, image_options, print_report
 from pcsr.cli import command_errors, progress, warn
 from pcsr.extras import needs_extra
 from pcsr.images import find_images

@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from pcsr.metrics import Pixels, psnr
+from pcsr.calibration.images import finite_psnr_db
+from pcsr.metrics import Pixels
 
 from .calibration_images import CalibrationImage
 from .substitute import SubstitutePipeline, UpscaledImage
-
-MOST_DB = 100.0
-"""In place of infinity, for identical images."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +75,13 @@ class QualityComparison:
             sample.path,
             self._psnr(reference.image, sample.hr),
             self._psnr(found.image, sample.hr),
-            min(psnr(found.image, reference.image, self._border), MOST_DB),
+            finite_psnr_db(found.image, reference.image, self._border),
             float((difference**2).mean()),
             float((found.assignment == reference.assignment).mean()),
         )
 
     def _psnr(self, image: Pixels, original: Pixels | None) -> float | None:
-        return None if original is None else min(psnr(image, original, self._border), MOST_DB)
+        return None if original is None else finite_psnr_db(image, original, self._border)
 
 
 def mean_loss_db(figures: Sequence[ImageFigures]) -> float | None:

@@ -15,24 +15,34 @@ ROUTING_SLACK_PX = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class DifferenceCheck:
-    """Holds the difference that one comparison with PyTorch gave."""
+class _Comparison:
+    """Holds what all comparisons have."""
 
     what: str
     precision: str = "fp32"
     lr_size: tuple[int, int]
     """(height, width) of the input."""
     scale: float | None
+    rerouted_px: int = 0
+    """Pixels that went to another upsampler; 0 where there is no routing."""
+    pixels: int = 0
+    """All output pixels; 0 where there is no routing."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what the manifest says of it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DifferenceCheck(_Comparison):
+    """Holds the difference that one comparison with PyTorch gave."""
+
     difference: float
     """In fp32 the largest, where both routed the pixel and its 3x3 neighbourhood alike, relative to
     the largest value if above 1; in half precision the root of the mean square, relative to that of
     PyTorch's values.
     """
     tolerance: float
-    rerouted_px: int = 0
-    """Pixels that went to another upsampler; 0 where there is no routing."""
-    pixels: int = 0
-    """All output pixels; 0 where there is no routing."""
 
     @property
     def passed(self) -> bool:
@@ -48,31 +58,19 @@ class DifferenceCheck:
             f"{self.rerouted_px} pixels routed differently"
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """Returns what the manifest says of it."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class QualityCheck:
+class QualityCheck(_Comparison):
     """Holds what one comparison of a half-precision pipeline with PyTorch in float32 gave, on an
-    image whose original at the output's size is known.
+    image whose original at the output's size is known. Rerouted pixels are reported only.
     """
 
-    what: str
-    precision: str
-    lr_size: tuple[int, int]
-    """(height, width) of the input."""
-    scale: float
     psnr_loss_db: float
     """PSNR of PyTorch's result against the original, less that of this one."""
     allowed_db: float
     psnr_db: float
     """PSNR of one result against the other."""
     least_db: float
-    rerouted_px: int = 0
-    """Pixels that went to another upsampler; they are reported only."""
-    pixels: int = 0
 
     @property
     def passed(self) -> bool:
@@ -81,15 +79,11 @@ class QualityCheck:
 
     @property
     def found(self) -> str:
-        """The findings, in words."""
+        """What it found, in words."""
         return (
             f"PSNR loss {self.psnr_loss_db:.4f} dB (allowed {self.allowed_db:g}), "
             f"{self.psnr_db:.1f} dB from it (at least {self.least_db:g})"
         )
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns what the manifest says of it."""
-        return asdict(self)
 
 
 AnyCheck = DifferenceCheck | QualityCheck
