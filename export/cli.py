@@ -5,10 +5,8 @@ from pathlib import Path
 
 import click
 
-from pcsr.cli import command_errors
+from pcsr.cli import FILE, command_errors
 from pcsr.extras import needs_extra
-
-FILE = click.Path(path_type=Path)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})

@@ -5,18 +5,18 @@ from pathlib import Path
 
 import click
 
-from pcsr.cli import command_errors
+from pcsr.cli import FILE, command_errors
 from pcsr.errors import BackendError
 from pcsr.extras import needs_extra
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("config", type=FILE)
 @click.option(
     "-o",
     "--output",
     required=True,
-    type=click.Path(path_type=Path),
+    type=FILE,
     help="Train into this folder; a run that is there goes on.",
 )
 @click.option(

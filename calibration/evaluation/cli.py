@@ -6,14 +6,17 @@ from typing import Any
 
 import click
 
-from pcsr.calibration.options import (
+from pcsr.cli import (
     FILE,
     check_outputs,
+    command_errors,
+    complain,
     image_options,
     print_report,
+    progress,
     runtime_options,
+    write_text,
 )
-from pcsr.cli import command_errors, complain, progress, write_text
 from pcsr.errors import ImageError, UsageError
 from pcsr.extras import require_packages
 from pcsr.images import find_images
@@ -26,8 +29,10 @@ _EXTRA = {"PIL": "pillow", "skimage": "scikit-image", "matplotlib": "matplotlib"
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @image_options
-@click.option("--lr", type=FILE, help="Pair LR images by name (NAME or NAMEx4), not made here.")
-@click.option("--k", type=float, multiple=True, help="Weigh cost so; may repeat.  [default: 0]")
+@click.option("--lr", type=FILE, help="Take LR images here, paired by name (NAME or NAMEx4).")
+@click.option(
+    "--k", type=float, multiple=True, help="Weigh cost by this; may repeat.  [default: 0]"
+)
 @click.option("--adaptive", is_flag=True, help="Add adaptive decision making (ADM).")
 @click.option("--heavy-ratio", type=float, multiple=True, help="Add a share 0..1; may repeat.")
 @click.option("--border", type=int, help="Leave out pixels per side.  [default: ceil(scale)]")

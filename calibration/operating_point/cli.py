@@ -7,14 +7,16 @@ from typing import Any
 
 import click
 
-from pcsr.calibration.options import (
+from pcsr.cli import (
     FILE,
     check_outputs,
+    command_errors,
+    complain,
     image_options,
     print_report,
+    progress,
     runtime_options,
 )
-from pcsr.cli import command_errors, complain, progress
 from pcsr.errors import ImageError
 from pcsr.extras import require_packages
 from pcsr.images import find_images
@@ -29,21 +31,29 @@ _EXTRA = {"PIL": "pillow", "scipy": "scikit-image", "matplotlib": "matplotlib"}
 @image_options
 @click.option("--lr-only", is_flag=True, help="Take IMAGES as inputs: there are no originals.")
 @click.option(
-    "--assumed-psnr-db", type=float, default=30.0, help="With --lr-only, assume it of all heavy."
+    "--assumed-psnr-db", type=float, default=30.0, help="With --lr-only, assume this of all heavy."
 )
 @click.option(
-    "--quality-loss-db", type=float, default=BOUNDS_DB["quality"], help="Let 'quality' lose so."
+    "--quality-loss-db",
+    type=float,
+    default=BOUNDS_DB["quality"],
+    help="Let 'quality' lose at most this.",
 )
 @click.option(
-    "--balanced-loss-db", type=float, default=BOUNDS_DB["balanced"], help="Let 'balanced' lose so."
+    "--balanced-loss-db",
+    type=float,
+    default=BOUNDS_DB["balanced"],
+    help="Let 'balanced' lose at most this.",
 )
-@click.option("--fast-loss-db", type=float, default=BOUNDS_DB["fast"], help="Let 'fast' lose so.")
-@click.option("--rounds", type=int, default=5, help="Time each case so often.")
+@click.option(
+    "--fast-loss-db", type=float, default=BOUNDS_DB["fast"], help="Let 'fast' lose at most this."
+)
+@click.option("--rounds", type=int, default=5, help="Time each case this many times.")
 @click.option("--largest", help="Time inputs up to HEIGHTxWIDTH. [default: about 720p]")
 @click.option("--curve", type=FILE, help="Draw PSNR against time and GFLOPs as a PNG.")
 @runtime_options
 @click.option(
-    "--threads", type=click.IntRange(1, 256), help="Use so many threads. [default: all cores]"
+    "--threads", type=click.IntRange(1, 256), help="Use this many threads. [default: all cores]"
 )
 @command_errors
 def operating_point(

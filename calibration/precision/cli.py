@@ -5,8 +5,14 @@ from typing import Any
 
 import click
 
-from pcsr.calibration.options import check_outputs, image_options, print_report
-from pcsr.cli import command_errors, progress, warn
+from pcsr.cli import (
+    check_outputs,
+    command_errors,
+    image_options,
+    print_report,
+    progress,
+    warn,
+)
 from pcsr.extras import needs_extra
 from pcsr.images import find_images
 
@@ -20,7 +26,7 @@ from pcsr.images import find_images
     "--max-psnr-loss-db",
     type=click.FloatRange(0),
     default=0.05,
-    help="Lose at most so much against fp32, in the mean over the images.",
+    help="Lose at most this much against fp32, in the mean over the images.",
 )
 @click.option("--lr-only", is_flag=True, help="Take IMAGES as inputs: there are no originals.")
 @click.option(
@@ -29,17 +35,17 @@ from pcsr.images import find_images
     default=45.0,
     help="With --lr-only, keep this mean PSNR against the fp32 results.",
 )
-@click.option("--k", type=float, default=0.0, help="Weigh cost so.")
+@click.option("--k", type=float, default=0.0, help="Weigh the cost of upsamplers by this.")
 @click.option("--adaptive", is_flag=True, help="Route by adaptive decision making (ADM).")
 @click.option("--heavy-ratio", type=float, help="Take a share 0..1 of heavy pixels, not k.")
 @click.option(
     "--search-px",
     type=click.IntRange(16),
     default=128,
-    help="Compare candidates on the middle of each image, so many input pixels each way.",
+    help="Compare candidates on the middle of each image, this many input pixels each way.",
 )
 @click.option(
-    "--threads", type=click.IntRange(1, 256), help="Use so many threads. [default: all cores]"
+    "--threads", type=click.IntRange(1, 256), help="Use this many threads. [default: all cores]"
 )
 @command_errors
 def precision(

@@ -145,6 +145,13 @@ def build_engines(
             return _build(library, bundle, facts, request.timing_cache, say)
 
 
+def check_request(request: Request) -> None:
+    """Raises BackendError or UsageError where this machine cannot build what is asked for."""
+    library = load_library()
+    check_options(library, request.options, request.timing_cache)
+    choose_target(library, request.device, request.capabilities)
+
+
 def build_command(bundle: Bundle, precision: str, request: Request) -> str:
     """The command that builds what is asked for."""
     words = ["pcsr-build", str(bundle.path), "--precision", precision]
