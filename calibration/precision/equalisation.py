@@ -7,13 +7,21 @@ equalisation; Nagel et al., ICCV 2019, arXiv 1906.04721).
 """
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from pcsr.export.graphs.layers import Arrays, Layers, dense, groups, joins_channels, rewritten
+from pcsr.export.graphs.layers import (
+    Arrays,
+    Layers,
+    TensorFamilies,
+    dense,
+    groups,
+    joins_channels,
+    rewritten,
+)
 
 Peaks = Mapping[str, NDArray[np.float64]]
 """Largest absolute value per channel of tensors that convolutions read."""
@@ -99,7 +107,7 @@ def _families(layers: Layers) -> Iterator[list[str]]:
     """Yields the tensors that must share their factors, because they are added or mapped
     elementwise; without those that anything else makes or reads.
     """
-    family = _Families()
+    family = TensorFamilies()
     for node in layers.nodes:
         if node.op_type == "Conv" and node.input[1] in layers.weights:
             family.unite(node.output)
@@ -118,24 +126,3 @@ def _families(layers: Layers) -> Iterator[list[str]]:
     family.fix(layers.outputs)
     family.fix(value.name for value in layers.model.graph.input)
     yield from family.free()
-
-
-class _Families:
-    """Holds sets of tensor names that grow together."""
-
-    def __init__(self) -> None:
-        self._of: dict[str, list[str]] = {}
-        self._fixed: set[str] = set()
-
-    def unite(self, names: Sequence[str]) -> None:
-        one = list(dict.fromkeys(n for name in names for n in self._of.get(name, [name])))
-        self._of |= dict.fromkeys(one, one)
-
-    def fix(self, names: Iterable[str]) -> None:
-        self._fixed |= set(names)
-
-    def free(self) -> Iterator[list[str]]:
-        """Yields each set once, without those that hold a fixed name."""
-        for family in {id(family): family for family in self._of.values()}.values():
-            if self._fixed.isdisjoint(family):
-                yield family

@@ -9,7 +9,7 @@ weights towards everything that reads them.
 import copy
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from .analysis import shapes_at
-from .layers import Arrays, Layers, groups, joins_channels, rewritten
+from .layers import Arrays, Layers, TensorFamilies, groups, joins_channels, rewritten
 
 CPU_BLOCK, GPU_BLOCK = 16, 8
 MOST_GROWTH = 1.4
@@ -48,30 +48,6 @@ class _Places:
         return self.count != len(self.of)
 
 
-@dataclass
-class _Family:
-    """Tensors share their channels' places because they are added or mapped elementwise."""
-
-    channels: int
-    block: int
-    groups: set[int] = field(default_factory=set)
-    """The numbers of groups of the convolutions that read or write them."""
-    is_read: bool = False
-    """Whether a convolution reads them, directly or joined."""
-    fixed: bool = False
-
-    @property
-    def places(self) -> _Places:
-        real = range(self.channels)
-        most = max(self.groups, default=1)
-        each = self.channels // most
-        wide = -(-each // self.block) * self.block
-        unfit = each == 1 or wide > MOST_GROWTH * each or len(self.groups - {1, most}) > 0
-        if self.fixed or not self.is_read or unfit:
-            return _Places(tuple(real), self.channels)
-        return _Places(tuple(c // each * wide + c % each for c in real), wide * most)
-
-
 class _Padding:
     """Decides which tensors of a graph get padded channels, and rewrites its nodes accordingly.
     `weights` holds those of the graph, and grows by new ones.
@@ -85,15 +61,17 @@ class _Padding:
 
     def __init__(self, layers: Layers, block: int) -> None:
         self.weights: Arrays = dict(layers.weights)
-        graph = layers.model.graph
+        self._block, self._families = block, TensorFamilies()
         shapes = shapes_at(layers.model, {"h": EXAMPLE_PX, "w": EXAMPLE_PX})
-        self._families = {
-            name: _Family(shape[1], block)
+        self._channels = {
+            name: shape[1]
             for name, shape in shapes.items()
             if len(shape) == 4 and name not in layers.weights
         }
+        self._groups: dict[str, set[int]] = {name: set() for name in self._channels}
+        self._read: set[str] = set()
         self._joined = {n.output[0]: list(n.input) for n in layers.nodes if self._joins(n)}
-        self._fix([value.name for value in graph.input])
+        self._families.fix(value.name for value in layers.model.graph.input)
         for node in layers.nodes:
             self._bind(node)
         self._settle([node for node in layers.nodes if groups(node) > 1])
@@ -119,7 +97,7 @@ class _Padding:
         return joins_channels(node) and self._images(node)
 
     def _images(self, node: onnx.NodeProto) -> bool:
-        return all(name in self._families for name in node.input)
+        return all(name in self._channels for name in node.input)
 
     def _parts(self, name: str) -> list[str]:
         """Returns the tensors that a joined one is made of; else the tensor itself."""
@@ -127,66 +105,64 @@ class _Padding:
         return [part for each in joined for part in self._parts(each)] if joined else [name]
 
     def _places(self, name: str) -> _Places:
-        parts = [self._families[part].places for part in self._parts(name)]
+        parts = [self._own_places(part) for part in self._parts(name)]
         starts = itertools.accumulate((part.count for part in parts[:-1]), initial=0)
         of = tuple(start + c for start, part in zip(starts, parts, strict=True) for c in part.of)
         return _Places(of, sum(part.count for part in parts))
+
+    def _own_places(self, name: str) -> _Places:
+        family, count = self._families.members(name), self._channels[name]
+        numbers = self._family_groups(name)
+        most = max(numbers, default=1)
+        each = count // most
+        wide = -(-each // self._block) * self._block
+        unfit = each == 1 or wide > MOST_GROWTH * each or len(numbers - {1, most}) > 0
+        fixed = not self._families.fixed.isdisjoint(family)
+        if fixed or self._read.isdisjoint(family) or unfit:
+            return _Places(tuple(range(count)), count)
+        return _Places(tuple(c // each * wide + c % each for c in range(count)), wide * most)
+
+    def _family_groups(self, name: str) -> set[int]:
+        """Collects the numbers of groups of the convolutions that read or write the family."""
+        return {n for one in self._families.members(name) for n in self._groups[one]}
 
     def _knows_places(self, node: onnx.NodeProto) -> bool:
         if node.op_type == "Conv" or self._joins(node):
             return True
         if node.op_type == "Add" and self._images(node):
-            return self._families[node.input[0]].channels == self._families[node.input[1]].channels
+            return self._channels[node.input[0]] == self._channels[node.input[1]]
         return node.op_type in ("Relu", "LeakyRelu")
 
     def _bind(self, node: onnx.NodeProto) -> None:
         if node.op_type == "Conv":
-            self._families[node.output[0]].groups.add(groups(node))
-            for part in self._parts(node.input[0]):
-                self._families[part].is_read = True
-                self._families[part].groups.add(groups(node))
+            parts = self._parts(node.input[0])
+            self._read |= set(parts)
+            for name in (*parts, node.output[0]):
+                self._groups[name].add(groups(node))
             if groups(node) > 1 and node.input[0] in self._joined:
-                self._fix([*self._parts(node.input[0]), node.output[0]])
+                self._families.fix([*parts, node.output[0]])
         elif self._joins(node):
             return
         elif self._knows_places(node):
             if any(name in self._joined for name in node.input):
-                self._fix([part for name in node.input for part in self._parts(name)])
-            self._unite([*node.input, *node.output])
+                self._families.fix(part for name in node.input for part in self._parts(name))
+            self._families.unite([*node.input, *node.output])
         else:
-            self._fix(node.output)
-
-    def _unite(self, names: Sequence[str]) -> None:
-        families = [self._families[name] for name in names]
-        one = _Family(
-            families[0].channels,
-            families[0].block,
-            set().union(*(family.groups for family in families)),
-            any(family.is_read for family in families),
-            any(family.fixed for family in families),
-        )
-        for name, family in self._families.items():
-            if any(family is other for other in families):
-                self._families[name] = one
-
-    def _fix(self, names: Sequence[str]) -> None:
-        for name in names:
-            if name in self._families:
-                self._families[name].fixed = True
+            self._families.fix(node.output)
 
     def _settle(self, grouped: Sequence[onnx.NodeProto]) -> None:
         """Fixes what a grouped convolution cannot have padded on both sides alike."""
-        before = None
-        while before != (before := [family.fixed for family in self._families.values()]):
+        before = -1
+        while before != (before := len(self._families.fixed)):
             for node in grouped:
                 ends = (node.input[0], node.output[0])
-                fits = [self._families[name].places.changed for name in ends]
-                fits += [self._families[name].groups <= {1, groups(node)} for name in ends]
+                fits = [self._own_places(name).changed for name in ends]
+                fits += [self._family_groups(name) <= {1, groups(node)} for name in ends]
                 if not all(fits):
-                    self._fix(ends)
+                    self._families.fix(ends)
 
     def _renamed(self, name: str) -> str:
-        is_padded = name in self._families and self._places(name).changed
+        is_padded = name in self._channels and self._places(name).changed
         return f"{name}_padded" if is_padded and name in self._real else name
 
     def _restored(self, name: str) -> onnx.NodeProto:

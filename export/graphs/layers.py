@@ -2,7 +2,7 @@
 
 import copy
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -70,6 +70,36 @@ class Layers:
         if len(node.input) > 2 and node.input[2]:
             return self.weights[node.input[2]]
         return np.zeros(len(self.weights[node.input[1]]), np.float32)
+
+
+class TensorFamilies:
+    """Holds sets of tensor names that grow together, because the tensors are added or mapped
+    elementwise: what is done to the channels of one is done to all.
+    """
+
+    def __init__(self) -> None:
+        self._of: dict[str, list[str]] = {}
+        self.fixed: set[str] = set()
+        """Tensors whose families must stay as they are."""
+
+    def members(self, name: str) -> list[str]:
+        """Lists the family of a tensor."""
+        return self._of.get(name, [name])
+
+    def unite(self, names: Iterable[str]) -> None:
+        """Makes one family of those of some tensors."""
+        one = list(dict.fromkeys(n for name in names for n in self.members(name)))
+        self._of |= dict.fromkeys(one, one)
+
+    def fix(self, names: Iterable[str]) -> None:
+        """Keeps the families of some tensors as they are."""
+        self.fixed |= set(names)
+
+    def free(self) -> Iterator[list[str]]:
+        """Yields each family once, without those that are fixed."""
+        for family in {id(family): family for family in self._of.values()}.values():
+            if self.fixed.isdisjoint(family):
+                yield family
 
 
 def rewritten(
