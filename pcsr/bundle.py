@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from pcsr.errors import BundleError
-from pcsr.manifest import FORMAT, FORMAT_VERSION, File, Graph, Kind, Manifest, parse_manifest
+from pcsr.manifest import (
+    FORMAT,
+    FORMAT_VERSION,
+    IMAGE_OUTPUTS,
+    File,
+    Graph,
+    Kind,
+    Manifest,
+    parse_manifest,
+)
 from pcsr.vectors import Vector, read_vectors
 
 MANIFEST = "manifest.json"
@@ -48,6 +57,16 @@ class Bundle:
     def kind(self) -> Kind:
         """`pcsr`, or `plain` for a network with its own upsampling tail."""
         return self.manifest.kind
+
+    @property
+    def image_role(self) -> str:
+        """The role of the graph that takes the image: `backbone`, or `network` of a plain one."""
+        return "network" if self.kind == "plain" else "backbone"
+
+    @property
+    def image_output(self) -> str:
+        """The output of that graph that is wanted: `features`, or `upscaled` of a plain network."""
+        return IMAGE_OUTPUTS[self.image_role]
 
     @property
     def upsamplers(self) -> int:

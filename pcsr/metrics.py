@@ -67,7 +67,12 @@ def psnr(image: Pixels, reference: Pixels, border: int = 0, channel: Channel = "
     image, reference = _planes(image, reference, border, channel)
     difference = np.subtract(image, reference, dtype=np.float32)
     mean_squared_error = float(np.mean(np.square(difference), dtype=np.float64))
-    return 10 * math.log10(255**2 / mean_squared_error) if mean_squared_error else math.inf
+    return psnr_of_error(mean_squared_error, 255)
+
+
+def psnr_of_error(mean_squared_error: float, peak: float) -> float:
+    """Peak signal-to-noise ratio in dB of a mean squared error; infinite where there is none."""
+    return 10 * math.log10(peak**2 / mean_squared_error) if mean_squared_error else math.inf
 
 
 def ssim(image: Pixels, reference: Pixels, border: int = 0, channel: Channel = "rgb") -> float:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
 from pcsr.errors import BundleError
+from pcsr.manifest import classifier_outputs
 
 from .geometry.grid import Floats
 
@@ -92,7 +93,7 @@ def read_mlps(data: bytes, depth: int, upsamplers: int) -> dict[str, Mlp]:
     """
     roles = {f"upsampler_{j}": 3 for j in range(upsamplers)}
     if upsamplers > 1:
-        roles = {"classifier": 1 if upsamplers == 2 else upsamplers} | roles
+        roles = {"classifier": classifier_outputs(upsamplers)} | roles
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}

@@ -1,4 +1,4 @@
-"""What a training run shows: a progress bar or log lines on stderr, and TensorBoard scalars."""
+"""Shows a training run: a progress bar or log lines on stderr, and TensorBoard scalars."""
 
 import sys
 import time
@@ -18,7 +18,9 @@ LINES = 50  # per stage, where there is no terminal
 
 
 class Reporter:
-    """Called after every iteration. Scalars go to `folder`/tensorboard where that is installed."""
+    """Is called after every iteration. Scalars go to `folder`/tensorboard where that is
+    installed.
+    """
 
     def __init__(self, folder: Path, quiet: bool = False) -> None:
         self._quiet = quiet
@@ -53,7 +55,7 @@ class Reporter:
         return f"{where} ({progress.iteration / progress.total:.0%}{self._left(progress)}): {shown}"
 
     def _left(self, progress: Progress) -> str:
-        """Time to the end of the stage, at the pace since this process took it up."""
+        """Estimates the time to the end of the stage, at the pace since this process took it up."""
         _, first, since = self._started
         done, remaining = progress.iteration - first, progress.total - progress.iteration
         if not done or not remaining:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
+from pcsr.manifest import classifier_outputs
 from pcsr.runtime.geometry.grid import Floats, Grid, hr_size
 from pcsr.runtime.geometry.tiling import TILE_PX, seen_pixels, split
 from pcsr.runtime.layout import to_dtype
@@ -104,7 +105,7 @@ class GraphPipeline:
             return route(logits, self._costs.cost_table(scale), request)
 
     def _classify(self, features: dict[str, Floats], grid: Grid) -> Floats:
-        logits = np.empty((grid.pixels, 1 if self._count == 2 else self._count), dtype=np.float32)
+        logits = np.empty((grid.pixels, classifier_outputs(self._count)), dtype=np.float32)
         self._run_rows("classifier", features, grid, np.arange(grid.pixels), logits)
         return logits
 

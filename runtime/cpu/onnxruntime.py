@@ -27,8 +27,7 @@ class OnnxRuntimeRunner:
         self._options = run_options()
         self._sessions: dict[str, Any] = {}
         for role in roles:
-            whole_image = role in ("backbone", "network")
-            cores = threads if whole_image else 1
+            cores = threads if role == bundle.image_role else 1
             self._sessions[role] = open_session(bundle, role, precision, cores, provider)
 
     def run_image(self, role: str, image: FloatArray, outputs: Sequence[str]) -> list[FloatArray]:

@@ -27,7 +27,7 @@ def open_runner(name: str, bundle: Bundle, device: str, precision: str, threads:
     from .onnxruntime import OnnxRuntimeRunner
 
     if name == "native":
-        graphs = [role for role in graphs if role in ("backbone", "network")]
+        graphs = [bundle.image_role]
     return OnnxRuntimeRunner(bundle, device, precision, threads, graphs)
 
 

@@ -9,6 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from pcsr.manifest import classifier_outputs
 from pcsr.runtime.routing.adaptive import ITERATIONS, TOLERANCE
 
 from . import launch
@@ -46,7 +47,7 @@ def difficulties(logits: Tensor, upsamplers: int, out: Tensor, as_logit: bool = 
     """
     pixels = logits.shape[-1]
     expect_band(1, pixels)
-    expect("logits", logits, torch.float32, (1 if upsamplers == 2 else upsamplers, pixels))
+    expect("logits", logits, torch.float32, (classifier_outputs(upsamplers), pixels))
     expect("out", out, torch.float32, (pixels,))
     block = launch.block(_BLOCK, pixels)
     difficulties_kernel[(triton.cdiv(pixels, block),)](

@@ -189,7 +189,7 @@ def _facts(library: Library, bundle: Bundle, precision: str, request: Request) -
 
 
 def _profile(library: Library, bundle: Bundle, precision: str, shapes: Shapes) -> Profile:
-    role = "network" if bundle.kind == "plain" else "backbone"
+    role = bundle.image_role
     map_pixels, rows = row_limits(bundle.manifest.model)
     image_pixels = most_pixels(library, bundle.graph_bytes(role, precision), role)
     return choose_profile(shapes, min(map_pixels, image_pixels), rows)

@@ -10,7 +10,7 @@ from skimage import data
 
 from pcsr import Result, Upscaler
 from pcsr.export.exporter import ExportOptions, export_bundle
-from pcsr.export.network import Settings, build_network, completed
+from pcsr.export.network import NetworkSettings, build_network, completed
 from pcsr.metrics import Pixels, bicubic_resize, degrade, luma, psnr
 from pcsr.models import PCSR
 from pcsr.models.checkpoint import read_checkpoint
@@ -93,7 +93,7 @@ def test_the_demo_checkpoint_finds_edges_heavy_and_flats_light(demo: Upscaler, p
 def test_three_upsamplers_from_training_to_image(tiny: Upscaler) -> None:
     lr = _pair("coffee")[1][20:60, 30:80]
     checkpoint = read_checkpoint(_checkpoint(TINY))
-    network = build_network(checkpoint, completed(Settings(), checkpoint))
+    network = build_network(checkpoint, completed(NetworkSettings(), checkpoint))
     assert isinstance(network, PCSR)
     batch = torch.from_numpy(lr).permute(2, 0, 1)[None] / 255
     image = np.float32(lr) / np.float32(255)

@@ -13,7 +13,7 @@ import torch
 
 from pcsr import CheckpointError, OutputError, Upscaler, UsageError
 from pcsr.export.exporter import ExportOptions, export_bundle
-from pcsr.export.network import Settings
+from pcsr.export.network import NetworkSettings
 from pcsr.models.checkpoint import read_checkpoint
 from pcsr.training.config import Config
 from pcsr.training.trainer import Progress, Trainer
@@ -271,7 +271,7 @@ def test_the_checkpoint_carries_what_the_exporter_must_know(plain: bool, tmp_pat
     assert manifest.model.mean == pytest.approx((0.1, 0.2, 0.3))
     assert manifest.model.std == pytest.approx((0.5, 0.6, 0.7))
     assert manifest.trained_scale == 2
-    settings = Settings(mean=(0.4, 0.5, 0.6))
+    settings = NetworkSettings(mean=(0.4, 0.5, 0.6))
     options = ExportOptions(settings=settings, overwrite=True)
     manifest = export_bundle(path, tmp_path / "bundle", options).bundle.manifest
     assert manifest.model.mean == pytest.approx((0.4, 0.5, 0.6))

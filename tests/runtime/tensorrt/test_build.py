@@ -9,7 +9,7 @@ import pytest
 
 from pcsr import Bundle, EngineError, UsageError
 from pcsr.export.graphs.analysis import shapes_at
-from pcsr.export.graphs.half_precision import typed
+from pcsr.export.graphs.half_precision import to_half_precision
 from pcsr.runtime.tensorrt.build import (
     BuildOptions,
     build_plan,
@@ -68,7 +68,8 @@ def graph_of(bundle: Bundle, role: str, precision: str) -> bytes:
     onnx_file = bundle.graph_bytes(role)
     if precision == "fp32":
         return onnx_file
-    data: bytes = typed(onnx.load_from_string(onnx_file), role, precision).SerializeToString()
+    model = to_half_precision(onnx.load_from_string(onnx_file), role, precision)
+    data: bytes = model.SerializeToString()
     return data
 
 
