@@ -49,7 +49,7 @@ pcsr.runtime.profiler pcsr.runtime.files pcsr.runtime.doctor
 pcsr.export.graphs
 pcsr.export.verification
 pcsr.export
-pcsr.calibration.work_file
+pcsr.calibration.work_file pcsr.calibration.images
 pcsr.calibration.evaluation
 pcsr.calibration.precision pcsr.calibration.operating_point
 pcsr.calibration
