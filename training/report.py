@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
+from pcsr.interrupts import interrupts_deferred
 
 from .trainer import Progress
 
@@ -36,9 +36,9 @@ class Reporter:
         self._write_scalars(progress)
         due = progress.iteration % max(1, progress.total // LINES) == 0
         if progress.validation or (due and not self._terminal):
-            click.echo(f"{self._line_start()}{self._line(progress)}", err=True)
+            _say(f"{self._line_start()}{self._line(progress)}\n")
         elif self._terminal:
-            click.echo(f"{self._line_start()}{self._line(progress)}", err=True, nl=False)
+            _say(f"{self._line_start()}{self._line(progress)}")
 
     def close(self) -> None:
         """Writes what TensorBoard still holds back."""
@@ -64,16 +64,25 @@ class Reporter:
         return f", {timedelta(seconds=round(seconds))} left"
 
     def _write_scalars(self, progress: Progress) -> None:
+        """An exception amid the writer's queue can lose a wake-up, and closing it then waits for
+        minutes: Ctrl-C comes afterwards.
+        """
         if self._writer is None:
             return
-        for name, value in (progress.losses | progress.validation).items():
-            self._writer.add_scalar(f"stage-{progress.stage}/{name}", value, progress.iteration)
+        with interrupts_deferred():
+            for name, value in (progress.losses | progress.validation).items():
+                self._writer.add_scalar(f"stage-{progress.stage}/{name}", value, progress.iteration)
 
 
 def _writer(folder: Path) -> "SummaryWriter | None":
     if find_spec("tensorboard") is None:
-        click.echo("note: tensorboard is not installed (pip install 'pcsr[train]')", err=True)
+        _say("note: tensorboard is not installed (pip install 'pcsr[train]')\n")
         return None
     from torch.utils.tensorboard import SummaryWriter
 
     return SummaryWriter(folder / "tensorboard")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()
