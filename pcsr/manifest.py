@@ -1,10 +1,6 @@
-<<<<<<< HEAD
-"""manifest.json of a bundle: what it says, read strictly. `docs/bundle.md` is its description, and
-`manifest.schema.json` what it is checked with.
+"""The manifest of a bundle, manifest.json, is read strictly. `docs/bundle.md` describes it, and
+`manifest.schema.json` is what it is checked with.
 """
-=======
-"""The manifest of a bundle, manifest.json, is read strictly. `docs/bundle.md` describes it."""
->>>>>>> cpu
 
 import json
 from collections.abc import Mapping, Sequence
@@ -164,16 +160,12 @@ class Manifest:
 
 
 def parse_manifest(data: Mapping[str, Any]) -> Manifest:
-<<<<<<< HEAD
-    """The manifest from its JSON. Raises ValueError where it is damaged."""
-    check(data, _schema(), _schema())
-=======
     """Reads the manifest from its JSON.
 
     Raises:
-        KeyError, TypeError, ValueError: it is damaged.
+        ValueError: it is damaged.
     """
->>>>>>> cpu
+    check(data, _schema(), _schema())
     values = {entry.name: data[entry.name] for entry in fields(Manifest)}
     values["model"] = _of(Model, values["model"])
     values["costs"] = _of(Costs, values["costs"])
@@ -215,12 +207,7 @@ def _tuples(value: Any) -> Any:  # noqa: ANN401
 
 
 def _check_roles(manifest: Manifest, precision: str, graphs: Mapping[str, Graph]) -> None:
-<<<<<<< HEAD
-    """Every upsampler is there, takes what its role takes, and fits the row map made for it."""
-=======
-    """Checks that every role is there, takes what its role takes, and fits the row map for it."""
-    _require((manifest.mlps is None) == (manifest.kind == "plain"), "mlps")
->>>>>>> cpu
+    """Checks that every upsampler is there, takes what its role takes, and fits its row map."""
     if manifest.kind == "plain":
         return
     count = len(manifest.costs.upsampler_flops)
@@ -236,22 +223,6 @@ def _check_roles(manifest: Manifest, precision: str, graphs: Mapping[str, Graph]
         _require(inputs[0].shape[-1] == maps[f"{role}_features"], f"width of {role}")
 
 
-<<<<<<< HEAD
-=======
-def _check_types(precision: str, graphs: Mapping[str, Graph]) -> None:
-    """Checks that features and row maps have the type of their precision, all else its own type."""
-    inner = DTYPES.get(precision)
-    for role, graph in graphs.items():
-        for tensor in (*graph.inputs, *graph.outputs):
-            expected = EXACT.get(tensor.name, inner)
-            _require(tensor.dtype == expected, f"{tensor.dtype} {tensor.name} of {role}")
-
-
-def _is_number(value: Any) -> bool:  # noqa: ANN401
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
->>>>>>> cpu
 def _require(condition: bool, what: str) -> None:
     if not condition:
         raise ValueError(f"unexpected {what}")
