@@ -1,5 +1,5 @@
-"""manifest.json of a bundle: what it says, read strictly. `docs/bundle.md` is its description, and
-`manifest.schema.json` what it is checked with.
+"""The manifest of a bundle, manifest.json, is read strictly. `docs/bundle.md` describes it, and
+`manifest.schema.json` is what it is checked with.
 """
 
 import json

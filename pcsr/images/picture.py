@@ -11,7 +11,13 @@ DPI_72 = (72 / 25.4, 72 / 25.4)  # what viewers assume for a file that states no
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a file says about its pixels: raw blocks, and the resolution."""
+    """What a file says about its pixels: raw blocks, and the resolution.
+
+    Examples:
+        >>> from pcsr.images import Metadata
+        >>> Metadata(resolution=(11.8, 11.8)).icc is None  # 300 dpi, no colour profile
+        True
+    """
 
     icc: bytes | None = None
     exif: bytes | None = None
@@ -23,7 +29,14 @@ class Metadata:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """Pixels and what is known of them. Other pixels than those below raise ImageError."""
+    """Pixels and what is known of them. Other pixels than those below raise ImageError.
+
+    Examples:
+        >>> from pcsr.images import Picture
+        >>> picture = Picture(photo)
+        >>> picture.with_pixels(photo[:9]).pixels.shape
+        (9, 40, 3)
+    """
 
     pixels: np.ndarray
     """[h,w] grey, [h,w,2] grey and alpha, [h,w,3] RGB or [h,w,4] RGBA, of uint8, uint16 or float32

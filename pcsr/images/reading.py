@@ -24,6 +24,12 @@ def read(path: Path, max_pixels: int) -> Picture:
     Samples keep their depth; 1-bit and palette images become 8 bit. Colour spaces other than grey
     and RGB become sRGB without an ICC profile. EXIF in a TIFF is not read (libvips does not).
 
+    Examples:
+        >>> from pathlib import Path
+        >>> from pcsr.images import read
+        >>> read(Path("photo.png"), max_pixels=10**8).pixels.shape
+        (27, 40, 3)
+
     Raises:
         ImageError: the file is missing, unreadable, no such image, damaged or incomplete, has more
             than `max_pixels` (height x width, checked before decoding), several pages, or samples

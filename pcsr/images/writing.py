@@ -30,6 +30,11 @@ def write(picture: Picture, path: Path, overwrite: bool = False, quality: int = 
     dtype. `quality` (1..100) is for JPEG and WebP; WebP at 100 is lossless, and has no grey, only
     RGB. Left out: an ICC profile that is damaged or for other channels, EXIF in TIFF (by libvips).
 
+    Examples:
+        >>> from pathlib import Path
+        >>> from pcsr.images import Picture, write
+        >>> write(Picture(photo), Path("copy.webp"), quality=90)
+
     Raises:
         UsageError: unknown suffix, or `quality` out of range.
         ImageError: the format cannot hold alpha, or an image of this size.
@@ -59,6 +64,13 @@ def row_writer(
 
     A thread encodes them meanwhile; a few megabytes of them are in memory. `like` gives channels
     (no alpha), dtype (uint8 or uint16) and metadata.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pcsr import Upscaler
+        >>> from pcsr.images import Picture, row_writer
+        >>> with row_writer(Picture(photo), (108, 160), Path("large.png")) as take:
+        ...     stats = Upscaler("carn-pcsr/").stream(photo, take, scale=4)
 
     Raises:
         UsageError, ImageError, OutputError: as `write`.
@@ -104,6 +116,11 @@ def check_output(path: Path, overwrite: bool, shape: tuple[int, ...] | None = No
     """Raises, before the computation starts, what `write` would raise after it.
 
     `shape` is that of the coming pixels, [H,W] or [H,W,C]; None while it is not known.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pcsr.images import check_output
+        >>> check_output(Path("out.png"), overwrite=False, shape=(108, 160, 3))
     """
     form = format_of(path)
     if shape is not None:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import pcsr
-from pcsr import errors, metrics
+from pcsr import errors, images, metrics
 from pcsr.export.exporter import export_bundle
 from pcsr.runtime.result import Stats
 
@@ -25,6 +25,7 @@ def functions_and_classes(module: ModuleType) -> list[Any]:
 
 PUBLIC = [pcsr.Upscaler, pcsr.Result, Stats, pcsr.Bundle, export_bundle, errors]
 PUBLIC += functions_and_classes(metrics)
+PUBLIC += [getattr(images, name) for name in images.__all__ if name != "SUFFIXES"]
 
 
 @pytest.fixture
