@@ -104,7 +104,7 @@ def _planted(backend: str) -> dict[str, Sleep]:
         }
     roles = ("classifier", "upsampler_0", "upsampler_1")
     return {role: Sleep(TorchEngines, "rows", role) for role in roles} | {
-        "prepare": Sleep(Frame, "set_mode"),
+        "prepare": Sleep(Frame, "set_request"),
         "backbone": Sleep(TorchEngines, "image"),
         "routing": Sleep(row_graph_passes.GraphPasses, "route"),
         "compose": Sleep(row_graph_passes, "bilinear"),
