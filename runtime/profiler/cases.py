@@ -19,8 +19,8 @@ PLAIN = "plain"
 
 
 @dataclass(frozen=True)
-class Engine:
-    """What is opened once and called by many cases. Fields as of `Upscaler`."""
+class Setup:
+    """A bundle and how it is opened, once for many cases. Fields as of `Upscaler`."""
 
     bundle: str
     device: str = "cpu"
@@ -65,7 +65,7 @@ class Spec:
     """One case. options: of the call. baseline: name of the case it is compared with."""
 
     name: str
-    engine: Engine
+    setup: Setup
     manifest_kind: str
     mode: str
     scale: float
@@ -132,7 +132,7 @@ def _of_engine(
     for path in paths:
         bundle, is_baseline = bundles[path], path == choices.baseline
         bundle.graphs(precision)
-        engine = Engine(
+        setup = Setup(
             str(path),
             choices.device,
             backend,
@@ -146,7 +146,7 @@ def _of_engine(
             words = label(mode) if bundle.upsamplers > 1 else PLAIN
             yield Spec(
                 name(path, words),
-                engine,
+                setup,
                 bundle.kind,
                 words,
                 scale,

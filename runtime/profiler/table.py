@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 
 from tabulate import tabulate
 
+from .measuring.statistics import KEPT_POINTS
 from .record import Case, Distribution, Profile
-from .samples import KEPT_POINTS
 
 WIDTH = 100  # characters
 NAME_WIDTH = 20  # of a case, in a comparison; longer ones take several lines

@@ -8,21 +8,21 @@ from typing import Any
 
 from pcsr.runtime.timing import DEVICE_LANE, Span, recorded_spans
 
-from .callers import Caller
-from .cases import Engine, Spec
+from .cases import Spec
+from .opened import OpenedBundles
 
 Event = dict[str, Any]
 
 
 def record_calls(
-    specs: Sequence[Spec], callers: Mapping[Engine, Caller], calls: int
+    specs: Sequence[Spec], bundles: OpenedBundles, calls: int
 ) -> dict[str, list[Span]]:
     """The spans of some calls of each case, by its name."""
     found = {}
     for spec in specs:
         with recorded_spans() as spans:
             for _ in range(calls):
-                callers[spec.engine].traced(spec)
+                bundles[spec.setup].staged(spec)
         found[spec.name] = spans
     return found
 

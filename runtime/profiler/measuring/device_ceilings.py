@@ -9,8 +9,8 @@ import torch
 
 from pcsr.runtime.torch_backend.arithmetic import exact_arithmetic
 
-from .device_clock import Clock, current, make_clock
-from .record import Ceilings
+from .ceilings import Ceilings
+from .device import HOLD_MS, Clock, current, make_clock
 
 REPEATS = 20
 WARM_UPS = 5
@@ -18,10 +18,12 @@ WARM_UPS = 5
 
 @dataclass(frozen=True)
 class Extent:
-    """bytes: of the copied buffer. side: of the square matrices."""
+    """How much is copied and multiplied."""
 
     bytes: int
+    """Of the copied buffer."""
     side: int
+    """Of the square matrices."""
 
 
 ON_GPU = Extent(2**31, 8192)
@@ -38,7 +40,7 @@ def measure_ceilings(device: torch.device, clock: Clock, extent: Extent) -> dict
     }
 
 
-def device_roof(name: str) -> Ceilings:
+def device_ceilings(name: str) -> Ceilings:
     """Of `cuda` or `cuda:N`."""
     device = torch.device(name)
     extent = ON_GPU if device.type == "cuda" else QUICK
@@ -70,5 +72,5 @@ def _matmul(device: torch.device, clock: Clock, side: int, dtype: torch.dtype) -
 
 
 def _median_ms(clock: Clock, call: Callable[[], Any]) -> float:
-    laps = [clock.lap(call, 0.1).device_ms for _ in range(WARM_UPS + REPEATS)]
+    laps = [clock.lap(call, HOLD_MS)[0].device_ms for _ in range(WARM_UPS + REPEATS)]
     return median(laps[WARM_UPS:])

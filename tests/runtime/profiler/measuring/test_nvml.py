@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pcsr.runtime.profiler.nvml import Gpu, Reading, ask_smi
+from pcsr.runtime.profiler.measuring.nvml import Gpu, Reading, ask_smi
 
 
 class NVMLError(Exception):
@@ -79,7 +79,7 @@ def test_where_nobody_answers_there_is_nothing(monkeypatch: pytest.MonkeyPatch) 
         raise FileNotFoundError(command[0])
 
     monkeypatch.setattr(subprocess, "run", run)
-    monkeypatch.setattr("pcsr.runtime.profiler.nvml.find_spec", lambda name: None)
+    monkeypatch.setattr("pcsr.runtime.profiler.measuring.nvml.find_spec", lambda name: None)
     assert Gpu("1").read() is None
     assert ask_smi(("driver_version",)) == {}
 
@@ -91,5 +91,5 @@ def test_a_field_that_is_not_available_is_none(monkeypatch: pytest.MonkeyPatch) 
         return subprocess.CompletedProcess(command, 0, text, "")
 
     monkeypatch.setattr(subprocess, "run", run)
-    monkeypatch.setattr("pcsr.runtime.profiler.nvml.find_spec", lambda name: None)
+    monkeypatch.setattr("pcsr.runtime.profiler.measuring.nvml.find_spec", lambda name: None)
     assert Gpu("1").read() == Reading(1500, None, 2619, None, 700, 55, None)

@@ -1,17 +1,56 @@
 """What goes on around a measurement: the load of others, limits that strike, the GPU's state."""
 
+import os
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 from pcsr.runtime.machine import throttled_periods
 
-from .load import Load, foreign_cores
 from .nvml import Gpu, Reading
 from .stability import gpu_warnings, load_warnings
 
 INTERVAL_S = 1.0
+IDLE = (3, 4)  # columns of /proc/stat: idle, waiting for a disk
+COLUMNS = 8  # user, nice, system, idle, iowait, irq, softirq, steal; guests are within user
+
+
+@dataclass(frozen=True)
+class Load:
+    """Clocks at one moment, in seconds."""
+
+    wall_s: float
+    """Of `perf_counter`."""
+    own_s: float
+    """That this process computed."""
+    busy_s: float | None
+    """That all cores were busy since the system's start, what other guests of a virtual machine
+    took included; None where the system does not say."""
+
+    @classmethod
+    def now(cls) -> "Load":
+        """Of this process and its machine."""
+        return cls(perf_counter(), process_time(), _busy_s(Path("/proc/stat")))
+
+
+def foreign_cores(before: Load, after: Load) -> float | None:
+    """Cores that others than this process kept busy on average between two moments."""
+    if before.busy_s is None or after.busy_s is None or after.wall_s <= before.wall_s:
+        return None
+    foreign_s = (after.busy_s - before.busy_s) - (after.own_s - before.own_s)
+    return max(0.0, foreign_s / (after.wall_s - before.wall_s))
+
+
+def _busy_s(file: Path) -> float | None:
+    try:
+        line = file.read_text(encoding="ascii").splitlines()[0]
+    except OSError:
+        return None
+    ticks = [int(number) for number in line.split()[1 : 1 + COLUMNS]]
+    return (sum(ticks) - sum(ticks[column] for column in IDLE)) / os.sysconf("SC_CLK_TCK")
 
 
 class Monitor:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from pcsr.runtime.profiler.load import Load, foreign_cores
+from pcsr.runtime.profiler.measuring.monitor import Load, foreign_cores
 
 
 def test_own_time_is_not_foreign() -> None:

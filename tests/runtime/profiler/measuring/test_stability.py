@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from pcsr.runtime.profiler.monitor import Monitor
-from pcsr.runtime.profiler.nvml import Reading
-from pcsr.runtime.profiler.stability import case_warnings, gpu_warnings, load_warnings
+from pcsr.runtime.profiler.measuring.monitor import Monitor
+from pcsr.runtime.profiler.measuring.nvml import Reading
+from pcsr.runtime.profiler.measuring.stability import case_warnings, gpu_warnings, load_warnings
 
 
 def test_quiet_times_raise_no_warning() -> None:

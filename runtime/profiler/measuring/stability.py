@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, median, stdev
 
 from .nvml import Reading
-from .samples import drift
+from .statistics import drift
 
 SPREAD = 0.15  # standard deviation over mean
 DRIFT = 0.10

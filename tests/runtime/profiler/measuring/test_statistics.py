@@ -2,7 +2,13 @@
 
 import pytest
 
-from pcsr.runtime.profiler.samples import distribution, drift, means
+from pcsr.runtime.profiler.measuring.statistics import (
+    distribution,
+    drift,
+    paired_ratio,
+    stage_means,
+    stage_medians,
+)
 
 
 def test_a_distribution_of_known_times() -> None:
@@ -22,8 +28,23 @@ def test_of_one_time_the_spread_is_nothing() -> None:
 
 def test_a_stage_that_a_run_skipped_took_nothing_there() -> None:
     runs = [{"backbone": 3.0}, {"backbone": 1.0, "refinement": 4.0}]
-    assert means(runs) == {"backbone": 2.0, "refinement": 2.0}
-    assert list(means(runs)) == ["backbone", "refinement"]
+    assert stage_means(runs) == {"backbone": 2.0, "refinement": 2.0}
+    assert list(stage_means(runs)) == ["backbone", "refinement"]
+    runs = [{"backbone": 3.0, "refinement": 9.0}, {"backbone": 1.0}, {"backbone": 2.0}]
+    assert stage_medians(runs) == {"backbone": 2.0, "refinement": 0.0}
+    assert stage_medians([]) == {}
+
+
+def test_ratios_are_taken_within_a_round() -> None:
+    """The machine was ten times slower in round 2; the ratio of medians would be 20 / 10 = 2."""
+    times = {1: 2.0, 2: 20.0, 3: 40.0}
+    assert paired_ratio(times, {1: 1.0, 2: 10.0, 3: 100.0}) == 2.0
+    assert paired_ratio({1: 2.0, 2: 30.0, 3: 4.0}, {1: 1.0, 2: 10.0, 3: 1.0}) == 3.0
+
+
+def test_only_common_rounds_count() -> None:
+    assert paired_ratio({1: 6.0, 2: 9.0}, {2: 3.0, 3: 1.0}) == 3.0
+    assert paired_ratio({1: 6.0}, {2: 3.0}) is None
 
 
 def test_drift_is_between_the_thirds() -> None:

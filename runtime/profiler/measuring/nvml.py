@@ -27,15 +27,22 @@ REASONS = {  # bits that slow a GPU down; idling and clocks that a user sets are
 
 @dataclass(frozen=True)
 class Reading:
-    """At one moment. reasons: bits of why its clocks are low. None where it does not say."""
+    """The state of a GPU at one moment; None where it does not say."""
 
     sm_mhz: float | None = None
+    """Clock of its cores."""
     most_sm_mhz: float | None = None
+    """The highest clock of its cores."""
     memory_mhz: float | None = None
+    """Clock of its memory."""
     power_w: float | None = None
+    """Power that it draws."""
     power_limit_w: float | None = None
+    """Power that it may draw."""
     temperature_c: float | None = None
+    """Temperature."""
     reasons: int | None = None
+    """Bits of `REASONS`: why its clocks are low."""
 
     @property
     def throttled_by(self) -> tuple[str, ...]:

@@ -8,18 +8,37 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from time import perf_counter
+from dataclasses import dataclass
 
 import numpy as np
 
 from pcsr.errors import BackendError
 
-from .record import Ceilings
+from .calls import timed
 
 SIZES = (512, 1024, 2048)
 COPY_BYTES = 2**27  # beyond any cache
 REPEATS = 5
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """What a machine reached in this run."""
+
+    gflop_s: float
+    """GFLOP/s (two per multiply-add) of products of float32 matrices."""
+    gb_s: float
+    """GB/s of copies in its memory, bytes read plus written."""
+    half_gflop_s: float | None = None
+    """GFLOP/s of products of matrices in half precision; None on a CPU."""
+
+    def higher(self, other: "Ceilings") -> "Ceilings":
+        """What either of two attempts reached: what a disturbance took is no ceiling."""
+        half = [one.half_gflop_s for one in (self, other) if one.half_gflop_s is not None]
+        return Ceilings(
+            max(self.gflop_s, other.gflop_s), max(self.gb_s, other.gb_s), max(half, default=None)
+        )
 
 
 def measure_ceilings(
@@ -69,12 +88,8 @@ def _copies(threads: int, size: int) -> float:
 
 
 def _fastest_s(call: Callable[[], object]) -> float:
-    times = []
-    for _ in range(REPEATS + 1):  # the first allocates
-        start = perf_counter()
-        call()
-        times.append(perf_counter() - start)
-    return min(times[1:])
+    times_ms = [timed(call)[0] for _ in range(REPEATS + 1)]
+    return min(times_ms[1:]) / 1000  # the first allocates
 
 
 def _main(threads: int, sizes: Sequence[int], copy_bytes: int) -> None:

@@ -1,25 +1,44 @@
 """Statistics of a few times."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import fmean, median, stdev
 
 import numpy as np
 
-from .record import Distribution
-
 KEPT_POINTS = (50.0, 90.0, 95.0, 99.0)
 
 
-def percentiles(values: Sequence[float], points: Sequence[float]) -> list[float]:
-    """Of one or more values, linear between neighbours."""
-    found: list[float] = np.percentile(values, points).tolist()
-    return found
+@dataclass(frozen=True)
+class Distribution:
+    """Milliseconds of one or more calls."""
+
+    p50: float
+    """Median."""
+    p90: float
+    """90th percentile, as all of them linear between neighbours."""
+    p95: float
+    """95th percentile."""
+    p99: float
+    """99th percentile."""
+    mean: float
+    """Mean of all calls."""
+    std: float
+    """Standard deviation of the sample; 0 for one call."""
+    least: float
+    """The shortest call."""
+    most: float
+    """The longest call."""
+    samples: int
+    """How many calls."""
+    percentiles: Mapping[str, float] = field(default_factory=dict)
+    """By name (`p50`, `p99.9`): those above, and what else was asked for."""
 
 
 def distribution(values: Sequence[float], points: Sequence[float] = ()) -> Distribution:
     """Of one or more values. points: percentiles beside those that are always there."""
     points = tuple(dict.fromkeys((*KEPT_POINTS, *points)))
-    p50, p90, p95, p99, *_ = found = percentiles(values, points)
+    p50, p90, p95, p99, *_ = found = np.percentile(values, points).tolist()
     return Distribution(
         p50,
         p90,
@@ -40,15 +59,19 @@ def paired_ratio(times: Mapping[int, float], baseline: Mapping[int, float]) -> f
     return median(times[number] / baseline[number] for number in common) if common else None
 
 
-def means(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Mean of each name over all runs, in the order of their first appearance. What a run lacks
-    took nothing there.
+def stage_means(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean of each stage over all runs, in the order of execution. What a run lacks took nothing
+    there.
     """
-    names = names_of(runs)
-    return {name: fmean(run.get(name, 0.0) for run in runs) for name in names}
+    return {name: fmean(run.get(name, 0.0) for run in runs) for name in _names(runs)}
 
 
-def names_of(runs: Iterable[Mapping[str, float]]) -> list[str]:
+def stage_medians(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Median of each stage, as `stage_means`."""
+    return {name: median(run.get(name, 0.0) for run in runs) for name in _names(runs)}
+
+
+def _names(runs: Iterable[Mapping[str, float]]) -> list[str]:
     """All names, in the order of their first appearance."""
     return list(dict.fromkeys(name for run in runs for name in run))
 
