@@ -1,66 +1,69 @@
-"""One model at one size: memory of every contender, then all of them interleaved, as records."""
+"""One model at one size on the CPU: first uses of all contenders, their rounds, and the records."""
 
 import hashlib
 import json
 import math
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
-
-import numpy as np
 
 from pcsr.bundle import Bundle
 from pcsr.manifest import Costs
 from pcsr.runtime.machine import available_mib, machine
-from pcsr.runtime.profiler.ceilings import sgemm_gflops
-from pcsr.runtime.profiler.load import Load, foreign_cores
+from pcsr.runtime.profiler.measuring.ceilings import sgemm_gflops
+from pcsr.runtime.profiler.measuring.first_use import FirstUse, first_use
+from pcsr.runtime.profiler.measuring.monitor import Load, foreign_cores
+from pcsr.runtime.profiler.measuring.process import LONGEST_S, DidNotFinish
 
 from . import environment
-from .alone import Footprint, Job
-from .engines import SCALE, Image, make_engine
+from .callers import Files, Place, open_caller
+from .contenders import OURS_AT_SHARE, SCALE, Contender, Family, Implementation, cpu_line_up
 from .figures import (
     NOT_TIMED,
-    Footprints,
-    Timings,
+    AllSeries,
     fidelity_figures,
     memory_figures,
     time_figures,
     work_figures,
 )
-from .lineup import OURS_AT_SHARE, Contender, EngineName, line_up
-from .memory import DidNotFinish, footprint
+from .image import Image, Size
 from .networks import Networks
 from .records import Record
-from .rounds import Plan, give_back_memory, run_rounds
+from .rounds import Care, Say, give_back_memory, run_rounds
 
 FILL = 0.8  # of the available memory; the rest is for what else the machine does
-Say = Callable[[str], object]
+OPENER = "benchmarks.callers:open_in_process"
+FirstUses = Mapping[str, FirstUse | DidNotFinish]
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How to measure. max_seconds: a contender whose first call takes longer runs fewer rounds.
-
-    eager: whether the forms in PyTorch take part.
-    """
+class BenchOptions:
+    """How to measure."""
 
     rounds: int
+    """That count; one more comes before them and is discarded."""
     threads: int
     max_seconds: float
+    """A contender whose first call takes longer runs fewer rounds."""
     eager: bool
+    """Whether the forms in PyTorch take part."""
 
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """What is measured together. size: the name of the large image's size."""
+    """What is measured together."""
 
     model: str
     size: str
+    """Name of the large image's size."""
     networks: Networks
     image: Image
-    settings: Settings
+    options: BenchOptions
+
+    @property
+    def lr_size(self) -> Size:
+        """(height, width) of the image."""
+        return self.image.shape[0], self.image.shape[1]
 
     @property
     def key(self) -> str:
@@ -70,74 +73,69 @@ class Group:
             self.image.shape,
             hashlib.sha256(self.image.tobytes()).hexdigest(),
             self.networks.key,
-            asdict(self.settings),
-            machine(self.settings.threads),
+            asdict(self.options),
+            machine(self.options.threads),
             environment.source_hash(),
         ]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
-    def costs(self, engine: EngineName) -> Costs:
-        """Of the bundle that an engine runs, or that its network was exported to."""
+    def costs(self, implementation: Implementation) -> Costs:
+        """Of the bundle that an implementation runs, or that its network was exported to."""
         files = self.networks.files
-        is_pcsr = engine in ("pcsr", "eager")
-        return Bundle.load(files.pcsr_bundle if is_pcsr else files.plain_bundle).manifest.costs
+        return Bundle.load(files.bundle(implementation.is_pcsr)).manifest.costs
 
 
 def measure_group(group: Group, say: Say) -> list[Record]:
     """One record per contender. One that fails has a record that says why."""
-    settings, files = group.settings, group.networks.files
-    where = environment.describe(settings.threads)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "image.npy"
-        np.save(file, group.image)
-        contenders = _contenders(group, file)
-        feet = {}
-        for contender in contenders:
-            say(f"memory of {contender.label}")
-            feet[contender.name] = _footprint(group, contender, file)
-    runners = [c for c in contenders if isinstance(feet[c.name], Footprint)]
-    plan = make_plan(runners, feet, settings, available_mib())
-    make = partial(make_engine, files=files, threads=settings.threads)
-    before, start = sgemm_gflops(settings.threads), Load.now()
-    timings = run_rounds(runners, group.image, make, plan, say)
+    options, files = group.options, group.networks.files
+    where = environment.describe(options.threads)
+    contenders = _contenders(group)
+    firsts: dict[str, FirstUse | DidNotFinish] = {}
+    for contender in contenders:
+        say(f"memory of {contender.label}")
+        firsts[contender.name] = _first_use(group, contender)
+    runners = [c for c in contenders if isinstance(firsts[c.name], FirstUse)]
+    care = make_care(runners, firsts, options.max_seconds, available_mib())
+    opener = partial(open_caller, files=files, place=Place(threads=options.threads))
+    before, start = sgemm_gflops(options.threads), Load.now()
+    everyone = run_rounds(runners, group.image, opener, options.rounds, care, say)
     foreign = foreign_cores(start, Load.now())
     give_back_memory()
     facts = _facts(group) | {
         "group_size": len(contenders),
         "environment": where,
         "foreign_cores": foreign,
-        "sgemm_gflops": max(before, sgemm_gflops(settings.threads)),
+        "sgemm_gflops": max(before, sgemm_gflops(options.threads)),
     }
-    return [facts | _figures(group, c, feet, timings, plan, facts) for c in contenders]
+    return [facts | _record(group, c, firsts[c.name], everyone, care, facts) for c in contenders]
 
 
-def make_plan(
+def make_care(
     contenders: Sequence[Contender],
-    feet: Footprints,
-    settings: Settings,
+    firsts: FirstUses,
+    max_seconds: float,
     available_mib: float | None,
-) -> Plan:
+) -> Care:
     """Who is slow, and whether the plain session, whose arena keeps what its call took, has to go
     after each call for the others to fit.
     """
     slow: list[str] = []
-    peaks: dict[EngineName, float] = {}
+    peaks: dict[Family, float] = {}
     for contender in contenders:
-        foot = feet[contender.name]
-        if isinstance(foot, DidNotFinish):
+        first, family = firsts[contender.name], contender.implementation.family
+        if isinstance(first, DidNotFinish):
             continue
-        if foot.first_call_ms > 1000 * settings.max_seconds:
+        if first.first_ms > 1000 * max_seconds:
             slow.append(contender.name)
-        peaks[contender.engine] = max(peaks.get(contender.engine, 0), foot.peak_mib or 0)
-    kept = peaks.pop("plain-ort", 0)
+        peaks[family] = max(peaks.get(family, 0), first.peak_mib or 0)
+    kept = peaks.pop("plain-session", 0)
     too_much = kept + max(peaks.values(), default=0) > FILL * (available_mib or math.inf)
-    released: list[EngineName] = ["plain-ort"] if too_much else []
-    return Plan(settings.rounds, slow, released)
+    return Care(slow, ["plain-session"] if too_much else [])
 
 
 def _facts(group: Group) -> Record:
     """What all records of a group share."""
-    height, width = group.image.shape[:2]
+    height, width = group.lr_size
     return {
         "key": group.key,
         "model": group.model,
@@ -146,17 +144,17 @@ def _facts(group: Group) -> Record:
         "hr_size": [height * SCALE, width * SCALE],
         "weights": [group.networks.pcsr_weights, group.networks.plain_weights],
         "is_trained": group.networks.is_trained,
-        "rounds": group.settings.rounds,
+        "rounds": group.options.rounds,
     }
 
 
-def _contenders(group: Group, file: Path) -> tuple[Contender, ...]:
+def _contenders(group: Group) -> tuple[Contender, ...]:
     if group.networks.is_trained:
-        return line_up(group.settings.eager)
-    found = _footprint(group, OURS_AT_SHARE, file) if group.settings.eager else None
-    difficulty = found.threshold if isinstance(found, Footprint) else None
-    heavy, light = group.costs("pcsr").cost_table(SCALE).tolist()
-    return line_up(group.settings.eager, k_of_difficulty(difficulty, heavy, light))
+        return cpu_line_up(group.options.eager)
+    found = _first_use(group, OURS_AT_SHARE) if group.options.eager else None
+    difficulty = found.threshold if isinstance(found, FirstUse) else None
+    heavy, light = group.costs(OURS_AT_SHARE.implementation).cost_table(SCALE).tolist()
+    return cpu_line_up(group.options.eager, k_of_difficulty(difficulty, heavy, light))
 
 
 def k_of_difficulty(difficulty: float | None, heavy: float, light: float) -> float:
@@ -169,36 +167,48 @@ def k_of_difficulty(difficulty: float | None, heavy: float, light: float) -> flo
     return math.log(difficulty / (1 - difficulty)) / math.log(heavy / light)
 
 
-def _footprint(group: Group, contender: Contender, file: Path) -> Footprint | DidNotFinish:
-    files, threads = group.networks.files, group.settings.threads
-    job = Job(contender.engine, contender.options, files, str(file), threads)
+def _first_use(group: Group, contender: Contender) -> FirstUse | DidNotFinish:
+    files, threads = group.networks.files, group.options.threads
+    return try_first_use(contender, files, threads, group.image)
+
+
+def try_first_use(
+    contender: Contender, files: Files, threads: int, image: Image, timeout_s: float = LONGEST_S
+) -> FirstUse | DidNotFinish:
+    """The first use of a contender in a process of its own, or why there is none."""
+    arguments = {
+        "implementation": asdict(contender.implementation),
+        "files": asdict(files),
+        "threads": threads,
+    }
     try:
-        return footprint(job)
+        return first_use(
+            OPENER, arguments, image, contender.options, timeout_s, folder=environment.ROOT
+        )
     except DidNotFinish as why:
         return why
 
 
-def _figures(
+def _record(
     group: Group,
     contender: Contender,
-    feet: Footprints,
-    timings: Timings,
-    plan: Plan,
+    first: FirstUse | DidNotFinish,
+    everyone: AllSeries,
+    care: Care,
     facts: Record,
 ) -> Record:
-    timing = timings.get(contender.name, NOT_TIMED)
-    lr_size = (group.image.shape[0], group.image.shape[1])
-    costs = group.costs(contender.engine)
+    series = everyone.get(contender.name, NOT_TIMED)
+    costs = group.costs(contender.implementation)
     who = {
         "contender": contender.name,
         "label": contender.label,
-        "ours": contender.is_ours,
-        "rival": contender.rival,
+        "ours": contender.implementation.is_ours,
+        "rival": contender.published or None,
     }
     return (
         who
-        | memory_figures(feet[contender.name], timing)
-        | time_figures(contender, timings, plan)
-        | work_figures(contender, timing, costs, lr_size, facts["sgemm_gflops"])
-        | fidelity_figures(contender, timings)
+        | memory_figures(first, series)
+        | time_figures(contender, everyone, care)
+        | work_figures(contender, series, costs, group.lr_size, facts["sgemm_gflops"])
+        | fidelity_figures(contender, everyone)
     )

@@ -15,7 +15,7 @@ from pcsr.export.exporter import ExportOptions, export_bundle
 from pcsr.models import PCSR, make_backbone
 from pcsr.models.checkpoint import read_file
 
-from .engines import Files
+from .callers import Files
 from .environment import ROOT, source_hash
 
 OWN = ROOT / "training" / "checkpoints"
@@ -24,7 +24,7 @@ Say = Callable[[str], object]
 
 
 @dataclass(frozen=True)
-class Shape:
+class PublishedShape:
     """The published shape of one model. Hidden widths of the MLPs."""
 
     pcsr_args: Mapping[str, Any]
@@ -34,10 +34,10 @@ class Shape:
     classifier: Sequence[int]
 
 
-SHAPES: Mapping[str, Shape] = {
-    "fsrcnn": Shape({"d": 48}, {"d": 56}, [58] * 4, [10] * 3, []),
-    "carn": Shape({"nf": 52}, {"nf": 64}, [74] * 4, [20] * 3, [10, 10]),
-    "srresnet": Shape({"nf": 58}, {"nf": 64, "nb": 16}, [170] * 4, [40] * 3, [20, 20]),
+SHAPES: Mapping[str, PublishedShape] = {
+    "fsrcnn": PublishedShape({"d": 48}, {"d": 56}, [58] * 4, [10] * 3, []),
+    "carn": PublishedShape({"nf": 52}, {"nf": 64}, [74] * 4, [20] * 3, [10, 10]),
+    "srresnet": PublishedShape({"nf": 58}, {"nf": 64, "nb": 16}, [170] * 4, [40] * 3, [20, 20]),
 }
 
 

@@ -3,34 +3,30 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tabulate import tabulate
-
 from .records import Record
-from .tables import number
+from .tables import Column, table
 
 QUIET_CORES = 0.1
-HEAD = (
-    "contender",
-    "ms",
-    "p10-p90",
-    "/ plain",
-    "/ published",
-    "peak MiB",
-    "loaded MiB",
-    "heavy",
-    "GMAC",
-    "paper GFLOPs",
-    "GFLOP/s",
-    "of sgemm",
+COLUMNS: tuple[Column, ...] = (
+    ("contender", "label", ""),
+    ("ms", lambda r: "failed" if r["error"] else r["median_ms"], ".1f"),
+    ("p10-p90", lambda r: f"{r['p10_ms']:.1f}-{r['p90_ms']:.1f}" if r["median_ms"] else "", ""),
+    ("/ plain", "time_over_plain", ".3f"),
+    ("/ published", "time_over_published", ".3f"),
+    ("peak MiB", "peak_mib", ".0f"),
+    ("loaded MiB", "loaded_mib", ".0f"),
+    ("heavy", "heavy_share", ".1%"),
+    ("GMAC", "gmacs", ".3g"),
+    ("paper GFLOPs", "paper_gflops", ".3g"),
+    ("GFLOP/s", "gflops_per_s", ".1f"),
+    ("of sgemm", "share_of_sgemm", ".0%"),
 )
 
 
 def format_group(records: Sequence[Record]) -> str:
     """Title, table, time per stage, comparisons and reasons of failures, for a terminal."""
-    rows = [_row(record) for record in records]
-    align = ("left", *["right"] * (len(HEAD) - 1))
-    table = tabulate(rows, HEAD, colalign=align, disable_numparse=True)
-    parts = [_title(records[0]), table, _stages(records), "\n".join(_remarks(records))]
+    shown = table(COLUMNS, records, "simple")
+    parts = [_title(records[0]), shown, _stages(records), "\n".join(_remarks(records))]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -67,36 +63,13 @@ def _title(record: Record) -> str:
     return "\n".join(lines)
 
 
-def _row(record: Record) -> tuple[str, ...]:
-    failed = record["error"] is not None
-    return (
-        record["label"],
-        "failed" if failed else number(record["median_ms"], ".1f"),
-        f"{record['p10_ms']:.1f}-{record['p90_ms']:.1f}" if record["median_ms"] else "",
-        number(record["time_over_plain"], ".3f"),
-        number(record["time_over_published"], ".3f"),
-        number(record["peak_mib"], ".0f"),
-        number(record["loaded_mib"], ".0f"),
-        number(record["heavy_share"], ".1%"),
-        number(record["gmacs"], ".3g"),
-        number(record["paper_gflops"], ".3g"),
-        number(record["gflops_per_s"], ".1f"),
-        number(record["share_of_sgemm"], ".0%"),
-    )
-
-
 def _stages(records: Sequence[Record]) -> str:
     """Time per stage of our contenders."""
     shown = [record for record in records if record["ours"] and record["stage_ms"]]
-    names = list(dict.fromkeys(name for record in shown for name in record["stage_ms"]))
-    if not names:
-        return ""
-    rows = [
-        (record["label"], *(number(record["stage_ms"].get(name), ".1f") for name in names))
-        for record in shown
-    ]
-    align = ("left", *["right"] * len(names))
-    return tabulate(rows, ("stages, ms", *names), colalign=align, disable_numparse=True)
+    names = dict.fromkeys(name for record in shown for name in record["stage_ms"])
+    columns: list[Column] = [("stages, ms", "label", "")]
+    columns += [(name, f"stage_ms.{name}", ".1f") for name in names]
+    return table(columns, shown, "simple") if names else ""
 
 
 def _remarks(records: Sequence[Record]) -> list[str]:

@@ -29,15 +29,18 @@ REPLAYED = "recorded frame"
 
 
 @dataclass(frozen=True)
-class Found:
-    """One result. assignment: [H, W], empty without routing. stages: that took time."""
+class PathResult:
+    """What a path makes of an image."""
 
     image: Floats
+    """[H, W, 3] float32."""
     assignment: Labels
+    """[H, W] uint8, empty without routing."""
     stages: Sequence[str] = ()
+    """Names of those that took time."""
 
 
-Run = Callable[[Any, float, dict[str, Any]], Found]
+Run = Callable[[Any, float, dict[str, Any]], PathResult]
 """(image [h, w, 3] float32, an array or a tensor; scale; options of a call) -> result."""
 
 
@@ -114,7 +117,11 @@ def summary(checks: Sequence[Any]) -> Record:
 
 
 def compare(
-    what: str, found: Found, expected: Found, precision: str, tolerance: float = IMAGE_TOLERANCE
+    what: str,
+    found: PathResult,
+    expected: PathResult,
+    precision: str,
+    tolerance: float = IMAGE_TOLERANCE,
 ) -> AnyCheck | VectorCheck:
     """One result beside another, by the rule of the precision."""
     is_routed = expected.assignment.size > 0
@@ -148,7 +155,7 @@ def _vector_checks(
 ) -> Iterator[AnyCheck | VectorCheck]:
     for vector in vectors:
         assignment = NO_ROUTING if vector.assignment is None else vector.assignment
-        expected = Found(vector.expected, assignment)
+        expected = PathResult(vector.expected, assignment)
         options = {"adaptive": True} if vector.adaptive else {}
         for _ in range(calls):
             found = run(vector.image, vector.scale, options)

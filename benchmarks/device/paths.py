@@ -3,27 +3,32 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.engines import SCALE, Files, load_network
-from benchmarks.memory import reason
+from benchmarks.callers import Files, Place, load_network, open_upscaler
+from benchmarks.contenders import (
+    HEAVY_SHARE,
+    SCALE,
+    Implementation,
+    Installed,
+    pcsr_implementations,
+    plain_implementations,
+)
 from benchmarks.records import Record
 from pcsr.bundle import Bundle
 from pcsr.export.verification.fp32 import IMAGE_TOLERANCE
 from pcsr.export.verification.half import NO_ROUTING, QualityCase, quality_cases
 from pcsr.export.verification.synthetic_images import synthetic_image
 from pcsr.models import PCSR
+from pcsr.runtime.profiler.measuring.rounds import reason
 from pcsr.runtime.torch_backend.arithmetic import exact_arithmetic
 from pcsr.vectors import Vector
 
-from .callers import open_upscaler
-from .contenders import HEAVY_SHARE, Engine, Installed, pcsr_engines, plain_engines
-from .fidelity import Found, Run, check_path, compare, summary, to_array
-from .rounds import Guard
+from .fidelity import PathResult, Run, check_path, compare, summary, to_array
+from .measure import Guard
 
 BOTH_INEXACT = 2 * IMAGE_TOLERANCE  # each is within one of the reference
 ODD_CASES: tuple[tuple[tuple[int, int], float, Mapping[str, Any]], ...] = (
@@ -65,14 +70,14 @@ def check_model(
     depth: Depth = FULL,
 ) -> Iterator[Record]:
     """One record per path; one that raises has its reason."""
-    for kind, engines in (("pcsr", pcsr_engines), ("plain", plain_engines)):
-        bundle = files.pcsr_bundle if kind == "pcsr" else files.plain_bundle
-        ckpt = files.pcsr_ckpt if kind == "pcsr" else files.plain_ckpt
+    for is_pcsr in (True, False):
+        bundle = files.bundle(is_pcsr)
         needed = precision != "fp32" and depth.quality_cases != 0
-        cases = _cases(Path(ckpt), bundle) if needed else []
-        for engine in _with_graphs_on(engines(installed)):
-            check = partial(_check, engine, bundle, precision, device, cases, depth)
-            yield _attempted(engine.label, True, check, guard)
+        ckpt = files.pcsr_ckpt if is_pcsr else files.plain_ckpt
+        cases = _cases(ckpt, bundle) if needed else []
+        for one in _implementations(installed, is_pcsr):
+            check = partial(_check, one, bundle, precision, device, cases, depth)
+            yield _attempted(one.label, True, check, guard)
     agree = partial(_agreement, files, precision, device, depth)
     yield _attempted("fused beside graphs", True, agree, guard)
     if precision == "fp32":
@@ -80,14 +85,14 @@ def check_model(
         yield _attempted("published form, eager", False, published, guard)
 
 
-def _with_graphs_on(engines: list[Engine]) -> Iterator[Engine]:
+def _implementations(installed: Installed, is_pcsr: bool) -> list[Implementation]:
     """Those that are measured, and passes `graphs` with recording allowed, as users have it."""
-    yield from engines
-    if engines[0].family == "pcsr":
-        yield Engine("pcsr", "torch", "graphs", True)
+    if not is_pcsr:
+        return plain_implementations(installed)
+    return [*pcsr_implementations(installed), Implementation("pcsr", "torch", "graphs", True)]
 
 
-def _cases(ckpt: Path, bundle: str) -> list[QualityCase]:
+def _cases(ckpt: str, bundle: str) -> list[QualityCase]:
     scale = Bundle.load(bundle).manifest.trained_scale
     return quality_cases(load_network(ckpt), scale)
 
@@ -97,23 +102,25 @@ def _attempted(path: str, ours: bool, check: Callable[[], Record], guard: Guard)
     try:
         found: Record = guard(path, check)
     except Exception as error:  # any failure is this path's result
-        return facts | {"error": reason(f"{type(error).__name__}: {error}")}
+        return facts | {"error": reason(error)}
     return facts | found
 
 
 def _check(
-    engine: Engine,
+    implementation: Implementation,
     bundle: str,
     precision: str,
     device: torch.device,
     cases: list[QualityCase],
     depth: Depth,
 ) -> Record:
-    run = upscaler_run(engine, bundle, precision, device)
-    recorded = engine.cuda_graphs and engine.passes != "graphs" and device.type == "cuda"
+    run = upscaler_run(implementation, bundle, precision, device)
+    recorded = implementation.cuda_graphs and implementation.passes != "graphs"
     vectors = _vectors(bundle, depth)
     cases = cases[: depth.quality_cases]
-    return check_path(run, vectors, cases, precision, device, depth.calls, recorded)
+    return check_path(
+        run, vectors, cases, precision, device, depth.calls, recorded and device.type == "cuda"
+    )
 
 
 def _vectors(bundle: str, depth: Depth) -> list[Vector]:
@@ -122,22 +129,24 @@ def _vectors(bundle: str, depth: Depth) -> list[Vector]:
     return sorted(vectors, key=lambda vector: vector.expected.size)[: depth.vectors]
 
 
-def upscaler_run(engine: Engine, bundle: str, precision: str, device: torch.device) -> Run:
-    """One of our engines as the checks call it."""
-    upscaler = open_upscaler(engine, bundle, precision, device)
+def upscaler_run(
+    implementation: Implementation, bundle: str, precision: str, device: torch.device
+) -> Run:
+    """One of our implementations as the checks call it."""
+    upscaler = open_upscaler(implementation, bundle, Place(str(device), precision))
 
-    def run(image: Any, scale: float, options: dict[str, Any]) -> Found:  # noqa: ANN401
+    def run(image: Any, scale: float, options: dict[str, Any]) -> PathResult:  # noqa: ANN401
         result = upscaler(image, scale, **options)
         routed = NO_ROUTING if result.assignment is None else to_array(result.assignment)
-        return Found(to_array(result.image), routed, list(result.stats.stage_ms))
+        return PathResult(to_array(result.image), routed, list(result.stats.stage_ms))
 
     return run
 
 
 def _agreement(files: Files, precision: str, device: torch.device, depth: Depth) -> Record:
     """Odd images and modes: the two implementations, and the recorded one's replay."""
-    graphs = Engine("pcsr", "torch", "graphs", False)
-    fused = Engine("pcsr", "torch", "fused", True)
+    graphs = Implementation("pcsr", "torch", "graphs", False)
+    fused = Implementation("pcsr", "torch", "fused", True)
     expect = upscaler_run(graphs, files.pcsr_bundle, precision, device)
     run = upscaler_run(fused, files.pcsr_bundle, precision, device)
     checks = []
@@ -153,15 +162,15 @@ def _agreement(files: Files, precision: str, device: torch.device, depth: Depth)
 
 def _published(files: Files, device: torch.device, depth: Depth) -> Record:
     """The form that ours are timed against, at the trained scale: elsewhere pixels lie on ties."""
-    network = load_network(Path(files.pcsr_ckpt)).to(device)
+    network = load_network(files.pcsr_ckpt).to(device)
     assert isinstance(network, PCSR)
 
-    def run(image: Any, scale: float, options: dict[str, Any]) -> Found:  # noqa: ANN401
+    def run(image: Any, scale: float, options: dict[str, Any]) -> PathResult:  # noqa: ANN401
         tensor = image if isinstance(image, torch.Tensor) else torch.from_numpy(image).to(device)
         with exact_arithmetic():
             found = network(tensor.permute(2, 0, 1)[None], scale, **options)
         pixels = found.image[0].permute(1, 2, 0).cpu().numpy()
-        return Found(pixels, found.assignment[0].cpu().numpy().astype(np.uint8))
+        return PathResult(pixels, found.assignment[0].cpu().numpy().astype(np.uint8))
 
     vectors = [v for v in _vectors(files.pcsr_bundle, FULL) if v.scale == SCALE][: depth.vectors]
     return check_path(run, vectors, [], "fp32", None, 1, False)

@@ -9,7 +9,8 @@ from pcsr.text import one_line
 
 from .cases import Setup, Spec
 from .measuring.calls import Answer, Caller, HostMeter, Measurement, upscaler_caller
-from .measuring.first_use import DidNotFinish, FirstUse, first_use
+from .measuring.first_use import FirstUse, first_use
+from .measuring.process import DidNotFinish
 
 if TYPE_CHECKING:
     from pcsr.runtime.upscaler import Upscaler

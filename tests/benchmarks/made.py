@@ -1,33 +1,32 @@
-"""Hand-made engines and records."""
+"""Hand-made callers and records."""
 
 from typing import Any
 
 import numpy as np
 
-from benchmarks.engines import Engine, Image, Output
-from benchmarks.lineup import Contender, EngineName, Options
+from benchmarks.contenders import Contender, Family, Implementation
+from benchmarks.image import Image
 from benchmarks.records import Record
+from pcsr.runtime.profiler.measuring.calls import Answer, Caller, CallOptions, Details
 
 IMAGE: Image = np.zeros((2, 3, 3), dtype=np.uint8)
 
 
-def contender(name: str, engine: EngineName = "bicubic", rival: str | None = None) -> Contender:
-    return Contender(name, name, engine, {}, rival)
+def contender(name: str, family: Family = "bicubic", rival: str = "") -> Contender:
+    return Contender(name, Implementation(family), name, published=rival)
 
 
-def engine(
-    total_ms: float = 1.0, error: Exception | None = None, log: list[str] | None = None
-) -> Engine:
-    """An engine that claims to have taken `total_ms`, or raises."""
+def caller(error: Exception | None = None, log: list[str] | None = None) -> Caller:
+    """One that answers with its image, or raises."""
 
-    def run(image: Image, options: Options) -> Output:
+    def call(image: Image, options: CallOptions) -> Answer:
         if log is not None:
             log.append("call")
         if error is not None:
             raise error
-        return Output(image, total_ms, {"network": total_ms / 2}, (1, 3), 0.5)
+        return Answer(image, lambda: Details((1, 3), 0.5, {"network": 2.5}))
 
-    return run
+    return call
 
 
 def record(**values: Any) -> Record:  # noqa: ANN401

@@ -10,23 +10,22 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.callers import Files
+from benchmarks.contenders import Contender, Implementation, Installed, device_line_up
 from benchmarks.device import measure as measuring
-from benchmarks.device.callers import Answer, Details
-from benchmarks.device.contenders import Contender, Engine, Installed, line_up
-from benchmarks.device.fidelity import Found, check_path
-from benchmarks.device.measure import measure, views
+from benchmarks.device.fidelity import PathResult, check_path
+from benchmarks.device.measure import QUICK as EFFORT
+from benchmarks.device.measure import Setting, measure, views
 from benchmarks.device.paths import QUICK, Depth, check_model, upscaler_run
-from benchmarks.device.rounds import QUICK as PACE
-from benchmarks.engines import Files
 from benchmarks.environment import ROOT
 from pcsr.bundle import Bundle
-from pcsr.runtime.profiler.device_clock import WallClock
+from pcsr.runtime.profiler.measuring.calls import Answer, Details
 from pcsr.runtime.profiler.work import stage_work, total_work
 from tests import checkpoints
 from tests.exports import ALL_PRECISIONS, Exports
 
 CPU = torch.device("cpu")
-GRAPHS = Engine("pcsr", "torch", "graphs", False)
+GRAPHS = Implementation("pcsr", "torch", "graphs", False)
 IMAGE = np.arange(6 * 7 * 3, dtype=np.uint8).reshape(6, 7, 3)
 
 
@@ -56,7 +55,7 @@ def test_every_way_is_checked_and_right_but_where_it_cannot_run(files: Files) ->
 def test_a_planted_fault_is_found(files: Files, precision: str, fault: str) -> None:
     run = upscaler_run(GRAPHS, files.pcsr_bundle, precision, CPU)
 
-    def wrong(image: Any, scale: float, options: dict[str, Any]) -> Found:  # noqa: ANN401
+    def wrong(image: Any, scale: float, options: dict[str, Any]) -> PathResult:  # noqa: ANN401
         found = run(image, scale, options)
         pixels, labels = found.image.copy(), found.assignment.copy()
         if fault == "one pixel":
@@ -67,7 +66,7 @@ def test_a_planted_fault_is_found(files: Files, precision: str, fault: str) -> N
             pixels += np.random.default_rng(0).normal(0, 0.02, pixels.shape).astype(np.float32)
         if fault == "nan":
             pixels[0, 0] = np.nan
-        return Found(pixels, labels, found.stages)
+        return PathResult(pixels, labels, found.stages)
 
     vectors = Bundle.load(files.pcsr_bundle).vectors()[:2]
     record = check_path(wrong, vectors, [], precision, CPU, 1, False)
@@ -94,14 +93,14 @@ def test_a_recording_that_does_not_happen_is_no_fidelity(files: Files) -> None:
 
 
 def measured(files: Files, contenders: list[Contender], limit_s: float = 60) -> dict[str, Any]:
-    records = measure(
-        contenders, files, "fp32", views(IMAGE), CPU, WallClock(), guard, PACE, limit_s
-    )
+    setting = Setting(files, "fp32", CPU, guard, EFFORT)
+    records = measure(contenders, views(IMAGE), setting, limit_s)
     return {record["contender"]: record for record in records}
 
 
 def test_contenders_are_timed_and_compared_within_rounds(files: Files) -> None:
-    modes = [c for c in line_up(Installed()) if c.engine != Engine("pcsr", "torch", "fused", True)]
+    recorded = Implementation("pcsr", "torch", "fused", True)
+    modes = [c for c in device_line_up(Installed()) if c.implementation != recorded]
     records = measured(files, modes)
     assert records["pcsr, torch, fused, k = 0"]["error"].startswith("BackendError")
     ours = records["pcsr, torch, graphs, 20 % heavy"]
@@ -116,7 +115,7 @@ def test_contenders_are_timed_and_compared_within_rounds(files: Files) -> None:
     assert ours["over_published"] > 0
     assert set(ours["stages"]) >= {"backbone", "classifier", "routing", "upsampler_0", "compose"}
     assert ours["gflop"] > plain["gflop"] * 0 < ours["least_mb"]
-    assert records["plain, eager PyTorch"]["device_ms"]["rounds"] == PACE.rounds
+    assert records["plain, eager PyTorch"]["device_ms"]["rounds"] == EFFORT.rounds
 
 
 def test_one_that_fails_in_a_round_ends_alone(
@@ -124,26 +123,26 @@ def test_one_that_fails_in_a_round_ends_alone(
 ) -> None:
     calls: list[str] = []
 
-    def make(engine: Engine, **_: Any) -> Any:  # noqa: ANN401
+    def opener(implementation: Implementation, *_: Any) -> Any:  # noqa: ANN401
         def call(image: Any, options: Any) -> Answer:  # noqa: ANN401
-            calls.append(engine.family)
-            if engine.family == "plain" and calls.count("plain") > 4:
+            calls.append(implementation.family)
+            if implementation.family == "plain" and calls.count("plain") > 4:
                 raise ValueError("broken\nin two lines")
             return Answer(image, lambda: Details((1, 3), 0.5))
 
         return call
 
-    monkeypatch.setattr(measuring, "make_caller", make)
-    plain = Contender(Engine("plain", "torch"))
-    ours = Contender(GRAPHS, "ADM", plain.name)
+    monkeypatch.setattr(measuring, "open_caller", opener)
+    plain = Contender.of(Implementation("plain", "torch"))
+    ours = Contender.of(GRAPHS, "ADM", plain.name)
     records = measured(files, [ours, plain])
     assert records[plain.name]["error"] == "ValueError: broken in two lines"
     assert records[ours.name]["error"] is None
-    assert records[ours.name]["device_ms"]["rounds"] == PACE.rounds
+    assert records[ours.name]["device_ms"]["rounds"] == EFFORT.rounds
 
 
 def test_what_there_is_no_time_for_is_skipped(files: Files) -> None:
-    record = measured(files, [Contender(GRAPHS, "ADM")], limit_s=-1)["pcsr, torch, graphs, ADM"]
+    record = measured(files, [Contender.of(GRAPHS, "ADM")], limit_s=-1)["pcsr, torch, graphs, ADM"]
     assert record["skipped"]
     assert record["device_ms"] is None
 
@@ -172,19 +171,18 @@ for name in ("pyvips", "cffi", "av"):
     sys.modules[name] = None
 sys.argv = ["gpu"]
 from benchmarks.device import worker, exporting
-from benchmarks import photo
+from benchmarks import image
 import json, pathlib
 from pcsr.export.exporter import ExportOptions, export_bundle
 pcsr, ckpt, again = sys.stdin.read().splitlines()
 import numpy as np, torch
-from benchmarks.device.callers import make_caller
-from benchmarks.device.contenders import Engine
-from benchmarks.engines import Files
+from benchmarks.callers import Files, Place, open_caller
+from benchmarks.contenders import Implementation
 export_bundle(pathlib.Path(ckpt), pathlib.Path(again), ExportOptions())
 files = Files(pcsr, again, "", "")
-image = photo.sample_image((6, 7))
-for engine in (Engine("pcsr", "torch", "graphs"), Engine("plain", "torch")):
-    print(make_caller(engine, files, "fp32", torch.device("cpu"))(image, {}).image.shape)
+image = image.sample_image((6, 7))
+for one in (Implementation("pcsr", "torch", "graphs"), Implementation("plain", "torch")):
+    print(open_caller(one, files, Place())(image, {}).image.shape)
 """
 
 

@@ -1,14 +1,14 @@
 """What a run's records become: verdicts, tables, and what counts as a failure."""
 
+from benchmarks.device.goals import goals
 from benchmarks.device.report import write_details, write_summary
 from benchmarks.device.summary import faults
-from benchmarks.device.targets import targets
 
 from .device_records import checked, run, timed
 
 
 def verdicts(ms: float, **values: float | None) -> dict[str, str]:
-    found = targets([timed(ms, **values)])
+    found = goals([timed(ms, **values)])
     return {
         t.what.rpartition(": ")[2]: t.verdict for t in found if "carn 1080x1920 fp16, ADM" in t.what
     }
@@ -21,7 +21,7 @@ def test_a_figure_is_met_missed_or_not_measured() -> None:
     assert verdicts(1.0, over_plain=0.51)["speed over plain, same backend"] == "MISSED"
     assert verdicts(1.0, over_published=0.05)["speed over published form"] == "met"
     assert verdicts(1.0, over_published=None)["speed over published form"] == "not measured"
-    assert {t.verdict for t in targets([])} == {"not measured"}
+    assert {t.verdict for t in goals([])} == {"not measured"}
 
 
 def test_other_precisions_sizes_and_failures_are_not_the_figure() -> None:
@@ -31,12 +31,12 @@ def test_other_precisions_sizes_and_failures_are_not_the_figure() -> None:
         timed(1.0, error="x"),
         timed(1.0, family="plain"),
     ]
-    assert {t.verdict for t in targets(others) if "1080x1920 fp16" in t.what} == {"not measured"}
+    assert {t.verdict for t in goals(others) if "1080x1920 fp16" in t.what} == {"not measured"}
 
 
 def test_the_fastest_of_ours_is_held_against_the_figure() -> None:
     slow, fast = timed(9.0), timed(7.5, contender="other")
-    found = [t.measured for t in targets([slow, fast]) if t.wanted == "<= 8 ms" and t.measured]
+    found = [t.measured for t in goals([slow, fast]) if t.wanted == "<= 8 ms" and t.measured]
     assert found == ["7.500 ms"]
 
 

@@ -1,15 +1,20 @@
 """Who runs when, what counts, and that one failure is one row's."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pytest
 
 from benchmarks import rounds
-from benchmarks.engines import Engine, Image, Output
-from benchmarks.lineup import Contender, EngineName, Options
-from benchmarks.rounds import Plan, Timing, run_rounds
+from benchmarks.contenders import Contender, Family, Implementation
+from benchmarks.image import Image
+from benchmarks.rounds import Care, ContenderSeries, run_rounds
+from pcsr.runtime.profiler.measuring import calls
+from pcsr.runtime.profiler.measuring.calls import Answer, Caller, CallOptions
 
-from .made import IMAGE, contender, engine
+from .made import IMAGE, caller, contender
+
+Callers = Mapping[Family, Caller]
 
 
 @pytest.fixture(autouse=True)
@@ -18,17 +23,35 @@ def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(
-    contenders: list[Contender], engines: dict[EngineName, Engine], plan: Plan
-) -> dict[str, Timing]:
-    return run_rounds(contenders, IMAGE, engines.__getitem__, plan, lambda text: None)
+    contenders: list[Contender], callers: Callers, count: int, care: Care | None = None
+) -> dict[str, ContenderSeries]:
+    def opener(implementation: Implementation) -> Caller:
+        return callers[implementation.family]
+
+    return run_rounds(contenders, IMAGE, opener, count, care or Care(), lambda text: None)
 
 
-def test_the_warm_up_does_not_count() -> None:
+def test_the_warm_up_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     log: list[str] = []
-    timing = run([contender("a")], {"bicubic": engine(5.0, log=log)}, Plan(rounds=3))["a"]
-    assert timing.times_ms == {1: 5.0, 2: 5.0, 3: 5.0}
-    assert timing.stages_ms == [{"network": 2.5}] * 3
+    ticks = iter(float(number) for number in range(99))
+    monkeypatch.setattr(calls, "perf_counter", lambda: next(ticks))
+    series = run([contender("a")], {"bicubic": caller(log=log)}, 3)["a"]
+    assert series.times_ms == {0: 1000, 1: 1000, 2: 1000}
+    assert [turn.stage_ms for turn in series.rounds.values()] == [{"network": 2.5}] * 3
     assert len(log) == 4
+
+
+def test_what_is_said() -> None:
+    said: list[str] = []
+    everyone = [contender("a"), contender("slow")]
+    care = Care(slow=["slow"])
+    run_rounds(everyone, IMAGE, lambda one: caller(), 3, care, said.append)
+    assert said == [
+        "warm-up",
+        "round 1 of 3, 2 contenders",
+        "round 2 of 3, 2 contenders",
+        "round 3 of 3, 1 contenders",
+    ]
 
 
 def test_all_run_once_a_round_in_an_order_that_changes_and_repeats() -> None:
@@ -42,51 +65,53 @@ def _orders(count: int) -> list[list[float]]:
     """Which of the contenders was called when, in the warm-up and in three rounds."""
     seen: list[float] = []
 
-    def note(image: Image, options: Options) -> Output:
+    def note(image: Image, options: CallOptions) -> Answer:
         seen.append(options["number"])
-        return engine()(image, options)
+        return Answer(image)
 
     everyone = [replace(contender(str(n)), options={"number": n}) for n in range(count)]
-    run(everyone, {"bicubic": note}, Plan(rounds=3))
+    run(everyone, {"bicubic": note}, 3)
     return [seen[start : start + count] for start in range(0, len(seen), count)]
 
 
 def test_one_that_fails_says_why_and_the_others_go_on() -> None:
     log: list[str] = []
-    engines: dict[EngineName, Engine] = {
-        "pcsr": engine(error=RuntimeError("cannot\nallocate"), log=log),
-        "bicubic": engine(2.0),
+    callers: Callers = {
+        "pcsr": caller(RuntimeError("cannot\nallocate"), log),
+        "bicubic": caller(),
     }
-    found = run([contender("bad", engine="pcsr"), contender("good")], engines, Plan(rounds=2))
+    found = run([contender("bad", "pcsr"), contender("good")], callers, 2)
     assert found["bad"].error == "RuntimeError: cannot allocate"
     assert found["bad"].times_ms == {}
     assert len(log) == 1
-    assert list(found["good"].times_ms) == [1, 2]
+    assert list(found["good"].times_ms) == [0, 1]
 
 
 def test_a_slow_one_runs_fewer_rounds_without_warm_up() -> None:
     log: list[str] = []
-    timing = run([contender("a")], {"bicubic": engine(log=log)}, Plan(rounds=5, slow=["a"]))["a"]
-    assert list(timing.times_ms) == [1, 2]
+    series = run([contender("a")], {"bicubic": caller(log=log)}, 5, Care(slow=["a"]))["a"]
+    assert list(series.times_ms) == [0, 1]
     assert len(log) == 2
 
 
-def test_a_released_engine_is_made_and_warmed_up_for_every_time() -> None:
-    made: list[EngineName] = []
-    calls: list[str] = []
+def test_a_released_caller_is_opened_and_warmed_up_for_every_time() -> None:
+    opened: list[Family] = []
+    log: list[str] = []
 
-    def make(name: EngineName) -> Engine:
-        made.append(name)
-        return engine(log=calls)
+    def opener(implementation: Implementation) -> Callable[[Image, CallOptions], Answer]:
+        opened.append(implementation.family)
+        return caller(log=log)
 
-    everyone = [contender("plain", engine="plain-ort"), contender("bicubic")]
-    run_rounds(everyone, IMAGE, make, Plan(rounds=2, released=["plain-ort"]), lambda text: None)
-    assert sorted(made) == ["bicubic", "plain-ort", "plain-ort", "plain-ort"]
-    assert len(calls) == 3 + 2 * 3
+    everyone = [contender("plain", "plain-session"), contender("bicubic")]
+    care = Care(released=["plain-session"])
+    run_rounds(everyone, IMAGE, opener, 2, care, lambda text: None)
+    assert sorted(opened) == ["bicubic", "plain-session", "plain-session", "plain-session"]
+    assert len(log) == 3 + 2 * 3
 
 
 def test_images_are_kept_for_comparisons_only() -> None:
     everyone = [contender("a", rival="b"), contender("b"), contender("c")]
-    found = run(everyone, {"bicubic": engine()}, Plan(rounds=1))
-    shapes = {name: timing.first.image.shape for name, timing in found.items() if timing.first}
-    assert shapes == {"a": IMAGE.shape, "b": IMAGE.shape, "c": (0, 0, 3)}
+    found = run(everyone, {"bicubic": caller()}, 1)
+    kept = {name: series.image is not None for name, series in found.items()}
+    assert kept == {"a": True, "b": True, "c": False}
+    assert all(series.details for series in found.values())

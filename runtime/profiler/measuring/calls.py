@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pcsr.runtime.upscaler import Result, Upscaler
 
 T = TypeVar("T")
-Options = Mapping[str, Any]
+CallOptions = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Answer(NamedTuple):
     details: Callable[[], Details] = Details
 
 
-Caller = Callable[[Any, Options], Answer]
+Caller = Callable[[Any, CallOptions], Answer]
 """(image [h, w, 3] uint8, an array or a tensor on the device; options of the call) -> answer."""
 
 
@@ -73,11 +73,11 @@ class HostMeter:
     def __init__(self, caller: Caller) -> None:
         self.caller = caller
 
-    def call(self, image: Pixels, options: Options) -> tuple[float, Answer]:
+    def call(self, image: Pixels, options: CallOptions) -> tuple[float, Answer]:
         """Milliseconds from array to array, and the answer."""
         return timed(partial(self.caller, image, options))
 
-    def measure(self, image: Pixels, options: Options) -> Measurement:
+    def measure(self, image: Pixels, options: CallOptions) -> Measurement:
         """One turn."""
         host_ms, answer = self.call(image, options)
         details = answer.details()
@@ -94,7 +94,7 @@ def timed(call: Callable[[], T]) -> tuple[float, T]:
 def upscaler_caller(upscaler: "Upscaler", **fixed: Any) -> Caller:  # noqa: ANN401
     """An `Upscaler` as a caller. fixed: options of every call."""
 
-    def call(image: Any, options: Options) -> Answer:  # noqa: ANN401
+    def call(image: Any, options: CallOptions) -> Answer:  # noqa: ANN401
         result = upscaler(image, **fixed, **options)
         return Answer(result.image, partial(_details, result))
 

@@ -2,10 +2,6 @@
 own, since NumPy's libraries read their number of threads once, when they are loaded.
 """
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +11,7 @@ import numpy as np
 from pcsr.errors import BackendError
 
 from .calls import timed
+from .process import DidNotFinish, call_alone
 
 SIZES = (512, 1024, 2048)
 COPY_BYTES = 2**27  # beyond any cache
@@ -49,19 +46,18 @@ def measure_ceilings(
     Raises:
         BackendError: the process that measures them failed.
     """
-    environment = os.environ | dict.fromkeys(POOLS, str(threads))
-    job = json.dumps({"threads": threads, "sizes": list(sizes), "copy_bytes": copy_bytes})
-    done = subprocess.run(
-        [sys.executable, "-m", __name__, job],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise BackendError(f"the ceilings of this machine cannot be measured: {last}")
-    return Ceilings(**json.loads(done.stdout))
+    arguments = {"threads": threads, "sizes": list(sizes), "copy_bytes": copy_bytes}
+    pools = dict.fromkeys(POOLS, str(threads))
+    try:
+        found = call_alone(f"{__name__}:reached", arguments, environment=pools)
+    except DidNotFinish as why:
+        raise BackendError(f"the ceilings of this machine cannot be measured: {why}") from why
+    return Ceilings(**found)
+
+
+def reached(threads: int, sizes: Sequence[int], copy_bytes: int) -> dict[str, float]:
+    """What this process reaches, as the fields of `Ceilings`."""
+    return {"gflop_s": max(map(_products, sizes)), "gb_s": _copies(threads, copy_bytes)}
 
 
 def sgemm_gflops(threads: int) -> float:
@@ -90,13 +86,3 @@ def _copies(threads: int, size: int) -> float:
 def _fastest_s(call: Callable[[], object]) -> float:
     times_ms = [timed(call)[0] for _ in range(REPEATS + 1)]
     return min(times_ms[1:]) / 1000  # the first allocates
-
-
-def _main(threads: int, sizes: Sequence[int], copy_bytes: int) -> None:
-    gflop_s = max(map(_products, sizes))
-    found = {"gflop_s": gflop_s, "gb_s": _copies(threads, copy_bytes)}
-    sys.stdout.write(json.dumps(found) + "\n")
-
-
-if __name__ == "__main__":
-    _main(**json.loads(sys.argv[1]))

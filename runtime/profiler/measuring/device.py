@@ -10,7 +10,7 @@ import torch
 
 from pcsr.metrics import Pixels
 
-from .calls import Answer, Caller, Options, timed
+from .calls import Answer, Caller, CallOptions, timed
 
 T = TypeVar("T")
 SLEEP_HZ = 2.0e9  # cycles per second of torch.cuda._sleep, about
@@ -111,12 +111,12 @@ class DeviceMeter:
         self.caller, self._clock, self._images = caller, clock, images
         self._enqueue_ms: dict[tuple[object, ...], float] = {}
 
-    def call(self, image: Pixels, options: Options) -> tuple[float, Answer]:
+    def call(self, image: Pixels, options: CallOptions) -> tuple[float, Answer]:
         """Milliseconds from array to array, and the answer."""
         self._clock.wait()
         return timed(partial(self.caller, image, options))
 
-    def lap(self, image: Pixels, options: Options) -> tuple[Lap, Answer]:
+    def lap(self, image: Pixels, options: CallOptions) -> tuple[Lap, Answer]:
         """Tensor to tensor. The device waits for as long as the host took before to queue it."""
         key = (image.shape, *options.items())
         known_ms = self._enqueue_ms.get(key)

@@ -9,7 +9,8 @@ import pytest
 from pcsr.errors import BackendError, ImageError
 from pcsr.runtime.profiler.cases import Setup, Spec
 from pcsr.runtime.profiler.measuring.ceilings import measure_ceilings
-from pcsr.runtime.profiler.measuring.first_use import DidNotFinish, first_use, read_answer
+from pcsr.runtime.profiler.measuring.first_use import first_use
+from pcsr.runtime.profiler.measuring.process import DidNotFinish, call_alone, read_answer
 from pcsr.runtime.profiler.opened import HostBundle
 from pcsr.runtime.profiler.pictures import Picture
 
@@ -55,6 +56,11 @@ def test_a_process_that_is_killed_or_fails() -> None:
         read_answer(-11, "", "")
     with pytest.raises(DidNotFinish, match="exit status 1: ImportError: no"):
         read_answer(1, "", "Traceback\nImportError: no\n")
+
+
+def test_what_a_library_prints_is_no_answer(tmp_path: Path) -> None:
+    (tmp_path / "loud.py").write_text("def made(n):\n    print('hello')\n    return [n, {}]\n")
+    assert call_alone("loud:made", {"n": 7}, folder=tmp_path) == [7, {}]
 
 
 def test_a_first_use_that_fails_is_one_line_of_its_case(
