@@ -133,34 +133,27 @@ def cpu_line_up(eager: bool, k_of_share: float | None = None) -> tuple[Contender
     return tuple(c for c in everyone if c.implementation.family not in left_out)
 
 
-@dataclass(frozen=True)
-class Installed:
-    """Which optional backends there are."""
+def installed_backends() -> Sequence[str]:
+    """Which backends of a GPU there are in this Python beside PyTorch."""
+    found = []
+    if find_spec("tensorrt") or find_spec("tensorrt_rtx"):
+        found.append("tensorrt")
+    if find_spec("onnxruntime"):
+        import onnxruntime
 
-    backends: Sequence[str] = field(default_factory=tuple)
-
-    @classmethod
-    def here(cls) -> "Installed":
-        """In this Python."""
-        found = []
-        if find_spec("tensorrt") or find_spec("tensorrt_rtx"):
-            found.append("tensorrt")
-        if find_spec("onnxruntime"):
-            import onnxruntime
-
-            if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-                found.append("onnxruntime")
-        return cls(found)
+        if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+            found.append("onnxruntime")
+    return found
 
 
-def pcsr_implementations(installed: Installed) -> list[Implementation]:
-    """Ways to run a PCSR bundle on a device, the fastest first."""
+def pcsr_implementations(backends: Sequence[str] = ()) -> list[Implementation]:
+    """Ways to run a PCSR bundle on a device, the fastest first. backends: beside PyTorch."""
     found = [
         Implementation("pcsr", "torch", "fused", True),
         Implementation("pcsr", "torch", "fused", False),
         Implementation("pcsr", "torch", "graphs", False),
     ]
-    for backend in installed.backends:
+    for backend in backends:
         found += [
             Implementation("pcsr", backend, "fused", backend == "tensorrt"),
             Implementation("pcsr", backend, "graphs", False),
@@ -168,31 +161,29 @@ def pcsr_implementations(installed: Installed) -> list[Implementation]:
     return found
 
 
-def plain_implementations(installed: Installed) -> list[Implementation]:
+def plain_implementations(backends: Sequence[str] = ()) -> list[Implementation]:
     """Ways to run a plain bundle, each compiled as PCSR is by the same backend."""
     found = [Implementation("plain", "torch", cuda_graphs=True), Implementation("plain", "torch")]
-    found += [
-        Implementation("plain", name, cuda_graphs=name == "tensorrt") for name in installed.backends
-    ]
+    found += [Implementation("plain", name, cuda_graphs=name == "tensorrt") for name in backends]
     return found
 
 
-def device_line_up(installed: Installed) -> list[Contender]:
+def device_line_up(backends: Sequence[str] = ()) -> list[Contender]:
     """All contenders of one model at one size and precision on a device."""
-    plain = {one.backend: one for one in reversed(plain_implementations(installed))}
+    plain = {one.backend: one for one in reversed(plain_implementations(backends))}
     published = [Contender.of(Implementation("published"), mode) for mode in MODES]
     everyone = [
         Contender.of(one, rival.mode, Contender.of(plain[one.backend]).name, rival.name)
-        for one in pcsr_implementations(installed)
+        for one in pcsr_implementations(backends)
         for rival in published
     ]
-    everyone += [Contender.of(one) for one in plain_implementations(installed)]
+    everyone += [Contender.of(one) for one in plain_implementations(backends)]
     return [*everyone, Contender.of(Implementation("plain-eager")), *published]
 
 
 def compiled_line_up() -> list[Contender]:
     """The fastest of ours beside the plain network by `torch.compile`."""
     compiled = Contender.of(Implementation("plain-compiled"))
-    fastest = pcsr_implementations(Installed())[0]
+    fastest = pcsr_implementations()[0]
     ours = [Contender.of(fastest, mode, compiled.name) for mode in MODES]
-    return [compiled, Contender.of(plain_implementations(Installed())[0]), *ours]
+    return [compiled, Contender.of(plain_implementations()[0]), *ours]

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -13,7 +13,7 @@ from pcsr.runtime.machine import available_mib, machine
 from pcsr.runtime.profiler.measuring.ceilings import sgemm_gflops
 from pcsr.runtime.profiler.measuring.first_use import FirstUse, first_use
 from pcsr.runtime.profiler.measuring.monitor import Load, foreign_cores
-from pcsr.runtime.profiler.measuring.process import LONGEST_S, DidNotFinish
+from pcsr.runtime.profiler.measuring.process import DidNotFinish
 
 from . import environment
 from .callers import Files, Place, open_caller
@@ -34,6 +34,7 @@ from .rounds import Care, Say, give_back_memory, run_rounds
 FILL = 0.8  # of the available memory; the rest is for what else the machine does
 OPENER = "benchmarks.callers:open_in_process"
 FirstUses = Mapping[str, FirstUse | DidNotFinish]
+UseFirst = Callable[[Contender], FirstUse | DidNotFinish]
 
 
 @dataclass(frozen=True)
@@ -89,11 +90,12 @@ def measure_group(group: Group, say: Say) -> list[Record]:
     """One record per contender. One that fails has a record that says why."""
     options, files = group.options, group.networks.files
     where = environment.describe(options.threads)
-    contenders = _contenders(group)
+    use_first = partial(try_first_use, files=files, threads=options.threads, image=group.image)
+    contenders = _contenders(group, use_first)
     firsts: dict[str, FirstUse | DidNotFinish] = {}
     for contender in contenders:
         say(f"memory of {contender.label}")
-        firsts[contender.name] = _first_use(group, contender)
+        firsts[contender.name] = use_first(contender)
     runners = [c for c in contenders if isinstance(firsts[c.name], FirstUse)]
     care = make_care(runners, firsts, options.max_seconds, available_mib())
     opener = partial(open_caller, files=files, place=Place(threads=options.threads))
@@ -148,10 +150,10 @@ def _facts(group: Group) -> Record:
     }
 
 
-def _contenders(group: Group) -> tuple[Contender, ...]:
+def _contenders(group: Group, use_first: UseFirst) -> tuple[Contender, ...]:
     if group.networks.is_trained:
         return cpu_line_up(group.options.eager)
-    found = _first_use(group, OURS_AT_SHARE) if group.options.eager else None
+    found = use_first(OURS_AT_SHARE) if group.options.eager else None
     difficulty = found.threshold if isinstance(found, FirstUse) else None
     heavy, light = group.costs(OURS_AT_SHARE.implementation).cost_table(SCALE).tolist()
     return cpu_line_up(group.options.eager, k_of_difficulty(difficulty, heavy, light))
@@ -167,24 +169,14 @@ def k_of_difficulty(difficulty: float | None, heavy: float, light: float) -> flo
     return math.log(difficulty / (1 - difficulty)) / math.log(heavy / light)
 
 
-def _first_use(group: Group, contender: Contender) -> FirstUse | DidNotFinish:
-    files, threads = group.networks.files, group.options.threads
-    return try_first_use(contender, files, threads, group.image)
-
-
 def try_first_use(
-    contender: Contender, files: Files, threads: int, image: Image, timeout_s: float = LONGEST_S
+    contender: Contender, files: Files, threads: int, image: Image
 ) -> FirstUse | DidNotFinish:
     """The first use of a contender in a process of its own, or why there is none."""
-    arguments = {
-        "implementation": asdict(contender.implementation),
-        "files": asdict(files),
-        "threads": threads,
-    }
+    implementation = asdict(contender.implementation)
+    arguments = {"implementation": implementation, "files": asdict(files), "threads": threads}
     try:
-        return first_use(
-            OPENER, arguments, image, contender.options, timeout_s, folder=environment.ROOT
-        )
+        return first_use(OPENER, arguments, image, contender.options, environment.ROOT)
     except DidNotFinish as why:
         return why
 

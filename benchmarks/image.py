@@ -11,7 +11,6 @@ Image = NDArray[np.uint8]
 Size = tuple[int, int]
 
 PHOTOS = ("astronaut", "coffee", "chelsea", "rocket")
-LARGEST_PX = 2**27  # of a file: height x width
 CELL = (150, 225)  # of each photo at half its size: detail as dense as in a shrunken photo
 
 
@@ -30,12 +29,9 @@ def image_from_file(path: Path, size: Size) -> Image:
     """[h, w, 3] uint8 of (height, width) from a file: its upper left part, repeated where it is
     smaller.
     """
-    from pcsr import images
-    from pcsr.runtime.layout import as_rgb8
-    from pcsr.runtime.profiler.pictures import filled
+    from pcsr.runtime.profiler.pictures import photos
 
-    pixels = as_rgb8(images.read(path, LARGEST_PX).pixels)
-    return filled(pixels, size)
+    return photos([path], [size])[0].pixels
 
 
 def _cell(name: str) -> Image:

@@ -58,23 +58,35 @@ QUICK = Effort(2, 1, 1)
 
 
 @dataclass(frozen=True)
-class Setting:
-    """Where and how the contenders run."""
+class DeviceSetting:
+    """Where and how the networks of a model run."""
 
     files: Files
     precision: str
     device: torch.device
     guard: Guard
-    effort: Effort
+
+    def place(self) -> Place:
+        """For a caller."""
+        return Place(str(self.device), self.precision)
 
 
 def measure(
-    contenders: Sequence[Contender], images: Sequence[Image], setting: Setting, limit_s: float
+    contenders: Sequence[Contender],
+    images: Sequence[Image],
+    setting: DeviceSetting,
+    effort: Effort,
+    limit_s: float,
 ) -> Iterator[Record]:
     """One record per contender; one that failed says why. images: arrays of one size that differ.
     limit_s: when no round begins any more.
     """
-    everyone = run_rounds(contenders, images, setting, perf_counter() + limit_s)
+    run = _Run(images, setting, effort)
+    everyone = run.rounds(contenders, perf_counter() + limit_s)
+    del run
+    gc.collect()
+    if setting.device.type == "cuda":
+        torch.cuda.empty_cache()
     height, width = images[0].shape[:2]
     for contender in contenders:
         facts = {"clock": make_clock(setting.device).name, "lr_size": [height, width]}
@@ -87,59 +99,50 @@ def views(image: Image) -> list[Image]:
     return [np.ascontiguousarray(np.roll(image, shift, (0, 1))) for shift in shifts]
 
 
-def run_rounds(
-    contenders: Sequence[Contender], images: Sequence[Image], setting: Setting, stop_at: float
-) -> AllSeries:
-    """Times all contenders until the rounds are done or `perf_counter` reaches stop_at. One that
-    raises says so in its `error` and takes part no more.
-    """
-    run = _Run(images, setting)
-    for contender in contenders:
-        if perf_counter() > stop_at:
-            series = ContenderSeries(error="no time was left for it", skipped=True)
-            run.everyone[contender.name] = series
-        else:
-            run.attempt(contender, run.warm_up)
-    pace = Pace(setting.effort.rounds, stop_at=stop_at)
-    for contender, number in turns(contenders, pace, takes_part=run.takes_part):
-        run.attempt(contender, partial(run.turn, number=number))
-    everyone = run.everyone
-    del run
-    gc.collect()
-    if setting.device.type == "cuda":
-        torch.cuda.empty_cache()
-    return everyone
-
-
 class _Run:
     """Callers, opened at their first use, and what was measured of them."""
 
-    def __init__(self, images: Sequence[Image], setting: Setting) -> None:
-        self._images, self._setting = images, setting
+    def __init__(self, images: Sequence[Image], setting: DeviceSetting, effort: Effort) -> None:
+        self._images, self._setting, self._effort = images, setting, effort
         self._clock = make_clock(setting.device)
         self._copies = DeviceImages(setting.device)
         self._meters: dict[Implementation, DeviceMeter] = {}
-        self.everyone: dict[str, ContenderSeries] = {}
+        self._everyone: dict[str, ContenderSeries] = {}
         for image in images:
             self._copies.copy(image)
         cost = Bundle.load(setting.files.pcsr_bundle).manifest.costs.cost_table(SCALE).tolist()
         self._cost = cost[0], cost[-1]
         self._share_threshold: float | None = None
 
-    def takes_part(self, contender: Contender, number: int) -> bool:
+    def rounds(self, contenders: Sequence[Contender], stop_at: float) -> AllSeries:
+        """Times all contenders until the rounds are done or `perf_counter` reaches stop_at. One
+        that raises says so in its `error` and takes part no more.
+        """
+        for contender in contenders:
+            if perf_counter() > stop_at:
+                series = ContenderSeries(error="no time was left for it", skipped=True)
+                self._everyone[contender.name] = series
+            else:
+                self._attempt(contender, self._warm_up)
+        pace = Pace(self._effort.rounds, stop_at=stop_at)
+        for contender, number in turns(contenders, pace, takes_part=self._takes_part):
+            self._attempt(contender, partial(self._turn, number=number))
+        return self._everyone
+
+    def _takes_part(self, contender: Contender, number: int) -> bool:
         """Those without an error; in later rounds without the slow ones."""
-        series = self.everyone[contender.name]
+        series = self._everyone[contender.name]
         return series.error is None and (number < SLOW_ROUNDS or not series.is_slow)
 
-    def attempt(self, contender: Contender, step: Callable[[Contender], None]) -> None:
+    def _attempt(self, contender: Contender, step: Callable[[Contender], None]) -> None:
         """One step; its warnings and its error are the contender's."""
-        series = self.everyone.setdefault(contender.name, ContenderSeries())
+        series = self._everyone.setdefault(contender.name, ContenderSeries())
         label = contender.implementation.label
         series.attempt(partial(self._setting.guard, label, partial(step, contender)))
 
-    def warm_up(self, contender: Contender) -> None:
+    def _warm_up(self, contender: Contender) -> None:
         """Opens its caller, measures the memory of a first call, and calls it a few times more."""
-        series, image = self.everyone[contender.name], self._images[0]
+        series, image = self._everyone[contender.name], self._images[0]
         meter, options = self._meter(contender.implementation), self._options(contender)
         if self._setting.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -147,7 +150,7 @@ class _Run:
         first_ms = timed(partial(meter.caller, self._copies.copy(image), options))[0]
         self._clock.wait()
         series.first = FirstUse(first_ms, peak_mib=memory.peak_mib())
-        for _ in range(self._setting.effort.warm_ups):
+        for _ in range(self._effort.warm_ups):
             lap = meter.lap(image, options)[0]  # the result goes at once
             series.is_slow = lap.device_ms > SLOW_MS
             if series.is_slow:
@@ -157,14 +160,14 @@ class _Run:
         if contender.mode == AT_SHARE and self._share_threshold is None:
             self._share_threshold = series.details.threshold
 
-    def turn(self, contender: Contender, number: int) -> None:
+    def _turn(self, contender: Contender, number: int) -> None:
         """One round: on the device, and in the first ones also from array to array."""
-        series = self.everyone[contender.name]
+        series = self._everyone[contender.name]
         meter, options = self._meter(contender.implementation), self._options(contender)
         image = self._images[number % len(self._images)]
         lap = meter.lap(image, options)[0]  # the result goes at once
         turn = Measurement(device_ms=lap.device_ms, enqueue_ms=lap.enqueue_ms)
-        if number < (1 if series.is_slow else self._setting.effort.host_rounds):
+        if number < (1 if series.is_slow else self._effort.host_rounds):
             host_ms, answer = meter.call(image, options)
             stages = answer.details().stage_ms
             turn = replace(turn, host_ms=host_ms, stage_ms=stages, staged_ms=host_ms)
@@ -172,8 +175,7 @@ class _Run:
 
     def _meter(self, implementation: Implementation) -> DeviceMeter:
         if implementation not in self._meters:
-            place = Place(str(self._setting.device), self._setting.precision)
-            caller = open_caller(implementation, self._setting.files, place)
+            caller = open_caller(implementation, self._setting.files, self._setting.place())
             self._meters[implementation] = DeviceMeter(caller, self._clock, self._copies)
         return self._meters[implementation]
 
@@ -189,7 +191,9 @@ class _Run:
         return self._share_threshold
 
 
-def _record(contender: Contender, everyone: AllSeries, setting: Setting, lr_size: Size) -> Record:
+def _record(
+    contender: Contender, everyone: AllSeries, setting: DeviceSetting, lr_size: Size
+) -> Record:
     series = everyone[contender.name]
     implementation, first = contender.implementation, series.first
     rivals = [
@@ -225,7 +229,9 @@ def _points(times_ms: Sequence[float | None]) -> dict[str, float] | None:
     return {f"p{point}": found[f"p{point}"] for point in POINTS} | {"rounds": len(known)}
 
 
-def _work(contender: Contender, series: ContenderSeries, setting: Setting, lr_size: Size) -> Record:
+def _work(
+    contender: Contender, series: ContenderSeries, setting: DeviceSetting, lr_size: Size
+) -> Record:
     """Share of heavy pixels, work and speed, as a whole and by stage."""
     implementation, times = contender.implementation, list(series.times_ms.values())
     manifest = Bundle.load(setting.files.bundle(implementation.is_pcsr)).manifest

@@ -1,6 +1,6 @@
 """Fidelity of one model in one precision: every path by itself, and fused against graphs."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.callers import Files, Place, load_network, open_upscaler
+from benchmarks.callers import Files, load_network, open_upscaler
 from benchmarks.contenders import (
     HEAVY_SHARE,
     SCALE,
     Implementation,
-    Installed,
     pcsr_implementations,
     plain_implementations,
 )
@@ -28,7 +27,7 @@ from pcsr.runtime.torch_backend.arithmetic import exact_arithmetic
 from pcsr.vectors import Vector
 
 from .fidelity import PathResult, Run, check_path, compare, summary, to_array
-from .measure import Guard
+from .measure import DeviceSetting, Guard
 
 BOTH_INEXACT = 2 * IMAGE_TOLERANCE  # each is within one of the reference
 ODD_CASES: tuple[tuple[tuple[int, int], float, Mapping[str, Any]], ...] = (
@@ -62,39 +61,32 @@ QUICK = Depth(1, vectors=2, quality_cases=0, odd_cases=3)
 
 
 def check_model(
-    files: Files,
-    precision: str,
-    device: torch.device,
-    installed: Installed,
-    guard: Guard,
-    depth: Depth = FULL,
+    setting: DeviceSetting, backends: Sequence[str], depth: Depth = FULL
 ) -> Iterator[Record]:
-    """One record per path; one that raises has its reason."""
+    """One record per path; one that raises has its reason. backends: beside PyTorch."""
     for is_pcsr in (True, False):
-        bundle = files.bundle(is_pcsr)
-        needed = precision != "fp32" and depth.quality_cases != 0
-        ckpt = files.pcsr_ckpt if is_pcsr else files.plain_ckpt
-        cases = _cases(ckpt, bundle) if needed else []
-        for one in _implementations(installed, is_pcsr):
-            check = partial(_check, one, bundle, precision, device, cases, depth)
-            yield _attempted(one.label, True, check, guard)
-    agree = partial(_agreement, files, precision, device, depth)
-    yield _attempted("fused beside graphs", True, agree, guard)
-    if precision == "fp32":
-        published = partial(_published, files, device, depth)
-        yield _attempted("published form, eager", False, published, guard)
+        needed = setting.precision != "fp32" and depth.quality_cases != 0
+        cases = _cases(setting.files, is_pcsr)[: depth.quality_cases] if needed else []
+        for one in _implementations(backends, is_pcsr):
+            check = partial(_check, one, setting, cases, depth)
+            yield _attempted(one.label, True, check, setting.guard)
+    agree = partial(_agreement, setting, depth)
+    yield _attempted("fused beside graphs", True, agree, setting.guard)
+    if setting.precision == "fp32":
+        published = partial(_published, setting, depth)
+        yield _attempted("published form, eager", False, published, setting.guard)
 
 
-def _implementations(installed: Installed, is_pcsr: bool) -> list[Implementation]:
+def _implementations(backends: Sequence[str], is_pcsr: bool) -> list[Implementation]:
     """Those that are measured, and passes `graphs` with recording allowed, as users have it."""
     if not is_pcsr:
-        return plain_implementations(installed)
-    return [*pcsr_implementations(installed), Implementation("pcsr", "torch", "graphs", True)]
+        return plain_implementations(backends)
+    return [*pcsr_implementations(backends), Implementation("pcsr", "torch", "graphs", True)]
 
 
-def _cases(ckpt: str, bundle: str) -> list[QualityCase]:
-    scale = Bundle.load(bundle).manifest.trained_scale
-    return quality_cases(load_network(ckpt), scale)
+def _cases(files: Files, is_pcsr: bool) -> list[QualityCase]:
+    scale = Bundle.load(files.bundle(is_pcsr)).manifest.trained_scale
+    return quality_cases(load_network(files.pcsr_ckpt if is_pcsr else files.plain_ckpt), scale)
 
 
 def _attempted(path: str, ours: bool, check: Callable[[], Record], guard: Guard) -> Record:
@@ -107,20 +99,14 @@ def _attempted(path: str, ours: bool, check: Callable[[], Record], guard: Guard)
 
 
 def _check(
-    implementation: Implementation,
-    bundle: str,
-    precision: str,
-    device: torch.device,
-    cases: list[QualityCase],
-    depth: Depth,
+    implementation: Implementation, setting: DeviceSetting, cases: list[QualityCase], depth: Depth
 ) -> Record:
-    run = upscaler_run(implementation, bundle, precision, device)
+    run = upscaler_run(implementation, setting)
     recorded = implementation.cuda_graphs and implementation.passes != "graphs"
-    vectors = _vectors(bundle, depth)
-    cases = cases[: depth.quality_cases]
-    return check_path(
-        run, vectors, cases, precision, device, depth.calls, recorded and device.type == "cuda"
-    )
+    must_replay = recorded and setting.device.type == "cuda"
+    vectors = _vectors(setting.files.bundle(implementation.is_pcsr), depth)
+    where = (setting.precision, setting.device)
+    return check_path(run, vectors, cases, *where, depth.calls, must_replay)
 
 
 def _vectors(bundle: str, depth: Depth) -> list[Vector]:
@@ -129,11 +115,10 @@ def _vectors(bundle: str, depth: Depth) -> list[Vector]:
     return sorted(vectors, key=lambda vector: vector.expected.size)[: depth.vectors]
 
 
-def upscaler_run(
-    implementation: Implementation, bundle: str, precision: str, device: torch.device
-) -> Run:
+def upscaler_run(implementation: Implementation, setting: DeviceSetting) -> Run:
     """One of our implementations as the checks call it."""
-    upscaler = open_upscaler(implementation, bundle, Place(str(device), precision))
+    bundle = setting.files.bundle(implementation.is_pcsr)
+    upscaler = open_upscaler(implementation, bundle, setting.place())
 
     def run(image: Any, scale: float, options: dict[str, Any]) -> PathResult:  # noqa: ANN401
         result = upscaler(image, scale, **options)
@@ -143,12 +128,11 @@ def upscaler_run(
     return run
 
 
-def _agreement(files: Files, precision: str, device: torch.device, depth: Depth) -> Record:
+def _agreement(setting: DeviceSetting, depth: Depth) -> Record:
     """Odd images and modes: the two implementations, and the recorded one's replay."""
     graphs = Implementation("pcsr", "torch", "graphs", False)
     fused = Implementation("pcsr", "torch", "fused", True)
-    expect = upscaler_run(graphs, files.pcsr_bundle, precision, device)
-    run = upscaler_run(fused, files.pcsr_bundle, precision, device)
+    expect, run = upscaler_run(graphs, setting), upscaler_run(fused, setting)
     checks = []
     for size, scale, options in ODD_CASES[: depth.odd_cases]:
         image = synthetic_image(size)
@@ -156,12 +140,13 @@ def _agreement(files: Files, precision: str, device: torch.device, depth: Depth)
         for _ in range(depth.calls):
             found = run(image, scale, dict(options))
         what = f"{size[0]}x{size[1]} x{scale:g} {dict(options)}"
-        checks.append(compare(what, found, expected, precision, BOTH_INEXACT))
+        checks.append(compare(what, found, expected, setting.precision, BOTH_INEXACT))
     return summary(checks)
 
 
-def _published(files: Files, device: torch.device, depth: Depth) -> Record:
+def _published(setting: DeviceSetting, depth: Depth) -> Record:
     """The form that ours are timed against, at the trained scale: elsewhere pixels lie on ties."""
+    files, device = setting.files, setting.device
     network = load_network(files.pcsr_ckpt).to(device)
     assert isinstance(network, PCSR)
 

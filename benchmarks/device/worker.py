@@ -7,7 +7,7 @@ Sections come as JSON lines on stdin; what happens is told as JSON lines on what
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TextIO
@@ -16,7 +16,12 @@ import numpy as np
 import torch
 
 from benchmarks.callers import Files
-from benchmarks.contenders import Contender, Installed, compiled_line_up, device_line_up
+from benchmarks.contenders import (
+    Contender,
+    compiled_line_up,
+    device_line_up,
+    installed_backends,
+)
 from benchmarks.environment import describe_device
 from benchmarks.image import Image, Size
 from benchmarks.records import Record
@@ -26,9 +31,8 @@ from pcsr.runtime.profiler.measuring import device_ceilings as ceilings
 from pcsr.runtime.profiler.measuring.device import make_clock
 from pcsr.runtime.profiler.measuring.rounds import reason
 
-from . import measure as timing
 from . import paths
-from .measure import Setting, measure, views
+from .measure import ON_GPU, QUICK, DeviceSetting, measure, views
 from .sections import Section
 
 BROKEN = 70  # exit status: the device takes no more work
@@ -74,15 +78,14 @@ class Worker:
             yield self.guard("ceilings", self._ceilings)
             return
         assert files is not None
+        setting = DeviceSetting(files, section.precision, self.device, self.guard)
         if section.kind == "fidelity":
             depth = paths.QUICK if self.quick else paths.FULL
-            where = (self.device, self._installed, self.guard, depth)
-            yield from paths.check_model(files, section.precision, *where)
+            yield from paths.check_model(setting, self._backends, depth)
             return
         image, source = _image(section.size)
-        effort = timing.QUICK if self.quick else timing.ON_GPU
-        setting = Setting(files, section.precision, self.device, self.guard, effort)
-        for record in measure(self._contenders(section), views(image), setting, limit_s):
+        contenders, effort = self._contenders(section), QUICK if self.quick else ON_GPU
+        for record in measure(contenders, views(image), setting, effort, limit_s):
             yield {"image": source} | record
 
     def _ceilings(self) -> Record:
@@ -92,11 +95,11 @@ class Worker:
 
     def _contenders(self, section: Section) -> list[Contender]:
         is_compiled = section.kind == "compiled"
-        return compiled_line_up() if is_compiled else device_line_up(self._installed)
+        return compiled_line_up() if is_compiled else device_line_up(self._backends)
 
     @cached_property
-    def _installed(self) -> Installed:
-        return Installed.here() if self.device.type == "cuda" else Installed()
+    def _backends(self) -> Sequence[str]:
+        return installed_backends() if self.device.type == "cuda" else ()
 
     def _end_if_broken(self, error: Exception) -> None:
         if self.device.type != "cuda":

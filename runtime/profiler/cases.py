@@ -12,7 +12,7 @@ from pcsr.runtime.geometry.grid import hr_size, refuse_huge
 from pcsr.runtime.routing.checks import check_request
 from pcsr.runtime.routing.request import RoutingRequest
 
-from .pictures import Picture
+from .pictures import InputImage
 
 LARGEST_GROWTH = 16  # output pixels per allowed input pixel
 PLAIN = "plain"
@@ -33,15 +33,13 @@ class Setup:
 
 @dataclass(frozen=True)
 class Choices:
-    """What to measure; cases are all combinations. Modes add up; without any, k = 0.
-
-    bundles: directories. max_pixels: of an input, 16 times as many of an output. build: TensorRT
-    engines that are missing.
-    """
+    """What to measure; cases are all combinations. Fields without a word as of `Upscaler`."""
 
     bundles: Sequence[Path]
     baseline: Path | None = None
+    """A plain bundle that all are compared with."""
     k: Sequence[float] = ()
+    """Modes, as the next two, which add up; without any, k = 0."""
     adaptive: bool = False
     heavy_ratio: Sequence[float] = ()
     refine: bool = True
@@ -52,7 +50,9 @@ class Choices:
     passes: str = "auto"
     threads: int | None = None
     max_pixels: int = 2**23
+    """Of an input; an output may have 16 times as many."""
     build: bool = True
+    """TensorRT engines that are missing."""
 
     @property
     def modes(self) -> tuple[RoutingRequest, ...]:
@@ -62,21 +62,25 @@ class Choices:
 
 @dataclass(frozen=True, eq=False)
 class Spec:
-    """One case. options: of the call. baseline: name of the case it is compared with."""
+    """One case, before it is measured."""
 
     name: str
     setup: Setup
     manifest_kind: str
+    """`pcsr` or `plain`."""
     mode: str
+    """In words."""
     scale: float
-    picture: Picture
+    picture: InputImage
     options: Mapping[str, Any] = field(default_factory=dict)
+    """Of the call."""
     baseline: str | None = None
+    """Name of the case it is compared with."""
     is_baseline: bool = False
 
 
 def make_specs(
-    choices: Choices, bundles: Mapping[Path, Bundle], pictures: Sequence[Picture]
+    choices: Choices, bundles: Mapping[Path, Bundle], pictures: Sequence[InputImage]
 ) -> list[Spec]:
     """All cases, picture by picture, the baseline last. bundles: those of the choices, loaded.
 
@@ -115,7 +119,7 @@ def _of_engine(
     choices: Choices,
     bundles: Mapping[Path, Bundle],
     labels: Mapping[Path, str],
-    picture: Picture,
+    picture: InputImage,
     backend: str,
     precision: str,
 ) -> Iterator[Spec]:
@@ -176,7 +180,7 @@ def refuse_large(size: tuple[int, int], max_pixels: int) -> None:
 
 
 def _checked_scale(
-    choices: Choices, bundle: Bundle, mode: RoutingRequest, picture: Picture
+    choices: Choices, bundle: Bundle, mode: RoutingRequest, picture: InputImage
 ) -> float:
     scale = bundle.manifest.trained_scale if choices.scale is None else choices.scale
     if not 1 <= scale <= 1000:

@@ -15,9 +15,9 @@ from .assemble import make_case
 from .cases import PLAIN, Choices, Setup, Spec, make_specs, refuse_large
 from .measuring import ceilings as host_ceilings
 from .measuring.monitor import Monitor
-from .measuring.nvml import Gpu
+from .measuring.nvml import GpuSensors
 from .opened import HostBundle, OpenedBundle, OpenedBundles
-from .pictures import SIZES, Picture, Size, photos, reduced, samples
+from .pictures import SIZES, InputImage, Size, photos, reduced, samples
 from .plan import TRACED, MeasurementPlan
 from .record import Case, Ceilings, Profile
 from .session import Say, measure_cases
@@ -34,11 +34,14 @@ SAMPLE = (
 
 @dataclass(frozen=True)
 class Sources:
-    """What to upscale. images: photos; originals: reduced first. sizes: (height, width)."""
+    """What to upscale; without any, a bundle's own sample."""
 
     sizes: Sequence[Size] = ()
+    """(height, width) of the inputs."""
     images: Sequence[Path] = ()
+    """Photos, upscaled as they are."""
     originals: Sequence[Path] = ()
+    """Photos that are reduced first."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ def sampled(prepared: Prepared) -> "RoutedImage":
 
 def _pictures(
     choices: Choices, sources: Sources, bundles: Mapping[Path, Bundle]
-) -> Sequence[Picture]:
+) -> Sequence[InputImage]:
     if sources.originals and (sources.images or sources.sizes):
         raise UsageError("--hr brings its own pictures; leave out --image and --size")
     if sources.originals:
@@ -139,12 +142,12 @@ def _roof_of(setup: Setup) -> Callable[[], Ceilings]:
     return lambda: device_ceilings(setup.device)
 
 
-def _gpu_of(device: str) -> Gpu | None:
+def _gpu_of(device: str) -> GpuSensors | None:
     if device == "cpu":
         return None
     import torch
 
-    return Gpu(str(torch.cuda.get_device_properties(device).uuid))
+    return GpuSensors(str(torch.cuda.get_device_properties(device).uuid))
 
 
 def _environment(setup: Setup) -> dict[str, Any]:

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from benchmarks.callers import Files
-from benchmarks.contenders import Contender, Implementation, Installed, device_line_up
+from benchmarks.contenders import Contender, Implementation, device_line_up
 from benchmarks.device import measure as measuring
 from benchmarks.device.fidelity import PathResult, check_path
 from benchmarks.device.measure import QUICK as EFFORT
-from benchmarks.device.measure import Setting, measure, views
+from benchmarks.device.measure import DeviceSetting, measure, views
 from benchmarks.device.paths import QUICK, Depth, check_model, upscaler_run
 from benchmarks.environment import ROOT
 from pcsr.bundle import Bundle
@@ -33,6 +33,10 @@ def guard(name: str, step: Callable[[], Any]) -> Any:  # noqa: ANN401
     return step()
 
 
+def setting(files: Files, precision: str = "fp32") -> DeviceSetting:
+    return DeviceSetting(files, precision, CPU, guard)
+
+
 @pytest.fixture(scope="module")
 def files(exports: Exports) -> Files:
     """Tiny random networks, exported in all precisions."""
@@ -42,7 +46,7 @@ def files(exports: Exports) -> Files:
 
 
 def test_every_way_is_checked_and_right_but_where_it_cannot_run(files: Files) -> None:
-    records = list(check_model(files, "fp32", CPU, Installed(), guard, QUICK))
+    records = list(check_model(setting(files), (), QUICK))
     by_path = {record["path"]: record for record in records}
     assert by_path["pcsr, torch, graphs"]["passed"]
     assert by_path["plain, torch, graph"]["passed"]
@@ -53,7 +57,7 @@ def test_every_way_is_checked_and_right_but_where_it_cannot_run(files: Files) ->
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("fault", ["none", "one pixel", "routing", "noise", "nan"])
 def test_a_planted_fault_is_found(files: Files, precision: str, fault: str) -> None:
-    run = upscaler_run(GRAPHS, files.pcsr_bundle, precision, CPU)
+    run = upscaler_run(GRAPHS, setting(files, precision))
 
     def wrong(image: Any, scale: float, options: dict[str, Any]) -> PathResult:  # noqa: ANN401
         found = run(image, scale, options)
@@ -77,7 +81,7 @@ def test_a_planted_fault_is_found(files: Files, precision: str, fault: str) -> N
 
 def test_half_precision_is_judged_by_the_quality_cases(files: Files) -> None:
     depth = Depth(1, vectors=1, odd_cases=0)
-    found = check_model(files, "fp16", CPU, Installed(), guard, depth)
+    found = check_model(setting(files, "fp16"), (), depth)
     by_path = {record["path"]: record for record in found}
     record = by_path["pcsr, torch, graphs"]
     assert record["passed"]
@@ -86,21 +90,20 @@ def test_half_precision_is_judged_by_the_quality_cases(files: Files) -> None:
 
 
 def test_a_recording_that_does_not_happen_is_no_fidelity(files: Files) -> None:
-    run = upscaler_run(GRAPHS, files.pcsr_bundle, "fp32", CPU)
+    run = upscaler_run(GRAPHS, setting(files))
     vectors = Bundle.load(files.pcsr_bundle).vectors()[:1]
     with pytest.raises(RuntimeError, match="was not replayed"):
         check_path(run, vectors, [], "fp32", CPU, 1, True)
 
 
 def measured(files: Files, contenders: list[Contender], limit_s: float = 60) -> dict[str, Any]:
-    setting = Setting(files, "fp32", CPU, guard, EFFORT)
-    records = measure(contenders, views(IMAGE), setting, limit_s)
+    records = measure(contenders, views(IMAGE), setting(files), EFFORT, limit_s)
     return {record["contender"]: record for record in records}
 
 
 def test_contenders_are_timed_and_compared_within_rounds(files: Files) -> None:
     recorded = Implementation("pcsr", "torch", "fused", True)
-    modes = [c for c in device_line_up(Installed()) if c.implementation != recorded]
+    modes = [c for c in device_line_up() if c.implementation != recorded]
     records = measured(files, modes)
     assert records["pcsr, torch, fused, k = 0"]["error"].startswith("BackendError")
     ours = records["pcsr, torch, graphs, 20 % heavy"]

@@ -41,13 +41,13 @@ def first_use(
     arguments: Mapping[str, Any],
     image: Pixels,
     options: CallOptions,
-    timeout_s: float = LONGEST_S,
     folder: Path | None = None,
+    timeout_s: float = LONGEST_S,
 ) -> FirstUse:
     """Opens a caller in a fresh process and calls it once.
 
-    opener: `module:function`, which makes the caller from the arguments (JSON values). timeout_s,
-    folder: as of `call_alone`.
+    opener: `module:function`, which makes the caller from the arguments (JSON values). folder,
+    timeout_s: as of `call_alone`.
 
     Raises:
         DidNotFinish: as `call_alone`.

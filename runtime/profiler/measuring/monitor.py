@@ -10,7 +10,7 @@ from typing import Any
 
 from pcsr.runtime.machine import throttled_periods
 
-from .nvml import Gpu, Reading
+from .nvml import GpuSensors, Reading
 from .stability import gpu_warnings, load_warnings
 
 INTERVAL_S = 1.0
@@ -57,7 +57,7 @@ class Monitor:
     """From when it is made. gpu: None on the CPU. throttled: how often a limit struck so far."""
 
     def __init__(
-        self, gpu: Gpu | None = None, throttled: Callable[[], int | None] = throttled_periods
+        self, gpu: GpuSensors | None = None, throttled: Callable[[], int | None] = throttled_periods
     ) -> None:
         self._gpu, self._throttled = gpu, throttled
         self._load, self._strikes = Load.now(), throttled()
@@ -90,7 +90,7 @@ class Monitor:
             found["gpu_state"] = self._of_gpu(self._gpu)
         return found
 
-    def _of_gpu(self, gpu: Gpu) -> dict[str, Any]:
+    def _of_gpu(self, gpu: GpuSensors) -> dict[str, Any]:
         if not self._readings:
             return {"source": "no answer of NVML or nvidia-smi"}
         clocks = [one.sm_mhz for one in self._readings if one.sm_mhz is not None]

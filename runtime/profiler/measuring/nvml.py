@@ -56,7 +56,7 @@ class Reading:
         return known | {"throttled_by": list(self.throttled_by)}
 
 
-class Gpu:
+class GpuSensors:
     """A GPU, by its PCI bus id or UUID: NVML's order of devices need not be CUDA's."""
 
     def __init__(self, uuid: str) -> None:

@@ -15,12 +15,12 @@ from pcsr.runtime.profiler.measuring.ceilings import Ceilings
 from pcsr.runtime.profiler.measuring.device import Lap, WallClock
 from pcsr.runtime.profiler.measuring.device_ceilings import device_ceilings
 from pcsr.runtime.profiler.opened import open_upscaler
-from pcsr.runtime.profiler.pictures import Picture
+from pcsr.runtime.profiler.pictures import InputImage
 from pcsr.runtime.profiler.plan import MeasurementPlan
 from pcsr.runtime.profiler.session import measure_cases
 
 PLAN = MeasurementPlan(warmup_ms=0, duration_s=1e-9, iterations=4)
-PICTURE = Picture("p", np.random.default_rng(0).integers(0, 256, (20, 24, 3), dtype=np.uint8))
+PICTURE = InputImage("p", np.random.default_rng(0).integers(0, 256, (20, 24, 3), dtype=np.uint8))
 
 
 @pytest.fixture

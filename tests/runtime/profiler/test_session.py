@@ -14,18 +14,18 @@ from pcsr.runtime.profiler.cases import Setup, Spec
 from pcsr.runtime.profiler.measuring.calls import Answer, Measurement
 from pcsr.runtime.profiler.measuring.ceilings import Ceilings
 from pcsr.runtime.profiler.measuring.first_use import FirstUse
-from pcsr.runtime.profiler.pictures import Picture
+from pcsr.runtime.profiler.pictures import InputImage
 from pcsr.runtime.profiler.plan import MeasurementPlan
 from pcsr.runtime.profiler.session import measure_cases
 
 PLAN = MeasurementPlan(warmup_ms=0, duration_s=1e-9, iterations=6)
 SMALL, LARGE = (
-    Picture("s", np.zeros((4, 6, 3), np.uint8)),
-    Picture("l", np.zeros((8, 6, 3), np.uint8)),
+    InputImage("s", np.zeros((4, 6, 3), np.uint8)),
+    InputImage("l", np.zeros((8, 6, 3), np.uint8)),
 )
 
 
-def spec(name: str, setup: Setup, picture: Picture = SMALL, baseline: str | None = None) -> Spec:
+def spec(name: str, setup: Setup, picture: InputImage = SMALL, baseline: str | None = None) -> Spec:
     return Spec(name, setup, "pcsr", "k=0", 4, picture, {}, baseline, name == baseline)
 
 

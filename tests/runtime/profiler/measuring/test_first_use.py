@@ -12,7 +12,7 @@ from pcsr.runtime.profiler.measuring.ceilings import measure_ceilings
 from pcsr.runtime.profiler.measuring.first_use import first_use
 from pcsr.runtime.profiler.measuring.process import DidNotFinish, call_alone, read_answer
 from pcsr.runtime.profiler.opened import HostBundle
-from pcsr.runtime.profiler.pictures import Picture
+from pcsr.runtime.profiler.pictures import InputImage
 
 IMAGE = np.zeros((8, 9, 3), np.uint8)
 OPENER = "pcsr.runtime.profiler.opened:open_caller"
@@ -67,7 +67,7 @@ def test_a_first_use_that_fails_is_one_line_of_its_case(
     carn_like_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     setup = Setup(str(carn_like_bundle), threads=1)
-    spec = Spec("a, 8x9", setup, "pcsr", "ADM", 4, Picture("p", IMAGE))
+    spec = Spec("a, 8x9", setup, "pcsr", "ADM", 4, InputImage("p", IMAGE))
     bundle = HostBundle(setup)
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(ImageError, match=r"^a, 8x9: a call in a process of its own failed: exit"):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pcsr.runtime.profiler.measuring.nvml import Gpu, Reading, ask_smi
+from pcsr.runtime.profiler.measuring.nvml import GpuSensors, Reading, ask_smi
 
 
 class NVMLError(Exception):
@@ -40,7 +40,7 @@ def fake_nvml(has_events: bool = True) -> Any:  # noqa: ANN401
 @pytest.mark.parametrize("has_events", [True, False])
 def test_what_nvml_tells(monkeypatch: pytest.MonkeyPatch, has_events: bool) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(has_events))
-    gpu = Gpu("1234")
+    gpu = GpuSensors("1234")
     assert gpu.source == "nvml"
     reading = gpu.read()
     assert reading is not None
@@ -69,7 +69,7 @@ def test_without_a_driver_nvidia_smi_is_asked(monkeypatch: pytest.MonkeyPatch) -
         return subprocess.CompletedProcess(command, 0, answers[first] + "\n", "")
 
     monkeypatch.setattr(subprocess, "run", run)
-    gpu = Gpu("GPU-1234")
+    gpu = GpuSensors("GPU-1234")
     assert gpu.source == "nvidia-smi"
     assert gpu.read() == Reading(1500, 1980, 2619, 350.12, 700, 55, 0x20)
 
@@ -80,7 +80,7 @@ def test_where_nobody_answers_there_is_nothing(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr("pcsr.runtime.profiler.measuring.nvml.find_spec", lambda name: None)
-    assert Gpu("1").read() is None
+    assert GpuSensors("1").read() is None
     assert ask_smi(("driver_version",)) == {}
 
 
@@ -92,4 +92,4 @@ def test_a_field_that_is_not_available_is_none(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr("pcsr.runtime.profiler.measuring.nvml.find_spec", lambda name: None)
-    assert Gpu("1").read() == Reading(1500, None, 2619, None, 700, 55, None)
+    assert GpuSensors("1").read() == Reading(1500, None, 2619, None, 700, 55, None)
