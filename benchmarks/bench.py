@@ -13,12 +13,12 @@ from pcsr.cli import command_errors, complain
 from pcsr.errors import PcsrError, UsageError
 
 from .contenders import SCALE
+from .cpu.report import faults, format_group
 from .environment import ROOT, pin
 from .records import Record, append_group, complete_group, read_records
-from .report import faults, format_group
 
 if TYPE_CHECKING:
-    from .group import Group
+    from .cpu.group import Group
 
 Size = tuple[int, int]
 
@@ -98,7 +98,7 @@ def parse_size(name: str) -> Size:
 
 def _groups(threads: int, **choices: Any) -> Iterator["Group"]:  # noqa: ANN401
     """Small sizes first: the long ones come when the rest is known."""
-    from .group import BenchOptions, Group
+    from .cpu.group import BenchOptions, Group
     from .image import image_from_file, sample_image
     from .networks import find_networks
 
@@ -119,7 +119,7 @@ def _groups(threads: int, **choices: Any) -> Iterator["Group"]:  # noqa: ANN401
 
 
 def _measured(group: "Group", file: Path, again: bool) -> list[Record]:
-    from .group import measure_group
+    from .cpu.group import measure_group
 
     known = None if again else complete_group(read_records(file), group.key)
     if known is not None:

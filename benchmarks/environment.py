@@ -23,7 +23,7 @@ TIMED = (  # sources that times depend on; the rest of benchmarks/ only arranges
     "export/**/*.py",
     "benchmarks/callers.py",
     "benchmarks/contenders.py",
-    "benchmarks/rounds.py",
+    "benchmarks/cpu/rounds.py",
 )
 
 DEVICE_PACKAGES = ("triton", "tensorrt", "tensorrt-rtx", "onnx", "onnxscript", "scikit-image")

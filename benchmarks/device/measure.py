@@ -1,7 +1,7 @@
 """One model at one size in one precision on a device: the rounds, and every contender's record."""
 
 import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from time import perf_counter
@@ -12,10 +12,9 @@ import torch
 
 from benchmarks.callers import Files, Place, open_caller
 from benchmarks.contenders import AT_SHARE, SCALE, CallOptions, Contender, Implementation
-from benchmarks.group import k_of_difficulty
 from benchmarks.image import Image, Size
 from benchmarks.records import Record
-from benchmarks.rounds import ContenderSeries
+from benchmarks.series import AllSeries, ContenderSeries, k_of_difficulty
 from pcsr.bundle import Bundle
 from pcsr.runtime.profiler.measuring.calls import Measurement, timed
 from pcsr.runtime.profiler.measuring.device import (
@@ -37,7 +36,6 @@ SHIFT = (37, 53)
 
 Guard = Callable[[str, Callable[[], Any]], Any]
 """Takes a step under a name; what it raises is raised again, or ends the process."""
-AllSeries = Mapping[str, ContenderSeries]
 
 
 @dataclass(frozen=True)

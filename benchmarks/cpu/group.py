@@ -7,6 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 
+from benchmarks import environment
+from benchmarks.callers import Files, Place, open_caller
+from benchmarks.contenders import (
+    OURS_AT_SHARE,
+    SCALE,
+    Contender,
+    Family,
+    Implementation,
+    cpu_line_up,
+)
+from benchmarks.image import Image, Size
+from benchmarks.networks import Networks
+from benchmarks.records import Record
+from benchmarks.series import AllSeries, k_of_difficulty
 from pcsr.bundle import Bundle
 from pcsr.manifest import Costs
 from pcsr.runtime.machine import available_mib, machine
@@ -15,20 +29,13 @@ from pcsr.runtime.profiler.measuring.first_use import FirstUse, first_use
 from pcsr.runtime.profiler.measuring.monitor import Load, foreign_cores
 from pcsr.runtime.profiler.measuring.process import DidNotFinish
 
-from . import environment
-from .callers import Files, Place, open_caller
-from .contenders import OURS_AT_SHARE, SCALE, Contender, Family, Implementation, cpu_line_up
 from .figures import (
     NOT_TIMED,
-    AllSeries,
     fidelity_figures,
     memory_figures,
     time_figures,
     work_figures,
 )
-from .image import Image, Size
-from .networks import Networks
-from .records import Record
 from .rounds import Care, Say, give_back_memory, run_rounds
 
 FILL = 0.8  # of the available memory; the rest is for what else the machine does
@@ -157,16 +164,6 @@ def _contenders(group: Group, use_first: UseFirst) -> tuple[Contender, ...]:
     difficulty = found.threshold if isinstance(found, FirstUse) else None
     heavy, light = group.costs(OURS_AT_SHARE.implementation).cost_table(SCALE).tolist()
     return cpu_line_up(group.options.eager, k_of_difficulty(difficulty, heavy, light))
-
-
-def k_of_difficulty(difficulty: float | None, heavy: float, light: float) -> float:
-    """The k that cuts at a difficulty; 0 where it is not known. heavy, light: the cost table.
-
-    A pixel is heavy where the logit of its difficulty exceeds k * ln(heavy / light).
-    """
-    if difficulty is None or not 0 < difficulty < 1:
-        return 0.0
-    return math.log(difficulty / (1 - difficulty)) / math.log(heavy / light)
 
 
 def try_first_use(

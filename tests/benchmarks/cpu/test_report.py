@@ -1,6 +1,6 @@
 """The table shows what the records say, and failures are rows."""
 
-from benchmarks.report import faults, format_group
+from benchmarks.cpu.report import faults, format_group
 
 from .made import failed, record
 

@@ -5,14 +5,14 @@ import gc
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
-from pcsr.runtime.profiler.measuring.calls import Answer, Caller, Details, HostMeter, Measurement
-from pcsr.runtime.profiler.measuring.rounds import Pace, Series, turns
-
-from .contenders import Contender, Family, Implementation
-from .image import Image
+from benchmarks.contenders import Contender, Family, Implementation
+from benchmarks.image import Image
+from benchmarks.series import AllSeries, ContenderSeries
+from pcsr.runtime.profiler.measuring.calls import Answer, Caller, HostMeter, Measurement
+from pcsr.runtime.profiler.measuring.rounds import Pace, turns
 
 SLOW_ROUNDS = 2
 PAUSE_S = 0.1  # thread pools of the one before spin for a while; longer than they do
@@ -31,23 +31,9 @@ class Care:
     at once; each timed call then has a warm-up call of its own before it."""
 
 
-@dataclass
-class ContenderSeries(Series):
-    """What was measured of one contender."""
-
-    details: Details | None = None
-    """What its first call told; None where none succeeded."""
-    image: Image | None = None
-    """The image of its first call, where it is to be compared."""
-    is_slow: bool = False
-    """Whether it takes part in the first rounds only."""
-    skipped: bool = field(default=False, kw_only=True)
-    """Whether the error is that there was no time left."""
-
-
 def run_rounds(
     contenders: Sequence[Contender], image: Image, opener: Open, rounds: int, care: Care, say: Say
-) -> dict[str, ContenderSeries]:
+) -> AllSeries:
     """Times all contenders. One that raises says so in its `error` and takes part no more."""
     everyone = {c.name: ContenderSeries(is_slow=c.name in care.slow) for c in contenders}
     compared = {name for c in contenders if c.published for name in (c.name, c.published)}

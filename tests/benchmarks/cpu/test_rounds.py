@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks import rounds
 from benchmarks.contenders import Contender, Family, Implementation
+from benchmarks.cpu import rounds
+from benchmarks.cpu.rounds import Care, run_rounds
 from benchmarks.image import Image
-from benchmarks.rounds import Care, ContenderSeries, run_rounds
+from benchmarks.series import AllSeries
 from pcsr.runtime.profiler.measuring import calls
 from pcsr.runtime.profiler.measuring.calls import Answer, Caller, CallOptions
 
@@ -24,7 +25,7 @@ def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(
     contenders: list[Contender], callers: Callers, count: int, care: Care | None = None
-) -> dict[str, ContenderSeries]:
+) -> AllSeries:
     def opener(implementation: Implementation) -> Caller:
         return callers[implementation.family]
 

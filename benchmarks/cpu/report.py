@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from .records import Record
-from .tables import Column, table
+from benchmarks.records import Record
+from benchmarks.tables import Column, table
 
 QUIET_CORES = 0.1
 COLUMNS: tuple[Column, ...] = (

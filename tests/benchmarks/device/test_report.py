@@ -4,7 +4,7 @@ from benchmarks.device.goals import goals
 from benchmarks.device.report import write_details, write_summary
 from benchmarks.device.summary import faults
 
-from .device_records import checked, run, timed
+from .made import checked, run, timed
 
 
 def verdicts(ms: float, **values: float | None) -> dict[str, str]:

@@ -10,11 +10,12 @@ import pytest
 from benchmarks.bench import parse_size
 from benchmarks.callers import Files, Place, open_caller
 from benchmarks.contenders import Contender, Implementation, cpu_line_up
-from benchmarks.fidelity import compare
-from benchmarks.figures import memory_figures, time_figures, work
-from benchmarks.group import k_of_difficulty, make_care, try_first_use
+from benchmarks.cpu.fidelity import compare
+from benchmarks.cpu.figures import memory_figures, time_figures, work
+from benchmarks.cpu.group import make_care, try_first_use
+from benchmarks.cpu.rounds import Care
 from benchmarks.image import sample_image
-from benchmarks.rounds import Care, ContenderSeries
+from benchmarks.series import ContenderSeries, k_of_difficulty
 from pcsr import UsageError
 from pcsr.manifest import Costs
 from pcsr.runtime.profiler.measuring.calls import Measurement

@@ -1,21 +1,20 @@
 """The figures of one contender of `make bench`, as the parts of its record."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 
+from benchmarks.contenders import SCALE, Contender, Implementation
+from benchmarks.image import Size
+from benchmarks.records import Record
+from benchmarks.series import AllSeries, ContenderSeries
 from pcsr.manifest import Costs
 from pcsr.runtime.profiler.measuring.first_use import FirstUse
 from pcsr.runtime.profiler.measuring.process import DidNotFinish
 from pcsr.runtime.profiler.measuring.rounds import reason
 from pcsr.runtime.profiler.measuring.statistics import distribution, paired_ratio, stage_medians
 
-from .contenders import SCALE, Contender, Implementation
 from .fidelity import compare
-from .image import Size
-from .records import Record
-from .rounds import Care, ContenderSeries
-
-AllSeries = Mapping[str, ContenderSeries]
+from .rounds import Care
 
 NOT_TIMED = ContenderSeries()
 
