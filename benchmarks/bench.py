@@ -79,7 +79,7 @@ def main(threads: int, output: Path, again: bool, short: bool, **choices: Any) -
 
 
 def parse_size(name: str) -> Size:
-    """(height, width) of the large image, by name or as HEIGHTxWIDTH.
+    """Parses (height, width) of the large image, given by name or as HEIGHTxWIDTH.
 
     Raises:
         UsageError: neither a known name nor HEIGHTxWIDTH, multiples of the scale.
@@ -97,7 +97,7 @@ def parse_size(name: str) -> Size:
 
 
 def _groups(threads: int, **choices: Any) -> Iterator["Group"]:  # noqa: ANN401
-    """Small sizes first: the long ones come when the rest is known."""
+    """Yields small sizes first: the long ones come when the rest is known."""
     from .cpu.group import BenchOptions, Group
     from .image import image_from_file, sample_image
     from .networks import find_networks

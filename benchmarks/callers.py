@@ -38,7 +38,7 @@ TYPES = {"fp16": "float16", "fp32": "float32"}
 
 @dataclass(frozen=True)
 class Files:
-    """Paths of one model: bundles and checkpoints, of its PCSR and its plain form."""
+    """Holds the paths of one model: bundles and checkpoints, of its PCSR and its plain form."""
 
     pcsr_bundle: str
     plain_bundle: str
@@ -46,13 +46,13 @@ class Files:
     plain_ckpt: str
 
     def bundle(self, is_pcsr: bool) -> str:
-        """The bundle of either form."""
+        """Gives the bundle of either form."""
         return self.pcsr_bundle if is_pcsr else self.plain_bundle
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where and how a network runs. Fields as of `Upscaler`."""
+    """Says where and how a network runs. The fields are those of `Upscaler`."""
 
     device: str = "cpu"
     precision: str = "fp32"
@@ -68,12 +68,12 @@ def open_caller(implementation: Implementation, files: Files, place: Place) -> C
 
 
 def open_in_process(implementation: dict[str, Any], files: dict[str, str], threads: int) -> Caller:
-    """The same of JSON values, on the CPU."""
+    """Does the same with JSON values, on the CPU."""
     return open_caller(Implementation(**implementation), Files(**files), Place(threads=threads))
 
 
 def open_upscaler(implementation: Implementation, bundle: str, place: Place) -> "Upscaler":
-    """The bundle as one of our implementations runs it."""
+    """Opens a bundle as one of our implementations runs it."""
     from pcsr import Upscaler
 
     return Upscaler(
@@ -88,7 +88,7 @@ def open_upscaler(implementation: Implementation, bundle: str, place: Place) -> 
 
 
 def load_network(ckpt: str) -> "PCSR | PlainNetwork":
-    """The network of a checkpoint, in PyTorch on the CPU."""
+    """Loads the network of a checkpoint, in PyTorch on the CPU."""
     from pcsr.export.network import NetworkSettings, build_network, completed
     from pcsr.models.checkpoint import read_checkpoint
 
@@ -97,7 +97,7 @@ def load_network(ckpt: str) -> "PCSR | PlainNetwork":
 
 
 def _published(files: Files, place: Place) -> Caller:
-    """In fp16 by autocast, as one does with a network of this form."""
+    """Runs fp16 by autocast, as one does with a network of this form."""
     import torch
 
     device = _torch_device(place)
@@ -134,7 +134,7 @@ def _plain_compiled(files: Files, place: Place) -> Caller:
 
 
 def _plain_session(files: Files, place: Place) -> Caller:
-    """What one does without this project: a session with default options, conversions in NumPy."""
+    """Runs what one has without this project: a default session, conversions in NumPy."""
     import onnxruntime as ort
 
     from pcsr.bundle import Bundle
@@ -188,7 +188,7 @@ def _torch_device(place: Place) -> "torch.device":
 
 
 def _plain_network(files: Files, place: Place) -> "Callable[[Tensor], Tensor]":
-    """[1, 3, h, w] float32 -> the upscaled one; on a GPU with channels last, as one does there."""
+    """Upscales [1, 3, h, w] float32; on a GPU with channels last, as one does there."""
     import torch
 
     device, dtype = _torch_device(place), getattr(torch, TYPES[place.precision])
@@ -206,7 +206,7 @@ def _plain_network(files: Files, place: Place) -> "Callable[[Tensor], Tensor]":
 def _eager(
     run: "Callable[[Tensor, CallOptions], tuple[Tensor, Tensor | None]]", device: "torch.device"
 ) -> Caller:
-    """run: planes [1, 3, h, w] -> the upscaled ones, and their assignment with routing."""
+    """Makes a caller. run: planes [1, 3, h, w] -> upscaled ones, and their assignment if routed."""
     import torch
 
     def call(image: Any, options: CallOptions) -> Answer:  # noqa: ANN401
@@ -236,7 +236,7 @@ def _details(assignment: "Tensor | None", watch: Stopwatch) -> Details:
 
 
 class Replayed:
-    """A function of one image, replayed from a CUDA graph; for one shape."""
+    """Replays a function of one image from a CUDA graph, for one shape."""
 
     def __init__(self, function: "Callable[[Tensor], Tensor]") -> None:
         self._function = function
@@ -269,12 +269,12 @@ class Replayed:
 
 
 def to_planes(image: "Tensor") -> "Tensor":
-    """[h, w, 3] uint8 -> [1, 3, h, w] float32 in [0, 1], on any device."""
+    """Turns [h, w, 3] uint8 into [1, 3, h, w] float32 in [0, 1], on any device."""
     return image.permute(2, 0, 1)[None].float() / 255
 
 
 def to_bytes(upscaled: "Tensor") -> "Tensor":
-    """[1, 3, H, W] in [0, 1] -> [H, W, 3] uint8, contiguous."""
+    """Turns [1, 3, H, W] in [0, 1] into [H, W, 3] uint8, contiguous."""
     import torch
 
     levels = (upscaled[0] * 255).round().clamp(0, 255).to(torch.uint8)

@@ -28,7 +28,7 @@ NOT_OURS = tuple(LABELS.values())
 
 @dataclass(frozen=True)
 class Implementation:
-    """What runs a network."""
+    """Says what runs a network."""
 
     family: Family
     """`pcsr` and `plain` are bundles in an `Upscaler`; the others need nothing of this runtime."""
@@ -39,7 +39,7 @@ class Implementation:
 
     @property
     def label(self) -> str:
-        """For people, and unique."""
+        """Names it for people; unique."""
         if not self.backend:
             return LABELS.get(self.family, self.family)
         parts = [self.family, self.backend]
@@ -48,18 +48,18 @@ class Implementation:
 
     @property
     def is_ours(self) -> bool:
-        """Whether its failure is a fault of this project."""
+        """Says whether its failure is a fault of this project."""
         return self.backend != ""
 
     @property
     def is_pcsr(self) -> bool:
-        """Whether it runs the PCSR network, and not the plain one."""
+        """Says whether it runs the PCSR network, and not the plain one."""
         return self.family in ("pcsr", "published")
 
 
 @dataclass(frozen=True)
 class Contender:
-    """An implementation in one mode of routing: one way to make the large image."""
+    """Is an implementation in one mode of routing: one way to make the large image."""
 
     name: str
     """Unique among those that are measured together."""
@@ -79,7 +79,7 @@ class Contender:
     def of(
         cls, implementation: Implementation, mode: str = "", plain: str = "", published: str = ""
     ) -> "Contender":
-        """One that is named as its implementation and its mode are."""
+        """Makes one that is named as its implementation and its mode are."""
         name = ", ".join(part for part in (implementation.label, mode) if part)
         options = MODES.get(mode, {})
         return cls(name, implementation, name, mode, options, plain, published)
@@ -116,7 +116,7 @@ OTHERS = (
 
 
 def cpu_line_up(eager: bool, k_of_share: float | None = None) -> tuple[Contender, ...]:
-    """All contenders of one model on the CPU.
+    """Lists all contenders of one model on the CPU.
 
     eager: whether the forms in PyTorch take part. k_of_share: for random weights, where k = 0 and
     ADM mean nothing: the k at which `HEAVY_SHARE` of the pixels are heavy; the published form has
@@ -134,7 +134,7 @@ def cpu_line_up(eager: bool, k_of_share: float | None = None) -> tuple[Contender
 
 
 def installed_backends() -> Sequence[str]:
-    """Which backends of a GPU there are in this Python beside PyTorch."""
+    """Lists the backends of a GPU that this Python has beside PyTorch."""
     found = []
     if find_spec("tensorrt") or find_spec("tensorrt_rtx"):
         found.append("tensorrt")
@@ -147,7 +147,7 @@ def installed_backends() -> Sequence[str]:
 
 
 def pcsr_implementations(backends: Sequence[str] = ()) -> list[Implementation]:
-    """Ways to run a PCSR bundle on a device, the fastest first. backends: beside PyTorch."""
+    """Lists ways to run a PCSR bundle on a device, the fastest first. backends: beside PyTorch."""
     found = [
         Implementation("pcsr", "torch", "fused", True),
         Implementation("pcsr", "torch", "fused", False),
@@ -162,14 +162,14 @@ def pcsr_implementations(backends: Sequence[str] = ()) -> list[Implementation]:
 
 
 def plain_implementations(backends: Sequence[str] = ()) -> list[Implementation]:
-    """Ways to run a plain bundle, each compiled as PCSR is by the same backend."""
+    """Lists ways to run a plain bundle, each compiled as PCSR is by the same backend."""
     found = [Implementation("plain", "torch", cuda_graphs=True), Implementation("plain", "torch")]
     found += [Implementation("plain", name, cuda_graphs=name == "tensorrt") for name in backends]
     return found
 
 
 def device_line_up(backends: Sequence[str] = ()) -> list[Contender]:
-    """All contenders of one model at one size and precision on a device."""
+    """Lists all contenders of one model at one size and precision on a device."""
     plain = {one.backend: one for one in reversed(plain_implementations(backends))}
     published = [Contender.of(Implementation("published"), mode) for mode in MODES]
     everyone = [
@@ -182,7 +182,7 @@ def device_line_up(backends: Sequence[str] = ()) -> list[Contender]:
 
 
 def compiled_line_up() -> list[Contender]:
-    """The fastest of ours beside the plain network by `torch.compile`."""
+    """Lists the fastest of ours beside the plain network by `torch.compile`."""
     compiled = Contender.of(Implementation("plain-compiled"))
     fastest = pcsr_implementations()[0]
     ours = [Contender.of(fastest, mode, compiled.name) for mode in MODES]

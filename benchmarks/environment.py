@@ -48,7 +48,7 @@ def pin(threads: int) -> None:
 
 
 def describe(threads: int) -> dict[str, Any]:
-    """The environment as it goes into every record."""
+    """Describes the environment as it goes into every record."""
     return machine(threads) | {
         "cores": os.cpu_count(),
         "platform": platform.platform(),
@@ -59,7 +59,7 @@ def describe(threads: int) -> dict[str, Any]:
 
 
 def describe_device(device: "torch.device") -> dict[str, Any]:
-    """The same of a GPU, with all that times on it depend on."""
+    """Does the same for a GPU, with all that times on it depend on."""
     import torch
 
     from pcsr.runtime.profiler.measuring.nvml import ask_smi
@@ -79,7 +79,7 @@ def describe_device(device: "torch.device") -> dict[str, Any]:
 
 
 def source_hash(patterns: Sequence[str] = TIMED, root: Path = ROOT) -> str:
-    """sha256 of the sources that match, names included: a commit says less while files change."""
+    """Gives the sha256 of sources, names included: a commit says less while files change."""
     digest = hashlib.sha256()
     for path in sorted({path for pattern in patterns for path in root.glob(pattern)}):
         digest.update(f"{path.relative_to(root)}\0".encode())

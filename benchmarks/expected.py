@@ -49,7 +49,7 @@ LAUNCH_MS = 0.002  # of a kernel in a CUDA graph
 
 @dataclass(frozen=True)
 class Estimate:
-    """The work of one stage, and the time that it should take."""
+    """Is the work of one stage, and the time that it should take."""
 
     name: str
     kernels: int
@@ -65,7 +65,7 @@ class Estimate:
 
     @property
     def milliseconds(self) -> float:
-        """The longer of moving and computing, and the launches."""
+        """Adds the longer of moving and computing, and the launches."""
         moving = self.bytes / (BANDWIDTH * MOVED)
         computing = self.operations / (RATE * self.share)
         staging = self.staged / (SHARED * STAGED)
@@ -73,7 +73,7 @@ class Estimate:
 
 
 def image_stage(bundle: Bundle, precision: str, size: tuple[int, int]) -> Estimate:
-    """The backbone, or a plain network, as the torch backend runs it with everything fused."""
+    """Counts the backbone, or a plain network, as the torch backend runs it, everything fused."""
     role = image_role(bundle)
     data = bundle.graph_bytes(role, precision)
     shapes = shapes_at(onnx.load_model_from_string(data), {"h": size[0], "w": size[1]})
@@ -85,7 +85,7 @@ def image_stage(bundle: Bundle, precision: str, size: tuple[int, int]) -> Estima
 
 
 def _cheapest(site: Site, parts: Callable[[Graph], list[Estimate]]) -> str:
-    """What a trial on the device would take, by the same count."""
+    """Chooses as a trial on the device would, by the same count."""
     recipes = candidates(site, partial(_cheapest, parts=parts))
     times = {
         name: sum(part.milliseconds for part in parts(recipe()))
@@ -136,7 +136,7 @@ def _ours(
     width: int,
     total: float,
 ) -> Estimate:
-    """A Grouped or Pointwise node that moves `total` bytes. Products include the padding."""
+    """Counts a Grouped or Pointwise node that moves `total` bytes. Products include the padding."""
     pixels = math.prod(shape) // shape[1]
     packed = [weights[n] for n in node.inputs if n in weights and weights[n].ndim == 2]
     operations = 2.0 * pixels * sum(weight.numel() for weight in packed)
@@ -148,7 +148,7 @@ def _ours(
 
 
 def _sum(name: str, parts: list[Estimate]) -> Estimate:
-    """Estimate by stage the longer of both counts: turned back into bytes at the common rate."""
+    """Adds the longer of both counts, stage by stage, turned back into bytes at the common rate."""
     seconds = sum(part.milliseconds - part.kernels * LAUNCH_MS for part in parts) / 1000
     return Estimate(
         name, sum(part.kernels for part in parts), seconds * BANDWIDTH * MOVED, 0, CONVOLVED
@@ -158,7 +158,7 @@ def _sum(name: str, parts: list[Estimate]) -> Estimate:
 def pixel_stages(
     bundle: Bundle, precision: str, size: tuple[int, int], scale: float, heavy: float, adm: bool
 ) -> Iterator[Estimate]:
-    """The fused passes of a network with two upsamplers. heavy: share of heavy pixels."""
+    """Counts the fused passes of a network with two upsamplers. heavy: share of heavy pixels."""
     mlps = load_mlps(bundle)
     packed = PackedMlps.of(mlps, DTYPES[precision], "cpu")
     depth, stride = packed.first_weight.shape
@@ -180,12 +180,12 @@ def pixel_stages(
 
 
 def _products(mlp: PackedMlp) -> int:
-    """Multiply-adds of a pixel behind the first layer, padding included."""
+    """Counts multiply-adds of a pixel behind the first layer, padding included."""
     return mlp.width**2 * max(0, mlp.layers - 1) + mlp.width * OUTPUTS * min(mlp.layers, 1)
 
 
 def expect(bundle: Bundle, precision: str, size: tuple[int, int], heavy: float) -> list[Estimate]:
-    """The stages of one frame, at the scale that the network was trained for."""
+    """Estimates the stages of one frame, at the scale that the network was trained for."""
     stages = [image_stage(bundle, precision, size)]
     if bundle.kind == "pcsr" and bundle.upsamplers != 2:
         raise UsageError(f"{bundle.path} has {bundle.upsamplers} upsamplers; only two are counted")

@@ -32,14 +32,14 @@ QUICK_MODELS = ("fsrcnn",)
 
 @dataclass
 class Journal:
-    """What was found, in memory and at once in a file."""
+    """Keeps what was found, in memory and at once in a file."""
 
     file: Path
     run: str
     records: list[Record] = field(default_factory=list)
 
     def keep(self, record: Record) -> None:
-        """One record more."""
+        """Adds one record."""
         record = {"run": self.run, "model": "", "precision": ""} | record
         self.records.append(record)
         append_group(self.file, [record])

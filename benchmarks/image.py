@@ -15,7 +15,7 @@ CELL = (150, 225)  # of each photo at half its size: detail as dense as in a shr
 
 
 def sample_image(size: Size) -> Image:
-    """[h, w, 3] uint8 of (height, width): cells of the photos, every row shifted by one."""
+    """Makes [h, w, 3] uint8 of (height, width): cells of the photos, every row shifted by one."""
     cells = [_cell(name) for name in PHOTOS]
     rows, columns = (-(-side // cell) for side, cell in zip(size, CELL, strict=True))
     grid = [
@@ -26,8 +26,8 @@ def sample_image(size: Size) -> Image:
 
 
 def image_from_file(path: Path, size: Size) -> Image:
-    """[h, w, 3] uint8 of (height, width) from a file: its upper left part, repeated where it is
-    smaller.
+    """Makes [h, w, 3] uint8 of (height, width) from a file: its upper left part, repeated where it
+    is smaller.
     """
     from pcsr.runtime.profiler.pictures import photos
 

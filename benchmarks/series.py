@@ -12,7 +12,7 @@ from .image import Image
 
 @dataclass
 class ContenderSeries(Series):
-    """What was measured of one contender."""
+    """Holds what was measured of one contender."""
 
     details: Details | None = None
     """What its first call told; None where none succeeded."""
@@ -29,7 +29,7 @@ AllSeries = Mapping[str, ContenderSeries]
 
 
 def k_of_difficulty(difficulty: float | None, heavy: float, light: float) -> float:
-    """The k that cuts at a difficulty; 0 where it is not known. heavy, light: the cost table.
+    """Gives the k that cuts at a difficulty; 0 where it is not known. heavy, light: the cost table.
 
     A pixel is heavy where the logit of its difficulty exceeds k * ln(heavy / light).
     """

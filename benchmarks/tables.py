@@ -12,7 +12,7 @@ Column = tuple[str, str | Callable[[Record], Any], str]
 
 
 def table(columns: Sequence[Column], records: Sequence[Record], form: str = "github") -> str:
-    """A row per record: text as it is, nothing for None; all but the first column to the right."""
+    """Prints a row per record: text as it is, nothing for None; all but the first to the right."""
     head = [head for head, _, _ in columns]
     rows = [[_cell(record, key, number) for _, key, number in columns] for record in records]
     align = ("left", *["right"] * (len(head) - 1))
@@ -25,7 +25,7 @@ def _cell(record: Record, key: str | Callable[[Record], Any], form: str) -> str:
 
 
 def value_of(record: Record, key: str) -> Any:  # noqa: ANN401
-    """What is under a key, or under `a.b` in what is under `a`; None where nothing is."""
+    """Looks up a key, or `a.b` in what is under `a`; None where nothing is."""
     value: Any = record
     for part in key.split("."):
         value = (value or {}).get(part)

@@ -15,18 +15,20 @@ LARGEST_SHARE_OFF = 1e-3
 
 @dataclass(frozen=True)
 class Fidelity:
-    """Differences of two uint8 images. psnr_db: None where they are equal. share_off: of the pixels
-    with a channel that differs by more than one level.
-    """
+    """Says how two uint8 images differ."""
 
     rival: str
+    """Whose image the other one is."""
     psnr_db: float | None
+    """None where they are equal."""
     max_levels: int
+    """The largest difference."""
     share_off: float
+    """Share of the pixels with a channel that differs by more than one level."""
 
     @property
     def is_faithful(self) -> bool:
-        """Whether the share of differing pixels is within tolerance."""
+        """Says whether the share of differing pixels is within tolerance."""
         return self.share_off <= LARGEST_SHARE_OFF
 
 

@@ -20,7 +20,7 @@ NOT_TIMED = ContenderSeries()
 
 
 def memory_figures(first: FirstUse | DidNotFinish, series: ContenderSeries) -> Record:
-    """Memory and time of the first call, and why there is no more than that."""
+    """Gives memory and time of the first call, and why there is no more than that."""
     if isinstance(first, DidNotFinish):
         why = reason(str(first))
         return {"error": why, "loaded_mib": None, "peak_mib": None, "first_call_ms": None}
@@ -33,7 +33,7 @@ def memory_figures(first: FirstUse | DidNotFinish, series: ContenderSeries) -> R
 
 
 def time_figures(contender: Contender, everyone: AllSeries, care: Care) -> Record:
-    """Median, spread, ratios within the rounds, and all times."""
+    """Gives median, spread, ratios within the rounds, and all times."""
     series = everyone.get(contender.name, NOT_TIMED)
     plain = everyone.get(contender.plain, NOT_TIMED).times_ms
     rival = everyone.get(contender.published, NOT_TIMED).times_ms
@@ -56,7 +56,7 @@ def time_figures(contender: Contender, everyone: AllSeries, care: Care) -> Recor
 def work_figures(
     contender: Contender, series: ContenderSeries, costs: Costs, lr_size: Size, sgemm_gflops: float
 ) -> Record:
-    """Heavy share, multiply-adds, the paper's FLOPs and the speed; None for what ran no network.
+    """Gives heavy share, multiply-adds, the paper's FLOPs, speed; None for what ran no network.
 
     costs: of the contender's bundle. lr_size: (height, width).
     """
@@ -79,8 +79,8 @@ def work_figures(
 def work(
     costs: Costs, implementation: Implementation, lr_size: Size, counts: Sequence[int]
 ) -> tuple[float, float]:
-    """Multiply-adds that an implementation executes (10^9) and the paper's FLOPs (10^9) of one
-    image.
+    """Counts the multiply-adds that an implementation executes (10^9) and the paper's FLOPs (10^9)
+    of one image.
 
     The published form executes what the paper counts; the others run the exported graphs, or the
     plain network that one of them was made from.
@@ -93,7 +93,7 @@ def work(
 
 
 def fidelity_figures(contender: Contender, everyone: AllSeries) -> Record:
-    """How the image compares with that of the published form; None without one."""
+    """Compares the image with that of the published form; None without one."""
     own = everyone.get(contender.name, NOT_TIMED).image
     rival = everyone.get(contender.published, NOT_TIMED).image
     if not contender.published or own is None or rival is None:

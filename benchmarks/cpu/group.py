@@ -46,7 +46,7 @@ UseFirst = Callable[[Contender], FirstUse | DidNotFinish]
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """How to measure."""
+    """Says how to measure."""
 
     rounds: int
     """That count; one more comes before them and is discarded."""
@@ -59,7 +59,7 @@ class BenchOptions:
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """What is measured together."""
+    """Is what is measured together."""
 
     model: str
     size: str
@@ -70,12 +70,12 @@ class Group:
 
     @property
     def lr_size(self) -> Size:
-        """(height, width) of the image."""
+        """Gives (height, width) of the image."""
         return self.image.shape[0], self.image.shape[1]
 
     @property
     def key(self) -> str:
-        """Equal for measurements that would repeat each other."""
+        """Is equal for measurements that would repeat each other."""
         content = [
             self.model,
             self.image.shape,
@@ -88,13 +88,13 @@ class Group:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def costs(self, implementation: Implementation) -> Costs:
-        """Of the bundle that an implementation runs, or that its network was exported to."""
+        """Gives those of the bundle that an implementation runs or its network was exported to."""
         files = self.networks.files
         return Bundle.load(files.bundle(implementation.is_pcsr)).manifest.costs
 
 
 def measure_group(group: Group, say: Say) -> list[Record]:
-    """One record per contender. One that fails has a record that says why."""
+    """Makes one record per contender. One that fails has a record that says why."""
     options, files = group.options, group.networks.files
     where = environment.describe(options.threads)
     use_first = partial(try_first_use, files=files, threads=options.threads, image=group.image)
@@ -125,7 +125,7 @@ def make_care(
     max_seconds: float,
     available_mib: float | None,
 ) -> Care:
-    """Who is slow, and whether the plain session, whose arena keeps what its call took, has to go
+    """Finds who is slow, and whether the plain session, whose arena keeps what a call took, must go
     after each call for the others to fit.
     """
     slow: list[str] = []
@@ -169,7 +169,7 @@ def _contenders(group: Group, use_first: UseFirst) -> tuple[Contender, ...]:
 def try_first_use(
     contender: Contender, files: Files, threads: int, image: Image
 ) -> FirstUse | DidNotFinish:
-    """The first use of a contender in a process of its own, or why there is none."""
+    """Tries the first use of a contender in a process of its own; or says why there is none."""
     implementation = asdict(contender.implementation)
     arguments = {"implementation": implementation, "files": asdict(files), "threads": threads}
     try:

@@ -24,14 +24,14 @@ COLUMNS: tuple[Column, ...] = (
 
 
 def format_group(records: Sequence[Record]) -> str:
-    """Title, table, time per stage, comparisons and reasons of failures, for a terminal."""
+    """Prints title, table, time per stage, comparisons and reasons of failures, for a terminal."""
     shown = table(COLUMNS, records, "simple")
     parts = [_title(records[0]), shown, _stages(records), "\n".join(_remarks(records))]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def faults(records: Sequence[Record], must_compare: bool = False) -> list[str]:
-    """What must not be: one of our contenders failed, or its image is not the published one.
+    """Finds what must not be: one of our contenders failed, or its image is not the published one.
 
     must_compare: also, that a rival took part and no comparison came of it.
     """

@@ -22,7 +22,7 @@ Open = Callable[[Implementation], Caller]
 
 @dataclass(frozen=True)
 class Care:
-    """Who cannot be measured like the others."""
+    """Says who cannot be measured like the others."""
 
     slow: Collection[str] = ()
     """Names of contenders that take part in the first `SLOW_ROUNDS` alone, without warm-up."""

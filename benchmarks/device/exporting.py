@@ -18,7 +18,7 @@ Say = Callable[[str], object]
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """One model, ready to be run, or why it is not."""
+    """Is one model, ready to be run, or says why it is not."""
 
     files: Files | None
     precisions: Sequence[str] = ()

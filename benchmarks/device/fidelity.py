@@ -30,7 +30,7 @@ REPLAYED = "recorded frame"
 
 @dataclass(frozen=True)
 class PathResult:
-    """What a path makes of an image."""
+    """Is what a path makes of an image."""
 
     image: Floats
     """[H, W, 3] float32."""
@@ -63,7 +63,7 @@ class VectorCheck:
 
     @property
     def found(self) -> str:
-        """What it found, in words."""
+        """Says what it found, in words."""
         return (
             f"{self.psnr_db:.1f} dB where routed alike (at least {self.least_db:g}), difference up "
             f"to {self.difference:.1e} (allowed {MOST_APART:g})"
@@ -79,8 +79,8 @@ def check_path(
     calls: int,
     must_replay: bool,
 ) -> Record:
-    """Every vector from arrays and, where `device` is given, from a tensor there; then the quality
-    cases in half precision. The figures are the worst.
+    """Checks every vector from arrays and, where `device` is given, from a tensor there; then the
+    quality cases in half precision. The figures are the worst.
 
     calls: with each array, of which the last is checked; the second records, the third replays.
     must_replay: whether the last must have.
@@ -97,7 +97,7 @@ def check_path(
 
 
 def summary(checks: Sequence[Any]) -> Record:
-    """The worst of all figures, and what failed in words."""
+    """Gives the worst of all figures, and what failed in words."""
     failed = [check for check in checks if not check.passed]
     exact = [c.difference for c in checks if hasattr(c, "difference")]
     losses = [c.psnr_loss_db for c in checks if hasattr(c, "psnr_loss_db")]
@@ -123,7 +123,7 @@ def compare(
     precision: str,
     tolerance: float = IMAGE_TOLERANCE,
 ) -> AnyCheck | VectorCheck:
-    """One result beside another, by the rule of the precision."""
+    """Compares one result with another, by the rule of the precision."""
     is_routed = expected.assignment.size > 0
     same = found.assignment == expected.assignment if is_routed else None
     where = inner(same) if same is not None else np.ones(found.image.shape[:2], dtype=np.bool_)
@@ -169,6 +169,6 @@ def _vector_checks(
 
 
 def to_array(values: Any) -> NDArray[Any]:  # noqa: ANN401
-    """An array of an array, or of a tensor on any device."""
+    """Makes an array of an array, or of a tensor on any device."""
     array: NDArray[Any] = values.cpu().numpy() if isinstance(values, torch.Tensor) else values
     return array

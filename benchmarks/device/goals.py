@@ -24,7 +24,7 @@ SPEEDS = (  # key of the ratio of times, of whom, least speed-up
 
 @dataclass(frozen=True)
 class Goal:
-    """One figure to reach."""
+    """Is one figure to reach."""
 
     what: str
     """Case and figure, in words."""
@@ -37,12 +37,12 @@ class Goal:
 
     @property
     def verdict(self) -> str:
-        """In a word."""
+        """Says it in a word."""
         return {True: "met", False: "MISSED", None: "not measured"}[self.is_met]
 
 
 def goals(records: Sequence[Record]) -> list[Goal]:
-    """Every figure in every mode, by the contender of ours that is the default."""
+    """Lists every figure in every mode, by the contender of ours that is the default."""
     models = dict.fromkeys(r["model"] for r in records if r["kind"] == "time")
     cases = dict.fromkeys([*LIMITS_MS, *((model, size) for model in models for size in SIZES)])
     return [goal for case in cases for mode in MODES for goal in _goals(records, *case, mode)]
@@ -65,7 +65,7 @@ def _goals(records: Sequence[Record], model: str, size: Size, mode: str) -> Iter
 def fastest(
     records: Sequence[Record], model: str, size: Size, precision: str, mode: str
 ) -> Record | None:
-    """The fastest of our contenders in a mode; one that failed is none."""
+    """Finds the fastest of our contenders in a mode; one that failed is none."""
     candidates = [
         r
         for r in records

@@ -8,13 +8,13 @@ from triton.runtime import interpreter
 
 
 def repair() -> None:
-    """Once per process, before a kernel runs."""
+    """Repairs it; once per process, before a kernel runs."""
     interpreter._patch_lang_tensor = _with_index(interpreter._patch_lang_tensor)
     interpreter._patch_lang = _Once(interpreter._patch_lang)
 
 
 def _with_index(original: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
-    """Since NumPy 2.4 an array of one element, as the interpreter holds a number, is no index."""
+    """Adds an index: since NumPy 2.4 an array of one element, as a number is held here, is none."""
 
     def patched(tensor: object, scope: interpreter._LangPatchScope) -> None:
         original(tensor, scope)

@@ -17,11 +17,11 @@ KEPT_LINES = 40
 
 
 class WorkerEnded(Exception):
-    """The process ended or had to be killed; the message says how."""
+    """Says how the process ended, or that it had to be killed."""
 
 
 class Link:
-    """One process."""
+    """Is one process."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Link:
             raise WorkerEnded(self._reason()) from None
 
     def receive(self, patience_s: float) -> dict[str, Any]:
-        """The next message, with None for what is no finite number.
+        """Waits for the next message, with None for what is no finite number.
 
         Raises:
             WorkerEnded: the process is gone, or silent for so long.
@@ -74,7 +74,7 @@ class Link:
         return message
 
     def kill(self) -> None:
-        """Ends it, whatever it does."""
+        """Ends the process, whatever it does."""
         self._process.kill()
         self._process.wait()
 

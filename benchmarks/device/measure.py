@@ -40,7 +40,7 @@ Guard = Callable[[str, Callable[[], Any]], Any]
 
 @dataclass(frozen=True)
 class Effort:
-    """How often contenders are measured."""
+    """Says how often contenders are measured."""
 
     rounds: int
     """That count."""
@@ -57,7 +57,7 @@ QUICK = Effort(2, 1, 1)
 
 @dataclass(frozen=True)
 class DeviceSetting:
-    """Where and how the networks of a model run."""
+    """Says where and how the networks of a model run."""
 
     files: Files
     precision: str
@@ -65,7 +65,7 @@ class DeviceSetting:
     guard: Guard
 
     def place(self) -> Place:
-        """For a caller."""
+        """Gives the same for a caller."""
         return Place(str(self.device), self.precision)
 
 
@@ -76,8 +76,8 @@ def measure(
     effort: Effort,
     limit_s: float,
 ) -> Iterator[Record]:
-    """One record per contender; one that failed says why. images: arrays of one size that differ.
-    limit_s: when no round begins any more.
+    """Makes one record per contender; one that failed says why. images: arrays of one size that
+    differ. limit_s: when no round begins any more.
     """
     run = _Run(images, setting, effort)
     everyone = run.rounds(contenders, perf_counter() + limit_s)
@@ -92,13 +92,13 @@ def measure(
 
 
 def views(image: Image) -> list[Image]:
-    """A few images with the same content at other places: no cache knows the next one."""
+    """Makes a few images with the same content at other places: no cache knows the next one."""
     shifts = [(number * SHIFT[0], number * SHIFT[1]) for number in range(IMAGES)]
     return [np.ascontiguousarray(np.roll(image, shift, (0, 1))) for shift in shifts]
 
 
 class _Run:
-    """Callers, opened at their first use, and what was measured of them."""
+    """Holds callers, opened at their first use, and what was measured of them."""
 
     def __init__(self, images: Sequence[Image], setting: DeviceSetting, effort: Effort) -> None:
         self._images, self._setting, self._effort = images, setting, effort
@@ -128,12 +128,12 @@ class _Run:
         return self._everyone
 
     def _takes_part(self, contender: Contender, number: int) -> bool:
-        """Those without an error; in later rounds without the slow ones."""
+        """Leaves out those with an error, and in later rounds the slow ones."""
         series = self._everyone[contender.name]
         return series.error is None and (number < SLOW_ROUNDS or not series.is_slow)
 
     def _attempt(self, contender: Contender, step: Callable[[Contender], None]) -> None:
-        """One step; its warnings and its error are the contender's."""
+        """Takes one step; its warnings and its error are the contender's."""
         series = self._everyone.setdefault(contender.name, ContenderSeries())
         label = contender.implementation.label
         series.attempt(partial(self._setting.guard, label, partial(step, contender)))
@@ -159,7 +159,7 @@ class _Run:
             self._share_threshold = series.details.threshold
 
     def _turn(self, contender: Contender, number: int) -> None:
-        """One round: on the device, and in the first ones also from array to array."""
+        """Measures one round: on the device, and in the first ones also from array to array."""
         series = self._everyone[contender.name]
         meter, options = self._meter(contender.implementation), self._options(contender)
         image = self._images[number % len(self._images)]
@@ -230,7 +230,7 @@ def _points(times_ms: Sequence[float | None]) -> dict[str, float] | None:
 def _work(
     contender: Contender, series: ContenderSeries, setting: DeviceSetting, lr_size: Size
 ) -> Record:
-    """Share of heavy pixels, work and speed, as a whole and by stage."""
+    """Gives the share of heavy pixels, work and speed, as a whole and by stage."""
     implementation, times = contender.implementation, list(series.times_ms.values())
     manifest = Bundle.load(setting.files.bundle(implementation.is_pcsr)).manifest
     counts = series.details.pixels if series.details else ()

@@ -46,14 +46,16 @@ ODD_CASES: tuple[tuple[tuple[int, int], float, Mapping[str, Any]], ...] = (
 
 @dataclass(frozen=True)
 class Depth:
-    """How much is checked. calls: with each image. vectors: so many, the smallest; quality_cases
-    and odd_cases: so many, the first. None: all.
-    """
+    """Says how much is checked; None: all."""
 
     calls: int
+    """With each image."""
     vectors: int | None = None
+    """So many, the smallest."""
     quality_cases: int | None = None
+    """So many, the first."""
     odd_cases: int | None = None
+    """So many, the first."""
 
 
 FULL = Depth(4)
@@ -63,7 +65,7 @@ QUICK = Depth(1, vectors=2, quality_cases=0, odd_cases=3)
 def check_model(
     setting: DeviceSetting, backends: Sequence[str], depth: Depth = FULL
 ) -> Iterator[Record]:
-    """One record per path; one that raises has its reason. backends: beside PyTorch."""
+    """Makes one record per path; one that raises has its reason. backends: beside PyTorch."""
     for is_pcsr in (True, False):
         needed = setting.precision != "fp32" and depth.quality_cases != 0
         cases = _cases(setting.files, is_pcsr)[: depth.quality_cases] if needed else []
@@ -78,7 +80,7 @@ def check_model(
 
 
 def _implementations(backends: Sequence[str], is_pcsr: bool) -> list[Implementation]:
-    """Those that are measured, and passes `graphs` with recording allowed, as users have it."""
+    """Lists those that are measured, and `graphs` with recording allowed, as users have it."""
     if not is_pcsr:
         return plain_implementations(backends)
     return [*pcsr_implementations(backends), Implementation("pcsr", "torch", "graphs", True)]
@@ -110,13 +112,13 @@ def _check(
 
 
 def _vectors(bundle: str, depth: Depth) -> list[Vector]:
-    """Of the bundle, the smallest first."""
+    """Gives those of the bundle, the smallest first."""
     vectors = Bundle.load(bundle).vectors()
     return sorted(vectors, key=lambda vector: vector.expected.size)[: depth.vectors]
 
 
 def upscaler_run(implementation: Implementation, setting: DeviceSetting) -> Run:
-    """One of our implementations as the checks call it."""
+    """Opens one of our implementations as the checks call it."""
     bundle = setting.files.bundle(implementation.is_pcsr)
     upscaler = open_upscaler(implementation, bundle, setting.place())
 
@@ -129,7 +131,7 @@ def upscaler_run(implementation: Implementation, setting: DeviceSetting) -> Run:
 
 
 def _agreement(setting: DeviceSetting, depth: Depth) -> Record:
-    """Odd images and modes: the two implementations, and the recorded one's replay."""
+    """Compares graphs and fused passes, in their replay, on odd images and in odd modes."""
     graphs = Implementation("pcsr", "torch", "graphs", False)
     fused = Implementation("pcsr", "torch", "fused", True)
     expect, run = upscaler_run(graphs, setting), upscaler_run(fused, setting)
@@ -145,7 +147,7 @@ def _agreement(setting: DeviceSetting, depth: Depth) -> Record:
 
 
 def _published(setting: DeviceSetting, depth: Depth) -> Record:
-    """The form that ours are timed against, at the trained scale: elsewhere pixels lie on ties."""
+    """Checks the form that ours are timed against, at the trained scale: elsewhere lie ties."""
     files, device = setting.files, setting.device
     network = load_network(files.pcsr_ckpt).to(device)
     assert isinstance(network, PCSR)

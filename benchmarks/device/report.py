@@ -57,7 +57,7 @@ STAGED = Implementation("pcsr", "torch", "fused", False).label
 
 
 def write_summary(records: Sequence[Record], dropped: Sequence[str]) -> str:
-    """The short form. records: of one run."""
+    """Writes the short form. records: of one run."""
     run = next(r for r in records if r["kind"] == "run")
     parts = (
         _title(run),
@@ -71,7 +71,7 @@ def write_summary(records: Sequence[Record], dropped: Sequence[str]) -> str:
 
 
 def write_details(records: Sequence[Record]) -> str:
-    """Every contender and every stage of every case."""
+    """Writes every contender and every stage of every case."""
     roof = next((r for r in records if r["kind"] == "ceilings" and not r.get("error")), {})
     cases: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
@@ -135,7 +135,7 @@ def _case(records: Sequence[Record], roof: Record) -> str:
 
 
 def _stages(records: Sequence[Record], roof: Record) -> str:
-    """Of the fused passes without a recording."""
+    """Writes those of the fused passes without a recording."""
     rows = [
         {"mode": record["mode"], "stage": name, **stage}
         | {"of_copy": _share(stage.get("gb_s"), roof.get("copy_gb_s"))}

@@ -19,8 +19,8 @@ LEAST_S = 6.0  # no section is begun with less than this
 
 @dataclass(frozen=True)
 class Section:
-    """One part of a run; what a failure of the device takes with it. size: (height, width) of the
-    input.
+    """Is one part of a run: what a failure of the device takes with it. size: (height, width) of
+    the input.
     """
 
     kind: Kind
@@ -30,13 +30,13 @@ class Section:
 
     @property
     def name(self) -> str:
-        """For people, and unique."""
+        """Names it for people; unique."""
         size = f"{self.size[0]}x{self.size[1]}" if self.size[0] else ""
         return " ".join(part for part in (self.kind, self.model, self.precision, size) if part)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Section":
-        """Of `asdict`."""
+        """Makes one of what `asdict` gave."""
         return cls(**{**data, "size": tuple(data["size"])})
 
 
@@ -47,8 +47,8 @@ def make_sections(
     fidelity: bool = True,
     compiled: bool = True,
 ) -> list[Section]:
-    """Most important first: ceilings, then for each precision whether the results are right and
-    the times, the largest size first; last what needs `torch.compile`.
+    """Lists the most important first: ceilings, then for each precision whether the results are
+    right and the times, the largest size first; last what needs `torch.compile`.
     """
     sections = [Section("ceilings")]
     for precision in precisions:
@@ -61,7 +61,7 @@ def make_sections(
 
 
 def time_limit(section: Section, waiting: Sequence[Section], left_s: float) -> float | None:
-    """Seconds that a section may take: its share of what is left, larger for larger images, but
+    """Gives seconds that a section may take: its share of the rest, larger for larger images, but
     twice that, since most need less. None where too little is left for any: it is dropped.
 
     waiting: the sections after it.

@@ -24,7 +24,7 @@ COLUMNS: tuple[Column, ...] = (
 
 
 def summary(records: Sequence[Record]) -> str:
-    """GPU milliseconds, medians; the last four columns are of the fastest pcsr at 20 % heavy."""
+    """Prints medians of GPU ms; the last four columns are of the fastest pcsr at 20 % heavy."""
     timed = [r for r in records if r["kind"] == "time" and "contender" in r]
     cases = dict.fromkeys((r["model"], tuple(r["lr_size"]), r["precision"]) for r in timed)
     rows = [_row(timed, *case) for case in cases]
@@ -32,8 +32,8 @@ def summary(records: Sequence[Record]) -> str:
 
 
 def _row(records: Sequence[Record], model: str, size: tuple[int, int], precision: str) -> Record:
-    """The fastest pcsr at 20 % heavy, with medians by the names of other contenders, by mode of the
-    fastest pcsr, and of the plain network in the same backend.
+    """Gives the fastest pcsr at 20 % heavy, with medians by the names of other contenders, by mode
+    of the fastest pcsr, and of the plain network in the same backend.
     """
     case = (model, size, precision)
     of_case = [r for r in records if (r["model"], tuple(r["lr_size"]), r["precision"]) == case]
@@ -52,7 +52,7 @@ def _row(records: Sequence[Record], model: str, size: tuple[int, int], precision
 
 
 def remarks(records: Sequence[Record], dropped: Sequence[str]) -> str:
-    """What was not done, what failed, and what a reader must know."""
+    """Says what was not done, what failed, and what a reader must know."""
     lines = [f"- not done, for the time was over: {name}" for name in dropped]
     for record in records:
         if record["kind"] == "networks":
@@ -67,7 +67,7 @@ def remarks(records: Sequence[Record], dropped: Sequence[str]) -> str:
 
 
 def faults(records: Sequence[Record]) -> list[str]:
-    """What makes the run a failure: a path of ours that is wrong or fails, a crash, no network."""
+    """Lists what makes the run a failure: a path of ours is wrong or fails, a crash, no network."""
     ours = [r for r in records if r.get("ours") and not r.get("skipped")]
     found = grouped(trouble for trouble in _troubles(ours, notes=False))
     for record in records:
@@ -76,7 +76,7 @@ def faults(records: Sequence[Record]) -> list[str]:
 
 
 def grouped(troubles: Iterator[tuple[str, str, str]]) -> list[str]:
-    """(case, who, what) as lines, one for all of a case who have the same trouble."""
+    """Turns (case, who, what) into lines, one for all of a case who have the same trouble."""
     who: dict[tuple[str, str], list[str]] = {}
     for case, name, what in troubles:
         who.setdefault((case, what), []).append(name)

@@ -24,7 +24,8 @@ GRACE_S = 20.0  # past the budget, for the step that is under way
 
 @dataclass
 class Supervisor:
-    """keep: takes each record at once. start: what workers are told first. connect: makes one.
+    """Leads a run. keep: takes each record at once. start: what workers are told first. connect:
+    makes one.
 
     deadline: of time.monotonic, for all sections.
     """

@@ -39,12 +39,12 @@ BROKEN = 70  # exit status: the device takes no more work
 
 
 class Avoided(Exception):
-    """This step ended the process before."""
+    """Says that this step ended the process before."""
 
 
 @dataclass
 class Worker:
-    """One process's share of a run. tell: sends one message to who gave them."""
+    """Does one process's share of a run. tell: sends one message to who gave it."""
 
     device: torch.device
     quick: bool
@@ -116,7 +116,7 @@ def _facts(section: Section) -> Record:
 
 
 def _image(size: Size) -> tuple[Image, str]:
-    """An image of this size, and what is on it: without its photos, a drawn one."""
+    """Gives an image of this size, and what is on it: without its photos, a drawn one."""
     try:
         from benchmarks.image import sample_image
 

@@ -30,7 +30,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class CallKind:
-    """Calls of one size, scale and share of heavy pixels."""
+    """Are calls of one size, scale and share of heavy pixels."""
 
     size: Size
     """(height, width) of the input."""
@@ -41,12 +41,12 @@ class CallKind:
 
     @property
     def name(self) -> str:
-        """In the work file."""
+        """Names it in the work file."""
         return f"times {self.size[0]}x{self.size[1]} {self.scale:g} {self.heavy_ratio:g}"
 
 
 def call_kinds(scale: float, largest_px: int, halo_px: int | None) -> list[CallKind]:
-    """From small images to one of about largest_px pixels, at the scale and a smaller one."""
+    """Lists small images to one of about largest_px pixels, at the scale and a smaller one."""
     least = max(SMALLEST[0], (halo_px or 0) + 1)
     heights = np.geomspace(least, max(least + 1, (largest_px / 1.5) ** 0.5), 2 * SIZES - 1)
     sizes = [(round(height), round(1.5 * height)) for height in heights]
@@ -59,7 +59,7 @@ def call_kinds(scale: float, largest_px: int, halo_px: int | None) -> list[CallK
 
 
 def tiled(images: Sequence[Pixels], size: Size) -> Pixels:
-    """[h, w, 3] of the images beside and below each other, mirrored again and again."""
+    """Makes [h, w, 3] of images beside and below each other, mirrored again and again."""
     whole = images[0]
     for image in images[1:]:
         width = min(whole.shape[1], image.shape[1])
@@ -72,7 +72,7 @@ def tiled(images: Sequence[Pixels], size: Size) -> Pixels:
 
 @dataclass(frozen=True)
 class CallTimes:
-    """What is timed."""
+    """Times calls of a bundle."""
 
     upscaler: Upscaler
     images: Sequence[Pixels]
@@ -84,9 +84,7 @@ class CallTimes:
     def measure(
         self, wanted: Sequence[CallKind], rounds: int, work: WorkFile, show: ShowProgress
     ) -> list[TimedCalls]:
-        """Interleaved rounds over all kinds; on a GPU, which records frames by shape, over those of
-        a shape.
-        """
+        """Makes interleaved rounds over all kinds; on a GPU, which records frames, by shape."""
         found = {kind: list(work.found.get(self._name(kind), [])) for kind in wanted}
         with show(list(self._turns(wanted, rounds)), f"times, images on the {self.arrays}") as todo:
             for kind, number in todo:

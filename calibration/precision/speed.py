@@ -17,7 +17,7 @@ ROUNDS = 7
 
 @dataclass(frozen=True)
 class Speed:
-    """Medians of interleaved runs on one image, in ms."""
+    """Holds medians of interleaved runs on one image, in ms."""
 
     lr_size: tuple[int, int]
     """(height, width) of the image."""
@@ -44,7 +44,7 @@ class Speed:
 def measure_speed(
     trial: SubstitutePipeline, lr: Pixels, graphs: Mapping[str, Any], output: str, threads: int
 ) -> Speed:
-    """graphs: sessions `fp32` and `int8`. output: the tensor that the runtime asks for.
+    """Times both. graphs: sessions `fp32` and `int8`. output: the tensor that the runtime asks for.
 
     The image graph is timed on the largest tile that the runtime makes of the image.
     """

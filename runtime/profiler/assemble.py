@@ -31,7 +31,7 @@ def make_case(
     ceilings: Ceilings,
     plan: MeasurementPlan,
 ) -> Case:
-    """Of one case that was measured. all_series: of all cases by name, for the ratio."""
+    """Makes the case of what was measured. all_series: of all cases by name, for the ratio."""
     series = all_series[spec.name]
     turns = list(series.rounds.values())
     first = series.first or FirstUse(0.0)
@@ -93,7 +93,7 @@ def _ratio(spec: Spec, all_series: Mapping[str, CaseSeries]) -> float | None:
 def _stages(
     spec: Spec, manifest: Manifest, turns: Sequence[Measurement], ceilings: Ceilings
 ) -> tuple[Stage, ...]:
-    """In the order of execution, with their means."""
+    """Lists them in the order of execution, with their means."""
     counts = turns[-1].pixels
     size = hr_size(spec.picture.size, spec.scale)
     work = stage_work(manifest, spec.setup.precision, spec.picture.size, size, counts)
@@ -141,7 +141,7 @@ def _known(values: Iterable[float | None]) -> list[float]:
 
 
 def _recording(turns: Sequence[Measurement], staged_ms: float, mean_ms: float) -> list[str]:
-    """On a GPU: whether the calls that the stages were timed in are those that are measured."""
+    """Warns, on a GPU, where the calls that the stages were timed in are slower than the others."""
     if turns[0].device_ms is None or abs(staged_ms - mean_ms) <= RECORDING * mean_ms:
         return []
     return [

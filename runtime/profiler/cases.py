@@ -20,7 +20,7 @@ PLAIN = "plain"
 
 @dataclass(frozen=True)
 class Setup:
-    """A bundle and how it is opened, once for many cases. Fields as of `Upscaler`."""
+    """Is a bundle and how it is opened, once for many cases. Fields as of `Upscaler`."""
 
     bundle: str
     device: str = "cpu"
@@ -33,7 +33,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Choices:
-    """What to measure; cases are all combinations. Fields without a word as of `Upscaler`."""
+    """Says what to measure: all combinations. Fields without a word are those of `Upscaler`."""
 
     bundles: Sequence[Path]
     baseline: Path | None = None
@@ -56,13 +56,13 @@ class Choices:
 
     @property
     def modes(self) -> tuple[RoutingRequest, ...]:
-        """The asked-for modes without repeats; empty where none was asked for."""
+        """Gives the asked-for modes without repeats; empty where none was asked for."""
         return RoutingRequest.each(self.k, self.adaptive, self.heavy_ratio)
 
 
 @dataclass(frozen=True, eq=False)
 class Spec:
-    """One case, before it is measured."""
+    """Is one case, before it is measured."""
 
     name: str
     setup: Setup
@@ -82,7 +82,7 @@ class Spec:
 def make_specs(
     choices: Choices, bundles: Mapping[Path, Bundle], pictures: Sequence[InputImage]
 ) -> list[Spec]:
-    """All cases, picture by picture, the baseline last. bundles: those of the choices, loaded.
+    """Lists all cases, picture by picture, the baseline last. bundles: of the choices, loaded.
 
     Raises:
         UsageError, ImageError, BundleError: a case that cannot run.
@@ -93,12 +93,12 @@ def make_specs(
         for backend in choices.backends:
             for precision in choices.precisions:
                 specs += _of_engine(choices, bundles, labels, picture, backend, precision)
-    _refuse_twins([spec.name for spec in specs])
+    _check_unique([spec.name for spec in specs])
     return specs
 
 
 def label(mode: RoutingRequest) -> str:
-    """A mode in words."""
+    """Puts a mode into words."""
     if mode.adaptive:
         return "ADM"
     if mode.heavy_ratio is not None:
@@ -106,7 +106,7 @@ def label(mode: RoutingRequest) -> str:
     return f"k={mode.cost_weight:g}"
 
 
-def _refuse_twins(names: Sequence[str]) -> None:
+def _check_unique(names: Sequence[str]) -> None:
     twins = [name for name, count in Counter(names).items() if count > 1]
     if twins:
         raise UsageError(
@@ -213,7 +213,7 @@ def _options(mode: RoutingRequest, scale: float, refine: bool) -> dict[str, Any]
 
 
 def _labels(paths: Sequence[Path]) -> dict[Path, str]:
-    """Names of bundles: of their folders, with as many of those around them as tell them apart."""
+    """Names bundles by their folders, with as many of those around them as tell them apart."""
     whole = {path: path.resolve().parts for path in paths}
 
     def name(path: Path) -> str:

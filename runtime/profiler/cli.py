@@ -125,7 +125,7 @@ def _check_outputs(files: Sequence[Path | None], overwrite: bool) -> None:
 
 
 class _Line:
-    """What goes on, in one line of a terminal that is written over; silent elsewhere."""
+    """Shows what goes on, in one line of a terminal that is written over; silent elsewhere."""
 
     def __init__(self) -> None:
         self._shown = sys.stderr.isatty()

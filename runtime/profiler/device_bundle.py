@@ -24,7 +24,7 @@ TRANSFERS = ("upload", "download")
 
 
 class DeviceBundle:
-    """On a GPU; on another device of PyTorch with its clock."""
+    """Calls a bundle on a GPU, or on another device of PyTorch with its clock."""
 
     least_warm_ups = 4  # a frame is recorded in the second call, and replayed from the third on
 

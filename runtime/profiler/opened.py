@@ -17,29 +17,29 @@ if TYPE_CHECKING:
 
 
 class OpenedBundle(Protocol):
-    """An opened bundle. least_warm_ups: calls of a new shape until it is at its pace."""
+    """Is an opened bundle. least_warm_ups: calls of a new shape until it is at its pace."""
 
     upscaler: "Upscaler"
     least_warm_ups: int
 
     def first(self, spec: Spec) -> FirstUse:
-        """The first call of a case."""
+        """Makes the first call of a case."""
 
     def call(self, spec: Spec) -> tuple[float, Answer]:
-        """Milliseconds from array to array, and the answer."""
+        """Gives the milliseconds from array to array, and the answer."""
 
     def staged(self, spec: Spec) -> None:
-        """A call whose spans are recorded, by who asks for that."""
+        """Makes a call whose spans are recorded, by who asks for that."""
 
     def measure(self, spec: Spec) -> Measurement:
-        """One turn."""
+        """Takes one turn."""
 
 
 OpenedBundles = Mapping[Setup, OpenedBundle]
 
 
 class HostBundle:
-    """On the CPU, where a call returns when it is done."""
+    """Calls a bundle on the CPU, where a call returns when it is done."""
 
     least_warm_ups = 2
 
@@ -66,12 +66,12 @@ class HostBundle:
 
 
 def open_caller(**setup: Any) -> Caller:  # noqa: ANN401
-    """The bundle of a setup, given by its fields, as a caller."""
+    """Opens the bundle of a setup, given by its fields, as a caller."""
     return upscaler_caller(open_upscaler(Setup(**setup)))
 
 
 def open_upscaler(setup: Setup, cuda_graphs: bool = True) -> "Upscaler":
-    """The bundle of a setup.
+    """Opens the bundle of a setup.
 
     Raises:
         BundleError, BackendError, EngineError: as `Upscaler`.

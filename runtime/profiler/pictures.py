@@ -22,7 +22,7 @@ LARGEST_FILE = 2**27  # pixels
 
 @dataclass(frozen=True, eq=False)
 class InputImage:
-    """What is upscaled."""
+    """Is what is upscaled."""
 
     name: str
     pixels: Pixels
@@ -34,12 +34,12 @@ class InputImage:
 
     @property
     def size(self) -> Size:
-        """(height, width)."""
+        """Gives (height, width)."""
         return self.pixels.shape[0], self.pixels.shape[1]
 
 
 def photos(files: Sequence[Path], sizes: Sequence[Size]) -> list[InputImage]:
-    """Each file as it is; with sizes, its upper left part of each, repeated where it is smaller.
+    """Reads files as they are; with sizes, the upper left part of each, repeated where too small.
 
     Raises:
         ImageError: a file cannot be read.
@@ -55,7 +55,7 @@ def photos(files: Sequence[Path], sizes: Sequence[Size]) -> list[InputImage]:
 
 
 def reduced(files: Sequence[Path], scale: float) -> list[InputImage]:
-    """Of originals, as pcsr-evaluate makes its input.
+    """Reduces originals, as pcsr-evaluate makes its input.
 
     Raises:
         ImageError, UsageError: a file cannot be read, or is too small for the scale.
@@ -74,7 +74,7 @@ def reduced(files: Sequence[Path], scale: float) -> list[InputImage]:
 
 
 def samples(bundles: Sequence[Bundle], sizes: Sequence[Size]) -> list[InputImage]:
-    """The largest verification picture of the bundles, side by side, at each size.
+    """Lays the largest verification picture of the bundles side by side, at each size.
 
     Raises:
         UsageError: no bundle has one.
@@ -98,6 +98,6 @@ def _area(image: NDArray[Any]) -> int:
 
 
 def filled(pixels: Pixels, size: Size) -> Pixels:
-    """Its upper left part of this size, repeated where it is smaller."""
+    """Cuts the upper left part of this size, repeated where the image is smaller."""
     repeats = [-(-side // own) for side, own in zip(size, pixels.shape[:2], strict=True)]
     return np.ascontiguousarray(np.tile(pixels, (*repeats, 1))[: size[0], : size[1]])

@@ -12,7 +12,7 @@ TRACED = 3  # calls of each case
 
 @dataclass(frozen=True)
 class MeasurementPlan:
-    """How long and how often the cases of a run are measured."""
+    """Says how long and how often the cases of a run are measured."""
 
     warmup_ms: float = 200.0
     """Calls of each case are thrown away for so long, the first two in any case."""
@@ -37,12 +37,12 @@ class MeasurementPlan:
             raise UsageError(f"a percentile lies between 0 and 100, found {wrong[0]:g}")
 
     def pace(self, cases: int) -> Pace:
-        """Of the rounds over so many cases."""
+        """Gives the pace of the rounds over so many cases."""
         return Pace(self.iterations, duration_s=self.duration_s * cases, seed=self.seed)
 
 
 def parse_percentiles(text: str) -> tuple[float, ...]:
-    """From comma-separated numbers.
+    """Parses comma-separated numbers.
 
     Raises:
         UsageError: anything else.

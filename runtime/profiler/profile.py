@@ -34,7 +34,7 @@ SAMPLE = (
 
 @dataclass(frozen=True)
 class Sources:
-    """What to upscale; without any, a bundle's own sample."""
+    """Says what to upscale; without any, a bundle's own sample."""
 
     sizes: Sequence[Size] = ()
     """(height, width) of the inputs."""
@@ -46,14 +46,14 @@ class Sources:
 
 @dataclass(frozen=True)
 class Prepared:
-    """All that can be refused has been: bundles are opened, nothing is measured."""
+    """Is a run that nothing refuses any more: bundles are opened, nothing is measured."""
 
     specs: Sequence[Spec]
     bundles: OpenedBundles
 
 
 def prepare(choices: Choices, sources: Sources, say: Say) -> Prepared:
-    """Raises what refuses a choice, a picture, a bundle or a device."""
+    """Opens all bundles; raises what refuses a choice, a picture, a bundle or a device."""
     paths = dict.fromkeys([*choices.bundles, *([choices.baseline] if choices.baseline else [])])
     bundles = {path: Bundle.load(path) for path in paths}
     if choices.baseline is not None and bundles[choices.baseline].kind != "plain":
@@ -100,12 +100,12 @@ def measure(prepared: Prepared, plan: MeasurementPlan, say: Say = lambda text: N
 
 
 def traced(prepared: Prepared) -> dict[str, list[Span]]:
-    """Spans of a few calls of each case."""
+    """Records spans of a few calls of each case."""
     return record_calls(prepared.specs, prepared.bundles, TRACED)
 
 
 def sampled(prepared: Prepared) -> "RoutedImage":
-    """One more call of the first case that routes, or of the first of all, for its pictures."""
+    """Calls the first case that routes, or the first of all, once more, for its pictures."""
     from .report.page import RoutedImage
 
     spec = next((s for s in prepared.specs if s.mode != PLAIN), prepared.specs[0])

@@ -16,7 +16,7 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of the calls of a case."""
+    """Is one stage of the calls of a case."""
 
     name: str
     """As in `Stats.stage_ms`."""
@@ -38,7 +38,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Case:
-    """One bundle in one mode at one size. Sizes are (height, width)."""
+    """Is one bundle in one mode at one size. Sizes are (height, width)."""
 
     name: str
     """Unique in a run."""
@@ -110,7 +110,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Profile:
-    """A whole run."""
+    """Is a whole run."""
 
     environment: Mapping[str, Any]
     """Machine, versions, GPU with clocks, power and temperature where NVML tells."""
@@ -124,6 +124,6 @@ class Profile:
     """Of the run as a whole."""
 
     def to_json(self) -> str:
-        """All fields, with `format` and `format_version`."""
+        """Writes all fields, with `format` and `format_version`."""
         head = {"format": FORMAT, "format_version": FORMAT_VERSION}
         return json.dumps(head | asdict(self), indent=2, allow_nan=False) + "\n"

@@ -17,7 +17,7 @@ Say = Callable[[str], object]
 
 @dataclass
 class CaseSeries(Series):
-    """What was measured of one case."""
+    """Holds what was measured of one case."""
 
     switches_ms: list[float] = field(default_factory=list)
     """Wall times of calls right after one with another size."""
@@ -51,7 +51,7 @@ def measure_cases(
 
 
 def shape(spec: Spec) -> tuple[object, ...]:
-    """What a call after one with another of it takes longer for."""
+    """Gives what makes a call take longer after one with another."""
     return spec.picture.size, spec.scale
 
 
@@ -62,7 +62,7 @@ class _Session:
         self.series: dict[str, CaseSeries] = {}
 
     def warm_up(self, spec: Spec) -> None:
-        """The first call, quality, and calls that are thrown away."""
+        """Makes the first call, measures quality, and makes calls that are thrown away."""
         bundle = self._bundles[spec.setup]
         series = self.series[spec.name] = CaseSeries()
         with series.noted():
@@ -81,7 +81,7 @@ class _Session:
         self._last[spec.setup] = shape(spec)
 
     def settle(self, spec: Spec, specs: Sequence[Spec]) -> None:
-        """Where its bundle meets several sizes: a call right after one with another size."""
+        """Makes a call right after one with another size, where its bundle meets several."""
         others = [other for other in specs if other.setup == spec.setup]
         other = next((one for one in others if shape(one) != shape(spec)), None)
         if other is not None:
@@ -89,7 +89,7 @@ class _Session:
             self._switch(spec)
 
     def turn(self, spec: Spec, number: int) -> None:
-        """One measured turn of a case, its shape being the last that its bundle met."""
+        """Takes one measured turn of a case, its shape being the last that its bundle met."""
         self._switch(spec)
         series = self.series[spec.name]
         with series.noted():
@@ -103,7 +103,7 @@ class _Session:
 
 
 def _psnr(image: Pixels, original: Pixels, scale: float) -> float | None:
-    """As pcsr-evaluate: RGB, without a border of ceil(scale) px."""
+    """Compares as pcsr-evaluate does: RGB, without a border of ceil(scale) px."""
     from pcsr.metrics import psnr
 
     found = psnr(image, original, math.ceil(scale))

@@ -14,7 +14,7 @@ BAR = 20
 
 
 def format_profile(profile: Profile) -> str:
-    """Several lines without a line break at the end."""
+    """Prints several lines without a line break at the end."""
     groups: dict[tuple[object, ...], list[Case]] = {}
     for case in profile.cases:
         groups.setdefault((case.lr_size, case.hr_size, case.picture), []).append(case)

@@ -17,7 +17,7 @@ Event = dict[str, Any]
 def record_calls(
     specs: Sequence[Spec], bundles: OpenedBundles, calls: int
 ) -> dict[str, list[Span]]:
-    """The spans of some calls of each case, by its name."""
+    """Records the spans of some calls of each case, by its name."""
     found = {}
     for spec in specs:
         with recorded_spans() as spans:
@@ -28,7 +28,7 @@ def record_calls(
 
 
 def trace_json(spans: Mapping[str, Sequence[Span]]) -> str:
-    """The text of a trace file. spans: by case, each with its own zero of time."""
+    """Writes the text of a trace file. spans: by case, each with its own zero of time."""
     events = [
         event for pid, name in enumerate(spans, start=1) for event in _case(pid, name, spans[name])
     ]

@@ -17,7 +17,7 @@ CallOptions = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Details:
-    """What a call tells of itself."""
+    """Is what a call tells of itself."""
 
     pixels: tuple[int, ...] = ()
     """Output pixels of each upsampler, the heaviest first; empty without routing."""
@@ -28,8 +28,8 @@ class Details:
 
 
 class Answer(NamedTuple):
-    """What a call gives: the image [H, W, 3], on the device where one on the device was given, and
-    its details, which wait for the device.
+    """Is what a call gives: the image [H, W, 3], on the device where one on the device was given,
+    and its details, which wait for the device.
     """
 
     image: Any
@@ -42,7 +42,7 @@ Caller = Callable[[Any, CallOptions], Answer]
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one turn took. Of a GPU there are times of the device, of the CPU there are none."""
+    """Says what one turn took; on the CPU there are no times of a device."""
 
     host_ms: float | None = None
     """Wall time of a call from array to array; None where the turn made none."""
@@ -63,7 +63,7 @@ class Measurement:
 
     @property
     def ms(self) -> float | None:
-        """The time that counts: that on the device where there is one, else the wall time."""
+        """Gives the time that counts: that on the device where there is one, else the wall time."""
         return self.host_ms if self.device_ms is None else self.device_ms
 
 
@@ -74,25 +74,25 @@ class HostMeter:
         self.caller = caller
 
     def call(self, image: Pixels, options: CallOptions) -> tuple[float, Answer]:
-        """Milliseconds from array to array, and the answer."""
+        """Calls it, and gives the milliseconds from array to array and the answer."""
         return timed(partial(self.caller, image, options))
 
     def measure(self, image: Pixels, options: CallOptions) -> Measurement:
-        """One turn."""
+        """Takes one turn."""
         host_ms, answer = self.call(image, options)
         details = answer.details()
         return Measurement(host_ms, details.stage_ms, host_ms, details.pixels)
 
 
 def timed(call: Callable[[], T]) -> tuple[float, T]:
-    """Milliseconds of wall time until a call returns, and its result."""
+    """Gives the milliseconds of wall time until a call returns, and its result."""
     start = perf_counter()
     result = call()
     return 1000 * (perf_counter() - start), result
 
 
 def upscaler_caller(upscaler: "Upscaler", **fixed: Any) -> Caller:  # noqa: ANN401
-    """An `Upscaler` as a caller. fixed: options of every call."""
+    """Makes a caller of an `Upscaler`. fixed: options of every call."""
 
     def call(image: Any, options: CallOptions) -> Answer:  # noqa: ANN401
         result = upscaler(image, **fixed, **options)

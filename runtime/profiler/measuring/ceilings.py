@@ -21,7 +21,7 @@ POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM
 
 @dataclass(frozen=True)
 class Ceilings:
-    """What a machine reached in this run."""
+    """Says what a machine reached in this run."""
 
     gflop_s: float
     """GFLOP/s (two per multiply-add) of products of float32 matrices."""
@@ -31,7 +31,7 @@ class Ceilings:
     """GFLOP/s of products of matrices in half precision; None on a CPU."""
 
     def higher(self, other: "Ceilings") -> "Ceilings":
-        """What either of two attempts reached: what a disturbance took is no ceiling."""
+        """Takes the better of two attempts: what a disturbance took is no ceiling."""
         half = [one.half_gflop_s for one in (self, other) if one.half_gflop_s is not None]
         return Ceilings(
             max(self.gflop_s, other.gflop_s), max(self.gb_s, other.gb_s), max(half, default=None)
@@ -41,7 +41,7 @@ class Ceilings:
 def measure_ceilings(
     threads: int, sizes: Sequence[int] = SIZES, copy_bytes: int = COPY_BYTES
 ) -> Ceilings:
-    """Best of a few attempts with so many threads.
+    """Measures the best of a few attempts with so many threads.
 
     Raises:
         BackendError: the process that measures them failed.
@@ -56,12 +56,12 @@ def measure_ceilings(
 
 
 def reached(threads: int, sizes: Sequence[int], copy_bytes: int) -> dict[str, float]:
-    """What this process reaches, as the fields of `Ceilings`."""
+    """Measures what this process reaches, as the fields of `Ceilings`."""
     return {"gflop_s": max(map(_products, sizes)), "gb_s": _copies(threads, copy_bytes)}
 
 
 def sgemm_gflops(threads: int) -> float:
-    """GFLOP/s (two FLOPs per multiply-add) of float32 products of square matrices."""
+    """Measures GFLOP/s (two FLOPs per multiply-add) of float32 products of square matrices."""
     return measure_ceilings(threads, copy_bytes=2**20).gflop_s
 
 
@@ -72,7 +72,7 @@ def _products(size: int) -> float:
 
 
 def _copies(threads: int, size: int) -> float:
-    """GB/s of bytes read plus written."""
+    """Measures GB/s of bytes read plus written."""
     source, target = np.ones(size, dtype=np.uint8), np.empty(size, dtype=np.uint8)
     parts = [slice(size * i // threads, size * (i + 1) // threads) for i in range(threads)]
 

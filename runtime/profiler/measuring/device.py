@@ -21,7 +21,7 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Lap:
-    """What one call took on its device."""
+    """Says what one call took on its device."""
 
     device_ms: float
     """The work on the device."""
@@ -35,15 +35,16 @@ class Clock(Protocol):
     name: str
 
     def lap(self, call: Callable[[], T], hold_ms: float) -> tuple[Lap, T]:
-        """One call, and its result. hold_ms: how long the host needs to queue it, about."""
+        """Times one call, and gives its result. hold_ms: what the host needs to queue it, about."""
 
     def wait(self) -> None:
-        """Until the device has done all."""
+        """Waits until the device has done all."""
 
 
 class EventClock:
-    """CUDA events before and behind the call on the caller's stream. The stream is held while the
-    host queues the call, so that they enclose the device's work and not its waiting for the host.
+    """Sets CUDA events before and behind the call on the caller's stream. The stream is held while
+    the host queues the call, so that they enclose the device's work and not its waiting for the
+    host.
     """
 
     name = "CUDA events"
@@ -65,7 +66,7 @@ class EventClock:
 
 
 class WallClock:
-    """For the CPU, where a call returns when it is done."""
+    """Serves the CPU, where a call returns when it is done."""
 
     name = "wall clock"
 
@@ -74,11 +75,11 @@ class WallClock:
         return Lap(wall_ms, wall_ms), result
 
     def wait(self) -> None:
-        """Nothing is queued."""
+        """Returns at once, for nothing is queued."""
 
 
 def make_clock(device: torch.device) -> Clock:
-    """The clock of a device."""
+    """Chooses the clock of a device."""
     return EventClock() if device.type == "cuda" else WallClock()
 
 
@@ -91,14 +92,14 @@ def current(device: torch.device) -> AbstractContextManager[Any]:
 
 
 class DeviceImages:
-    """Copies of images on a device, each made once."""
+    """Keeps copies of images on a device, each made once."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._copies: dict[int, tuple[Pixels, torch.Tensor]] = {}
 
     def copy(self, image: Pixels) -> torch.Tensor:
-        """The tensor of an array [h, w, 3]."""
+        """Gives the tensor of an array [h, w, 3]."""
         if id(image) not in self._copies:
             self._copies[id(image)] = image, torch.from_numpy(image).to(self._device)
         return self._copies[id(image)][1]
@@ -112,12 +113,12 @@ class DeviceMeter:
         self._enqueue_ms: dict[tuple[object, ...], float] = {}
 
     def call(self, image: Pixels, options: CallOptions) -> tuple[float, Answer]:
-        """Milliseconds from array to array, and the answer."""
+        """Calls it, and gives the milliseconds from array to array and the answer."""
         self._clock.wait()
         return timed(partial(self.caller, image, options))
 
     def lap(self, image: Pixels, options: CallOptions) -> tuple[Lap, Answer]:
-        """Tensor to tensor. The device waits for as long as the host took before to queue it."""
+        """Times tensor to tensor. The device waits as long as the host took to queue it before."""
         key = (image.shape, *options.items())
         known_ms = self._enqueue_ms.get(key)
         call = partial(self.caller, self._images.copy(image), options)
@@ -128,7 +129,7 @@ class DeviceMeter:
 
 
 class DeviceMemory:
-    """What is taken of a GPU's memory from when this is made; elsewhere nobody says."""
+    """Reads what is taken of a GPU's memory from when this is made; elsewhere nobody says."""
 
     def __init__(self, device: torch.device) -> None:
         self._device, self._is_cuda = device, device.type == "cuda"
@@ -139,13 +140,13 @@ class DeviceMemory:
             self._reserved = torch.cuda.memory_reserved(device)
 
     def peak_mib(self) -> float | None:
-        """The most that was allocated since."""
+        """Gives the most that was allocated since."""
         if not self._is_cuda:
             return None
         return (torch.cuda.max_memory_allocated(self._device) - self._allocated) / MIB
 
     def held_mib(self) -> float | None:
-        """What was reserved since and is still in use."""
+        """Gives what was reserved since and is still in use."""
         if not self._is_cuda:
             return None
         torch.cuda.empty_cache()

@@ -18,7 +18,7 @@ WARM_UPS = 5
 
 @dataclass(frozen=True)
 class Extent:
-    """How much is copied and multiplied."""
+    """Says how much is copied and multiplied."""
 
     bytes: int
     """Of the copied buffer."""
@@ -31,7 +31,7 @@ QUICK = Extent(2**22, 256)
 
 
 def measure_ceilings(device: torch.device, clock: Clock, extent: Extent) -> dict[str, float]:
-    """GB/s of bytes read plus written, TFLOP/s of two FLOPs per multiply-add; medians."""
+    """Measures medians of GB/s (read plus written) and TFLOP/s (two FLOPs per multiply-add)."""
     return {
         "copy_gb_s": _copy(device, clock, extent.bytes),
         "matmul_fp16_tflop_s": _matmul(device, clock, extent.side, torch.float16),
@@ -41,7 +41,7 @@ def measure_ceilings(device: torch.device, clock: Clock, extent: Extent) -> dict
 
 
 def device_ceilings(name: str) -> Ceilings:
-    """Of `cuda` or `cuda:N`."""
+    """Measures those of `cuda` or `cuda:N`."""
     device = torch.device(name)
     extent = ON_GPU if device.type == "cuda" else QUICK
     with current(device):

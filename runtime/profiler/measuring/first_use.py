@@ -20,7 +20,7 @@ from .process import LONGEST_S, call_alone
 
 @dataclass(frozen=True)
 class FirstUse:
-    """What a first use took; None where nobody looked or the system does not say."""
+    """Says what a first use took; None where nobody looked or the system does not say."""
 
     first_ms: float
     """The first call."""
@@ -61,7 +61,7 @@ def first_use(
 
 
 def use(opener: str, arguments: dict[str, Any], image: str, options: CallOptions) -> dict[str, Any]:
-    """A first use in this process, as the fields of `FirstUse`. image: a file of NumPy."""
+    """Makes a first use in this process, as the fields of `FirstUse`. image: a file of NumPy."""
     pixels: Pixels = np.load(image)
 
     def opened() -> Caller:

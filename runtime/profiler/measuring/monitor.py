@@ -20,7 +20,7 @@ COLUMNS = 8  # user, nice, system, idle, iowait, irq, softirq, steal; guests are
 
 @dataclass(frozen=True)
 class Load:
-    """Clocks at one moment, in seconds."""
+    """Holds clocks at one moment, in seconds."""
 
     wall_s: float
     """Of `perf_counter`."""
@@ -32,12 +32,12 @@ class Load:
 
     @classmethod
     def now(cls) -> "Load":
-        """Of this process and its machine."""
+        """Reads those of this process and its machine."""
         return cls(perf_counter(), process_time(), _busy_s(Path("/proc/stat")))
 
 
 def foreign_cores(before: Load, after: Load) -> float | None:
-    """Cores that others than this process kept busy on average between two moments."""
+    """Counts cores that others than this process kept busy on average between two moments."""
     if before.busy_s is None or after.busy_s is None or after.wall_s <= before.wall_s:
         return None
     foreign_s = (after.busy_s - before.busy_s) - (after.own_s - before.own_s)
@@ -54,7 +54,7 @@ def _busy_s(file: Path) -> float | None:
 
 
 class Monitor:
-    """From when it is made. gpu: None on the CPU. throttled: how often a limit struck so far."""
+    """Watches from when it is made. gpu: None on the CPU. throttled: how often a limit struck."""
 
     def __init__(
         self, gpu: GpuSensors | None = None, throttled: Callable[[], int | None] = throttled_periods
@@ -65,7 +65,7 @@ class Monitor:
         self._last_s = 0.0
 
     def tick(self) -> None:
-        """Between calls: reads the GPU, once a second at most."""
+        """Reads the GPU, between calls, once a second at most."""
         if self._gpu is None or perf_counter() - self._last_s < INTERVAL_S:
             return
         self._last_s = perf_counter()
@@ -74,7 +74,7 @@ class Monitor:
             self._readings.append(reading)
 
     def warnings(self) -> list[str]:
-        """Of all that happened since."""
+        """Tells of all that happened since."""
         strikes = self._throttled()
         struck = None
         if strikes is not None and self._strikes is not None:
@@ -83,7 +83,7 @@ class Monitor:
         return load_warnings(foreign, struck) + gpu_warnings(self._readings)
 
     def facts(self) -> dict[str, Any]:
-        """For the environment: cores of others, and the GPU at its start, its end and between."""
+        """Describes cores of others, and the GPU at its start, its end and between."""
         foreign = foreign_cores(self._load, Load.now())
         found: dict[str, Any] = {"foreign_cores": foreign}
         if self._gpu is not None:

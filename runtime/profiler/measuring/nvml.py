@@ -27,7 +27,7 @@ REASONS = {  # bits that slow a GPU down; idling and clocks that a user sets are
 
 @dataclass(frozen=True)
 class Reading:
-    """The state of a GPU at one moment; None where it does not say."""
+    """Is the state of a GPU at one moment; None where it does not say."""
 
     sm_mhz: float | None = None
     """Clock of its cores."""
@@ -46,18 +46,18 @@ class Reading:
 
     @property
     def throttled_by(self) -> tuple[str, ...]:
-        """What slows it down, in words."""
+        """Says what slows it down, in words."""
         return tuple(text for bit, text in REASONS.items() if (self.reasons or 0) & bit)
 
     def to_json(self) -> dict[str, Any]:
-        """The figures that there are, and `throttled_by`."""
+        """Gives the figures that there are, and `throttled_by`."""
         known = {name: value for name, value in asdict(self).items() if value is not None}
         known.pop("reasons", None)
         return known | {"throttled_by": list(self.throttled_by)}
 
 
 class GpuSensors:
-    """A GPU, by its PCI bus id or UUID: NVML's order of devices need not be CUDA's."""
+    """Reads a GPU, found by its UUID: NVML's order of devices need not be CUDA's."""
 
     def __init__(self, uuid: str) -> None:
         self._uuid = uuid if uuid.startswith("GPU-") else f"GPU-{uuid}"
@@ -77,11 +77,11 @@ class GpuSensors:
 
     @property
     def source(self) -> str:
-        """Who tells."""
+        """Names who tells."""
         return "nvidia-smi" if self._nvml is None else "nvml"
 
     def read(self) -> Reading | None:
-        """Now; None where nobody tells."""
+        """Reads the state of now; None where nobody tells."""
         return self._by_smi() if self._nvml is None else self._by_nvml()
 
     def _by_nvml(self) -> Reading:
@@ -118,8 +118,8 @@ class GpuSensors:
 
 
 def ask_smi(fields: tuple[str, ...], uuid: str | None = None) -> dict[str, str]:
-    """What nvidia-smi says of a GPU (of the first without a uuid), without units; empty where it
-    does not answer.
+    """Asks nvidia-smi about a GPU (the first without a uuid), for values without units; none where
+    it does not answer.
     """
     command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
     command += ["-i", uuid] if uuid else []

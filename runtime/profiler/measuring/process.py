@@ -15,7 +15,7 @@ KILLED_FIRST = "1000"  # the largest oom_score_adj
 
 
 class DidNotFinish(Exception):
-    """A process died, failed or took too long; the message says which."""
+    """Says that a process died, failed or took too long."""
 
 
 def call_alone(
@@ -44,7 +44,7 @@ def start(
     folder: Path | None = None,
     stderr: int | None = None,
 ) -> "subprocess.Popen[str]":
-    """The same without waiting. stderr: as of Popen."""
+    """Begins the same without waiting. stderr: as of Popen."""
     return subprocess.Popen(
         [sys.executable, "-m", __name__, function, json.dumps(dict(arguments))],
         stdin=subprocess.DEVNULL,
@@ -69,7 +69,7 @@ def result(process: "subprocess.Popen[str]", timeout_s: float) -> Any:  # noqa: 
 
 
 def read_answer(code: int, stdout: str, stderr: str) -> Any:  # noqa: ANN401
-    """What a process printed as its result. Raises DidNotFinish where it printed none."""
+    """Reads what a process printed as its result. Raises DidNotFinish where it printed none."""
     if code == -signal.SIGKILL:
         raise DidNotFinish("killed, most likely because memory ran out")
     if code < 0:
@@ -84,7 +84,7 @@ def read_answer(code: int, stdout: str, stderr: str) -> Any:  # noqa: ANN401
 
 
 def _be_killed_first() -> None:
-    """Where memory runs out, this process goes and not the one that reports it."""
+    """Lets this process go where memory runs out, and not the one that reports it."""
     score = Path("/proc/self/oom_score_adj")
     if score.exists():
         score.write_text(KILLED_FIRST)

@@ -27,7 +27,7 @@ SAID = (RuntimeWarning, ResourceWarning)  # of a run, not of a library's future
 
 @dataclass(frozen=True)
 class Pace:
-    """How often and how long entries are measured."""
+    """Says how often and how long entries are measured."""
 
     rounds: int
     """So many count, or more."""
@@ -41,13 +41,13 @@ class Pace:
     """Of the order."""
 
     def is_over(self, number: int, elapsed_s: float) -> bool:
-        """Whether round `number` does not begin. elapsed_s: since the first that counts."""
+        """Says whether round `number` does not begin. elapsed_s: since the first that counts."""
         if number >= LEAST_ROUNDS and perf_counter() > self.stop_at:
             return True
         return number >= self.rounds and elapsed_s >= self.duration_s
 
     def left_s(self, number: int, elapsed_s: float) -> float:
-        """Seconds that the rounds from `number` on will take, about; at least one is done."""
+        """Guesses the seconds that the rounds from `number` on will take; at least one is done."""
         return max(0.0, max(self.duration_s, elapsed_s / number * self.rounds) - elapsed_s)
 
 
@@ -58,7 +58,7 @@ def turns(
     takes_part: Callable[[T, int], bool] = lambda entry, number: True,
     begin: Callable[[int, float], object] = lambda number, elapsed_s: None,
 ) -> Iterator[tuple[T, int]]:
-    """Each entry whose turn it is, with the number of its round, from 0.
+    """Yields each entry whose turn it is, with the number of its round, from 0.
 
     shape: entries of the same come one behind the other, so that few calls pay for another one.
     takes_part: whether an entry does, asked when its round begins. begin: is told of each round,
@@ -90,7 +90,7 @@ def _shuffled(
 
 @dataclass
 class Series:
-    """What was measured of one entry."""
+    """Holds what was measured of one entry."""
 
     rounds: dict[int, Measurement] = field(default_factory=dict)
     """The measurement of each round, by its number from 0."""
@@ -103,12 +103,12 @@ class Series:
 
     @property
     def times_ms(self) -> dict[int, float]:
-        """The time that counts, by round."""
+        """Gives the time that counts, by round."""
         return {number: m.ms for number, m in self.rounds.items() if m.ms is not None}
 
     @property
     def host_ms(self) -> list[float]:
-        """Wall times from array to array, in the order of the rounds."""
+        """Gives wall times from array to array, in the order of the rounds."""
         return [m.host_ms for m in self.rounds.values() if m.host_ms is not None]
 
     @contextmanager
@@ -132,6 +132,6 @@ class Series:
 
 
 def reason(why: Exception | str) -> str:
-    """One short line."""
+    """Puts it into one short line."""
     line = one_line(why if isinstance(why, str) else f"{type(why).__name__}: {why}")
     return line if len(line) <= LONGEST_REASON else f"{line[: LONGEST_REASON - 1]}…"

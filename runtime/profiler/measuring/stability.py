@@ -14,7 +14,7 @@ FEWEST = 5  # calls to judge a spread by
 
 
 def case_warnings(times_ms: Sequence[float], unaccounted: float) -> list[str]:
-    """Of one case's times in their order. unaccounted: share of the time that no stage holds."""
+    """Judges one case's times in their order. unaccounted: share of it that no stage holds."""
     found = []
     if len(times_ms) >= FEWEST and stdev(times_ms) > SPREAD * fmean(times_ms):
         share = stdev(times_ms) / fmean(times_ms)
@@ -29,7 +29,7 @@ def case_warnings(times_ms: Sequence[float], unaccounted: float) -> list[str]:
 
 
 def load_warnings(foreign_cores: float | None, throttled: int | None) -> list[str]:
-    """foreign_cores: that others kept busy. throttled: times that the container's limit struck."""
+    """Judges the machine. foreign_cores: of others. throttled: how often a limit struck."""
     found = []
     if foreign_cores is not None and foreign_cores > FOREIGN_CORES:
         found.append(f"others kept {foreign_cores:.1f} cores busy meanwhile: times are too long")
@@ -39,7 +39,7 @@ def load_warnings(foreign_cores: float | None, throttled: int | None) -> list[st
 
 
 def gpu_warnings(readings: Sequence[Reading]) -> list[str]:
-    """Of readings during the run."""
+    """Judges readings during the run."""
     reasons: Mapping[str, None] = dict.fromkeys(r for one in readings for r in one.throttled_by)
     found = [f"the GPU throttles: {', '.join(reasons)}"] if reasons else []
     clocks = [one.sm_mhz for one in readings if one.sm_mhz]

@@ -11,7 +11,7 @@ KEPT_POINTS = (50.0, 90.0, 95.0, 99.0)
 
 @dataclass(frozen=True)
 class Distribution:
-    """Milliseconds of one or more calls."""
+    """Describes the milliseconds of one or more calls."""
 
     p50: float
     """Median."""
@@ -36,7 +36,7 @@ class Distribution:
 
 
 def distribution(values: Sequence[float], points: Sequence[float] = ()) -> Distribution:
-    """Of one or more values. points: percentiles beside those that are always there."""
+    """Describes one or more values. points: percentiles beside those that are always there."""
     points = tuple(dict.fromkeys((*KEPT_POINTS, *points)))
     p50, p90, p95, p99, *_ = found = np.percentile(values, points).tolist()
     return Distribution(
@@ -54,30 +54,30 @@ def distribution(values: Sequence[float], points: Sequence[float] = ()) -> Distr
 
 
 def paired_ratio(times: Mapping[int, float], baseline: Mapping[int, float]) -> float | None:
-    """Median over the rounds that both took part in of time / baseline; None without any."""
+    """Gives the median of time / baseline over the rounds of both; None without any."""
     common = sorted(times.keys() & baseline.keys())
     return median(times[number] / baseline[number] for number in common) if common else None
 
 
 def stage_means(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Mean of each stage over all runs, in the order of execution. What a run lacks took nothing
-    there.
+    """Gives the mean of each stage over all runs, in the order of execution. What a run lacks took
+    nothing there.
     """
     return {name: fmean(run.get(name, 0.0) for run in runs) for name in _names(runs)}
 
 
 def stage_medians(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Median of each stage, as `stage_means`."""
+    """Gives the median of each stage, as `stage_means`."""
     return {name: median(run.get(name, 0.0) for run in runs) for name in _names(runs)}
 
 
 def _names(runs: Iterable[Mapping[str, float]]) -> list[str]:
-    """All names, in the order of their first appearance."""
+    """Lists all names, in the order of their first appearance."""
     return list(dict.fromkeys(name for run in runs for name in run))
 
 
 def drift(values: Sequence[float]) -> float:
-    """Median of the last third over that of the first one, less 1; 0 for fewer than 6 values."""
+    """Gives median of the last third / median of the first - 1; 0 for fewer than 6 values."""
     third = len(values) // 3
     if third < 2:
         return 0.0
