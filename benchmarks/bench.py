@@ -2,22 +2,33 @@
 
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from pcsr import text
 from pcsr.cli import command_errors, complain
-from pcsr.errors import PcsrError
+from pcsr.errors import PcsrError, UsageError
 
+from .contenders import SCALE
+from .cpu.report import faults, format_group
 from .environment import ROOT, pin
 from .records import Record, append_group, complete_group, read_records
-from .report import faults, format_group
-from .sizes import NAMED, TINY, parse_size
 
 if TYPE_CHECKING:
-    from .group import Group
+    from .cpu.group import Group
 
+Size = tuple[int, int]
+
+NAMED: dict[str, Size] = {
+    "1104x1680": (1104, 1680),
+    "1080p": (1080, 1920),
+    "4k": (2160, 3840),
+    "8k": (4320, 7680),
+}
+TINY = ("192x288", "212x308")
 MODELS = ("fsrcnn", "carn", "srresnet")
 FOLDER = click.Path(path_type=Path, file_okay=False)
 SHORT_ROUNDS = 2
@@ -67,17 +78,34 @@ def main(threads: int, output: Path, again: bool, short: bool, **choices: Any) -
     sys.exit(1 if wrong else 0)
 
 
+def parse_size(name: str) -> Size:
+    """Parses (height, width) of the large image, given by name or as HEIGHTxWIDTH.
+
+    Raises:
+        UsageError: neither a known name nor HEIGHTxWIDTH, multiples of the scale.
+    """
+    if name.lower() in NAMED:
+        return NAMED[name.lower()]
+    with suppress(UsageError):
+        height, width = text.parse_size(name)
+        if height % SCALE == 0 == width % SCALE:
+            return height, width
+    raise UsageError(
+        f"unknown size {name!r}; expected {', '.join(NAMED)} or HEIGHTxWIDTH, "
+        f"both multiples of {SCALE}"
+    )
+
+
 def _groups(threads: int, **choices: Any) -> Iterator["Group"]:  # noqa: ANN401
-    """Small sizes first: the long ones come when the rest is known."""
-    from .engines import SCALE
-    from .group import Group, Settings
+    """Yields small sizes first: the long ones come when the rest is known."""
+    from .cpu.group import BenchOptions, Group
+    from .image import image_from_file, sample_image
     from .networks import find_networks
-    from .photo import image_from_file, sample_image
 
     names = choices["sizes"] or tuple(NAMED)
     sizes = {name: parse_size(name) for name in names}
     models = choices["models"] or MODELS
-    settings = Settings(choices["rounds"], threads, choices["max_seconds"], choices["eager"])
+    options = BenchOptions(choices["rounds"], threads, choices["max_seconds"], choices["eager"])
     networks = {
         model: find_networks(model, choices["checkpoints"], choices["cache"], _say)
         for model in models
@@ -87,11 +115,11 @@ def _groups(threads: int, **choices: Any) -> Iterator["Group"]:  # noqa: ANN401
         file = choices["image"]
         image = sample_image(small) if file is None else image_from_file(file, small)
         for model in models:
-            yield Group(model, name, networks[model], image, settings)
+            yield Group(model, name, networks[model], image, options)
 
 
 def _measured(group: "Group", file: Path, again: bool) -> list[Record]:
-    from .group import measure_group
+    from .cpu.group import measure_group
 
     known = None if again else complete_group(read_records(file), group.key)
     if known is not None:

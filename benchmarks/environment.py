@@ -7,9 +7,12 @@ import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pcsr.runtime.machine import machine
+from pcsr.runtime.machine import machine, versions
+
+if TYPE_CHECKING:
+    import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -18,12 +21,20 @@ TIMED = (  # sources that times depend on; the rest of benchmarks/ only arranges
     "runtime/**/*.py",
     "models/**/*.py",
     "export/**/*.py",
-    "benchmarks/alone.py",
-    "benchmarks/engines.py",
-    "benchmarks/lineup.py",
-    "benchmarks/memory.py",
-    "benchmarks/rounds.py",
-    "benchmarks/tensors.py",
+    "benchmarks/callers.py",
+    "benchmarks/contenders.py",
+    "benchmarks/cpu/rounds.py",
+)
+
+DEVICE_PACKAGES = ("triton", "tensorrt", "tensorrt-rtx", "onnx", "onnxscript", "scikit-image")
+QUERY = (  # of nvidia-smi
+    "driver_version",
+    "memory.total",
+    "clocks.sm",
+    "clocks.max.sm",
+    "clocks.mem",
+    "power.limit",
+    "temperature.gpu",
 )
 
 
@@ -37,7 +48,7 @@ def pin(threads: int) -> None:
 
 
 def describe(threads: int) -> dict[str, Any]:
-    """The environment as it goes into every record."""
+    """Describes the environment as it goes into every record."""
     return machine(threads) | {
         "cores": os.cpu_count(),
         "platform": platform.platform(),
@@ -47,8 +58,28 @@ def describe(threads: int) -> dict[str, Any]:
     }
 
 
+def describe_device(device: "torch.device") -> dict[str, Any]:
+    """Does the same for a GPU, with all that times on it depend on."""
+    import torch
+
+    from pcsr.runtime.profiler.measuring.nvml import ask_smi
+
+    facts = describe(torch.get_num_threads())
+    facts["versions"] |= versions(*DEVICE_PACKAGES)
+    facts["device"] = "CPU" if device.type == "cpu" else torch.cuda.get_device_name(device)
+    facts["cudnn"] = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    facts["cuda"] = torch.version.cuda
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        facts["sm"] = f"{properties.major}.{properties.minor}"
+        facts["multiprocessors"] = properties.multi_processor_count
+        facts["memory_mib"] = properties.total_memory // 2**20
+        facts["nvidia_smi"] = ask_smi(QUERY) or "no answer"
+    return facts
+
+
 def source_hash(patterns: Sequence[str] = TIMED, root: Path = ROOT) -> str:
-    """sha256 of the sources that match, names included: a commit says less while files change."""
+    """Gives the sha256 of sources, names included: a commit says less while files change."""
     digest = hashlib.sha256()
     for path in sorted({path for pattern in patterns for path in root.glob(pattern)}):
         digest.update(f"{path.relative_to(root)}\0".encode())

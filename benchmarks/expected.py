@@ -48,29 +48,32 @@ LAUNCH_MS = 0.002  # of a kernel in a CUDA graph
 
 
 @dataclass(frozen=True)
-class Stage:
-    """Work of one stage: kernels, bytes of device memory, operations (two per multiply-add), bytes
-    through caches and shared memory where they may count more.
-    """
+class Estimate:
+    """Is the work of one stage, and the time that it should take."""
 
     name: str
     kernels: int
+    """How many are launched."""
     bytes: float
+    """Moved in the device's memory."""
     operations: float
+    """Two per multiply-add."""
     share: float = CONVOLVED
+    """Of the rate that they reach."""
     staged: float = 0
+    """Bytes through caches and shared memory, where they may count more."""
 
     @property
     def milliseconds(self) -> float:
-        """The longer of moving and computing, and the launches."""
+        """Adds the longer of moving and computing, and the launches."""
         moving = self.bytes / (BANDWIDTH * MOVED)
         computing = self.operations / (RATE * self.share)
         staging = self.staged / (SHARED * STAGED)
         return 1000 * max(moving, computing, staging) + self.kernels * LAUNCH_MS
 
 
-def image_stage(bundle: Bundle, precision: str, size: tuple[int, int]) -> Stage:
-    """The backbone, or a plain network, as the torch backend runs it with everything fused."""
+def image_stage(bundle: Bundle, precision: str, size: tuple[int, int]) -> Estimate:
+    """Counts the backbone, or a plain network, as the torch backend runs it, everything fused."""
     role = image_role(bundle)
     data = bundle.graph_bytes(role, precision)
     shapes = shapes_at(onnx.load_model_from_string(data), {"h": size[0], "w": size[1]})
@@ -81,8 +84,8 @@ def image_stage(bundle: Bundle, precision: str, size: tuple[int, int]) -> Stage:
     return _sum(role, parts(graph))
 
 
-def _cheapest(site: Site, parts: Callable[[Graph], list[Stage]]) -> str:
-    """What a trial on the device would take, by the same count."""
+def _cheapest(site: Site, parts: Callable[[Graph], list[Estimate]]) -> str:
+    """Chooses as a trial on the device would, by the same count."""
     recipes = candidates(site, partial(_cheapest, parts=parts))
     times = {
         name: sum(part.milliseconds for part in parts(recipe()))
@@ -92,7 +95,7 @@ def _cheapest(site: Site, parts: Callable[[Graph], list[Stage]]) -> str:
     return min(times, key=lambda name: times[name])
 
 
-def _parts(graph: Graph, shapes: Mapping[str, tuple[int, ...]], width: int) -> list[Stage]:
+def _parts(graph: Graph, shapes: Mapping[str, tuple[int, ...]], width: int) -> list[Estimate]:
     graph = fuse_convolutions(dense_groups(graph), lambda *_: True)
     graph = fuse_epilogues(graph, lambda *_: True)
     return [
@@ -107,14 +110,14 @@ def _node(
     shapes: Mapping[str, tuple[int, ...]],
     weights: Mapping[str, torch.Tensor],
     width: int,
-) -> Stage:
+) -> Estimate:
     moved = [name for name in (*node.inputs, *node.outputs) if name in shapes]
     moved = [name for name in moved if name not in weights]
     total = float(width * sum(math.prod(shapes[name]) for name in moved))
     if node.op in ("Grouped", "Pointwise"):
         return _ours(node, shapes[node.outputs[0]], weights, width, total)
     if node.op not in CONVOLUTIONS:
-        return Stage(node.op, 1, total, 0)
+        return Estimate(node.op, 1, total, 0)
     weight = weights[node.inputs[1]]
     result = math.prod(shapes[node.outputs[0]])
     kernels = 1
@@ -123,7 +126,7 @@ def _node(
     per_result = weight[0].numel()
     if node.op.startswith("ConvTranspose"):
         per_result, result = weight[0].numel(), math.prod(shapes[node.inputs[0]])
-    return Stage(node.op, kernels, total, 2.0 * per_result * result)
+    return Estimate(node.op, kernels, total, 2.0 * per_result * result)
 
 
 def _ours(
@@ -132,30 +135,30 @@ def _ours(
     weights: Mapping[str, torch.Tensor],
     width: int,
     total: float,
-) -> Stage:
-    """A Grouped or Pointwise node that moves `total` bytes. Products include the padding."""
+) -> Estimate:
+    """Counts a Grouped or Pointwise node that moves `total` bytes. Products include the padding."""
     pixels = math.prod(shape) // shape[1]
     packed = [weights[n] for n in node.inputs if n in weights and weights[n].ndim == 2]
     operations = 2.0 * pixels * sum(weight.numel() for weight in packed)
     if node.op == "Pointwise":
-        return Stage(node.op, 1, total, operations, OWN)
+        return Estimate(node.op, 1, total, operations, OWN)
     rows, groups = node.attributes["tile"][1], node.attributes["groups"]
     staged = PASSES_OF_A_WINDOW * WINDOW * width * groups * (rows + 2) / rows * pixels
-    return Stage(node.op, 1, total, operations, OWN, staged)
+    return Estimate(node.op, 1, total, operations, OWN, staged)
 
 
-def _sum(name: str, parts: list[Stage]) -> Stage:
-    """Stage by stage the longer of both counts: turned back into bytes at the common rate."""
+def _sum(name: str, parts: list[Estimate]) -> Estimate:
+    """Adds the longer of both counts, stage by stage, turned back into bytes at the common rate."""
     seconds = sum(part.milliseconds - part.kernels * LAUNCH_MS for part in parts) / 1000
-    return Stage(
+    return Estimate(
         name, sum(part.kernels for part in parts), seconds * BANDWIDTH * MOVED, 0, CONVOLVED
     )
 
 
 def pixel_stages(
     bundle: Bundle, precision: str, size: tuple[int, int], scale: float, heavy: float, adm: bool
-) -> Iterator[Stage]:
-    """The fused passes of a network with two upsamplers. heavy: share of heavy pixels."""
+) -> Iterator[Estimate]:
+    """Counts the fused passes of a network with two upsamplers. heavy: share of heavy pixels."""
     mlps = load_mlps(bundle)
     packed = PackedMlps.of(mlps, DTYPES[precision], "cpu")
     depth, stride = packed.first_weight.shape
@@ -164,25 +167,25 @@ def pixel_stages(
     heavy_pixels = heavy * pixels
     light, heavier, classifier = packed.upsamplers[-1], packed.upsamplers[0], packed.classifier
     assert classifier is not None
-    yield Stage("first layers", 1, lr * (depth + stride) * width, 2.0 * lr * depth * stride)
+    yield Estimate("first layers", 1, lr * (depth + stride) * width, 2.0 * lr * depth * stride)
     read = (light.width + classifier.width) * width + 12
     work = _products(light) + _products(classifier)
-    yield Stage("dense", 1, lr * read + pixels * 16, 2 * work * pixels, MULTIPLIED)
+    yield Estimate("dense", 1, lr * read + pixels * 16, 2 * work * pixels, MULTIPLIED)
     if adm:
-        yield Stage("ADM", 9, pixels * 16, 0)
-    yield Stage("route", 2, pixels * 9 + 4 * heavy_pixels, 0)
+        yield Estimate("ADM", 9, pixels * 16, 0)
+    yield Estimate("route", 2, pixels * 9 + 4 * heavy_pixels, 0)
     touched = heavy_pixels * (heavier.width * width / 4 + 16)  # 4 neighbours share an input pixel
-    yield Stage("upsampler_0", 1, touched, 2 * _products(heavier) * heavy_pixels, MULTIPLIED)
-    yield Stage("finish", 1, pixels * 16, 0)
+    yield Estimate("upsampler_0", 1, touched, 2 * _products(heavier) * heavy_pixels, MULTIPLIED)
+    yield Estimate("finish", 1, pixels * 16, 0)
 
 
 def _products(mlp: PackedMlp) -> int:
-    """Multiply-adds of a pixel behind the first layer, padding included."""
+    """Counts multiply-adds of a pixel behind the first layer, padding included."""
     return mlp.width**2 * max(0, mlp.layers - 1) + mlp.width * OUTPUTS * min(mlp.layers, 1)
 
 
-def expect(bundle: Bundle, precision: str, size: tuple[int, int], heavy: float) -> list[Stage]:
-    """The stages of one frame, at the scale that the network was trained for."""
+def expect(bundle: Bundle, precision: str, size: tuple[int, int], heavy: float) -> list[Estimate]:
+    """Estimates the stages of one frame, at the scale that the network was trained for."""
     stages = [image_stage(bundle, precision, size)]
     if bundle.kind == "pcsr" and bundle.upsamplers != 2:
         raise UsageError(f"{bundle.path} has {bundle.upsamplers} upsamplers; only two are counted")

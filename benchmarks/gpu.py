@@ -1,5 +1,6 @@
 """make gpu: is every path on this GPU right, and how fast is it?"""
 
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -15,11 +16,10 @@ from pcsr.cli import command_errors, complain
 from pcsr.errors import PcsrError
 from pcsr.text import parse_size
 
-from .device.exporting import Prepared, prepare
-from .device.jobs import MODELS, PRECISIONS, QUICK_SIZES, SIZES, make_jobs
+from .device.exporting import ExportedModel, export_models
 from .device.link import Link
 from .device.report import write_details, write_summary
-from .device.slug import slug
+from .device.sections import MODELS, PRECISIONS, QUICK_SIZES, SIZES, make_sections
 from .device.summary import faults
 from .device.supervisor import Supervisor
 from .environment import ROOT
@@ -32,14 +32,14 @@ QUICK_MODELS = ("fsrcnn",)
 
 @dataclass
 class Journal:
-    """What was found, in memory and at once in a file."""
+    """Keeps what was found, in memory and at once in a file."""
 
     file: Path
     run: str
     records: list[Record] = field(default_factory=list)
 
     def keep(self, record: Record) -> None:
-        """One record more."""
+        """Adds one record."""
         record = {"run": self.run, "model": "", "precision": ""} | record
         self.records.append(record)
         append_group(self.file, [record])
@@ -86,12 +86,14 @@ def main(
         journal = _journal(out, machine, quick)
         supervisor.keep = journal.keep
         timeout_s = max(1.0, EXPORT_SHARE * (deadline - time.monotonic()))
-        prepared = prepare(models, precisions, checkpoints, cache, timeout_s, _say)
-        for model, found in prepared.items():
+        exported = export_models(models, precisions, checkpoints, cache, timeout_s, _say)
+        for model, found in exported.items():
             journal.keep({"kind": "networks", "model": model} | asdict(found))
-        jobs = make_jobs(models, precisions, inputs, fidelity, compiled)
-        ready = [job for job in jobs if not job.model or _has(prepared[job.model], job.precision)]
-        files = {model: found.files for model, found in prepared.items() if found.files}
+        sections = make_sections(models, precisions, inputs, fidelity, compiled)
+        ready = [
+            one for one in sections if not one.model or _has(exported[one.model], one.precision)
+        ]
+        files = {model: found.files for model, found in exported.items() if found.files}
         supervisor.run(ready, files)
     finally:
         supervisor.close()
@@ -111,14 +113,15 @@ def _supervisor(device: str, quick: bool, deadline: float) -> Supervisor:
 
 def _journal(out: Path, machine: dict[str, Any], quick: bool) -> Journal:
     out.mkdir(parents=True, exist_ok=True)
-    name = f"gpu-{slug(machine['device'])}{'-quick' if quick else ''}"
+    device = re.sub(r"[^a-z0-9]+", "-", machine["device"].lower()).strip("-") or "device"
+    name = f"gpu-{device}{'-quick' if quick else ''}"
     journal = Journal(out / f"{name}.jsonl", datetime.now(UTC).isoformat(timespec="seconds"))
     journal.keep({"kind": "run", "machine": machine, "quick": quick})
     return journal
 
 
-def _has(prepared: Prepared, precision: str) -> bool:
-    return prepared.files is not None and precision in prepared.precisions
+def _has(exported: ExportedModel, precision: str) -> bool:
+    return exported.files is not None and precision in exported.precisions
 
 
 def _finish(journal: Journal, dropped: Sequence[str]) -> None:

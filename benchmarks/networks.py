@@ -15,7 +15,7 @@ from pcsr.export.exporter import ExportOptions, export_bundle
 from pcsr.models import PCSR, make_backbone
 from pcsr.models.checkpoint import read_file
 
-from .engines import Files
+from .callers import Files
 from .environment import ROOT, source_hash
 
 OWN = ROOT / "training" / "checkpoints"
@@ -24,8 +24,8 @@ Say = Callable[[str], object]
 
 
 @dataclass(frozen=True)
-class Shape:
-    """The published shape of one model. Hidden widths of the MLPs."""
+class PublishedShape:
+    """Is the published shape of one model, with the hidden widths of the MLPs."""
 
     pcsr_args: Mapping[str, Any]
     plain_args: Mapping[str, Any]
@@ -34,26 +34,26 @@ class Shape:
     classifier: Sequence[int]
 
 
-SHAPES: Mapping[str, Shape] = {
-    "fsrcnn": Shape({"d": 48}, {"d": 56}, [58] * 4, [10] * 3, []),
-    "carn": Shape({"nf": 52}, {"nf": 64}, [74] * 4, [20] * 3, [10, 10]),
-    "srresnet": Shape({"nf": 58}, {"nf": 64, "nb": 16}, [170] * 4, [40] * 3, [20, 20]),
+SHAPES: Mapping[str, PublishedShape] = {
+    "fsrcnn": PublishedShape({"d": 48}, {"d": 56}, [58] * 4, [10] * 3, []),
+    "carn": PublishedShape({"nf": 52}, {"nf": 64}, [74] * 4, [20] * 3, [10, 10]),
+    "srresnet": PublishedShape({"nf": 58}, {"nf": 64, "nb": 16}, [170] * 4, [40] * 3, [20, 20]),
 }
 
 
 @dataclass(frozen=True)
 class Networks:
-    """The files of one model. pcsr_weights, plain_weights: name of the checkpoint.
-
-    is_trained: whether the classifier of the PCSR network has learnt anything.
-    key: of the weights and of the sources that exported them.
-    """
+    """Holds the files of one model."""
 
     files: Files
     pcsr_weights: str
+    """Name of the checkpoint."""
     plain_weights: str
+    """Likewise of the plain network."""
     is_trained: bool
+    """Whether the classifier of the PCSR network has learnt anything."""
     key: str
+    """Of the weights and of the sources that exported them."""
 
 
 def find_networks(
@@ -63,7 +63,7 @@ def find_networks(
     say: Say,
     precisions: Sequence[str] = ("fp32",),
 ) -> Networks:
-    """The PCSR and the plain network of a model, both as checkpoint and as bundle in `cache`.
+    """Finds the PCSR and the plain network of a model, both as checkpoint and as bundle in `cache`.
 
     Checkpoints are the published ones where `checkpoints` holds them, this project's own, or random
     ones of the published shape.
@@ -91,7 +91,7 @@ def find_networks(
 
 
 def bundle_of(ckpt: Path, cache: Path, say: Say, precisions: Sequence[str] = ("fp32",)) -> Path:
-    """The bundle of a checkpoint; exported unless these weights already were, by this exporter."""
+    """Gives the bundle of a checkpoint; exports it unless this exporter did, of these weights."""
     bundle = cache / bundle_name(ckpt, precisions)
     if not is_bundle(bundle):
         export_bundle(ckpt, bundle, ExportOptions(precisions=precisions), say)
@@ -106,7 +106,7 @@ def bundle_name(ckpt: Path, precisions: Sequence[str] = ("fp32",)) -> str:
 
 
 def random_pcsr(model: str) -> dict[str, Any]:
-    """A PCSR checkpoint of the published shape and format, the same every time."""
+    """Makes a PCSR checkpoint of the published shape and format, the same every time."""
     torch.manual_seed(0)
     shape = SHAPES[model]
     args = {**shape.pcsr_args, "no_upsampling": True}
@@ -133,7 +133,7 @@ def _calm(network: PCSR) -> None:
 
 
 def random_plain(model: str) -> dict[str, Any]:
-    """A checkpoint of the plain network of the published shape, x4, the same every time."""
+    """Makes a checkpoint of the plain network of the published shape, x4, the same every time."""
     torch.manual_seed(0)
     args = {**SHAPES[model].plain_args, "no_upsampling": False}
     network = make_backbone(model, args)

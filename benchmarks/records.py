@@ -9,7 +9,7 @@ Record = dict[str, Any]
 
 
 def read_records(file: Path) -> list[Record]:
-    """All records of a file that are whole; a line that was cut off is left out."""
+    """Reads all records of a file that are whole; a line that was cut off is left out."""
     if not file.exists():
         return []
     found = (_parse(line) for line in file.read_text(encoding="utf-8").splitlines())
@@ -25,7 +25,7 @@ def append_group(file: Path, records: Sequence[Record]) -> None:
 
 
 def complete_group(records: Sequence[Record], key: str) -> list[Record] | None:
-    """The latest records of a group, where all of them are there."""
+    """Finds the latest records of a group, where all of them are there."""
     groups: dict[str, list[Record]] = {}
     for record in records:
         if record.get("key") == key:

@@ -44,6 +44,7 @@ pcsr.runtime.gpu
 pcsr.runtime.upscaler
 pcsr pcsr.runtime
 pcsr.runtime.profiler.measuring
+pcsr.runtime.profiler.record
 pcsr.runtime.profiler.report
 pcsr.runtime.profiler pcsr.runtime.files pcsr.runtime.doctor
 pcsr.export.graphs

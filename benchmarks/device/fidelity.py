@@ -29,15 +29,18 @@ REPLAYED = "recorded frame"
 
 
 @dataclass(frozen=True)
-class Found:
-    """One result. assignment: [H, W], empty without routing. stages: that took time."""
+class PathResult:
+    """Is what a path makes of an image."""
 
     image: Floats
+    """[H, W, 3] float32."""
     assignment: Labels
+    """[H, W] uint8, empty without routing."""
     stages: Sequence[str] = ()
+    """Names of those that took time."""
 
 
-Run = Callable[[Any, float, dict[str, Any]], Found]
+Run = Callable[[Any, float, dict[str, Any]], PathResult]
 """(image [h, w, 3] float32, an array or a tensor; scale; options of a call) -> result."""
 
 
@@ -60,7 +63,7 @@ class VectorCheck:
 
     @property
     def found(self) -> str:
-        """What it found, in words."""
+        """Says what it found, in words."""
         return (
             f"{self.psnr_db:.1f} dB where routed alike (at least {self.least_db:g}), difference up "
             f"to {self.difference:.1e} (allowed {MOST_APART:g})"
@@ -76,8 +79,8 @@ def check_path(
     calls: int,
     must_replay: bool,
 ) -> Record:
-    """Every vector from arrays and, where `device` is given, from a tensor there; then the quality
-    cases in half precision. The figures are the worst.
+    """Checks every vector from arrays and, where `device` is given, from a tensor there; then the
+    quality cases in half precision. The figures are the worst.
 
     calls: with each array, of which the last is checked; the second records, the third replays.
     must_replay: whether the last must have.
@@ -94,7 +97,7 @@ def check_path(
 
 
 def summary(checks: Sequence[Any]) -> Record:
-    """The worst of all figures, and what failed in words."""
+    """Gives the worst of all figures, and what failed in words."""
     failed = [check for check in checks if not check.passed]
     exact = [c.difference for c in checks if hasattr(c, "difference")]
     losses = [c.psnr_loss_db for c in checks if hasattr(c, "psnr_loss_db")]
@@ -114,9 +117,13 @@ def summary(checks: Sequence[Any]) -> Record:
 
 
 def compare(
-    what: str, found: Found, expected: Found, precision: str, tolerance: float = IMAGE_TOLERANCE
+    what: str,
+    found: PathResult,
+    expected: PathResult,
+    precision: str,
+    tolerance: float = IMAGE_TOLERANCE,
 ) -> AnyCheck | VectorCheck:
-    """One result beside another, by the rule of the precision."""
+    """Compares one result with another, by the rule of the precision."""
     is_routed = expected.assignment.size > 0
     same = found.assignment == expected.assignment if is_routed else None
     where = inner(same) if same is not None else np.ones(found.image.shape[:2], dtype=np.bool_)
@@ -148,7 +155,7 @@ def _vector_checks(
 ) -> Iterator[AnyCheck | VectorCheck]:
     for vector in vectors:
         assignment = NO_ROUTING if vector.assignment is None else vector.assignment
-        expected = Found(vector.expected, assignment)
+        expected = PathResult(vector.expected, assignment)
         options = {"adaptive": True} if vector.adaptive else {}
         for _ in range(calls):
             found = run(vector.image, vector.scale, options)
@@ -162,6 +169,6 @@ def _vector_checks(
 
 
 def to_array(values: Any) -> NDArray[Any]:  # noqa: ANN401
-    """An array of an array, or of a tensor on any device."""
+    """Makes an array of an array, or of a tensor on any device."""
     array: NDArray[Any] = values.cpu().numpy() if isinstance(values, torch.Tensor) else values
     return array

@@ -10,18 +10,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.environment import ROOT
-from benchmarks.memory import reason
+from pcsr.runtime.profiler.measuring.rounds import reason
 
 WORKER = (sys.executable, "-m", "benchmarks.device.worker")
 KEPT_LINES = 40
 
 
-class Ended(Exception):
-    """The process ended or had to be killed; the message says how."""
+class WorkerEnded(Exception):
+    """Says how the process ended, or that it had to be killed."""
 
 
 class Link:
-    """One process."""
+    """Is one process."""
 
     def __init__(
         self,
@@ -49,32 +49,32 @@ class Link:
         self.send(start)
 
     def send(self, order: Mapping[str, Any]) -> None:
-        """Raises Ended where nobody is there any more."""
+        """Raises WorkerEnded where nobody is there any more."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(order) + "\n")
             self._process.stdin.flush()
         except OSError:
-            raise Ended(self._reason()) from None
+            raise WorkerEnded(self._reason()) from None
 
     def receive(self, patience_s: float) -> dict[str, Any]:
-        """The next message, with None for what is no finite number.
+        """Waits for the next message, with None for what is no finite number.
 
         Raises:
-            Ended: the process is gone, or silent for so long.
+            WorkerEnded: the process is gone, or silent for so long.
         """
         try:
             line = self._messages.get(timeout=max(0.01, patience_s))
         except queue.Empty:
             self.kill()
-            raise Ended(f"no sign of life for {patience_s:.0f} s: killed") from None
+            raise WorkerEnded(f"no sign of life for {patience_s:.0f} s: killed") from None
         if line is None:
-            raise Ended(self._reason())
+            raise WorkerEnded(self._reason())
         message: dict[str, Any] = json.loads(line, parse_constant=lambda name: None)
         return message
 
     def kill(self) -> None:
-        """Ends it, whatever it does."""
+        """Ends the process, whatever it does."""
         self._process.kill()
         self._process.wait()
 

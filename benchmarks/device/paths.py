@@ -1,29 +1,33 @@
 """Fidelity of one model in one precision: every path by itself, and fused against graphs."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.engines import SCALE, Files, load_network
-from benchmarks.memory import reason
+from benchmarks.callers import Files, load_network, open_upscaler
+from benchmarks.contenders import (
+    HEAVY_SHARE,
+    SCALE,
+    Implementation,
+    pcsr_implementations,
+    plain_implementations,
+)
 from benchmarks.records import Record
 from pcsr.bundle import Bundle
 from pcsr.export.verification.fp32 import IMAGE_TOLERANCE
 from pcsr.export.verification.half import NO_ROUTING, QualityCase, quality_cases
 from pcsr.export.verification.synthetic_images import synthetic_image
 from pcsr.models import PCSR
+from pcsr.runtime.profiler.measuring.rounds import reason
 from pcsr.runtime.torch_backend.arithmetic import exact_arithmetic
 from pcsr.vectors import Vector
 
-from .callers import open_upscaler
-from .contenders import HEAVY_SHARE, Engine, Installed, pcsr_engines, plain_engines
-from .fidelity import Found, Run, check_path, compare, summary, to_array
-from .rounds import Guard
+from .fidelity import PathResult, Run, check_path, compare, summary, to_array
+from .measure import DeviceSetting, Guard
 
 BOTH_INEXACT = 2 * IMAGE_TOLERANCE  # each is within one of the reference
 ODD_CASES: tuple[tuple[tuple[int, int], float, Mapping[str, Any]], ...] = (
@@ -42,14 +46,16 @@ ODD_CASES: tuple[tuple[tuple[int, int], float, Mapping[str, Any]], ...] = (
 
 @dataclass(frozen=True)
 class Depth:
-    """How much is checked. calls: with each image. vectors: so many, the smallest; quality_cases
-    and odd_cases: so many, the first. None: all.
-    """
+    """Says how much is checked; None: all."""
 
     calls: int
+    """With each image."""
     vectors: int | None = None
+    """So many, the smallest."""
     quality_cases: int | None = None
+    """So many, the first."""
     odd_cases: int | None = None
+    """So many, the first."""
 
 
 FULL = Depth(4)
@@ -57,39 +63,32 @@ QUICK = Depth(1, vectors=2, quality_cases=0, odd_cases=3)
 
 
 def check_model(
-    files: Files,
-    precision: str,
-    device: torch.device,
-    installed: Installed,
-    guard: Guard,
-    depth: Depth = FULL,
+    setting: DeviceSetting, backends: Sequence[str], depth: Depth = FULL
 ) -> Iterator[Record]:
-    """One record per path; one that raises has its reason."""
-    for kind, engines in (("pcsr", pcsr_engines), ("plain", plain_engines)):
-        bundle = files.pcsr_bundle if kind == "pcsr" else files.plain_bundle
-        ckpt = files.pcsr_ckpt if kind == "pcsr" else files.plain_ckpt
-        needed = precision != "fp32" and depth.quality_cases != 0
-        cases = _cases(Path(ckpt), bundle) if needed else []
-        for engine in _with_graphs_on(engines(installed)):
-            check = partial(_check, engine, bundle, precision, device, cases, depth)
-            yield _attempted(engine.label, True, check, guard)
-    agree = partial(_agreement, files, precision, device, depth)
-    yield _attempted("fused beside graphs", True, agree, guard)
-    if precision == "fp32":
-        published = partial(_published, files, device, depth)
-        yield _attempted("published form, eager", False, published, guard)
+    """Makes one record per path; one that raises has its reason. backends: beside PyTorch."""
+    for is_pcsr in (True, False):
+        needed = setting.precision != "fp32" and depth.quality_cases != 0
+        cases = _cases(setting.files, is_pcsr)[: depth.quality_cases] if needed else []
+        for one in _implementations(backends, is_pcsr):
+            check = partial(_check, one, setting, cases, depth)
+            yield _attempted(one.label, True, check, setting.guard)
+    agree = partial(_agreement, setting, depth)
+    yield _attempted("fused beside graphs", True, agree, setting.guard)
+    if setting.precision == "fp32":
+        published = partial(_published, setting, depth)
+        yield _attempted("published form, eager", False, published, setting.guard)
 
 
-def _with_graphs_on(engines: list[Engine]) -> Iterator[Engine]:
-    """Those that are measured, and passes `graphs` with recording allowed, as users have it."""
-    yield from engines
-    if engines[0].family == "pcsr":
-        yield Engine("pcsr", "torch", "graphs", True)
+def _implementations(backends: Sequence[str], is_pcsr: bool) -> list[Implementation]:
+    """Lists those that are measured, and `graphs` with recording allowed, as users have it."""
+    if not is_pcsr:
+        return plain_implementations(backends)
+    return [*pcsr_implementations(backends), Implementation("pcsr", "torch", "graphs", True)]
 
 
-def _cases(ckpt: Path, bundle: str) -> list[QualityCase]:
-    scale = Bundle.load(bundle).manifest.trained_scale
-    return quality_cases(load_network(ckpt), scale)
+def _cases(files: Files, is_pcsr: bool) -> list[QualityCase]:
+    scale = Bundle.load(files.bundle(is_pcsr)).manifest.trained_scale
+    return quality_cases(load_network(files.pcsr_ckpt if is_pcsr else files.plain_ckpt), scale)
 
 
 def _attempted(path: str, ours: bool, check: Callable[[], Record], guard: Guard) -> Record:
@@ -97,49 +96,45 @@ def _attempted(path: str, ours: bool, check: Callable[[], Record], guard: Guard)
     try:
         found: Record = guard(path, check)
     except Exception as error:  # any failure is this path's result
-        return facts | {"error": reason(f"{type(error).__name__}: {error}")}
+        return facts | {"error": reason(error)}
     return facts | found
 
 
 def _check(
-    engine: Engine,
-    bundle: str,
-    precision: str,
-    device: torch.device,
-    cases: list[QualityCase],
-    depth: Depth,
+    implementation: Implementation, setting: DeviceSetting, cases: list[QualityCase], depth: Depth
 ) -> Record:
-    run = upscaler_run(engine, bundle, precision, device)
-    recorded = engine.cuda_graphs and engine.passes != "graphs" and device.type == "cuda"
-    vectors = _vectors(bundle, depth)
-    cases = cases[: depth.quality_cases]
-    return check_path(run, vectors, cases, precision, device, depth.calls, recorded)
+    run = upscaler_run(implementation, setting)
+    recorded = implementation.cuda_graphs and implementation.passes != "graphs"
+    must_replay = recorded and setting.device.type == "cuda"
+    vectors = _vectors(setting.files.bundle(implementation.is_pcsr), depth)
+    where = (setting.precision, setting.device)
+    return check_path(run, vectors, cases, *where, depth.calls, must_replay)
 
 
 def _vectors(bundle: str, depth: Depth) -> list[Vector]:
-    """Of the bundle, the smallest first."""
+    """Gives those of the bundle, the smallest first."""
     vectors = Bundle.load(bundle).vectors()
     return sorted(vectors, key=lambda vector: vector.expected.size)[: depth.vectors]
 
 
-def upscaler_run(engine: Engine, bundle: str, precision: str, device: torch.device) -> Run:
-    """One of our engines as the checks call it."""
-    upscaler = open_upscaler(engine, bundle, precision, device)
+def upscaler_run(implementation: Implementation, setting: DeviceSetting) -> Run:
+    """Opens one of our implementations as the checks call it."""
+    bundle = setting.files.bundle(implementation.is_pcsr)
+    upscaler = open_upscaler(implementation, bundle, setting.place())
 
-    def run(image: Any, scale: float, options: dict[str, Any]) -> Found:  # noqa: ANN401
+    def run(image: Any, scale: float, options: dict[str, Any]) -> PathResult:  # noqa: ANN401
         result = upscaler(image, scale, **options)
         routed = NO_ROUTING if result.assignment is None else to_array(result.assignment)
-        return Found(to_array(result.image), routed, list(result.stats.stage_ms))
+        return PathResult(to_array(result.image), routed, list(result.stats.stage_ms))
 
     return run
 
 
-def _agreement(files: Files, precision: str, device: torch.device, depth: Depth) -> Record:
-    """Odd images and modes: the two implementations, and the recorded one's replay."""
-    graphs = Engine("pcsr", "torch", "graphs", False)
-    fused = Engine("pcsr", "torch", "fused", True)
-    expect = upscaler_run(graphs, files.pcsr_bundle, precision, device)
-    run = upscaler_run(fused, files.pcsr_bundle, precision, device)
+def _agreement(setting: DeviceSetting, depth: Depth) -> Record:
+    """Compares graphs and fused passes, in their replay, on odd images and in odd modes."""
+    graphs = Implementation("pcsr", "torch", "graphs", False)
+    fused = Implementation("pcsr", "torch", "fused", True)
+    expect, run = upscaler_run(graphs, setting), upscaler_run(fused, setting)
     checks = []
     for size, scale, options in ODD_CASES[: depth.odd_cases]:
         image = synthetic_image(size)
@@ -147,21 +142,22 @@ def _agreement(files: Files, precision: str, device: torch.device, depth: Depth)
         for _ in range(depth.calls):
             found = run(image, scale, dict(options))
         what = f"{size[0]}x{size[1]} x{scale:g} {dict(options)}"
-        checks.append(compare(what, found, expected, precision, BOTH_INEXACT))
+        checks.append(compare(what, found, expected, setting.precision, BOTH_INEXACT))
     return summary(checks)
 
 
-def _published(files: Files, device: torch.device, depth: Depth) -> Record:
-    """The form that ours are timed against, at the trained scale: elsewhere pixels lie on ties."""
-    network = load_network(Path(files.pcsr_ckpt)).to(device)
+def _published(setting: DeviceSetting, depth: Depth) -> Record:
+    """Checks the form that ours are timed against, at the trained scale: elsewhere lie ties."""
+    files, device = setting.files, setting.device
+    network = load_network(files.pcsr_ckpt).to(device)
     assert isinstance(network, PCSR)
 
-    def run(image: Any, scale: float, options: dict[str, Any]) -> Found:  # noqa: ANN401
+    def run(image: Any, scale: float, options: dict[str, Any]) -> PathResult:  # noqa: ANN401
         tensor = image if isinstance(image, torch.Tensor) else torch.from_numpy(image).to(device)
         with exact_arithmetic():
             found = network(tensor.permute(2, 0, 1)[None], scale, **options)
         pixels = found.image[0].permute(1, 2, 0).cpu().numpy()
-        return Found(pixels, found.assignment[0].cpu().numpy().astype(np.uint8))
+        return PathResult(pixels, found.assignment[0].cpu().numpy().astype(np.uint8))
 
     vectors = [v for v in _vectors(files.pcsr_bundle, FULL) if v.scale == SCALE][: depth.vectors]
     return check_path(run, vectors, [], "fp32", None, 1, False)

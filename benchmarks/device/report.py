@@ -1,61 +1,77 @@
 """A run's records as Markdown: what it ran on, whether it is right, how fast it is."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
+from benchmarks.contenders import Implementation
 from benchmarks.records import Record
-from benchmarks.tables import number, table
+from benchmarks.tables import Column, table
 
-from .contenders import Engine
+from .goals import goals
 from .summary import remarks, summary
-from .targets import targets
 
 TIMED = ("time", "compiled")
-HEAD = (
-    "contender",
-    "GPU ms p50",
-    "p90",
-    "p99",
-    "array to array ms",
-    "enqueue ms",
-    "peak MiB",
-    "held MiB",
-    "/ plain",
-    "/ published",
-    "heavy",
-    "TFLOP/s",
-    "GB/s",
+COLUMNS: tuple[Column, ...] = (
+    ("contender", "contender", ""),
+    ("GPU ms p50", lambda r: "failed" if r["error"] else (r["device_ms"] or {}).get("p50"), ".3f"),
+    ("p90", "device_ms.p90", ".3f"),
+    ("p99", "device_ms.p99", ".3f"),
+    ("array to array ms", "host_ms.p50", ".2f"),
+    ("enqueue ms", "enqueue_ms.p50", ".2f"),
+    ("peak MiB", "peak_mib", ".0f"),
+    ("held MiB", "held_mib", ".0f"),
+    ("/ plain", "over_plain", ".3f"),
+    ("/ published", "over_published", ".4f"),
+    ("heavy", "heavy_share", ".1%"),
+    ("TFLOP/s", "tflop_s", ".2f"),
+    ("GB/s", "gb_s", ".0f"),
 )
-STAGE_HEAD = ("mode", "stage", "ms", "GB/s", "of copy", "TFLOP/s", "of matmul")
-FIDELITY_HEAD = (
-    "model",
-    "type",
-    "path",
-    "result",
-    "max difference",
-    "PSNR loss dB",
-    "least PSNR dB",
-    "routed alike",
+STAGE_COLUMNS: tuple[Column, ...] = (
+    ("mode", "mode", ""),
+    ("stage", "stage", ""),
+    ("ms", "ms", ".3f"),
+    ("GB/s", "gb_s", ".0f"),
+    ("of copy", "of_copy", ".0%"),
+    ("TFLOP/s", "tflop_s", ".2f"),
+    ("of matmul", "of_matmul", ".0%"),
 )
-STAGED = Engine("pcsr", "torch", "fused", False).label  # not recorded, so that stages can be told
+FIDELITY_COLUMNS: tuple[Column, ...] = (
+    ("model", "model", ""),
+    ("type", "precision", ""),
+    ("path", "path", ""),
+    ("result", lambda r: "passed" if r.get("passed") else "FAILED", ""),
+    ("max difference", "worst_difference", ".1e"),
+    ("PSNR loss dB", "worst_loss_db", "+.4f"),
+    ("least PSNR dB", "least_psnr_db", ".1f"),
+    ("routed alike", "routed_alike", ".4%"),
+)
+GOAL_COLUMNS: tuple[Column, ...] = (
+    ("what", "what", ""),
+    ("wanted", "wanted", ""),
+    ("measured", "measured", ""),
+    ("", "verdict", ""),
+)
+# Not recorded, so that its stages can be told apart.
+STAGED = Implementation("pcsr", "torch", "fused", False).label
 
 
 def write_summary(records: Sequence[Record], dropped: Sequence[str]) -> str:
-    """The short form. records: of one run."""
+    """Writes the short form. records: of one run."""
     run = next(r for r in records if r["kind"] == "run")
     parts = (
         _title(run),
         _ceilings(records),
         _fidelity([r for r in records if r["kind"] == "fidelity"]),
         summary(records),
-        _targets(records),
+        _goals(records),
         remarks(records, dropped),
     )
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def write_details(records: Sequence[Record]) -> str:
-    """Every contender and every stage of every case."""
+    """Writes every contender and every stage of every case."""
     roof = next((r for r in records if r["kind"] == "ceilings" and not r.get("error")), {})
     cases: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
@@ -98,26 +114,13 @@ def _ceilings(records: Sequence[Record]) -> str:
 
 def _fidelity(records: Sequence[Record]) -> str:
     latest = {(r["model"], r["precision"], r.get("path")): r for r in records}
-    rows = [
-        (
-            r["model"],
-            r["precision"],
-            r.get("path", ""),
-            "passed" if r.get("passed") else "FAILED",
-            number(r.get("worst_difference"), ".1e"),
-            number(r.get("worst_loss_db"), "+.4f"),
-            number(r.get("least_psnr_db"), ".1f"),
-            number(r.get("routed_alike"), ".4%"),
-        )
-        for r in latest.values()
-    ]
-    return "## Fidelity\n\n" + table(FIDELITY_HEAD, rows) if rows else ""
+    shown = [*latest.values()]
+    return "## Fidelity\n\n" + table(FIDELITY_COLUMNS, shown) if shown else ""
 
 
-def _targets(records: Sequence[Record]) -> str:
-    rows = [(t.what, t.wanted, t.measured or "", t.verdict) for t in targets(records)]
-    head = ("what", "wanted", "measured", "")
-    return "## The design's figures (H200, fp16)\n\n" + table(head, rows)
+def _goals(records: Sequence[Record]) -> str:
+    rows = [asdict(goal) | {"verdict": goal.verdict} for goal in goals(records)]
+    return "## The design's figures (H200, fp16)\n\n" + table(GOAL_COLUMNS, rows)
 
 
 def _case(records: Sequence[Record], roof: Record) -> str:
@@ -126,46 +129,27 @@ def _case(records: Sequence[Record], roof: Record) -> str:
     large = f"{4 * height}x{4 * width}"
     title = f"## {first['model']} {height}x{width} -> {large}, {first['precision']}"
     title += ", beside torch.compile" if first["kind"] == "compiled" else ""
-    rows = [_row(record) for record in records]
     note = f"{first['image']}; times by {first['clock']}"
-    parts = (title, note, table(HEAD, rows), _stages(records, roof))
+    parts = (title, note, table(COLUMNS, records), _stages(records, roof))
     return "\n\n".join(part for part in parts if part)
 
 
-def _row(record: Record) -> tuple[str, ...]:
-    times, host = record["device_ms"] or {}, record["host_ms"] or {}
-    queued = record["enqueue_ms"] or {}
-    return (
-        record["contender"],
-        "failed" if record["error"] else number(times.get("p50"), ".3f"),
-        number(times.get("p90"), ".3f"),
-        number(times.get("p99"), ".3f"),
-        number(host.get("p50"), ".2f"),
-        number(queued.get("p50"), ".2f"),
-        number(record["peak_mib"], ".0f"),
-        number(record["held_mib"], ".0f"),
-        number(record["over_plain"], ".3f"),
-        number(record["over_published"], ".4f"),
-        number(record["heavy_share"], ".1%"),
-        number(record["tflop_s"], ".2f"),
-        number(record["gb_s"], ".0f"),
-    )
-
-
 def _stages(records: Sequence[Record], roof: Record) -> str:
-    """Of the fused passes without a recording: their stages can be told apart."""
-    rows = []
-    for record in records:
-        if record["contender"] != f"{STAGED}, {record['mode']}":
-            continue
-        matmul = roof.get(f"matmul_{record['precision']}_tflop_s")
-        for name, stage in record["stages"].items():
-            gb_s, tflop_s = stage.get("gb_s"), stage.get("tflop_s")
-            moved = (number(gb_s, ".0f"), _share(gb_s, roof.get("copy_gb_s")))
-            computed = (number(tflop_s, ".2f"), _share(tflop_s, matmul))
-            rows.append((record["mode"], name, number(stage["ms"], ".3f"), *moved, *computed))
-    return f"{STAGED}, by stage:\n\n" + table(STAGE_HEAD, rows) if rows else ""
+    """Writes those of the fused passes without a recording."""
+    rows = [
+        {"mode": record["mode"], "stage": name, **stage}
+        | {"of_copy": _share(stage.get("gb_s"), roof.get("copy_gb_s"))}
+        | {"of_matmul": _share(stage.get("tflop_s"), roof.get(_matmul(record)))}
+        for record in records
+        if record["contender"] == f"{STAGED}, {record['mode']}"
+        for name, stage in record["stages"].items()
+    ]
+    return f"{STAGED}, by stage:\n\n" + table(STAGE_COLUMNS, rows) if rows else ""
 
 
-def _share(value: float | None, roof: float | None) -> str:
-    return number(value / roof, ".0%") if value is not None and roof else ""
+def _matmul(record: Record) -> str:
+    return f"matmul_{record['precision']}_tflop_s"
+
+
+def _share(value: float | None, roof: float | None) -> float | None:
+    return value / roof if value is not None and roof else None

@@ -1,39 +1,58 @@
 """The short form of a run: a line per model, size and precision, and what went wrong."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
+from benchmarks.contenders import AT_SHARE, MODES
 from benchmarks.records import Record
-from benchmarks.tables import number, table
+from benchmarks.tables import Column, table, value_of
 
-from .contenders import AT_SHARE, MODES
-from .targets import fastest
+from .goals import fastest
 
-HEAD = (
-    "model",
-    "input",
-    "type",
-    *(f"pcsr, {mode}" for mode in MODES),
-    "plain, same backend",
-    "plain, eager",
-    "published, 20 % heavy",
-    "/ plain",
-    "/ published",
-    "array to array",
-    "peak MiB",
+COLUMNS: tuple[Column, ...] = (
+    ("model", "model", ""),
+    ("input", "input", ""),
+    ("type", "precision", ""),
+    *((f"pcsr, {mode}", mode, ".3f") for mode in MODES),
+    ("plain, same backend", "same", ".3f"),
+    ("plain, eager", "plain, eager PyTorch", ".3f"),
+    ("published, 20 % heavy", f"published form, eager, {AT_SHARE}", ".3f"),
+    ("/ plain", "over_plain", ".3f"),
+    ("/ published", "over_published", ".4f"),
+    ("array to array", "host_ms.p50", ".2f"),
+    ("peak MiB", "peak_mib", ".0f"),
 )
 
 
 def summary(records: Sequence[Record]) -> str:
-    """GPU milliseconds, medians; the last four columns are of the fastest pcsr at 20 % heavy."""
+    """Prints medians of GPU ms; the last four columns are of the fastest pcsr at 20 % heavy."""
     timed = [r for r in records if r["kind"] == "time" and "contender" in r]
     cases = dict.fromkeys((r["model"], tuple(r["lr_size"]), r["precision"]) for r in timed)
     rows = [_row(timed, *case) for case in cases]
-    return "## Times, GPU ms (median)\n\n" + table(HEAD, rows) if rows else ""
+    return "## Times, GPU ms (median)\n\n" + table(COLUMNS, rows) if rows else ""
+
+
+def _row(records: Sequence[Record], model: str, size: tuple[int, int], precision: str) -> Record:
+    """Gives the fastest pcsr at 20 % heavy, with medians by the names of other contenders, by mode
+    of the fastest pcsr, and of the plain network in the same backend.
+    """
+    case = (model, size, precision)
+    of_case = [r for r in records if (r["model"], tuple(r["lr_size"]), r["precision"]) == case]
+    fastest_of = {mode: fastest(of_case, *case, mode) or {} for mode in MODES}
+    at_share = fastest_of[AT_SHARE]
+    medians = {r["contender"]: value_of(r, "device_ms.p50") for r in of_case}
+    return {
+        **at_share,
+        **medians,
+        **{mode: value_of(record, "device_ms.p50") for mode, record in fastest_of.items()},
+        "same": medians.get(at_share.get("plain")),
+        "model": model,
+        "input": f"{size[0]}x{size[1]}",
+        "precision": precision,
+    }
 
 
 def remarks(records: Sequence[Record], dropped: Sequence[str]) -> str:
-    """What was not done, what failed, and what a reader must know."""
+    """Says what was not done, what failed, and what a reader must know."""
     lines = [f"- not done, for the time was over: {name}" for name in dropped]
     for record in records:
         if record["kind"] == "networks":
@@ -48,7 +67,7 @@ def remarks(records: Sequence[Record], dropped: Sequence[str]) -> str:
 
 
 def faults(records: Sequence[Record]) -> list[str]:
-    """What makes the run a failure: a path of ours that is wrong or fails, a crash, no network."""
+    """Lists what makes the run a failure: a path of ours is wrong or fails, a crash, no network."""
     ours = [r for r in records if r.get("ours") and not r.get("skipped")]
     found = grouped(trouble for trouble in _troubles(ours, notes=False))
     for record in records:
@@ -57,7 +76,7 @@ def faults(records: Sequence[Record]) -> list[str]:
 
 
 def grouped(troubles: Iterator[tuple[str, str, str]]) -> list[str]:
-    """(case, who, what) as lines, one for all of a case who have the same trouble."""
+    """Turns (case, who, what) into lines, one for all of a case who have the same trouble."""
     who: dict[tuple[str, str], list[str]] = {}
     for case, name, what in troubles:
         who.setdefault((case, what), []).append(name)
@@ -77,33 +96,3 @@ def _troubles(records: Sequence[Record], notes: bool = True) -> Iterator[tuple[s
             whats = ["nothing was checked"]
         whats += record.get("notes", ()) if notes else ()
         yield from ((case, who, what) for what in whats)
-
-
-def _row(
-    records: Sequence[Record], model: str, size: tuple[int, int], precision: str
-) -> tuple[str, ...]:
-    case = (model, size, precision)
-    ours = {mode: fastest(records, *case, mode) for mode in MODES}
-    at_share = ours[AT_SHARE] or {}
-    rivals = {
-        r["contender"]: r
-        for r in records
-        if (r["model"], tuple(r["lr_size"]), r["precision"]) == case
-    }
-    others = (at_share.get("plain"), "plain, eager PyTorch", f"published form, eager, {AT_SHARE}")
-    return (
-        model,
-        f"{size[0]}x{size[1]}",
-        precision,
-        *(_median(record) for record in ours.values()),
-        *(_median(rivals.get(name or "")) for name in others),
-        number(at_share.get("over_plain"), ".3f"),
-        number(at_share.get("over_published"), ".4f"),
-        number((at_share.get("host_ms") or {}).get("p50"), ".2f"),
-        number(at_share.get("peak_mib"), ".0f"),
-    )
-
-
-def _median(record: dict[str, Any] | None) -> str:
-    times = (record or {}).get("device_ms") or {}
-    return number(times.get("p50"), ".3f")

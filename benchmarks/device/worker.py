@@ -1,13 +1,13 @@
-"""Does the jobs, in a process of its own: a kernel that crashes the device ends it, not the run.
+"""Works on sections, in its own process: a kernel that crashes the device ends it, not the run.
 
-Jobs come as JSON lines on stdin; what happens is told as JSON lines on what was stdout:
+Sections come as JSON lines on stdin; what happens is told as JSON lines on what was stdout:
 {"step": name} before each step that could be the last, {"record": …}, {"done": true}.
 """
 
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TextIO
@@ -15,45 +15,52 @@ from typing import Any, TextIO
 import numpy as np
 import torch
 
-from benchmarks.engines import Files
-from benchmarks.memory import reason
+from benchmarks.callers import Files
+from benchmarks.contenders import (
+    Contender,
+    compiled_line_up,
+    device_line_up,
+    installed_backends,
+)
+from benchmarks.environment import describe_device
+from benchmarks.image import Image, Size
 from benchmarks.records import Record
-from pcsr.runtime.profiler import device_ceilings as ceilings
-from pcsr.runtime.profiler.device_clock import make_clock
+from pcsr.errors import PcsrError
+from pcsr.runtime.devices import torch_device
+from pcsr.runtime.profiler.measuring import device_ceilings as ceilings
+from pcsr.runtime.profiler.measuring.device import make_clock
+from pcsr.runtime.profiler.measuring.rounds import reason
 
-from . import paths, rounds
-from .contenders import Contender, Installed, compiled_line_up, line_up
-from .jobs import Job
-from .machine import describe_device
-from .measure import measure, views
+from . import paths
+from .measure import ON_GPU, QUICK, DeviceSetting, measure, views
+from .sections import Section
 
 BROKEN = 70  # exit status: the device takes no more work
 
 
 class Avoided(Exception):
-    """This step ended the process before."""
+    """Says that this step ended the process before."""
 
 
 @dataclass
 class Worker:
-    """One process's share of the jobs. tell: sends one message to who gave them."""
+    """Does one process's share of a run. tell: sends one message to who gave it."""
 
     device: torch.device
     quick: bool
     tell: Callable[[dict[str, Any]], None]
     avoid: frozenset[str] = frozenset()
-    job: Job = field(default=Job("ceilings"))
+    section: Section = field(default=Section("ceilings"))
 
-    def run(self, job: Job, files: Files | None, limit_s: float) -> None:
-        """Does a job; all that it finds is told."""
-        self.job = job
-        for record in self._records(job, files, limit_s):
-            facts = {"kind": job.kind, "model": job.model, "precision": job.precision}
-            self.tell({"record": facts | record})
+    def run(self, section: Section, files: Files | None, limit_s: float) -> None:
+        """Does a section; all that it finds is told."""
+        self.section = section
+        for record in self._records(section, files, limit_s):
+            self.tell({"record": _facts(section) | record})
 
     def guard(self, name: str, step: Callable[[], Any]) -> Any:  # noqa: ANN401
         """Runs a step; where the device is broken behind it, the process ends."""
-        key = f"{self.job.name}: {name}"
+        key = f"{self.section.name}: {name}"
         if key in self.avoid or name in self.avoid:
             raise Avoided("it ended the process, which went on without it")
         self.tell({"step": key})
@@ -66,30 +73,19 @@ class Worker:
             raise
         return result
 
-    def _records(self, job: Job, files: Files | None, limit_s: float) -> Iterator[Record]:
-        if job.kind == "ceilings":
+    def _records(self, section: Section, files: Files | None, limit_s: float) -> Iterator[Record]:
+        if section.kind == "ceilings":
             yield self.guard("ceilings", self._ceilings)
             return
         assert files is not None
-        if job.kind == "fidelity":
+        setting = DeviceSetting(files, section.precision, self.device, self.guard)
+        if section.kind == "fidelity":
             depth = paths.QUICK if self.quick else paths.FULL
-            setting = (self.device, self._installed, self.guard, depth)
-            yield from paths.check_model(files, job.precision, *setting)
+            yield from paths.check_model(setting, self._backends, depth)
             return
-        image, source = _image(job.size)
-        contenders = self._contenders(job)
-        found = measure(
-            contenders,
-            files,
-            job.precision,
-            views(image),
-            self.device,
-            make_clock(self.device),
-            self.guard,
-            rounds.QUICK if self.quick else rounds.ON_GPU,
-            limit_s,
-        )
-        for record in found:
+        image, source = _image(section.size)
+        contenders, effort = self._contenders(section), QUICK if self.quick else ON_GPU
+        for record in measure(contenders, views(image), setting, effort, limit_s):
             yield {"image": source} | record
 
     def _ceilings(self) -> Record:
@@ -97,12 +93,13 @@ class Worker:
         found = ceilings.measure_ceilings(self.device, make_clock(self.device), extent)
         return dict(found)
 
-    def _contenders(self, job: Job) -> list[Contender]:
-        return compiled_line_up() if job.kind == "compiled" else line_up(self._installed)
+    def _contenders(self, section: Section) -> list[Contender]:
+        is_compiled = section.kind == "compiled"
+        return compiled_line_up() if is_compiled else device_line_up(self._backends)
 
     @cached_property
-    def _installed(self) -> Installed:
-        return Installed.here() if self.device.type == "cuda" else Installed()
+    def _backends(self) -> Sequence[str]:
+        return installed_backends() if self.device.type == "cuda" else ()
 
     def _end_if_broken(self, error: Exception) -> None:
         if self.device.type != "cuda":
@@ -110,14 +107,18 @@ class Worker:
         try:
             torch.cuda.synchronize()
         except Exception:
-            self.tell({"broken": reason(f"{type(error).__name__}: {error}")})
+            self.tell({"broken": reason(error)})
             os._exit(BROKEN)
 
 
-def _image(size: tuple[int, int]) -> tuple[rounds.Image, str]:
-    """An image of this size, and what is on it: without its photos, a drawn one."""
+def _facts(section: Section) -> Record:
+    return {"kind": section.kind, "model": section.model, "precision": section.precision}
+
+
+def _image(size: Size) -> tuple[Image, str]:
+    """Gives an image of this size, and what is on it: without its photos, a drawn one."""
     try:
-        from benchmarks.photo import sample_image
+        from benchmarks.image import sample_image
 
         return sample_image(size), "photos"
     except Exception as error:
@@ -128,25 +129,24 @@ def _image(size: tuple[int, int]) -> tuple[rounds.Image, str]:
 
 
 def main() -> None:
-    """Says what the device is, then does jobs until stdin ends."""
+    """Says what the device is, then does sections until stdin ends."""
     messages = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print is no message
     start = json.loads(sys.stdin.readline())
     if os.environ.get("TRITON_INTERPRET") == "1":
-        from tests.runtime.kernels.interpreter import repair
+        from .interpreter import repair
 
         repair()
     worker = _begin(start, messages)
     for line in sys.stdin:
         order = json.loads(line)
         files = Files(**order["files"]) if order["files"] else None
-        job = Job.from_json(order["job"])
+        section = Section.from_json(order["section"])
         try:
-            worker.run(job, files, order["limit_s"])
-        except Exception as error:  # of a whole job: its record
-            facts = {"kind": job.kind, "model": job.model, "precision": job.precision}
-            why = reason(f"{type(error).__name__}: {error}")
-            worker.tell({"record": facts | {"error": why, "ours": True}})
+            worker.run(section, files, order["limit_s"])
+        except Exception as error:  # of a whole section: its record
+            failed = _facts(section) | {"error": reason(error), "ours": True}
+            worker.tell({"record": failed})
         worker.tell({"done": True})
 
 
@@ -154,9 +154,6 @@ def _begin(start: dict[str, Any], messages: TextIO) -> Worker:
     def tell(message: dict[str, Any]) -> None:
         messages.write(json.dumps(message) + "\n")
         messages.flush()
-
-    from pcsr.errors import PcsrError
-    from pcsr.runtime.devices import torch_device
 
     try:
         device = torch_device(start["device"])

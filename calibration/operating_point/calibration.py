@@ -16,7 +16,7 @@ from pcsr.metrics import Pixels, check_scale
 from pcsr.runtime.routing.operating_point import CALIBRATION, FORMAT, FORMAT_VERSION, Point
 from pcsr.runtime.upscaler import Upscaler
 
-from .clock import LEAST_LARGEST_PX, Clock, cases
+from .clock import LEAST_LARGEST_PX, CallTimes, call_kinds
 from .cost_model import Fit, fit
 from .presets import BOUNDS_DB, check_bounds, choose
 from .sweep import Sweep, sweep
@@ -184,11 +184,11 @@ def _time(
     halo_px = upscaler.bundle.manifest.model.receptive_radius_px
     most = max(image.shape[0] * image.shape[1] for image in images)
     largest_px = math.prod(options.largest or (0, 0)) or max(2 * most, LEAST_LARGEST_PX)
-    wanted = cases(task.scale, largest_px, halo_px)
+    wanted = call_kinds(task.scale, largest_px, halo_px)
     fits = []
     for arrays in ("host", "device") if on_gpu else ("host",):
-        clock = Clock(upscaler, images, task.refine, options.device, arrays)
-        samples = clock.measure(wanted, options.rounds, work, show)
+        calls = CallTimes(upscaler, images, task.refine, options.device, arrays)
+        samples = calls.measure(wanted, options.rounds, work, show)
         pairs = list(zip(wanted, samples, strict=True))
         fitted = [sample for case, sample in pairs if not case.held_out]
         held_out = [sample for case, sample in pairs if case.held_out]

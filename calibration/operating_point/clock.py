@@ -1,17 +1,17 @@
 """Times calls over sizes, scales and shares of heavy pixels, for the cost model."""
 
-import itertools
 import math
-import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from time import perf_counter
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from pcsr.calibration.work_file import ShowProgress, WorkFile
 from pcsr.metrics import Pixels
+from pcsr.runtime.profiler.measuring.calls import timed
+from pcsr.runtime.profiler.measuring.rounds import Pace, turns
 from pcsr.runtime.upscaler import Upscaler
 
 from .cost_model import TimedCalls
@@ -29,22 +29,24 @@ Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Case:
-    """Calls of one kind. held_out: to try the model on, not to fit it to."""
+class CallKind:
+    """Are calls of one size, scale and share of heavy pixels."""
 
     size: Size
+    """(height, width) of the input."""
     scale: float
     heavy_ratio: float
     held_out: bool
+    """Whether it is to try the model on, not to fit it to."""
 
     @property
     def name(self) -> str:
-        """In the work file."""
+        """Names it in the work file."""
         return f"times {self.size[0]}x{self.size[1]} {self.scale:g} {self.heavy_ratio:g}"
 
 
-def cases(scale: float, largest_px: int, halo_px: int | None) -> list[Case]:
-    """From small images to one of about largest_px pixels, at the scale and a smaller one."""
+def call_kinds(scale: float, largest_px: int, halo_px: int | None) -> list[CallKind]:
+    """Lists small images to one of about largest_px pixels, at the scale and a smaller one."""
     least = max(SMALLEST[0], (halo_px or 0) + 1)
     heights = np.geomspace(least, max(least + 1, (largest_px / 1.5) ** 0.5), 2 * SIZES - 1)
     sizes = [(round(height), round(1.5 * height)) for height in heights]
@@ -53,11 +55,11 @@ def cases(scale: float, largest_px: int, halo_px: int | None) -> list[Case]:
     fitted += [(size, other, ratio) for size in sizes[2:-1:4] for ratio in RATIOS if ratio != 0.1]
     tried = [(size, scale, ratio) for size in sizes[1::4] for ratio in HELD_OUT_RATIOS]
     tried += [(sizes[3], other, HELD_OUT_RATIOS[0])]
-    return [Case(*case, False) for case in fitted] + [Case(*case, True) for case in tried]
+    return [CallKind(*kind, False) for kind in fitted] + [CallKind(*kind, True) for kind in tried]
 
 
 def tiled(images: Sequence[Pixels], size: Size) -> Pixels:
-    """[h, w, 3] of the images beside and below each other, mirrored again and again."""
+    """Makes [h, w, 3] of images beside and below each other, mirrored again and again."""
     whole = images[0]
     for image in images[1:]:
         width = min(whole.shape[1], image.shape[1])
@@ -69,72 +71,56 @@ def tiled(images: Sequence[Pixels], size: Size) -> Pixels:
 
 
 @dataclass(frozen=True)
-class Clock:
-    """What is timed. arrays: `host`, or `device` for images that stay on the GPU."""
+class CallTimes:
+    """Times calls of a bundle."""
 
     upscaler: Upscaler
     images: Sequence[Pixels]
     refine: bool
     device: str
     arrays: str = "host"
+    """`host`, or `device` for images that stay on the GPU."""
 
     def measure(
-        self, wanted: Sequence[Case], rounds: int, work: WorkFile, show: ShowProgress
+        self, wanted: Sequence[CallKind], rounds: int, work: WorkFile, show: ShowProgress
     ) -> list[TimedCalls]:
-        """Interleaved rounds over all cases; on a GPU, which records frames by shape, over those of
-        a shape.
-        """
-        found = {case: list(work.found.get(self._name(case), [])) for case in wanted}
-        steps = list(self._steps(wanted, rounds))
-        with show(steps, f"times, images on the {self.arrays}") as watched:
-            for case, number in watched:
-                if number >= 0 and len(found[case]) > number:
+        """Makes interleaved rounds over all kinds; on a GPU, which records frames, by shape."""
+        found = {kind: list(work.found.get(self._name(kind), [])) for kind in wanted}
+        with show(list(self._turns(wanted, rounds)), f"times, images on the {self.arrays}") as todo:
+            for kind, number in todo:
+                if number >= 0 and len(found[kind]) > number:
                     continue
-                if math.prod(case.size) * case.scale**2 <= SETTLED_PX:
-                    self._call(case)
-                took_ms = self._call(case)
+                if math.prod(kind.size) * kind.scale**2 <= SETTLED_PX:
+                    self._call_ms(kind)
+                took_ms = self._call_ms(kind)
                 if number >= 0:
-                    found[case].append(took_ms)
-                    work.keep(self._name(case), found[case])
-        return [self._sample(case, times) for case, times in found.items()]
+                    found[kind].append(took_ms)
+                    work.keep(self._name(kind), found[kind])
+        return [self._sample(kind, times) for kind, times in found.items()]
 
-    def _name(self, case: Case) -> str:
-        return f"{case.name} {self.arrays}"
+    def _name(self, kind: CallKind) -> str:
+        return f"{kind.name} {self.arrays}"
 
-    def _steps(self, wanted: Sequence[Case], rounds: int) -> Iterator[tuple[Case, int]]:
-        """(case, round); warm-ups have negative rounds."""
-        on_gpu = self.upscaler.time_key().device != "cpu"
-        by_shape = itertools.groupby(
-            sorted(wanted, key=lambda case: (case.size, case.scale)) if on_gpu else wanted,
-            key=lambda case: (case.size, case.scale) if on_gpu else None,
-        )
-        for _, group in by_shape:
-            block = list(group)
-            for number in range(-WARM_UPS if on_gpu else -1, rounds):
-                yield from ((case, number) for case in _shuffled(block, number))
+    def _turns(self, wanted: Sequence[CallKind], rounds: int) -> Iterator[tuple[CallKind, int]]:
+        if self.upscaler.time_key().device == "cpu":
+            yield from turns(wanted, Pace(rounds, warm_ups=1))
+            return
+        for shape in sorted({(kind.size, kind.scale) for kind in wanted}):
+            block = [kind for kind in wanted if (kind.size, kind.scale) == shape]
+            yield from turns(block, Pace(rounds, warm_ups=WARM_UPS))
 
-    def _call(self, case: Case) -> float:
-        image: Any = tiled(self.images, case.size)
-        if self.arrays == "device":
-            return self._call_on_device(image, case)
-        start = perf_counter()
-        self.upscaler(image, case.scale, heavy_ratio=case.heavy_ratio, refine=self.refine)
-        return 1000 * (perf_counter() - start)
-
-    def _call_on_device(self, image: Pixels, case: Case) -> float:
+    def _call_ms(self, kind: CallKind) -> float:
+        options: dict[str, Any] = {"heavy_ratio": kind.heavy_ratio, "refine": self.refine}
+        image: Any = tiled(self.images, kind.size)
+        if self.arrays == "host":
+            return timed(partial(self.upscaler, image, kind.scale, **options))[0]
         import torch
 
-        given = torch.from_numpy(image).to(self.device)
-        torch.cuda.synchronize(given.device)
-        start = perf_counter()
-        self.upscaler(given, case.scale, heavy_ratio=case.heavy_ratio, refine=self.refine)
-        torch.cuda.synchronize(given.device)
-        return 1000 * (perf_counter() - start)
+        image = torch.from_numpy(image).to(self.device)
+        wait = partial(torch.cuda.synchronize, image.device)
+        wait()
+        return timed(lambda: (self.upscaler(image, kind.scale, **options), wait()))[0]
 
-    def _sample(self, case: Case, times: list[float]) -> TimedCalls:
-        work = self.upscaler.work(case.size, case.scale)
-        return TimedCalls(case.size, case.scale, case.heavy_ratio, work, tuple(times))
-
-
-def _shuffled(block: Sequence[Case], number: int) -> list[Case]:
-    return random.Random(number).sample(block, len(block))
+    def _sample(self, kind: CallKind, times: list[float]) -> TimedCalls:
+        work = self.upscaler.work(kind.size, kind.scale)
+        return TimedCalls(kind.size, kind.scale, kind.heavy_ratio, work, tuple(times))

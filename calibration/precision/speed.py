@@ -1,6 +1,5 @@
 """How much faster a quantised graph is here, in one interleaved run."""
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
@@ -8,6 +7,8 @@ from typing import Any
 
 from pcsr.metrics import Pixels
 from pcsr.runtime.onnxruntime_session import run_options
+from pcsr.runtime.profiler.measuring.calls import timed
+from pcsr.runtime.profiler.measuring.rounds import Pace, turns
 
 from .substitute import SubstitutePipeline
 
@@ -16,17 +17,20 @@ ROUNDS = 7
 
 @dataclass(frozen=True)
 class Speed:
-    """Medians of interleaved runs on one image, in ms; `lr_size` is its (height, width). Of the
-    image graph alone, and of whole calls in the calibration's mode.
-    """
+    """Holds medians of interleaved runs on one image, in ms."""
 
     lr_size: tuple[int, int]
+    """(height, width) of the image."""
     threads: int
     rounds: int
     graph_fp32_ms: float
+    """Of the image graph alone in float32."""
     graph_ms: float
+    """Of the quantised image graph alone."""
     call_fp32_ms: float
+    """Of whole calls in the calibration's mode with the float32 graph."""
     call_ms: float
+    """Of whole calls with the quantised graph."""
 
     @property
     def graph_speedup(self) -> float:
@@ -40,7 +44,7 @@ class Speed:
 def measure_speed(
     trial: SubstitutePipeline, lr: Pixels, graphs: Mapping[str, Any], output: str, threads: int
 ) -> Speed:
-    """graphs: sessions `fp32` and `int8`. output: the tensor that the runtime asks for.
+    """Times both. graphs: sessions `fp32` and `int8`. output: the tensor that the runtime asks for.
 
     The image graph is timed on the largest tile that the runtime makes of the image.
     """
@@ -52,11 +56,9 @@ def measure_speed(
         "call int8": lambda: trial.run(lr, graphs["int8"]),
     }
     taken: dict[str, list[float]] = {name: [] for name in runs}
-    for number in range(ROUNDS + 1):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            if number:  # the first warms up
-                taken[name].append(1000 * (time.perf_counter() - start))
+    for name, number in turns([*runs], Pace(ROUNDS, warm_ups=1)):
+        took_ms, _ = timed(runs[name])
+        if number >= 0:
+            taken[name].append(took_ms)
     size = (lr.shape[0], lr.shape[1])
     return Speed(size, threads, ROUNDS, *(median(times) for times in taken.values()))

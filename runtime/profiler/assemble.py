@@ -1,109 +1,109 @@
 """Measured times -> a `Case`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, median
+from typing import TYPE_CHECKING
 
 from pcsr.manifest import Manifest
 from pcsr.runtime.geometry.grid import hr_size
 from pcsr.runtime.result import heavy_share
 
-from .callers import Caller, Sample
 from .cases import Spec
-from .plan import Plan
+from .measuring.calls import Measurement
+from .measuring.first_use import FirstUse
+from .measuring.stability import case_warnings
+from .measuring.statistics import distribution, paired_ratio, stage_means
+from .plan import MeasurementPlan
 from .record import Case, Ceilings, Distribution, Stage
-from .rounds import Timing
-from .samples import distribution, means, paired_ratio
-from .stability import case_warnings
+from .session import CaseSeries
 from .work import Work, speed, stage_work
+
+if TYPE_CHECKING:
+    from pcsr.runtime.upscaler import Upscaler
 
 RECORDING = 0.10  # by which the staged calls of a GPU may take longer without a word
 
 
 def make_case(
     spec: Spec,
-    caller: Caller,
-    timings: Mapping[str, Timing],
+    upscaler: "Upscaler",
+    all_series: Mapping[str, CaseSeries],
     ceilings: Ceilings,
-    plan: Plan,
+    plan: MeasurementPlan,
 ) -> Case:
-    """Of one case with samples. timings: of all cases, for the ratio."""
-    timing = timings[spec.name]
-    samples = list(timing.samples.values())
-    manifest = caller.upscaler.bundle.manifest
-    stages = _stages(spec, manifest, samples, ceilings)
-    staged_ms = fmean(sample.staged_ms for sample in samples)
+    """Makes the case of what was measured. all_series: of all cases by name, for the ratio."""
+    series = all_series[spec.name]
+    turns = list(series.rounds.values())
+    first = series.first or FirstUse(0.0)
+    stages = _stages(spec, upscaler.bundle.manifest, turns, ceilings)
+    staged_ms = fmean(_known(turn.staged_ms for turn in turns))
     unaccounted_ms = staged_ms - sum(stage.ms for stage in stages)
     size = hr_size(spec.picture.size, spec.scale)
-    times = headline(timing)
-    counts = samples[-1].pixels
-    mean_ms = fmean(times.values())
-    warnings = case_warnings([*times.values()], unaccounted_ms / staged_ms)
+    times = list(series.times_ms.values())
+    counts = turns[-1].pixels
+    mean_ms = fmean(times)
     return Case(
         name=spec.name,
-        bundle=spec.engine.bundle,
+        bundle=spec.setup.bundle,
         kind=spec.manifest_kind,
-        device=spec.engine.device,
-        backend=caller.upscaler.backend,
-        precision=spec.engine.precision,
-        passes=caller.upscaler.passes,
+        device=spec.setup.device,
+        backend=upscaler.backend,
+        precision=spec.setup.precision,
+        passes=upscaler.passes,
         mode=spec.mode,
         lr_size=spec.picture.size,
         hr_size=size,
         scale=spec.scale,
-        host_ms=distribution(timing.host_ms, plan.percentiles),
-        device_ms=_distribution([s.device_ms for s in samples], plan),
-        h2d_ms=_distribution([s.h2d_ms for s in samples], plan),
-        d2h_ms=_distribution([s.d2h_ms for s in samples], plan),
-        enqueue_ms=_distribution([s.enqueue_ms for s in samples], plan),
+        host_ms=distribution(series.host_ms, plan.percentiles),
+        device_ms=_distribution([turn.device_ms for turn in turns], plan),
+        h2d_ms=_distribution([turn.h2d_ms for turn in turns], plan),
+        d2h_ms=_distribution([turn.d2h_ms for turn in turns], plan),
+        enqueue_ms=_distribution([turn.enqueue_ms for turn in turns], plan),
         calls_per_s=1000 / mean_ms,
         output_megapixels_per_s=size[0] * size[1] / mean_ms / 1000,
         stages=stages,
         unaccounted_ms=unaccounted_ms,
         pixels_per_upsampler=counts,
         heavy_share=heavy_share(counts) if counts else None,
-        open_ms=timing.first.open_ms or 0.0,
-        first_ms=timing.first.first_ms,
-        switch_ms=median(timing.switches_ms) if timing.switches_ms else None,
-        peak_mib=timing.first.peak_mib,
-        over_baseline=_ratio(spec, timings),
+        open_ms=first.open_ms or 0.0,
+        first_ms=first.first_ms,
+        switch_ms=median(series.switches_ms) if series.switches_ms else None,
+        peak_mib=first.peak_mib,
+        over_baseline=_ratio(spec, all_series),
         is_baseline=spec.is_baseline,
-        psnr_db=timing.psnr_db,
-        times_ms=tuple(timing.host_ms),
-        warnings=(*timing.notes, *warnings, *_recording(samples, staged_ms, mean_ms)),
+        psnr_db=series.psnr_db,
+        times_ms=tuple(series.host_ms),
+        warnings=(
+            *series.notes,
+            *case_warnings(times, unaccounted_ms / staged_ms),
+            *_recording(turns, staged_ms, mean_ms),
+        ),
         picture=spec.picture.name,
     )
 
 
-def headline(timing: Timing) -> dict[int, float]:
-    """By round: time on the device where there is one, else on the host."""
-    return {
-        number: sample.host_ms if sample.device_ms is None else sample.device_ms
-        for number, sample in timing.samples.items()
-    }
-
-
-def _ratio(spec: Spec, timings: Mapping[str, Timing]) -> float | None:
+def _ratio(spec: Spec, all_series: Mapping[str, CaseSeries]) -> float | None:
     if spec.is_baseline:
         return 1.0
     if spec.baseline is None:
         return None
-    return paired_ratio(headline(timings[spec.name]), headline(timings[spec.baseline]))
+    return paired_ratio(all_series[spec.name].times_ms, all_series[spec.baseline].times_ms)
 
 
 def _stages(
-    spec: Spec, manifest: Manifest, samples: Sequence[Sample], ceilings: Ceilings
+    spec: Spec, manifest: Manifest, turns: Sequence[Measurement], ceilings: Ceilings
 ) -> tuple[Stage, ...]:
-    """In the order of execution, with their means."""
-    counts = samples[-1].pixels
+    """Lists them in the order of execution, with their means."""
+    counts = turns[-1].pixels
     size = hr_size(spec.picture.size, spec.scale)
-    work = stage_work(manifest, spec.engine.precision, spec.picture.size, size, counts)
-    whole_ms = fmean(sample.staged_ms for sample in samples)
-    is_half = spec.engine.precision in ("fp16", "bf16") and ceilings.half_gflop_s is not None
+    work = stage_work(manifest, spec.setup.precision, spec.picture.size, size, counts)
+    whole_ms = fmean(_known(turn.staged_ms for turn in turns))
+    is_half = spec.setup.precision in ("fp16", "bf16") and ceilings.half_gflop_s is not None
     peak = ceilings.half_gflop_s if is_half else ceilings.gflop_s
     pixels = {f"upsampler_{j}": count for j, count in enumerate(counts)}
     return tuple(
         _stage(name, ms, whole_ms, pixels.get(name), work.get(name), peak or 0, ceilings.gb_s)
-        for name, ms in means([sample.stage_ms for sample in samples]).items()
+        for name, ms in stage_means([turn.stage_ms for turn in turns]).items()
     )
 
 
@@ -131,14 +131,18 @@ def _stage(
     )
 
 
-def _distribution(values: Sequence[float | None], plan: Plan) -> Distribution | None:
-    known = [value for value in values if value is not None]
+def _distribution(values: Sequence[float | None], plan: MeasurementPlan) -> Distribution | None:
+    known = _known(values)
     return distribution(known, plan.percentiles) if known else None
 
 
-def _recording(samples: Sequence[Sample], staged_ms: float, mean_ms: float) -> list[str]:
-    """On a GPU: whether the calls that the stages were timed in are those that are measured."""
-    if samples[0].device_ms is None or abs(staged_ms - mean_ms) <= RECORDING * mean_ms:
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+def _recording(turns: Sequence[Measurement], staged_ms: float, mean_ms: float) -> list[str]:
+    """Warns, on a GPU, where the calls that the stages were timed in are slower than the others."""
+    if turns[0].device_ms is None or abs(staged_ms - mean_ms) <= RECORDING * mean_ms:
         return []
     return [
         f"the stages were timed in calls without a recording, which take "

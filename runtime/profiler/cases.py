@@ -12,15 +12,15 @@ from pcsr.runtime.geometry.grid import hr_size, refuse_huge
 from pcsr.runtime.routing.checks import check_request
 from pcsr.runtime.routing.request import RoutingRequest
 
-from .pictures import Picture
+from .pictures import InputImage
 
 LARGEST_GROWTH = 16  # output pixels per allowed input pixel
 PLAIN = "plain"
 
 
 @dataclass(frozen=True)
-class Engine:
-    """What is opened once and called by many cases. Fields as of `Upscaler`."""
+class Setup:
+    """Is a bundle and how it is opened, once for many cases. Fields as of `Upscaler`."""
 
     bundle: str
     device: str = "cpu"
@@ -33,15 +33,13 @@ class Engine:
 
 @dataclass(frozen=True)
 class Choices:
-    """What to measure; cases are all combinations. Modes add up; without any, k = 0.
-
-    bundles: directories. max_pixels: of an input, 16 times as many of an output. build: TensorRT
-    engines that are missing.
-    """
+    """Says what to measure: all combinations. Fields without a word are those of `Upscaler`."""
 
     bundles: Sequence[Path]
     baseline: Path | None = None
+    """A plain bundle that all are compared with."""
     k: Sequence[float] = ()
+    """Modes, as the next two, which add up; without any, k = 0."""
     adaptive: bool = False
     heavy_ratio: Sequence[float] = ()
     refine: bool = True
@@ -52,33 +50,39 @@ class Choices:
     passes: str = "auto"
     threads: int | None = None
     max_pixels: int = 2**23
+    """Of an input; an output may have 16 times as many."""
     build: bool = True
+    """TensorRT engines that are missing."""
 
     @property
     def modes(self) -> tuple[RoutingRequest, ...]:
-        """The asked-for modes without repeats; empty where none was asked for."""
+        """Gives the asked-for modes without repeats; empty where none was asked for."""
         return RoutingRequest.each(self.k, self.adaptive, self.heavy_ratio)
 
 
 @dataclass(frozen=True, eq=False)
 class Spec:
-    """One case. options: of the call. baseline: name of the case it is compared with."""
+    """Is one case, before it is measured."""
 
     name: str
-    engine: Engine
+    setup: Setup
     manifest_kind: str
+    """`pcsr` or `plain`."""
     mode: str
+    """In words."""
     scale: float
-    picture: Picture
+    picture: InputImage
     options: Mapping[str, Any] = field(default_factory=dict)
+    """Of the call."""
     baseline: str | None = None
+    """Name of the case it is compared with."""
     is_baseline: bool = False
 
 
 def make_specs(
-    choices: Choices, bundles: Mapping[Path, Bundle], pictures: Sequence[Picture]
+    choices: Choices, bundles: Mapping[Path, Bundle], pictures: Sequence[InputImage]
 ) -> list[Spec]:
-    """All cases, picture by picture, the baseline last. bundles: those of the choices, loaded.
+    """Lists all cases, picture by picture, the baseline last. bundles: of the choices, loaded.
 
     Raises:
         UsageError, ImageError, BundleError: a case that cannot run.
@@ -89,12 +93,12 @@ def make_specs(
         for backend in choices.backends:
             for precision in choices.precisions:
                 specs += _of_engine(choices, bundles, labels, picture, backend, precision)
-    _refuse_twins([spec.name for spec in specs])
+    _check_unique([spec.name for spec in specs])
     return specs
 
 
 def label(mode: RoutingRequest) -> str:
-    """A mode in words."""
+    """Puts a mode into words."""
     if mode.adaptive:
         return "ADM"
     if mode.heavy_ratio is not None:
@@ -102,7 +106,7 @@ def label(mode: RoutingRequest) -> str:
     return f"k={mode.cost_weight:g}"
 
 
-def _refuse_twins(names: Sequence[str]) -> None:
+def _check_unique(names: Sequence[str]) -> None:
     twins = [name for name, count in Counter(names).items() if count > 1]
     if twins:
         raise UsageError(
@@ -115,7 +119,7 @@ def _of_engine(
     choices: Choices,
     bundles: Mapping[Path, Bundle],
     labels: Mapping[Path, str],
-    picture: Picture,
+    picture: InputImage,
     backend: str,
     precision: str,
 ) -> Iterator[Spec]:
@@ -132,7 +136,7 @@ def _of_engine(
     for path in paths:
         bundle, is_baseline = bundles[path], path == choices.baseline
         bundle.graphs(precision)
-        engine = Engine(
+        setup = Setup(
             str(path),
             choices.device,
             backend,
@@ -146,7 +150,7 @@ def _of_engine(
             words = label(mode) if bundle.upsamplers > 1 else PLAIN
             yield Spec(
                 name(path, words),
-                engine,
+                setup,
                 bundle.kind,
                 words,
                 scale,
@@ -176,7 +180,7 @@ def refuse_large(size: tuple[int, int], max_pixels: int) -> None:
 
 
 def _checked_scale(
-    choices: Choices, bundle: Bundle, mode: RoutingRequest, picture: Picture
+    choices: Choices, bundle: Bundle, mode: RoutingRequest, picture: InputImage
 ) -> float:
     scale = bundle.manifest.trained_scale if choices.scale is None else choices.scale
     if not 1 <= scale <= 1000:
@@ -209,7 +213,7 @@ def _options(mode: RoutingRequest, scale: float, refine: bool) -> dict[str, Any]
 
 
 def _labels(paths: Sequence[Path]) -> dict[Path, str]:
-    """Names of bundles: of their folders, with as many of those around them as tell them apart."""
+    """Names bundles by their folders, with as many of those around them as tell them apart."""
     whole = {path: path.resolve().parts for path in paths}
 
     def name(path: Path) -> str:

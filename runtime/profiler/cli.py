@@ -12,7 +12,7 @@ from pcsr.errors import UsageError
 from pcsr.extras import needs_extra
 from pcsr.text import one_line, parse_size
 
-from .plan import Plan, parse_percentiles
+from .plan import MeasurementPlan, parse_percentiles
 
 PATH = click.Path(path_type=Path)
 MAX_PIXELS = 2**23  # of an input: 2160x3840 and a little
@@ -81,7 +81,7 @@ def main(
         with needs_extra("pcsr-profile --report", "evaluate"):
             import jinja2  # noqa: F401  # before anything is measured
             import matplotlib  # noqa: F401
-    plan = Plan(warmup, duration, iterations, parse_percentiles(percentiles))
+    plan = MeasurementPlan(warmup, duration, iterations, parse_percentiles(percentiles))
     parsed = [parse_size(size) for size in sizes]
     _check_outputs([json_file, trace, report], overwrite)
     from .cases import Choices
@@ -125,7 +125,7 @@ def _check_outputs(files: Sequence[Path | None], overwrite: bool) -> None:
 
 
 class _Line:
-    """What goes on, in one line of a terminal that is written over; silent elsewhere."""
+    """Shows what goes on, in one line of a terminal that is written over; silent elsewhere."""
 
     def __init__(self) -> None:
         self._shown = sys.stderr.isatty()

@@ -21,24 +21,25 @@ LARGEST_FILE = 2**27  # pixels
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
-    """pixels [h, w, 3] uint8. original: [H, W, 3] uint8, what it was reduced from; None: unknown.
-    is_sample: a bundle's sample, side by side: not what the user upscales.
-    """
+class InputImage:
+    """Is what is upscaled."""
 
     name: str
     pixels: Pixels
+    """[h, w, 3] uint8."""
     original: Pixels | None = None
+    """[H, W, 3] uint8, what it was reduced from; None where that is unknown."""
     is_sample: bool = False
+    """Whether it is a bundle's sample, side by side: not what the user upscales."""
 
     @property
     def size(self) -> Size:
-        """(height, width)."""
+        """Gives (height, width)."""
         return self.pixels.shape[0], self.pixels.shape[1]
 
 
-def photos(files: Sequence[Path], sizes: Sequence[Size]) -> list[Picture]:
-    """Each file as it is; with sizes, its upper left part of each, repeated where it is smaller.
+def photos(files: Sequence[Path], sizes: Sequence[Size]) -> list[InputImage]:
+    """Reads files as they are; with sizes, the upper left part of each, repeated where too small.
 
     Raises:
         ImageError: a file cannot be read.
@@ -49,12 +50,12 @@ def photos(files: Sequence[Path], sizes: Sequence[Size]) -> list[Picture]:
     for file in images.find_images(files):
         pixels = as_rgb8(images.read(file, LARGEST_FILE).pixels)
         cuts = [filled(pixels, size) for size in sizes] or [pixels]
-        found += [Picture(file.name, cut) for cut in cuts]
+        found += [InputImage(file.name, cut) for cut in cuts]
     return found
 
 
-def reduced(files: Sequence[Path], scale: float) -> list[Picture]:
-    """Of originals, as pcsr-evaluate makes its input.
+def reduced(files: Sequence[Path], scale: float) -> list[InputImage]:
+    """Reduces originals, as pcsr-evaluate makes its input.
 
     Raises:
         ImageError, UsageError: a file cannot be read, or is too small for the scale.
@@ -68,12 +69,12 @@ def reduced(files: Sequence[Path], scale: float) -> list[Picture]:
     found = []
     for file in images.find_images(files):
         original, small = degrade(as_rgb8(images.read(file, LARGEST_FILE).pixels), scale)
-        found.append(Picture(file.name, np.ascontiguousarray(small), original))
+        found.append(InputImage(file.name, np.ascontiguousarray(small), original))
     return found
 
 
-def samples(bundles: Sequence[Bundle], sizes: Sequence[Size]) -> list[Picture]:
-    """The largest verification picture of the bundles, side by side, at each size.
+def samples(bundles: Sequence[Bundle], sizes: Sequence[Size]) -> list[InputImage]:
+    """Lays the largest verification picture of the bundles side by side, at each size.
 
     Raises:
         UsageError: no bundle has one.
@@ -82,7 +83,7 @@ def samples(bundles: Sequence[Bundle], sizes: Sequence[Size]) -> list[Picture]:
     picture = max(held, key=_area, default=None)
     if picture is None:
         raise UsageError("no bundle holds a sample picture; name a photo with --image")
-    return [Picture("sample", filled(picture, size), is_sample=True) for size in sizes]
+    return [InputImage("sample", filled(picture, size), is_sample=True) for size in sizes]
 
 
 def _largest(bundle: Bundle) -> Pixels | None:
@@ -97,6 +98,6 @@ def _area(image: NDArray[Any]) -> int:
 
 
 def filled(pixels: Pixels, size: Size) -> Pixels:
-    """Its upper left part of this size, repeated where it is smaller."""
+    """Cuts the upper left part of this size, repeated where the image is smaller."""
     repeats = [-(-side // own) for side, own in zip(size, pixels.shape[:2], strict=True)]
     return np.ascontiguousarray(np.tile(pixels, (*repeats, 1))[: size[0], : size[1]])

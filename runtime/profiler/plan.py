@@ -4,22 +4,26 @@ from dataclasses import dataclass
 
 from pcsr.errors import UsageError
 
+from .measuring.rounds import Pace
+
 SEED = 0
 TRACED = 3  # calls of each case
 
 
 @dataclass(frozen=True)
-class Plan:
-    """warmup_ms: calls of each case are thrown away for so long, the first two in any case.
-    duration_s: each case is measured for so long, all of them together for the sum of that.
-    iterations: and each at least so often. percentiles: beside those that are always there.
-    """
+class MeasurementPlan:
+    """Says how long and how often the cases of a run are measured."""
 
     warmup_ms: float = 200.0
+    """Calls of each case are thrown away for so long, the first two in any case."""
     duration_s: float = 3.0
+    """Each case is measured for so long, all of them together for the sum of that."""
     iterations: int = 10
+    """Each case is measured at least so often."""
     percentiles: tuple[float, ...] = (50.0, 90.0, 95.0, 99.0)
+    """Beside those that are always there."""
     seed: int = SEED
+    """Of the order in the rounds."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.warmup_ms <= 1e7:
@@ -32,9 +36,13 @@ class Plan:
         if wrong:
             raise UsageError(f"a percentile lies between 0 and 100, found {wrong[0]:g}")
 
+    def pace(self, cases: int) -> Pace:
+        """Gives the pace of the rounds over so many cases."""
+        return Pace(self.iterations, duration_s=self.duration_s * cases, seed=self.seed)
+
 
 def parse_percentiles(text: str) -> tuple[float, ...]:
-    """From comma-separated numbers.
+    """Parses comma-separated numbers.
 
     Raises:
         UsageError: anything else.

@@ -11,16 +11,16 @@ from pcsr.errors import UsageError
 from pcsr.runtime.machine import machine, usable_cores
 from pcsr.runtime.timing import Span
 
-from . import ceilings as host_ceilings
 from .assemble import make_case
-from .callers import Caller, open_caller, timed_call
-from .cases import PLAIN, Choices, Engine, Spec, make_specs, refuse_large
-from .monitor import Monitor
-from .nvml import Gpu
-from .pictures import SIZES, Picture, Size, photos, reduced, samples
-from .plan import TRACED, Plan
+from .cases import PLAIN, Choices, Setup, Spec, make_specs, refuse_large
+from .measuring import ceilings as host_ceilings
+from .measuring.monitor import Monitor
+from .measuring.nvml import GpuSensors
+from .opened import HostBundle, OpenedBundle, OpenedBundles
+from .pictures import SIZES, InputImage, Size, photos, reduced, samples
+from .plan import TRACED, MeasurementPlan
 from .record import Case, Ceilings, Profile
-from .rounds import Say, run_rounds
+from .session import Say, measure_cases
 from .trace import record_calls
 
 if TYPE_CHECKING:
@@ -34,23 +34,26 @@ SAMPLE = (
 
 @dataclass(frozen=True)
 class Sources:
-    """What to upscale. images: photos; originals: reduced first. sizes: (height, width)."""
+    """Says what to upscale; without any, a bundle's own sample."""
 
     sizes: Sequence[Size] = ()
+    """(height, width) of the inputs."""
     images: Sequence[Path] = ()
+    """Photos, upscaled as they are."""
     originals: Sequence[Path] = ()
+    """Photos that are reduced first."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """All that can be refused has been: bundles are opened, nothing is measured."""
+    """Is a run that nothing refuses any more: bundles are opened, nothing is measured."""
 
     specs: Sequence[Spec]
-    callers: Mapping[Engine, Caller]
+    bundles: OpenedBundles
 
 
 def prepare(choices: Choices, sources: Sources, say: Say) -> Prepared:
-    """Raises what refuses a choice, a picture, a bundle or a device."""
+    """Opens all bundles; raises what refuses a choice, a picture, a bundle or a device."""
     paths = dict.fromkeys([*choices.bundles, *([choices.baseline] if choices.baseline else [])])
     bundles = {path: Bundle.load(path) for path in paths}
     if choices.baseline is not None and bundles[choices.baseline].kind != "plain":
@@ -59,55 +62,62 @@ def prepare(choices: Choices, sources: Sources, say: Say) -> Prepared:
             "the bundles"
         )
     specs = make_specs(choices, bundles, _pictures(choices, sources, bundles))
-    callers = {}
-    for engine in dict.fromkeys(spec.engine for spec in specs):
-        say(f"opening {engine.bundle}")
-        shapes = len({(s.picture.size, s.scale, s.mode) for s in specs if s.engine == engine})
-        callers[engine] = open_caller(engine, shapes)
-    return Prepared(specs, callers)
+    opened = {}
+    for setup in dict.fromkeys(spec.setup for spec in specs):
+        say(f"opening {setup.bundle}")
+        shapes = len({(s.picture.size, s.scale, s.mode) for s in specs if s.setup == setup})
+        opened[setup] = _opened(setup, shapes)
+    return Prepared(specs, opened)
 
 
-def measure(prepared: Prepared, plan: Plan, say: Say = lambda text: None) -> Profile:
+def _opened(setup: Setup, shapes: int) -> OpenedBundle:
+    if setup.device == "cpu":
+        return HostBundle(setup)
+    from .device_bundle import DeviceBundle
+
+    return DeviceBundle(setup, shapes)
+
+
+def measure(prepared: Prepared, plan: MeasurementPlan, say: Say = lambda text: None) -> Profile:
     """Measures all cases, interleaved."""
-    engine = next(iter(prepared.callers))
-    roof = _roof_of(engine)
+    setup = next(iter(prepared.bundles))
+    roof = _roof_of(setup)
     say("ceilings of this machine")
     before = roof()
-    gpu = _gpu_of(engine.device)
-    monitor = Monitor(gpu)
-    timings = run_rounds(prepared.specs, prepared.callers, plan, say, monitor.tick)
+    monitor = Monitor(_gpu_of(setup.device))
+    series = measure_cases(prepared.specs, prepared.bundles, plan, say, monitor.tick)
     warnings, facts = monitor.warnings(), monitor.facts()
     say("ceilings of this machine, again")
-    ceilings = _higher(before, roof())
+    ceilings = before.higher(roof())
     cases: list[Case] = [
-        make_case(spec, prepared.callers[spec.engine], timings, ceilings, plan)
+        make_case(spec, prepared.bundles[spec.setup].upscaler, series, ceilings, plan)
         for spec in prepared.specs
     ]
     if any(spec.picture.is_sample and spec.manifest_kind == "pcsr" for spec in prepared.specs):
         warnings.insert(0, SAMPLE)
-    environment = _environment(engine) | facts
+    environment = _environment(setup) | facts
     return Profile(environment, asdict(plan), ceilings, tuple(cases), tuple(warnings))
 
 
 def traced(prepared: Prepared) -> dict[str, list[Span]]:
-    """Spans of a few calls of each case."""
-    return record_calls(prepared.specs, prepared.callers, TRACED)
+    """Records spans of a few calls of each case."""
+    return record_calls(prepared.specs, prepared.bundles, TRACED)
 
 
 def sampled(prepared: Prepared) -> "RoutedImage":
-    """One more call of the first case that routes, or of the first of all, for its pictures."""
+    """Calls the first case that routes, or the first of all, once more, for its pictures."""
     from .report.page import RoutedImage
 
     spec = next((s for s in prepared.specs if s.mode != PLAIN), prepared.specs[0])
-    upscaler = prepared.callers[spec.engine].upscaler
-    _, result = timed_call(upscaler, spec)
+    upscaler = prepared.bundles[spec.setup].upscaler
+    result = upscaler(spec.picture.pixels, **spec.options)
     count = upscaler.bundle.upsamplers
     return RoutedImage(spec.picture.pixels, result.image, result.assignment, count, spec.name)
 
 
 def _pictures(
     choices: Choices, sources: Sources, bundles: Mapping[Path, Bundle]
-) -> Sequence[Picture]:
+) -> Sequence[InputImage]:
     if sources.originals and (sources.images or sources.sizes):
         raise UsageError("--hr brings its own pictures; leave out --image and --size")
     if sources.originals:
@@ -120,42 +130,34 @@ def _pictures(
     return samples([*bundles.values()], sources.sizes or SIZES)
 
 
-def _threads(engine: Engine) -> int:
-    return engine.threads or usable_cores()
+def _threads(setup: Setup) -> int:
+    return setup.threads or usable_cores()
 
 
-def _roof_of(engine: Engine) -> Callable[[], Ceilings]:
-    if engine.device == "cpu":
-        return lambda: host_ceilings.measure_ceilings(_threads(engine))
-    from .device_ceilings import device_roof
+def _roof_of(setup: Setup) -> Callable[[], Ceilings]:
+    if setup.device == "cpu":
+        return lambda: host_ceilings.measure_ceilings(_threads(setup))
+    from .measuring.device_ceilings import device_ceilings
 
-    return lambda: device_roof(engine.device)
+    return lambda: device_ceilings(setup.device)
 
 
-def _gpu_of(device: str) -> Gpu | None:
+def _gpu_of(device: str) -> GpuSensors | None:
     if device == "cpu":
         return None
     import torch
 
-    return Gpu(str(torch.cuda.get_device_properties(device).uuid))
+    return GpuSensors(str(torch.cuda.get_device_properties(device).uuid))
 
 
-def _higher(one: Ceilings, other: Ceilings) -> Ceilings:
-    """The higher of each: what a moment's disturbance took is no ceiling."""
-    half = [c.half_gflop_s for c in (one, other) if c.half_gflop_s is not None]
-    return Ceilings(
-        max(one.gflop_s, other.gflop_s), max(one.gb_s, other.gb_s), max(half) if half else None
-    )
-
-
-def _environment(engine: Engine) -> dict[str, Any]:
-    found = machine(_threads(engine)) | {
+def _environment(setup: Setup) -> dict[str, Any]:
+    found = machine(_threads(setup)) | {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": engine.device,
+        "device": setup.device,
     }
-    if engine.device != "cpu":
+    if setup.device != "cpu":
         import torch
 
-        found["gpu"] = torch.cuda.get_device_name(engine.device)
+        found["gpu"] = torch.cuda.get_device_name(setup.device)
         found["cuda"] = torch.version.cuda
     return found

@@ -2,123 +2,128 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
+
+from .measuring.ceilings import Ceilings
+from .measuring.statistics import Distribution
+
+__all__ = ["Case", "Ceilings", "Distribution", "Profile", "Stage"]
 
 FORMAT = "pcsr-profile"
 FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True)
-class Distribution:
-    """Milliseconds of the measured calls. mean and std (of the sample) over all of them.
-    percentiles: by name (`p50`, `p99.9`), those above and what else was asked for.
-    """
-
-    p50: float
-    p90: float
-    p95: float
-    p99: float
-    mean: float
-    std: float
-    least: float
-    most: float
-    samples: int
-    percentiles: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Stage:
-    """One stage. ms: mean per call; share: of the call's mean. pixels: output pixels that an
-    upsampler made. gflop_s, gb_s: achieved, None where the work of a stage is not counted;
-    of_compute, of_memory: those as a share of the ceilings measured in the same run.
-    """
+    """Is one stage of the calls of a case."""
 
     name: str
+    """As in `Stats.stage_ms`."""
     ms: float
+    """Mean per call."""
     share: float
+    """Of the call's mean."""
     pixels: int | None
+    """Output pixels that an upsampler made."""
     gflop_s: float | None
+    """Achieved GFLOP/s; None where the work of a stage is not counted."""
     gb_s: float | None
+    """Achieved GB/s, likewise."""
     of_compute: float | None
+    """`gflop_s` as a share of the ceiling measured in the same run."""
     of_memory: float | None
+    """`gb_s` as a share of the ceiling measured in the same run."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One bundle in one mode at one size.
-
-    Sizes are (height, width). host_ms: wall time of a call; device_ms: by events on the device;
-    h2d_ms, d2h_ms, enqueue_ms: as trtexec names them (copy to the device, from the device, until
-    the host has queued the work). Those four are None on the CPU. unaccounted_ms: mean of host time
-    (device time on a GPU) that no stage holds; below 0 where the stages of a GPU, which are timed
-    in calls without a recording, take longer than the recorded frame. open_ms: loading the bundle.
-    first_ms: the first call. On the CPU both are those of a process of its own, as is peak_mib:
-    the most memory that it had resident. On a GPU peak_mib is what the first call allocated there.
-    switch_ms: median of the calls right after one with another size; None with one size.
-    over_baseline: median of time / the baseline's in the same round. heavy_share: None for a plain
-    network. times_ms: host time of each call in its order. psnr_db: against the original, where
-    one was given. picture: what was upscaled.
-    """
+    """Is one bundle in one mode at one size. Sizes are (height, width)."""
 
     name: str
+    """Unique in a run."""
     bundle: str
+    """Directory of the bundle."""
     kind: str
+    """`pcsr` or `plain`."""
     device: str
+    """`cpu`, `cuda` or `cuda:N`."""
     backend: str
+    """What ran the graphs."""
     precision: str
+    """Which set of graphs."""
     passes: str
+    """What ran the passes over the pixels."""
     mode: str
+    """How pixels were routed, in words; `plain` where there is nothing to route."""
     lr_size: tuple[int, int]
+    """Of the input."""
     hr_size: tuple[int, int]
+    """Of the output."""
     scale: float
+    """Output size / input size."""
     host_ms: Distribution
+    """Wall time of a call from array to array."""
     device_ms: Distribution | None
+    """Time on the device by events; None on the CPU, as are the next three."""
     h2d_ms: Distribution | None
+    """Copy to the device."""
     d2h_ms: Distribution | None
+    """Copy from the device."""
     enqueue_ms: Distribution | None
+    """Until the host has queued the work."""
     calls_per_s: float
+    """From the mean of the device's time where there is one, else of the wall time."""
     output_megapixels_per_s: float
+    """Likewise."""
     stages: tuple[Stage, ...]
+    """In the order of execution."""
     unaccounted_ms: float
+    """Mean of the time that no stage holds, of the host or of a GPU. Below 0 where the stages of a
+    GPU, timed in calls without a recording, take longer than the recorded frame."""
     pixels_per_upsampler: tuple[int, ...]
+    """Output pixels, the heaviest upsampler first."""
     heavy_share: float | None
+    """Share of the heavier half of the upsamplers; None for a plain network."""
     open_ms: float
+    """Loading the bundle; on the CPU in a process of its own."""
     first_ms: float
+    """The first call; on the CPU in a process of its own."""
     switch_ms: float | None
+    """Median of the calls right after one with another size; None with one size."""
     peak_mib: float | None
+    """The most memory that a process of its own had resident; on a GPU what the first call
+    allocated there."""
     over_baseline: float | None
+    """Median of time / the baseline's in the same round."""
     is_baseline: bool
+    """Whether the others are compared with it."""
     psnr_db: float | None
+    """Against the original, where one was given."""
     times_ms: tuple[float, ...]
+    """Wall time of each call in its order."""
     warnings: tuple[str, ...]
+    """What makes the figures doubtful."""
     picture: str = ""
-
-
-@dataclass(frozen=True)
-class Ceilings:
-    """What the machine reached in this run: products of float32 (and of half precision on a GPU)
-    matrices, copies in its memory (bytes read plus written).
-    """
-
-    gflop_s: float
-    gb_s: float
-    half_gflop_s: float | None = None
+    """What was upscaled."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """A whole run. environment: machine, versions, GPU with clocks, power and temperature where
-    NVML tells. plan: warm-up and length as asked for. warnings: of the run as a whole.
-    """
+    """Is a whole run."""
 
     environment: Mapping[str, Any]
+    """Machine, versions, GPU with clocks, power and temperature where NVML tells."""
     plan: Mapping[str, Any]
+    """Warm-up and length as asked for."""
     ceilings: Ceilings
+    """What the machine reached in this run."""
     cases: tuple[Case, ...]
+    """In the order of the choices, size by size."""
     warnings: tuple[str, ...]
+    """Of the run as a whole."""
 
     def to_json(self) -> str:
-        """All fields, with `format` and `format_version`."""
+        """Writes all fields, with `format` and `format_version`."""
         head = {"format": FORMAT, "format_version": FORMAT_VERSION}
         return json.dumps(head | asdict(self), indent=2, allow_nan=False) + "\n"

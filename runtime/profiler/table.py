@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 
 from tabulate import tabulate
 
+from .measuring.statistics import KEPT_POINTS
 from .record import Case, Distribution, Profile
-from .samples import KEPT_POINTS
 
 WIDTH = 100  # characters
 NAME_WIDTH = 20  # of a case, in a comparison; longer ones take several lines
@@ -14,7 +14,7 @@ BAR = 20
 
 
 def format_profile(profile: Profile) -> str:
-    """Several lines without a line break at the end."""
+    """Prints several lines without a line break at the end."""
     groups: dict[tuple[object, ...], list[Case]] = {}
     for case in profile.cases:
         groups.setdefault((case.lr_size, case.hr_size, case.picture), []).append(case)

@@ -8,27 +8,27 @@ from typing import Any
 
 from pcsr.runtime.timing import DEVICE_LANE, Span, recorded_spans
 
-from .callers import Caller
-from .cases import Engine, Spec
+from .cases import Spec
+from .opened import OpenedBundles
 
 Event = dict[str, Any]
 
 
 def record_calls(
-    specs: Sequence[Spec], callers: Mapping[Engine, Caller], calls: int
+    specs: Sequence[Spec], bundles: OpenedBundles, calls: int
 ) -> dict[str, list[Span]]:
-    """The spans of some calls of each case, by its name."""
+    """Records the spans of some calls of each case, by its name."""
     found = {}
     for spec in specs:
         with recorded_spans() as spans:
             for _ in range(calls):
-                callers[spec.engine].traced(spec)
+                bundles[spec.setup].staged(spec)
         found[spec.name] = spans
     return found
 
 
 def trace_json(spans: Mapping[str, Sequence[Span]]) -> str:
-    """The text of a trace file. spans: by case, each with its own zero of time."""
+    """Writes the text of a trace file. spans: by case, each with its own zero of time."""
     events = [
         event for pid, name in enumerate(spans, start=1) for event in _case(pid, name, spans[name])
     ]

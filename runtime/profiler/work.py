@@ -18,7 +18,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Work:
-    """Of one stage. flops: two per multiply-add."""
+    """Is the work of one stage. flops: two per multiply-add."""
 
     bytes: float
     flops: float = 0.0
@@ -30,7 +30,7 @@ class Work:
 def stage_work(
     manifest: Manifest, precision: str, lr_size: Size, hr_size: Size, counts: Sequence[int]
 ) -> dict[str, Work]:
-    """By the names of the stages in `Stats.stage_ms`, those of all backends. counts: pixels per
+    """Counts by the names of the stages in `Stats.stage_ms`, of all backends. counts: pixels per
     upsampler, heaviest first. An upsampler's work is that of the pixels routed to it.
     """
     lr, hr = lr_size[0] * lr_size[1], hr_size[0] * hr_size[1]
@@ -68,7 +68,7 @@ def stage_work(
 
 
 def total_work(stages: Mapping[str, Work]) -> Work:
-    """Of the device alone, by the fused passes, without the way to it and back."""
+    """Adds the work of the device alone, by the fused passes, without the way to it and back."""
     count = sum(name.startswith("upsampler") for name in stages)
     names = ["network", "convert", "backbone", "dense", "routing", "finish"]
     names += [f"upsampler_{j}" for j in range(count - 1)]  # the lightest is in `dense`
@@ -76,7 +76,7 @@ def total_work(stages: Mapping[str, Work]) -> Work:
 
 
 def speed(work: Work, ms: float) -> dict[str, Any]:
-    """Achieved GB/s and TFLOP/s."""
+    """Gives achieved GB/s and TFLOP/s."""
     if ms <= 0:
         return {"gb_s": None, "tflop_s": None}
     return {"gb_s": work.bytes / ms / 1e6, "tflop_s": work.flops / ms / 1e9}

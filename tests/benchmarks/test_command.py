@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from benchmarks import bench, group
+from benchmarks import bench
+from benchmarks.cpu import group
 from benchmarks.networks import bundle_name
 
 Command = Callable[..., Result]

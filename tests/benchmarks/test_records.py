@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.records import append_group, complete_group, read_records
-
-from .made import record
+from tests.benchmarks.cpu.made import record
 
 
 def group(size: int, date: str = "2024-01-01", key: str = "k") -> list[dict[str, object]]:

@@ -10,6 +10,6 @@ _IGNORED = {"1": "test_compilation*.py", "0": "test_[!c]*.py"}.get(_MODE or "", 
 collect_ignore_glob = [_IGNORED, f"convolutions/{_IGNORED}"]
 
 if _MODE == "1":
-    from .interpreter import repair
+    from benchmarks.device.interpreter import repair
 
     repair()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pcsr.runtime.profiler import profile as profiling
-from pcsr.runtime.profiler.monitor import Monitor
+from pcsr.runtime.profiler.measuring.monitor import Monitor
 from tests.commands import assert_refused, profile, snapshot
 
 QUICK = ("--warmup", 0, "--duration", 1e-6, "--iterations", 2, "--size", "12x16")
@@ -22,7 +22,7 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     def begun(*arguments: Any) -> None:  # noqa: ANN401
         raise AssertionError("it measures")
 
-    monkeypatch.setattr(profiling, "run_rounds", begun)
+    monkeypatch.setattr(profiling, "measure_cases", begun)
     monkeypatch.setattr(profiling, "_roof_of", begun)
 
 

@@ -15,16 +15,16 @@ from pcsr.runtime.cpu import native_pipeline
 from pcsr.runtime.cpu.native_pipeline import NativePipeline
 from pcsr.runtime.cpu.passes import PixelPasses
 from pcsr.runtime.profiler.cases import Choices
-from pcsr.runtime.profiler.plan import Plan
+from pcsr.runtime.profiler.measuring.stability import UNACCOUNTED
+from pcsr.runtime.profiler.plan import MeasurementPlan
 from pcsr.runtime.profiler.profile import SAMPLE, Prepared, Sources, measure, prepare, traced
 from pcsr.runtime.profiler.record import Profile
-from pcsr.runtime.profiler.stability import UNACCOUNTED
 from pcsr.runtime.profiler.table import WIDTH, format_profile
 from pcsr.runtime.profiler.trace import trace_json
 
 from .conftest import FIRST
 
-PLAN = Plan(warmup_ms=0, duration_s=1e-9, iterations=5)
+PLAN = MeasurementPlan(warmup_ms=0, duration_s=1e-9, iterations=5)
 SLEEP_MS = 40.0
 
 
@@ -105,7 +105,7 @@ def test_stages_add_up_to_the_call(
     quick: None, carn_like_bundle: Path, options: dict[str, Any]
 ) -> None:
     ready = prepared(carn_like_bundle, (240, 320), **options)
-    case = measure(ready, Plan(warmup_ms=0, duration_s=1e-9, iterations=3)).cases[0]
+    case = measure(ready, MeasurementPlan(warmup_ms=0, duration_s=1e-9, iterations=3)).cases[0]
     assert abs(case.unaccounted_ms) <= UNACCOUNTED * case.host_ms.mean
 
 

@@ -1,0 +1,281 @@
+"""What each implementation runs, as a caller: an image [h, w, 3] uint8 in, its upscaled one out.
+
+Tensors on the device stay there and nothing waits for them; NumPy arrays come back as such. Every
+caller imports what it needs when it is opened, so that the memory of one is not that of all.
+"""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pcsr.runtime.profiler.measuring.calls import (
+    Answer,
+    Caller,
+    CallOptions,
+    Details,
+    upscaler_caller,
+)
+from pcsr.runtime.timing import Stopwatch
+
+from .contenders import SCALE, Implementation
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from pcsr import Upscaler
+    from pcsr.models import PCSR, PlainNetwork
+
+PIXEL_BATCH_SIZE = 300_000  # of the published test script
+WARM_UPS = 3  # before a recording
+TYPES = {"fp16": "float16", "fp32": "float32"}
+
+
+@dataclass(frozen=True)
+class Files:
+    """Holds the paths of one model: bundles and checkpoints, of its PCSR and its plain form."""
+
+    pcsr_bundle: str
+    plain_bundle: str
+    pcsr_ckpt: str
+    plain_ckpt: str
+
+    def bundle(self, is_pcsr: bool) -> str:
+        """Gives the bundle of either form."""
+        return self.pcsr_bundle if is_pcsr else self.plain_bundle
+
+
+@dataclass(frozen=True)
+class Place:
+    """Says where and how a network runs. The fields are those of `Upscaler`."""
+
+    device: str = "cpu"
+    precision: str = "fp32"
+    threads: int | None = None
+
+
+def open_caller(implementation: Implementation, files: Files, place: Place) -> Caller:
+    """Loads the network. What it raises is a row's result."""
+    if implementation.backend:
+        bundle = files.bundle(implementation.is_pcsr)
+        return upscaler_caller(open_upscaler(implementation, bundle, place), scale=SCALE)
+    return FOREIGN[implementation.family](files, place)
+
+
+def open_in_process(implementation: dict[str, Any], files: dict[str, str], threads: int) -> Caller:
+    """Does the same with JSON values, on the CPU."""
+    return open_caller(Implementation(**implementation), Files(**files), Place(threads=threads))
+
+
+def open_upscaler(implementation: Implementation, bundle: str, place: Place) -> "Upscaler":
+    """Opens a bundle as one of our implementations runs it."""
+    from pcsr import Upscaler
+
+    return Upscaler(
+        bundle,
+        place.device,
+        implementation.backend,
+        place.precision,
+        place.threads,
+        passes=implementation.passes,
+        cuda_graphs=implementation.cuda_graphs,
+    )
+
+
+def load_network(ckpt: str) -> "PCSR | PlainNetwork":
+    """Loads the network of a checkpoint, in PyTorch on the CPU."""
+    from pcsr.export.network import NetworkSettings, build_network, completed
+    from pcsr.models.checkpoint import read_checkpoint
+
+    checkpoint = read_checkpoint(Path(ckpt))
+    return build_network(checkpoint, completed(NetworkSettings(), checkpoint))
+
+
+def _published(files: Files, place: Place) -> Caller:
+    """Runs fp16 by autocast, as one does with a network of this form."""
+    import torch
+
+    device = _torch_device(place)
+    network = load_network(files.pcsr_ckpt).to(device)
+
+    def run(planes: "Tensor", options: CallOptions) -> "tuple[Tensor, Tensor]":
+        autocast = torch.autocast(device.type, torch.float16)
+        with nullcontext() if place.precision == "fp32" else autocast:
+            done = network(planes, SCALE, pixel_batch_size=PIXEL_BATCH_SIZE, **options)
+        return done.image, done.assignment
+
+    return _eager(run, device)
+
+
+def _plain_eager(files: Files, place: Place) -> Caller:
+    run = _plain_network(files, place)
+    return _eager(lambda planes, options: (run(planes), None), _torch_device(place))
+
+
+def _plain_compiled(files: Files, place: Place) -> Caller:
+    import torch
+
+    run = _plain_network(files, place)
+    compiled = Replayed(torch.compile(lambda image: to_bytes(run(to_planes(image)))))
+    device = _torch_device(place)
+
+    def call(image: Any, options: CallOptions) -> Answer:  # noqa: ANN401
+        with torch.inference_mode():
+            if isinstance(image, torch.Tensor):
+                return Answer(compiled(image))
+            return Answer(compiled(torch.from_numpy(image).to(device)).cpu().numpy())
+
+    return call
+
+
+def _plain_session(files: Files, place: Place) -> Caller:
+    """Runs what one has without this project: a default session, conversions in NumPy."""
+    import onnxruntime as ort
+
+    from pcsr.bundle import Bundle
+
+    settings = ort.SessionOptions()
+    settings.intra_op_num_threads = place.threads or 0
+    graph = Bundle.load(files.plain_bundle).graph_bytes("network")
+    session = ort.InferenceSession(graph, settings, providers=["CPUExecutionProvider"])
+
+    def call(image: Any, options: CallOptions) -> Answer:  # noqa: ANN401
+        watch = Stopwatch()
+        with watch.stage("to float"):
+            planes = np.ascontiguousarray(image.transpose(2, 0, 1)[None], dtype=np.float32)
+            planes /= 255
+        with watch.stage("network"):
+            upscaled = session.run(None, {"image": planes})[0]
+        with watch.stage("to bytes"):
+            levels = np.rint(upscaled[0] * 255)
+            pixels = np.clip(levels, 0, 255).astype(np.uint8).transpose(1, 2, 0)
+            out = np.ascontiguousarray(pixels)
+        return Answer(out, lambda: Details(stage_ms=watch.stage_ms))
+
+    return call
+
+
+def _bicubic(files: Files, place: Place) -> Caller:
+    from pcsr.metrics import bicubic_resize
+
+    def call(image: Any, options: CallOptions) -> Answer:  # noqa: ANN401
+        height, width = (side * SCALE for side in image.shape[:2])
+        return Answer(bicubic_resize(image, height, width))
+
+    return call
+
+
+FOREIGN: dict[str, Callable[[Files, Place], Caller]] = {
+    "published": _published,
+    "plain-session": _plain_session,
+    "plain-eager": _plain_eager,
+    "plain-compiled": _plain_compiled,
+    "bicubic": _bicubic,
+}
+
+
+def _torch_device(place: Place) -> "torch.device":
+    import torch
+
+    if place.threads:
+        torch.set_num_threads(place.threads)
+    return torch.device(place.device)
+
+
+def _plain_network(files: Files, place: Place) -> "Callable[[Tensor], Tensor]":
+    """Upscales [1, 3, h, w] float32; on a GPU with channels last, as one does there."""
+    import torch
+
+    device, dtype = _torch_device(place), getattr(torch, TYPES[place.precision])
+    order = torch.channels_last if device.type == "cuda" else torch.contiguous_format
+    network = load_network(files.plain_ckpt).to(device, dtype)
+    network = network.to(memory_format=order)  # type: ignore[call-overload]
+
+    def run(planes: "Tensor") -> "Tensor":
+        out: Tensor = network(planes.to(dtype, memory_format=order))
+        return out
+
+    return run
+
+
+def _eager(
+    run: "Callable[[Tensor, CallOptions], tuple[Tensor, Tensor | None]]", device: "torch.device"
+) -> Caller:
+    """Makes a caller. run: planes [1, 3, h, w] -> upscaled ones, and their assignment if routed."""
+    import torch
+
+    def call(image: Any, options: CallOptions) -> Answer:  # noqa: ANN401
+        watch = Stopwatch()
+        stage: Callable[[str], Any] = watch.stage if device.type == "cpu" else nullcontext
+        is_array = isinstance(image, np.ndarray)
+        with torch.inference_mode():
+            with stage("to float"):
+                planes = to_planes(torch.from_numpy(image).to(device) if is_array else image)
+            with stage("network"):
+                upscaled, assignment = run(planes, options)
+            with stage("to bytes"):
+                out = to_bytes(upscaled)
+                whole = out.cpu().numpy() if is_array else out
+        return Answer(whole, partial(_details, assignment, watch))
+
+    return call
+
+
+def _details(assignment: "Tensor | None", watch: Stopwatch) -> Details:
+    import torch
+
+    counts: tuple[int, ...] = ()
+    if assignment is not None:
+        counts = tuple(torch.bincount(assignment.flatten(), minlength=2).tolist())
+    return Details(counts, stage_ms=watch.stage_ms)
+
+
+class Replayed:
+    """Replays a function of one image from a CUDA graph, for one shape."""
+
+    def __init__(self, function: "Callable[[Tensor], Tensor]") -> None:
+        self._function = function
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self, image: "Tensor") -> "Tensor":
+        if not image.is_cuda:
+            return self._function(image)
+        if self._graph is None:
+            self._record(image)
+        assert self._graph is not None
+        self._image.copy_(image)
+        self._graph.replay()
+        return self._out.clone()
+
+    def _record(self, image: "Tensor") -> None:
+        import torch
+
+        self._image = image.clone()
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UPS):
+                self._function(self._image)
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._out = self._function(self._image)
+        self._graph = graph
+
+
+def to_planes(image: "Tensor") -> "Tensor":
+    """Turns [h, w, 3] uint8 into [1, 3, h, w] float32 in [0, 1], on any device."""
+    return image.permute(2, 0, 1)[None].float() / 255
+
+
+def to_bytes(upscaled: "Tensor") -> "Tensor":
+    """Turns [1, 3, H, W] in [0, 1] into [H, W, 3] uint8, contiguous."""
+    import torch
+
+    levels = (upscaled[0] * 255).round().clamp(0, 255).to(torch.uint8)
+    return levels.permute(1, 2, 0).contiguous()

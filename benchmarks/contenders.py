@@ -1,0 +1,189 @@
+"""Who is measured, and against whom."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from typing import Literal
+
+SCALE = 4
+HEAVY_SHARE = 0.2
+AT_SHARE = "20 % heavy"
+CallOptions = Mapping[str, float | bool]
+MODES: Mapping[str, CallOptions] = {
+    "k = 0": {"k": 0.0},
+    "ADM": {"adaptive": True},
+    AT_SHARE: {"heavy_ratio": HEAVY_SHARE},
+}
+
+Family = Literal[
+    "pcsr", "plain", "published", "plain-eager", "plain-compiled", "plain-session", "bicubic"
+]
+LABELS: Mapping[Family, str] = {
+    "published": "published form, eager",
+    "plain-eager": "plain, eager PyTorch",
+    "plain-compiled": "plain, torch.compile",
+}
+NOT_OURS = tuple(LABELS.values())
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """Says what runs a network."""
+
+    family: Family
+    """`pcsr` and `plain` are bundles in an `Upscaler`; the others need nothing of this runtime."""
+    backend: str = ""
+    """As of `Upscaler`, as the next two; empty for those that are none."""
+    passes: str = "auto"
+    cuda_graphs: bool = False
+
+    @property
+    def label(self) -> str:
+        """Names it for people; unique."""
+        if not self.backend:
+            return LABELS.get(self.family, self.family)
+        parts = [self.family, self.backend]
+        parts += [self.passes] if self.family == "pcsr" else []
+        return ", ".join([*parts, *(["graph"] if self.cuda_graphs else [])])
+
+    @property
+    def is_ours(self) -> bool:
+        """Says whether its failure is a fault of this project."""
+        return self.backend != ""
+
+    @property
+    def is_pcsr(self) -> bool:
+        """Says whether it runs the PCSR network, and not the plain one."""
+        return self.family in ("pcsr", "published")
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Is an implementation in one mode of routing: one way to make the large image."""
+
+    name: str
+    """Unique among those that are measured together."""
+    implementation: Implementation
+    label: str = ""
+    """For people."""
+    mode: str = ""
+    """One of `MODES`; empty without routing, and for modes of `make bench` alone."""
+    options: CallOptions = field(default_factory=dict)
+    """Of its call; of the published form at 20 % heavy only a run tells the k."""
+    plain: str = ""
+    """Name of the plain network whose time this one's is divided by; empty: none."""
+    published: str = ""
+    """Name of the published form whose time, and on the CPU whose image, is compared with it."""
+
+    @classmethod
+    def of(
+        cls, implementation: Implementation, mode: str = "", plain: str = "", published: str = ""
+    ) -> "Contender":
+        """Makes one that is named as its implementation and its mode are."""
+        name = ", ".join(part for part in (implementation.label, mode) if part)
+        options = MODES.get(mode, {})
+        return cls(name, implementation, name, mode, options, plain, published)
+
+
+PLAIN = "plain-ort"  # the baseline of every contender on the CPU
+
+
+def _on_cpu(
+    name: str, label: str, family: Family, published: str = "", **options: float | bool
+) -> Contender:
+    backend = "auto" if family == "pcsr" else ""
+    implementation = Implementation(family, backend)
+    return Contender(name, implementation, label, "", options, PLAIN, published)
+
+
+OURS_AT_SHARE = _on_cpu("pcsr-heavy20", "pcsr, 20 % heavy", "pcsr", heavy_ratio=HEAVY_SHARE)
+OURS = (
+    _on_cpu("pcsr-k0", "pcsr, k = 0", "pcsr", "eager-k0", k=0.0),
+    _on_cpu("pcsr-adm", "pcsr, ADM", "pcsr", "eager-adm", adaptive=True),
+    OURS_AT_SHARE,
+    _on_cpu("pcsr-heavy", "pcsr, all heavy", "pcsr", heavy_ratio=1.0),
+    _on_cpu("pcsr-light", "pcsr, all light", "pcsr", heavy_ratio=0.0),
+)
+PUBLISHED = (
+    _on_cpu("eager-k0", "published form, k = 0", "published", k=0.0),
+    _on_cpu("eager-adm", "published form, ADM", "published", adaptive=True),
+)
+OTHERS = (
+    _on_cpu(PLAIN, "plain network, ONNX Runtime", "plain-session"),
+    _on_cpu("plain-eager", "plain network, PyTorch", "plain-eager"),
+    _on_cpu("bicubic", "bicubic (Pillow)", "bicubic"),
+)
+
+
+def cpu_line_up(eager: bool, k_of_share: float | None = None) -> tuple[Contender, ...]:
+    """Lists all contenders of one model on the CPU.
+
+    eager: whether the forms in PyTorch take part. k_of_share: for random weights, where k = 0 and
+    ADM mean nothing: the k at which `HEAVY_SHARE` of the pixels are heavy; the published form has
+    no other way to say so.
+    """
+    ours: tuple[Contender, ...] = OURS
+    published: tuple[Contender, ...] = PUBLISHED
+    if k_of_share is not None:
+        rival = _on_cpu("eager-heavy20", "published form, 20 % heavy", "published", k=k_of_share)
+        ours = (replace(OURS_AT_SHARE, published=rival.name), *OURS[3:])
+        published = (rival,)
+    everyone = (*ours, *published, *OTHERS)
+    left_out = () if eager else ("published", "plain-eager")
+    return tuple(c for c in everyone if c.implementation.family not in left_out)
+
+
+def installed_backends() -> Sequence[str]:
+    """Lists the backends of a GPU that this Python has beside PyTorch."""
+    found = []
+    if find_spec("tensorrt") or find_spec("tensorrt_rtx"):
+        found.append("tensorrt")
+    if find_spec("onnxruntime"):
+        import onnxruntime
+
+        if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+            found.append("onnxruntime")
+    return found
+
+
+def pcsr_implementations(backends: Sequence[str] = ()) -> list[Implementation]:
+    """Lists ways to run a PCSR bundle on a device, the fastest first. backends: beside PyTorch."""
+    found = [
+        Implementation("pcsr", "torch", "fused", True),
+        Implementation("pcsr", "torch", "fused", False),
+        Implementation("pcsr", "torch", "graphs", False),
+    ]
+    for backend in backends:
+        found += [
+            Implementation("pcsr", backend, "fused", backend == "tensorrt"),
+            Implementation("pcsr", backend, "graphs", False),
+        ]
+    return found
+
+
+def plain_implementations(backends: Sequence[str] = ()) -> list[Implementation]:
+    """Lists ways to run a plain bundle, each compiled as PCSR is by the same backend."""
+    found = [Implementation("plain", "torch", cuda_graphs=True), Implementation("plain", "torch")]
+    found += [Implementation("plain", name, cuda_graphs=name == "tensorrt") for name in backends]
+    return found
+
+
+def device_line_up(backends: Sequence[str] = ()) -> list[Contender]:
+    """Lists all contenders of one model at one size and precision on a device."""
+    plain = {one.backend: one for one in reversed(plain_implementations(backends))}
+    published = [Contender.of(Implementation("published"), mode) for mode in MODES]
+    everyone = [
+        Contender.of(one, rival.mode, Contender.of(plain[one.backend]).name, rival.name)
+        for one in pcsr_implementations(backends)
+        for rival in published
+    ]
+    everyone += [Contender.of(one) for one in plain_implementations(backends)]
+    return [*everyone, Contender.of(Implementation("plain-eager")), *published]
+
+
+def compiled_line_up() -> list[Contender]:
+    """Lists the fastest of ours beside the plain network by `torch.compile`."""
+    compiled = Contender.of(Implementation("plain-compiled"))
+    fastest = pcsr_implementations()[0]
+    ours = [Contender.of(fastest, mode, compiled.name) for mode in MODES]
+    return [compiled, Contender.of(plain_implementations()[0]), *ours]

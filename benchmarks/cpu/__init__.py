@@ -1,0 +1,1 @@
+"""The contenders of `make bench`: all on the CPU, interleaved."""

@@ -1,0 +1,77 @@
+"""The sections of a run, in the order of their importance, and what the budget leaves each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from benchmarks.image import Size
+
+Kind = Literal["ceilings", "fidelity", "time", "compiled"]
+
+MODELS = ("carn", "fsrcnn", "srresnet")
+PRECISIONS = ("fp16", "fp32")
+SIZES: tuple[Size, ...] = ((1080, 1920), (540, 960), (276, 420), (270, 480))
+QUICK_SIZES: tuple[Size, ...] = ((12, 17),)
+COMPILED = ("carn", "fp16", (1080, 1920))
+SHARE = {"ceilings": 1.0, "fidelity": 2.0, "time": 1.0, "compiled": 3.0}
+LEAST_S = 6.0  # no section is begun with less than this
+
+
+@dataclass(frozen=True)
+class Section:
+    """Is one part of a run: what a failure of the device takes with it. size: (height, width) of
+    the input.
+    """
+
+    kind: Kind
+    model: str = ""
+    precision: str = ""
+    size: Size = (0, 0)
+
+    @property
+    def name(self) -> str:
+        """Names it for people; unique."""
+        size = f"{self.size[0]}x{self.size[1]}" if self.size[0] else ""
+        return " ".join(part for part in (self.kind, self.model, self.precision, size) if part)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Section":
+        """Makes one of what `asdict` gave."""
+        return cls(**{**data, "size": tuple(data["size"])})
+
+
+def make_sections(
+    models: Sequence[str],
+    precisions: Sequence[str],
+    sizes: Sequence[Size],
+    fidelity: bool = True,
+    compiled: bool = True,
+) -> list[Section]:
+    """Lists the most important first: ceilings, then for each precision whether the results are
+    right and the times, the largest size first; last what needs `torch.compile`.
+    """
+    sections = [Section("ceilings")]
+    for precision in precisions:
+        sections += [Section("fidelity", model, precision) for model in models if fidelity]
+        sections += [Section("time", model, precision, size) for size in sizes for model in models]
+    model, precision, size = COMPILED
+    if compiled and model in models and precision in precisions and size in sizes:
+        sections.append(Section("compiled", model, precision, size))
+    return sections
+
+
+def time_limit(section: Section, waiting: Sequence[Section], left_s: float) -> float | None:
+    """Gives seconds that a section may take: its share of the rest, larger for larger images, but
+    twice that, since most need less. None where too little is left for any: it is dropped.
+
+    waiting: the sections after it.
+    """
+    if left_s < LEAST_S:
+        return None
+    share = _weight(section) / (_weight(section) + sum(map(_weight, waiting)))
+    return min(left_s, max(LEAST_S, 2 * share * left_s))
+
+
+def _weight(section: Section) -> float:
+    pixels = section.size[0] * section.size[1]
+    return SHARE[section.kind] * (1 + pixels / 2**20)

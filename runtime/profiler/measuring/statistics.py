@@ -1,0 +1,84 @@
+"""Statistics of a few times."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, median, stdev
+
+import numpy as np
+
+KEPT_POINTS = (50.0, 90.0, 95.0, 99.0)
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """Describes the milliseconds of one or more calls."""
+
+    p50: float
+    """Median."""
+    p90: float
+    """90th percentile, as all of them linear between neighbours."""
+    p95: float
+    """95th percentile."""
+    p99: float
+    """99th percentile."""
+    mean: float
+    """Mean of all calls."""
+    std: float
+    """Standard deviation of the sample; 0 for one call."""
+    least: float
+    """The shortest call."""
+    most: float
+    """The longest call."""
+    samples: int
+    """How many calls."""
+    percentiles: Mapping[str, float] = field(default_factory=dict)
+    """By name (`p50`, `p99.9`): those above, and what else was asked for."""
+
+
+def distribution(values: Sequence[float], points: Sequence[float] = ()) -> Distribution:
+    """Describes one or more values. points: percentiles beside those that are always there."""
+    points = tuple(dict.fromkeys((*KEPT_POINTS, *points)))
+    p50, p90, p95, p99, *_ = found = np.percentile(values, points).tolist()
+    return Distribution(
+        p50,
+        p90,
+        p95,
+        p99,
+        mean=fmean(values),
+        std=stdev(values) if len(values) > 1 else 0.0,
+        least=min(values),
+        most=max(values),
+        samples=len(values),
+        percentiles={f"p{point:g}": value for point, value in zip(points, found, strict=True)},
+    )
+
+
+def paired_ratio(times: Mapping[int, float], baseline: Mapping[int, float]) -> float | None:
+    """Gives the median of time / baseline over the rounds of both; None without any."""
+    common = sorted(times.keys() & baseline.keys())
+    return median(times[number] / baseline[number] for number in common) if common else None
+
+
+def stage_means(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Gives the mean of each stage over all runs, in the order of execution. What a run lacks took
+    nothing there.
+    """
+    return {name: fmean(run.get(name, 0.0) for run in runs) for name in _names(runs)}
+
+
+def stage_medians(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Gives the median of each stage, as `stage_means`."""
+    return {name: median(run.get(name, 0.0) for run in runs) for name in _names(runs)}
+
+
+def _names(runs: Iterable[Mapping[str, float]]) -> list[str]:
+    """Lists all names, in the order of their first appearance."""
+    return list(dict.fromkeys(name for run in runs for name in run))
+
+
+def drift(values: Sequence[float]) -> float:
+    """Gives median of the last third / median of the first - 1; 0 for fewer than 6 values."""
+    third = len(values) // 3
+    if third < 2:
+        return 0.0
+    return median(values[-third:]) / median(values[:third]) - 1

@@ -1,0 +1,121 @@
+"""A worker that crashes, hangs or is out of time costs one step, not the run."""
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.device.link import Link
+from benchmarks.device.sections import Section, make_sections, time_limit
+from benchmarks.device.supervisor import Supervisor
+from benchmarks.records import Record
+from pcsr.errors import BackendError
+
+WORKER = """
+import json, os, sys, time
+def tell(**message): print(json.dumps(message), flush=True)
+start = json.loads(sys.stdin.readline())
+if start["device"] == "none": tell(absent="no GPU here"); sys.exit(3)
+tell(machine={"device": "made up"})
+for line in sys.stdin:
+    section = json.loads(line)["section"]
+    name = "time " + section["model"]
+    for step in ("good", section["precision"]):
+        key = name + ": " + step
+        if key in start["avoid"] or step in start["avoid"]:
+            tell(record={"kind": "time", "who": key, "error": "avoided"}); continue
+        tell(step=key)
+        if step == "crash":
+            sys.stderr.write("illegal memory access\\n"); sys.stderr.flush(); os._exit(7)
+        if step == "hang": time.sleep(60)
+        tell(record={"kind": "time", "who": key, "error": None})
+    tell(done=True)
+"""
+
+
+class Setup:
+    def __init__(self, folder: Path, device: str = "gpu", seconds: float = 60) -> None:
+        script = folder / "worker.py"
+        script.write_text(WORKER)
+        self.records: list[Record] = []
+
+        def connect(start: Mapping[str, Any]) -> Link:
+            return Link(start, (sys.executable, str(script)))
+
+        self.supervisor = Supervisor(
+            keep=self.records.append,
+            say=lambda text: None,
+            start={"device": device},
+            connect=connect,
+            deadline=time.monotonic() + seconds,
+            patience_s=1.5,
+        )
+
+    def run(self, *sections: Section) -> list[tuple[str, str | None]]:
+        try:
+            self.supervisor.open()
+            self.supervisor.run(sections, {})
+        finally:
+            self.supervisor.close()
+        return [(r.get("who") or f"{r['kind']} {r['contender']}", r["error"]) for r in self.records]
+
+
+def test_a_crash_is_a_record_and_the_others_are_measured(tmp_path: Path) -> None:
+    found = Setup(tmp_path).run(Section("time", "a", "crash"), Section("time", "b", "fine"))
+    crash = "the process ended with status 7: illegal memory access"
+    assert found == [
+        ("time a: good", None),
+        ("crash crash", crash),
+        ("time a: good", None),
+        ("time a: crash", "avoided"),
+        ("time b: good", None),
+        ("time b: fine", None),
+    ]
+
+
+def test_a_hang_is_ended_and_what_did_it_twice_is_not_tried_again(tmp_path: Path) -> None:
+    sections = [Section("time", name, "hang") for name in "abc"]
+    found = Setup(tmp_path).run(*sections)
+    assert found.count(("crash hang", "no sign of life for 2 s: killed")) == 2
+    assert ("time c: hang", "avoided") in found
+
+
+def test_no_device_is_said(tmp_path: Path) -> None:
+    with pytest.raises(BackendError, match="no GPU here"):
+        Setup(tmp_path, device="none").run()
+
+
+def test_what_there_is_no_time_for_is_named(tmp_path: Path) -> None:
+    setup = Setup(tmp_path, seconds=1)
+    assert setup.run(Section("time", "a", "fp16"), Section("time", "b", "fp16")) == []
+    assert setup.supervisor.dropped == ["time a fp16", "time b fp16"]
+
+
+def test_the_most_important_sections_come_first() -> None:
+    sections = make_sections(("carn", "fsrcnn"), ("fp16", "fp32"), ((1080, 1920), (270, 480)))
+    assert [section.name for section in sections[:5]] == [
+        "ceilings",
+        "fidelity carn fp16",
+        "fidelity fsrcnn fp16",
+        "time carn fp16 1080x1920",
+        "time fsrcnn fp16 1080x1920",
+    ]
+    assert sections[-1].name == "compiled carn fp16 1080x1920"
+    assert all(
+        section.kind != "fidelity" for section in make_sections(("carn",), ("fp16",), (), False)
+    )
+
+
+def test_a_section_gets_its_share_of_the_time_and_none_when_it_is_over() -> None:
+    large, small = (
+        Section("time", "a", "fp16", (1080, 1920)),
+        Section("time", "a", "fp16", (270, 480)),
+    )
+    assert time_limit(large, [], 100) == 100
+    limit = time_limit(large, [small, small, small, small], 100)
+    assert limit is not None
+    assert (time_limit(small, [large] * 4, 100) or 0) < limit < 100
+    assert time_limit(small, [], 1) is None
