@@ -22,11 +22,11 @@ from pcsr.cli import command_errors
 from pcsr.errors import UsageError
 from pcsr.export.graphs.analysis import shapes_at
 from pcsr.runtime.geometry.grid import hr_size
-from pcsr.runtime.gpu.engines.protocol import image_output, image_role
+from pcsr.runtime.gpu.runners.protocol import image_role
 from pcsr.runtime.kernels.packed import OUTPUTS, PackedMlp, PackedMlps
 from pcsr.runtime.mlps import load_mlps
 from pcsr.runtime.torch_backend.candidates import GROUPS, candidates, improved
-from pcsr.runtime.torch_backend.graph import Graph, Node, read_graph
+from pcsr.runtime.torch_backend.graph import Node, OperatorGraph, read_graph
 from pcsr.runtime.torch_backend.rewrites import dense_groups, fuse_convolutions, fuse_epilogues
 from pcsr.runtime.torch_backend.sites import Site
 from pcsr.text import parse_size
@@ -75,13 +75,13 @@ def image_stage(bundle: Bundle, precision: str, size: tuple[int, int]) -> Stage:
     data = bundle.graph_bytes(role, precision)
     shapes = shapes_at(onnx.load_model_from_string(data), {"h": size[0], "w": size[1]})
     parts = partial(_parts, shapes=shapes, width=BYTES[precision])
-    graph = read_graph(data, [image_output(role)])
+    graph = read_graph(data, [bundle.graphs(precision)[role].outputs[0].name])
     if precision != "fp32":
         graph = improved(graph, partial(_cheapest, parts=parts))
     return _sum(role, parts(graph))
 
 
-def _cheapest(site: Site, parts: Callable[[Graph], list[Stage]]) -> str:
+def _cheapest(site: Site, parts: Callable[[OperatorGraph], list[Stage]]) -> str:
     """What a trial on the device would take, by the same count."""
     recipes = candidates(site, partial(_cheapest, parts=parts))
     times = {
@@ -92,7 +92,7 @@ def _cheapest(site: Site, parts: Callable[[Graph], list[Stage]]) -> str:
     return min(times, key=lambda name: times[name])
 
 
-def _parts(graph: Graph, shapes: Mapping[str, tuple[int, ...]], width: int) -> list[Stage]:
+def _parts(graph: OperatorGraph, shapes: Mapping[str, tuple[int, ...]], width: int) -> list[Stage]:
     graph = fuse_convolutions(dense_groups(graph), lambda *_: True)
     graph = fuse_epilogues(graph, lambda *_: True)
     return [

@@ -11,7 +11,7 @@ from pcsr.errors import UsageError
 from pcsr.extras import needs_extra
 from pcsr.runtime.tensorrt import cli as engines
 from pcsr.runtime.tensorrt.options import build_options, make_request
-from pcsr.runtime.tensorrt.store import Request, check_request
+from pcsr.runtime.tensorrt.store import BuildRequest, check_request
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -72,7 +72,7 @@ def main(
     request = make_request(**engine_options)
     if tensorrt:
         check_request(request)
-    elif request != Request():
+    elif request != BuildRequest():
         raise UsageError("options of engines go with --tensorrt")
     with needs_extra("pcsr-export", "cpu,export"):  # late: --help must not wait for torch
         from . import exporter, network

@@ -17,20 +17,24 @@ from .frame import AnyFrame
 
 @dataclass(frozen=True)
 class Parts:
-    """image [H, W, c] in the caller's dtype; labels [H, W] uint8 and difficulty [H, W] float32,
-    None for a plain network; counts [M - 1]; invalid [1]; threshold: as of `Frame`.
-    """
+    """What one frame gave: for a plain network, without labels and difficulty."""
 
     image: Tensor
+    """[H, W, c], in the caller's dtype."""
     labels: Tensor | None
+    """[H, W] uint8."""
     difficulty: Tensor | None
+    """[H, W] float32."""
     counts: Tensor
+    """[M - 1]: the pixels of each upsampler but the lightest."""
     invalid: Tensor
+    """[1]: the pixels whose logits are not finite."""
     threshold: Tensor | float | None
+    """The difficulty that `Frame.threshold` describes."""
 
     @classmethod
     def of(cls, frame: AnyFrame) -> "Parts":
-        """Copies, which the next frame does not overwrite."""
+        """Copies the results, so that the next frame does not overwrite them."""
         return cls(
             frame.out.clone(),
             _copy(frame.labels),
@@ -42,16 +46,16 @@ class Parts:
 
     @property
     def tensors(self) -> list[Tensor]:
-        """All there are."""
+        """All of the parts that are tensors."""
         return [part for part in vars(self).values() if isinstance(part, Tensor)]
 
     @property
     def arrays(self) -> list[Any]:
-        """Image, labels and difficulty."""
+        """Image, labels and difficulty, in this order."""
         return [self.image, self.labels, self.difficulty]
 
     def with_image(self, image: Tensor) -> "Parts":
-        """The same routing of another image."""
+        """Gives the same routing with another image."""
         return replace(self, image=image)
 
     def downloaded(self) -> "Parts":
@@ -65,7 +69,7 @@ class Parts:
         stage_ms: Mapping[str, float],
         total_ms: float,
     ) -> Stats:
-        """Waits for the device.
+        """Reads the statistics of the call, which waits for the device.
 
         Raises:
             ImageError: the classifier gave NaN or infinite values.

@@ -22,13 +22,13 @@ from pcsr.runtime.routing.feedback import Ready
 from pcsr.runtime.routing.rule import Mode
 from pcsr.runtime.torch_backend.arithmetic import exact_arithmetic
 
-from .engines.open import make_engines
-from .engines.protocol import Engines
 from .frame import AnyFrame, Frame, PlainFrame, Shape
 from .frame_result import Parts
 from .images import DTYPES, as_tensor, from_gray, layout_of, to_network
-from .network import Network
-from .recording import FrameCache, Recorded
+from .loaded_bundle import LoadedBundle
+from .recording import FrameCache, RecordedFrame
+from .runners.open import open_runner
+from .runners.protocol import DeviceRunner
 from .side_stream import SideStream
 from .timing import DeviceSpan, Timer, make_timer
 
@@ -45,7 +45,7 @@ class DeviceUpscaler:
     def __init__(
         self,
         bundle: Bundle,
-        engines: Engines,
+        engines: DeviceRunner,
         precision: str = "fp32",
         passes: str = "auto",
         tile_px: int | None = None,
@@ -53,12 +53,12 @@ class DeviceUpscaler:
     ) -> None:
         self._engines, self.device = engines, engines.device
         self._count = bundle.upsamplers
-        self._network: Network | None = None
+        self._network: LoadedBundle | None = None
         if bundle.kind == "pcsr":
-            self._network = Network.load(bundle, engines, precision, passes)
+            self._network = LoadedBundle.load(bundle, engines, precision, passes)
         self.tile_px = tile_px
         records = cuda_graphs and self.device.type == "cuda"
-        self._frames = FrameCache(lambda shape: Recorded(self._frame(shape), records))
+        self._frames = FrameCache(lambda shape: RecordedFrame(self._frame(shape), records))
         self._side = SideStream(self.device)
         self._lock = threading.Lock()
 
@@ -277,7 +277,7 @@ def open_on_device(
         BackendError: the backend, the device or the kernels are not there.
         EngineError: there are no TensorRT engines, and none can or may be built.
     """
-    engines = make_engines(backend, bundle, precision, torch_device(device), may_build)
+    engines = open_runner(backend, bundle, precision, torch_device(device), may_build)
     return DeviceUpscaler(bundle, engines, precision, passes, tile_px, cuda_graphs)
 
 

@@ -1,4 +1,5 @@
-"""What the passes share inside a kernel: an MLP on a tile of pixels, and the bilinear base.
+"""What the dense and the sparse pass share inside a kernel: an MLP on a tile of pixels, and the
+bilinear base.
 
 A hidden width is kept as one or two blocks of channels, A and B, both powers of two (B may be 0),
 because the tensor cores take nothing else: 74 channels are 64 + 16, not 128.
@@ -18,7 +19,7 @@ def _tile(weights, ROWS: tl.constexpr, COLUMNS: tl.constexpr, STRIDE: tl.constex
 
 @triton.jit
 def _hidden_tiles(weights, A: tl.constexpr, B: tl.constexpr):
-    """A layer [A + B, A + B] in its blocks: from A to A, and from A to B, B to A, B to B."""
+    """Loads a layer [A + B, A + B] in its blocks: from A to A, and from A to B, B to A, B to B."""
     tiles = (_tile(weights, A, A, A + B),)
     if B > 0:
         below = weights + A * (A + B)
@@ -43,7 +44,7 @@ def _last_tiles(weights, A: tl.constexpr, B: tl.constexpr):
 def held_weights(
     weights, LAYERS: tl.constexpr, A: tl.constexpr, B: tl.constexpr, HELD: tl.constexpr
 ):
-    """The tiles of every layer, to be loaded once before a loop over pixels; none unless HELD."""
+    """Loads the tiles of every layer, once before a loop over pixels; none unless HELD."""
     held = ()
     if HELD:
         for layer in tl.static_range(LAYERS):
@@ -68,7 +69,9 @@ def _first_layer(
     COUNT: tl.constexpr,
     P: tl.constexpr,
 ):
-    """Channels START to START + COUNT of the first layer: [N, COUNT] fp32."""
+    """Computes channels START to START + COUNT of the folded first layer, [N, COUNT] float32: pre +
+    constant + row_offset * row weight + column_offset * column weight.
+    """
     channel = START + tl.arange(0, COUNT)
     near = tl.load(pre + at[:, None] + channel[None, :], mask=mask[:, None], other=0.0)
     by_row = row_offset * tl.load(vectors + channel)[None, :]
@@ -84,7 +87,7 @@ def _activated(x, DTYPE: tl.constexpr):
 
 @triton.jit
 def _held_product(x, y, of_x, of_y, bias, COUNT: tl.constexpr, B: tl.constexpr):
-    """x @ of_x + y @ of_y + bias [COUNT], accumulated in fp32; y counts only where B > 0."""
+    """Gives x @ of_x + y @ of_y + bias [COUNT], in float32; y counts only where B > 0."""
     out = tl.dot(x, of_x, input_precision="ieee", out_dtype=tl.float32)
     if B > 0:
         out = tl.dot(y, of_y, acc=out, input_precision="ieee", out_dtype=tl.float32)
@@ -102,7 +105,9 @@ def _product(
     A: tl.constexpr,
     B: tl.constexpr,
 ):
-    """The same, each tile of `weights` loaded where it is used: few are in shared memory then."""
+    """Gives the same as `_held_product`, but loads each tile of `weights` where it is used: few are
+    in shared memory then.
+    """
     of_x = _tile(weights, A, COUNT, STRIDE)
     out = tl.dot(x, of_x, input_precision="ieee", out_dtype=tl.float32)
     if B > 0:
@@ -128,8 +133,8 @@ def mlp(
     HELD: tl.constexpr,
     DTYPE: tl.constexpr,
 ):
-    """An MLP on a tile of N pixels -> [N, OUTPUTS] fp32. With no layers behind the first, A is
-    OUTPUTS.
+    """Runs an MLP on a tile of N pixels: x_0 = the first layer, x_l = W_l relu(x_l-1) + b_l for
+    l = 1 to LAYERS; gives [N, OUTPUTS] float32. With LAYERS = 0, A is OUTPUTS.
 
     pre, constant: from this MLP's first channel on. at: [N] int64, where each pixel's row of pre
     begins. row_offset: a number, or [N, 1]; column_offset: [N]. held: of `held_weights`. vectors:
@@ -162,7 +167,7 @@ def mlp(
 def _next_held_layer(
     a, b, tiles, bias, HIDDEN: tl.constexpr, A: tl.constexpr, B: tl.constexpr, DTYPE: tl.constexpr
 ):
-    """The next hidden layer of both blocks, or the outputs in place of both."""
+    """Computes the next hidden layer of both blocks, or the outputs in place of both."""
     x = _activated(a, DTYPE)
     if B == 0:
         a = _held_product(x, x, tiles[0], tiles[0], bias, A if HIDDEN else OUTPUTS, B)
@@ -180,13 +185,14 @@ def _next_held_layer(
 
 @triton.jit
 def colours(outputs, BLOCK: tl.constexpr):
-    """[N, OUTPUTS] -> [N, 4], of which the last is 0: outputs from the fourth on are padding, 0."""
+    """Cuts [N, OUTPUTS] to [N, 4], the last of them 0: outputs from the fourth on are padding."""
     return tl.sum(tl.reshape(outputs, (BLOCK, OUTPUTS // 4, 4)), axis=1)
 
 
 @triton.jit
 def bilinear(image, plane, lower_row, upper_row, row_weight, lower, upper, column_weight, mask):
-    """The bilinear base of pixels [N, 4], the last column 0: rows first, then columns.
+    """Interpolates the base of pixels [N, 4], the last column 0: over rows first, then columns,
+    each as lower + weight * (upper - lower).
 
     lower_row, upper_row: where the two input rows begin; they and row_weight are numbers, or
     [N, 1]. lower, upper, column_weight: [N]. mask: [N, 4].

@@ -1,4 +1,4 @@
-"""A share of heavy pixels on the device: the exact logit that as many values lie above."""
+"""A share of heavy pixels on the device: the exact logit that so many values lie above."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from . import launch
-from .checks import expect, expect_band
-from .table import BINS, COPIES, add_to_table, empty_table
+from .histogram import BINS, COPIES, add_to_table, empty_table
+from .launch import expect, expect_band, over
 
-_BLOCK = 1024
 _SIGN = tl.constexpr(0x7FFFFFFF)
 
 
@@ -41,11 +39,16 @@ def digits_kernel(
 
 
 def select(values: Sequence[Tensor], above: Tensor) -> Tensor:
-    """The value that so many of all lie above (fewer where some are level with it): [1] float32 on
-    their device, as `ratio_threshold`; -infinity where all do.
+    """Gives the value [1] float32 that so many of all lie above (fewer where some are level with
+    it), as `ratio_threshold`; -infinity where all do. It is a radix selection by two digits.
 
-    values: the difficulty logits of an image, [n] float32 of each of its bands. above: [1] int64,
-    at most their number; on the device, so that a recorded frame takes another one.
+    Args:
+        values: the difficulty logits of an image, [n] float32 of each of its bands.
+        above: [1] int64, at most their number; on the device, so that a recorded frame takes
+            another one.
+
+    Raises:
+        ValueError: a tensor is not of this kind.
     """
     expect("above", above, torch.int64, (1,))
     for value in values:
@@ -63,20 +66,11 @@ def select(values: Sequence[Tensor], above: Tensor) -> Tensor:
 def _digit(
     values: Sequence[Tensor], chosen: Tensor, rank: Tensor, is_lower: bool
 ) -> tuple[Tensor, Tensor]:
-    """The digit [1] of the value of that rank, and its rank among those with the same digit."""
-    table, block = empty_table(rank.device), launch.block(_BLOCK, BINS)
+    """Gives the digit [1] of the value of that rank, and its rank among those with this digit."""
+    table, constants = empty_table(rank.device), {"BINS": BINS, "COPIES": COPIES}
     for value in values:
-        digits_kernel[(triton.cdiv(len(value), block),)](
-            value,
-            chosen,
-            table,
-            len(value),
-            LOWER=is_lower,
-            BINS=BINS,
-            COPIES=COPIES,
-            BLOCK=block,
-            num_warps=4,
-        )
+        size = len(value)
+        over(digits_kernel, size, value, chosen, table, size, LOWER=is_lower, **constants)
     counts = table.sum(dim=0, dtype=torch.int64)
     passed = torch.cumsum(counts, dim=0) <= rank
     return passed.sum(dim=0, keepdim=True), rank - (counts * passed).sum(dim=0, keepdim=True)

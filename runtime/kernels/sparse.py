@@ -1,15 +1,13 @@
-"""The sparse pass: a heavier upsampler over its list of pixels."""
+"""The sparse pass runs a heavier upsampler over its list of pixels."""
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from . import launch
-from .checks import expect
-from .dense import check_pass
+from .band_inputs import BandInputs
+from .launch import DTYPES, expect, for_mlps
 from .mlp import bilinear, colours, held_weights, mlp
-from .packed import PackedMlps, Window
 
 
 @triton.jit(do_not_specialize=["first", "top", "height", "width", "lr_width", "plane"])
@@ -41,7 +39,9 @@ def sparse_kernel(
     HELD: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Each program takes one tile of BLOCK pixels after another. Arguments as in `sparse`."""
+    """Computes listed pixels, one tile of BLOCK after another: canvas[pixel] =
+    upsampler's MLP + bilinear base. The arguments are those of `sparse`.
+    """
     listed = tl.load(count)
     colour = tl.arange(0, 4)
     held = held_weights(weights, LAYERS, A, B, HELD)
@@ -88,12 +88,8 @@ def sparse_kernel(
 
 
 def sparse(
-    window: Window,
-    mlps: PackedMlps,
+    inputs: BandInputs,
     upsampler: int,
-    pre: Tensor,
-    constant: Tensor,
-    image: Tensor,
     pixels: Tensor,
     count: Tensor,
     canvas: Tensor,
@@ -101,44 +97,35 @@ def sparse(
 ) -> None:
     """Overwrites the colours of the listed pixels with those of one upsampler.
 
-    upsampler: its index, 0 is the heaviest. pixels: int32 [n * W], of which the first `count` (one
-    int32 on the device) are indices into the canvas's pixels. programs: how many run at once, a
-    small multiple of the GPU's multiprocessors. The rest as in `dense`.
+    Args:
+        upsampler: its index, 0 is the heaviest.
+        pixels: [n * W] int32, of which the first `count` are indices into the canvas's pixels.
+        count: [1] int32.
+        canvas: [n, W, 3] float32, the output rows from `inputs.first` on.
+        programs: how many run at once, a small multiple of the GPU's multiprocessors.
 
     Raises:
         ValueError: a tensor is not of this kind.
     """
-    axes, own = window.axes, mlps.upsamplers[upsampler]
-    _, width, size = check_pass(window, mlps, pre, constant, image, canvas)
-    expect("pixels", pixels, torch.int32, (size,))
+    own = inputs.mlps.upsamplers[upsampler]
+    rows, width = inputs.check(canvas)
+    expect("pixels", pixels, torch.int32, (rows * width,))
     expect("count", count, torch.int32, (1,))
-    how = launch.for_mlps(size, own)
     sparse_kernel[(programs,)](
-        pre,
-        image,
-        constant,
-        axes.rows.places,
-        axes.rows.shares,
-        axes.columns.places,
-        axes.columns.shares,
+        *inputs.tensors,
         own.weights,
         own.vectors,
         pixels,
         count,
         canvas,
-        window.first,
-        window.top,
-        len(axes.rows),
-        width,
-        image.shape[2],
-        image.shape[1] * image.shape[2],
-        STRIDE=pre.shape[1],
+        inputs.first,
+        inputs.top,
+        *inputs.sizes,
+        STRIDE=inputs.pre.shape[1],
         COLUMN=own.column,
         LAYERS=own.layers,
         A=own.a,
         B=own.b,
-        DTYPE=launch.DTYPES[mlps.dtype],
-        HELD=how.held,
-        BLOCK=how.block,
-        **how.options,
+        DTYPE=DTYPES[inputs.mlps.dtype],
+        **for_mlps(rows * width, own).constants,
     )

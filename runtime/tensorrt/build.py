@@ -12,7 +12,7 @@ from pcsr.interrupts import interrupts_deferred
 from pcsr.text import one_line
 
 from .library import Library
-from .profiles import MOST_ELEMENTS, Profile
+from .profiles import MOST_ELEMENTS, ShapeProfile
 from .target import Target, capability_name
 
 PROBE_SIDE = 32
@@ -35,7 +35,7 @@ class BuildOptions:
 
 
 @dataclass(frozen=True)
-class Network:
+class ParsedGraph:
     """A parsed graph. The builder and the parser live as long as it does: it uses their memory."""
 
     network: Any
@@ -66,7 +66,7 @@ def check_options(library: Library, options: BuildOptions, timing_cache: Path | 
         )
 
 
-def parse(library: Library, onnx: bytes, role: str) -> Network:
+def parse(library: Library, onnx: bytes, role: str) -> ParsedGraph:
     """Parses a graph. `backbone` keeps `features` as its only output.
 
     Raises:
@@ -84,7 +84,7 @@ def parse(library: Library, onnx: bytes, role: str) -> Network:
     if role == "backbone":
         for row_map in [network.get_output(i) for i in range(1, network.num_outputs)]:
             network.unmark_output(row_map)
-    return Network(network, builder, parser, role)
+    return ParsedGraph(network, builder, parser, role)
 
 
 def most_pixels(library: Library, onnx: bytes, role: str) -> int:
@@ -103,7 +103,7 @@ def build_plan(
     library: Library,
     onnx: bytes,
     role: str,
-    profile: Profile,
+    profile: ShapeProfile,
     options: BuildOptions,
     target: Target,
     timing_cache: Path | None = None,
@@ -151,7 +151,7 @@ def make_config(library: Library, builder: Any, options: BuildOptions, target: T
     return config
 
 
-def _add_profile(library: Library, parsed: Network, config: Any, profile: Profile) -> None:  # noqa: ANN401
+def _add_profile(library: Library, parsed: ParsedGraph, config: Any, profile: ShapeProfile) -> None:  # noqa: ANN401
     ranges = parsed.builder.create_optimization_profile()
     for tensor in parsed.inputs:
         shape = tuple(tensor.shape)
@@ -161,7 +161,7 @@ def _add_profile(library: Library, parsed: Network, config: Any, profile: Profil
         raise library.error(f"refuses the sizes {profile} for the {parsed.role} graph")
 
 
-def _range(name: str, shape: Sequence[int], profile: Profile) -> list[tuple[int, ...]]:
+def _range(name: str, shape: Sequence[int], profile: ShapeProfile) -> list[tuple[int, ...]]:
     if name == IMAGE:
         return [(*shape[:2], *size) for size in profile.image_sizes]
     counts = profile.pixel_counts if name == "features" else profile.row_counts

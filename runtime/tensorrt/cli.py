@@ -15,7 +15,7 @@ from pcsr.runtime.backends import CPU_SETS
 from .options import build_options, make_request
 from .plans import PlanSet
 from .spinner import spinner
-from .store import Request, build_engines
+from .store import BuildRequest, build_engines
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -47,7 +47,7 @@ def main(
 
 
 def build_sets(
-    bundle: Bundle, precisions: Iterable[str], request: Request, force: bool = False
+    bundle: Bundle, precisions: Iterable[str], request: BuildRequest, force: bool = False
 ) -> list[PlanSet]:
     """Builds the engines of several precisions, with progress on stderr."""
     precisions = list(dict.fromkeys(precisions))

@@ -14,7 +14,7 @@ from .plans import PlanSet
 from .profiles import format_size
 
 
-class TensorRTEngines:
+class TensorRTRunner:
     """The engines of one bundle on one GPU, for tensors there, queued on PyTorch's current stream
     (not the default one). Any number of threads may call it at once.
 

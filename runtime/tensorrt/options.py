@@ -11,7 +11,7 @@ from pcsr.text import parse_size
 
 from .build import BuildOptions
 from .profiles import Shapes, Size
-from .store import Request
+from .store import BuildRequest
 from .target import AMPERE_PLUS, SAME_COMPUTE_CAPABILITY
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -65,7 +65,7 @@ OPTIONS = (
         metavar="X.Y",
         help="TensorRT-RTX: build for these GPUs only, as in 8.9. May be repeated.",
     ),
-    click.option("--device", default=Request.device, show_default=True, help="cuda or cuda:N."),
+    click.option("--device", default=BuildRequest.device, show_default=True, help="cuda or cuda:N."),
 )
 
 
@@ -88,7 +88,7 @@ def make_request(
     hardware_compatible: str | None,
     capabilities: tuple[str, ...],
     device: str,
-) -> Request:
+) -> BuildRequest:
     """What the options ask for.
 
     Raises:
@@ -98,4 +98,4 @@ def make_request(
         raise UsageError("--static goes without --min-shape, --opt-shape and --max-shape")
     shapes = Shapes.static(static) if static else Shapes(min_shape, opt_shape, max_shape)
     options = BuildOptions(opt_level, workspace, version_compatible, hardware_compatible)
-    return Request(shapes, options, device, capabilities, timing_cache)
+    return BuildRequest(shapes, options, device, capabilities, timing_cache)

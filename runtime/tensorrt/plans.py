@@ -10,8 +10,8 @@ from pcsr.bundle import Bundle
 from pcsr.errors import EngineError, OutputError
 
 from .library import Library
-from .record import Facts, Record, parse_record
-from .target import Gpu
+from .record import Facts, BuildRecord, parse_record
+from .target import LocalGpu
 
 ENGINES = "engines"
 RECORD = "build.json"
@@ -24,7 +24,7 @@ class PlanSet:
     """A checked set of engines in memory: serialized plans by role."""
 
     folder: Path
-    record: Record
+    record: BuildRecord
     plans: dict[str, bytes]
 
     @property
@@ -46,7 +46,7 @@ def kept_folders(bundle: Bundle) -> Iterator[Path]:
             yield path
 
 
-def read_record(folder: Path) -> Record:
+def read_record(folder: Path) -> BuildRecord:
     """build.json of a folder, which must be named by its key.
 
     Raises:
@@ -99,7 +99,7 @@ def find_built(bundle: Bundle, facts: Facts) -> PlanSet | None:
 
 
 def find_fitting(
-    bundle: Bundle, library: Library, gpu: Gpu, precision: str
+    bundle: Bundle, library: Library, gpu: LocalGpu, precision: str
 ) -> tuple[PlanSet | None, list[str]]:
     """The newest set for this machine and these graphs, of whatever profile and options; and what
     is wrong with the others.
@@ -120,7 +120,7 @@ def find_fitting(
     return newest, reasons
 
 
-def newest_record(bundle: Bundle, library: Library, precision: str) -> Record | None:
+def newest_record(bundle: Bundle, library: Library, precision: str) -> BuildRecord | None:
     """What was built last with this library and precision, stale or not; None for nothing."""
     records = []
     for folder in kept_folders(bundle):

@@ -32,7 +32,7 @@ class Shapes:
 
 
 @dataclass(frozen=True)
-class Profile:
+class ShapeProfile:
     """Smallest, usual and largest image; usual and largest number of rows (the smallest is 0)."""
 
     min: Size
@@ -70,7 +70,7 @@ class Profile:
         return Shapes(self.min, self.opt, self.max)
 
 
-def choose_profile(shapes: Shapes, most_pixels: int, rows_max: int = MOST_ROWS) -> Profile:
+def choose_profile(shapes: Shapes, most_pixels: int, rows_max: int = MOST_ROWS) -> ShapeProfile:
     """The profile for what was asked for.
 
     Left out: the smallest image is 1x1; the usual one 540x960 (4K at x4); the largest a square, so
@@ -85,7 +85,7 @@ def choose_profile(shapes: Shapes, most_pixels: int, rows_max: int = MOST_ROWS) 
     side = min(DEFAULT_SIDE, math.isqrt(most_pixels))
     high = shapes.max or _larger((side, side), _larger(low, shapes.opt or low))
     usual = shapes.opt or _larger(low, _smaller(high, DEFAULT_OPT))
-    profile = Profile(low, usual, high, min(DEFAULT_ROWS, rows_max), rows_max)
+    profile = ShapeProfile(low, usual, high, min(DEFAULT_ROWS, rows_max), rows_max)
     _check(profile, most_pixels)
     return profile
 
@@ -104,10 +104,10 @@ def format_size(size: Size) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def profile_from(data: Mapping[str, Any]) -> Profile:
+def profile_from(data: Mapping[str, Any]) -> ShapeProfile:
     """A profile from its JSON. Raises KeyError, TypeError or ValueError where it is damaged."""
     sizes = [_size(data[name]) for name in ("min", "opt", "max")]
-    return Profile(sizes[0], sizes[1], sizes[2], int(data["rows_opt"]), int(data["rows_max"]))
+    return ShapeProfile(sizes[0], sizes[1], sizes[2], int(data["rows_opt"]), int(data["rows_max"]))
 
 
 def _size(value: Any) -> Size:  # noqa: ANN401
@@ -123,7 +123,7 @@ def _smaller(one: Size, other: Size) -> Size:
     return min(one[0], other[0]), min(one[1], other[1])
 
 
-def _check(profile: Profile, most_pixels: int) -> None:
+def _check(profile: ShapeProfile, most_pixels: int) -> None:
     low, usual, high = profile.image_sizes
     if not all(low[i] <= usual[i] <= high[i] for i in range(2)):
         raise UsageError(

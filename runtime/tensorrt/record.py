@@ -10,8 +10,8 @@ from pcsr.bundle import Bundle
 
 from .build import BuildOptions
 from .library import Library, title
-from .profiles import Profile, profile_from
-from .target import Gpu, Target, version_numbers
+from .profiles import ShapeProfile, profile_from
+from .target import LocalGpu, Target, version_numbers
 
 FORMAT = "pcsr-engines"
 FORMAT_VERSION = 1
@@ -25,7 +25,7 @@ class Facts:
     version: str
     target: Target
     precision: str
-    profile: Profile
+    profile: ShapeProfile
     options: BuildOptions
     graphs: Mapping[str, str]
 
@@ -48,7 +48,7 @@ class Facts:
             return "was built from other graphs than the bundle's"
         return None
 
-    def misfit(self, library: Library, gpu: Gpu, precision: str) -> str | None:
+    def misfit(self, library: Library, gpu: LocalGpu, precision: str) -> str | None:
         """Why this machine cannot run them at this precision; None where it can."""
         if self.precision != precision:
             return f"is {self.precision}, not {precision}"
@@ -77,7 +77,7 @@ class PlanFile:
 
 
 @dataclass(frozen=True)
-class Record:
+class BuildRecord:
     """All that build.json says. built: UTC time, ISO 8601. pcsr: version that built them."""
 
     facts: Facts
@@ -96,7 +96,7 @@ def graph_hashes(bundle: Bundle, precision: str) -> dict[str, str]:
     return {role: graph.sha256 for role, graph in bundle.graphs(precision).items()}
 
 
-def parse_record(text: str) -> Record:
+def parse_record(text: str) -> BuildRecord:
     """The record from the text of build.json. Raises KeyError, TypeError or ValueError where it is
     damaged.
     """
@@ -113,7 +113,7 @@ def parse_record(text: str) -> Record:
     plans = {role: PlanFile(**plan) for role, plan in data["plans"].items()}
     if any(not re.fullmatch(r"\w+\.engine", plan.file) for plan in plans.values()):
         raise ValueError("it names a file that is no engine")
-    return Record(Facts(**values), plans, data["built"], data["pcsr"])
+    return BuildRecord(Facts(**values), plans, data["built"], data["pcsr"])
 
 
 def _slug(text: str) -> str:

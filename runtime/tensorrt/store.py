@@ -28,16 +28,16 @@ from .plans import (
     newest_record,
     set_aside_stale,
 )
-from .profiles import Profile, Shapes, choose_profile, format_size, row_limits
-from .record import Facts, PlanFile, Record, graph_hashes
-from .target import Gpu, choose_target, find_gpu
+from .profiles import ShapeProfile, Shapes, choose_profile, format_size, row_limits
+from .record import Facts, PlanFile, BuildRecord, graph_hashes
+from .target import LocalGpu, choose_target, find_gpu
 
 if TYPE_CHECKING:
-    from .engine import TensorRTEngines
+    from .engine import TensorRTRunner
 
 
 @dataclass(frozen=True)
-class Request:
+class BuildRequest:
     """What to build. device: the GPU to build for. capabilities: those that TensorRT-RTX builds
     for, as in `8.9`; none: all. timing_cache: a file that is read, and written after each engine.
     """
@@ -53,10 +53,10 @@ def open_engines(
     bundle: Bundle,
     device: str = "cuda",
     precision: str = "fp32",
-    request: Request | None = None,
+    request: BuildRequest | None = None,
     rebuild: bool = True,
     say: Say = lambda message: None,
-) -> "TensorRTEngines":
+) -> "TensorRTRunner":
     """The engines of a bundle on a GPU, ready to run; built where there are none that fit.
 
     Without a request any profile will do: the newest is taken. With one, only what it asks for.
@@ -71,16 +71,16 @@ def open_engines(
     library = load_library()
     gpu = find_gpu(device)
     plans = ready_plans(bundle, gpu, precision, request, rebuild, say)
-    from .engine import TensorRTEngines  # late: it imports torch, which building does not need
+    from .engine import TensorRTRunner  # late: it imports torch, which building does not need
 
-    return TensorRTEngines(library, plans, gpu.device)
+    return TensorRTRunner(library, plans, gpu.device)
 
 
 def ready_plans(
     bundle: Bundle,
-    gpu: Gpu,
+    gpu: LocalGpu,
     precision: str,
-    request: Request | None = None,
+    request: BuildRequest | None = None,
     rebuild: bool = True,
     say: Say = lambda message: None,
 ) -> PlanSet:
@@ -110,7 +110,7 @@ def ready_plans(
 def build_engines(
     bundle: Bundle,
     precision: str,
-    request: Request,
+    request: BuildRequest,
     force: bool = False,
     say: Say = lambda message: None,
 ) -> PlanSet:
@@ -145,14 +145,14 @@ def build_engines(
             return _build(library, bundle, facts, request.timing_cache, say)
 
 
-def check_request(request: Request) -> None:
+def check_request(request: BuildRequest) -> None:
     """Raises BackendError or UsageError where this machine cannot build what is asked for."""
     library = load_library()
     check_options(library, request.options, request.timing_cache)
     choose_target(library, request.device, request.capabilities)
 
 
-def build_command(bundle: Bundle, precision: str, request: Request) -> str:
+def build_command(bundle: Bundle, precision: str, request: BuildRequest) -> str:
     """The command that builds what is asked for."""
     words = ["pcsr-build", str(bundle.path), "--precision", precision]
     shapes, options = request.shapes, request.options
@@ -169,12 +169,12 @@ def build_command(bundle: Bundle, precision: str, request: Request) -> str:
         words += ["--hardware-compatible", options.hardware_compatible]
     for capability in request.capabilities:
         words += ["--compute-capability", capability]
-    if request.device != Request.device:
+    if request.device != BuildRequest.device:
         words += ["--device", request.device]
     return shlex.join(words)
 
 
-def _facts(library: Library, bundle: Bundle, precision: str, request: Request) -> Facts:
+def _facts(library: Library, bundle: Bundle, precision: str, request: BuildRequest) -> Facts:
     check_options(library, request.options, request.timing_cache)
     target = choose_target(library, request.device, request.capabilities)
     return Facts(
@@ -188,7 +188,7 @@ def _facts(library: Library, bundle: Bundle, precision: str, request: Request) -
     )
 
 
-def _profile(library: Library, bundle: Bundle, precision: str, shapes: Shapes) -> Profile:
+def _profile(library: Library, bundle: Bundle, precision: str, shapes: Shapes) -> ShapeProfile:
     role = "network" if bundle.kind == "plain" else "backbone"
     map_pixels, rows = row_limits(bundle.manifest.model)
     image_pixels = most_pixels(library, bundle.graph_bytes(role, precision), role)
@@ -196,7 +196,7 @@ def _profile(library: Library, bundle: Bundle, precision: str, shapes: Shapes) -
 
 
 def _find_requested(
-    bundle: Bundle, precision: str, request: Request
+    bundle: Bundle, precision: str, request: BuildRequest
 ) -> tuple[PlanSet | None, list[str]]:
     facts = _facts(load_library(), bundle, precision, request)
     try:
@@ -212,15 +212,15 @@ def _find_whole(bundle: Bundle, facts: Facts) -> PlanSet | None:
         return None
 
 
-def _same_again(bundle: Bundle, library: Library, gpu: Gpu, precision: str) -> Request:
+def _same_again(bundle: Bundle, library: Library, gpu: LocalGpu, precision: str) -> BuildRequest:
     """What was built last, for this GPU; the defaults where nothing was."""
     record = newest_record(bundle, library, precision)
     if record is None:
-        return Request(device=gpu.device)
+        return BuildRequest(device=gpu.device)
     facts = record.facts
     limits = facts.target.capabilities if library.is_rtx else ()
     capabilities = limits if gpu.capability in limits else ()
-    return Request(facts.profile.shapes, facts.options, gpu.device, capabilities)
+    return BuildRequest(facts.profile.shapes, facts.options, gpu.device, capabilities)
 
 
 def _on_device(library: Library, device: str) -> AbstractContextManager[Any]:
@@ -248,7 +248,7 @@ def _build(
         files[role] = PlanFile(f"{role}.engine", sha256, round(seconds, 3))
         say(f"{label}: {seconds:.1f} s, {len(plans[role]) / 2**20:.1f} MiB")
     built = datetime.now(UTC).isoformat(timespec="microseconds")
-    record = Record(facts, files, built, pcsr.__version__)
+    record = BuildRecord(facts, files, built, pcsr.__version__)
     folder = engines_folder(bundle) / facts.key
     with atomic_directory(folder) as temporary:
         for role, plan in plans.items():

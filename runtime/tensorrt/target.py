@@ -14,7 +14,7 @@ AMPERE_PLUS = "ampere-plus"
 
 
 @dataclass(frozen=True)
-class Gpu:
+class LocalGpu:
     """A GPU of this machine: its name, compute capability (as in `9.0`), and `cuda:N`."""
 
     name: str
@@ -38,7 +38,7 @@ class Target:
         limits = ", ".join(self.capabilities) or "from 8.0"
         return f"{self.gpu} (compute capability {limits})"
 
-    def serves(self, gpu: Gpu, hardware_compatible: str | None) -> bool:
+    def serves(self, gpu: LocalGpu, hardware_compatible: str | None) -> bool:
         """Whether an engine for this target, built with this compatibility, runs on `gpu`."""
         if self.gpu == PORTABLE:
             return gpu.capability in self.capabilities or (
@@ -51,7 +51,7 @@ class Target:
         return self == Target(gpu.name, (gpu.capability,))
 
 
-def find_gpu(device: str) -> Gpu:
+def find_gpu(device: str) -> LocalGpu:
     """The GPU behind `cuda` or `cuda:N`.
 
     Raises:
@@ -73,7 +73,7 @@ def find_gpu(device: str) -> Gpu:
         )
     number = int(index) if index else torch.cuda.current_device()
     properties = torch.cuda.get_device_properties(number)
-    return Gpu(properties.name, f"{properties.major}.{properties.minor}", f"cuda:{number}")
+    return LocalGpu(properties.name, f"{properties.major}.{properties.minor}", f"cuda:{number}")
 
 
 def choose_target(library: Library, device: str, capabilities: Sequence[str]) -> Target:

@@ -8,7 +8,7 @@ from torch import Tensor
 from .convolutions import GroupedConvolution, PointwiseConvolution
 from .epilogues import EpilogueConvolution
 from .fusions import FusedConvolution
-from .graph import Graph
+from .graph import OperatorGraph
 from .operators import Function, Maker, function_of
 
 MADE: Mapping[str, Maker] = {
@@ -31,8 +31,8 @@ class Step:
     done_with: tuple[str, ...]
 
 
-def steps_of(graph: Graph) -> Iterator[Step]:
-    """Raises BackendError for an operator that is not known."""
+def steps_of(graph: OperatorGraph) -> Iterator[Step]:
+    """Makes the steps of a graph. Raises BackendError for an operator that is not known."""
     kept = {*graph.constants, *graph.outputs}
     last = {name: node for node in graph.nodes for name in (*node.inputs, *node.outputs) if name}
     for node in graph.nodes:
@@ -45,7 +45,7 @@ def steps_of(graph: Graph) -> Iterator[Step]:
 def run_steps(
     steps: Sequence[Step], known: Mapping[str, Tensor], outputs: Sequence[str]
 ) -> tuple[Tensor, ...]:
-    """known: inputs and constants by name."""
+    """Runs steps and gives the outputs; `known` holds the inputs and constants by name."""
     values = dict(known)
     for step in steps:
         found = step.function(*(values[name] if name else None for name in step.inputs))

@@ -14,7 +14,7 @@ from pcsr.runtime.cpu import graph_pipeline, native_pipeline
 from pcsr.runtime.cpu.onnxruntime import OnnxRuntimeBackend
 from pcsr.runtime.cpu.passes import PixelPasses
 from pcsr.runtime.gpu import row_graph_passes
-from pcsr.runtime.gpu.engines.torch import TorchEngines
+from pcsr.runtime.gpu.runners.torch import TorchRunner
 from pcsr.runtime.gpu.frame import Frame
 from pcsr.runtime.gpu.frame_result import Parts
 from pcsr.runtime.layout import Layout
@@ -103,12 +103,12 @@ def _planted(backend: str) -> dict[str, Sleep]:
             "refinement": Sleep(graph_pipeline, "refine_rows"),
         }
     roles = ("classifier", "upsampler_0", "upsampler_1")
-    return {role: Sleep(TorchEngines, "rows", role) for role in roles} | {
+    return {role: Sleep(TorchRunner, "rows", role) for role in roles} | {
         "prepare": Sleep(Frame, "set_mode"),
-        "backbone": Sleep(TorchEngines, "image"),
-        "routing": Sleep(row_graph_passes.GraphPasses, "route"),
+        "backbone": Sleep(TorchRunner, "image"),
+        "routing": Sleep(row_graph_passes.RowGraphPasses, "route"),
         "compose": Sleep(row_graph_passes, "bilinear"),
-        "refinement": Sleep(row_graph_passes.GraphPasses, "finish"),
+        "refinement": Sleep(row_graph_passes.RowGraphPasses, "finish"),
         "copy": Sleep(Parts, "of"),
         "download": Sleep(Parts, "downloaded"),
     }

@@ -1,4 +1,16 @@
-"""3x3 convolutions in groups of 16 channels, and a 1x1 convolution behind them in the same pass."""
+"""3x3 convolutions in groups of up to 16 channels, and a 1x1 convolution behind them in the same
+pass.
+
+A window's row is one product: the pixels left of, at and right of a column, 16 channels each, stand
+side by side in 64 values (the last 16 are zeros), and multiply 64 rows of the weight. A window has
+three rows, and each row of the input is read once for the three output rows that it belongs to:
+
+    input row      0       1       2       3
+    output row 0   above   middle  below
+    output row 1           above   middle  below
+
+With 4 channels in a group, values 0 to 3, 16 to 19 and 32 to 35 of the 64 are pixels, the others 0.
+"""
 
 from dataclasses import dataclass
 
@@ -7,39 +19,41 @@ import triton.language as tl
 from torch import Tensor
 
 from pcsr.runtime.kernels import launch
+from pcsr.runtime.kernels.packed import padded
 
-from .layout import empty_pixels_last, pixels_last
-from .pointwise import MOST_OUTPUTS, activated, end, padded
-
-GROUP = 16  # channels of a group
-WINDOW = tl.constexpr(64)  # three pixels of 16 channels side by side, and 16 zeros
+from .layout import GROUP, WINDOW, empty_pixels_last, pixels_last
+from .pointwise import MOST_OUTPUTS, activated, end
 
 
 @dataclass(frozen=True)
 class GroupedTile:
-    """A program does `rows` rows of `block` pixels."""
+    """How the work is divided."""
 
     block: int = 64
+    """The pixels of a row that a program computes."""
     rows: int = 4
+    """The rows that a program computes."""
     warps: int = 4
 
 
 @dataclass(frozen=True)
 class Tail:
-    """A 1x1 convolution of the result. weight: [16 * groups, O padded], of `pack_tail`. bias:
-    [outputs]. added: [n, outputs, h, w], before the activation. slope: as in `grouped`.
-    """
+    """A 1x1 convolution of the result."""
 
     weight: Tensor
+    """[16 * groups, outputs padded], of `pack_tail`."""
     outputs: int
     bias: Tensor | None = None
+    """[outputs]."""
     added: Tensor | None = None
+    """[n, outputs, h, w], added before the activation."""
     slope: float = 1
+    """The slope of negative results: 0 for ReLU, 1 for nothing."""
 
 
 @triton.jit
 def _window(x, row, height, width, column, STRIDE: tl.constexpr, C: tl.constexpr):
-    """The pixels left of, at and right of each column: [pixels, WINDOW], zeros past the border."""
+    """Loads the pixels left of, at and right of each column: [pixels, WINDOW], 0 past the border."""
     k = tl.arange(0, WINDOW)
     at, channel = column[:, None] + (k // 16)[None, :] - 1, (k % 16)[None, :]
     inside = (at >= 0) & (at < width) & (channel < C) & (k < 48)[None, :]
@@ -61,7 +75,7 @@ def _rows_of_group(
     BLOCK: tl.constexpr,
     ROWS: tl.constexpr,
 ):
-    """ROWS rows of one group from `first` on: a tuple of [BLOCK, 16] float32."""
+    """Computes ROWS rows of one group from `first` on: a tuple of [BLOCK, 16] float32."""
     k, o = tl.arange(0, WINDOW), tl.arange(0, 16)
     place = weight + k[:, None] * 16 + o[None, :]
     above, middle, below = (
@@ -101,7 +115,9 @@ def _product(
     COLUMNS: tl.constexpr,
     ROWS: tl.constexpr,
 ):
-    """sums + each row's result, rounded to the weight's type, @ the group's rows of the weight."""
+    """Gives sums + act(done + bias), rounded to the weight's type, @ the group's rows of the
+    weight, for each row.
+    """
     column = tl.arange(0, COLUMNS)
     of = tl.load(tail_weight + tl.arange(0, 16)[:, None] * COLUMNS + column[None, :])
     out, o = (), tl.arange(0, 16)
@@ -140,9 +156,11 @@ def grouped_kernel(
     BLOCK: tl.constexpr,
     ROWS: tl.constexpr,
 ):
-    """A program does ROWS rows of BLOCK pixels: of one group, or with a 1x1 convolution behind of
-    all. C, O: channels of a group of x and of the result. TAIL: outputs of the 1x1 convolution, 0
-    where there is none.
+    """Computes ROWS rows of BLOCK pixels: y = act(conv3x3(x) + bias) of one group, or of all groups
+    with a 1x1 convolution behind, act(y @ tail_weight + tail_bias + added).
+
+    C, O: channels of a group of x and of the result. TAIL: outputs of the 1x1 convolution, 0 where
+    there is none.
     """
     PARTS: tl.constexpr = 1 if TAIL > 0 else GROUPS
     part, tile = tl.program_id(0) % PARTS, tl.program_id(0) // PARTS
@@ -202,25 +220,6 @@ def grouped_kernel(
             )
 
 
-def pack_grouped(weight: Tensor, groups: int) -> Tensor:
-    """[O, C, 3, 3] as the kernel reads it: [groups * 3 * 64, 16], for every group and row of the
-    window three pixels of 16 channels and 16 zeros. Up to 16 channels in and out per group.
-    """
-    outputs, inputs = weight.shape[0] // groups, weight.shape[1]
-    packed = weight.new_zeros(groups, 3, WINDOW.value // GROUP, GROUP, GROUP)
-    parts = weight.reshape(groups, outputs, inputs, 3, 3)
-    packed[:, :, :3, :inputs, :outputs] = parts.permute(0, 3, 4, 2, 1)
-    return packed.reshape(-1, GROUP)
-
-
-def pack_tail(weight: Tensor, groups: int) -> Tensor:
-    """[O, C, 1, 1] as the kernel reads it: [16 * groups, O padded]."""
-    outputs, inputs = weight.shape[0], weight.shape[1] // groups
-    packed = weight.new_zeros(groups, GROUP, padded(outputs))
-    packed[:, :inputs, :outputs] = weight.reshape(outputs, groups, inputs).permute(1, 2, 0)
-    return packed.reshape(groups * GROUP, -1)
-
-
 def grouped(
     x: Tensor,
     weight: Tensor,
@@ -230,12 +229,16 @@ def grouped(
     tail: Tail | None = None,
     tile: GroupedTile = GroupedTile(),
 ) -> Tensor:
-    """The 3x3 convolution of x [n, groups * C, h, w], zeros past the border, in groups of C to O
-    channels (up to 16) -> [n, groups * O or tail.outputs, h, w], channels last.
+    """Computes the 3x3 convolution, zeros past the border, in groups of C to O channels (up to 16):
+    [n, groups * O or tail.outputs, h, w], channels last. Sums are in float32, rounded once, and
+    once before the tail.
 
-    Sums in float32, rounded once, and once before the tail. weight: of `pack_grouped`, of the type
-    of x. shape: (groups, O). bias: [groups * O]. slope: of negative results, 0 for ReLU, 1 for
-    nothing. x is copied if it is not channels last.
+    Args:
+        x: [n, groups * C, h, w]; it is copied if it is not channels last.
+        weight: of `pack_grouped`, of the type of x.
+        shape: (groups, O).
+        bias: [groups * O].
+        slope: of negative results, 0 for ReLU, 1 for nothing.
 
     Raises:
         ValueError: tensors that do not fit each other.
@@ -243,18 +246,10 @@ def grouped(
     groups, outputs = shape
     count, channels, height, width = x.shape
     wide = groups * outputs if tail is None else tail.outputs
-    added = None if tail is None else tail.added
     result = (count, wide, height, width)
-    if weight.shape != (groups * 3 * WINDOW.value, GROUP) or channels % groups or outputs > GROUP:
-        raise ValueError(f"{channels} channels in {groups} groups, weight {tuple(weight.shape)}")
-    if channels // groups > GROUP or (added is not None and added.shape != result):
-        raise ValueError(f"{channels} channels in {groups} groups, or a sum that is not {result}")
-    if tail and (
-        tail.outputs > MOST_OUTPUTS or tail.weight.shape != (groups * GROUP, padded(wide))
-    ):
-        raise ValueError(f"a 1x1 convolution to {wide} outputs, weight {tuple(tail.weight.shape)}")
+    _expect(channels, weight, shape, tail, result)
     x, out = pixels_last(x), empty_pixels_last(result, x)
-    plus = None if added is None else pixels_last(added)
+    added = None if tail is None or tail.added is None else pixels_last(tail.added)
     if not out.numel():
         return out
     block = max(16, min(tile.block, launch.block(tile.block, width)))
@@ -266,7 +261,7 @@ def grouped(
         weight if bias is None else bias,
         weight if tail is None else tail.weight,
         weight if tail is None or tail.bias is None else tail.bias,
-        out if plus is None else plus,
+        out if added is None else added,
         out,
         height,
         width,
@@ -279,7 +274,7 @@ def grouped(
         TAIL=0 if tail is None else wide,
         COLUMNS=padded(wide),
         HAS_TAIL_BIAS=tail is not None and tail.bias is not None,
-        ADDED_STRIDE=0 if plus is None else plus.stride(3),
+        ADDED_STRIDE=0 if added is None else added.stride(3),
         TAIL_SLOPE=1 if tail is None else tail.slope,
         BLOCK=block,
         ROWS=tile.rows,
@@ -287,3 +282,24 @@ def grouped(
         num_stages=1,
     )
     return out
+
+
+def _expect(
+    channels: int,
+    weight: Tensor,
+    shape: tuple[int, int],
+    tail: Tail | None,
+    result: tuple[int, ...],
+) -> None:
+    """Raises ValueError as `grouped` does."""
+    groups, outputs = shape
+    if weight.shape != (groups * 3 * WINDOW.value, GROUP) or channels % groups or outputs > GROUP:
+        raise ValueError(f"{channels} channels in {groups} groups, weight {tuple(weight.shape)}")
+    added = None if tail is None else tail.added
+    if channels // groups > GROUP or (added is not None and added.shape != result):
+        raise ValueError(f"{channels} channels in {groups} groups, or a sum that is not {result}")
+    expected = (groups * GROUP, padded(result[1]))
+    if tail and (tail.outputs > MOST_OUTPUTS or tail.weight.shape != expected):
+        raise ValueError(
+            f"a 1x1 convolution to {tail.outputs} outputs, weight {tuple(tail.weight.shape)}"
+        )

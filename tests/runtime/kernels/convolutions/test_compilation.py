@@ -10,14 +10,9 @@ from torch import Tensor
 
 from pcsr.runtime.kernels.convolutions import grouped as grouped_module
 from pcsr.runtime.kernels.convolutions import pointwise as pointwise_module
-from pcsr.runtime.kernels.convolutions.grouped import (
-    GroupedTile,
-    Tail,
-    grouped,
-    pack_grouped,
-    pack_tail,
-)
-from pcsr.runtime.kernels.convolutions.pointwise import PointwiseTile, pack_pointwise, pointwise
+from pcsr.runtime.kernels.convolutions.grouped import GroupedTile, Tail, grouped
+from pcsr.runtime.kernels.convolutions.layout import pack_grouped, pack_pointwise, pack_tail
+from pcsr.runtime.kernels.convolutions.pointwise import PointwiseTile, pointwise
 from pcsr.runtime.torch_backend.convolutions import GROUPED_TILES, POINTWISE_TILES, TAILED_TILES
 from tests.runtime.kernels.compiler import SHARED_LIMIT, Compiled, Launches
 

@@ -5,13 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pcsr.runtime.kernels.convolutions.grouped import (
-    GroupedTile,
-    Tail,
-    grouped,
-    pack_grouped,
-    pack_tail,
-)
+from pcsr.runtime.kernels.convolutions.grouped import GroupedTile, Tail, grouped
+from pcsr.runtime.kernels.convolutions.layout import pack_grouped, pack_tail
 
 from .test_pointwise import SLOPES, TOLERANCE, ended, last, random
 

@@ -1,4 +1,4 @@
-"""A bundle's graphs in PyTorch."""
+"""The runner of backend `torch`."""
 
 import torch
 from torch import Tensor
@@ -6,11 +6,11 @@ from torch import Tensor
 from pcsr.bundle import Bundle
 from pcsr.runtime.torch_backend.module import OnnxModule
 
-from .protocol import MOST_ROWS, image_output, image_role
+from .protocol import MOST_ROWS, image_role
 
 
-class TorchEngines:
-    """Every graph in PyTorch, on a GPU or the CPU: needs torch and onnx, nothing else.
+class TorchRunner:
+    """Runs every graph in PyTorch, on a GPU or the CPU; it needs torch and onnx, nothing else.
 
     Raises:
         BackendError: a graph holds an operator that is not known here.
@@ -25,11 +25,12 @@ class TorchEngines:
     def __init__(self, bundle: Bundle, precision: str, device: torch.device) -> None:
         self.device = device
         self.capturable = device.type == "cuda"
+        graphs = bundle.graphs(precision)
         role = image_role(bundle)
-        wanted = {role: [image_output(role)]}
+        wanted = {role: [graphs[role].outputs[0].name]}
         self._modules = {
             name: OnnxModule(bundle.graph_bytes(name, precision), device, wanted.get(name))
-            for name in bundle.graphs(precision)
+            for name in graphs
         }
         self._image = self._modules.pop(role)
 

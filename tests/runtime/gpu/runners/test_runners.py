@@ -1,4 +1,4 @@
-"""Engines on the CPU, through the code that runs on a GPU."""
+"""DeviceRunner on the CPU, through the code that runs on a GPU."""
 
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,9 @@ from pcsr.bundle import Bundle
 from pcsr.errors import BackendError, BundleError, ImageError
 from pcsr.runtime import machine
 from pcsr.runtime.devices import torch_device
-from pcsr.runtime.gpu.engines import onnxruntime as onnxruntime_engines
-from pcsr.runtime.gpu.engines.open import make_engines
-from pcsr.runtime.gpu.engines.protocol import Engines
+from pcsr.runtime.gpu.runners import onnxruntime as onnxruntime_engines
+from pcsr.runtime.gpu.runners.open import open_runner
+from pcsr.runtime.gpu.runners.protocol import DeviceRunner
 from pcsr.runtime.torch_backend.arithmetic import exact_arithmetic
 from tests.runtime.torch_backend import made
 
@@ -30,9 +30,9 @@ def row_inputs(bundle: Bundle, role: str, rows: int) -> tuple[torch.Tensor, ...]
     return features, index, offset, torch.tensor([0.5, 0.7])
 
 
-def both(path: Path) -> tuple[Bundle, Engines, Engines]:
+def both(path: Path) -> tuple[Bundle, DeviceRunner, DeviceRunner]:
     bundle = Bundle.load(path)
-    first, second = (make_engines(name, bundle, "fp32", CPU) for name in BACKENDS)
+    first, second = (open_runner(name, bundle, "fp32", CPU) for name in BACKENDS)
     return bundle, first, second
 
 
@@ -56,7 +56,7 @@ def test_both_engines_agree(name: str, request: pytest.FixtureRequest) -> None:
 def test_half_precision(backend: str, carn_like_bundle: Path, tmp_path: Path) -> None:
     """Features and row maps are float16, in memory that ONNX Runtime reads and writes itself."""
     bundle = made.with_precision(Bundle.load(carn_like_bundle), "fp16", tmp_path / "typed")
-    exact, half = (make_engines(backend, bundle, name, CPU) for name in ("fp32", "fp16"))
+    exact, half = (open_runner(backend, bundle, name, CPU) for name in ("fp32", "fp16"))
     image = torch.rand(1, 3, 9, 14)
     found = half.image(image)
     assert found.dtype == torch.float16
@@ -100,12 +100,12 @@ def test_properties_on_the_cpu(carn_like_bundle: Path) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_precision_that_is_not_there(backend: str, carn_like_bundle: Path) -> None:
     with pytest.raises(BundleError, match="no int8 graphs"):
-        make_engines(backend, Bundle.load(carn_like_bundle), "int8", CPU)
+        open_runner(backend, Bundle.load(carn_like_bundle), "int8", CPU)
 
 
 def test_an_unknown_backend(carn_like_bundle: Path) -> None:
     with pytest.raises(BackendError, match="known: torch, onnxruntime, tensorrt"):
-        make_engines("native", Bundle.load(carn_like_bundle), "fp32", CPU)
+        open_runner("native", Bundle.load(carn_like_bundle), "fp32", CPU)
 
 
 def test_two_builds_of_onnxruntime_are_refused(
@@ -113,7 +113,7 @@ def test_two_builds_of_onnxruntime_are_refused(
 ) -> None:
     monkeypatch.setattr(machine, "version", lambda package: "1.0")
     with pytest.raises(BackendError, match="onnxruntime and onnxruntime-gpu are both installed"):
-        make_engines("onnxruntime", Bundle.load(carn_like_bundle), "fp32", CPU)
+        open_runner("onnxruntime", Bundle.load(carn_like_bundle), "fp32", CPU)
 
 
 def test_memory_that_runs_out_is_told_from_other_failures() -> None:
