@@ -10,7 +10,7 @@ from pcsr.cli import command_errors
 from pcsr.errors import UsageError
 from pcsr.extras import needs_extra
 from pcsr.runtime.tensorrt import cli as engines
-from pcsr.runtime.tensorrt.options import build_options, make_request
+from pcsr.runtime.tensorrt.cli import build_options, make_request
 from pcsr.runtime.tensorrt.store import BuildRequest, check_request
 
 

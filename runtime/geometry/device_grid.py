@@ -39,5 +39,8 @@ class DeviceGrid:
 
     @classmethod
     def of(cls, grid: Grid, device: torch.device | str) -> "DeviceGrid":
-        axes = (DeviceAxis.of(axis, device) for axis in (grid.rows, grid.columns))
-        return cls(*axes, torch.from_numpy(grid.cell).to(device))
+        return cls(
+            DeviceAxis.of(grid.rows, device),
+            DeviceAxis.of(grid.columns, device),
+            torch.from_numpy(grid.cell).to(device),
+        )

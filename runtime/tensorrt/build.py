@@ -1,4 +1,4 @@
-"""One ONNX graph -> one serialized plan."""
+"""The builder: one ONNX graph becomes one serialized plan."""
 
 import math
 from collections.abc import Sequence
@@ -21,22 +21,21 @@ IMAGE = "image"
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What the builder is told besides the graph and the profile; part of an engine's key.
-
-    opt_level: 0 to 5, how long it searches. workspace_mib: most scratch memory of a layer, in MiB;
-    None: what the GPU has. version_compatible: the plan runs in later versions of the same major
-    one too. hardware_compatible: `ampere-plus` or `same-compute-capability`, for other GPUs.
-    """
+    """What the builder is told besides the graph and the profile; it is part of an engine's key."""
 
     opt_level: int = 3
+    """How long the builder searches, from 0 to 5."""
     workspace_mib: int | None = None
+    """The most scratch memory of a layer; None: what the GPU has."""
     version_compatible: bool = False
+    """Whether the plan runs in later versions of the same major one too."""
     hardware_compatible: str | None = None
+    """`ampere-plus` or `same-compute-capability`, for other GPUs; None: this model alone."""
 
 
 @dataclass(frozen=True)
 class ParsedGraph:
-    """A parsed graph. The builder and the parser live as long as it does: it uses their memory."""
+    """A graph in TensorRT's form. It keeps the builder and the parser, whose memory it uses."""
 
     network: Any
     builder: Any
@@ -45,7 +44,7 @@ class ParsedGraph:
 
     @property
     def inputs(self) -> list[Any]:
-        """The input tensors."""
+        """TensorRT's input tensors."""
         return [self.network.get_input(i) for i in range(self.network.num_inputs)]
 
 
@@ -88,8 +87,8 @@ def parse(library: Library, onnx: bytes, role: str) -> ParsedGraph:
 
 
 def most_pixels(library: Library, onnx: bytes, role: str) -> int:
-    """The largest image (pixels) at which no tensor of an image graph has more than 2^31-1
-    elements: counted by TensorRT's own shape inference on a small one.
+    """Gives the largest image (pixels) at which no tensor of an image graph has more than 2^31-1
+    elements. TensorRT's own shape inference counts them on a small image.
     """
     parsed = parse(library, onnx, role)
     parsed.inputs[0].shape = (1, 3, PROBE_SIDE, PROBE_SIDE)
@@ -130,7 +129,7 @@ def build_plan(
 
 
 def make_config(library: Library, builder: Any, options: BuildOptions, target: Target) -> Any:  # noqa: ANN401
-    """The builder's configuration, but for the profile and the timing cache."""
+    """Makes the builder's configuration, but for the profile and the timing cache."""
     trt = library.trt
     config = builder.create_builder_config()
     config.builder_optimization_level = options.opt_level

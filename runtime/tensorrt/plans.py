@@ -1,4 +1,4 @@
-"""The engines kept in a bundle: engines/<key>/<role>.engine and build.json, checked before use."""
+"""The plans kept in a bundle: engines/<key>/<role>.engine and build.json, checked before use."""
 
 import hashlib
 import os
@@ -10,7 +10,7 @@ from pcsr.bundle import Bundle
 from pcsr.errors import EngineError, OutputError
 
 from .library import Library
-from .record import Facts, BuildRecord, parse_record
+from .record import BuildRecord, Facts, parse_record
 from .target import LocalGpu
 
 ENGINES = "engines"
@@ -21,25 +21,26 @@ Say = Callable[[str], object]
 
 @dataclass(frozen=True)
 class PlanSet:
-    """A checked set of engines in memory: serialized plans by role."""
+    """A checked set of plans in memory."""
 
     folder: Path
     record: BuildRecord
     plans: dict[str, bytes]
+    """The serialized plans by role."""
 
     @property
     def size_bytes(self) -> int:
-        """Of all plans together."""
+        """The bytes of all plans together."""
         return sum(map(len, self.plans.values()))
 
 
 def engines_folder(bundle: Bundle) -> Path:
-    """Where a bundle keeps its engines."""
+    """Gives the folder where a bundle keeps its engines."""
     return bundle.path / ENGINES
 
 
 def kept_folders(bundle: Bundle) -> Iterator[Path]:
-    """Folders of engines that are in use: neither set aside nor half-written."""
+    """Lists the folders of engines that are in use: neither set aside nor half-written."""
     parent = engines_folder(bundle)
     for path in sorted(parent.iterdir()) if parent.is_dir() else []:
         if path.is_dir() and not path.name.startswith(".") and STALE not in path.name:
@@ -47,7 +48,7 @@ def kept_folders(bundle: Bundle) -> Iterator[Path]:
 
 
 def read_record(folder: Path) -> BuildRecord:
-    """build.json of a folder, which must be named by its key.
+    """Reads build.json of a folder, which must be named by its key.
 
     Raises:
         EngineError: it is missing, damaged, or not of this folder.
@@ -66,7 +67,7 @@ def read_record(folder: Path) -> BuildRecord:
 
 
 def read_plans(folder: Path) -> PlanSet:
-    """A set of engines whose every byte is as it was built. Nothing is deserialised.
+    """Reads a set of plans whose every byte is as it was built. Nothing is deserialised.
 
     Raises:
         EngineError: build.json or a plan is missing, damaged, truncated or foreign.
@@ -89,7 +90,7 @@ def read_plans(folder: Path) -> PlanSet:
 
 
 def find_built(bundle: Bundle, facts: Facts) -> PlanSet | None:
-    """The set with exactly these facts; None where there is none.
+    """Reads the set with exactly these facts; None where there is none.
 
     Raises:
         EngineError: there is one, and it is damaged.
@@ -101,8 +102,8 @@ def find_built(bundle: Bundle, facts: Facts) -> PlanSet | None:
 def find_fitting(
     bundle: Bundle, library: Library, gpu: LocalGpu, precision: str
 ) -> tuple[PlanSet | None, list[str]]:
-    """The newest set for this machine and these graphs, of whatever profile and options; and what
-    is wrong with the others.
+    """Finds the newest set for this machine and these graphs, of whatever profile and options; and
+    says what is wrong with the others.
     """
     fitting, reasons = [], []
     for folder in kept_folders(bundle):
@@ -121,7 +122,7 @@ def find_fitting(
 
 
 def newest_record(bundle: Bundle, library: Library, precision: str) -> BuildRecord | None:
-    """What was built last with this library and precision, stale or not; None for nothing."""
+    """Finds what was built last with this library and precision, stale or not; None for nothing."""
     records = []
     for folder in kept_folders(bundle):
         try:

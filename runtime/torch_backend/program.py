@@ -9,7 +9,8 @@ from .convolutions import GroupedConvolution, PointwiseConvolution
 from .epilogues import EpilogueConvolution
 from .fusions import FusedConvolution
 from .graph import OperatorGraph
-from .operators import Function, Maker, function_of
+from .operators import Maker, function_of
+from .shape_operators import Function
 
 MADE: Mapping[str, Maker] = {
     "ConvAddRelu": FusedConvolution,

@@ -17,7 +17,7 @@ from pcsr.runtime.tensorrt.build import BuildOptions
 from pcsr.runtime.tensorrt.library import Library, load_library
 from pcsr.runtime.tensorrt.plans import PlanSet, engines_folder, find_fitting, kept_folders
 from pcsr.runtime.tensorrt.profiles import ShapeProfile, Shapes
-from pcsr.runtime.tensorrt.record import Facts, BuildRecord, graph_hashes, parse_record
+from pcsr.runtime.tensorrt.record import BuildRecord, Facts, graph_hashes, parse_record
 from pcsr.runtime.tensorrt.store import BuildRequest, build_command, build_engines, ready_plans
 from pcsr.runtime.tensorrt.target import PORTABLE, LocalGpu, Target
 from tests.commands import build, snapshot
@@ -107,7 +107,9 @@ def test_every_graph_has_its_engine_and_its_line(carn: Bundle) -> None:
     ],
     ids=["profile", "opt-level", "workspace", "capability"],
 )
-def test_other_options_are_other_engines(plain: Bundle, built: PlanSet, other: BuildRequest) -> None:
+def test_other_options_are_other_engines(
+    plain: Bundle, built: PlanSet, other: BuildRequest
+) -> None:
     newest = build_engines(plain, "fp32", other)
     assert newest.folder != built.folder
     assert names(plain) == sorted([built.folder.name, newest.folder.name])
