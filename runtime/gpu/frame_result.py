@@ -59,7 +59,7 @@ class Parts:
         return replace(self, image=image)
 
     def downloaded(self) -> "Parts":
-        """In the host's memory, once the current stream is done."""
+        """Copies the parts to the host's memory, where they are once the current stream is done."""
         return Parts(*(_to_host(part) for part in vars(self).values()))
 
     def stats(

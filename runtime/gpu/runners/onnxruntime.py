@@ -14,7 +14,7 @@ from pcsr.runtime.gpu.side_stream import SideStream
 from pcsr.runtime.machine import refuse_two_packages
 from pcsr.runtime.onnxruntime_session import SETTINGS, open_session, provider_of, run_options
 
-from .protocol import MOST_ROWS, image_role
+from .protocol import DeviceRunner, image_role
 
 BFLOAT16 = 16  # in ONNX: NumPy has no such type
 NUMPY_TYPES = {
@@ -24,7 +24,7 @@ NUMPY_TYPES = {
 }
 
 
-class OnnxRuntimeDeviceRunner:
+class OnnxRuntimeDeviceRunner(DeviceRunner):
     """Runs every graph in ONNX Runtime, through I/O binding; on the CPU by the same code.
 
     On CUDA it computes on a stream of its own, fixed when its sessions open, that waits for the
@@ -34,12 +34,6 @@ class OnnxRuntimeDeviceRunner:
         BackendError: ONNX Runtime is missing, twice there, or does not run on `device`.
         BundleError: no such precision, a damaged bundle, or a graph that ONNX Runtime refuses.
     """
-
-    capturable = False
-    image_least = (1, 1)
-    image_limit: tuple[int, int] | None = None
-    map_limits: tuple[int, int] | None = None
-    rows_limit = MOST_ROWS
 
     def __init__(self, bundle: Bundle, precision: str, device: torch.device) -> None:
         refuse_two_packages()

@@ -18,15 +18,15 @@ class DeviceRunner(Protocol):
     """
 
     device: torch.device
-    capturable: bool
+    capturable: bool = False
     """Whether calls may be recorded into a CUDA graph, after one with the same shapes."""
-    image_least: tuple[int, int]
+    image_least: tuple[int, int] = (1, 1)
     """The smallest size that `image` takes."""
-    image_limit: tuple[int, int] | None
+    image_limit: tuple[int, int] | None = None
     """The largest size that `image` takes; None: any."""
-    rows_limit: int
+    rows_limit: int = MOST_ROWS
     """The most rows N that one call of `rows` takes."""
-    map_limits: tuple[int, int] | None
+    map_limits: tuple[int, int] | None = None
     """The least and the most input pixels P of the row maps that `rows` takes; None: any."""
 
     def image(self, image: Tensor) -> Tensor:

@@ -6,21 +6,16 @@ from torch import Tensor
 from pcsr.bundle import Bundle
 from pcsr.runtime.torch_backend.module import OnnxModule
 
-from .protocol import MOST_ROWS, image_role
+from .protocol import DeviceRunner, image_role
 
 
-class TorchRunner:
+class TorchRunner(DeviceRunner):
     """Runs every graph in PyTorch, on a GPU or the CPU; it needs torch and onnx, nothing else.
 
     Raises:
         BackendError: a graph holds an operator that is not known here.
         BundleError: no such precision, or a damaged bundle.
     """
-
-    image_least = (1, 1)
-    image_limit: tuple[int, int] | None = None
-    rows_limit = MOST_ROWS
-    map_limits: tuple[int, int] | None = None
 
     def __init__(self, bundle: Bundle, precision: str, device: torch.device) -> None:
         self.device = device
