@@ -66,11 +66,10 @@ class FusedPasses:
         difficulty = logits.new_empty(logits.shape[1])
         kernels.difficulties(logits, self._count, difficulty, as_logit=by_ratio)
         if by_ratio:
-            decision.cut.copy_(kernels.select([difficulty], decision.above))
+            decision.cut.copy_(kernels.select(difficulty, decision.above))
             return
         low, high = difficulty.aminmax()
-        table = kernels.empty_table(self._device)
-        kernels.histogram(difficulty, low, high, table)
+        table = kernels.histogram(difficulty, low, high)
         decision.bounds.copy_(kernels.lloyd(table, low, high, self._count))
 
     def route(self, pixels: Pixels, decision: Decision) -> None:

@@ -2,44 +2,14 @@
 lies around each, for NVIDIA's profilers.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import perf_counter
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 
 from pcsr.runtime.timing import DEVICE_LANE, Span, Stopwatch, recorder
-
-
-class Timer(Protocol):
-    """Collects stage times in milliseconds, in the order of their first start."""
-
-    def stage(self, name: str) -> AbstractContextManager[None]:
-        """Adds the time of the body to stage `name`."""
-
-    def host_stage(self, name: str) -> AbstractContextManager[None]:
-        """Adds the time of the body, work of the host alone, to stage `name`."""
-
-    @property
-    def stage_ms(self) -> Mapping[str, float]:
-        """Milliseconds by stage."""
-
-    @property
-    def total_ms(self) -> float:
-        """Milliseconds of wall time since the timer was made."""
-
-
-def make_timer(device: torch.device, stays: bool) -> Timer:
-    """Makes the timer of one call.
-
-    Args:
-        stays: whether the result stays on the device, so that nothing may wait for it: then stages
-            are timed only while spans are recorded.
-    """
-    if device.type != "cuda":
-        return Stopwatch()
-    return NoTimer(ranges=True) if stays and recorder() is None else EventTimer()
 
 
 class EventTimer:
@@ -152,6 +122,22 @@ class NoTimer:
     def total_ms(self) -> float:
         """Milliseconds since the timer was made: those of queueing the work."""
         return 1000 * (perf_counter() - self._start)
+
+
+Timer = Stopwatch | EventTimer | NoTimer
+"""Collects stage times in milliseconds, in the order of their first start."""
+
+
+def make_timer(device: torch.device, stays: bool) -> Timer:
+    """Makes the timer of one call.
+
+    Args:
+        stays: whether the result stays on the device, so that nothing may wait for it: then stages
+            are timed only while spans are recorded.
+    """
+    if device.type != "cuda":
+        return Stopwatch()
+    return NoTimer(ranges=True) if stays and recorder() is None else EventTimer()
 
 
 @contextmanager

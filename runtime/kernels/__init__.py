@@ -9,7 +9,7 @@ from .adaptive import difficulties, lloyd
 from .band_inputs import BandInputs
 from .dense import dense
 from .finish import finish
-from .histogram import empty_table, histogram
+from .histogram import histogram
 from .packed import PackedMlp, PackedMlps
 from .ratio import select
 from .route import DeviceRule, RoutingBuffers, route
@@ -23,7 +23,6 @@ __all__ = [
     "RoutingBuffers",
     "dense",
     "difficulties",
-    "empty_table",
     "finish",
     "histogram",
     "lloyd",

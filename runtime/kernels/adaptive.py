@@ -142,7 +142,7 @@ def lloyd(table: Tensor, low: Tensor, high: Tensor, clusters: int) -> Tensor:
     that is not below the exact one; infinite where low is high (a flat image is all light).
 
     Args:
-        table: [COPIES, BINS] int32 of `histogram`, with all of the image in it.
+        table: [COPIES, BINS] int32 of `histogram`.
         low, high: one float32 each, as given to `histogram`.
         clusters: M > 1.
 

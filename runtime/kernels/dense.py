@@ -13,15 +13,10 @@ from .packed import PackedMlp
 
 @triton.jit
 def _classify(
-    pre,
-    at,
-    mask,
-    constant,
+    layer,
     weights,
     held,
     vectors,
-    row_offset,
-    column_offset,
     logits,
     column,
     pixels,
@@ -36,6 +31,7 @@ def _classify(
 
     With LAYERS = 0 the classifier is one layer, and its CLASSES outputs are read from `pre`.
     """
+    pre, at, mask, constant, row_offset, column_offset = layer
     if LAYERS == 0:
         for c in tl.static_range(CLASSES):
             near = tl.load(pre + at + c, mask=mask, other=0.0).to(tl.float32)
@@ -44,22 +40,7 @@ def _classify(
             out = near + (tl.load(constant + c) + by_row) + by_column
             tl.store(logits + tl.cast(pixels, tl.int64) * c + column, out, mask=mask)
     else:
-        out = mlp(
-            pre,
-            at,
-            mask,
-            constant,
-            weights,
-            held,
-            vectors,
-            row_offset,
-            column_offset,
-            LAYERS,
-            A,
-            B,
-            HELD,
-            DTYPE,
-        )
+        out = mlp(layer, weights, held, vectors, LAYERS, A, B, HELD, DTYPE)
         if CLASSES == 1:  # the others are padding, 0
             tl.store(logits + column, tl.sum(out, axis=1), mask=mask)
         else:
@@ -130,16 +111,12 @@ def dense_kernel(
         row_offset = tl.load(row_shares + first + row)
         start = tl.cast(row, tl.int64) * width
         if CLASSES > 0:
+            inputs, shared = pre + CLASS_COLUMN, constant + CLASS_COLUMN
             _classify(
-                pre + CLASS_COLUMN,
-                at,
-                mask,
-                constant + CLASS_COLUMN,
+                (inputs, at, mask, shared, row_offset, column_offset),
                 class_weights,
                 class_held,
                 class_vectors,
-                row_offset,
-                column_offset,
                 logits + start,
                 column,
                 pixels,
@@ -150,33 +127,15 @@ def dense_kernel(
                 HELD,
                 DTYPE,
             )
-        residual = mlp(
-            pre + LIGHT_COLUMN,
-            at,
-            mask,
-            constant + LIGHT_COLUMN,
-            light_weights,
-            held,
-            light_vectors,
-            row_offset,
-            column_offset,
-            LAYERS,
-            A,
-            B,
-            HELD,
-            DTYPE,
-        )
-        base = bilinear(
-            image,
-            plane,
+        inputs, shared = pre + LIGHT_COLUMN, constant + LIGHT_COLUMN
+        layer = (inputs, at, mask, shared, row_offset, column_offset)
+        residual = mlp(layer, light_weights, held, light_vectors, LAYERS, A, B, HELD, DTYPE)
+        row_base = (
             tl.load(on_rows + height).to(tl.int64) * lr_width,
             tl.load(on_rows + 2 * height).to(tl.int64) * lr_width,
             tl.load(row_shares + height + first + row),
-            lower,
-            upper,
-            column_weight,
-            is_colour,
         )
+        base = bilinear(image, plane, row_base, (lower, upper, column_weight), is_colour)
         place = canvas + start * 3 + (column[:, None] * 3 + colour[None, :])
         tl.store(place, colours(residual, BLOCK) + base, mask=is_colour)
 

@@ -12,7 +12,7 @@ COPIES = 8  # of a table: programs that hit the same bin at once wait for each o
 
 
 def empty_table(device: torch.device | str) -> Tensor:
-    """Makes a table [COPIES, BINS] int32 of zeros; its counts are the sum over the copies."""
+    """Makes a table [COPIES, BINS] int32 of zeros. Its counts are the sum over the copies."""
     return torch.zeros((COPIES, BINS), dtype=torch.int32, device=device)
 
 
@@ -53,15 +53,13 @@ def histogram_kernel(
     add_to_table(table, place.to(tl.int32), mask, BINS, COPIES)
 
 
-def histogram(difficulty: Tensor, low: Tensor, high: Tensor, table: Tensor) -> None:
-    """Adds difficulties to a table of `empty_table`: bins of equal width from `low` to `high`.
-
-    An image may be added in several bands.
+def histogram(difficulty: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Counts difficulties in bins of equal width from `low` to `high`: gives a table of
+    `empty_table`.
 
     Args:
         difficulty: [N] float32.
-        low, high: one float32 each, the extremes of the whole image.
-        table: [COPIES, BINS] int32.
+        low, high: one float32 each, the extremes.
 
     Raises:
         ValueError: a tensor is not of this kind.
@@ -70,8 +68,9 @@ def histogram(difficulty: Tensor, low: Tensor, high: Tensor, table: Tensor) -> N
     expect_band(1, pixels)
     expect("difficulty", difficulty, torch.float32, (pixels,))
     expect_extremes(low, high)
-    expect("table", table, torch.int32, (COPIES, BINS))
+    table = empty_table(difficulty.device)
     over(histogram_kernel, pixels, difficulty, low, high, table, pixels, BINS=BINS, COPIES=COPIES)
+    return table
 
 
 def expect_extremes(low: Tensor, high: Tensor) -> None:

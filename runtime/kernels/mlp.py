@@ -57,21 +57,11 @@ def held_weights(
 
 
 @triton.jit
-def _first_layer(
-    pre,
-    at,
-    mask,
-    constant,
-    vectors,
-    row_offset,
-    column_offset,
-    START: tl.constexpr,
-    COUNT: tl.constexpr,
-    P: tl.constexpr,
-):
+def _first_layer(layer, vectors, START: tl.constexpr, COUNT: tl.constexpr, P: tl.constexpr):
     """Computes channels START to START + COUNT of the folded first layer, [N, COUNT] float32: pre +
     constant + row_offset * row weight + column_offset * column weight.
     """
+    pre, at, mask, constant, row_offset, column_offset = layer
     channel = START + tl.arange(0, COUNT)
     near = tl.load(pre + at[:, None] + channel[None, :], mask=mask[:, None], other=0.0)
     by_row = row_offset * tl.load(vectors + channel)[None, :]
@@ -118,15 +108,10 @@ def _product(
 
 @triton.jit
 def mlp(
-    pre,
-    at,
-    mask,
-    constant,
+    layer,
     weights,
     held,
     vectors,
-    row_offset,
-    column_offset,
     LAYERS: tl.constexpr,
     A: tl.constexpr,
     B: tl.constexpr,
@@ -136,15 +121,16 @@ def mlp(
     """Runs an MLP on a tile of N pixels: x_0 = the first layer, x_l = W_l relu(x_l-1) + b_l for
     l = 1 to LAYERS; gives [N, OUTPUTS] float32. With LAYERS = 0, A is OUTPUTS.
 
-    pre, constant: from this MLP's first channel on. at: [N] int64, where each pixel's row of pre
-    begins. row_offset: a number, or [N, 1]; column_offset: [N]. held: of `held_weights`. vectors:
-    row weights [P], column weights [P], biases.
+    layer: (pre, at, mask, constant, row_offset, column_offset), what the first layer is made from:
+    pre, constant from this MLP's first channel on; at [N] int64, where each pixel's row of pre
+    begins; row_offset, a number or [N, 1]; column_offset [N]. held: of `held_weights`. vectors: row
+    weights [P], column weights [P], biases.
     """
     P: tl.constexpr = A + B
-    a = _first_layer(pre, at, mask, constant, vectors, row_offset, column_offset, 0, A, P)
+    a = _first_layer(layer, vectors, 0, A, P)
     b = a
     if B > 0 and LAYERS > 0:
-        b = _first_layer(pre, at, mask, constant, vectors, row_offset, column_offset, A, B, P)
+        b = _first_layer(layer, vectors, A, B, P)
     if HELD:
         for layer in tl.static_range(LAYERS):
             bias = vectors + (2 + layer) * P
@@ -190,13 +176,15 @@ def colours(outputs, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def bilinear(image, plane, lower_row, upper_row, row_weight, lower, upper, column_weight, mask):
+def bilinear(image, plane, row, column, mask):
     """Interpolates the base of pixels [N, 4], the last column 0: over rows first, then columns,
     each as lower + weight * (upper - lower).
 
-    lower_row, upper_row: where the two input rows begin; they and row_weight are numbers, or
-    [N, 1]. lower, upper, column_weight: [N]. mask: [N, 4].
+    row: (where the lower and the upper input row begin, the weight), numbers or [N, 1]. column:
+    (lower, upper, weight), each [N]. mask: [N, 4].
     """
+    lower_row, upper_row, row_weight = row
+    lower, upper, column_weight = column
     start = image + tl.arange(0, 4).to(tl.int64)[None, :] * plane
     left, right = lower[:, None], upper[:, None]
     lower_left = tl.load(start + lower_row + left, mask=mask, other=0.0)

@@ -1,7 +1,5 @@
 """A share of heavy pixels on the device: the exact logit that so many values lie above."""
 
-from collections.abc import Sequence
-
 import torch
 import triton
 import triton.language as tl
@@ -38,23 +36,21 @@ def digits_kernel(
     add_to_table(table, upper, mask, BINS, COPIES)
 
 
-def select(values: Sequence[Tensor], above: Tensor) -> Tensor:
+def select(values: Tensor, above: Tensor) -> Tensor:
     """Gives the value [1] float32 that so many of all lie above (fewer where some are level with
     it), as `ratio_threshold`; -infinity where all do. It is a radix selection by two digits.
 
     Args:
-        values: the difficulty logits of an image, [n] float32 of each of its bands.
-        above: [1] int64, at most their number; on the device, so that a recorded frame takes
-            another one.
+        values: [N] float32, the difficulty logits of an image.
+        above: [1] int64, at most N; on the device, so that a recorded frame takes another one.
 
     Raises:
         ValueError: a tensor is not of this kind.
     """
     expect("above", above, torch.int64, (1,))
-    for value in values:
-        expect("values", value, torch.float32, (len(value),))
-        expect_band(1, len(value))
-    wanted = sum(map(len, values)) - 1 - above
+    expect("values", values, torch.float32, (len(values),))
+    expect_band(1, len(values))
+    wanted = len(values) - 1 - above
     rank = wanted.clamp_min(0)
     upper, rank = _digit(values, rank, rank, False)
     lower, _ = _digit(values, upper, rank, True)
@@ -63,14 +59,11 @@ def select(values: Sequence[Tensor], above: Tensor) -> Tensor:
     return torch.where(wanted < 0, -torch.inf, bits.view(torch.float32))
 
 
-def _digit(
-    values: Sequence[Tensor], chosen: Tensor, rank: Tensor, is_lower: bool
-) -> tuple[Tensor, Tensor]:
+def _digit(values: Tensor, chosen: Tensor, rank: Tensor, is_lower: bool) -> tuple[Tensor, Tensor]:
     """Gives the digit [1] of the value of that rank, and its rank among those with this digit."""
-    table, constants = empty_table(rank.device), {"BINS": BINS, "COPIES": COPIES}
-    for value in values:
-        size = len(value)
-        over(digits_kernel, size, value, chosen, table, size, LOWER=is_lower, **constants)
+    table, size = empty_table(rank.device), len(values)
+    constants = {"LOWER": is_lower, "BINS": BINS, "COPIES": COPIES}
+    over(digits_kernel, size, values, chosen, table, size, **constants)
     counts = table.sum(dim=0, dtype=torch.int64)
     passed = torch.cumsum(counts, dim=0) <= rank
     return passed.sum(dim=0, keepdim=True), rank - (counts * passed).sum(dim=0, keepdim=True)

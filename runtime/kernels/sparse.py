@@ -55,34 +55,20 @@ def sparse_kernel(
         on_rows = row_places + first + row
         row_share = row_shares + first + row
         near = (tl.load(on_rows) - top).to(tl.int64) * lr_width + tl.load(on_columns)
-        residual = mlp(
-            pre + COLUMN,
-            near * STRIDE,
-            mask,
-            constant + COLUMN,
-            weights,
-            held,
-            vectors,
-            tl.load(row_share)[:, None],
-            tl.where(mask, tl.load(column_share), 0.0),
-            LAYERS,
-            A,
-            B,
-            HELD,
-            DTYPE,
-        )
+        row_offset = tl.load(row_share)[:, None]
+        column_offset = tl.where(mask, tl.load(column_share), 0.0)
+        at = near * STRIDE
+        layer = (pre + COLUMN, at, mask, constant + COLUMN, row_offset, column_offset)
+        residual = mlp(layer, weights, held, vectors, LAYERS, A, B, HELD, DTYPE)
         is_colour = mask[:, None] & (colour < 3)[None, :]
-        base = bilinear(
-            image,
-            plane,
+        row_base = (
             (tl.load(on_rows + height).to(tl.int64) * lr_width)[:, None],
             (tl.load(on_rows + 2 * height).to(tl.int64) * lr_width)[:, None],
             tl.load(row_share + height)[:, None],
-            tl.load(on_columns + width),
-            tl.load(on_columns + 2 * width),
-            tl.load(column_share + width),
-            is_colour,
         )
+        lower, upper = tl.load(on_columns + width), tl.load(on_columns + 2 * width)
+        column_base = (lower, upper, tl.load(column_share + width))
+        base = bilinear(image, plane, row_base, column_base, is_colour)
         place = canvas + pixel.to(tl.int64)[:, None] * 3 + colour[None, :]
         tl.store(place, colours(residual, BLOCK) + base, mask=is_colour)
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,15 +126,10 @@ def newest_record(bundle: Bundle, library: Library, precision: str) -> BuildReco
     """Finds what was built last with this library and precision, stale or not; None for nothing."""
     records = []
     for folder in kept_folders(bundle):
-        try:
+        with suppress(EngineError):
             records.append(read_record(folder))
-        except EngineError:
-            continue
-    ours = [
-        record
-        for record in records
-        if (record.facts.library, record.facts.precision) == (library.name, precision)
-    ]
+    wanted = library.name, precision
+    ours = [one for one in records if (one.facts.library, one.facts.precision) == wanted]
     return max(ours, key=lambda record: record.built, default=None)
 
 

@@ -53,7 +53,7 @@ class Tail:
 
 @triton.jit
 def _window(x, row, height, width, column, STRIDE: tl.constexpr, C: tl.constexpr):
-    """Loads the pixels left of, at and right of each column: [pixels, WINDOW], 0 past the border."""
+    """Loads the pixels left of, at and right of each column, or 0: [pixels, WINDOW]."""
     k = tl.arange(0, WINDOW)
     at, channel = column[:, None] + (k // 16)[None, :] - 1, (k % 16)[None, :]
     inside = (at >= 0) & (at < width) & (channel < C) & (k < 48)[None, :]
@@ -66,23 +66,21 @@ def _window(x, row, height, width, column, STRIDE: tl.constexpr, C: tl.constexpr
 def _rows_of_group(
     x,
     weight,
-    first,
-    height,
-    width,
-    column,
+    place,
     STRIDE: tl.constexpr,
     C: tl.constexpr,
     BLOCK: tl.constexpr,
     ROWS: tl.constexpr,
 ):
-    """Computes ROWS rows of one group from `first` on: a tuple of [BLOCK, 16] float32."""
+    """Computes ROWS rows of one group from `first` on: a tuple of [BLOCK, 16] float32.
+
+    place: (first, height, width, column).
+    """
+    first, height, width, column = place
     k, o = tl.arange(0, WINDOW), tl.arange(0, 16)
-    place = weight + k[:, None] * 16 + o[None, :]
-    above, middle, below = (
-        tl.load(place),
-        tl.load(place + WINDOW * 16),
-        tl.load(place + WINDOW * 32),
-    )
+    rows = weight + k[:, None] * 16 + o[None, :]
+    above, middle = tl.load(rows), tl.load(rows + WINDOW * 16)
+    below = tl.load(rows + WINDOW * 32)
     zeros = tl.zeros((BLOCK, 16), dtype=tl.float32)
     a, b, c = zeros, zeros, zeros  # sums of the rows that the next window belongs to
     done = ()
@@ -170,15 +168,14 @@ def grouped_kernel(
     pixel = tl.arange(0, BLOCK)
     column, mask = begin + pixel, begin + pixel < width
     x += image * width * STRIDE
+    place = (first, height, width, column)
     if TAIL > 0:
         sums = ()
         for _ in tl.static_range(ROWS):
             sums = sums + (tl.zeros((BLOCK, COLUMNS), tl.float32),)  # type: ignore[assignment]
         for group in tl.static_range(GROUPS):
             of, own = weight + group * (3 * WINDOW * 16), bias + group * O
-            done = _rows_of_group(
-                x + group * C, of, first, height, width, column, STRIDE, C, BLOCK, ROWS
-            )
+            done = _rows_of_group(x + group * C, of, place, STRIDE, C, BLOCK, ROWS)
             rows_of = tail_weight + group * 16 * COLUMNS
             sums = _product(done, own, rows_of, sums, O, HAS_BIAS, SLOPE, COLUMNS, ROWS)
         for r in tl.static_range(ROWS):
@@ -187,9 +184,7 @@ def grouped_kernel(
                 tail_bias,
                 added,
                 out,
-                (image + first + r) * width + begin,
-                pixel,
-                mask & (first + r < height),
+                ((image + first + r) * width + begin, pixel, mask & (first + r < height)),
                 TAIL,
                 TAIL,
                 COLUMNS,
@@ -199,18 +194,14 @@ def grouped_kernel(
             )
     else:
         of = weight + part * (3 * WINDOW * 16)
-        done = _rows_of_group(
-            x + part * C, of, first, height, width, column, STRIDE, C, BLOCK, ROWS
-        )
+        done = _rows_of_group(x + part * C, of, place, STRIDE, C, BLOCK, ROWS)
         for r in tl.static_range(ROWS):
             end(
                 done[r],
                 bias + part * O,
                 added,
                 out + part * O,
-                (image + first + r) * width + begin,
-                pixel,
-                mask & (first + r < height),
+                ((image + first + r) * width + begin, pixel, mask & (first + r < height)),
                 O,
                 GROUPS * O,
                 16,

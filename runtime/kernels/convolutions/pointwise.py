@@ -41,20 +41,19 @@ def _join(
     acc,
     x,
     weight,
-    begin,
-    pixel,
-    mask,
+    place,
     C: tl.constexpr,
     STRIDE: tl.constexpr,
     CHUNK: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
     """Gives acc + x [pixels, C] @ its rows of the weight, CHUNK channels at a time."""
+    begin, pixel, mask = place
     column = tl.arange(0, COLUMNS)
     for first in tl.static_range(0, C, CHUNK):
         channel = first + tl.arange(0, CHUNK)
-        place = x + begin * STRIDE + (pixel[:, None] * STRIDE + channel[None, :])
-        near = tl.load(place, mask=mask[:, None] & (channel < C)[None, :], other=0.0)
+        near = x + begin * STRIDE + (pixel[:, None] * STRIDE + channel[None, :])
+        near = tl.load(near, mask=mask[:, None] & (channel < C)[None, :], other=0.0)
         of = tl.load(weight + channel[:, None] * COLUMNS + column[None, :])
         acc = tl.dot(near, of, acc=acc, input_precision="ieee", out_dtype=tl.float32)
     return acc
@@ -66,9 +65,7 @@ def end(
     bias,
     added,
     out,
-    begin,
-    pixel,
-    mask,
+    place,
     O: tl.constexpr,  # noqa: E741
     STRIDE: tl.constexpr,
     COLUMNS: tl.constexpr,
@@ -76,18 +73,21 @@ def end(
     ADDED_STRIDE: tl.constexpr,
     SLOPE: tl.constexpr,
 ):
-    """Stores the activation of acc [pixels, COLUMNS] + bias [O] [+ added]. Pixels of out begin
-    STRIDE values apart, of added ADDED_STRIDE; 0: nothing is added.
+    """Stores the activation of acc [pixels, COLUMNS] + bias [O] [+ added].
+
+    place: (begin, pixel, mask), the first pixel and those from there. Pixels of out begin STRIDE
+    values apart, of added ADDED_STRIDE; 0: nothing is added.
     """
+    begin, pixel, mask = place
     column = tl.arange(0, COLUMNS)
     if HAS_BIAS:
         acc += tl.load(bias + column, mask=column < O, other=0.0).to(tl.float32)[None, :]
     wanted = mask[:, None] & (column < O)[None, :]
     if ADDED_STRIDE > 0:
-        place = added + begin * ADDED_STRIDE + (pixel[:, None] * ADDED_STRIDE + column[None, :])
-        acc += tl.load(place, mask=wanted, other=0.0).to(tl.float32)
-    place = out + begin * STRIDE + (pixel[:, None] * STRIDE + column[None, :])
-    tl.store(place, activated(acc, SLOPE).to(out.dtype.element_ty), mask=wanted)
+        plus = added + begin * ADDED_STRIDE + (pixel[:, None] * ADDED_STRIDE + column[None, :])
+        acc += tl.load(plus, mask=wanted, other=0.0).to(tl.float32)
+    to = out + begin * STRIDE + (pixel[:, None] * STRIDE + column[None, :])
+    tl.store(to, activated(acc, SLOPE).to(out.dtype.element_ty), mask=wanted)
 
 
 @triton.jit(do_not_specialize=["pixels"])
@@ -127,19 +127,19 @@ def pointwise_kernel(
     """
     begin = tl.program_id(0).to(tl.int64) * BLOCK
     pixel = tl.arange(0, BLOCK)
-    mask = pixel < pixels - begin
+    place = (begin, pixel, pixel < pixels - begin)
     acc = tl.zeros((BLOCK, COLUMNS), dtype=tl.float32)
-    acc = _join(acc, x0, weight, begin, pixel, mask, C0, STRIDE0, CHUNK, COLUMNS)
+    acc = _join(acc, x0, weight, place, C0, STRIDE0, CHUNK, COLUMNS)
     if C1 > 0:
         of = weight + FROM1 * COLUMNS
-        acc = _join(acc, x1, of, begin, pixel, mask, C1, STRIDE1, CHUNK, COLUMNS)
+        acc = _join(acc, x1, of, place, C1, STRIDE1, CHUNK, COLUMNS)
     if C2 > 0:
         of = weight + FROM2 * COLUMNS
-        acc = _join(acc, x2, of, begin, pixel, mask, C2, STRIDE2, CHUNK, COLUMNS)
+        acc = _join(acc, x2, of, place, C2, STRIDE2, CHUNK, COLUMNS)
     if C3 > 0:
         of = weight + FROM3 * COLUMNS
-        acc = _join(acc, x3, of, begin, pixel, mask, C3, STRIDE3, CHUNK, COLUMNS)
-    end(acc, bias, added, out, begin, pixel, mask, O, O, COLUMNS, HAS_BIAS, ADDED_STRIDE, SLOPE)
+        acc = _join(acc, x3, of, place, C3, STRIDE3, CHUNK, COLUMNS)
+    end(acc, bias, added, out, place, O, O, COLUMNS, HAS_BIAS, ADDED_STRIDE, SLOPE)
 
 
 def pointwise(

@@ -18,7 +18,6 @@ from pcsr.runtime.kernels import (
     adaptive,
     dense,
     difficulties,
-    empty_table,
     finish,
     histogram,
     lloyd,
@@ -28,6 +27,7 @@ from pcsr.runtime.kernels import (
     sparse,
 )
 from pcsr.runtime.kernels.convolutions.epilogue import epilogue
+from pcsr.runtime.kernels.histogram import empty_table
 from tests.runtime.networks import Scene
 
 from .compiler import SHARED_LIMIT, Compiled, Launches
@@ -155,15 +155,15 @@ def test_statistics_compile(capability: int, monkeypatch: pytest.MonkeyPatch) ->
         for name, home in homes.items()
     }
     digits = Launches.of(monkeypatch, ratio, "digits_kernel")
-    table, low, values = empty_table("cpu"), torch.tensor(0.5), torch.zeros(5000)
+    low, values = torch.tensor(0.5), torch.zeros(5000)
+    table = histogram(values, low, low)
     for count in (2, 3):
         difficulties(torch.zeros((1 if count == 2 else 3, 5000)), count, values)
         lloyd(table, low, low, count)
         for name in ("difficulties", "lloyd"):
             assert kernels[name].compile(capability).spilled == 0
-    histogram(values, low, low, table)
     assert "atom" in kernels["histogram"].compile(capability).ptx
-    select([values], torch.tensor([1500]))
+    select(values, torch.tensor([1500]))
     assert "atom" in digits.compile(capability).ptx
 
 
