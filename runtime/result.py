@@ -1,4 +1,4 @@
-"""What one call of an `Upscaler` returns."""
+"""Holds what one call of an `Upscaler` returns."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,19 +13,21 @@ from .routing.rule import heavy_count
 
 @dataclass(frozen=True)
 class Stats:
-    """Figures of one call. Sizes are (height, width); times are wall milliseconds.
-
-    pixels_per_upsampler: heaviest first; empty for a plain network. threshold: the difficulty above
-    which pixels are heavy, None where no single threshold decides. stage_ms: in order of execution;
-    the names are in docs/benchmarks.md, those of a GPU in docs/gpu.md.
-    """
+    """Figures of one call."""
 
     lr_size: tuple[int, int]
+    """(height, width) of the input."""
     hr_size: tuple[int, int]
+    """(height, width) of the output."""
     pixels_per_upsampler: tuple[int, ...]
+    """How many pixels each upsampler made, heaviest first; empty for a plain network."""
     threshold: float | None
+    """The difficulty above which pixels are heavy; None where no single threshold decides."""
     stage_ms: Mapping[str, float]
+    """Wall milliseconds of each stage in order of execution; docs/benchmarks.md has the names, and
+    docs/gpu.md those of a GPU."""
     total_ms: float
+    """Wall milliseconds of the call."""
 
     @property
     def heavy_share(self) -> float:
@@ -34,28 +36,27 @@ class Stats:
 
 
 def heavy_share(pixels_per_upsampler: Sequence[int]) -> float:
-    """Share in [0, 1] of the pixels of the heavier half of the upsamplers; 0 without routing."""
+    """Gives the share in [0, 1] of the heavier half's pixels; 0 without routing."""
     count = heavy_count(len(pixels_per_upsampler))
     return sum(pixels_per_upsampler[:count]) / max(1, sum(pixels_per_upsampler))
 
 
 @dataclass(frozen=True)
 class Result:
-    """An upscaled image and how it was routed. The routing is None for a plain network.
-
-    image: in the dtype and channels of the input, [H, W] or [H, W, channels].
-    assignment: [H, W] uint8, the upsampler of each pixel, 0 = heaviest.
-    difficulty: [H, W] float32 in [0, 1], the probability of the heavier half.
-    measured: the stats, or what waits for the device and returns them. upsamplers: M.
-
-    Of an image on a GPU all three are torch tensors there, and nothing waited for them.
+    """An upscaled image and how it was routed. The routing is None for a plain network. Of an image
+    on a GPU all arrays are torch tensors there, and nothing waited for them.
     """
 
     image: NDArray[Any]
+    """[H, W] or [H, W, channels], in the dtype and channels of the input."""
     assignment: NDArray[np.uint8] | None
+    """[H, W] uint8, the upsampler of each pixel, 0 = heaviest."""
     difficulty: NDArray[np.float32] | None
+    """[H, W] float32 in [0, 1], the probability of the heavier half of the upsamplers."""
     measured: Stats | Callable[[], Stats]
+    """The figures, or what waits for the device and returns them; `stats` does that."""
     upsamplers: int = 2
+    """M, the number of upsamplers."""
 
     @cached_property
     def stats(self) -> Stats:

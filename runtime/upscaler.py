@@ -1,9 +1,9 @@
-"""A bundle as a callable: image in, upscaled image and routing out."""
+"""Offers a bundle as a callable: image in, upscaled image and routing out."""
 
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 from numpy.typing import NDArray
 
@@ -12,19 +12,15 @@ from pcsr.errors import BackendError, ImageError, UsageError
 
 from .backends import choose_backend
 from .cpu.upscaler import HostUpscaler, as_array, size_of
+from .executor import Executor
 from .geometry.grid import hr_size
 from .layout import Layout
 from .machine import usable_cores
 from .result import Result, Stats
-from .routing.checks import check_mode
-from .routing.planner import Plan, Planner, Wish, Wishes
-from .routing.rule import Mode
-from .routing.time_model import Key, Work
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from .gpu.upscaler import DeviceUpscaler
+from .routing.operating_point import OperatingPoint
+from .routing.planner import Planner, ResolvedRequest
+from .routing.request import CallOptions, RoutingOptions, RoutingRequest
+from .routing.time_model import Key, Workload
 
 __all__ = ["Result", "Stats", "Upscaler"]
 
@@ -53,8 +49,8 @@ class Upscaler:
         cuda_graphs: whether a frame of a shape that was seen before is replayed from a recording.
         may_build: whether TensorRT engines that are missing or stale are built now, which takes
             minutes.
-        preset, budget_ms, max_psnr_loss_db, adaptive_budget: how calls route that name no routing
-            themselves; see there.
+        default: how calls route that name no routing themselves: the options of a call, such as
+            `adaptive=True`, `preset="fast"` or `budget_ms=40`.
 
     Raises:
         UsageError: an option out of range, or the bundle was not calibrated for it.
@@ -74,10 +70,7 @@ class Upscaler:
         passes: str = "auto",
         cuda_graphs: bool = True,
         may_build: bool = True,
-        preset: str | None = None,
-        budget_ms: float | None = None,
-        max_psnr_loss_db: float | None = None,
-        adaptive_budget: bool = False,
+        **default: Unpack[RoutingOptions],
     ) -> None:
         if threads is not None and not 1 <= threads <= MOST_THREADS:
             raise UsageError(f"threads must be from 1 to {MOST_THREADS}, found {threads}")
@@ -85,18 +78,11 @@ class Upscaler:
         self.backend = choose_backend(backend, device, precision, self.bundle)
         self.precision = precision
         self._executor = self._open(device, threads, tile_px, passes, cuda_graphs, may_build)
-        default = Wish(
-            preset=preset,
-            budget_ms=budget_ms,
-            max_psnr_loss_db=max_psnr_loss_db,
-            adaptive_budget=adaptive_budget,
-        )
-        self._planner = Planner(self.bundle, default, self.work, self.time_key)
-        self._planner.wish(default)
+        self._planner = Planner(self.bundle, RoutingRequest(**default), self.work, self.time_key)
 
     def _open(
         self, device: str, threads: int | None, tile_px: int | None, passes: str, *options: bool
-    ) -> "HostUpscaler | DeviceUpscaler":
+    ) -> Executor:
         where = (self.bundle, self.backend)
         if device != "cpu" or self.backend in ("torch", "tensorrt"):
             return _open_on_device(*where, device, self.precision, passes, tile_px, *options)
@@ -111,32 +97,48 @@ class Upscaler:
         """
         return self._executor.passes
 
+    @property
+    def kept_shapes(self) -> int:
+        """How many shapes (size, scale, way of routing) something is kept for; 0 on the CPU."""
+        return self._executor.kept_shapes
+
     def keep_shapes(self, count: int) -> None:
-        """Keeps what a GPU prepares for a shape (size, scale, way of routing) for the `count` that
-        were used last; 4 if nobody asks. Each takes as much of its memory as one image.
+        """Keeps what a GPU prepares for a shape for the `count` that were used last; 4 if nobody
+        asks. Each takes as much of its memory as one image.
         """
         self._executor.keep_shapes(count)
 
+    def forget_shapes(self) -> None:
+        """Gives back the memory of all that is kept for shapes."""
+        self._executor.forget_shapes()
+
+    @property
+    def operating_point(self) -> OperatingPoint:
+        """What pcsr-calibrate operating-point wrote into the bundle.
+
+        Raises:
+            UsageError: the bundle was not calibrated.
+            BundleError: the calibration is damaged.
+        """
+        return self._planner.point
+
     def time_key(self, arrays: str = "host") -> Key:
-        """What the time of a call depends on, but for its size, scale and heavy pixels."""
+        """Names what the time of a call depends on, but for its size, scale and heavy pixels."""
         by = self._executor
         where = (by.machine, by.kind, self.backend, self.precision, by.passes)
         return Key(*where, by.threads, arrays)
 
-    def work(self, size: tuple[int, int], scale: float) -> Work:
-        """What an image of (height, width) amounts to, where a share of heavy pixels is set."""
+    def work(self, size: tuple[int, int], scale: float) -> Workload:
+        """Counts what an image of (height, width) amounts to where a share is set."""
         backbone_px = self._executor.backbone_px(size, scale)
-        return Work(backbone_px, math.prod(hr_size(size, scale)))
+        return Workload(backbone_px, math.prod(hr_size(size, scale)))
 
     def __call__(
         self,
         image: Any,  # noqa: ANN401
         scale: float | None = None,
         k: float | None = None,
-        adaptive: bool = False,
-        heavy_ratio: float | None = None,
-        refine: bool = True,
-        **wishes: Unpack[Wishes],
+        **options: Unpack[CallOptions],
     ) -> Result:
         """Upscales one image to round(h * scale) x round(w * scale).
 
@@ -148,15 +150,16 @@ class Upscaler:
             scale: at least 1; None takes the scale the network was trained for.
             k: how much an upsampler's cost counts in the routing: 0 (as None) trusts the
                 classifier, larger is lighter, faster.
-            adaptive: route by the image's own spread of difficulties (ADM) instead of k.
-            heavy_ratio: share in [0, 1] of the pixels for the heavy upsampler, instead of k.
-            refine: smooth light pixels beside heavy ones (paper section 3.4).
-            wishes: instead of k, by what pcsr-calibrate operating-point found: `preset` (quality,
-                balanced, fast); `budget_ms`, as many heavy pixels as nine calls of ten compute
-                within that time; `max_psnr_loss_db`, as few as lose no more than that in the mean.
-                `adaptive_budget=True` corrects the budget's prediction by the frames before.
+            options: instead of k, `adaptive=True` routes by the image's own spread of difficulties
+                (ADM), `heavy_ratio` gives that share in [0, 1] of the pixels to the heavy
+                upsampler; by what pcsr-calibrate operating-point found, `preset` (quality,
+                balanced, fast), `budget_ms` takes as many heavy pixels as nine calls of ten compute
+                within that time, `max_psnr_loss_db` as few as lose no more than that in the mean.
+                `adaptive_budget=True` corrects the budget's prediction by the frames before;
+                `refine=False` leaves out the smoothing of light pixels beside heavy ones (paper
+                section 3.4).
 
-        Without k, adaptive, heavy_ratio and wishes those of the constructor count.
+        A call that names none of these ways routes as the constructor's `default` says.
 
         Returns the same dtype and channels; float32 results are not clipped. Alpha is upscaled by
         the same network, as a gray image.
@@ -166,11 +169,15 @@ class Upscaler:
             UsageError: an option out of range, one that a plain network does not have, or a budget
                 too small for light pixels alone.
         """
-        scale, wish = self.check_options(scale, k, adaptive, heavy_ratio, **wishes)
+        return self.run(image, scale, RoutingRequest(k, **options))
+
+    def run(self, image: Any, scale: float | None, request: RoutingRequest) -> Result:  # noqa: ANN401
+        """Upscales one image as a call does, with its options as one request."""
+        scale, request = self.completed(scale, request)
         pixels, layout = self._executor.look(image)
-        plan = self._plan(wish, scale, pixels, layout)
-        took = plan.took if plan.is_watched else None
-        return self._executor(pixels, scale, plan.mode, refine, took)  # type: ignore[arg-type]
+        resolved = self._resolve(request, scale, pixels, layout)
+        took = resolved.took if resolved.is_watched else None
+        return self._executor(pixels, scale, resolved.request, took)
 
     def stream(
         self,
@@ -178,10 +185,7 @@ class Upscaler:
         take: Callable[[NDArray[Any]], None],
         scale: float | None = None,
         k: float | None = None,
-        adaptive: bool = False,
-        heavy_ratio: float | None = None,
-        refine: bool = True,
-        **wishes: Unpack[Wishes],
+        **options: Unpack[CallOptions],
     ) -> Stats:
         """Upscales one image and hands its rows [n, W, channels] to `take` from top to bottom, as
         soon as they are finished: the output is never whole in memory. Options as in a call.
@@ -193,53 +197,57 @@ class Upscaler:
             ImageError: as a call does; an image with alpha.
             UsageError: as a call does.
         """
+        return self.run_stream(image, take, scale, RoutingRequest(k, **options))
+
+    def run_stream(
+        self,
+        image: Any,  # noqa: ANN401
+        take: Callable[[NDArray[Any]], None],
+        scale: float | None,
+        request: RoutingRequest,
+    ) -> Stats:
+        """Streams one image as `stream` does, with its options as one request."""
         pixels = as_array(image)
         layout = Layout.of(pixels)
-        scale, wish = self.check_options(scale, k, adaptive, heavy_ratio, **wishes)
+        scale, request = self.completed(scale, request)
         if layout.has_alpha:
             raise ImageError("an image with alpha cannot be streamed; upscale it whole")
-        plan = self._plan(wish, scale, pixels, layout)
-        stats = self._executor.stream(pixels, take, scale, plan.mode, refine)
-        plan.took(lambda: stats.total_ms)
+        resolved = self._resolve(request, scale, pixels, layout)
+        stats = self._executor.stream(pixels, take, scale, resolved.request)
+        resolved.took(lambda: stats.total_ms)
         return stats
 
-    def check_options(
-        self,
-        scale: float | None = None,
-        k: float | None = None,
-        adaptive: bool = False,
-        heavy_ratio: float | None = None,
-        **wishes: Unpack[Wishes],
-    ) -> tuple[float, Wish]:
-        """The scale and the wish that count in a call with these options.
+    def completed(
+        self, scale: float | None, request: RoutingRequest
+    ) -> tuple[float, RoutingRequest]:
+        """Gives the scale and the request that count in a call with these, defaults filled in.
 
         Raises:
-            UsageError: an option out of range, one that this bundle's network does not have, or one
-                that the bundle was not calibrated for.
+            UsageError: one is out of range, does not fit this bundle's network, or needs a
+                calibration that the bundle does not have.
         """
-        wish = Wish(k, adaptive, heavy_ratio, **wishes)
         scale = self.bundle.manifest.trained_scale if scale is None else float(scale)
         if not 1 <= scale <= LARGEST_SCALE:
             raise UsageError(f"scale must be a number from 1 to {LARGEST_SCALE}, found {scale:g}")
         scale = int(scale) if scale == int(scale) else scale
-        counting = self._planner.wish(wish)
-        check_mode(
-            self.bundle, scale, Mode(counting.k or 0.0, counting.adaptive, counting.heavy_ratio)
-        )
-        return scale, wish
+        return scale, self._planner.completed(request, scale)
 
-    def _plan(
-        self, wish: Wish, scale: float, pixels: "NDArray[Any] | Tensor", layout: Layout
-    ) -> Plan:
+    def _resolve(
+        self,
+        request: RoutingRequest,
+        scale: float,
+        pixels: Any,  # noqa: ANN401
+        layout: Layout,
+    ) -> ResolvedRequest:
         images = 1
-        if layout.has_alpha and self._planner.wish(wish).budget_ms is not None:
+        if layout.has_alpha and request.budget_ms is not None:
             alpha = pixels[..., -1]
             images = 1 if bool((alpha == alpha[0, 0]).all()) else 2
         arrays = "device" if getattr(pixels, "is_cuda", False) else "host"
-        return self._planner.plan(wish, scale, size_of(pixels), arrays, images)
+        return self._planner.resolve(request, scale, size_of(pixels), arrays, images)
 
 
-def _open_on_device(bundle: Bundle, backend: str, *options: Any) -> "DeviceUpscaler":  # noqa: ANN401
+def _open_on_device(bundle: Bundle, backend: str, *options: Any) -> Executor:  # noqa: ANN401
     try:
         from .gpu.upscaler import open_on_device
     except ModuleNotFoundError as missing:

@@ -64,7 +64,8 @@ def test_the_wheel_holds_every_module(tmp_path: Path) -> None:
         for file in (ROOT / part).rglob("*.py"):
             is_module = NATIVE not in file.parents
             assert (f"pcsr/{file.relative_to(ROOT).as_posix()}" in names) == is_module
-    assert {"pcsr/py.typed", "pcsr/runtime/profiler/report.css"} <= names
+    page = {f"pcsr/runtime/profiler/report/page.{kind}" for kind in ("html.j2", "css")}
+    assert page | {"pcsr/py.typed"} <= names
     assert any(re.fullmatch(r"pcsr/runtime/cpu/_pixels\.\S*(so|pyd)", name) for name in names)
     assert not any(name.startswith(("models/", "runtime/", "tests/")) for name in names)
 

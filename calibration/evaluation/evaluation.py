@@ -3,14 +3,14 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pcsr.errors import ImageError, UsageError
 from pcsr.images import find_images, read
 from pcsr.metrics import Pixels, bicubic_resize, check_scale, degrade, psnr, ssim
 from pcsr.runtime.layout import Layout, as_rgb8
-from pcsr.runtime.routing.rule import Mode
+from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.upscaler import Result, Upscaler
 
 from .report import Report, Score
@@ -43,9 +43,9 @@ class Options:
     recursive: bool = False
 
     @property
-    def modes(self) -> tuple[Mode, ...]:
+    def modes(self) -> tuple[RoutingRequest, ...]:
         """The asked-for modes without repeats; empty where none was asked for."""
-        return Mode.each(self.k, self.adaptive, self.heavy_ratio)
+        return RoutingRequest.each(self.k, self.adaptive, self.heavy_ratio)
 
 
 def evaluate(bundle: Path, images: Iterable[Path], options: Options) -> Report:
@@ -87,11 +87,10 @@ class _Method:
 
     name: str
     upscaler: Upscaler
-    mode: Mode
+    mode: RoutingRequest
 
     def run(self, lr: Pixels, scale: float, refine: bool) -> Result:
-        mode = self.mode
-        return self.upscaler(lr, scale, mode.k, mode.adaptive, mode.heavy_ratio, refine)
+        return self.upscaler.run(lr, scale, replace(self.mode, refine=refine))
 
 
 @dataclass(frozen=True)
@@ -174,7 +173,7 @@ class _Evaluator:
 
 
 def _methods(network: Upscaler, options: Options) -> tuple[_Method, ...]:
-    modes = options.modes or (Mode(),)
+    modes = options.modes or (RoutingRequest(),)
     if network.bundle.kind == "plain":
         if options.plain is not None:
             raise UsageError(f"{network.bundle.path} is a plain network itself; leave out --plain")
@@ -185,13 +184,17 @@ def _methods(network: Upscaler, options: Options) -> tuple[_Method, ...]:
     plain = Upscaler(options.plain, options.device, options.backend, options.precision)
     if plain.bundle.kind != "plain":
         raise UsageError(f"--plain expects the bundle of a plain network, {options.plain} is not")
-    return (_Method("plain", plain, Mode()), *methods)
+    return (_Method("plain", plain, RoutingRequest()), *methods)
 
 
-def _label(mode: Mode) -> str:
+def _label(mode: RoutingRequest) -> str:
     if mode.adaptive:
         return "adaptive"
-    return f"k={mode.k:.12g}" if mode.heavy_ratio is None else f"heavy={mode.heavy_ratio:.12g}"
+    return (
+        f"k={mode.cost_weight:.12g}"
+        if mode.heavy_ratio is None
+        else f"heavy={mode.heavy_ratio:.12g}"
+    )
 
 
 def _lr_files(options: Options) -> dict[str, list[Path]] | None:

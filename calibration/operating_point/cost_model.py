@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcsr.errors import UsageError
-from pcsr.runtime.routing.time_model import Coefficients, Key, TimeModel, Work
+from pcsr.runtime.routing.time_model import Coefficients, Key, TimeModel, Workload
 
 MOST_SPREAD = 1.5
 ALTERNATIONS = 5
@@ -23,7 +23,7 @@ class Sample:
     size: tuple[int, int]
     scale: float
     heavy_ratio: float
-    work: Work
+    work: Workload
     times_ms: tuple[float, ...]
 
     @property

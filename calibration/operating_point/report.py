@@ -7,7 +7,7 @@ from tabulate import tabulate
 
 from pcsr.calibration.evaluation.report import Report, Score, draw_curve
 from pcsr.runtime.routing.operating_point import Point
-from pcsr.runtime.routing.rule import LARGEST_K
+from pcsr.runtime.routing.request import LARGEST_K
 
 from .calibration import Found
 from .sweep import MOST_PSNR_DB

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from pcsr.calibration.work_file import WorkFile
 from pcsr.manifest import Costs
 from pcsr.metrics import Pixels, degrade, psnr
 from pcsr.runtime.routing.operating_point import Point
-from pcsr.runtime.routing.rule import LARGEST_K, Mode, fixed_rule, sigmoid
+from pcsr.runtime.routing.request import LARGEST_K, RoutingRequest
+from pcsr.runtime.routing.rule import fixed_rule, sigmoid
 from pcsr.runtime.upscaler import Result, Upscaler
 
 SHARES = (0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03, 0.01)
@@ -44,9 +45,8 @@ class Sweep:
         pixels, _ = read_rgb8(path, self.max_pixels)
         return degrade(pixels, self.scale) if self.assumed_psnr_db is None else (None, pixels)
 
-    def run(self, lr: Pixels, mode: Mode) -> Result:
-        k = None if mode.needs_statistics else mode.k
-        return self.upscaler(lr, self.scale, k, False, mode.heavy_ratio, self.refine)
+    def run(self, lr: Pixels, mode: RoutingRequest) -> Result:
+        return self.upscaler.run(lr, self.scale, replace(mode, refine=self.refine))
 
 
 def sweep(task: Sweep, images: Sequence[Path], work: WorkFile, show: Show) -> tuple[Point, ...]:
@@ -69,7 +69,9 @@ def sweep(task: Sweep, images: Sequence[Path], work: WorkFile, show: Show) -> tu
     )
 
 
-def grid(costs: Costs, scale: float, logits: Sequence[Sequence[float]]) -> tuple[Mode, ...]:
+def grid(
+    costs: Costs, scale: float, logits: Sequence[Sequence[float]]
+) -> tuple[RoutingRequest, ...]:
     """Modes from all heavy to all light, at about SHARES of heavy pixels. logits: quantiles of each
     image's difficulty logits; all images count alike.
     """
@@ -78,8 +80,8 @@ def grid(costs: Costs, scale: float, logits: Sequence[Sequence[float]]) -> tuple
     pooled = np.sort(np.concatenate(logits))
     cuts = np.quantile(pooled, [1 - share for share in SHARES])
     inner = sorted({0.0, *(round(float(cut) / per_k, 4) for cut in cuts)})
-    by_k = [Mode(k=k) for k in (-LARGEST_K, *inner, LARGEST_K)]
-    return (*by_k, *(Mode(heavy_ratio=ratio) for ratio in RATIOS))
+    by_k = [RoutingRequest(k=k) for k in (-LARGEST_K, *inner, LARGEST_K)]
+    return (*by_k, *(RoutingRequest(heavy_ratio=ratio) for ratio in RATIOS))
 
 
 def estimated_loss_db(fidelity_db: float, assumed_psnr_db: float) -> float:
@@ -90,14 +92,14 @@ def estimated_loss_db(fidelity_db: float, assumed_psnr_db: float) -> float:
 
 
 def _logits(task: Sweep, path: Path) -> list[float]:
-    difficulty = task.run(task.pair(path)[1], Mode()).difficulty
+    difficulty = task.run(task.pair(path)[1], RoutingRequest()).difficulty
     assert difficulty is not None
     inside: NDArray[np.float64] = difficulty.astype(np.float64).clip(1e-12, 1 - 1e-12)
     logit = np.log(inside / (1 - inside)).clip(-LARGEST_LOGIT, LARGEST_LOGIT)
     return [float(value) for value in np.quantile(logit, np.linspace(0, 1, QUANTILES))]
 
 
-def _scores(task: Sweep, path: Path, modes: Sequence[Mode]) -> list[list[float]]:
+def _scores(task: Sweep, path: Path, modes: Sequence[RoutingRequest]) -> list[list[float]]:
     """[heavy share, PSNR, loss] of each mode; the first one is all heavy."""
     hr, lr = task.pair(path)
     border = math.ceil(task.scale)
@@ -115,9 +117,9 @@ def _scores(task: Sweep, path: Path, modes: Sequence[Mode]) -> list[list[float]]
     return scores
 
 
-def _point(task: Sweep, mode: Mode, measured: Sequence[float]) -> Point:
+def _point(task: Sweep, mode: RoutingRequest, measured: Sequence[float]) -> Point:
     cost = task.upscaler.bundle.manifest.costs.cost_table(task.scale)
-    cut = None if mode.needs_statistics else fixed_rule(cost, mode.k).cut
+    cut = None if mode.needs_statistics else fixed_rule(cost, mode.cost_weight).cut
     k = None if mode.needs_statistics else mode.k
     difficulty = None if cut is None else float(sigmoid(cut))
     return Point(k, mode.heavy_ratio, difficulty, *measured)

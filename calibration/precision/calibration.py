@@ -20,8 +20,8 @@ from pcsr.metrics import check_scale
 from pcsr.runtime.backends import CPU_SETS
 from pcsr.runtime.cpu.backend import FloatArray
 from pcsr.runtime.machine import cpu_name, usable_cores
-from pcsr.runtime.routing.checks import check_mode
-from pcsr.runtime.routing.rule import Mode
+from pcsr.runtime.routing.checks import check_request
+from pcsr.runtime.routing.request import RoutingRequest
 
 from .cpu_graph import cpu_graph
 from .crops import Sample, read_samples
@@ -134,9 +134,11 @@ class _Calibration:
         for role in bundle.graphs("fp32"):
             bundle.graph_bytes(role)  # hashes that do not fit are refused at once
         scale = options.scale or bundle.manifest.trained_scale
-        mode = Mode(options.k, options.adaptive, options.heavy_ratio)
-        check_mode(bundle, scale, mode)
-        setting = Setting(scale, mode, options.refine, options.threads or usable_cores())
+        request = RoutingRequest(
+            options.k, options.adaptive, options.heavy_ratio, refine=options.refine
+        )
+        check_request(bundle, scale, request)
+        setting = Setting(scale, request, options.threads or usable_cores())
         least_px = (bundle.manifest.model.receptive_radius_px or 0) + 1
         with watch(images, "reading images") as watched:
             samples = read_samples(watched, scale, options.lr_only, least_px, options.max_pixels)

@@ -18,7 +18,7 @@ from pcsr.runtime.cpu.workers import Workers
 from pcsr.runtime.geometry.grid import hr_size
 from pcsr.runtime.layout import Layout
 from pcsr.runtime.onnxruntime_session import SETTINGS, provider_of, run_options, start_session
-from pcsr.runtime.routing.rule import Mode
+from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.timing import Stopwatch
 
 # The arithmetic of a Q/DQ graph as it is written, rather than fused for the CPU.
@@ -30,8 +30,7 @@ class Setting:
     """How images are upscaled while candidates are compared."""
 
     scale: float
-    mode: Mode
-    refine: bool
+    request: RoutingRequest
     threads: int
 
 
@@ -64,7 +63,7 @@ class Trial:
         def rows(first: int, stop: int) -> FloatArray:
             return layout.to_network(lr[first:stop])
 
-        task = Task(lr.shape[:2], rows, setting.scale, setting.mode, setting.refine)
+        task = Task(lr.shape[:2], rows, setting.scale, setting.request)
         self._pipeline.run(task, output, Stopwatch())
         whole = output.whole
         assignment = np.zeros_like(whole.assignment) if self._plain else whole.assignment

@@ -20,7 +20,7 @@ from pcsr.runtime.cpu.pipeline import Task
 from pcsr.runtime.cpu.workers import Workers
 from pcsr.runtime.geometry.grid import hr_size
 from pcsr.runtime.machine import usable_cores
-from pcsr.runtime.routing.rule import Mode
+from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.timing import Stopwatch
 from pcsr.runtime.upscaler import Upscaler
 
@@ -87,7 +87,9 @@ def _ways(bundle: Bundle, backend: RoundedBackend, precision: str) -> dict[str, 
 
         size = (image.shape[0], image.shape[1])
         output = Arrays(hr_size(size, scale), np.dtype(np.float32))
-        pipeline.run(Task(size, read, scale, Mode(adaptive=adaptive), True), output, Stopwatch())
+        pipeline.run(
+            Task(size, read, scale, RoutingRequest(adaptive=adaptive)), output, Stopwatch()
+        )
         is_routed = bundle.upsamplers > 0
         return output.whole.pixels, output.whole.assignment if is_routed else NO_ROUTING
 

@@ -12,7 +12,8 @@ from pcsr.bundle import Bundle
 from pcsr.runtime.geometry.grid import Floats, Grid, hr_size
 from pcsr.runtime.geometry.tiling import TILE_PX, seen_pixels, split
 from pcsr.runtime.layout import to_dtype
-from pcsr.runtime.routing.rule import Mode, Routing, heavy_count, route
+from pcsr.runtime.routing.request import RoutingRequest
+from pcsr.runtime.routing.rule import Routing, heavy_count, route
 from pcsr.runtime.timing import Stopwatch
 
 from .backend import Backend
@@ -47,7 +48,7 @@ class GraphPipeline:
             image = task.read(0, task.size[0])
         with watch.stage("backbone"):
             features = self._encode(image)
-        routing = self._route(features, grid, task.scale, task.mode, watch)
+        routing = self._route(features, grid, task.scale, task.request, watch)
         with watch.stage("routing"):
             labels = routing.assignment.reshape(grid.hr_size)
             counts = np.bincount(routing.assignment, minlength=self._count)
@@ -59,7 +60,9 @@ class GraphPipeline:
         with watch.stage("compose"):
             out: Floats = residual.reshape(*grid.hr_size, 3)
             self._add_bilinear(out, image, grid)
-        refine_below = heavy_count(self._count) if task.refine and self._count > 1 else 0
+        refine_below = (
+            heavy_count(self._count) if task.request.is_refined and self._count > 1 else 0
+        )
         with watch.stage("refinement"):
             target = output.rows(0, grid.hr_size[0])
             self._finish(out, labels, refine_below, target.pixels)
@@ -86,7 +89,12 @@ class GraphPipeline:
         return {role: whole.reshape(height * width, -1) for role, whole in maps.items()}
 
     def _route(
-        self, features: dict[str, Floats], grid: Grid, scale: float, mode: Mode, watch: Stopwatch
+        self,
+        features: dict[str, Floats],
+        grid: Grid,
+        scale: float,
+        request: RoutingRequest,
+        watch: Stopwatch,
     ) -> Routing:
         if self._count == 1:
             with watch.stage("prepare"):
@@ -95,7 +103,7 @@ class GraphPipeline:
         with watch.stage("classifier"):
             logits = self._classify(features, grid)
         with watch.stage("routing"):
-            return route(logits, self._costs.cost_table(scale), mode)
+            return route(logits, self._costs.cost_table(scale), request)
 
     def _classify(self, features: dict[str, Floats], grid: Grid) -> Floats:
         logits = np.empty((grid.pixels, 1 if self._count == 2 else self._count), dtype=np.float32)

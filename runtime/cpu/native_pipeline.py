@@ -107,19 +107,19 @@ class _Frame:
         self._cost = pipeline.costs.cost_table(task.scale)
         self._passes = PixelPasses(pipeline.mlps, self._grid, pipeline.depth)
         self._kept: dict[int, _Classified] = {}
-        self._two_passes = task.mode.needs_statistics and self._count > 1
+        self._two_passes = task.request.needs_statistics and self._count > 1
         self._bands, self._keeps = pipeline.plan(task.size, task.scale, self._two_passes)
 
     def rule(self) -> Rule:
-        """How this image's pixels are routed; classifies all of them where the mode needs that."""
+        """How this image's pixels are routed; classifies all where the request needs that."""
         if not self._two_passes:
-            return fixed_rule(self._cost, self._task.mode.k)
-        statistics = Statistics(self._task.mode)
+            return fixed_rule(self._cost, self._task.request.cost_weight)
+        statistics = Statistics(self._task.request)
         self._classify_all(statistics)
         with self._watch.stage("routing"):
             histogram = statistics.histogram
         if histogram.is_coarse:
-            statistics = Statistics(self._task.mode, histogram.low, histogram.high)
+            statistics = Statistics(self._task.request, histogram.low, histogram.high)
             self._classify_all(statistics)
         with self._watch.stage("routing"):
             return statistics.rule(self._cost)
@@ -134,7 +134,9 @@ class _Frame:
     def _compose(self, rule: Rule, output: Output, held: HeldRows) -> Routed:
         counts = np.zeros(self._count, dtype=np.int64)
         threshold, finished = None, 0
-        refine_below = heavy_count(self._count) if self._task.refine and self._count > 1 else 0
+        refine_below = (
+            heavy_count(self._count) if self._task.request.is_refined and self._count > 1 else 0
+        )
         for index in range(len(self._bands.rows)):
             rows = self._hr_rows(self._bands.rows[index])
             known = self._kept.pop(index, None) or _Classified(self._band(index), {})

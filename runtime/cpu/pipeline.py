@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcsr.runtime.geometry.grid import Floats
-from pcsr.runtime.routing.rule import Mode
+from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.timing import Stopwatch
 
 from .output import Output
@@ -35,8 +35,7 @@ class Task:
     size: Size
     read: ReadRows
     scale: float
-    mode: Mode
-    refine: bool
+    request: RoutingRequest
 
 
 class Pipeline(Protocol):

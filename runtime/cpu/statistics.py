@@ -8,7 +8,8 @@ import numpy as np
 
 from pcsr.runtime.geometry.grid import Floats
 from pcsr.runtime.routing.adaptive import Histogram
-from pcsr.runtime.routing.rule import Mode, Rule, adaptive_rule, difficulty_logit, ratio_rule
+from pcsr.runtime.routing.request import RoutingRequest
+from pcsr.runtime.routing.rule import Rule, adaptive_rule, difficulty_logit, ratio_rule
 
 from .passes import add_to_histogram, sigmoid
 
@@ -16,8 +17,8 @@ from .passes import add_to_histogram, sigmoid
 class Statistics:
     """What ADM or heavy_ratio needs to know of all pixels: a histogram, or every logit."""
 
-    def __init__(self, mode: Mode, first: float = 0.0, last: float = 1.0) -> None:
-        self._mode, self._first, self._last = mode, first, last
+    def __init__(self, request: RoutingRequest, first: float = 0.0, last: float = 1.0) -> None:
+        self._request, self._first, self._last = request, first, last
         self._histograms: dict[int, Histogram] = {}  # one per thread
         self._logits: list[Floats] = []
 
@@ -30,7 +31,7 @@ class Statistics:
     def add(self, logits: Floats) -> None:
         """Some pixels' logits [N, K]."""
         logit = difficulty_logit(logits)
-        if self._mode.heavy_ratio is not None:
+        if self._request.heavy_ratio is not None:
             self._logits.append(logit)
             return
         difficulty = sigmoid(logit)
@@ -42,6 +43,6 @@ class Statistics:
 
     def rule(self, cost: Floats) -> Rule:
         """For all pixels that were added."""
-        if self._mode.heavy_ratio is not None:
-            return ratio_rule(cost, np.concatenate(self._logits), self._mode.heavy_ratio)
+        if self._request.heavy_ratio is not None:
+            return ratio_rule(cost, np.concatenate(self._logits), self._request.heavy_ratio)
         return adaptive_rule(cost, self.histogram)

@@ -1,4 +1,4 @@
-"""Images in, images out, on the CPU: NumPy arrays through a pipeline."""
+"""Upscales on the CPU: NumPy arrays through a pipeline."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ from pcsr.runtime.layout import Layout
 from pcsr.runtime.machine import cpu_name
 from pcsr.runtime.result import Result, Stats
 from pcsr.runtime.routing.feedback import Ready
-from pcsr.runtime.routing.rule import Mode
+from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.timing import Stopwatch
 
 from .open import make_backend, make_pipeline
@@ -25,7 +25,7 @@ Pixels = NDArray[Any]
 
 
 class HostUpscaler:
-    """What `Upscaler` does, on the CPU. Any number of threads may call it."""
+    """The `Executor` of the CPU. Any number of threads may call it."""
 
     kind = "cpu"
 
@@ -44,48 +44,52 @@ class HostUpscaler:
         engine = make_backend(backend, bundle, "cpu", precision, threads)
         self._pipeline = make_pipeline(bundle, engine, self._workers, native, tile_px)
 
+    kept_shapes = 0
+
     def keep_shapes(self, count: int) -> None:
-        """Nothing is kept for a shape."""
+        """Does nothing: nothing is kept for a shape."""
+
+    def forget_shapes(self) -> None:
+        """Does nothing, likewise."""
 
     def look(self, image: Any) -> tuple[Pixels, Layout]:  # noqa: ANN401
-        """A caller's image as an array, and its layout; ImageError for none."""
+        """Takes a caller's image as an array, with its layout; raises ImageError for none."""
         pixels = as_array(image)
         return pixels, Layout.of(pixels)
 
     def backbone_px(self, size: tuple[int, int], scale: float) -> int:
-        """Input pixels that the backbone computes of an image, halos and second passes included."""
+        """Counts the input pixels that the backbone computes, halos and second passes included."""
         return self._pipeline.backbone_px(size, scale)
 
     def __call__(
         self,
         pixels: Pixels,
         scale: float,
-        mode: Mode,
-        refine: bool,
+        request: RoutingRequest,
         took: Callable[[Ready], None] | None = None,
     ) -> Result:
-        """As `Upscaler.__call__`, with a scale and a mode that were checked. took: is told how to
-        ask for the time of the call.
+        """Upscales as `Upscaler.__call__`, with a scale and a request that were checked. `took` is
+        told how to ask for the time of the call.
         """
-        result = self._upscale(pixels, scale, mode, refine)
+        result = self._upscale(pixels, scale, request)
         if took is not None:
             took(lambda: result.stats.total_ms)
         return result
 
-    def _upscale(self, pixels: Pixels, scale: float, mode: Mode, refine: bool) -> Result:
+    def _upscale(self, pixels: Pixels, scale: float, request: RoutingRequest) -> Result:
         watch = Stopwatch()
         with watch.stage("prepare"):
             layout = Layout.of(pixels)
             refuse_huge(size_of(pixels), scale)
             output = Arrays(hr_size(size_of(pixels), scale), layout.working_dtype)
-        routed = self._pipeline.run(_task(pixels, layout, scale, mode, refine), output, watch)
+        routed = self._pipeline.run(_task(pixels, layout, scale, request), output, watch)
         whole, colour = output.whole, output.whole.pixels
         if layout.is_gray:
             with watch.stage("convert"):
                 colour = self._to_gray(colour, layout)
         if layout.has_alpha:
             with watch.stage("alpha"):
-                alpha = self._upscale_alpha(pixels[..., -1], scale, mode, refine)
+                alpha = self._upscale_alpha(pixels[..., -1], scale, request)
                 colour = np.concatenate([colour, alpha], axis=2, dtype=layout.dtype)
         colour = colour if pixels.ndim == 3 else colour[..., 0]
         if colour.dtype != layout.dtype:
@@ -102,10 +106,9 @@ class HostUpscaler:
         pixels: Pixels,
         take: Callable[[Pixels], None],
         scale: float,
-        mode: Mode,
-        refine: bool,
+        request: RoutingRequest,
     ) -> Stats:
-        """As `Upscaler.stream`: rows are handed on band by band."""
+        """Streams as `Upscaler.stream`: rows are handed on band by band."""
         watch, layout = Stopwatch(), Layout.of(pixels)
 
         def hand_on(rows: Pixels) -> None:
@@ -116,7 +119,7 @@ class HostUpscaler:
                 take(rows)
 
         output = Stream(hr_size(size_of(pixels), scale), layout.working_dtype, hand_on)
-        routed = self._pipeline.run(_task(pixels, layout, scale, mode, refine), output, watch)
+        routed = self._pipeline.run(_task(pixels, layout, scale, request), output, watch)
         return _stats(pixels, scale, routed, watch)
 
     def _to_gray(self, rgb: Floats, layout: Layout) -> Pixels:
@@ -128,20 +131,20 @@ class HostUpscaler:
         self._workers.over_rows(rgb.shape[:2], work)
         return out
 
-    def _upscale_alpha(self, alpha: Pixels, scale: float, mode: Mode, refine: bool) -> Pixels:
+    def _upscale_alpha(self, alpha: Pixels, scale: float, request: RoutingRequest) -> Pixels:
         if (alpha == alpha[0, 0]).all():
             size = [round(n * scale) for n in alpha.shape]
             return np.full((*size, 1), alpha[0, 0], dtype=alpha.dtype)
-        return self._upscale(alpha, scale, mode, refine).image[..., None]
+        return self._upscale(alpha, scale, request).image[..., None]
 
 
 def size_of(pixels: Any) -> tuple[int, int]:  # noqa: ANN401
-    """(height, width) of an array or a tensor."""
+    """Gives the (height, width) of an array or a tensor."""
     return pixels.shape[0], pixels.shape[1]
 
 
 def as_array(image: Any) -> Pixels:  # noqa: ANN401
-    """Raises ImageError for what is no array on the CPU."""
+    """Takes it as an array; raises ImageError for what is no array on the CPU."""
     if isinstance(image, np.ndarray):
         return image
     try:
@@ -152,11 +155,11 @@ def as_array(image: Any) -> Pixels:  # noqa: ANN401
         ) from error
 
 
-def _task(pixels: Pixels, layout: Layout, scale: float, mode: Mode, refine: bool) -> Task:
+def _task(pixels: Pixels, layout: Layout, scale: float, request: RoutingRequest) -> Task:
     def read(first: int, stop: int) -> Floats:
         return layout.to_network(pixels[first:stop])
 
-    return Task(size_of(pixels), read, scale, mode, refine)
+    return Task(size_of(pixels), read, scale, request)
 
 
 def _stats(pixels: Pixels, scale: float, routed: Routed, watch: Stopwatch) -> Stats:

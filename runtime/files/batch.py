@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from pcsr.cli import MAX_PIXELS
 from pcsr.errors import ImageError, OutputError, PcsrError, UsageError
 from pcsr.overlay import draw_overlay
 from pcsr.runtime.result import Result, Stats
-from pcsr.runtime.routing.planner import Wishes
+from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.upscaler import Upscaler
 from pcsr.text import one_line
 
@@ -32,50 +32,20 @@ STREAMED_PIXELS = (
 
 @dataclass(frozen=True)
 class Options:
-    """How images are upscaled (see `Upscaler.__call__`) and written.
+    """How images are upscaled (see `Upscaler.run`) and written.
 
     quality: 1..100, of JPEG and WebP. codec, crf: of videos (see `Encoding`). max_pixels: of an
     input image or frame; 16 times as many of an output.
     """
 
     scale: float | None = None
-    k: float | None = None
-    adaptive: bool = False
-    heavy_ratio: float | None = None
-    refine: bool = True
-    preset: str | None = None
-    budget_ms: float | None = None
-    max_psnr_loss_db: float | None = None
-    adaptive_budget: bool = False
+    request: RoutingRequest = field(default_factory=RoutingRequest)
     overwrite: bool = False
     quality: int = 95
     codec: str | None = None
     crf: float | None = None
     max_pixels: int = MAX_PIXELS
     show_frames: bool = False
-
-    @property
-    def routing(self) -> "Routing":
-        """What a call of an `Upscaler` gets of it, but for `refine`."""
-        return {
-            "scale": self.scale,
-            "k": self.k,
-            "adaptive": self.adaptive,
-            "heavy_ratio": self.heavy_ratio,
-            "preset": self.preset,
-            "budget_ms": self.budget_ms,
-            "max_psnr_loss_db": self.max_psnr_loss_db,
-            "adaptive_budget": self.adaptive_budget,
-        }
-
-
-class Routing(Wishes):
-    """Options of a call that choose the scale and the routing."""
-
-    scale: float | None
-    k: float | None
-    adaptive: bool
-    heavy_ratio: float | None
 
 
 @dataclass(frozen=True)
@@ -118,7 +88,7 @@ def upscale_files(upscaler: Upscaler, jobs: Sequence[Job], options: Options) -> 
             f"{upscaler.bundle.path} has no routing to draw an overlay of; use a bundle with two "
             "or more upsamplers"
         )
-    upscaler.check_options(**options.routing)
+    upscaler.completed(options.scale, options.request)
     for job in jobs:
         if is_video(job.source):
             check_encoder(job.target, options.codec)
@@ -179,7 +149,7 @@ class _Stages:
         return picture
 
     def _hr_size(self, job: Job, lr_size: tuple[int, ...]) -> tuple[int, int]:
-        scale, _ = self._upscaler.check_options(self._options.scale)
+        scale, _ = self._upscaler.completed(self._options.scale, self._options.request)
         height, width = (round(n * scale) for n in lr_size)
         if height * width > LARGEST_GROWTH * self._options.max_pixels:
             raise ImageError(
@@ -230,13 +200,11 @@ class _Stages:
         with images.row_writer(
             picture, size, job.target, options.overwrite, options.quality
         ) as take:
-            return self._upscaler.stream(
-                picture.pixels, take, refine=options.refine, **options.routing
-            )
+            return self._upscaler.run_stream(picture.pixels, take, options.scale, options.request)
 
     def _upscale(self, pixels: NDArray[Any]) -> Result:
         options = self._options
-        return self._upscaler(pixels, refine=options.refine, **options.routing)
+        return self._upscaler.run(pixels, options.scale, options.request)
 
 
 def _streams(job: Job, picture: images.Picture) -> bool:

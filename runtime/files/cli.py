@@ -3,6 +3,7 @@
 import json
 import sys
 from contextlib import nullcontext
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ def main(
     (.mp4 .mkv .mov .webm, and .avi as input) keep their timing, colours and sound.
     """
     from pcsr.runtime.geometry.tiling import parse_tile
+    from pcsr.runtime.routing.request import RoutingRequest
     from pcsr.runtime.upscaler import Upscaler
 
     from .batch import Options, summary, upscale_files
@@ -103,7 +105,10 @@ def main(
         click.echo(f"{device}: {upscaler.backend}, {precision}, passes {upscaler.passes}", err=True)
     jobs = plan_jobs(inputs, output, recursive, f".{suffix}" if suffix else None, overlay)
     show_frames = len(jobs) == 1 and not as_json
-    results = upscale_files(upscaler, jobs, Options(**options, show_frames=show_frames))
+    request = RoutingRequest(**{way.name: options.pop(way.name) for way in fields(RoutingRequest)})
+    results = upscale_files(
+        upscaler, jobs, Options(**options, request=request, show_frames=show_frames)
+    )
     shown = len(jobs) > 1 and not as_json
     bar = progress(results, "upscaling", len(jobs)) if shown else nullcontext(results)
     failed = 0

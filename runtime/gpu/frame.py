@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from pcsr.runtime.geometry.grid import Grid, hr_size
-from pcsr.runtime.routing.rule import Mode, fixed_rule, heavy_count, sigmoid
+from pcsr.runtime.routing.request import RoutingRequest
+from pcsr.runtime.routing.rule import fixed_rule, heavy_count, sigmoid
 
 from .bands import FrameBand, make_bands
 from .images import converted
@@ -22,7 +23,7 @@ TakeRows = Callable[[Tensor], None]
 
 
 @dataclass(frozen=True)
-class Shape:
+class FrameShape:
     """What makes one frame differ from another in memory and steps."""
 
     lr_size: tuple[int, int]
@@ -36,14 +37,14 @@ class Shape:
 
     @classmethod
     def of(
-        cls, lr_size: tuple[int, int], scale: float, mode: Mode, refine: bool, dtype: torch.dtype
-    ) -> "Shape":
+        cls, lr_size: tuple[int, int], scale: float, request: RoutingRequest, dtype: torch.dtype
+    ) -> "FrameShape":
         routing = "fixed"
-        if mode.adaptive:
+        if request.adaptive:
             routing = "adaptive"
-        elif mode.heavy_ratio is not None:
+        elif request.heavy_ratio is not None:
             routing = "ratio"
-        return cls(lr_size, scale, routing, refine, dtype)
+        return cls(lr_size, scale, routing, request.is_refined, dtype)
 
 
 class Frame:
@@ -60,18 +61,18 @@ class Frame:
     """
 
     def __init__(
-        self, network: LoadedBundle, shape: Shape, tile_px: int | None, keep: bool = True
+        self, loaded: LoadedBundle, shape: FrameShape, tile_px: int | None, keep: bool = True
     ) -> None:
-        self._network, self.shape, self._tile_px = network, shape, tile_px
-        device = network.runner.device
+        self._loaded, self.shape, self._tile_px = loaded, shape, tile_px
+        device = loaded.runner.device
         self._grid = Grid.make(shape.lr_size, shape.scale)
-        self._opened = network.passes.open(self._grid)
-        self._bands = make_bands(self._grid, BAND_PIXELS, network.passes.most_lr_pixels)
+        self._opened = loaded.passes.open(self._grid)
+        self._bands = make_bands(self._grid, BAND_PIXELS, loaded.passes.most_lr_pixels)
         height, width = self._grid.hr_size
         most_rows = max(band.seen.stop - band.seen.start for band in self._bands)
         self.image = torch.empty(1, 3, *shape.lr_size, device=device)
-        self._pixels = Pixels.empty(most_rows, width, network.count, device)
-        self._decision = Decision.empty(shape.routing, network.count, device)
+        self._pixels = Pixels.empty(most_rows, width, loaded.count, device)
+        self._decision = Decision.empty(shape.routing, loaded.count, device)
         self.counts, self.invalid = self._pixels.counts, self._pixels.invalid
         self._keep = keep
         self._fixed_threshold: float | None = None
@@ -89,41 +90,41 @@ class Frame:
     @property
     def capturable(self) -> bool:
         """Whether the frame can be recorded: it never waits for the device, and its rows stay."""
-        network = self._network
-        return network.runner.capturable and network.passes.capturable and self._keep
+        loaded = self._loaded
+        return loaded.runner.capturable and loaded.passes.capturable and self._keep
 
     @property
     def threshold(self) -> Tensor | float | None:
         """The difficulty above which a pixel is of the heavier half (ADM: at or above); [1] where
         it is known on the device only, None where there is no single one.
         """
-        if self._network.count == 1:
+        if self._loaded.count == 1:
             return None
         if self.shape.routing == "adaptive":
-            heavy = heavy_count(self._network.count)
+            heavy = heavy_count(self._loaded.count)
             return self._decision.bounds[heavy - 1 : heavy]
         is_ratio = self.shape.routing == "ratio"
         return self._decision.cut.sigmoid() if is_ratio else self._fixed_threshold
 
-    def set_mode(self, mode: Mode) -> None:
+    def set_request(self, request: RoutingRequest) -> None:
         """Takes over k, or the number of heavy pixels."""
-        if mode.heavy_ratio is not None:
-            self._decision.above.fill_(round(mode.heavy_ratio * self._grid.pixels))
-        if self.shape.routing != "fixed" or self._network.count == 1:
+        if request.heavy_ratio is not None:
+            self._decision.above.fill_(round(request.heavy_ratio * self._grid.pixels))
+        if self.shape.routing != "fixed" or self._loaded.count == 1:
             return
-        cost = self._network.bundle.manifest.costs.cost_table(self.shape.scale)
-        rule = fixed_rule(cost, mode.k)
+        cost = self._loaded.bundle.manifest.costs.cost_table(self.shape.scale)
+        rule = fixed_rule(cost, request.cost_weight)
         if rule.cut is not None:
             self._fixed_threshold = float(sigmoid(rule.cut))
             self._decision.cut.fill_(float(rule.cut))
         else:
             for j, share in enumerate(cost.tolist()):
-                self._decision.penalty[j].fill_(mode.k * math.log(share))
+                self._decision.penalty[j].fill_(request.cost_weight * math.log(share))
 
     def run(self, stage: StageTimer, take: TakeRows | None = None) -> None:
         """Queues everything from `image` to the results; `take` is given the rows of each band."""
         with stage("backbone"):
-            features = self._network.encode(self.image, self._tile_px)
+            features = self._loaded.encode(self.image, self._tile_px)
         inputs = FrameInputs(self.image[0], features, self._grid, self._opened)
         if len(self._bands) > 1:
             self.counts.zero_()
@@ -136,40 +137,40 @@ class Frame:
 
     def _decide_ahead(self, inputs: FrameInputs, stage: StageTimer) -> bool:
         """Classifies the whole image before its first band is routed, where it has several."""
-        shape, network = self.shape, self._network
-        if shape.routing == "fixed" or network.count == 1 or len(self._bands) == 1:
+        shape, loaded = self.shape, self._loaded
+        if shape.routing == "fixed" or loaded.count == 1 or len(self._bands) == 1:
             return False
         width = self._grid.hr_size[1]
         parts = []
         for band in self._bands:
             pixels = self._pixels.rows(band.seen.stop - band.seen.start)
-            network.passes.compose(inputs, band, pixels, stage)
+            loaded.passes.compose(inputs, band, pixels, stage)
             inner = slice(band.inner.start * width, band.inner.stop * width)
             with stage("routing"):
                 parts.append(pixels.logits[:, inner].clone())
         with stage("routing"):
-            network.passes.decide(torch.cat(parts, 1), self._decision)
+            loaded.passes.decide(torch.cat(parts, 1), self._decision)
         return True
 
     def _run_band(
         self, inputs: FrameInputs, band: FrameBand, decided: bool, stage: StageTimer
     ) -> None:
-        network, shape = self._network, self.shape
+        loaded, shape = self._loaded, self.shape
         pixels = self._pixels.rows(band.seen.stop - band.seen.start)
-        network.passes.compose(inputs, band, pixels, stage)
-        if network.count > 1:
+        loaded.passes.compose(inputs, band, pixels, stage)
+        if loaded.count > 1:
             with stage("routing"):
                 if shape.routing != "fixed" and not decided:
-                    network.passes.decide(pixels.logits, self._decision)
-                network.passes.route(pixels, self._decision)
+                    loaded.passes.decide(pixels.logits, self._decision)
+                loaded.passes.route(pixels, self._decision)
                 self._count(band, pixels)
-            for j in range(network.count - 1):
+            for j in range(loaded.count - 1):
                 with stage(f"upsampler_{j}"):
-                    network.passes.upsample(j, inputs, band, pixels)
-        with stage(network.passes.finishing):
-            below = heavy_count(network.count) if shape.refine and network.count > 1 else 0
+                    loaded.passes.upsample(j, inputs, band, pixels)
+        with stage(loaded.passes.finishing):
+            below = heavy_count(loaded.count) if shape.refine and loaded.count > 1 else 0
             rows = band.kept if self._keep else slice(0, band.kept.stop - band.kept.start)
-            network.passes.finish(inputs, band, pixels, below, self.out[rows])
+            loaded.passes.finish(inputs, band, pixels, below, self.out[rows])
 
     def _count(self, band: FrameBand, pixels: Pixels) -> None:
         """Adds up what is counted per band, of the rows that are kept: bands overlap."""
@@ -178,7 +179,7 @@ class Frame:
         self.invalid += pixels.invalid
         width = self._grid.hr_size[1]
         labels = pixels.labels.view(-1, width)[band.inner]
-        for j in range(self._network.count - 1):
+        for j in range(self._loaded.count - 1):
             self.counts[j] += (labels == j).sum()
         if self._keep:
             self.labels[band.kept] = labels
@@ -190,7 +191,7 @@ class PlainFrame:
 
     labels = difficulty = threshold = None
 
-    def __init__(self, runner: DeviceRunner, shape: Shape) -> None:
+    def __init__(self, runner: DeviceRunner, shape: FrameShape) -> None:
         self.shape, self._runner = shape, runner
         device = runner.device
         self.image = torch.empty(1, 3, *shape.lr_size, device=device)
@@ -204,7 +205,7 @@ class PlainFrame:
         """Whether the frame can be recorded."""
         return self._runner.capturable
 
-    def set_mode(self, mode: Mode) -> None:
+    def set_request(self, request: RoutingRequest) -> None:
         """Does nothing: there is no routing."""
 
     def run(self, stage: StageTimer, take: TakeRows | None = None) -> None:

@@ -16,7 +16,7 @@ from .frame import AnyFrame
 
 
 @dataclass(frozen=True)
-class Parts:
+class FrameResult:
     """What one frame gave: for a plain network, without labels and difficulty."""
 
     image: Tensor
@@ -33,7 +33,7 @@ class Parts:
     """The difficulty that `Frame.threshold` describes."""
 
     @classmethod
-    def of(cls, frame: AnyFrame) -> "Parts":
+    def of(cls, frame: AnyFrame) -> "FrameResult":
         """Copies the results, so that the next frame does not overwrite them."""
         return cls(
             frame.out.clone(),
@@ -54,13 +54,13 @@ class Parts:
         """Image, labels and difficulty, in this order."""
         return [self.image, self.labels, self.difficulty]
 
-    def with_image(self, image: Tensor) -> "Parts":
+    def with_image(self, image: Tensor) -> "FrameResult":
         """Gives the same routing with another image."""
         return replace(self, image=image)
 
-    def downloaded(self) -> "Parts":
+    def downloaded(self) -> "FrameResult":
         """Copies the parts to the host's memory, where they are once the current stream is done."""
-        return Parts(*(_to_host(part) for part in vars(self).values()))
+        return FrameResult(*(_to_host(part) for part in vars(self).values()))
 
     def stats(
         self,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from .frame import AnyFrame, Shape
+from .frame import AnyFrame, FrameShape
 from .passes import StageTimer
 from .timing import NoTimer
 
@@ -69,12 +69,14 @@ class RecordedFrame:
 class FrameCache:
     """Keeps the frames of the shapes that were used last; a new one drops the oldest."""
 
-    def __init__(self, make: Callable[[Shape], RecordedFrame], most: int = FRAMES_KEPT) -> None:
+    def __init__(
+        self, make: Callable[[FrameShape], RecordedFrame], most: int = FRAMES_KEPT
+    ) -> None:
         self._make, self._most = make, most
-        self._frames: OrderedDict[Shape, RecordedFrame] = OrderedDict()
+        self._frames: OrderedDict[FrameShape, RecordedFrame] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, shape: Shape) -> RecordedFrame:
+    def get(self, shape: FrameShape) -> RecordedFrame:
         """Gives the frame of a shape; it is made where there is none."""
         with self._lock:
             if shape not in self._frames:

@@ -1,4 +1,4 @@
-"""Images in, images out, on a device: NumPy arrays are sent there and back, tensors stay."""
+"""Upscales on a device: NumPy arrays are sent there and back, tensors stay."""
 
 import threading
 import warnings
@@ -19,24 +19,24 @@ from pcsr.runtime.layout import Layout
 from pcsr.runtime.machine import cpu_name
 from pcsr.runtime.result import Result, Stats
 from pcsr.runtime.routing.feedback import Ready
-from pcsr.runtime.routing.rule import Mode
+from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.torch_backend.arithmetic import exact_arithmetic
 
-from .frame import AnyFrame, Frame, PlainFrame, Shape
-from .frame_result import Parts
+from .frame import AnyFrame, Frame, FrameShape, PlainFrame
+from .frame_result import FrameResult
 from .images import DTYPES, as_tensor, from_gray, layout_of, to_network
 from .loaded_bundle import LoadedBundle
 from .recording import FrameCache, RecordedFrame
 from .runners.open import open_runner
 from .runners.protocol import DeviceRunner
-from .side_stream import SideStream
+from .runners.side_stream import SideStream
 from .timing import DeviceSpan, Timer, make_timer
 
 LEAST_TILE_PX = 32
 
 
 class DeviceUpscaler:
-    """What `Upscaler` does, on one device. Any number of threads may call it; one frame is queued
+    """The `Executor` of one device. Any number of threads may call it; one frame is queued
     at a time.
 
     A frame that runs out of memory is tried again in tiles of half the side, and a warning says so.
@@ -45,17 +45,17 @@ class DeviceUpscaler:
     def __init__(
         self,
         bundle: Bundle,
-        engines: DeviceRunner,
+        runner: DeviceRunner,
         precision: str = "fp32",
         passes: str = "auto",
         tile_px: int | None = None,
         cuda_graphs: bool = True,
     ) -> None:
-        self._engines, self.device = engines, engines.device
+        self._runner, self.device = runner, runner.device
         self._count = bundle.upsamplers
-        self._network: LoadedBundle | None = None
+        self._loaded: LoadedBundle | None = None
         if bundle.kind == "pcsr":
-            self._network = LoadedBundle.load(bundle, engines, precision, passes)
+            self._loaded = LoadedBundle.load(bundle, runner, precision, passes)
         self.tile_px = tile_px
         records = cuda_graphs and self.device.type == "cuda"
         self._frames = FrameCache(lambda shape: RecordedFrame(self._frame(shape), records))
@@ -65,11 +65,20 @@ class DeviceUpscaler:
     @property
     def passes(self) -> str:
         """`fused` or `graphs`; `none` for a plain network."""
-        return self._network.passes.name if self._network else "none"
+        return self._loaded.passes.name if self._loaded else "none"
+
+    @property
+    def kept_shapes(self) -> int:
+        """How many shapes have a frame."""
+        return len(self._frames)
 
     def keep_shapes(self, count: int) -> None:
         """See `Upscaler.keep_shapes`."""
         self._frames.keep(count)
+
+    def forget_shapes(self) -> None:
+        """See `Upscaler.forget_shapes`."""
+        self._frames.clear()
 
     @property
     def kind(self) -> str:
@@ -85,39 +94,38 @@ class DeviceUpscaler:
 
     @property
     def threads(self) -> int:
-        """Of the CPU, where the work runs there; else 0."""
+        """How many threads of the CPU compute, where the work runs there; else 0."""
         return torch.get_num_threads() if self.device.type == "cpu" else 0
 
     def look(self, image: Any) -> tuple[Tensor, Layout]:  # noqa: ANN401
-        """A caller's image as a tensor where it is, and its layout; ImageError for none."""
+        """Takes an image as a tensor where it is, with its layout; raises ImageError for none."""
         given = as_tensor(image)
         return given, layout_of(given)
 
     def backbone_px(self, size: tuple[int, int], scale: float) -> int:
-        """Input pixels that the backbone computes of an image, halos included."""
-        return seen_pixels(self._network.tiles(size, self.tile_px)) if self._network else 0
+        """Counts the input pixels that the backbone computes of an image, halos included."""
+        return seen_pixels(self._loaded.tiles(size, self.tile_px)) if self._loaded else 0
 
     def __call__(
         self,
-        image: Any,  # noqa: ANN401
+        pixels: Any,  # noqa: ANN401
         scale: float,
-        mode: Mode,
-        refine: bool,
+        request: RoutingRequest,
         took: Callable[[Ready], None] | None = None,
     ) -> Result:
-        """As `Upscaler.__call__`, with a scale and a mode that were checked. Of a CUDA tensor the
-        results are tensors on the device, and nothing waits for them; else NumPy arrays.
+        """Upscales as `Upscaler.__call__`, with a scale and a request that were checked. Of a CUDA
+        tensor the results are tensors on the device, and nothing waits for them; else NumPy arrays.
 
         took: is told how to ask for the time of the frame (of a CUDA tensor: on the device).
         """
-        given = as_tensor(image)
+        given = as_tensor(pixels)
         layout, stays = layout_of(given), given.is_cuda
         timer = make_timer(self.device, stays)
         refuse_huge(_size(given), scale)
         if not stays:
             with timer.host_stage("prepare"):
                 layout.refuse_nan(given.numpy())
-        task = _Task(layout, scale, mode, refine, timer)
+        task = _Task(layout, scale, request, timer)
         span = DeviceSpan() if stays and took is not None else None
         with self._lock, self._side.entered(), exact_arithmetic():
             self._side.lend(given)
@@ -152,19 +160,18 @@ class DeviceUpscaler:
 
     def stream(
         self,
-        image: NDArray[Any],
+        pixels: NDArray[Any],
         take: Callable[[NDArray[Any]], None],
         scale: float,
-        mode: Mode,
-        refine: bool,
+        request: RoutingRequest,
     ) -> Stats:
-        """As `Upscaler.stream`: rows leave the device band by band."""
-        given = as_tensor(image)
+        """Streams as `Upscaler.stream`: rows leave the device band by band."""
+        given = as_tensor(pixels)
         layout = layout_of(given)
         timer = make_timer(self.device, False)
         with timer.host_stage("prepare"):
             layout.refuse_nan(given.numpy())
-        task = _Task(layout, scale, mode, refine, timer)
+        task = _Task(layout, scale, request, timer)
         handed_on = False
 
         def hand_on(rows: Tensor) -> None:
@@ -177,7 +184,7 @@ class DeviceUpscaler:
             with timer.host_stage("take"):
                 take(found)
 
-        def run() -> Parts:
+        def run() -> FrameResult:
             nonlocal handed_on
             if handed_on:
                 raise ImageError("the device is out of memory in the middle of this image")
@@ -187,7 +194,7 @@ class DeviceUpscaler:
                 frame = self._frame(task.shape(given), keep=False)
                 self._fill(frame, local, task)
             frame.run(timer.stage, hand_on)
-            return Parts.of(frame)
+            return FrameResult.of(frame)
 
         with self._lock, self._side.entered(), exact_arithmetic():
             parts = self._within_memory(run, given)
@@ -198,7 +205,7 @@ class DeviceUpscaler:
         image, labels, difficulty = arrays
         return Result(image, labels, difficulty, measured, self._count)
 
-    def _upscale(self, image: Tensor, task: "_Task") -> Parts:
+    def _upscale(self, image: Tensor, task: "_Task") -> FrameResult:
         parts = self._within_memory(lambda: self._run(image, task), image)
         pixels, stage = parts.image, task.timer.stage
         if task.layout.is_gray:
@@ -218,25 +225,25 @@ class DeviceUpscaler:
             return alpha[0, 0].expand(*size, 1)
         return self._upscale(alpha, task.of_alpha()).image[..., None]
 
-    def _run(self, image: Tensor, task: "_Task") -> Parts:
+    def _run(self, image: Tensor, task: "_Task") -> FrameResult:
         stage = task.timer.stage
         with stage("prepare"):
             recorded = self._frames.get(task.shape(image))
             self._fill(recorded.frame, image, task)
         recorded.run(stage)
         with stage("copy"):
-            return Parts.of(recorded.frame)
+            return FrameResult.of(recorded.frame)
 
     def _fill(self, frame: AnyFrame, image: Tensor, task: "_Task") -> None:
         frame.image.copy_(to_network(image, task.layout)[None])
-        frame.set_mode(task.mode)
+        frame.set_request(task.request)
 
-    def _frame(self, shape: Shape, keep: bool = True) -> AnyFrame:
-        if self._network is None:
-            return PlainFrame(self._engines, shape)
-        return Frame(self._network, shape, self.tile_px, keep)
+    def _frame(self, shape: FrameShape, keep: bool = True) -> AnyFrame:
+        if self._loaded is None:
+            return PlainFrame(self._runner, shape)
+        return Frame(self._loaded, shape, self.tile_px, keep)
 
-    def _within_memory(self, run: Callable[[], Parts], image: Tensor) -> Parts:
+    def _within_memory(self, run: Callable[[], FrameResult], image: Tensor) -> FrameResult:
         while True:
             try:
                 return run()
@@ -248,7 +255,7 @@ class DeviceUpscaler:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         tile_px = (self.tile_px or max(size)) // 2
-        if tile_px < LEAST_TILE_PX or self._network is None:
+        if tile_px < LEAST_TILE_PX or self._loaded is None:
             raise ImageError(
                 f"{self.device} has too little memory for an image of {size[0]}x{size[1]} pixels: "
                 f"{str(error).splitlines()[0]}"
@@ -271,31 +278,30 @@ def open_on_device(
     cuda_graphs: bool,
     may_build: bool,
 ) -> DeviceUpscaler:
-    """The bundle on a device. Arguments as of `Upscaler`.
+    """Opens a bundle on a device, with arguments as of `Upscaler`.
 
     Raises:
         BackendError: the backend, the device or the kernels are not there.
         EngineError: there are no TensorRT engines, and none can or may be built.
     """
-    engines = open_runner(backend, bundle, precision, torch_device(device), may_build)
-    return DeviceUpscaler(bundle, engines, precision, passes, tile_px, cuda_graphs)
+    runner = open_runner(backend, bundle, precision, torch_device(device), may_build)
+    return DeviceUpscaler(bundle, runner, precision, passes, tile_px, cuda_graphs)
 
 
 @dataclass(frozen=True)
 class _Task:
     layout: Layout
     scale: float
-    mode: Mode
-    refine: bool
+    request: RoutingRequest
     timer: Timer
 
-    def shape(self, image: Tensor) -> Shape:
+    def shape(self, image: Tensor) -> FrameShape:
         dtype = DTYPES[self.layout.working_dtype.name]
-        return Shape.of(_size(image), self.scale, self.mode, self.refine, dtype)
+        return FrameShape.of(_size(image), self.scale, self.request, dtype)
 
     def of_alpha(self) -> "_Task":
         layout = Layout(self.layout.dtype, 0)
-        return _Task(layout, self.scale, self.mode, self.refine, self.timer)
+        return _Task(layout, self.scale, self.request, self.timer)
 
 
 def _size(image: Tensor) -> tuple[int, int]:

@@ -9,8 +9,8 @@ from typing import Any
 from pcsr.bundle import Bundle
 from pcsr.errors import ImageError, UsageError
 from pcsr.runtime.geometry.grid import hr_size, refuse_huge
-from pcsr.runtime.routing.checks import check_mode
-from pcsr.runtime.routing.rule import Mode
+from pcsr.runtime.routing.checks import check_request
+from pcsr.runtime.routing.request import RoutingRequest
 
 from .pictures import Picture
 
@@ -55,9 +55,9 @@ class Choices:
     build: bool = True
 
     @property
-    def modes(self) -> tuple[Mode, ...]:
+    def modes(self) -> tuple[RoutingRequest, ...]:
         """The asked-for modes without repeats; empty where none was asked for."""
-        return Mode.each(self.k, self.adaptive, self.heavy_ratio)
+        return RoutingRequest.each(self.k, self.adaptive, self.heavy_ratio)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,13 +93,13 @@ def make_specs(
     return specs
 
 
-def label(mode: Mode) -> str:
+def label(mode: RoutingRequest) -> str:
     """A mode in words."""
     if mode.adaptive:
         return "ADM"
     if mode.heavy_ratio is not None:
         return f"{100 * mode.heavy_ratio:g}% heavy"
-    return f"k={mode.k:g}"
+    return f"k={mode.cost_weight:g}"
 
 
 def _refuse_twins(names: Sequence[str]) -> None:
@@ -157,13 +157,13 @@ def _of_engine(
             )
 
 
-def _modes(choices: Choices, bundle: Bundle, is_baseline: bool) -> Sequence[Mode]:
+def _modes(choices: Choices, bundle: Bundle, is_baseline: bool) -> Sequence[RoutingRequest]:
     if choices.modes and bundle.upsamplers < 2 and not is_baseline:
         raise UsageError(
             f"{bundle.path} has nothing to route: leave out --k, --adaptive and --heavy-ratio, or "
             "name it with --baseline"
         )
-    return (Mode(),) if is_baseline else choices.modes or (Mode(),)
+    return (RoutingRequest(),) if is_baseline else choices.modes or (RoutingRequest(),)
 
 
 def refuse_large(size: tuple[int, int], max_pixels: int) -> None:
@@ -175,11 +175,13 @@ def refuse_large(size: tuple[int, int], max_pixels: int) -> None:
         )
 
 
-def _checked_scale(choices: Choices, bundle: Bundle, mode: Mode, picture: Picture) -> float:
+def _checked_scale(
+    choices: Choices, bundle: Bundle, mode: RoutingRequest, picture: Picture
+) -> float:
     scale = bundle.manifest.trained_scale if choices.scale is None else choices.scale
     if not 1 <= scale <= 1000:
         raise UsageError(f"scale must be a number from 1 to 1000, found {scale:g}")
-    check_mode(bundle, scale, mode)
+    check_request(bundle, scale, mode)
     refuse_huge(picture.size, scale)
     refuse_large(picture.size, choices.max_pixels)
     height, width = hr_size(picture.size, scale)
@@ -196,10 +198,10 @@ def _checked_scale(choices: Choices, bundle: Bundle, mode: Mode, picture: Pictur
     return scale
 
 
-def _options(mode: Mode, scale: float, refine: bool) -> dict[str, Any]:
+def _options(mode: RoutingRequest, scale: float, refine: bool) -> dict[str, Any]:
     return {
         "scale": scale,
-        "k": mode.k,
+        "k": mode.cost_weight,
         "adaptive": mode.adaptive,
         "heavy_ratio": mode.heavy_ratio,
         "refine": refine,

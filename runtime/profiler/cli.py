@@ -79,7 +79,8 @@ def main(
     """
     if report is not None:
         with needs_extra("pcsr-profile --report", "evaluate"):
-            import matplotlib  # noqa: F401  # before anything is measured
+            import jinja2  # noqa: F401  # before anything is measured
+            import matplotlib  # noqa: F401
     plan = Plan(warmup, duration, iterations, parse_percentiles(percentiles))
     parsed = [parse_size(size) for size in sizes]
     _check_outputs([json_file, trace, report], overwrite)
@@ -99,7 +100,7 @@ def main(
         say("a few calls more for the trace")
         write_text(trace, trace_json(traced(prepared)), overwrite)
     if report is not None:
-        from .report import write_report
+        from .report.page import write_report
 
         say("the report")
         write_report(profile, report, sampled(prepared), overwrite)

@@ -24,7 +24,7 @@ from .rounds import Say, run_rounds
 from .trace import record_calls
 
 if TYPE_CHECKING:
-    from .report import Sample
+    from .report.page import RoutedImage
 
 SAMPLE = (
     "no photo was named (--image): the bundle's sample picture stands in, side by side. How many "
@@ -94,15 +94,15 @@ def traced(prepared: Prepared) -> dict[str, list[Span]]:
     return record_calls(prepared.specs, prepared.callers, TRACED)
 
 
-def sampled(prepared: Prepared) -> "Sample":
+def sampled(prepared: Prepared) -> "RoutedImage":
     """One more call of the first case that routes, or of the first of all, for its pictures."""
-    from .report import Sample
+    from .report.page import RoutedImage
 
     spec = next((s for s in prepared.specs if s.mode != PLAIN), prepared.specs[0])
     upscaler = prepared.callers[spec.engine].upscaler
     _, result = timed_call(upscaler, spec)
     count = upscaler.bundle.upsamplers
-    return Sample(spec.picture.pixels, result.image, result.assignment, count, spec.name)
+    return RoutedImage(spec.picture.pixels, result.image, result.assignment, count, spec.name)
 
 
 def _pictures(

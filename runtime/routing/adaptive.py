@@ -15,19 +15,22 @@ BINS = 2**16
 
 @dataclass
 class Histogram:
-    """Difficulties in BINS equal bins from `first` to `last`: table [BINS, 2] of count and sum.
-    Their least and largest.
-    """
+    """Counts difficulties in BINS equal bins."""
 
     first: float = 0.0
+    """Where the first bin begins."""
     last: float = 1.0
+    """Where the last bin ends."""
     table: NDArray[np.float64] = field(default_factory=lambda: np.zeros((BINS, 2)))
+    """[BINS, 2] count and sum of the values in each bin."""
     low: float = math.inf
+    """The least value."""
     high: float = -math.inf
+    """The largest value."""
 
     @classmethod
     def of(cls, difficulty: Floats, first: float = 0.0, last: float = 1.0) -> "Histogram":
-        """Of one image at once."""
+        """Counts the difficulties of one image at once."""
         place = (difficulty - np.float32(first)) / (np.float32(last) - np.float32(first))
         bins = np.clip(place * np.float32(BINS), 0, BINS - 1).astype(np.int32)
         counts = np.bincount(bins, minlength=BINS)
@@ -53,7 +56,7 @@ class Histogram:
 
 
 def adaptive_thresholds(histogram: Histogram, clusters: int) -> tuple[list[float], list[float]]:
-    """M centroids and the M - 1 thresholds between them, hardest first.
+    """Finds the M centroids and the M - 1 thresholds between them, hardest first.
 
     Lloyd's algorithm on the min-max normalised difficulties with the published start, stop and
     labels (those of the centroids before the last update; `pcsr.models.pcsr`). Centroids are

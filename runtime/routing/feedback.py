@@ -1,22 +1,22 @@
-"""Feedback: how much longer frames take than predicted, from those that are finished."""
+"""Learns from finished calls how much longer they take than predicted."""
 
 import statistics
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 
-REMEMBERED = 5  # frames; their median shrugs off two outliers
+REMEMBERED = 5  # calls; their median shrugs off two outliers
 BOUNDS = (0.05, 20.0)
-SETTLING = 2  # first frames of a shape: memory is taken, kernels are compiled, graphs recorded
+SETTLING = 2  # first calls of a shape: memory is taken, kernels are compiled, graphs recorded
 SHAPES = 64
 
 Ready = Callable[[], float | None]
-"""Milliseconds that a frame took; None while it is not finished."""
+"""Gives the milliseconds that a call took; None while it is not finished."""
 
 
 class Feedback:
-    """The factor between measured and predicted times. Any number of threads may use it; nothing
-    in it waits.
+    """Keeps the factor between measured and predicted times. Any number of threads may use it;
+    nothing in it waits.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Feedback:
 
     @property
     def factor(self) -> float:
-        """The median of the last frames' measured / predicted; 1 before the first."""
+        """The median of the last calls' measured / predicted; 1 before the first."""
         with self._lock:
             self._collect()
             if not self._ratios:
@@ -36,13 +36,13 @@ class Feedback:
 
     @property
     def has_learnt(self) -> bool:
-        """Whether any frame has counted."""
+        """Whether any call has counted."""
         with self._lock:
             self._collect()
             return bool(self._ratios)
 
     def expect(self, shape: Hashable, predicted_ms: float, ready: Ready) -> None:
-        """A frame that was started. shape: what it has in common with frames that settle it."""
+        """Notes a call that was started. shape: what it has in common with calls that settle it."""
         with self._lock:
             count = self._seen[shape] = self._seen.get(shape, 0) + 1
             self._seen.move_to_end(shape)

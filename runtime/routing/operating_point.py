@@ -1,4 +1,6 @@
-"""What pcsr-calibrate operating-point wrote into a bundle: a curve of quality, presets, times."""
+"""Reads what pcsr-calibrate operating-point wrote into a bundle: a curve of quality, presets and
+times.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,30 +18,35 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class Point:
-    """A measured way of routing. k or heavy_ratio is set. difficulty: above which a pixel is heavy,
-    None for M > 2 and for a ratio. loss_db: mean loss of PSNR against all heavy.
-    """
+    """One measured way of routing; k or heavy_ratio is set."""
 
     k: float | None
     heavy_ratio: float | None
     difficulty: float | None
+    """The difficulty above which a pixel is heavy; None for M > 2 and for a ratio."""
     heavy_share: float
+    """The mean share in [0, 1] of heavy pixels."""
     psnr_db: float
     loss_db: float
+    """The mean loss of PSNR against all heavy."""
     worst_loss_db: float
+    """The largest loss of any image."""
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What the bundle holds: the curve, the presets made of it, and times by machine."""
+    """A bundle's calibration of quality and time."""
 
     points: tuple[Point, ...]
+    """The curve from all heavy to all light."""
     presets: Mapping[str, Point]
+    """The named points of it."""
     times: tuple[TimeModel, ...]
+    """The time models by machine and way of computing."""
 
     @classmethod
     def load(cls, bundle: Bundle) -> "OperatingPoint":
-        """Raises UsageError where there is none, BundleError where it is damaged."""
+        """Reads it; raises UsageError where there is none, BundleError where it is damaged."""
         data = bundle.calibration(CALIBRATION)
         if data is None:
             raise UsageError(
@@ -56,7 +63,7 @@ class OperatingPoint:
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> "OperatingPoint":
-        """From its JSON. Raises KeyError, TypeError, ValueError or AttributeError."""
+        """Reads its JSON. Raises KeyError, TypeError, ValueError or AttributeError."""
         if (data["format"], data["format_version"]) != (FORMAT, FORMAT_VERSION):
             raise ValueError(f"format {data['format']} {data['format_version']}")
         points = tuple(_point(point) for point in data["points"])
@@ -69,19 +76,19 @@ class OperatingPoint:
         )
 
     def preset(self, name: str) -> float:
-        """Its k. Raises UsageError for an unknown name."""
+        """Gives a preset's k. Raises UsageError for an unknown name."""
         if name not in self.presets:
             known = ", ".join(self.presets)
             raise UsageError(f"there is no preset '{name}' (there are: {known})")
         return self.presets[name].k or 0.0
 
     def lightest(self, max_loss_db: float) -> float:
-        """The largest measured k that loses no more than this in the mean; all heavy loses 0."""
+        """Gives the largest measured k that loses no more in the mean; all heavy loses 0."""
         by_k = [point for point in self.points if point.k is not None]
         return max(point.k or 0.0 for point in by_k if point.loss_db <= max_loss_db)
 
     def time_model(self, key: Key, bundle: Bundle) -> TimeModel:
-        """Raises UsageError where none was measured for this machine and backend."""
+        """Gives the model of a key; raises UsageError where none was measured for it."""
         for model in self.times:
             if model.key == key:
                 return model

@@ -1,5 +1,5 @@
-"""Which upsampler each pixel gets: fixed cost weight k, adaptive decision making (ADM), or a share
-of heavy pixels.
+"""Routes pixels to upsamplers: by a fixed cost weight k, adaptive decision making (ADM), or a share
+of heavy pixels (paper sections 3.2 and 3.3).
 
 The classifier's logits [N, K], heaviest first, become one difficulty logit per pixel, whose sigmoid
 is the probability of the heavier half of the upsamplers. For M = 2 (K = 1) it is the classifier's
@@ -7,109 +7,63 @@ own output.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pcsr.errors import ImageError, UsageError
+from pcsr.errors import ImageError
 
 from .adaptive import Histogram, adaptive_thresholds
+from .request import RoutingRequest
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.uint8]
 Sigmoid = Callable[[Floats], Floats]
 
-LARGEST_K = 1e6  # beyond any logit, and far from overflow
-
-
-@dataclass(frozen=True)
-class Mode:
-    """How to route. At most one of `adaptive` and `heavy_ratio` is set; `k` is used where neither
-    is.
-
-    k: how much an upsampler's cost counts against its probability; 0 trusts the classifier alone,
-        larger is lighter.
-    adaptive: split the image's difficulties into M clusters (paper section 3.3).
-    heavy_ratio: share in [0, 1] of the pixels, the most difficult ones, that go to the heavier
-        half.
-    """
-
-    k: float = 0.0
-    adaptive: bool = False
-    heavy_ratio: float | None = None
-
-    @classmethod
-    def each(
-        cls, k: Iterable[float], adaptive: bool, heavy_ratio: Iterable[float]
-    ) -> tuple["Mode", ...]:
-        """A mode for each k and each share, and ADM, without repeats; empty where none is named."""
-        modes = [cls(k=one) for one in k]
-        modes += [cls(adaptive=True)] if adaptive else []
-        modes += [cls(heavy_ratio=ratio) for ratio in heavy_ratio]
-        return tuple(dict.fromkeys(modes))
-
-    @property
-    def needs_statistics(self) -> bool:
-        """Whether the whole image must be classified before its first pixel can be routed."""
-        return self.adaptive or self.heavy_ratio is not None
-
-    def __post_init__(self) -> None:
-        if not abs(self.k) <= LARGEST_K:
-            raise UsageError(
-                f"k must be a number within ±{LARGEST_K:g}, found {self.k}; "
-                "use 0 for the classifier's own choice"
-            )
-        if self.heavy_ratio is not None and not 0 <= self.heavy_ratio <= 1:
-            raise UsageError(f"heavy_ratio must lie in [0, 1], found {self.heavy_ratio}")
-        if self.adaptive and self.heavy_ratio is not None:
-            raise UsageError("adaptive and heavy_ratio exclude each other; choose one")
-        if self.k and (self.adaptive or self.heavy_ratio is not None):
-            raise UsageError("k is not used with adaptive or heavy_ratio; leave it at 0")
-
 
 @dataclass(frozen=True)
 class Routing:
-    """assignment: [N] uint8, 0 = heaviest. difficulty: [N] float32 in [0, 1].
-
-    threshold: the difficulty above which a pixel belongs to the heavier half (ADM: at or above);
-    None where no single threshold decides (M > 2 with k). Infinite where ADM finds a flat image.
-    """
+    """The upsampler of each of N pixels."""
 
     assignment: Labels
+    """[N] uint8, 0 = heaviest."""
     difficulty: Floats
+    """[N] float32 in [0, 1], the probability of the heavier half of the upsamplers."""
     threshold: float | None
+    """The difficulty above which a pixel belongs to the heavier half (ADM: at or above); None where
+    no single threshold decides (M > 2 with k), infinite where ADM finds a flat image."""
 
 
 def sigmoid(logit: NDArray[np.float32] | np.float32) -> Floats:
-    """1 / (1 + exp(-logit)), without overflow."""
+    """Computes 1 / (1 + exp(-logit)) without overflow."""
     decay = np.exp(-np.abs(logit))
     return np.asarray(np.where(logit >= 0, np.float32(1), decay) / (1 + decay), dtype=np.float32)
 
 
 def heavy_count(upsamplers: int) -> int:
-    """How many of M upsamplers belong to the heavier half, floor((M + 1) / 2)."""
+    """Counts the heavier half of M upsamplers, floor((M + 1) / 2)."""
     return (upsamplers + 1) // 2
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Routes pixels one by one: what a mode, the costs and, where it needs them, the statistics of
-    the whole image amount to.
-
-    cost: [M] cost table. bounds: ADM's thresholds of difficulty, hardest first. cut: the logit
-    above which a pixel belongs to the heavier half. At most one of them is set; with neither, M > 2
+    """Routes pixels one by one: what a request, the costs and, where it needs them, the statistics
+    of the whole image amount to. At most one of `bounds` and `cut` is set; with neither, M > 2
     compares utilities.
     """
 
     cost: Floats
+    """[M] cost table."""
     k: float
     bounds: tuple[float, ...] | None = None
+    """ADM's thresholds of difficulty, hardest first."""
     cut: np.float32 | None = None
+    """The logit above which a pixel belongs to the heavier half."""
 
     def __call__(self, logits: Floats, sigmoid: Sigmoid = sigmoid) -> Routing:
-        """logits: [N, K] float32 heaviest first, K = 1 for M = 2, else M.
+        """Routes pixels by their logits [N, K] float32, heaviest first, K = 1 for M = 2, else M.
 
         Between upsamplers that are level the lighter one is taken, as in the published code.
 
@@ -133,39 +87,41 @@ class Rule:
 
 
 def fixed_rule(cost: Floats, k: float) -> Rule:
-    """Mode k: needs nothing of the image."""
+    """Makes the rule of a fixed k, which needs nothing of the image."""
     if len(cost) == 2:
         return Rule(cost, k, cut=np.float32(k * math.log(float(cost[0]) / float(cost[1]))))
     return Rule(cost, k)
 
 
 def adaptive_rule(cost: Floats, histogram: Histogram) -> Rule:
-    """Adaptive decision making on an image with these difficulties."""
+    """Makes the rule of adaptive decision making on an image with these difficulties."""
     return Rule(cost, 0.0, bounds=tuple(adaptive_thresholds(histogram, len(cost))[1]))
 
 
 def ratio_rule(cost: Floats, logit: Floats, ratio: float) -> Rule:
-    """The given share of the pixels, whose difficulty logits [N] are these, to the heavier half."""
+    """Makes the rule that gives a share of pixels, by their difficulty logits [N], to the heavier
+    half.
+    """
     return Rule(cost, 0.0, cut=ratio_threshold(logit, ratio))
 
 
-def route(logits: Floats, cost: Floats, mode: Mode) -> Routing:
-    """Routes all pixels of an image, as `Rule` does. logits: [N, K]; cost: [M] cost table."""
-    if mode.adaptive:
+def route(logits: Floats, cost: Floats, request: RoutingRequest) -> Routing:
+    """Routes all pixels of an image, as `Rule` does, by logits [N, K] and a cost table [M]."""
+    if request.adaptive:
         difficulty = sigmoid(difficulty_logit(logits))
         histogram = Histogram.of(difficulty)
         if histogram.is_coarse:
             histogram = Histogram.of(difficulty, histogram.low, histogram.high)
         rule = adaptive_rule(cost, histogram)
-    elif mode.heavy_ratio is not None:
-        rule = ratio_rule(cost, difficulty_logit(logits), mode.heavy_ratio)
+    elif request.heavy_ratio is not None:
+        rule = ratio_rule(cost, difficulty_logit(logits), request.heavy_ratio)
     else:
-        rule = fixed_rule(cost, mode.k)
+        rule = fixed_rule(cost, request.cost_weight)
     return rule(logits)
 
 
 def ratio_threshold(logit: Floats, ratio: float) -> np.float32:
-    """The logit that round(ratio * N) values lie above; fewer where values are level with it."""
+    """Finds the logit that round(ratio * N) values lie above; fewer where values equal it."""
     above = round(ratio * len(logit))
     if above == len(logit):
         return np.float32(-np.inf)
@@ -178,7 +134,7 @@ def _probability(logit: np.float32) -> float:
 
 
 def _between(difficulty: Floats, thresholds: Sequence[float]) -> Labels:
-    """Label 0 at or above the first (largest) threshold, 1 below it, 2 below the second, ..."""
+    """Labels 0 at or above the first (largest) threshold, 1 below it, 2 below the second, ..."""
     labels = np.zeros(difficulty.shape, dtype=np.uint8)
     for threshold in thresholds:
         labels += difficulty < _least_float32(threshold)
@@ -186,13 +142,14 @@ def _between(difficulty: Floats, thresholds: Sequence[float]) -> Labels:
 
 
 def _least_float32(bound: float) -> np.float32:
-    """The least float32 that is not below `bound`: comparing float32 values with it is exact."""
+    """Finds the least float32 not below `bound`: comparing float32 values with it is exact."""
     rounded = np.float32(bound)
     return np.nextafter(rounded, np.float32(np.inf)) if float(rounded) < bound else rounded
 
 
 def difficulty_logit(logits: Floats) -> Floats:
-    """The logit [N] of the heavier half of the upsamplers, from [N, K] logits heaviest first.
+    """Computes the logit [N] of the heavier half of the upsamplers from logits [N, K], heaviest
+    first.
 
     Raises:
         ImageError: a logit is not finite.

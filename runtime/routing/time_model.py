@@ -1,5 +1,5 @@
-"""How long a call takes, and which share of heavy pixels fits a budget: what pcsr-calibrate has
-fitted on a machine, evaluated.
+"""Predicts how long a call takes and which share of heavy pixels fits a budget, by what
+pcsr-calibrate has fitted on a machine.
 
     time = factor(backbone_px) * (constant + backbone * backbone_px + output * output_px)
            + heavy * heavy_px + mixed * heavy_px * (1 - heavy_px / output_px)
@@ -14,23 +14,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-STEPS = 50  # of a bisection over [0, 1]
+STEPS = 50  # of a bisection of [0, 1]
 
 
 @dataclass(frozen=True)
 class Key:
-    """What times depend on. machine: name of the processor or GPU. device: `cpu` or `cuda`. passes:
-    as `Upscaler.passes`. threads: of the CPU, 0 on a GPU. arrays: whether images come from and go
-    to the `host`, or stay on the `device`.
-    """
+    """Names what times depend on, but for the image and its heavy pixels."""
 
     machine: str
+    """The name of the processor or GPU."""
     device: str
+    """`cpu` or `cuda`."""
     backend: str
     precision: str
     passes: str
+    """What follows the backbone, as `Upscaler.passes`."""
     threads: int
+    """How many threads of the CPU compute; 0 on a GPU."""
     arrays: str = "host"
+    """Whether images come from and go to the `host`, or stay on the `device`."""
 
     def __str__(self) -> str:
         where = f"{self.device} ({self.machine}), {self.backend}, {self.precision}, {self.passes}"
@@ -39,18 +41,18 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Work:
-    """What one call has to do, whatever is heavy. backbone_px: input pixels that the backbone
-    computes, halos and repeated passes included. output_px: pixels of the result.
-    """
+class Workload:
+    """What one call has to do, whatever is heavy."""
 
     backbone_px: int
+    """The input pixels that the backbone computes, halos and repeated passes included."""
     output_px: int
+    """The pixels of the result."""
 
 
 @dataclass(frozen=True)
 class Coefficients:
-    """Of `TimeModel`: milliseconds of a call, nanoseconds of a pixel; none is negative."""
+    """The fitted numbers of a `TimeModel`; none is negative."""
 
     constant_ms: float
     backbone_ns: float
@@ -61,19 +63,19 @@ class Coefficients:
 
 @dataclass(frozen=True)
 class TimeModel:
-    """Times of calls by `heavy_ratio`. factors: (backbone_px, factor) by size, to be interpolated
-    over the logarithm of the size, level outside. p90_over_p50: how much longer than usual one call
-    in ten takes.
-    """
+    """Predicts times of calls by their `heavy_ratio`."""
 
     key: Key
+    """What the times were measured with."""
     coefficients: Coefficients
     factors: tuple[tuple[float, float], ...]
+    """(backbone_px, factor) by size, interpolated over the logarithm of the size, level outside."""
     p90_over_p50: float
+    """How much longer than usual one call in ten takes."""
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> "TimeModel":
-        """From the bundle's JSON. Raises KeyError, TypeError or ValueError where it is damaged."""
+        """Reads the bundle's JSON. Raises KeyError, TypeError or ValueError where it is damaged."""
         key = Key(**{entry.name: data["key"][entry.name] for entry in fields(Key)})
         given = data["coefficients"]
         values = {entry.name: float(given[entry.name]) for entry in fields(Coefficients)}
@@ -84,24 +86,24 @@ class TimeModel:
             raise ValueError(f"coefficients {values}, factors {factors}, p90_over_p50 {spread}")
         return cls(key, Coefficients(**values), tuple(sorted(factors)), spread)
 
-    def usual_ms(self, work: Work, ratio: float) -> float:
-        """The median time of a call."""
+    def usual_ms(self, work: Workload, ratio: float) -> float:
+        """Predicts the median time of a call."""
         light_ms = self.factor(work.backbone_px) * self.light_ms(work)
         return light_ms + self.heavy_ms(work, ratio)
 
-    def light_ms(self, work: Work) -> float:
-        """What does not depend on the heavy pixels, without the factor."""
+    def light_ms(self, work: Workload) -> float:
+        """Predicts the part that does not depend on the heavy pixels, without the factor."""
         c = self.coefficients
         pixels_ns = c.backbone_ns * work.backbone_px + c.output_ns * work.output_px
         return c.constant_ms + 1e-6 * pixels_ns
 
-    def heavy_ms(self, work: Work, ratio: float) -> float:
-        """What the heavy pixels add."""
+    def heavy_ms(self, work: Workload, ratio: float) -> float:
+        """Predicts what the heavy pixels add."""
         c = self.coefficients
         return 1e-6 * ratio * work.output_px * (c.heavy_ns + c.mixed_ns * (1 - ratio))
 
     def factor(self, backbone_px: int) -> float:
-        """By size."""
+        """Interpolates the factor of a size."""
         sizes, factors = zip(*self.factors, strict=True)
         at = bisect(sizes, backbone_px)
         if at in (0, len(sizes)):
@@ -110,13 +112,13 @@ class TimeModel:
         share = (math.log(backbone_px) - low) / (high - low)
         return float(factors[at - 1] + share * (factors[at] - factors[at - 1]))
 
-    def safe_ms(self, work: Work, ratio: float) -> float:
-        """The time that nine calls of ten keep to."""
+    def safe_ms(self, work: Workload, ratio: float) -> float:
+        """Predicts the time that nine calls of ten keep to."""
         return self.p90_over_p50 * self.usual_ms(work, ratio)
 
-    def ratio_within(self, budget_ms: float, work: Work) -> float | None:
-        """The largest share of heavy pixels that nine calls of ten compute within a budget; None
-        where it does not suffice for light ones alone.
+    def ratio_within(self, budget_ms: float, work: Workload) -> float | None:
+        """Finds the largest share of heavy pixels that nine of ten calls compute within a budget;
+        None where it does not suffice for light ones alone.
         """
         if self.safe_ms(work, 0.0) > budget_ms:
             return None

@@ -10,11 +10,11 @@ from torch import Tensor
 from pcsr.bundle import Bundle
 from pcsr.errors import ImageError
 from pcsr.manifest import ROW_INPUTS
-from pcsr.runtime.gpu.side_stream import SideStream
 from pcsr.runtime.machine import refuse_two_packages
 from pcsr.runtime.onnxruntime_session import SETTINGS, open_session, provider_of, run_options
 
 from .protocol import DeviceRunner, image_role
+from .side_stream import SideStream
 
 BFLOAT16 = 16  # in ONNX: NumPy has no such type
 NUMPY_TYPES = {

@@ -8,7 +8,7 @@ import pytest
 
 from pcsr.calibration.operating_point.cost_model import MOST_SPREAD, Sample, fit, predicted
 from pcsr.errors import UsageError
-from pcsr.runtime.routing.time_model import Coefficients, Key, TimeModel, Work
+from pcsr.runtime.routing.time_model import Coefficients, Key, TimeModel, Workload
 
 KEY = Key("a processor", "cpu", "native", "fp32", "native", 2)
 PLANTED = TimeModel(KEY, Coefficients(3.0, 500.0, 40.0, 120.0, 60.0), ((1e4, 1.0),), 1.0)
@@ -23,7 +23,7 @@ def samples(
     for size in SIZES:
         for scale in (4.0, 2.5):
             for ratio in ratios:
-                work = Work(size[0] * size[1], round(size[0] * scale) * round(size[1] * scale))
+                work = Workload(size[0] * size[1], round(size[0] * scale) * round(size[1] * scale))
                 times = model.usual_ms(work, ratio) * (1 + np.abs(random.normal(0, noise, 9)))
                 times[random.random(9) < outliers] *= 5
                 found.append(Sample(size, scale, ratio, work, tuple(map(float, times))))

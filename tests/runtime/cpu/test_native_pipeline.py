@@ -1,7 +1,7 @@
 """The native pipeline: tiles, bands, recomputed features and chunks change nothing, bit for bit."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,16 @@ from pcsr.runtime.cpu.output import Arrays, Rows
 from pcsr.runtime.cpu.pipeline import Routed, Task
 from pcsr.runtime.cpu.workers import Workers
 from pcsr.runtime.geometry.grid import Floats, hr_size
-from pcsr.runtime.routing.rule import Mode
+from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.timing import Stopwatch
 
 Size = tuple[int, int]
 
 MODES = {
-    "k": Mode(),
-    "k0.5": Mode(0.5),
-    "adaptive": Mode(adaptive=True),
-    "ratio": Mode(heavy_ratio=0.3),
+    "k": RoutingRequest(),
+    "k0.5": RoutingRequest(0.5),
+    "adaptive": RoutingRequest(adaptive=True),
+    "ratio": RoutingRequest(heavy_ratio=0.3),
 }
 SIZES = [(37, 29), (131, 97)]
 each_mode = pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
@@ -61,7 +61,7 @@ class Runner:
         self,
         size: Size,
         scale: float,
-        mode: Mode,
+        mode: RoutingRequest,
         refine: bool = True,
         tile_px: int | None = None,
     ) -> tuple[Rows, Routed]:
@@ -74,7 +74,7 @@ class Runner:
         self.backend.seen.clear()
         pipeline = NativePipeline(self.bundle, self.backend, self.workers, tile_px)
         output = Arrays(hr_size(size, scale), np.dtype(np.float32))
-        task = Task(size, read, scale, mode, refine)
+        task = Task(size, read, scale, replace(mode, refine=refine))
         return output.whole, pipeline.run(task, output, Stopwatch())
 
 
@@ -99,7 +99,7 @@ def _assert_same(found: tuple[Rows, Routed], expected: tuple[Rows, Routed]) -> N
 @each_size
 @pytest.mark.parametrize("tile_px", [16, 24, 37, 64])
 def test_square_tiles_are_the_whole_image(
-    runner: Runner, tile_px: int, size: Size, mode: Mode
+    runner: Runner, tile_px: int, size: Size, mode: RoutingRequest
 ) -> None:
     whole = runner(size, 2.5, mode)
     assert len(runner.backend.seen) == 1
@@ -126,14 +126,14 @@ def test_tiles_of_thin_images(runner: Runner, size: Size) -> None:
 @pytest.mark.parametrize("tile_px", [1, 2, 3])
 def test_the_smallest_tiles(runner: Runner, tile_px: int) -> None:
     for scale in (1, 2):
-        whole = runner((9, 11), scale, Mode())
-        _assert_same(runner((9, 11), scale, Mode(), tile_px=tile_px), whole)
+        whole = runner((9, 11), scale, RoutingRequest())
+        _assert_same(runner((9, 11), scale, RoutingRequest(), tile_px=tile_px), whole)
 
 
 @each_mode
 @pytest.mark.parametrize("crop_pixels", [1, 40 * 40, 60 * 97, 100 * 97])
 def test_thrifty_bands_are_the_whole_image(
-    runner: Runner, crop_pixels: int, mode: Mode, monkeypatch: pytest.MonkeyPatch
+    runner: Runner, crop_pixels: int, mode: RoutingRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Too little memory for the whole image, nor for keeping features."""
     size = (131, 97)
@@ -159,14 +159,14 @@ def test_features_are_computed_once_or_twice_with_the_same_result(
 
 
 def test_without_statistics_each_tile_is_computed_once(runner: Runner) -> None:
-    runner((131, 97), 2.5, Mode(), tile_px=64)
+    runner((131, 97), 2.5, RoutingRequest(), tile_px=64)
     assert len(runner.backend.seen) == 3 * 2
 
 
 @each_mode
 @pytest.mark.parametrize("chunk", [1, 700])
 def test_chunks_of_any_size_are_the_whole_image(
-    runner: Runner, chunk: int, mode: Mode, monkeypatch: pytest.MonkeyPatch
+    runner: Runner, chunk: int, mode: RoutingRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = runner((37, 29), 2.5, mode)
     monkeypatch.setattr(native_pipeline, "PIXELS_PER_CHUNK", chunk)
@@ -201,7 +201,7 @@ def test_only_features_are_asked_for(runner: Runner, monkeypatch: pytest.MonkeyP
         return honest(role, image, outputs)
 
     monkeypatch.setattr(runner.backend, "run_image", noted)
-    runner((37, 29), 2, Mode(), tile_px=16)
+    runner((37, 29), 2, RoutingRequest(), tile_px=16)
     assert set(asked) == {("backbone", ("features",))}
 
 
@@ -209,7 +209,7 @@ def test_one_upsampler_in_tiles(single_bundle: Path) -> None:
     bundle = Bundle.load(single_bundle)
     backend = make_backend("native", bundle, "cpu", "fp32", threads=2)
     runner = Runner(bundle, Counting(backend), Workers(2))
-    whole = runner((37, 29), 2.5, Mode())
+    whole = runner((37, 29), 2.5, RoutingRequest())
     assert (whole[0].difficulty == 1).all()
     assert (whole[0].assignment == 0).all()
-    _assert_same(runner((37, 29), 2.5, Mode(), tile_px=16), whole)
+    _assert_same(runner((37, 29), 2.5, RoutingRequest(), tile_px=16), whole)

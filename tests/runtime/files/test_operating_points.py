@@ -50,7 +50,7 @@ def test_a_budget_in_milliseconds(bundle: Path, source: Path, tmp_path: Path) ->
     assert generous["heavy_share"] == 1
     size = generous["lr_size"]
     upscaler = Upscaler(bundle)
-    model = upscaler._planner.point.times[0]
+    model = upscaler.operating_point.times[0]
     budget_ms = model.safe_ms(upscaler.work(size, 4), 0.3)
     found = record(bundle, source, tmp_path / "b.png", "--budget-ms", budget_ms)
     assert found["heavy_share"] == pytest.approx(0.3, abs=0.01)
@@ -81,7 +81,7 @@ def test_frames_of_a_video_adapt(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upscaler = Upscaler(bundle)
-    model, work = upscaler._planner.point.times[0], upscaler.work(SIZE, 4)
+    model, work = upscaler.operating_point.times[0], upscaler.work(SIZE, 4)
     took, shares = list[float](), list[float]()
     real: Callable[..., Result] = HostUpscaler._upscale
 

@@ -141,7 +141,7 @@ def test_without_pyav(
     carn_like_bundle: Path, source: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("colour", "video_source", "video_target"):
-        monkeypatch.delitem(sys.modules, f"pcsr.runtime.{name}", raising=False)
+        monkeypatch.delitem(sys.modules, f"pcsr.runtime.files.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "av", None)
     ended = upscale(carn_like_bundle, source, out / "out.mp4")
     assert_refused(ended, 3, r"needs av, .*pip install 'pcsr\[video\]'")

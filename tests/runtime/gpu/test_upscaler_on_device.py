@@ -14,10 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pcsr import ImageError, Upscaler, UsageError
+from pcsr.bundle import Bundle
 from pcsr.runtime.gpu import frame as frames
+from pcsr.runtime.gpu import upscaler as device_upscaler
 from pcsr.runtime.gpu.recording import FRAMES_KEPT
+from pcsr.runtime.gpu.runners.open import open_runner
+from pcsr.runtime.gpu.runners.protocol import DeviceRunner
 from pcsr.runtime.gpu.upscaler import DeviceUpscaler
-from pcsr.runtime.routing.rule import Mode
+from pcsr.runtime.routing.request import RoutingRequest
 
 MODES: list[dict[str, Any]] = [
     {"k": 0.0},
@@ -53,10 +57,23 @@ def modes_of(upscaler: Upscaler) -> list[dict[str, Any]]:
     return MODES if upscaler.bundle.upsamplers > 1 else [{}]
 
 
+OPENED: dict[int, Any] = {}
+
+
+@pytest.fixture(autouse=True)
+def opened_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeps the engines that are opened, by the bundle that they run."""
+
+    def opening(backend: str, bundle: Bundle, *options: Any) -> DeviceRunner:  # noqa: ANN401
+        OPENED[id(bundle)] = found = open_runner(backend, bundle, *options)
+        return found
+
+    OPENED.clear()
+    monkeypatch.setattr(device_upscaler, "open_runner", opening)
+
+
 def engines(upscaler: Upscaler) -> Any:  # noqa: ANN401
-    device = upscaler._executor
-    assert isinstance(device, DeviceUpscaler)
-    return device._engines
+    return OPENED[id(upscaler.bundle)]
 
 
 def assert_same(found: Any, expected: Any) -> None:  # noqa: ANN401
@@ -156,10 +173,10 @@ def test_engines_of_one_size_run_larger_images_in_tiles_of_it(upscaler: Upscaler
         return cast(Tensor, rows(role, features, *rest))
 
     engines(upscaler).image, engines(upscaler).rows = image_of_size, map_of_size
-    assert_close(fixed(image, 4, Mode(), True), expected)
+    assert_close(fixed(image, 4, RoutingRequest()), expected)
     assert seen == {size, 64 * 70}
     with pytest.raises(UsageError, match="at least 64x70"):
-        fixed(picture(63, 70), 4, Mode(), True)
+        fixed(picture(63, 70), 4, RoutingRequest())
 
 
 def test_more_pixels_than_one_call_takes_are_refused(upscaler: Upscaler) -> None:
@@ -176,7 +193,7 @@ def test_a_limit_too_small_for_tiles_is_said(upscaler: Upscaler) -> None:
 def test_out_of_memory_halves_the_tile_and_says_so(upscaler: Upscaler) -> None:
     image = picture(200, 190, "float32")
     expected = upscaler(image)
-    upscaler._executor._frames.clear()  # type: ignore[union-attr]
+    upscaler.forget_shapes()
     run = engines(upscaler).image
 
     def short_of_memory(crop: Tensor) -> Tensor:
@@ -207,10 +224,9 @@ def test_out_of_memory_with_the_smallest_tile_is_one_line(upscaler: Upscaler) ->
 
 
 def test_frames_of_the_last_shapes_are_kept(upscaler: Upscaler) -> None:
-    cache = upscaler._executor._frames  # type: ignore[union-attr]
     images = [picture(8, 8 + n) for n in range(FRAMES_KEPT + 1)]
     results = [upscaler(image).image for image in images]
-    assert len(cache) == FRAMES_KEPT
+    assert upscaler.kept_shapes == FRAMES_KEPT
     for image, expected in zip(images, results, strict=True):
         np.testing.assert_array_equal(upscaler(image).image, expected)
 
@@ -244,7 +260,7 @@ def test_shares_of_heavy_pixels_change_in_one_frame(bundle: Path) -> None:
         found = upscaler(image, heavy_ratio=ratio)
         assert_same(found, fresh(image, heavy_ratio=ratio))
         assert found.stats.heavy_share == pytest.approx(ratio, abs=1e-3)
-    assert len(upscaler._executor._frames) == 1  # type: ignore[union-attr]
+    assert upscaler.kept_shapes == 1
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])

@@ -153,9 +153,10 @@ def gpu_profile() -> Profile:
         peak_mib=None,
     )
     whole = profile(on_gpu)
-    gpu = {"name": "A GPU made up for tests", "clock_mhz": 1980, "power_w": 412.5, "c": None}
+    state = {"clock_mhz": 1980, "power_w": 412.5, "c": None}
+    gpu = {"gpu": "A GPU made up for tests", "gpu_state": state}
     ceilings = Ceilings(52_000.0, 3_900.0, 760_000.0)
-    return replace(whole, environment={"gpu": gpu, **whole.environment}, ceilings=ceilings)
+    return replace(whole, environment={**gpu, **whole.environment}, ceilings=ceilings)
 
 
 def picture(height: int = 69, width: int = 105) -> np.ndarray:

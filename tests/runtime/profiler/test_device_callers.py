@@ -96,7 +96,7 @@ def test_shapes_stay_ready(spec: Spec) -> None:
     upscaler.keep_shapes(6)
     for height in range(8, 14):
         upscaler(np.zeros((height, 8, 3), np.uint8))
-    assert len(upscaler._executor._frames) == 6  # type: ignore[union-attr]
+    assert upscaler.kept_shapes == 6
 
 
 def test_ceilings_of_a_device() -> None:

@@ -8,7 +8,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pcsr.runtime.routing.rule import Mode, Routing, heavy_count, route
+from pcsr.runtime.routing.request import RoutingRequest
+from pcsr.runtime.routing.rule import Routing, heavy_count, route
 from tests import tolerances
 from tests.runtime import reference
 from tests.runtime.compare import rerouted_limit
@@ -54,14 +55,14 @@ def _difficulties(index: int) -> Doubles:
 
 def _adaptive(difficulty: Doubles) -> Routing:
     logit = np.log(difficulty / (1 - difficulty)).astype(np.float32)
-    return route(logit[:, None], TWO, Mode(adaptive=True))
+    return route(logit[:, None], TWO, RoutingRequest(adaptive=True))
 
 
 def _adaptive_three(difficulty: Doubles) -> Routing:
     """The heavier half shares the probability evenly, so the clusters alone decide."""
     heavier = np.log(difficulty / 2)
     logits = np.stack([heavier, heavier, np.log(1 - difficulty)], axis=1)
-    return route(logits.astype(np.float32), THREE, Mode(adaptive=True))
+    return route(logits.astype(np.float32), THREE, RoutingRequest(adaptive=True))
 
 
 @pytest.mark.parametrize("index", range(len(DISTRIBUTIONS)))
@@ -147,11 +148,11 @@ def _is_unambiguous(difficulty: NDArray[np.float32]) -> bool:
 @pytest.mark.parametrize("count", [1, 1000])
 def test_a_flat_image_is_all_light(value: float, count: int) -> None:
     logit = np.float32(-100 if value == 0 else math.log(value / (1 - value)))
-    two = route(np.full((count, 1), logit, np.float32), TWO, Mode(adaptive=True))
+    two = route(np.full((count, 1), logit, np.float32), TWO, RoutingRequest(adaptive=True))
     assert (two.assignment == 1).all()
     assert two.threshold == math.inf
     three = np.tile(np.array([[logit, 0, 0]], np.float32), (count, 1))
-    assert (route(three, THREE, Mode(adaptive=True)).assignment == 2).all()
+    assert (route(three, THREE, RoutingRequest(adaptive=True)).assignment == 2).all()
 
 
 def test_two_pixels_are_one_heavy_and_one_light() -> None:
@@ -171,7 +172,7 @@ def test_a_difficulty_one_ulp_above_the_rest_of_a_flat_image_is_the_only_heavy_o
     """The minimum's cluster is light however little the image's difficulties differ."""
     logit = np.zeros((13, 1), dtype=np.float32)
     logit[:3] = 2.5e-7
-    routing = route(logit, TWO, Mode(adaptive=True))
+    routing = route(logit, TWO, RoutingRequest(adaptive=True))
     assert len(np.unique(routing.difficulty)) == 2
     expected, _ = reference.adaptive_heavy(routing.difficulty)
     assert np.array_equal(routing.assignment == 0, expected)
@@ -180,7 +181,7 @@ def test_a_difficulty_one_ulp_above_the_rest_of_a_flat_image_is_the_only_heavy_o
 @pytest.mark.parametrize("centre", [-3.0, -1.0, 0.0, 1.0])
 def test_a_nearly_flat_image_keeps_its_minimum_light(centre: float) -> None:
     logit = np.linspace(centre, centre + 2e-6, 50, dtype=np.float32)
-    routing = route(logit[:, None], TWO, Mode(adaptive=True))
+    routing = route(logit[:, None], TWO, RoutingRequest(adaptive=True))
     expected, _ = reference.adaptive_heavy(routing.difficulty)
     assert np.array_equal(routing.assignment == 0, expected)
 
@@ -189,6 +190,6 @@ def test_a_nearly_flat_image_keeps_its_minimum_light(centre: float) -> None:
 def test_an_image_that_is_easy_throughout_is_split_by_its_own_spread(easiest: float) -> None:
     """Softmax in float32 keeps 7 digits of the smallest probability, and so does the sigmoid."""
     logit = np.linspace(easiest, easiest + 3, 1000, dtype=np.float32)
-    heavy = route(logit[:, None], TWO, Mode(adaptive=True)).assignment == 0
+    heavy = route(logit[:, None], TWO, RoutingRequest(adaptive=True)).assignment == 0
     expected, _ = reference.adaptive_heavy(1 / (1 + np.exp(-logit.astype(np.float64))))
     assert (heavy != expected).sum() <= rerouted_limit(len(expected))

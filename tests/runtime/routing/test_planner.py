@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from pcsr.errors import BundleError, UsageError
 from pcsr.runtime.cpu.upscaler import HostUpscaler
 from pcsr.runtime.result import Result
+from pcsr.runtime.routing.planner import Planner
+from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.routing.rule import fixed_rule, sigmoid
-from pcsr.runtime.routing.time_model import TimeModel, Work
+from pcsr.runtime.routing.time_model import TimeModel, Workload
 from pcsr.runtime.upscaler import Upscaler
 
 from .calibrations import COEFFICIENTS, PRESETS, calibrated, slower, write
@@ -33,7 +35,7 @@ def bundle(carn_like_bundle: Path, tmp_path: Path) -> Path:
 
 
 def model_of(upscaler: Upscaler) -> TimeModel:
-    return upscaler._planner.point.times[0]
+    return upscaler.operating_point.times[0]
 
 
 def assert_same(found: Result, expected: Result) -> None:
@@ -126,14 +128,14 @@ def test_the_device_uses_the_same_budgets(
         budget_ms = model.safe_ms(upscaler.work(SIZE, 4), share)
         found = upscaler(image, budget_ms=budget_ms, adaptive_budget=True)
         assert found.stats.heavy_share == pytest.approx(share, abs=2e-3)
-    assert len(upscaler._executor._frames) == 1  # type: ignore[union-attr]
+    assert upscaler.kept_shapes == 1
 
 
 def test_work_counts_what_the_backbone_computes(carn_like_bundle: Path) -> None:
     radius = Upscaler(carn_like_bundle).bundle.manifest.model.receptive_radius_px or 0
     for backend in ("native", "torch"):
         whole = Upscaler(carn_like_bundle, backend=backend)
-        assert whole.work((40, 60), 2.5) == Work(40 * 60, 100 * 150)
+        assert whole.work((40, 60), 2.5) == Workload(40 * 60, 100 * 150)
         tiled = Upscaler(carn_like_bundle, backend=backend, tile_px=20)
         crops = 2 * (20 + radius) * (3 * 20 + 4 * radius)
         assert 40 * 60 < tiled.work((40, 60), 2.5).backbone_px <= 1.5 * crops
@@ -172,15 +174,16 @@ def test_an_adaptive_budget_converges_on_another_machine(
 
 def test_a_budget_that_cannot_be_held_any_more_is_missed_with_a_warning(
     bundle: Path,
-    image: Image,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    upscaler = Upscaler(bundle, adaptive_budget=True)
+    upscaler = Upscaler(bundle)
+    default = RoutingRequest(adaptive_budget=True)
+    planner = Planner(upscaler.bundle, default, upscaler.work, upscaler.time_key)
     budget_ms = model_of(upscaler).safe_ms(upscaler.work(SIZE, 4), 0.5)
+    request = planner.completed(RoutingRequest(budget_ms=budget_ms), 4)
     for _ in range(6):
-        upscaler._planner.feedback.expect("shape", 1.0, lambda: 10.0)
+        planner.feedback.expect("shape", 1.0, lambda: 10.0)
     with pytest.warns(RuntimeWarning, match="the least time is") as warned:
-        shares = [upscaler(image, budget_ms=budget_ms).stats.heavy_share for _ in range(3)]
+        shares = [planner.resolve(request, 4, SIZE).request.heavy_ratio for _ in range(3)]
     assert shares == [0, 0, 0]
     assert len(warned) == 1
 

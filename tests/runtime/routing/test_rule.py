@@ -1,7 +1,8 @@
 """Cost table, fixed k and heavy ratio, against plain loops over pixels."""
 
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
+from typing import get_type_hints
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 from pcsr.errors import ImageError, UsageError
 from pcsr.manifest import Costs
 from pcsr.runtime.routing.adaptive import Histogram
+from pcsr.runtime.routing.request import RoutingOptions, RoutingRequest
 from pcsr.runtime.routing.rule import (
-    Mode,
     Rule,
     adaptive_rule,
     difficulty_logit,
@@ -62,11 +63,11 @@ def test_paper_flops_charge_the_backbone_per_input_pixel_and_the_rest_per_output
 
 def test_difficulty_is_the_probability_of_the_heavier_half() -> None:
     logits = _logits(2000, 1, spread=6)
-    two = route(logits, TWO, Mode()).difficulty
+    two = route(logits, TWO, RoutingRequest()).difficulty
     expected = 1 / (1 + np.exp(-logits[:, 0].astype(np.float64)))
     assert np.abs(two - expected).max() <= tolerances.SIGMOID
     logits = _logits(2000, 3, spread=6)
-    three = route(logits, THREE, Mode()).difficulty
+    three = route(logits, THREE, RoutingRequest()).difficulty
     expected = reference.softmax(logits)[:, :2].sum(axis=1)
     assert np.abs(three - expected).max() <= tolerances.SIGMOID
 
@@ -76,7 +77,7 @@ def test_extreme_logits_give_finite_difficulties(logit: float) -> None:
     for columns, cost in ((1, TWO), (3, THREE)):
         logits = np.zeros((4, columns), dtype=np.float32)
         logits[:, 0] = logit
-        difficulty = route(logits, cost, Mode()).difficulty
+        difficulty = route(logits, cost, RoutingRequest()).difficulty
         assert np.isfinite(difficulty).all()
         assert ((difficulty >= 0) & (difficulty <= 1)).all()
 
@@ -85,7 +86,7 @@ def test_extreme_logits_give_finite_difficulties(logit: float) -> None:
 def test_two_upsamplers_take_the_argmax_of_probability_over_cost(k: float) -> None:
     cut = k * math.log(0.68 / 0.32)
     logits = _logits(1000, 1) + np.float32(cut)
-    assignment = route(logits, TWO, Mode(k)).assignment
+    assignment = route(logits, TWO, RoutingRequest(k)).assignment
     light = 1 / (1 + np.exp(logits[:, 0].astype(np.float64)))
     pairs = np.stack([1 - light, light], axis=1)
     expected = [reference.best_upsampler(pair, [0.68, 0.32], k) for pair in pairs]
@@ -97,7 +98,7 @@ def test_two_upsamplers_take_the_argmax_of_probability_over_cost(k: float) -> No
 @pytest.mark.parametrize("k", KS)
 def test_three_upsamplers_take_the_argmax_of_probability_over_cost(k: float) -> None:
     logits = (_logits(1000, 3) + k * np.log(THREE)).astype(np.float32)
-    assignment = route(logits, THREE, Mode(k)).assignment
+    assignment = route(logits, THREE, RoutingRequest(k)).assignment
     probabilities = reference.softmax(logits)
     expected = [reference.best_upsampler(p, [0.5, 0.3, 0.2], k) for p in probabilities]
     assert np.array_equal(assignment, expected)
@@ -107,14 +108,16 @@ def test_three_upsamplers_take_the_argmax_of_probability_over_cost(k: float) -> 
 def test_level_upsamplers_give_the_lighter_one() -> None:
     equal = np.full(2, 0.5, dtype=np.float32)
     for k in KS:
-        assert route(np.zeros((1, 1), np.float32), equal, Mode(k)).assignment.tolist() == [1]
+        assert route(
+            np.zeros((1, 1), np.float32), equal, RoutingRequest(k)
+        ).assignment.tolist() == [1]
     levels = np.array([[1, 1, 1], [2, 2, 1], [2, 1, 2], [1, 2, 2], [3, 2, 1]], dtype=np.float32)
-    assert route(levels, THREE, Mode()).assignment.tolist() == [2, 1, 2, 2, 0]
+    assert route(levels, THREE, RoutingRequest()).assignment.tolist() == [2, 1, 2, 2, 0]
 
 
 @pytest.mark.parametrize("k", [-25.0, 0.0, 0.7, 25.0])
 def test_pixels_above_the_threshold_are_heavy_for_two_upsamplers(k: float) -> None:
-    routing = route(_logits(1000, 1), TWO, Mode(k))
+    routing = route(_logits(1000, 1), TWO, RoutingRequest(k))
     assert routing.threshold is not None
     expected = 1 / (1 + (0.32 / 0.68) ** k)
     assert routing.threshold == pytest.approx(expected, abs=tolerances.SIGMOID)
@@ -124,7 +127,7 @@ def test_pixels_above_the_threshold_are_heavy_for_two_upsamplers(k: float) -> No
 
 
 def test_no_single_threshold_decides_between_three_upsamplers() -> None:
-    assert route(_logits(10, 3), THREE, Mode()).threshold is None
+    assert route(_logits(10, 3), THREE, RoutingRequest()).threshold is None
 
 
 @pytest.mark.parametrize("ratio", [0, 0.001, 0.2, 1 / 3, 0.5, 0.9999, 1])
@@ -183,7 +186,7 @@ def test_the_heavier_half_is_rounded_up(upsamplers: int, heavy: int) -> None:
 @pytest.mark.parametrize("k", [math.nan, math.inf, -math.inf, 1.1e6, -1e300])
 def test_a_k_that_is_not_finite_or_enormous_is_refused(k: float) -> None:
     with pytest.raises(UsageError, match="k must be a number within"):
-        Mode(k)
+        RoutingRequest(k)
 
 
 @pytest.mark.parametrize("ratio", [math.nan, math.inf, -0.01, 1.01])
@@ -198,12 +201,24 @@ def test_a_heavy_ratio_outside_0_to_1_is_refused(ratio: float) -> None:
 )
 def test_at_most_one_way_to_route_is_taken(k: float, adaptive: bool, ratio: float | None) -> None:
     with pytest.raises(UsageError, match=r"exclude|not used"):
-        Mode(k, adaptive, ratio)
+        RoutingRequest(k, adaptive, ratio)
 
 
-def test_a_mode_holds_nothing_but_the_three_options() -> None:
-    assert [field.name for field in fields(Mode)] == ["k", "adaptive", "heavy_ratio"]
-    assert Mode() == Mode(0.0, False, None)
+def test_every_field_of_a_request_is_an_option_of_a_call() -> None:
+    names = [field.name for field in fields(RoutingRequest)]
+    assert sorted(names) == sorted(get_type_hints(RoutingOptions))
+    assert RoutingRequest().cost_weight == RoutingRequest(0.0).cost_weight == 0
+
+
+def test_a_request_is_completed_by_the_default_where_it_names_no_way() -> None:
+    default = RoutingRequest(preset="fast", refine=False, adaptive_budget=True)
+    assert RoutingRequest().or_else(default) == replace(default, adaptive_budget=None)
+    assert RoutingRequest(refine=True).or_else(default).is_refined
+    assert RoutingRequest(k=0.0).or_else(default) == RoutingRequest(k=0.0, refine=False)
+    assert RoutingRequest(budget_ms=9).or_else(default).adaptive_budget is True
+    given = RoutingRequest(budget_ms=9, adaptive_budget=False).or_else(default)
+    assert given.adaptive_budget is False
+    assert given.or_else(default) == given
 
 
 @pytest.mark.parametrize("cost", [TWO, THREE], ids=["two", "three"])
@@ -212,24 +227,31 @@ def test_the_largest_k_gives_the_heaviest_or_the_lightest(
     cost: Floats, k: float, upsampler: int
 ) -> None:
     logits = _logits(50, 1 if len(cost) == 2 else 3)
-    assert (route(logits, cost, Mode(k)).assignment == range(len(cost))[upsampler]).all()
+    assert (route(logits, cost, RoutingRequest(k)).assignment == range(len(cost))[upsampler]).all()
 
 
-def _rule(mode: Mode, cost: Floats, logits: Floats) -> Rule:
+def _rule(mode: RoutingRequest, cost: Floats, logits: Floats) -> Rule:
     """As a pipeline makes it, from statistics alone."""
     logit = difficulty_logit(logits)
     if mode.adaptive:
         return adaptive_rule(cost, Histogram.of(sigmoid(logit)))
     if mode.heavy_ratio is not None:
         return ratio_rule(cost, logit, mode.heavy_ratio)
-    return fixed_rule(cost, mode.k)
+    return fixed_rule(cost, mode.cost_weight)
 
 
 @pytest.mark.parametrize("cost", [TWO, THREE], ids=["two", "three"])
 @pytest.mark.parametrize(
-    "mode", [Mode(), Mode(0.7), Mode(adaptive=True), Mode(heavy_ratio=0.3)], ids=str
+    "mode",
+    [
+        RoutingRequest(),
+        RoutingRequest(0.7),
+        RoutingRequest(adaptive=True),
+        RoutingRequest(heavy_ratio=0.3),
+    ],
+    ids=str,
 )
-def test_a_rule_routes_parts_as_the_whole(mode: Mode, cost: Floats) -> None:
+def test_a_rule_routes_parts_as_the_whole(mode: RoutingRequest, cost: Floats) -> None:
     logits = _logits(1000, 1 if len(cost) == 2 else 3)
     rule, whole = _rule(mode, cost, logits), route(logits, cost, mode)
     parts = [rule(part) for part in np.array_split(logits, 7)]
@@ -248,9 +270,9 @@ def test_bounds_of_adm_are_compared_exactly_with_float32_difficulties(bound: flo
 
 
 def test_only_adm_and_heavy_ratio_need_statistics() -> None:
-    assert not Mode().needs_statistics
-    assert not Mode(0.5).needs_statistics
-    assert Mode(adaptive=True).needs_statistics
+    assert not RoutingRequest().needs_statistics
+    assert not RoutingRequest(0.5).needs_statistics
+    assert RoutingRequest(adaptive=True).needs_statistics
     assert _ratio(0).needs_statistics
 
 
@@ -263,5 +285,5 @@ def test_logits_that_are_no_numbers_are_refused(cost: Floats, value: float) -> N
         fixed_rule(cost, 0.0)(logits)
 
 
-def _ratio(ratio: float) -> Mode:
-    return Mode(heavy_ratio=ratio)
+def _ratio(ratio: float) -> RoutingRequest:
+    return RoutingRequest(heavy_ratio=ratio)

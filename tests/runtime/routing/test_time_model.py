@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from pcsr.runtime.routing.time_model import Coefficients, Key, TimeModel, Work
+from pcsr.runtime.routing.time_model import Coefficients, Key, TimeModel, Workload
 
 KEY = Key("a processor", "cpu", "native", "fp32", "native", 2)
 MODEL = TimeModel(KEY, Coefficients(2.0, 600.0, 30.0, 100.0, 60.0), ((1e4, 1.0),), 1.0)
-WORK = Work(100_000, 1_600_000)
+WORK = Workload(100_000, 1_600_000)
 
 
 def test_the_terms_add_up() -> None:
@@ -23,7 +23,7 @@ def test_sizes_between_measured_ones_are_interpolated() -> None:
     light_ms, heavy_ms = MODEL.light_ms(WORK), MODEL.heavy_ms(WORK, 0.5)
     assert bent.usual_ms(WORK, 0.5) == pytest.approx(1.5 * light_ms + heavy_ms)  # by the logarithm
     for pixels, factor in ((100, 1.0), (10_000, 1.0), (1_000_000, 2.0), (5_000_000, 2.0)):
-        work = Work(pixels, 1_600_000)
+        work = Workload(pixels, 1_600_000)
         assert bent.usual_ms(work, 0.0) == pytest.approx(factor * MODEL.usual_ms(work, 0.0))
 
 

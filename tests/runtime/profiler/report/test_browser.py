@@ -6,14 +6,14 @@ import os
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from pcsr.runtime.profiler.report import Sample, write_report
+from pcsr.runtime.profiler.report.page import RoutedImage, write_report
 from tests.runtime.profiler import made
 
 BROWSER = next(
@@ -115,7 +115,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     upscaled = np.kron(image, np.ones((4, 4, 1), np.uint8))
     assignment = np.ones(upscaled.shape[:2], np.uint8)
     path = tmp_path_factory.mktemp("page") / "report.html"
-    write_report(made.full_profile(), path, Sample(image, upscaled, assignment, 2))
+    write_report(made.full_profile(), path, RoutedImage(image, upscaled, assignment, 2))
     return path.read_text("utf-8")
 
 
@@ -132,10 +132,22 @@ def test_the_page_is_never_wider_than_the_screen(page: str, tmp_path: Path, widt
         assert (seen.found["wide_tables"] > 0) == (width == PHONE)
 
 
-def test_drawings_can_be_read_on_a_phone(page: str, tmp_path: Path) -> None:
-    seen = look(page, tmp_path, PHONE)
+@pytest.mark.parametrize("width", [320, PHONE, TABLET])
+def test_drawings_can_be_read_on_a_phone(page: str, tmp_path: Path, width: int) -> None:
+    seen = look(page, tmp_path, width)
     assert seen.found["texts"] > 100
     assert seen.found["smallest"] >= SMALLEST_TEXT
+
+
+def test_long_names_and_far_sizes_fit_the_drawings(tmp_path: Path) -> None:
+    cases = [
+        replace(made.case(lr_size=(size, size)), name=f"{'n' * 300}, {size}x{size}")
+        for size in (20, 2000)
+    ]
+    write_report(made.profile(*cases), tmp_path / "report.html")
+    seen = look((tmp_path / "report.html").read_text("utf-8"), tmp_path, 320)
+    assert seen.found["outside"] == []
+    assert seen.found["overlapping"] == []
 
 
 def test_nothing_is_fetched_and_the_console_is_empty(page: str, tmp_path: Path) -> None:

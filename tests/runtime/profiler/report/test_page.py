@@ -9,21 +9,23 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from pcsr.errors import BackendError, OutputError, UsageError
 from pcsr.overlay import draw_overlay
+from pcsr.runtime.profiler.cli import main
 from pcsr.runtime.profiler.record import Profile
-from pcsr.runtime.profiler.report import Sample, write_report
+from pcsr.runtime.profiler.report.page import RoutedImage, write_report
 from tests.runtime.profiler import made
 
-HOSTILE = 'a<b>&"q"\'$x_1$\x07\udc80 \u6a21\u578b'
+HOSTILE = 'a<b><script>&"q"\'$x_1$\x07\udc80 \u6a21\u578b'
 
 
 def tree_of(page: str) -> ElementTree.Element:
     return ElementTree.fromstring(page.removeprefix("<!DOCTYPE html>"))
 
 
-def report(profile: Profile, folder: Path, sample: Sample | None = None) -> str:
+def report(profile: Profile, folder: Path, sample: RoutedImage | None = None) -> str:
     write_report(profile, folder / "report.html", sample)
     return (folder / "report.html").read_text("utf-8")
 
@@ -154,6 +156,13 @@ def test_sizes_quality_and_ratios_are_drawn_where_they_are_known(full: str) -> N
     )
 
 
+def test_sizes_far_apart_have_plain_numbers(tmp_path: Path) -> None:
+    page = report(made.profile(*(made.case(lr_size=(s, s)) for s in (20, 2000))), tmp_path)
+    labels = texts(page, ".//svg//text")
+    assert "0.01" in labels
+    assert not any("math" in label for label in labels)
+
+
 def test_warnings_come_first_and_at_their_case(full: str, one: str) -> None:
     body = full[full.index("<main>") :]
     assert body.index("clock fell by 12 %") < body.index("In short")
@@ -181,6 +190,7 @@ def test_names_are_escaped_everywhere(tmp_path: Path) -> None:
     shown = HOSTILE.replace("\x07\udc80", "\N{REPLACEMENT CHARACTER}")
     assert texts(page, ".//h1") == [f"Latency of {shown}, carn-pcsr"]
     assert not list(tree_of(page).iter("b"))
+    assert "<script" not in page
     assert any(shown in text for text in texts(page, ".//svg//text"))
 
 
@@ -221,7 +231,7 @@ def test_a_sample_shows_its_routing(tmp_path: Path) -> None:
     assignment = np.ones(upscaled.shape[:2], np.uint8)
     assignment[:69] = 0
     page = report(
-        made.profile(made.case()), tmp_path, Sample(image, upscaled, assignment, 2, "<s>")
+        made.profile(made.case()), tmp_path, RoutedImage(image, upscaled, assignment, 2, "<s>")
     )
     shown = list(tree_of(page).iter("img"))
     assert [image.get("alt") for image in shown] == [
@@ -249,7 +259,7 @@ def decoded(uri: str) -> np.ndarray:
 def test_a_sample_may_be_large_deep_gray_and_plain(tmp_path: Path, dtype: str) -> None:
     white = 65535 if dtype == "uint16" else 1
     image = np.full((600, 1000), 0.5 * white).astype(dtype)
-    page = report(made.profile(made.case()), tmp_path, Sample(image, image, None, 1))
+    page = report(made.profile(made.case()), tmp_path, RoutedImage(image, image, None, 1))
     shown = [decoded(element.get("src", "")) for element in tree_of(page).iter("img")]
     assert [picture.shape[:2] for picture in shown] == [(576, 960)] * 2
     assert all(abs(picture.mean() - 127.5) < 2 for picture in shown)
@@ -257,10 +267,26 @@ def test_a_sample_may_be_large_deep_gray_and_plain(tmp_path: Path, dtype: str) -
 
 def test_a_sample_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     image = made.picture()
-    wrong = Sample(image, image, np.zeros((5, 5), np.uint8), 2)
+    wrong = RoutedImage(image, image, np.zeros((5, 5), np.uint8), 2)
     with pytest.raises(UsageError, match="expected an assignment"):
         report(made.profile(made.case()), tmp_path, wrong)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_command_writes_what_it_measured(
+    quick: None, carn_like_bundle: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "report.html"
+    options = ["--size", "24x20", "--warmup", "0", "--duration", "0.001", "--iterations", "2"]
+    done = CliRunner().invoke(main, [str(carn_like_bundle), *options, "--report", str(path)])
+    assert done.exit_code == 0, done.output
+    page = path.read_text("utf-8")
+    assert texts(page, ".//h3") == [f"{carn_like_bundle.name}, k=0, 24x20 to 96x80"]
+    assert [image.get("alt", "").split(" of ")[0] for image in tree_of(page).iter("img")] == [
+        "Routing",
+        "Input",
+        "Upscaled",
+    ]
 
 
 def test_an_existing_file_is_kept_unless_told(tmp_path: Path) -> None:
@@ -273,12 +299,12 @@ def test_an_existing_file_is_kept_unless_told(tmp_path: Path) -> None:
     assert path.read_text("utf-8").startswith("<!DOCTYPE html>")
 
 
-def test_without_matplotlib_it_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("package", ["jinja2", "matplotlib"])
+def test_without_a_package_it_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
-    for name in ("matplotlib", "matplotlib.figure"):
-        monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(BackendError, match=r"--report needs matplotlib.*pcsr\[evaluate\]"):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(BackendError, match=rf"--report needs {package}.*pcsr\[evaluate\]"):
         write_report(made.profile(made.case()), tmp_path / "report.html")
 
 

@@ -1,0 +1,71 @@
+"""The seam between `Upscaler` and what computes its images: the CPU's side, or a device's."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from .layout import Layout
+from .result import Result, Stats
+from .routing.feedback import Ready
+from .routing.request import RoutingRequest
+
+
+class Executor(Protocol):
+    """Computes the images of one bundle in one place. Any number of threads may call it."""
+
+    @property
+    def kind(self) -> str:
+        """`cpu` or `cuda`."""
+
+    @property
+    def machine(self) -> str:
+        """The name of the processor that times belong to."""
+
+    @property
+    def threads(self) -> int:
+        """How many threads of the CPU compute; 0 where a GPU does."""
+
+    @property
+    def passes(self) -> str:
+        """What follows the backbone: `native`, `fused` or `graphs`; `none` for a plain network."""
+
+    @property
+    def kept_shapes(self) -> int:
+        """How many shapes (size, scale, way of routing) something is kept for."""
+
+    def keep_shapes(self, count: int) -> None:
+        """Keeps what is prepared for a shape for at least the `count` that were used last."""
+
+    def forget_shapes(self) -> None:
+        """Gives back the memory of all that is kept for shapes."""
+
+    def backbone_px(self, size: tuple[int, int], scale: float) -> int:
+        """Counts the input pixels that the backbone computes of an image of (height, width), halos
+        and repeated passes included, where a share of heavy pixels is asked for.
+        """
+
+    def look(self, image: Any) -> tuple[Any, Layout]:  # noqa: ANN401
+        """Takes a caller's image as an array or a tensor, where it is, with its layout.
+
+        Raises:
+            ImageError: it is no image.
+        """
+
+    def __call__(
+        self,
+        pixels: Any,  # noqa: ANN401
+        scale: float,
+        request: RoutingRequest,
+        took: Callable[[Ready], None] | None = None,
+    ) -> Result:
+        """Upscales what `look` returned. The request is complete and needs no calibration; `took`
+        is told how to ask for the time of the call.
+        """
+
+    def stream(
+        self,
+        pixels: Any,  # noqa: ANN401
+        take: Callable[[Any], None],
+        scale: float,
+        request: RoutingRequest,
+    ) -> Stats:
+        """Upscales an image in the host's memory and hands its rows to `take`, top to bottom."""

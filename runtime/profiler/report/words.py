@@ -1,0 +1,180 @@
+"""Numbers, names and sentences of the report."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pcsr.runtime.profiler.record import Case, Distribution, Profile
+
+Row = Sequence[str]
+NOTHING = "\N{EN DASH}"
+_NOT_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]+")
+SUMMARY: dict[str, Callable[[Case], str]] = {
+    "median ms": lambda case: number(case.host_ms.p50),
+    "p90": lambda case: number(case.host_ms.p90),
+    "p99": lambda case: number(case.host_ms.p99),
+    "device ms": lambda case: number(case.device_ms.p50 if case.device_ms else None),
+    "times as fast": lambda case: "baseline" if case.is_baseline else number(speed(case)),
+    "calls/s": lambda case: number(case.calls_per_s),
+    "output MP/s": lambda case: number(case.output_megapixels_per_s),
+    "heavy": lambda case: percent(case.heavy_share),
+    "PSNR dB": lambda case: NOTHING if case.psnr_db is None else f"{case.psnr_db:.2f}",
+}
+FIRST_USE: dict[str, Callable[[Case], str]] = {
+    "open ms": lambda case: number(case.open_ms),
+    "first call ms": lambda case: number(case.first_ms),
+    "of its median": lambda case: f"{case.first_ms / case.host_ms.p50:.1f}x",
+    "after another size ms": lambda case: number(case.switch_ms),
+    "peak memory MiB": lambda case: number(case.peak_mib),
+}
+
+
+def clean(text: str) -> str:
+    """Replaces what no page may hold: control characters, halves of undecodable file names."""
+    return _NOT_TEXT.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def number(value: float | None) -> str:
+    """Gives three significant digits, thousands apart; all digits of an int; a dash for None."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, int):
+        return f"{value:,}"
+    digits = 0 if abs(value) >= 99.95 else 1 if abs(value) >= 9.995 else 2
+    if value and abs(value) < 0.9995:
+        digits = 3
+    return f"{value:,.{digits}f}"
+
+
+def percent(share: float | None) -> str:
+    """Gives 0.204 as "20.4 %", and a dash for None."""
+    return NOTHING if share is None else f"{100 * share:.1f} %"
+
+
+def size(pair: Sequence[int]) -> str:
+    """Gives (height, width) as "276x420"."""
+    return f"{pair[0]}x{pair[1]}"
+
+
+def speed(case: Case) -> float | None:
+    """Says how many times as fast as its baseline the case is."""
+    return case.over_baseline and 1 / case.over_baseline
+
+
+def series(case: Case) -> str:
+    """Names the case without its size."""
+    return _without(case.name, size(case.lr_size))
+
+
+def family(case: Case) -> str:
+    """Names what a case shares with the same bundle and mode on other pictures."""
+    return _without(series(case), case.picture)
+
+
+def network(case: Case) -> str:
+    """Names what a case shares with the same bundle in other modes, on this picture."""
+    return _without(family(case), case.mode)
+
+
+def _without(name: str, last: str) -> str:
+    return name.removesuffix(last).rstrip(" ,") or name
+
+
+def title(case: Case) -> str:
+    """Names the case with both of its sizes."""
+    return f"{series(case)}, {size(case.lr_size)} to {size(case.hr_size)}"
+
+
+def place(case: Case) -> str:
+    """Names the picture, where it has a name, and its size."""
+    known = [case.picture] if case.picture and case.picture in case.name else []
+    return ", ".join([*known, f"LR {size(case.lr_size)}"])
+
+
+def answer(case: Case, cases: Sequence[Case]) -> str:
+    """Says after a case's title what was measured of it, as the rest of a sentence."""
+    said = f"{number(case.host_ms.p50)} ms median"
+    if case.device_ms is not None:
+        said += f" ({number(case.device_ms.p50)} ms of device time)"
+    if case.is_baseline:
+        said += ", the baseline"
+    elif case.over_baseline:
+        ratio, word = max((1 / case.over_baseline, "fast"), (case.over_baseline, "slow"))
+        said += f", {number(ratio)} times as {word} as {_baseline_of(case, cases)}"
+    if case.stages:
+        slowest = max(case.stages, key=lambda stage: stage.ms)
+        said += f"; {slowest.name} takes {100 * slowest.share:.0f} %"
+    return f"{said}."
+
+
+def _baseline_of(case: Case, cases: Sequence[Case]) -> str:
+    baselines = [other for other in cases if other.is_baseline]
+    same = [other for other in baselines if other.lr_size == case.lr_size]
+    return next(map(network, same or baselines), "its baseline")
+
+
+def headline(cases: Sequence[Case]) -> str:
+    """Names the bundles, each once."""
+    names = (Path(case.bundle).name or case.bundle for case in cases)
+    return ", ".join(dict.fromkeys(names)) or "nothing measured"
+
+
+def machine(profile: Profile) -> str:
+    """Names the processors that ran, and when, as far as the environment knows them."""
+    environment = profile.environment
+    on_gpu = any(case.device != "cpu" for case in profile.cases)
+    names = [environment.get("gpu") if on_gpu else None, environment.get("cpu")]
+    where = " with ".join(filter(None, names)) or "a machine that it does not name"
+    when = environment.get("date")
+    return f"{where}, {when[:16].replace('T', ' ')}" if when else where
+
+
+def case_table(
+    cases: Sequence[Case], columns: Mapping[str, Callable[[Case], str]]
+) -> tuple[Row, Sequence[Row]]:
+    """Gives the head and a row per case; columns without any value are left out."""
+    cells = {head: [cell(case) for case in cases] for head, cell in columns.items()}
+    filled = {head: column for head, column in cells.items() if set(column) != {NOTHING}}
+    return ["case", *filled], list(zip(map(title, cases), *filled.values(), strict=True))
+
+
+def time_table(case: Case) -> tuple[Row, Sequence[Row]]:
+    """Gives the head and the rows of percentiles and moments, one for each time of a call."""
+    known = {
+        "wall time": case.host_ms,
+        "device": case.device_ms,
+        "copy to device (H2D)": case.h2d_ms,
+        "copy from device (D2H)": case.d2h_ms,
+        "enqueue": case.enqueue_ms,
+    }
+    found = {name: _figures(times) for name, times in known.items() if times is not None}
+    rows = [[name, *map(number, figures.values())] for name, figures in found.items()]
+    return ["", *found["wall time"]], rows
+
+
+def _figures(times: Distribution) -> dict[str, float]:
+    usual = {"p50": times.p50, "p90": times.p90, "p95": times.p95, "p99": times.p99}
+    moments = {"mean": times.mean, "std": times.std, "least": times.least, "most": times.most}
+    return usual | dict(times.percentiles) | moments | {"calls": times.samples}
+
+
+def facts(values: Mapping[str, Any], above: str = "") -> list[Row]:
+    """Gives (name, value) of a nested mapping, in words."""
+    rows: list[Row] = []
+    for key, value in values.items():
+        name = f"{above}{key}".replace("_", " ")
+        rows += facts(value, f"{name}: ") if isinstance(value, Mapping) else [(name, _plain(value))]
+    return rows
+
+
+def _plain(value: Any) -> str:  # noqa: ANN401
+    if value is None:
+        return "not known"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_plain, value)) or "none"
+    return str(value)

@@ -1,0 +1,157 @@
+"""What a caller asks of the routing, in one frozen record from the command line to the kernels."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TypedDict
+
+from pcsr.errors import UsageError
+
+LARGEST_K = 1e6  # beyond any logit, and far from overflow
+
+
+class CallOptions(TypedDict, total=False):
+    """The keywords of a call that become fields of its `RoutingRequest`, but for k."""
+
+    adaptive: bool
+    heavy_ratio: float | None
+    preset: str | None
+    budget_ms: float | None
+    max_psnr_loss_db: float | None
+    adaptive_budget: bool | None
+    refine: bool | None
+
+
+class RoutingOptions(CallOptions, total=False):
+    """All fields of a `RoutingRequest`, as keywords."""
+
+    k: float | None
+
+
+@dataclass(frozen=True)
+class RoutingRequest:
+    """How an image is to be routed. At most one of the ways is named; with none of them the
+    upscaler's default counts, or k = 0 where that names none either.
+
+    Raises:
+        UsageError: a number out of its range, or two ways at once.
+    """
+
+    k: float | None = None
+    """How much an upsampler's cost counts against its probability: 0 trusts the classifier alone,
+    larger is lighter."""
+    adaptive: bool = False
+    """Whether the image's difficulties are split into M clusters (ADM, paper section 3.3)."""
+    heavy_ratio: float | None = None
+    """The share in [0, 1] of the pixels, the most difficult ones, for the heavier half."""
+    preset: str | None = None
+    """The name of a calibrated k: quality, balanced, fast."""
+    budget_ms: float | None = None
+    """The time within which nine of ten calls end, with as many heavy pixels as that allows."""
+    max_psnr_loss_db: float | None = None
+    """The mean loss in dB against all heavy that the fewest heavy pixels stay within."""
+    adaptive_budget: bool | None = None
+    """Whether the budget's prediction is corrected by the frames before; None takes the default."""
+    refine: bool | None = None
+    """Whether light pixels beside heavy ones are smoothed (paper section 3.4); None takes the
+    default, which is yes."""
+
+    def __post_init__(self) -> None:
+        self._check_ways()
+        self._check_ranges()
+
+    @classmethod
+    def each(
+        cls,
+        k: Iterable[float],
+        adaptive: bool,
+        heavy_ratio: Iterable[float],
+        refine: bool | None = None,
+    ) -> tuple["RoutingRequest", ...]:
+        """Makes a request for each k and each share, and one for ADM, without repeats; none where
+        nothing is named.
+        """
+        requests = [cls(k=one, refine=refine) for one in k]
+        requests += [cls(adaptive=True, refine=refine)] if adaptive else []
+        requests += [cls(heavy_ratio=ratio, refine=refine) for ratio in heavy_ratio]
+        return tuple(dict.fromkeys(requests))
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it names no way, so that the upscaler's default counts."""
+        return self.k is None and not self._ways
+
+    @property
+    def routes(self) -> bool:
+        """Whether it asks for more than the classifier's own choice."""
+        return bool(self._ways)
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether the bundle must hold an operating point."""
+        calibrated = (self.preset, self.budget_ms, self.max_psnr_loss_db)
+        return any(value is not None for value in calibrated)
+
+    @property
+    def needs_statistics(self) -> bool:
+        """Whether the whole image must be classified before its first pixel can be routed."""
+        return self.adaptive or self.heavy_ratio is not None
+
+    @property
+    def cost_weight(self) -> float:
+        """k, or 0 where none is named."""
+        return self.k or 0.0
+
+    @property
+    def is_refined(self) -> bool:
+        """Whether light pixels beside heavy ones are smoothed."""
+        return self.refine is not False
+
+    def or_else(self, default: "RoutingRequest") -> "RoutingRequest":
+        """Fills in what it leaves open: its way, its refinement and the correction of a budget."""
+        chosen = default if self.is_default else self
+        corrects = _first(self.adaptive_budget, default.adaptive_budget)
+        return replace(
+            chosen,
+            adaptive_budget=None if chosen.budget_ms is None else bool(corrects),
+            refine=_first(self.refine, default.refine),
+        )
+
+    @property
+    def _ways(self) -> list[str]:
+        named = {
+            "k": self.k or None,
+            "adaptive": self.adaptive or None,
+            "heavy_ratio": self.heavy_ratio,
+            "preset": self.preset,
+            "budget_ms": self.budget_ms,
+            "max_psnr_loss_db": self.max_psnr_loss_db,
+        }
+        return [name for name, value in named.items() if value is not None]
+
+    def _check_ways(self) -> None:
+        ways = self._ways
+        if {"adaptive", "heavy_ratio"} <= set(ways) <= {"k", "adaptive", "heavy_ratio"}:
+            raise UsageError("adaptive and heavy_ratio exclude each other; choose one")
+        if len(ways) > 1 and set(ways) <= {"k", "adaptive", "heavy_ratio"}:
+            raise UsageError("k is not used with adaptive or heavy_ratio; leave it at 0")
+        if len(ways) > 1:
+            raise UsageError(f"{' and '.join(ways)} exclude each other; choose one")
+
+    def _check_ranges(self) -> None:
+        if not abs(self.cost_weight) <= LARGEST_K:
+            raise UsageError(
+                f"k must be a number within ±{LARGEST_K:g}, found {self.k}; "
+                "use 0 for the classifier's own choice"
+            )
+        ratio, budget, loss = self.heavy_ratio, self.budget_ms, self.max_psnr_loss_db
+        if ratio is not None and not 0 <= ratio <= 1:
+            raise UsageError(f"heavy_ratio must lie in [0, 1], found {ratio}")
+        if budget is not None and not 0 < budget < math.inf:
+            raise UsageError(f"budget_ms must be a number of milliseconds above 0, found {budget}")
+        if loss is not None and not 0 <= loss < math.inf:
+            raise UsageError(f"max_psnr_loss_db must be a number of dB from 0 on, found {loss}")
+
+
+def _first(given: bool | None, default: bool | None) -> bool | None:
+    return default if given is None else given
