@@ -24,9 +24,9 @@ Choose = Callable[[Site], str]
 Recipe = Callable[[], OperatorGraph]
 
 
-def improved(graph: OperatorGraph, choose: Choose, tails: bool = True) -> OperatorGraph:
+def improved(graph: OperatorGraph, choose: Choose, projections: bool = True) -> OperatorGraph:
     """Puts the chosen candidate in every site's place."""
-    for site in sites_of(graph, tails):
+    for site in sites_of(graph, projections):
         name = choose(site)
         if name != OPERATORS:
             graph = spliced(graph, site, candidates(site, choose)[name]())
@@ -40,7 +40,7 @@ def candidates(site: Site, choose: Choose) -> Mapping[str, Recipe]:
     found: dict[str, Recipe] = {OPERATORS: lambda: site.graph}
     conv = site.parts[0].conv
     if len(site.parts) > 1:
-        found["in parts"] = lambda: improved(site.graph, choose, tails=False)
+        found["in parts"] = lambda: improved(site.graph, choose, projections=False)
     elif conv.attributes.get("group", 1) > 1:
         found[GROUPS] = lambda: _with_groups(site.graph)
     is_pointwise = tuple(site.graph.constants[conv.inputs[1]].shape[2:]) == (1, 1)

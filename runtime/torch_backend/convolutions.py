@@ -3,8 +3,8 @@
 Pointwise has the inputs maps..., packed weight, bias or "", what is added or "", and the attributes
 maps (how many), outputs, slope (of negative results; 0: ReLU, 1: nothing), tile.
 Grouped has the inputs x, packed weight, bias or "", and for a 1x1 convolution behind (attribute
-tail: its outputs, 0: none) packed weight, bias or "", what is added or ""; its attributes are
-groups, outputs (of a group), slope, tail, tail_slope, tile.
+projection: its outputs, 0: none) packed weight, bias or "", what is added or ""; its attributes are
+groups, outputs (of a group), slope, projection, projection_slope, tile.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,7 @@ from .sites import Site
 # What is tried: (pixels, warps) of a program, and (pixels, rows, warps).
 POINTWISE_TILES = ((128, 4), (64, 4), (128, 8))
 GROUPED_TILES = ((64, 4, 4), (64, 8, 4), (32, 8, 2))
-TAILED_TILES = ((64, 2, 4), (64, 4, 4), (32, 2, 2))
+PROJECTED_TILES = ((64, 2, 4), (64, 4, 4), (32, 2, 2))
 
 
 class PointwiseConvolution:
@@ -55,9 +55,9 @@ class GroupedConvolution:
     """Runs a Grouped node."""
 
     def __init__(self, node: Node) -> None:
-        from pcsr.runtime.kernels.convolutions.grouped import GroupedTile, Tail, grouped
+        from pcsr.runtime.kernels.convolutions.grouped import GroupedTile, Projection, grouped
 
-        self._kernel, self._tail, self._how = grouped, Tail, node.attributes
+        self._kernel, self._projection, self._how = grouped, Projection, node.attributes
         self._tile = GroupedTile(*self._how["tile"])
 
     def __call__(
@@ -65,19 +65,21 @@ class GroupedConvolution:
         x: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        tail_weight: Tensor | None = None,
-        tail_bias: Tensor | None = None,
+        projection_weight: Tensor | None = None,
+        projection_bias: Tensor | None = None,
         added: Tensor | None = None,
     ) -> Tensor:
-        how, tail = self._how, None
-        fits = added is None or _fits(added, x, how["tail"])
-        if tail_weight is not None:
-            plus, slope = (added, how["tail_slope"]) if fits else (None, 1)
-            tail = self._tail(tail_weight, how["tail"], tail_bias, plus, slope)
+        how, projection = self._how, None
+        fits = added is None or _fits(added, x, how["projection"])
+        if projection_weight is not None:
+            plus, slope = (added, how["projection_slope"]) if fits else (None, 1)
+            projection = self._projection(
+                projection_weight, how["projection"], projection_bias, plus, slope
+            )
         shape = how["groups"], how["outputs"]
         with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
-            out = self._kernel(x, weight, shape, bias, how["slope"], tail, self._tile)
-        return out if added is None or fits else activated(out + added, how["tail_slope"])
+            out = self._kernel(x, weight, shape, bias, how["slope"], projection, self._tile)
+        return out if added is None or fits else activated(out + added, how["projection_slope"])
 
 
 def _fits(added: Tensor, x: Tensor, channels: int) -> bool:
@@ -90,7 +92,7 @@ def kernel_graphs(site: Site, is_pointwise: bool) -> Mapping[str, Callable[[], O
     1x1 behind or without.
     """
     make = _pointwise if is_pointwise else _grouped
-    grouped = TAILED_TILES if len(site.parts) > 1 else GROUPED_TILES
+    grouped = PROJECTED_TILES if len(site.parts) > 1 else GROUPED_TILES
     tiles: Sequence[tuple[int, ...]] = POINTWISE_TILES if is_pointwise else grouped
     return {f"one kernel {'x'.join(map(str, tile))}": partial(make, site, tile) for tile in tiles}
 
@@ -109,7 +111,7 @@ def _pointwise(site: Site, tile: tuple[int, ...]) -> OperatorGraph:
 
 
 def _grouped(site: Site, tile: tuple[int, ...]) -> OperatorGraph:
-    from pcsr.runtime.kernels.convolutions.layout import pack_grouped, pack_tail
+    from pcsr.runtime.kernels.convolutions.layout import pack_grouped, pack_projection
 
     first, *rest = site.parts
     of, groups = first.conv.inputs[1], first.conv.attributes.get("group", 1)
@@ -117,12 +119,12 @@ def _grouped(site: Site, tile: tuple[int, ...]) -> OperatorGraph:
     made = {f"{of}/packed": pack_grouped(weight, groups)}
     inputs = (*site.maps, f"{of}/packed", first.bias)
     how = {"groups": groups, "outputs": len(weight) // groups, "slope": first.slope}
-    how |= {"tail": 0, "tail_slope": 1.0, "tile": tile}
-    for tail in rest:
-        name, behind = f"{tail.conv.inputs[1]}/tail", site.graph.constants[tail.conv.inputs[1]]
-        made[name] = pack_tail(behind, groups)
-        inputs += (name, tail.bias, tail.added)
-        how |= {"tail": len(behind), "tail_slope": tail.slope}
+    how |= {"projection": 0, "projection_slope": 1.0, "tile": tile}
+    for chain in rest:
+        name, behind = chain.conv.inputs[1], site.graph.constants[chain.conv.inputs[1]]
+        made[f"{name}/projection"] = pack_projection(behind, groups)
+        inputs += (f"{name}/projection", chain.bias, chain.added)
+        how |= {"projection": len(behind), "projection_slope": chain.slope}
     node = Node("Grouped", first.conv.name, inputs, (site.parts[-1].output,), how)
     return _alone(site, node, made)
 

@@ -39,13 +39,13 @@ class Site:
         return tuple(self.graph.inputs[: -1 if added else None])
 
 
-def sites_of(graph: OperatorGraph, tails: bool = True) -> Iterator[Site]:
-    """Finds sites that have no node in common. tails: whether 1x1 convolutions may belong to the
-    grouped one before them.
+def sites_of(graph: OperatorGraph, projections: bool = True) -> Iterator[Site]:
+    """Finds sites that have no node in common. projections: whether 1x1 convolutions may belong to
+    the grouped one before them.
     """
     finder, taken = _SiteFinder(graph), set[str]()
     for node in graph.nodes:
-        if node.outputs[0] not in taken and (site := finder.site(node, tails, taken)):
+        if node.outputs[0] not in taken and (site := finder.site(node, projections, taken)):
             taken.update(gone.outputs[0] for gone in site.nodes)
             yield site
 
@@ -112,7 +112,7 @@ class _SiteFinder:
         self._made_by = {name: node for node in graph.nodes for name in node.outputs}
         self._channels = channels_of(graph)
 
-    def site(self, node: Node, tails: bool, taken: set[str]) -> Site | None:
+    def site(self, node: Node, projections: bool, taken: set[str]) -> Site | None:
         """Gives the site that begins at a node, if there is one."""
         first = self._chain(node, taken)
         if first is None:
@@ -121,10 +121,10 @@ class _SiteFinder:
             return self._pointwise(first)
         if first.added or not self._is_grouped(node):
             return None
-        following = self._chains.following(first.output) if tails else None
-        is_tail = following and self._is_pointwise(following)
-        tail = self._chain(following, taken) if following and is_tail else None
-        return self._made((node.inputs[0],), (first, tail) if tail else (first,))
+        following = self._chains.following(first.output) if projections else None
+        is_projection = following and self._is_pointwise(following)
+        projection = self._chain(following, taken) if following and is_projection else None
+        return self._made((node.inputs[0],), (first, projection) if projection else (first,))
 
     def _pointwise(self, chain: ConvolutionChain) -> Site:
         x = chain.conv.inputs[0]

@@ -37,11 +37,11 @@ class GroupedTile:
 
 
 @dataclass(frozen=True)
-class Tail:
+class Projection:
     """A 1x1 convolution of the result."""
 
     weight: Tensor
-    """[16 * groups, outputs padded], of `pack_tail`."""
+    """[16 * groups, outputs padded], of `pack_projection`."""
     outputs: int
     bias: Tensor | None = None
     """[outputs]."""
@@ -105,7 +105,7 @@ def _rows_of_group(
 def _product(
     done,
     bias,
-    tail_weight,
+    projection_weight,
     sums,
     O: tl.constexpr,  # noqa: E741
     HAS_BIAS: tl.constexpr,
@@ -117,7 +117,7 @@ def _product(
     weight, for each row.
     """
     column = tl.arange(0, COLUMNS)
-    of = tl.load(tail_weight + tl.arange(0, 16)[:, None] * COLUMNS + column[None, :])
+    of = tl.load(projection_weight + tl.arange(0, 16)[:, None] * COLUMNS + column[None, :])
     out, o = (), tl.arange(0, 16)
     for r in tl.static_range(ROWS):
         x = done[r]
@@ -134,8 +134,8 @@ def grouped_kernel(
     x,
     weight,
     bias,
-    tail_weight,
-    tail_bias,
+    projection_weight,
+    projection_bias,
     added,
     out,
     height,
@@ -146,21 +146,21 @@ def grouped_kernel(
     O: tl.constexpr,  # noqa: E741
     HAS_BIAS: tl.constexpr,
     SLOPE: tl.constexpr,
-    TAIL: tl.constexpr,
+    PROJECTION: tl.constexpr,
     COLUMNS: tl.constexpr,
-    HAS_TAIL_BIAS: tl.constexpr,
+    HAS_PROJECTION_BIAS: tl.constexpr,
     ADDED_STRIDE: tl.constexpr,
-    TAIL_SLOPE: tl.constexpr,
+    PROJECTION_SLOPE: tl.constexpr,
     BLOCK: tl.constexpr,
     ROWS: tl.constexpr,
 ):
     """Computes ROWS rows of BLOCK pixels: y = act(conv3x3(x) + bias) of one group, or of all groups
-    with a 1x1 convolution behind, act(y @ tail_weight + tail_bias + added).
+    with a 1x1 convolution behind, act(y @ projection_weight + projection_bias + added).
 
-    C, O: channels of a group of x and of the result. TAIL: outputs of the 1x1 convolution, 0 where
-    there is none.
+    C, O: channels of a group of x and of the result. PROJECTION: outputs of the 1x1 convolution, 0
+    where there is none.
     """
-    PARTS: tl.constexpr = 1 if TAIL > 0 else GROUPS
+    PARTS: tl.constexpr = 1 if PROJECTION > 0 else GROUPS
     part, tile = tl.program_id(0) % PARTS, tl.program_id(0) // PARTS
     across, down = tl.cdiv(width, BLOCK), tl.cdiv(height, ROWS)
     begin, strip = (tile % across) * BLOCK, tile // across
@@ -169,28 +169,28 @@ def grouped_kernel(
     column, mask = begin + pixel, begin + pixel < width
     x += image * width * STRIDE
     place = (first, height, width, column)
-    if TAIL > 0:
+    if PROJECTION > 0:
         sums = ()
         for _ in tl.static_range(ROWS):
             sums = sums + (tl.zeros((BLOCK, COLUMNS), tl.float32),)  # type: ignore[assignment]
         for group in tl.static_range(GROUPS):
             of, own = weight + group * (3 * WINDOW * 16), bias + group * O
             done = _rows_of_group(x + group * C, of, place, STRIDE, C, BLOCK, ROWS)
-            rows_of = tail_weight + group * 16 * COLUMNS
+            rows_of = projection_weight + group * 16 * COLUMNS
             sums = _product(done, own, rows_of, sums, O, HAS_BIAS, SLOPE, COLUMNS, ROWS)
         for r in tl.static_range(ROWS):
             end(
                 sums[r],
-                tail_bias,
+                projection_bias,
                 added,
                 out,
                 ((image + first + r) * width + begin, pixel, mask & (first + r < height)),
-                TAIL,
-                TAIL,
+                PROJECTION,
+                PROJECTION,
                 COLUMNS,
-                HAS_TAIL_BIAS,
+                HAS_PROJECTION_BIAS,
                 ADDED_STRIDE,
-                TAIL_SLOPE,
+                PROJECTION_SLOPE,
             )
     else:
         of = weight + part * (3 * WINDOW * 16)
@@ -217,12 +217,12 @@ def grouped(
     shape: tuple[int, int],
     bias: Tensor | None,
     slope: float,
-    tail: Tail | None = None,
+    projection: Projection | None = None,
     tile: GroupedTile = GroupedTile(),
 ) -> Tensor:
     """Computes the 3x3 convolution, zeros past the border, in groups of C to O channels (up to 16):
-    [n, groups * O or tail.outputs, h, w], channels last. Sums are in float32, rounded once, and
-    once before the tail.
+    [n, groups * O or projection.outputs, h, w], channels last. Sums are in float32, rounded once,
+    and once before the projection.
 
     Args:
         x: [n, groups * C, h, w]; it is copied if it is not channels last.
@@ -236,22 +236,23 @@ def grouped(
     """
     groups, outputs = shape
     count, channels, height, width = x.shape
-    wide = groups * outputs if tail is None else tail.outputs
+    wide = groups * outputs if projection is None else projection.outputs
     result = (count, wide, height, width)
-    _expect(channels, weight, shape, tail, result)
+    _expect(channels, weight, shape, projection, result)
     x, out = pixels_last(x), empty_pixels_last(result, x)
-    added = None if tail is None or tail.added is None else pixels_last(tail.added)
+    added = None if projection is None else projection.added
+    added = None if added is None else pixels_last(added)
     if not out.numel():
         return out
     block = max(16, min(tile.block, launch.block(tile.block, width)))
     strips = count * triton.cdiv(height, tile.rows)
-    parts = groups if tail is None else 1
+    parts = groups if projection is None else 1
     grouped_kernel[(parts * triton.cdiv(width, block) * strips,)](
         x,
         weight,
         weight if bias is None else bias,
-        weight if tail is None else tail.weight,
-        weight if tail is None or tail.bias is None else tail.bias,
+        weight if projection is None else projection.weight,
+        weight if projection is None or projection.bias is None else projection.bias,
         out if added is None else added,
         out,
         height,
@@ -262,11 +263,11 @@ def grouped(
         O=outputs,
         HAS_BIAS=bias is not None,
         SLOPE=slope,
-        TAIL=0 if tail is None else wide,
+        PROJECTION=0 if projection is None else wide,
         COLUMNS=padded(wide),
-        HAS_TAIL_BIAS=tail is not None and tail.bias is not None,
+        HAS_PROJECTION_BIAS=projection is not None and projection.bias is not None,
         ADDED_STRIDE=0 if added is None else added.stride(3),
-        TAIL_SLOPE=1 if tail is None else tail.slope,
+        PROJECTION_SLOPE=1 if projection is None else projection.slope,
         BLOCK=block,
         ROWS=tile.rows,
         num_warps=tile.warps,
@@ -279,18 +280,19 @@ def _expect(
     channels: int,
     weight: Tensor,
     shape: tuple[int, int],
-    tail: Tail | None,
+    projection: Projection | None,
     result: tuple[int, ...],
 ) -> None:
     """Raises ValueError as `grouped` does."""
     groups, outputs = shape
     if weight.shape != (groups * 3 * WINDOW.value, GROUP) or channels % groups or outputs > GROUP:
         raise ValueError(f"{channels} channels in {groups} groups, weight {tuple(weight.shape)}")
-    added = None if tail is None else tail.added
+    added = None if projection is None else projection.added
     if channels // groups > GROUP or (added is not None and added.shape != result):
         raise ValueError(f"{channels} channels in {groups} groups, or a sum that is not {result}")
     expected = (groups * GROUP, padded(result[1]))
-    if tail and (tail.outputs > MOST_OUTPUTS or tail.weight.shape != expected):
+    if projection and (projection.outputs > MOST_OUTPUTS or projection.weight.shape != expected):
         raise ValueError(
-            f"a 1x1 convolution to {tail.outputs} outputs, weight {tuple(tail.weight.shape)}"
+            f"a 1x1 convolution to {projection.outputs} outputs, "
+            f"weight {tuple(projection.weight.shape)}"
         )

@@ -69,7 +69,7 @@ def pack_grouped(weight: Tensor, groups: int) -> Tensor:
     return packed.reshape(-1, GROUP)
 
 
-def pack_tail(weight: Tensor, groups: int) -> Tensor:
+def pack_projection(weight: Tensor, groups: int) -> Tensor:
     """Lays [O, C, 1, 1] out as the kernel reads it: [16 * groups, O padded]."""
     outputs, inputs = weight.shape[0], weight.shape[1] // groups
     packed = weight.new_zeros(groups, GROUP, padded(outputs))

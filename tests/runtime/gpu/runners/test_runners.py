@@ -1,7 +1,6 @@
 """DeviceRunner on the CPU, through the code that runs on a GPU."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -9,11 +8,9 @@ import torch
 from pcsr.bundle import Bundle
 from pcsr.errors import BackendError, BundleError, ImageError
 from pcsr.runtime import machine
-from pcsr.runtime.devices import torch_device
-from pcsr.runtime.gpu.runners import onnxruntime as onnxruntime_engines
+from pcsr.runtime.gpu.runners import onnxruntime as onnxruntime_runner
 from pcsr.runtime.gpu.runners.open import open_runner
 from pcsr.runtime.gpu.runners.protocol import DeviceRunner
-from pcsr.runtime.torch_backend.arithmetic import exact_arithmetic
 from tests.runtime.torch_backend import made
 
 CPU = torch.device("cpu")
@@ -37,7 +34,7 @@ def both(path: Path) -> tuple[Bundle, DeviceRunner, DeviceRunner]:
 
 
 @pytest.mark.parametrize("name", ["carn_like_bundle", "three_way_bundle", "plain_bundle"])
-def test_both_engines_agree(name: str, request: pytest.FixtureRequest) -> None:
+def test_both_runners_agree(name: str, request: pytest.FixtureRequest) -> None:
     bundle, first, second = both(request.getfixturevalue(name))
     for size in ((9, 14), (12, 5)):
         image = torch.rand(1, 3, *size)
@@ -71,30 +68,30 @@ def test_half_precision(backend: str, carn_like_bundle: Path, tmp_path: Path) ->
 
 def test_no_rows_and_views(carn_like_bundle: Path) -> None:
     """Tensors that are not contiguous are bound by a copy, not by their first address."""
-    bundle, *engines = both(carn_like_bundle)
+    bundle, *runners = both(carn_like_bundle)
     features, index, offset, cell = row_inputs(bundle, "classifier", 12)
     turned = features.t().contiguous().t()
-    expected = engines[0].rows("classifier", features, index[::2].clone(), offset[::2], cell)
-    for engine in engines:
-        none = engine.rows("classifier", features, index[:0], offset[:0], cell)
+    expected = runners[0].rows("classifier", features, index[::2].clone(), offset[::2], cell)
+    for runner in runners:
+        none = runner.rows("classifier", features, index[:0], offset[:0], cell)
         assert (none.shape, none.dtype) == ((0, 1), torch.float32)
-        found = engine.rows("classifier", turned, index[::2], offset[::2], cell)
+        found = runner.rows("classifier", turned, index[::2], offset[::2], cell)
         assert (found - expected).abs().max() <= SAME
 
 
 def test_onnxruntime_checks_what_is_bound(carn_like_bundle: Path) -> None:
-    bundle, _, engine = both(carn_like_bundle)
+    bundle, _, runner = both(carn_like_bundle)
     features, index, offset, cell = row_inputs(bundle, "classifier", 12)
     with pytest.raises(ImageError, match="classifier graph"):
-        engine.rows("classifier", features.half(), index, offset, cell)
+        runner.rows("classifier", features.half(), index, offset, cell)
     with pytest.raises(ImageError, match="classifier graph"):
-        engine.rows("classifier", features[:, 1:], index, offset, cell)
+        runner.rows("classifier", features[:, 1:], index, offset, cell)
 
 
 def test_properties_on_the_cpu(carn_like_bundle: Path) -> None:
-    for engine in both(carn_like_bundle)[1:]:
-        assert (engine.device, engine.capturable, engine.image_limit) == (CPU, False, None)
-        assert engine.rows_limit >= 2**16
+    for runner in both(carn_like_bundle)[1:]:
+        assert (runner.device, runner.capturable, runner.image_limit) == (CPU, False, None)
+        assert runner.rows_limit >= 2**16
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -118,68 +115,5 @@ def test_two_builds_of_onnxruntime_are_refused(
 
 def test_memory_that_runs_out_is_told_from_other_failures() -> None:
     text = "Failed to allocate memory for requested buffer of size 1"
-    error = onnxruntime_engines._translated("backbone", RuntimeError(text))
+    error = onnxruntime_runner._translated("backbone", RuntimeError(text))
     assert isinstance(error, torch.OutOfMemoryError)
-
-
-@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cpu:0", "", "CUDA", "cuda:²"])
-def test_unknown_devices(name: str) -> None:
-    with pytest.raises(BackendError, match="expected cpu, cuda or cuda:N"):
-        torch_device(name)
-
-
-def test_cuda_is_never_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.version, "cuda", None)
-    with pytest.raises(BackendError, match="built without CUDA"):
-        torch_device("cuda")
-    monkeypatch.setattr(torch.version, "cuda", "13.0")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(BackendError, match="no NVIDIA GPU"):
-        torch_device("cuda:0")
-
-
-def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.version, "cuda", "13.0")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert torch_device("cuda:1") == torch.device("cuda", 1)
-    with pytest.raises(BackendError, match=r"'cuda:2' is not there .*cuda:0 to cuda:1"):
-        torch_device("cuda:2")
-
-
-CONVOLUTIONS = torch.backends.cudnn.conv  # type: ignore[attr-defined]
-HOSTS = {
-    "default": lambda: None,
-    "high": lambda: torch.set_float32_matmul_precision("high"),
-    "new": lambda: setattr(torch.backends.cuda.matmul, "fp32_precision", "tf32"),
-    "all": lambda: setattr(torch.backends, "fp32_precision", "tf32"),
-    "convolutions": lambda: setattr(CONVOLUTIONS, "fp32_precision", "ieee"),
-}
-
-
-@pytest.mark.parametrize("host", HOSTS)
-def test_settings_of_the_host_come_back(host: str) -> None:
-    matmul, conv = torch.backends.cuda.matmul, CONVOLUTIONS
-
-    def settings() -> tuple[Any, ...]:
-        try:
-            old = torch.get_float32_matmul_precision()
-        except RuntimeError:
-            old = "mixed"
-        return torch.backends.cudnn.benchmark, conv.fp32_precision, matmul.fp32_precision, old
-
-    before = settings()
-    try:
-        HOSTS[host]()
-        chosen = settings()
-        with exact_arithmetic(), exact_arithmetic():
-            assert torch.backends.cudnn.benchmark
-            assert conv.fp32_precision == "ieee"
-            assert matmul.fp32_precision != "tf32"
-            assert not matmul.allow_tf32  # raises where the old and the new setting disagree
-        assert settings() == chosen
-    finally:
-        setattr(torch.backends, "fp32_precision", "none")  # noqa: B010  # for mypy it is none
-        torch.set_float32_matmul_precision("highest")
-        conv.fp32_precision = before[1]
-        torch.backends.cudnn.benchmark = before[0]
