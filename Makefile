@@ -1,23 +1,27 @@
 # The commands of the README: `make demo`, `make test`, `make bench`. Everything is installed into .venv.
 PYTHON ?= python3
 VENV ?= .venv
-JOBS ?= 2# processes of `make test`; each makes its own bundles
+JOBS ?= 2# processes of `make test`
 BIN := $(VENV)/bin
 GPU_PYTHON ?= python3
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint bench bench-short gpu gpu-test gpu-dry install clean
+.PHONY: demo test lint docs bench bench-short gpu gpu-test gpu-dry install clean
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/demo.py $(if $(CKPT),--ckpt "$(CKPT)")
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The pages of docs/ and the reference of the public names, in build/site.
+docs: $(INSTALLED)
+	$(BIN)/mkdocs build --strict
 
 # MODEL and SIZE select: make bench MODEL=carn SIZE="1080p 4k"
 bench: $(INSTALLED)

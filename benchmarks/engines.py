@@ -152,11 +152,11 @@ def _network(ckpt: Path, threads: int) -> "PCSR | PlainNetwork":
 
 def load_network(ckpt: Path) -> "PCSR | PlainNetwork":
     """The network of a checkpoint, in PyTorch on the CPU."""
-    from pcsr.export.network import Settings, build_network, completed
+    from pcsr.export.network import NetworkSettings, build_network, completed
     from pcsr.models.checkpoint import read_checkpoint
 
     checkpoint = read_checkpoint(ckpt)
-    return build_network(checkpoint, completed(Settings(), checkpoint))
+    return build_network(checkpoint, completed(NetworkSettings(), checkpoint))
 
 
 def _run_eager(

@@ -22,7 +22,6 @@ from pcsr.cli import command_errors
 from pcsr.errors import UsageError
 from pcsr.export.graphs.analysis import shapes_at
 from pcsr.runtime.geometry.grid import hr_size
-from pcsr.runtime.gpu.runners.protocol import image_role
 from pcsr.runtime.kernels.packed import OUTPUTS, PackedMlp, PackedMlps
 from pcsr.runtime.mlps import load_mlps
 from pcsr.runtime.torch_backend.candidates import GROUPS, candidates, improved
@@ -71,11 +70,11 @@ class Stage:
 
 def image_stage(bundle: Bundle, precision: str, size: tuple[int, int]) -> Stage:
     """The backbone, or a plain network, as the torch backend runs it with everything fused."""
-    role = image_role(bundle)
+    role = bundle.image_role
     data = bundle.graph_bytes(role, precision)
     shapes = shapes_at(onnx.load_model_from_string(data), {"h": size[0], "w": size[1]})
     parts = partial(_parts, shapes=shapes, width=BYTES[precision])
-    graph = read_graph(data, [bundle.graphs(precision)[role].outputs[0].name])
+    graph = read_graph(data, [bundle.image_output])
     if precision != "fp32":
         graph = improved(graph, partial(_cheapest, parts=parts))
     return _sum(role, parts(graph))

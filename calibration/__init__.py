@@ -1,1 +1,1 @@
-"""Operating point and precision: what a bundle's quality costs."""
+"""Measures what a bundle's quality costs, and finds its operating points and precisions."""

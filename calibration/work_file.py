@@ -1,19 +1,23 @@
-"""Partial results beside the bundle, so that an interrupted calibration goes on."""
+"""Keeps partial results beside the bundle, so that an interrupted calibration goes on."""
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Self
 
 from pcsr.atomic import atomic_file
 
+ShowProgress = Callable[[Iterable[Any], str], AbstractContextManager[Iterable[Any]]]
+"""(items, label) -> a context of the same items, whose progress is shown."""
+
 
 class WorkFile:
-    """A JSON file, hidden, beside the bundle. `found` is what the same calibration left there; of
-    another one nothing is taken over. A context: the file is brought up to date where the body
-    fails, and removed where it succeeds.
+    """A hidden JSON file beside the bundle holds in `found` what the same calibration left there;
+    of another one nothing is taken over. It is a context: the file is brought up to date where the
+    body fails, and removed where it succeeds.
 
     name: of the calibration. identity: everything, as JSON values, that its results depend on.
     """
@@ -29,7 +33,9 @@ class WorkFile:
         self._written = perf_counter()
 
     def answer(self, name: str, compute: Callable[[], Any]) -> Any:  # noqa: ANN401
-        """What was found before, else what `compute` gives now (JSON values), which is kept."""
+        """Returns what was found before, else what `compute` gives now (JSON values), and
+        keeps it.
+        """
         if name not in self.found:
             self.keep(name, compute())
         return self.found[name]

@@ -1,4 +1,4 @@
-"""make demo: export a checkpoint, upscale a photo with it, and show what that cost and gained."""
+"""The demo exports a checkpoint, upscales a photo, and shows what that cost and gained."""
 
 import hashlib
 import os
@@ -29,8 +29,10 @@ RUNS = 5
 
 
 @click.command()
-@click.option("--ckpt", type=click.Path(path_type=Path), help="Checkpoint (.pth).")
-@click.option("--output", type=click.Path(path_type=Path), default=ROOT / "demo", help="Folder.")
+@click.option("--ckpt", type=click.Path(path_type=Path), help="Checkpoint (.pth) to show.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), default=ROOT / "demo", help="Write here."
+)
 @command_errors
 def main(ckpt: Path | None, output: Path) -> None:
     """Shrink a photo, upscale it with a checkpoint, and compare with the original."""
@@ -51,7 +53,7 @@ def main(ckpt: Path | None, output: Path) -> None:
 
 
 def exported(ckpt: Path, bundle: Path) -> Path:
-    """The bundle of a checkpoint, exported unless the one that is there was made from it."""
+    """Exports a checkpoint, unless the bundle that is there was made from it; returns its path."""
     if is_bundle(bundle):
         manifest = Bundle.load(bundle).manifest
         same = manifest.checkpoint_sha256 == hashlib.sha256(read_file(ckpt)).hexdigest()
@@ -62,7 +64,7 @@ def exported(ckpt: Path, bundle: Path) -> Path:
 
 
 def report(upscaler: Upscaler, original: Image, small: Image, result: Result) -> str:
-    """Quality against bicubic, share of heavy pixels, and time per stage."""
+    """Describes quality against bicubic, share of heavy pixels, and time per stage."""
     border = round(upscaler.bundle.manifest.trained_scale)
     bicubic = bicubic_resize(small, *original.shape[:2])
     gained, plain = psnr(result.image, original, border), psnr(bicubic, original, border)
@@ -84,7 +86,7 @@ def report(upscaler: Upscaler, original: Image, small: Image, result: Result) ->
 
 
 def save_pictures(output: Path, small: Image, result: Result, upsamplers: int) -> dict[str, Path]:
-    """Writes the small photo, the upscaled one and its routing map."""
+    """Writes the small photo, the upscaled one and its routing map; returns the paths."""
     pictures = {"input": small, "upscaled": result.image}
     if result.assignment is not None:
         pictures["routing map"] = draw_overlay(result.image, result.assignment, upsamplers)

@@ -23,7 +23,7 @@ f32 = np.float32
 
 @dataclass(frozen=True)
 class Axis:
-    """Coordinates of m output pixels over n input pixels."""
+    """One dimension of the output: where m output pixels lie on n input pixels."""
 
     nearest: NDArray[np.int32]
     offset: Floats
@@ -47,7 +47,7 @@ def make_axis(n: int, m: int) -> Axis:
 def read_manifest(bundle: Path) -> dict[str, Any]:
     manifest: dict[str, Any] = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
     if manifest["format_version"] != 4 or manifest["kind"] != "pcsr":
-        raise SystemExit(f"{bundle} is not a PCSR bundle of format 3")
+        raise SystemExit(f"{bundle} is not a PCSR bundle of format 4")
     return manifest
 
 
@@ -61,7 +61,9 @@ def open_session(bundle: Path, graph: dict[str, Any]) -> ort.InferenceSession:
 def upscale(
     bundle: Path, image: Floats, scale: float, k: float = 0.0, refine: bool = True
 ) -> Floats:
-    """image [h, w, 3] RGB in [0, 1] -> [round(h * scale), round(w * scale), 3], not clipped."""
+    """Upscales an image [h, w, 3] RGB in [0, 1] to [round(h * scale), round(w * scale), 3], not
+    clipped.
+    """
     manifest = read_manifest(bundle)
     sessions = {role: open_session(bundle, g) for role, g in manifest["graphs"]["fp32"].items()}
     h, w = image.shape[:2]

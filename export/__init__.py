@@ -1,1 +1,1 @@
-"""From a checkpoint to a verified bundle: read, fold, export to ONNX, compare, write."""
+"""Leads from a checkpoint to a verified bundle: read, fold, export to ONNX, compare, write."""

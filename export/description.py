@@ -1,7 +1,8 @@
-"""What the manifest says of a network: its parts, and their costs as counted from the graphs."""
+"""Describes a network for the manifest: its parts, and their costs as counted from the graphs."""
 
 import math
 import platform
+from collections.abc import Mapping
 
 import numpy as np
 import onnx
@@ -10,7 +11,7 @@ import onnxscript
 import torch
 
 import pcsr
-from pcsr.manifest import COST_LR_SIZE, Costs, Model
+from pcsr.manifest import COST_LR_SIZE, IMAGE_OUTPUTS, Costs, Model
 from pcsr.models import PCSR, PlainNetwork
 from pcsr.models.checkpoint import Checkpoint
 from pcsr.models.flops import count_flops
@@ -23,36 +24,42 @@ MAC_SIZE = 16
 
 
 def describe_model(
-    checkpoint: Checkpoint, network: PCSR | PlainNetwork, models: dict[str, onnx.ModelProto]
+    checkpoint: Checkpoint, network: PCSR | PlainNetwork, models: Mapping[str, onnx.ModelProto]
 ) -> Model:
-    """The manifest's entry of the network; `models` are the float32 graphs."""
+    """Returns the manifest's entry of the network. models: the float32 graphs."""
     what = checkpoint.description
-    is_pcsr = isinstance(network, PCSR)
+    role = _image_role(models)
+    encoder = network.encoder if isinstance(network, PCSR) else None
     return Model(
         backbone=what.backbone,
         backbone_args=what.backbone_args,
-        feature_width=feature_width(network.encoder) if isinstance(network, PCSR) else 0,
+        feature_width=feature_width(encoder) if encoder is not None else 0,
         upsampler_widths=what.upsampler_widths,
         classifier_widths=what.classifier_widths,
-        receptive_radius_px=receptive_radius(models["backbone"]) if is_pcsr else None,
-        working_bytes_per_px=_working_bytes(models["backbone" if is_pcsr else "network"]),
+        receptive_radius_px=receptive_radius(models[role]) if encoder is not None else None,
+        working_bytes_per_px=_working_bytes(models[role]),
         mean=_rounded(network.mean),
         std=_rounded(network.std),
     )
+
+
+def _image_role(models: Mapping[str, onnx.ModelProto]) -> str:
+    return next(role for role in models if role in IMAGE_OUTPUTS)
 
 
 def _rounded(values: torch.Tensor) -> tuple[float, ...]:
     return tuple(float(f"{value:.7g}") for value in values.flatten().tolist())
 
 
-def count_costs(network: PCSR | PlainNetwork, models: dict[str, onnx.ModelProto]) -> Costs:
-    """Work of each part; `models` are the float32 graphs."""
+def count_costs(network: PCSR | PlainNetwork, models: Mapping[str, onnx.ModelProto]) -> Costs:
+    """Counts the work of each part. models: the float32 graphs."""
+    image_role = _image_role(models)
+    macs = _macs_per_input_pixel(models[image_role])
     if isinstance(network, PlainNetwork):
         image = torch.zeros(1, 3, COST_LR_SIZE, COST_LR_SIZE)
-        flops, macs = count_flops(network, image), _macs_per_input_pixel(models["network"])
-        return Costs(flops, 0, (), macs, 0, ())
+        return Costs(count_flops(network, image), 0, (), macs, 0, ())
     flops, upsamplers = network.cost_flops(1)
-    row_macs = {role: _macs_per_row(model) for role, model in models.items() if role != "backbone"}
+    row_macs = {role: _macs_per_row(model) for role, model in models.items() if role != image_role}
     classifier_macs = row_macs.pop("classifier", 0)
     classifier_flops = (
         count_flops(network.classifier.imnet, _query(network)) if classifier_macs else 0
@@ -61,7 +68,7 @@ def count_costs(network: PCSR | PlainNetwork, models: dict[str, onnx.ModelProto]
         backbone_flops=flops,
         classifier_flops=classifier_flops,
         upsampler_flops=tuple(work // COST_LR_SIZE**2 for work in upsamplers),
-        backbone_macs=_macs_per_input_pixel(models["backbone"]),
+        backbone_macs=macs,
         classifier_macs=classifier_macs,
         upsampler_macs=tuple(row_macs.values()),
     )
@@ -84,7 +91,7 @@ def _macs_per_row(model: onnx.ModelProto) -> int:
 
 
 def tool_versions() -> dict[str, str]:
-    """Versions of what makes a bundle."""
+    """Lists the versions of what makes a bundle."""
     return {
         "pcsr": pcsr.__version__,
         "python": platform.python_version(),

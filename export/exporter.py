@@ -1,4 +1,4 @@
-"""Checkpoint -> verified bundle."""
+"""Exports a checkpoint to a verified bundle."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -12,17 +12,17 @@ import pcsr
 from pcsr.atomic import atomic_directory
 from pcsr.bundle import MANIFEST, Bundle, is_bundle
 from pcsr.errors import OutputError, UsageError
-from pcsr.manifest import File, Graph, Manifest
+from pcsr.manifest import IMAGE_OUTPUTS, File, Graph, Kind, Manifest
 from pcsr.models import PCSR, PlainNetwork
 from pcsr.models.checkpoint import Checkpoint, read_checkpoint
 
 from .description import count_costs, describe_model, tool_versions
 from .graphs.channel_padding import GPU_BLOCK, pad_channels
 from .graphs.folding import FoldedMlp, mlp_arrays
-from .graphs.half_precision import TYPES, typed
+from .graphs.half_precision import TYPES, to_half_precision
 from .graphs.join_splitting import split_joins
 from .graphs.onnx_graph import GraphSource, describe_graph, export_graph, graph_sources, label_graph
-from .network import Settings, build_network, completed, trained_scale
+from .network import NetworkSettings, build_network, completed, trained_scale
 from .verification.checks import AnyCheck, format_checks
 from .verification.fp32 import verify_bundle
 from .verification.half import verify_typed
@@ -31,25 +31,26 @@ from .verification.vectors import write_vectors
 PRECISIONS = ("fp32", *TYPES)
 MLPS = "fp32/mlps.npz"
 VECTORS = "verification.npz"
-Network = PCSR | PlainNetwork
 Models = Mapping[str, onnx.ModelProto]
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """opset: of the ONNX graphs; bf16 needs at least 22 and gets that. overwrite: whether an
-    existing bundle may be replaced. precisions: see `check_precisions`.
-    """
+    """Says what an export makes of a checkpoint."""
 
-    settings: Settings = field(default_factory=Settings)
+    settings: NetworkSettings = field(default_factory=NetworkSettings)
+    """What the checkpoint does not say of its network."""
     opset: int = 20
+    """The opset of the ONNX graphs; bf16 needs at least 22 and gets that."""
     overwrite: bool = False
+    """Whether an existing bundle may be replaced."""
     precisions: Sequence[str] = ("fp32",)
+    """The sets of graphs to write, of `fp32`, `fp16` and `bf16`; fp32 is always one."""
 
 
 @dataclass(frozen=True)
-class Exported:
-    """A bundle that was written, and how it compared with PyTorch."""
+class ExportResult:
+    """Holds a bundle that was written, and how it compared with PyTorch."""
 
     bundle: Bundle
     checks: Sequence[AnyCheck]
@@ -60,9 +61,18 @@ def export_bundle(
     output: Path,
     options: ExportOptions,
     say: Callable[[str], object] = lambda message: None,
-) -> Exported:
+) -> ExportResult:
     """Exports a checkpoint to a bundle, verified against PyTorch; nothing is written unless all of
     it holds. `say` is told what is being done.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pcsr.export.exporter import ExportOptions, export_bundle
+        >>> exported = export_bundle(Path("network.pth"), Path("bundle"), ExportOptions())
+        >>> exported.bundle.kind, exported.bundle.upsamplers
+        ('pcsr', 2)
+        >>> len(exported.checks) > 0  # the comparisons with PyTorch; all hold, or it had raised
+        True
 
     Raises:
         UsageError: an unknown precision.
@@ -73,56 +83,107 @@ def export_bundle(
     """
     precisions = check_precisions(options.precisions)
     check_output(output, options.overwrite)
-    checkpoint = read_checkpoint(checkpoint_path)
-    options = replace(options, settings=completed(options.settings, checkpoint))
-    network = build_network(checkpoint, options.settings)
-    sources = graph_sources(network)
-    say(f"exporting {len(sources)} graphs of {checkpoint_path} …")
-    exported = {source.role: export_graph(source, options.opset) for source in sources}
+    export = _Export.start(checkpoint_path, options)
+    say(f"exporting {len(export.sources)} graphs of {checkpoint_path} …")
+    exported = {source.role: export_graph(source, options.opset) for source in export.sources}
     sets = {precision: _finished(exported, precision) for precision in precisions}
-    metadata = _metadata(checkpoint, network, options)
     with atomic_directory(output) as directory:
         graphs = {
-            precision: {
-                role: _write(model, role, precision, metadata, directory)
-                for role, model in models.items()
-            }
-            for precision, models in sets.items()
+            name: export.write_graphs(models, name, directory) for name, models in sets.items()
         }
-        mlps = _write_mlps(sources, directory)
-        say("computing what PyTorch makes of sample pictures …")
-        write_vectors(directory / VECTORS, network, trained_scale(network, options.settings))
-        manifest = Manifest(
-            kind="pcsr" if isinstance(network, PCSR) else "plain",
-            model=describe_model(checkpoint, network, sets["fp32"]),
-            trained_scale=trained_scale(network, options.settings),
-            costs=count_costs(network, sets["fp32"]),
-            graphs=graphs,
-            mlps=mlps,
-            vectors=_file(VECTORS, directory),
-            opset=options.opset,
-            checkpoint_sha256=checkpoint.sha256,
-            tools=tool_versions(),
-            verification=(),
-        )
+        say("computing what PyTorch makes of sample images …")
+        write_vectors(directory / VECTORS, export.network, export.scale)
+        manifest = export.manifest(sets["fp32"], graphs, directory)
         _write_manifest(manifest, directory)
         checks: list[AnyCheck] = []
         for precision in precisions:
             say(f"comparing {precision} with PyTorch …")
-            checks += _verify(directory, network, sources, precision)
+            checks += export.verify(directory, precision)
         _write_manifest(replace(manifest, verification=[c.to_json() for c in checks]), directory)
-    return Exported(Bundle.load(output), checks)
+    return ExportResult(Bundle.load(output), checks)
 
 
-def format_report(exported: Exported) -> str:
-    """What was written and the tables of comparisons, for a terminal."""
+@dataclass(frozen=True)
+class _Export:
+    """Holds what a bundle is written from."""
+
+    checkpoint: Checkpoint
+    network: PCSR | PlainNetwork
+    sources: Sequence[GraphSource]
+    scale: float
+    """The scale that the network was trained for."""
+    opset: int
+
+    @classmethod
+    def start(cls, checkpoint_path: Path, options: ExportOptions) -> "_Export":
+        checkpoint = read_checkpoint(checkpoint_path)
+        settings = completed(options.settings, checkpoint)
+        network = build_network(checkpoint, settings)
+        scale = trained_scale(network, settings)
+        return cls(checkpoint, network, graph_sources(network), scale, options.opset)
+
+    @property
+    def kind(self) -> Kind:
+        return "pcsr" if isinstance(self.network, PCSR) else "plain"
+
+    def write_graphs(self, models: Models, precision: str, directory: Path) -> dict[str, Graph]:
+        """Writes the graphs of one precision; returns the manifest's entries."""
+        (directory / precision).mkdir()
+        return {
+            role: self._write(model, role, precision, directory) for role, model in models.items()
+        }
+
+    def _write(self, model: onnx.ModelProto, role: str, precision: str, directory: Path) -> Graph:
+        backbone, sha256 = self.checkpoint.description.backbone, self.checkpoint.sha256
+        metadata = {
+            "pcsr.version": pcsr.__version__,
+            "pcsr.kind": self.kind,
+            "pcsr.backbone": backbone,
+            "pcsr.trained_scale": f"{self.scale:g}",
+            "pcsr.checkpoint_sha256": sha256,
+            "pcsr.role": role,
+            "pcsr.precision": precision,
+        }
+        label_graph(model, f"{backbone}_{role}_{precision}_{sha256[:12]}", metadata)
+        name = f"{precision}/{role}.onnx"
+        data = model.SerializeToString(deterministic=True)
+        (directory / name).write_bytes(data)
+        return describe_graph(model, name, hashlib.sha256(data).hexdigest())
+
+    def manifest(
+        self, models: Models, graphs: Mapping[str, Mapping[str, Graph]], directory: Path
+    ) -> Manifest:
+        """Makes the manifest before verification. models: the float32 graphs."""
+        return Manifest(
+            kind=self.kind,
+            model=describe_model(self.checkpoint, self.network, models),
+            trained_scale=self.scale,
+            costs=count_costs(self.network, models),
+            graphs=graphs,
+            mlps=_write_mlps(self.sources, directory),
+            vectors=_file(VECTORS, directory),
+            opset=self.opset,
+            checkpoint_sha256=self.checkpoint.sha256,
+            tools=tool_versions(),
+            verification=(),
+        )
+
+    def verify(self, directory: Path, precision: str) -> Sequence[AnyCheck]:
+        """Compares the written graphs of one precision with PyTorch."""
+        if precision == "fp32":
+            return verify_bundle(directory, self.network, self.sources)
+        return verify_typed(directory, self.network, self.sources, precision)
+
+
+def format_report(exported: ExportResult) -> str:
+    """Formats what was written and the tables of comparisons, for a terminal."""
     bundle, count = exported.bundle, len(exported.checks)
     table = format_checks(exported.checks)
     return f"{table}\nwrote {bundle.path} ({bundle.kind}, all {count} comparisons passed)"
 
 
 def check_precisions(names: Sequence[str]) -> tuple[str, ...]:
-    """The precisions to export, fp32 first, which always is.
+    """Lists the precisions to export, fp32 first, which always is one.
 
     Raises:
         UsageError: one that there is not.
@@ -156,51 +217,16 @@ def check_output(output: Path, overwrite: bool) -> None:
 
 
 def _finished(exported: Models, precision: str) -> dict[str, onnx.ModelProto]:
-    """The graphs of one precision. Joins are split for CPUs, which run fp32."""
+    """Makes the graphs of one precision. Joins are split for CPUs, which run fp32."""
     finished = {}
     for role, model in exported.items():
-        is_image_graph = role in ("backbone", "network")
+        takes_image = role in IMAGE_OUTPUTS
         if precision == "fp32":
-            finished[role] = pad_channels(split_joins(model)) if is_image_graph else model
+            finished[role] = pad_channels(split_joins(model)) if takes_image else model
         else:
-            model = pad_channels(model, GPU_BLOCK) if is_image_graph else model
-            finished[role] = typed(model, role, precision)
+            model = pad_channels(model, GPU_BLOCK) if takes_image else model
+            finished[role] = to_half_precision(model, role, precision)
     return finished
-
-
-def _metadata(checkpoint: Checkpoint, network: Network, options: ExportOptions) -> dict[str, str]:
-    return {
-        "pcsr.version": pcsr.__version__,
-        "pcsr.kind": "pcsr" if isinstance(network, PCSR) else "plain",
-        "pcsr.backbone": checkpoint.description.backbone,
-        "pcsr.trained_scale": f"{trained_scale(network, options.settings):g}",
-        "pcsr.checkpoint_sha256": checkpoint.sha256,
-    }
-
-
-def _write(
-    model: onnx.ModelProto,
-    role: str,
-    precision: str,
-    metadata: Mapping[str, str],
-    directory: Path,
-) -> Graph:
-    backbone, sha256 = metadata["pcsr.backbone"], metadata["pcsr.checkpoint_sha256"]
-    name = f"{backbone}_{role}_{precision}_{sha256[:12]}"
-    label_graph(model, name, {**metadata, "pcsr.role": role, "pcsr.precision": precision})
-    file = f"{precision}/{role}.onnx"
-    data = model.SerializeToString(deterministic=True)
-    (directory / precision).mkdir(exist_ok=True)
-    (directory / file).write_bytes(data)
-    return describe_graph(model, file, hashlib.sha256(data).hexdigest())
-
-
-def _verify(
-    directory: Path, network: Network, sources: Sequence[GraphSource], precision: str
-) -> Sequence[AnyCheck]:
-    if precision == "fp32":
-        return verify_bundle(directory, network, sources)
-    return verify_typed(directory, network, sources, precision)
 
 
 def _write_mlps(sources: Sequence[GraphSource], directory: Path) -> File | None:

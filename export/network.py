@@ -3,7 +3,7 @@ weights.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,28 +15,28 @@ from pcsr.errors import CheckpointError, UsageError
 from pcsr.models import PCSR, PlainNetwork, make_backbone
 from pcsr.models.checkpoint import Checkpoint
 from pcsr.models.plain import tail_scale
-from pcsr.models.registry import Rgb, normalisation
+from pcsr.models.registry import Rgb, normalisation, parse_rgb
 
 PUBLISHED_SCALE = 4.0
 LARGEST_SCALE = 64
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What published checkpoints do not say. None: what the checkpoint's training noted, else the
-    published default of the backbone.
-
-    mean, std: RGB in [0, 1], subtracted and divided by before the first convolution.
-    trained_scale: scale used where a command is given none.
+class NetworkSettings:
+    """Says what published checkpoints do not. None stands for what the checkpoint's training noted,
+    else for the published default of the backbone.
     """
 
     mean: Rgb | None = None
+    """RGB in [0, 1], subtracted before the first convolution."""
     std: Rgb | None = None
+    """RGB in [0, 1], divided by after that."""
     trained_scale: float | None = None
+    """The scale used where a command is given none."""
 
 
-def read_config(path: Path) -> Settings:
-    """Settings from a training config in the published YAML format (`data_norm`, `scale`).
+def read_config(path: Path) -> NetworkSettings:
+    """Reads settings from a training config in the published YAML format (`data_norm`, `scale`).
 
     Raises:
         UsageError: the file is missing, not YAML, or its values have the wrong form.
@@ -52,17 +52,17 @@ def read_config(path: Path) -> Settings:
         ) from error
 
 
-def filled(settings: Settings, defaults: Settings) -> Settings:
-    """Settings, those that are not set taken from `defaults`."""
-    return Settings(
+def filled(settings: NetworkSettings, defaults: NetworkSettings) -> NetworkSettings:
+    """Takes settings that are not set from `defaults`."""
+    return NetworkSettings(
         mean=settings.mean or defaults.mean,
         std=settings.std or defaults.std,
         trained_scale=settings.trained_scale or defaults.trained_scale,
     )
 
 
-def completed(settings: Settings, checkpoint: Checkpoint) -> Settings:
-    """Settings, filled up with what the training noted in the checkpoint.
+def completed(settings: NetworkSettings, checkpoint: Checkpoint) -> NetworkSettings:
+    """Fills up settings with what the training noted in the checkpoint.
 
     Raises:
         CheckpointError: what it noted is not three numbers, or not a scale.
@@ -73,8 +73,8 @@ def completed(settings: Settings, checkpoint: Checkpoint) -> Settings:
         raise CheckpointError(f"{checkpoint.path}: data_norm or scale: {error}") from error
 
 
-def build_network(checkpoint: Checkpoint, settings: Settings) -> PCSR | PlainNetwork:
-    """The network in evaluation mode, with the weights of the checkpoint (strictly matched).
+def build_network(checkpoint: Checkpoint, settings: NetworkSettings) -> PCSR | PlainNetwork:
+    """Builds the network in evaluation mode, with the weights of the checkpoint (strictly matched).
 
     Raises:
         CheckpointError: unknown backbone, or missing, misshapen or left-over weights.
@@ -110,8 +110,8 @@ def _pcsr(checkpoint: Checkpoint, backbone: nn.Module, mean: Rgb, std: Rgb) -> P
         raise CheckpointError(f"{checkpoint.path}: backbone '{what.backbone}': {error}") from error
 
 
-def trained_scale(network: PCSR | PlainNetwork, settings: Settings) -> float:
-    """The scale that a network was trained for: its tail's, the config's, or the published 4."""
+def trained_scale(network: PCSR | PlainNetwork, settings: NetworkSettings) -> float:
+    """Returns the scale that a network was trained for: its tail's, the config's, or 4."""
     if isinstance(network, PlainNetwork):
         return float(network.scale)
     return PUBLISHED_SCALE if settings.trained_scale is None else settings.trained_scale
@@ -150,18 +150,11 @@ def _load_strictly(module: nn.Module, checkpoint: Checkpoint) -> None:
     module.load_state_dict(found)
 
 
-def _settings(config: Mapping[str, Any]) -> Settings:
+def _settings(config: Mapping[str, Any]) -> NetworkSettings:
     norm = config.get("data_norm") or {}
-    return Settings(_rgb(norm.get("mean")), _rgb(norm.get("std")), _trained_scale(config))
-
-
-def _rgb(value: Any) -> Rgb | None:  # noqa: ANN401
-    if value is None:
-        return None
-    if not isinstance(value, Sequence) or len(value) != 3:
-        raise ValueError(f"expected three numbers, found {value}")
-    red, green, blue = (float(number) for number in value)
-    return (red, green, blue)
+    return NetworkSettings(
+        parse_rgb(norm.get("mean")), parse_rgb(norm.get("std")), _trained_scale(config)
+    )
 
 
 def _trained_scale(config: Mapping[str, Any]) -> float | None:

@@ -1,6 +1,4 @@
-"""The networks in PyTorch: backbones, LIIF upsamplers and PCSR. The readable definition of what is
-exported.
-"""
+"""Defines the networks in PyTorch, as readably as can be: backbones, LIIF upsamplers and PCSR."""
 
 from .carn import CARN
 from .fsrcnn import FSRCNN

@@ -1,4 +1,4 @@
-"""CARN-M (Ahn et al., ECCV 2018, arXiv 1803.08664) in the form that PCSR publishes: grouped
+"""Defines CARN-M (Ahn et al., ECCV 2018, arXiv 1803.08664) in the form that PCSR publishes: grouped
 residual blocks with shared weights, BatchNorm in the 1x1 fusions.
 """
 
@@ -12,7 +12,9 @@ from .registry import register_backbone
 
 
 class SharedResidual(nn.Module):
-    """Two grouped 3x3 convolutions and a 1x1, plus the input, then ReLU. [B, nf, h, w] -> same."""
+    """Adds two grouped 3x3 convolutions and a 1x1 to the input, then ReLU. [B, nf, h, w] ->
+    same.
+    """
 
     def __init__(self, nf: int, group: int) -> None:
         super().__init__()
@@ -29,12 +31,12 @@ class SharedResidual(nn.Module):
 
 
 def fusion(inputs: int, nf: int) -> nn.Sequential:
-    """1x1 convolution of `inputs` concatenated maps of nf channels, BatchNorm, ReLU."""
+    """Makes a 1x1 convolution of `inputs` concatenated maps of nf channels, BatchNorm, ReLU."""
     return nn.Sequential(nn.Conv2d(inputs * nf, nf, 1, bias=False), nn.BatchNorm2d(nf), nn.ReLU())
 
 
 class Cascade(nn.Module):
-    """Three stages; each sees the concatenation of everything before it. [B, nf, h, w] -> same."""
+    """Runs three stages; each sees all before it, concatenated. [B, nf, h, w] -> same."""
 
     b1: nn.Module
     c1: nn.Module
@@ -53,7 +55,7 @@ class Cascade(nn.Module):
 
 
 class Block(Cascade):
-    """Cascade of one residual whose weights all three stages share."""
+    """Cascades one residual whose weights all three stages share."""
 
     def __init__(self, nf: int, group: int) -> None:
         super().__init__()
@@ -68,7 +70,7 @@ class Block(Cascade):
 
 
 class PixelShuffleTail(nn.Module):
-    """Grouped convolutions and pixel shuffles up to `scale`. [B, nf, h, w] -> [B, nf, scale*h,
+    """Upsamples by grouped convolutions and pixel shuffles. [B, nf, h, w] -> [B, nf, scale*h,
     scale*w].
     """
 
@@ -90,8 +92,8 @@ class PixelShuffleTail(nn.Module):
 
 @register_backbone("carn", mean=(0.4488, 0.4371, 0.4040))
 class CARN(Cascade):
-    """[B, 3, h, w] -> [B, nf, h, w] (`no_upsampling`), or -> [B, 3, scale*h, scale*w] with its own
-    tail.
+    """Maps [B, 3, h, w] -> [B, nf, h, w] (`no_upsampling`), or -> [B, 3, scale*h, scale*w] with its
+    own tail.
     """
 
     def __init__(

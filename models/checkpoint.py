@@ -20,30 +20,29 @@ PARALLEL_PREFIX = "module."  # what DataParallel puts before every name
 
 @dataclass(frozen=True)
 class Description:
-    """The network as its checkpoint describes it. Hidden widths of the MLPs are heaviest first.
-
-    upsampler_widths is empty for a plain network; classifier_widths is None without a classifier.
-    """
+    """Holds a network as its checkpoint describes it."""
 
     backbone: str
     backbone_args: Mapping[str, Any]
     upsampler_widths: tuple[tuple[int, ...], ...]
+    """Hidden widths of the MLPs, heaviest first; empty for a plain network."""
     classifier_widths: tuple[int, ...] | None
+    """Hidden widths of its MLP; None without a classifier."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A read checkpoint: what it describes, and its weights on the CPU.
-
-    training: `data_norm` and `scale` where its training noted them, keyed as in a config; published
-    checkpoints do not.
-    """
+    """Holds what a checkpoint describes, and its weights."""
 
     path: Path
     sha256: str
     description: Description
     weights: Mapping[str, torch.Tensor]
+    """On the CPU."""
     training: Mapping[str, Any]
+    """`data_norm` and `scale` where its training noted them, keyed as in a config; published
+    checkpoints do not.
+    """
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -66,7 +65,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def read_file(path: Path) -> bytes:
-    """The bytes of a checkpoint file. Raises CheckpointError where there are none to read."""
+    """Reads a checkpoint file. Raises CheckpointError where there are none to read."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -127,7 +126,7 @@ def _described(path: Path, model: Mapping[str, Any]) -> Description:
 
 
 def describe(name: str, args: Any) -> Description:  # noqa: ANN401
-    """The network of a checkpoint's `model` entry.
+    """Reads the network of a checkpoint's `model` entry.
 
     Raises:
         CheckpointError: an unknown format, or a description with parts missing.
@@ -163,7 +162,7 @@ def _pcsr(args: Any, samplers: list[Any], classifier: Any) -> Description:  # no
 
 
 def _plain_values(args: Any) -> dict[str, Any]:  # noqa: ANN401
-    """The same, as the manifest can hold it. Raises TypeError for tensors and the like."""
+    """Returns the same, as the manifest can hold it. Raises TypeError for tensors and the like."""
     values: dict[str, Any] = json.loads(json.dumps(dict(args), allow_nan=False))
     return values
 

@@ -1,4 +1,4 @@
-"""FLOPs as the paper counts them: two per multiply-add of convolutions and linear layers, one per
+"""Counts FLOPs as the paper does: two per multiply-add of convolutions and linear layers, one per
 element of a PReLU, two per element of a BatchNorm; a deconvolution is charged at its output size
 (16 times its real cost at x4).
 
@@ -20,8 +20,8 @@ PER_ELEMENT: dict[type[nn.Module], int] = {
 
 @torch.no_grad()
 def count_flops(module: nn.Module, *inputs: Any) -> int:  # noqa: ANN401
-    """FLOPs of `module(*inputs)` in the paper's convention (module calls counted, functional ones
-    not).
+    """Counts FLOPs of `module(*inputs)` in the paper's convention (module calls counted, functional
+    ones not).
     """
     total = 0
 

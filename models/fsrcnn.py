@@ -1,4 +1,6 @@
-"""FSRCNN (Dong et al., ECCV 2016, arXiv 1608.00367) with RGB input, as PCSR publishes it."""
+"""Defines FSRCNN (Dong et al., ECCV 2016, arXiv 1608.00367) with RGB input, as PCSR
+publishes it.
+"""
 
 from torch import Tensor, nn
 
@@ -9,8 +11,8 @@ TAIL_KERNEL = 9
 
 @register_backbone("fsrcnn")
 class FSRCNN(nn.Module):
-    """[B, 3, h, w] -> [B, d, h, w] (`no_upsampling`), or -> [B, 3, upscale*h, upscale*w] with its
-    deconvolution.
+    """Maps [B, 3, h, w] -> [B, d, h, w] (`no_upsampling`), or -> [B, 3, upscale*h, upscale*w] with
+    its deconvolution.
 
     d: feature channels; s: channels of the m shrunken 3x3 convolutions.
     """

@@ -1,5 +1,5 @@
-"""IMDN with collapsible linear blocks (Efficient Image Super-Resolution with Collapsible Linear
-Blocks, NTIRE 2022): information multi-distillation without attention, every 3x3 convolution
+"""Defines IMDN with collapsible linear blocks (Efficient Image Super-Resolution with Collapsible
+Linear Blocks, NTIRE 2022): information multi-distillation without attention, every 3x3 convolution
 over-parameterised by a parallel 1x1 while it trains.
 """
 
@@ -13,11 +13,11 @@ from torch.nn import functional as F
 from .registry import register_backbone
 
 KEPT = 16  # channels that each step of a block distils
-Network = TypeVar("Network", bound=nn.Module)
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
 class CollapsibleConv(nn.Module):
-    """A 3x3 convolution with a parallel 1x1; `collapse` gives one 3x3 that computes the same."""
+    """Adds a 3x3 convolution and a 1x1; `collapse` gives one 3x3 that computes the same."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class CollapsibleConv(nn.Module):
 
     @torch.no_grad()
     def collapse(self) -> nn.Conv2d:
-        """The 1x1 is a 3x3 that is zero but in the middle."""
+        """Adds the 1x1 as a 3x3 that is zero but in the middle."""
         outputs, inputs = self.wide.weight.shape[:2]
         single = nn.Conv2d(inputs, outputs, 3, padding=1).to(self.wide.weight)
         single.weight.copy_(self.wide.weight + F.pad(self.point.weight, (1, 1, 1, 1)))
@@ -39,9 +39,9 @@ class CollapsibleConv(nn.Module):
         return single
 
 
-def collapse(network: Network) -> Network:
-    """A copy with every collapsible convolution in its single-branch form: the same function, and
-    what `pcsr-export` makes of any network.
+def collapse(network: AnyModule) -> AnyModule:
+    """Returns a copy with every collapsible convolution in its single-branch form: the same
+    function, and what `pcsr-export` makes of any network.
     """
     network = copy.deepcopy(network)
     for parent in list(network.modules()):
@@ -52,8 +52,8 @@ def collapse(network: Network) -> Network:
 
 
 class DistillationBlock(nn.Module):
-    """Three steps that each keep 16 channels and pass on the rest, a fourth of 16; the kept ones
-    are joined, mixed by a 1x1 and added to the input. [B, nf, h, w] -> same.
+    """Runs three steps that each keep 16 channels and pass on the rest, and a fourth of 16; the
+    kept ones are joined, mixed by a 1x1 and added to the input. [B, nf, h, w] -> same.
     """
 
     def __init__(self, nf: int, conv: type[nn.Module]) -> None:
@@ -76,7 +76,7 @@ class DistillationBlock(nn.Module):
 
 
 class Conv3x3(nn.Conv2d):
-    """The collapsed form of `CollapsibleConv`."""
+    """Is the collapsed form of `CollapsibleConv`."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, 3, padding=1)
@@ -84,7 +84,7 @@ class Conv3x3(nn.Conv2d):
 
 @register_backbone("imdn")
 class IMDN(nn.Module):
-    """[B, 3, h, w] -> [B, nf, h, w] (`no_upsampling`), or -> [B, 3, scale*h, scale*w] with a
+    """Maps [B, 3, h, w] -> [B, nf, h, w] (`no_upsampling`), or -> [B, 3, scale*h, scale*w] with a
     pixel-shuffle tail.
 
     nb: number of blocks. collapsed: build the single-branch form, as a collapsed checkpoint holds
@@ -115,5 +115,5 @@ class IMDN(nn.Module):
         return features if self.no_upsampling else F.pixel_shuffle(self.tail(features), self.scale)
 
     def collapse(self) -> "IMDN":
-        """The single-branch network; its weights fit `IMDN(..., collapsed=True)`."""
+        """Returns the single-branch network; its weights fit `IMDN(..., collapsed=True)`."""
         return collapse(self)

@@ -1,5 +1,5 @@
-"""The per-pixel upsampler: a local implicit image function (LIIF, CVPR 2021, arXiv 2012.09161)
-without feature unfolding and local ensemble, as PCSR uses it (section 3.1 of the paper,
+"""Defines the per-pixel upsampler: a local implicit image function (LIIF, CVPR 2021, arXiv
+2012.09161) without feature unfolding and local ensemble, as PCSR uses it (section 3.1 of the paper,
 `models/sampler.py` of its code).
 """
 
@@ -13,7 +13,7 @@ POSITION_WIDTH = 4
 
 
 class Mlp(nn.Module):
-    """Linear layers with ReLU between them. [..., inputs] -> [..., outputs]."""
+    """Runs linear layers with ReLU between them. [..., inputs] -> [..., outputs]."""
 
     def __init__(self, inputs: int, widths: Sequence[int], outputs: int) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Mlp(nn.Module):
 
 
 class LiifUpsampler(nn.Module):
-    """An MLP on [nearest feature, offset to it, cell size] at each queried pixel.
+    """Runs an MLP on [nearest feature, offset to it, cell size] at each queried pixel.
 
     Features [B, D, h, w] and coordinates [B, Q, 2] (row, column) in [-1, 1] -> [B, Q, outputs].
     """
@@ -39,7 +39,7 @@ class LiifUpsampler(nn.Module):
         self.imnet = Mlp(feature_width + POSITION_WIDTH, widths, outputs)
 
     def forward(self, features: Tensor, coordinates: Tensor, cell: Tensor) -> Tensor:
-        """`cell` [2]: size of an output pixel, (2/H, 2/W)."""
+        """Evaluates all queries. cell: [2], size of an output pixel, (2/H, 2/W)."""
         size = torch.tensor(features.shape[-2:], device=features.device)
         centres = pixel_centres((features.shape[-2], features.shape[-1]), features.device)
         centres = centres.permute(2, 0, 1).expand(features.shape[0], -1, -1, -1)
@@ -51,15 +51,17 @@ class LiifUpsampler(nn.Module):
 
 
 def pixel_centres(size: tuple[int, int], device: torch.device | None = None) -> Tensor:
-    """Normalised centres [height, width, 2] (row, column) of the pixels of an image that spans [-1,
-    1].
+    """Returns the normalised centres [height, width, 2] (row, column) of the pixels of an image
+    that spans [-1, 1].
     """
     axes = [-1 + 1 / n + (2 / n) * torch.arange(n, device=device).float() for n in size]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
 
 
 def sample(image: Tensor, coordinates: Tensor, mode: str) -> Tensor:
-    """image [B, C, h, w] at coordinates [B, Q, 2] (row, column), borders clamped -> [B, Q, C]."""
+    """Samples image [B, C, h, w] at coordinates [B, Q, 2] (row, column), borders clamped ->
+    [B, Q, C].
+    """
     grid = coordinates.flip(-1).unsqueeze(1)
     padding = "zeros" if mode == "nearest" else "border"
     sampled = F.grid_sample(image, grid, mode=mode, padding_mode=padding, align_corners=False)

@@ -1,5 +1,5 @@
-"""PCSR as published (ECCV 2024, arXiv 2407.21448), in eager PyTorch: the reference for everything
-that is exported.
+"""Defines PCSR as published (ECCV 2024, arXiv 2407.21448), in eager PyTorch: the reference for
+everything that is exported.
 
 Upsamplers are numbered as in the paper: 0 is the heaviest, M-1 the lightest. The classifier's
 outputs are in the order of the published code, lightest first.
@@ -22,20 +22,18 @@ ADM_TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Prediction:
-    """What `PCSR.forward` returns, for a batch of B images of H x W output pixels.
-
-    image: [B, 3, H, W] float, RGB nominally in [0, 1], not clipped.
-    assignment: [B, H, W] int64, the upsampler of each pixel, 0 = heaviest.
-    difficulty: [B, H, W] float in [0, 1], the probability of the heavier half of the upsamplers.
-    """
+    """Holds what `PCSR.forward` returns, for a batch of B images of H x W output pixels."""
 
     image: Tensor
+    """[B, 3, H, W] float, RGB nominally in [0, 1], not clipped."""
     assignment: Tensor
+    """[B, H, W] int64, the upsampler of each pixel, 0 = heaviest."""
     difficulty: Tensor
+    """[B, H, W] float in [0, 1], the probability of the heavier half of the upsamplers."""
 
 
 class PCSR(nn.Module):
-    """Backbone, M upsamplers and, for M > 1, a classifier.
+    """Joins a backbone, M upsamplers and, for M > 1, a classifier.
 
     upsampler_widths: hidden widths of each upsampler's MLP, heaviest first.
     classifier_widths: hidden widths of the classifier; None for M = 1.
@@ -66,12 +64,12 @@ class PCSR(nn.Module):
 
     @property
     def upsamplers(self) -> list[LiifUpsampler]:
-        """Heaviest first."""
+        """Lists the upsamplers, heaviest first."""
         return [self.get_submodule(name) for name in self.names]  # type: ignore[misc]
 
     def cost_table(self, scale: float) -> Tensor:
-        """Share [M] of the FLOPs of (backbone + upsampler j) at a 16x16 input, heaviest first; sums
-        to 1.
+        """Returns the share [M] of the FLOPs of (backbone + upsampler j) at a 16x16 input, heaviest
+        first; it sums to 1.
 
         The published code normalises by the sum (the paper's text says softmax).
         """
@@ -80,7 +78,7 @@ class PCSR(nn.Module):
         return cost / cost.sum()
 
     def cost_flops(self, scale: float) -> tuple[int, list[int]]:
-        """FLOPs of the backbone and of each upsampler (all pixels) at a 16x16 input."""
+        """Counts FLOPs of the backbone and of each upsampler (all pixels) at a 16x16 input."""
         lr = torch.zeros(1, 3, COST_LR_SIZE, COST_LR_SIZE, device=self.mean.device)
         size = round(COST_LR_SIZE * scale)
         coordinates = pixel_centres((size, size), lr.device).view(1, -1, 2)
@@ -124,7 +122,7 @@ class PCSR(nn.Module):
         return Prediction(out * self.std + self.mean, assignment, difficulty)
 
     def _probabilities(self, features: Tensor, queries: list[Tensor], cell: Tensor) -> Tensor:
-        """[B, H*W, M], heaviest first."""
+        """Computes [B, H*W, M], heaviest first."""
         if len(self.names) == 1:
             count = sum(query.shape[1] for query in queries)
             return torch.ones(features.shape[0], count, 1, device=features.device)
@@ -132,7 +130,7 @@ class PCSR(nn.Module):
         return F.softmax(logits, dim=-1).flip(-1)
 
     def _route(self, probabilities: Tensor, scale: float, k: float, adaptive: bool) -> Tensor:
-        """[B, H*W] upsampler of each pixel; the lighter one where two are level."""
+        """Chooses the upsampler [B, H*W] of each pixel; the lighter one where two are level."""
         if adaptive:
             return adaptive_assignment(difficulty_of(probabilities), len(self.names))
         cost = self.cost_table(scale).to(probabilities.device)
@@ -147,7 +145,7 @@ class PCSR(nn.Module):
         cell: Tensor,
         assignment: Tensor,
     ) -> Tensor:
-        """[B, H*W, 3]: each pixel from its own upsampler, plus the bilinearly upsampled image."""
+        """Computes [B, H*W, 3]: each pixel by its own upsampler, plus the bilinear image."""
         rows = []
         start = 0
         for query in queries:
@@ -164,8 +162,8 @@ class PCSR(nn.Module):
 
 
 def sampler_names(count: int) -> list[str]:
-    """Names of M upsamplers in a state dict, heaviest first; those of the published code for M <=
-    2.
+    """Names M upsamplers as in a state dict, heaviest first; as the published code does for
+    M <= 2.
     """
     if count <= 2:
         return ["heavy_sampler", "light_sampler"][:count]
@@ -173,18 +171,18 @@ def sampler_names(count: int) -> list[str]:
 
 
 def heavy_count(count: int) -> int:
-    """How many of M upsamplers belong to the heavier half, floor((M + 1) / 2)."""
+    """Counts how many of M upsamplers belong to the heavier half, floor((M + 1) / 2)."""
     return (count + 1) // 2
 
 
 def difficulty_of(probabilities: Tensor) -> Tensor:
-    """[..., M], heaviest first -> [...]: the probability of the heavier half."""
+    """Sums the probability of the heavier half: [..., M], heaviest first -> [...]."""
     return probabilities[..., : heavy_count(probabilities.shape[-1])].sum(dim=-1)
 
 
 @torch.no_grad()
 def feature_width(backbone: nn.Module) -> int:
-    """D of a backbone that maps [B, 3, h, w] to [B, D, h, w]."""
+    """Returns D of a backbone that maps [B, 3, h, w] to [B, D, h, w]."""
     training = backbone.training
     parameter = next(backbone.parameters(), torch.zeros(0))
     image = torch.zeros(1, 3, 8, 8, device=parameter.device)
@@ -199,7 +197,7 @@ def feature_width(backbone: nn.Module) -> int:
 
 
 def adaptive_assignment(difficulty: Tensor, count: int) -> Tensor:
-    """Adaptive decision making: M-means on the difficulties of the whole batch. [...] -> int64 of
+    """Decides adaptively (ADM): M-means on the difficulties of the whole batch. [...] -> int64 of
     the same shape.
 
     Follows the published call of k-means: its first iteration, from one centroid at 0.5, turns the
@@ -226,14 +224,14 @@ def adaptive_assignment(difficulty: Tensor, count: int) -> Tensor:
 
 
 def _cluster_means(values: Tensor, labels: Tensor, centroids: Tensor) -> Tensor:
-    """[M] mean of each cluster; an empty one keeps its centroid."""
+    """Takes the mean [M] of each cluster; an empty one keeps its centroid."""
     members = torch.stack([labels == j for j in range(len(centroids))]).to(values.dtype)
     counts = members.sum(dim=1)
     return torch.where(counts > 0, members @ values / counts, centroids)
 
 
 def refine_borders(image: Tensor, heavy: Tensor) -> Tensor:
-    """Pixel-wise refinement: the 3x3 mean where a light pixel inside the frame touches a heavy one.
+    """Refines pixels: the 3x3 mean where a light pixel inside the frame touches a heavy one.
 
     image [B, 3, H, W], heavy [B, H, W] bool -> [B, 3, H, W].
     """
@@ -246,7 +244,7 @@ def refine_borders(image: Tensor, heavy: Tensor) -> Tensor:
 
 
 def _queries(size: tuple[int, int], image: Tensor, batch: int) -> Iterator[Tensor]:
-    """Coordinates [B, <= batch, 2] of all output pixels, row by row."""
+    """Yields the coordinates [B, <= batch, 2] of all output pixels, row by row."""
     coordinates = pixel_centres(size, image.device).view(1, -1, 2)
     for start in range(0, coordinates.shape[1], batch):
         yield coordinates[:, start : start + batch].expand(image.shape[0], -1, -1)

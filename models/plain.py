@@ -1,6 +1,4 @@
-"""A plain super-resolution network with its own upsampling tail: the baseline of every latency
-table.
-"""
+"""Defines a plain super-resolution network with its own tail: the baseline of latency tables."""
 
 from collections.abc import Sequence
 
@@ -11,7 +9,7 @@ PROBE = 8  # side of the image that is tried
 
 
 class PlainNetwork(nn.Module):
-    """image [B, 3, h, w] RGB in [0, 1] -> [B, 3, scale*h, scale*w], not clipped.
+    """Maps image [B, 3, h, w] RGB in [0, 1] -> [B, 3, scale*h, scale*w], not clipped.
 
     The wrapped network works on (image - mean) / std.
     """
@@ -35,7 +33,7 @@ class PlainNetwork(nn.Module):
 
 @torch.no_grad()
 def tail_scale(network: nn.Module) -> int:
-    """The scale of a network with its own tail, [B, 3, h, w] -> [B, 3, scale*h, scale*w].
+    """Finds the scale of a network with its own tail, [B, 3, h, w] -> [B, 3, scale*h, scale*w].
 
     Raises:
         ValueError: it does not upscale an image, or not by its attribute `scale`.

@@ -1,4 +1,4 @@
-"""Backbones by name.
+"""Finds backbones by name.
 
 A backbone is any module that maps an image [B, 3, h, w] to features [B, D, h, w]. Its own come with
 this package; others register with the decorator, or through the entry point group `pcsr.backbones`,
@@ -21,7 +21,7 @@ BackboneClass = TypeVar("BackboneClass", bound=Callable[..., nn.Module])
 
 @dataclass(frozen=True)
 class Registration:
-    """How a backbone is built and what its published training subtracts from and divides RGB by."""
+    """Says how a backbone is built, and what its published training normalises RGB by."""
 
     build: Callable[..., nn.Module]
     mean: Rgb
@@ -48,7 +48,7 @@ def register_backbone(
 
 
 def find_registration(name: str) -> Registration:
-    """The backbone registered as `name`. Raises CheckpointError where there is none."""
+    """Finds the backbone registered as `name`. Raises CheckpointError where there is none."""
     if name not in _registrations:
         _load_entry_points()
     if name not in _registrations:
@@ -60,10 +60,20 @@ def find_registration(name: str) -> Registration:
     return _registrations[name]
 
 
-def normalisation(
-    name: str, mean: Sequence[float] | None, std: Sequence[float] | None
-) -> tuple[Rgb, Rgb]:
-    """Mean and std of RGB in [0, 1] for a backbone: as given, else as it is registered.
+def parse_rgb(value: Any) -> Rgb | None:  # noqa: ANN401
+    """Reads what a config says of RGB; None stays. Raises ValueError or TypeError for anything but
+    three numbers.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, Sequence) or len(value) != 3:
+        raise ValueError(f"expected three numbers, found {value}")
+    red, green, blue = (float(number) for number in value)
+    return (red, green, blue)
+
+
+def normalisation(name: str, mean: Rgb | None, std: Rgb | None) -> tuple[Rgb, Rgb]:
+    """Returns mean and std of RGB in [0, 1] for a backbone: as given, else as it is registered.
 
     Raises:
         CheckpointError: no such backbone. UsageError: a value is not finite, or std not positive.
@@ -74,7 +84,7 @@ def normalisation(
         raise UsageError(f"mean and std must be finite numbers, found {mean} and {std}")
     if min(std) <= 0:
         raise UsageError(f"std must be positive, found {std}")
-    return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
+    return mean, std
 
 
 def make_backbone(name: str, args: Mapping[str, Any]) -> nn.Module:

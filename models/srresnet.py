@@ -1,5 +1,5 @@
-"""SRResNet without BatchNorm (MSRResNet; Ledig et al., CVPR 2017, arXiv 1609.04802), as PCSR
-publishes it.
+"""Defines SRResNet without BatchNorm (MSRResNet; Ledig et al., CVPR 2017, arXiv 1609.04802), as
+PCSR publishes it.
 """
 
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from .registry import register_backbone
 
 
 class ResidualBlock(nn.Module):
-    """Conv, ReLU, conv, plus the input. [B, nf, h, w] -> same."""
+    """Adds conv, ReLU, conv to the input. [B, nf, h, w] -> same."""
 
     def __init__(self, nf: int) -> None:
         super().__init__()
@@ -23,8 +23,8 @@ class ResidualBlock(nn.Module):
 
 @register_backbone("srresnet")
 class SRResNet(nn.Module):
-    """[B, 3, h, w] -> [B, nf, h, w] (`no_upsampling`), or -> [B, 3, upscale*h, upscale*w] with its
-    own tail, which adds the bilinearly upsampled input. nb: number of residual blocks.
+    """Maps [B, 3, h, w] -> [B, nf, h, w] (`no_upsampling`), or -> [B, 3, upscale*h, upscale*w] with
+    its own tail, which adds the bilinearly upsampled input. nb: number of residual blocks.
     """
 
     def __init__(

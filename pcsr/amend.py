@@ -16,13 +16,13 @@ from pcsr.manifest import File, Manifest
 
 @dataclass(frozen=True)
 class Folder:
-    """A new folder inside a bundle. `file` tells how the manifest names a file in it."""
+    """A new folder inside a bundle, whose files `file` names as the manifest does."""
 
     bundle: Path
     path: Path
 
     def file(self, name: str) -> File:
-        """Name and hash of a file that was written here."""
+        """Returns name and hash of a file that was written here."""
         path = self.path / name
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         return File(path.relative_to(self.bundle).as_posix(), digest)
@@ -30,8 +30,8 @@ class Folder:
 
 @contextmanager
 def new_folder(bundle: Path, name: str) -> Iterator[Folder]:
-    """A folder to fill, called `name`, or `name-2` and so on where that is taken. It is removed if
-    the body fails; `commit` in the body makes it part of the bundle.
+    """Yields a folder to fill, called `name`, or `name-2` and so on where that is taken. It is
+    removed if the body fails; `commit` in the body makes it part of the bundle.
 
     Raises:
         OutputError: the bundle is not writable, the disk is full.
@@ -67,7 +67,7 @@ def commit(path: Path, change: Callable[[Manifest], Manifest]) -> Bundle:
 
 
 def with_calibration(manifest: Manifest, name: str, file: File) -> Manifest:
-    """The manifest with a calibration's JSON, in place of an older one."""
+    """Returns the manifest with a calibration's JSON, in place of an older one."""
     return replace(manifest, calibrations={**manifest.calibrations, name: file})
 
 

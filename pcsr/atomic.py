@@ -1,4 +1,4 @@
-"""Outputs appear whole under their final name, or not at all."""
+"""Atomic outputs appear whole under their final name, or not at all."""
 
 import os
 import secrets
@@ -81,7 +81,7 @@ def _swap_in(new: Path, path: Path) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """An OSError in the body becomes an OutputError that names `path`."""
+    """Turns an OSError in the body into an OutputError that names `path`."""
     try:
         yield
     except OSError as error:

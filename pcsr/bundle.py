@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from pcsr.errors import BundleError
-from pcsr.manifest import FORMAT, FORMAT_VERSION, File, Graph, Kind, Manifest, parse_manifest
+from pcsr.manifest import (
+    FORMAT,
+    FORMAT_VERSION,
+    IMAGE_OUTPUTS,
+    File,
+    Graph,
+    Kind,
+    Manifest,
+    parse_manifest,
+)
 from pcsr.vectors import Vector, read_vectors
 
 MANIFEST = "manifest.json"
@@ -19,10 +28,20 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle on disk. Graphs are read, and their hashes checked, by `graph_bytes`."""
+    """A bundle on disk. Graphs are read, and their hashes checked, by `graph_bytes`.
+
+    Examples:
+        >>> from pcsr import Bundle
+        >>> bundle = Bundle.load("carn-pcsr/")
+        >>> bundle.kind, bundle.upsamplers, list(bundle.graphs("fp32"))
+        ('pcsr', 2, ['backbone', 'classifier', 'upsampler_0', 'upsampler_1'])
+        >>> onnx_file = bundle.graph_bytes("backbone")  # its SHA-256 was compared
+    """
 
     path: Path
+    """Its folder."""
     manifest: Manifest
+    """What manifest.json says."""
 
     @classmethod
     def load(cls, path: Path | str) -> "Bundle":
@@ -40,12 +59,23 @@ class Bundle:
         return self.manifest.kind
 
     @property
+    def image_role(self) -> str:
+        """The role of the graph that takes the image: `backbone`, or `network` of a plain one."""
+        return "network" if self.kind == "plain" else "backbone"
+
+    @property
+    def image_output(self) -> str:
+        """The output of that graph that is wanted: `features`, or `upscaled` of a plain network."""
+        return IMAGE_OUTPUTS[self.image_role]
+
+    @property
     def upsamplers(self) -> int:
         """M, the number of upsamplers; 0 for a plain network."""
         return len(self.manifest.costs.upsampler_flops)
 
     def graphs(self, precision: str) -> Mapping[str, Graph]:
-        """The graphs by role: `backbone`, `classifier` (M > 1), `upsampler_0`, …; or `network`.
+        """Returns the graphs by role: `backbone`, `classifier` (M > 1), `upsampler_0`, …; or
+        `network`.
 
         Raises:
             BundleError: the bundle has none of this precision.
@@ -59,7 +89,7 @@ class Bundle:
         return sets[precision]
 
     def graph_bytes(self, role: str, precision: str = "fp32") -> bytes:
-        """The ONNX file of one role, checked against the manifest.
+        """Reads the ONNX file of one role and checks it against the manifest.
 
         Raises:
             BundleError: there is none of this role or precision, its file is missing, lies outside
@@ -71,7 +101,7 @@ class Bundle:
         return self._checked(graphs[role])
 
     def mlp_bytes(self) -> bytes:
-        """The weights of the classifier and the upsamplers (npz), checked against the manifest.
+        """Reads the weights of the classifier and the upsamplers (npz) and checks them likewise.
 
         Raises:
             BundleError: a plain network has none; else as `graph_bytes`.
@@ -81,7 +111,7 @@ class Bundle:
         return self._checked(self.manifest.mlps)
 
     def vectors(self) -> list[Vector]:
-        """Images with what the float32 PyTorch network makes of them, to check a host against.
+        """Reads images with what the float32 PyTorch network makes of them, to check a host with.
 
         Raises:
             BundleError: the bundle holds none; else as `graph_bytes`.
@@ -95,7 +125,7 @@ class Bundle:
             raise BundleError(f"{self.path}: {error}; export the bundle again") from error
 
     def calibration(self, name: str) -> dict[str, Any] | None:
-        """What pcsr-calibrate found (`operating_point`, `int8`, `fp8`); None where it was not run.
+        """Reads what pcsr-calibrate found (`operating_point`, `int8`, `fp8`); None without such.
 
         Raises:
             BundleError: as `graph_bytes`.
@@ -123,7 +153,7 @@ class Bundle:
 
 
 def is_bundle(path: Path) -> bool:
-    """Whether a directory holds a bundle of ours, of whatever version."""
+    """Says whether a directory holds a bundle of ours, of whatever version."""
     try:
         return bool(_read_manifest(path))
     except BundleError:

@@ -1,4 +1,4 @@
-"""What the commands share: errors as one line and an exit code, help for common options."""
+"""The commands' common parts: errors as one line and an exit code, progress bars, text files."""
 
 import functools
 import logging
@@ -18,17 +18,46 @@ from pcsr.errors import OutputError, PcsrError
 from pcsr.text import one_line
 
 STDOUT = Path("-")
-MAX_PIXELS = 2**22  # of an input image; x4 holds about 2 GiB in memory per million
 Command = TypeVar("Command", bound=Callable[..., Any])
 Item = TypeVar("Item")
 Bar = AbstractContextManager[Iterable[Item]]
+FILE = click.Path(path_type=Path)
+_IMAGE_OPTIONS = (
+    click.argument("bundle", type=FILE),
+    click.argument("images", nargs=-1, required=True, type=FILE),
+    click.option(
+        "--scale", type=float, help="Upscale by at least 1.  [default: the trained scale]"
+    ),
+    click.option(
+        "--refine/--no-refine", default=True, show_default=True, help="Smooth light pixels."
+    ),
+    click.option("--json", "json_file", type=FILE, help="Write JSON to this file; - for stdout."),
+    click.option("--overwrite", is_flag=True, help="Replace existing output files."),
+    click.option(
+        "--max-pixels",
+        type=click.IntRange(1),
+        default=2**27,
+        show_default=True,
+        help="Refuse larger files before decoding them.",
+    ),
+    click.option("--recursive", is_flag=True, help="Look into sub-folders."),
+)
+_RUNTIME_OPTIONS = (
+    click.option("--device", default="cpu", show_default=True, help="Use cpu, cuda or cuda:N."),
+    click.option(
+        "--backend", default="auto", show_default=True, help="Run graphs as pcsr-upscale does."
+    ),
+    click.option(
+        "--precision", default="fp32", show_default=True, help="Take these graphs of the bundle."
+    ),
+)
 
 
 def command_errors(function: Command) -> Command:
-    """Decorator of a command's body: a PcsrError becomes one line on stderr and its exit code.
+    """Decorates a command's body: a PcsrError becomes one line on stderr and its exit code.
 
-    0 done, 1 some files failed or a result could not be written, 2 wrong usage or input, 3 device
-    or backend missing, 130 interrupted.
+    The code is 0 when all is done, 1 if some files failed or a result could not be written, 2 for
+    wrong usage or input, 3 for a missing device or backend, 130 after an interrupt.
     """
 
     @functools.wraps(function)
@@ -55,7 +84,7 @@ def command_errors(function: Command) -> Command:
 
 
 def _interrupt_on_terminate() -> None:
-    """SIGTERM cleans up as Ctrl-C does, in a background job too, where shells ignore Ctrl-C."""
+    """Makes SIGTERM do what Ctrl-C does, in a background job too, where shells ignore Ctrl-C."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         handler = signal.getsignal(signal.SIGINT)
@@ -67,15 +96,31 @@ def _interrupt_on_terminate() -> None:
         signal.signal(signal.SIGTERM, interrupt)
 
 
+def image_options(command: Command) -> Command:
+    """Decorates a command with BUNDLE, IMAGES, and how they are read and reported."""
+    return _decorated(command, _IMAGE_OPTIONS)
+
+
+def runtime_options(command: Command) -> Command:
+    """Decorates a command with what an `Upscaler` is opened with."""
+    return _decorated(command, _RUNTIME_OPTIONS)
+
+
+def _decorated(command: Command, options: tuple[Callable[[Any], Any], ...]) -> Command:
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 def show_log() -> None:
-    """What the library says of engines that it builds, on stderr."""
+    """Shows what the library says of engines that it builds, on stderr."""
     log = logging.getLogger("pcsr")
     log.addHandler(logging.StreamHandler())
     log.setLevel(logging.INFO)
 
 
 def progress(items: Iterable[Item], label: str, length: int | None = None) -> Bar[Item]:
-    """A context of the same items, with a progress bar on stderr where that is a terminal."""
+    """Returns a context of the same items, with a progress bar where stderr is a terminal."""
     if sys.stderr.isatty():
         return click.progressbar(items, length, label=label, file=sys.stderr)
     return nullcontext(items)
@@ -97,6 +142,23 @@ def write_text(file: Path, text: str, overwrite: bool) -> None:
         return
     with atomic_file(file, overwrite) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def check_outputs(curve: Path | None, json_file: Path | None, overwrite: bool) -> None:
+    """Refuses, before the computation, what could not be drawn or written after it."""
+    if curve is not None:
+        from pcsr.images import check_output
+
+        check_output(curve, overwrite)
+    check_text_output(json_file, overwrite)
+
+
+def print_report(table: str, text: str, json_file: Path | None, overwrite: bool) -> None:
+    """Prints the table, unless the JSON text goes to stdout, and writes the JSON where asked to."""
+    if json_file != STDOUT:
+        click.echo(table)
+    if json_file is not None:
+        write_text(json_file, text, overwrite)
 
 
 def complain(error: Exception) -> None:

@@ -1,6 +1,14 @@
 """Errors that a user can mend. Only the command line catches them.
 
 Every message is one line: what was expected, what was found, what to do.
+
+Examples:
+    >>> from pcsr import PcsrError, Upscaler
+    >>> try:
+    ...     Upscaler("nowhere/")
+    ... except PcsrError as error:
+    ...     print(f"{type(error).__name__}, exit code {error.exit_code}: {error}")
+    BundleError, exit code 2: nowhere is not a bundle (no manifest.json); make one with ...
 """
 
 

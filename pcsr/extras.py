@@ -1,4 +1,4 @@
-"""What is missing, and how to install it."""
+"""The optional packages: says which are missing, and how to install them."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from pcsr.errors import BackendError
 
 @contextmanager
 def needs_extra(command: str, extra: str) -> Iterator[None]:
-    """Around late imports: a missing package is a BackendError that names the extra to install."""
+    """Turns a missing package in the body into a BackendError that names the extra to install."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -21,8 +21,8 @@ def needs_extra(command: str, extra: str) -> Iterator[None]:
 
 
 def require_packages(command: str, packages: Mapping[str, str], extras: str) -> None:
-    """Raises BackendError, at the start of a command, where modules are missing. packages: the name
-    to install by the name to import.
+    """Raises BackendError, at the start of a command, where modules are missing. `packages` maps
+    the name to import to the name to install.
     """
     missing = [package for module, package in packages.items() if find_spec(module) is None]
     if missing:

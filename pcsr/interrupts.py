@@ -1,4 +1,4 @@
-"""Ctrl-C while foreign code runs that calls back into Python."""
+"""Interrupts (Ctrl-C) wait while foreign code runs that calls back into Python."""
 
 import signal
 import threading

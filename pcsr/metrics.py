@@ -22,7 +22,12 @@ _SSIM_BAND_ROWS = 256
 
 
 def luma(image: Pixels) -> NDArray[np.float64]:
-    """The Y channel of ITU-R BT.601 in studio swing, as MATLAB's rgb2ycbcr gives it.
+    """Computes the Y channel of ITU-R BT.601 in studio swing, as MATLAB's rgb2ycbcr does.
+
+    Examples:
+        >>> from pcsr.metrics import luma
+        >>> luma(np.full((1, 2, 3), 255, np.uint8))
+        array([[235., 235.]])
 
     Args:
         image: RGB [H,W,3], uint8 or float, in 0..255.
@@ -42,10 +47,17 @@ def luma(image: Pixels) -> NDArray[np.float64]:
 
 
 def psnr(image: Pixels, reference: Pixels, border: int = 0, channel: Channel = "rgb") -> float:
-    """Peak signal-to-noise ratio in dB, peak 255; infinite for identical images.
+    """Computes the peak signal-to-noise ratio in dB, peak 255; infinite for identical images.
+
+    Examples:
+        >>> from pcsr.metrics import psnr
+        >>> black, grey = np.zeros((8, 8, 3), np.uint8), np.full((8, 8, 3), 16, np.uint8)
+        >>> round(psnr(grey, black), 2)
+        24.05
 
     Args:
-        image, reference: RGB uint8 [H,W,3] of the same shape.
+        image: RGB uint8 [H,W,3].
+        reference: the original, of the same shape and dtype.
         border: pixels left out on each side; papers take the scale.
         channel: "rgb" for one mean squared error over all three channels, "y" for that of `luma`.
 
@@ -55,14 +67,26 @@ def psnr(image: Pixels, reference: Pixels, border: int = 0, channel: Channel = "
     image, reference = _planes(image, reference, border, channel)
     difference = np.subtract(image, reference, dtype=np.float32)
     mean_squared_error = float(np.mean(np.square(difference), dtype=np.float64))
-    return 10 * math.log10(255**2 / mean_squared_error) if mean_squared_error else math.inf
+    return psnr_of_error(mean_squared_error, 255)
+
+
+def psnr_of_error(mean_squared_error: float, peak: float) -> float:
+    """Peak signal-to-noise ratio in dB of a mean squared error; infinite where there is none."""
+    return 10 * math.log10(peak**2 / mean_squared_error) if mean_squared_error else math.inf
 
 
 def ssim(image: Pixels, reference: Pixels, border: int = 0, channel: Channel = "rgb") -> float:
-    """Structural similarity (Wang et al. 2004), Gaussian window of 1.5 px; 1 for identical images.
+    """Computes the structural similarity (Wang et al. 2004) with a Gaussian window of 1.5 px; it is
+    1 for identical images.
+
+    Examples:
+        >>> from pcsr.metrics import ssim
+        >>> round(ssim(photo, photo), 6)
+        1.0
 
     Args:
-        image, reference: RGB uint8 [H,W,3] of the same shape.
+        image: RGB uint8 [H,W,3].
+        reference: the original, of the same shape and dtype.
         border: pixels left out on each side; papers take the scale.
         channel: "rgb" for the mean over the three channels, "y" for that of `luma`.
 
@@ -93,6 +117,11 @@ def bicubic_resize(image: Pixels, height: int, width: int) -> Pixels:
     (b a | a b c); each axis has its own scale, out / in. Rounding comes after both axes, as in the
     published code.
 
+    Examples:
+        >>> from pcsr.metrics import bicubic_resize
+        >>> bicubic_resize(photo, 108, 160).shape
+        (108, 160, 3)
+
     Args:
         image: [h,w] or [h,w,C]; integers up to 16 bits, or floats (computed in float32).
 
@@ -116,13 +145,23 @@ def bicubic_resize(image: Pixels, height: int, width: int) -> Pixels:
 
 
 def check_scale(scale: float) -> None:
-    """Raises UsageError where `scale` is not a finite number of at least 1."""
+    """Raises UsageError where `scale` is not a finite number of at least 1.
+
+    Examples:
+        >>> from pcsr.metrics import check_scale
+        >>> check_scale(2.5)
+    """
     if not 1 <= scale < math.inf:
         raise UsageError(f"expected a scale of at least 1, found {scale:g}")
 
 
 def lr_size(hr_size: tuple[int, int], scale: float) -> tuple[int, int]:
-    """The low-resolution (height, width) of an HR (height, width): floor(side / scale).
+    """Returns the low-resolution (height, width) of an HR (height, width): floor(side / scale).
+
+    Examples:
+        >>> from pcsr.metrics import lr_size
+        >>> lr_size((1080, 1919), 4)
+        (270, 479)
 
     Raises:
         UsageError: `scale` is not a finite number >= 1, or a side is shorter than one LR pixel.
@@ -143,6 +182,11 @@ def crop_to_multiple(image: Pixels, scale: float) -> Pixels:
     back for that LR image. For an integer scale these are the published demo's multiples of the
     scale, cut where it cuts (an odd pixel goes from the bottom or right).
 
+    Examples:
+        >>> from pcsr.metrics import crop_to_multiple
+        >>> crop_to_multiple(photo, 4).shape  # of [27, 40, 3]
+        (24, 40, 3)
+
     Args:
         image: [H,W] or [H,W,C].
 
@@ -156,16 +200,22 @@ def crop_to_multiple(image: Pixels, scale: float) -> Pixels:
 
 
 def degrade(image: Pixels, scale: float) -> tuple[Pixels, Pixels]:
-    """The standard test pair: the HR image cropped to fit, and its bicubic LR image.
+    """Makes the standard test pair: the HR image cropped to fit, and its bicubic LR image.
 
     Both keep the dtype: an 8-bit image gives an 8-bit LR image, as test sets store it (the
     published demo feeds the network unrounded values instead).
+
+    Examples:
+        >>> from pcsr.metrics import degrade
+        >>> hr, lr = degrade(photo, 4)
+        >>> hr.shape, lr.shape
+        ((24, 40, 3), (6, 10, 3))
 
     Args:
         image: [H,W] or [H,W,C].
 
     Returns:
-        HR [round(h*scale),round(w*scale)(,C)] and LR [h,w(,C)] with h = floor(H/scale).
+        HR `[round(h*scale),round(w*scale)(,C)]` and LR [h,w(,C)] with h = floor(H/scale).
 
     Raises:
         UsageError: as for `crop_to_multiple` and `bicubic_resize`.
@@ -178,7 +228,9 @@ def degrade(image: Pixels, scale: float) -> tuple[Pixels, Pixels]:
 def _planes(
     image: Pixels, reference: Pixels, border: int, channel: Channel
 ) -> tuple[Pixels, Pixels]:
-    """Both images [H,W,C] within the border: C is 3 (uint8) for "rgb", 1 (float64) for "y"."""
+    """Cuts both images [H,W,C] to what lies within the border: C is 3 (uint8) for "rgb", 1
+    (float64) for "y".
+    """
     for pixels in (image, reference):
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
             found = f"{pixels.dtype} {list(pixels.shape)}"
@@ -215,7 +267,9 @@ def _mean_ssim(image: Pixels, reference: Pixels) -> float:
 
 
 def _resize_plane(plane: Pixels, height: int, width: int) -> NDArray[np.float32]:
-    """Pillow's kernel is MATLAB's; its edges are not, so it sees a padded image through a `box`."""
+    """Resizes [h,w] with Pillow, whose kernel is MATLAB's; its edges are not, so it sees a padded
+    image through a `box`.
+    """
     from PIL import Image
 
     rows, columns = plane.shape

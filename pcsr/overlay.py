@@ -1,4 +1,4 @@
-"""The routing map drawn over the picture: which upsampler made each pixel."""
+"""The overlay shows the routing map over the picture: which upsampler made each pixel."""
 
 import numpy as np
 
@@ -44,7 +44,7 @@ def draw_overlay(
 
 
 def class_colours(upsamplers: int) -> np.ndarray:
-    """[M,3] float32, 0..255: the colour of each upsampler, from the heaviest to the lightest."""
+    """Returns the colour of each upsampler, from heavy to light: [M,3] float32, 0..255."""
     anchors = np.linspace(0, 1, len(_ANCHORS))
     classes = np.linspace(0, 1, upsamplers)
     channels = [np.interp(classes, anchors, channel) for channel in _ANCHORS.T]

@@ -6,7 +6,7 @@ from pcsr.errors import UsageError
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """(height, width) of an input image, from HEIGHTxWIDTH.
+    """Reads (height, width) of an input image from HEIGHTxWIDTH.
 
     Raises:
         UsageError: anything else.
@@ -18,5 +18,12 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def one_line(text: str) -> str:
-    """Without line breaks and other control characters, which file names and files may hold."""
+    """Returns a text without line breaks and other control characters, which file names and files
+    may hold.
+    """
     return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text).strip()
+
+
+def last_line(error: Exception) -> str:
+    """Returns the last line of an error's message, where libvips says what was wrong."""
+    return str(error).strip().splitlines()[-1].strip()

@@ -1,5 +1,5 @@
-"""Verification vectors of a bundle: images with what the float32 PyTorch network makes of them, for
-hosts that want to check themselves and have no PyTorch network.
+"""Verification vectors are images with what the float32 PyTorch network makes of them, for hosts
+that want to check themselves and have no PyTorch network.
 """
 
 import io
@@ -12,32 +12,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
-Arrays = Mapping[str, NDArray[Any]]
 DAMAGES = (BadZipFile, EOFError, OSError, KeyError, TypeError, ValueError, AttributeError)
 
 
 @dataclass(frozen=True)
 class Vector:
-    """One image and its result, refined, not clipped, as an fp32 `Upscaler` gives it to within
-    2e-5: `Upscaler(bundle)(vector.image, vector.scale, adaptive=vector.adaptive)`.
-
-    image: [h, w, 3] float32, multiples of 1/255. expected: [H, W, 3] float32. assignment: [H, W]
-        uint8 and difficulty: [H, W] float32 as in `Result`; None for a plain network.
-    adaptive: by ADM; else k = 0.
+    """One image and its result, as an fp32 `Upscaler` gives it to within 2e-5:
+    `Upscaler(bundle)(vector.image, vector.scale, adaptive=vector.adaptive)`.
     """
 
     name: str
     image: Floats
+    """[h, w, 3], multiples of 1/255."""
     scale: float
     adaptive: bool
+    """Whether ADM routes; else k = 0 does."""
     expected: Floats
+    """[H, W, 3], refined and not clipped."""
     assignment: NDArray[np.uint8] | None
+    """[H, W] as in `Result`; None for a plain network."""
     difficulty: Floats | None
+    """[H, W] as in `Result`; None for a plain network."""
 
 
 def read_vectors(data: bytes, upsamplers: int) -> list[Vector]:
-    """The vectors of a bundle's verification.npz, in their order. upsamplers: M, 0 for a plain
-    network.
+    """Reads the vectors of a bundle's verification.npz, in their order.
+
+    Args:
+        upsamplers: M, 0 for a plain network.
 
     Raises:
         ValueError: it is damaged.
@@ -53,7 +55,7 @@ def read_vectors(data: bytes, upsamplers: int) -> list[Vector]:
         raise ValueError(f"the verification vectors cannot be read ({reason})") from error
 
 
-def _vector(name: str, arrays: Arrays, upsamplers: int) -> Vector:
+def _vector(name: str, arrays: Mapping[str, NDArray[Any]], upsamplers: int) -> Vector:
     size, scale = name.split("_")[0], float(arrays[f"{name}.scale"])
     image = arrays[f"{size}.image"]
     _require(image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3, f"{size}.image")

@@ -12,9 +12,9 @@ CPU_SETS = {"int8": "int8-cpu"}
 
 
 def choose_backend(name: str, device: str, precision: str, bundle: Bundle) -> str:
-    """What `auto` stands for: on the CPU the compiled passes where they are built and can run, else
-    ONNX Runtime; on a GPU TensorRT where it is installed and the bundle has engines, else torch.
-    Any other name stays.
+    """Says what `auto` stands for: on the CPU the compiled passes where they are built and can run,
+    else ONNX Runtime; on a GPU TensorRT where it is installed and the bundle has engines, else
+    torch. Any other name stays.
 
     Raises:
         BackendError: it is unknown, or cannot run on `device`.
@@ -42,7 +42,7 @@ def choose_backend(name: str, device: str, precision: str, bundle: Bundle) -> st
 
 
 def _of_quantised(name: str, on_cpu: bool, precision: str) -> str:
-    """`name`, or what `auto` stands for on a GPU, where it can run quantised graphs."""
+    """Returns `name`, or what `auto` stands for on a GPU, where it can run quantised graphs."""
     able = [b for b in QUANTISED[precision] if (b == "tensorrt") != on_cpu]
     if able and name == "auto":
         return name if on_cpu else "tensorrt"

@@ -1,4 +1,4 @@
-"""Pixel arrays as callers hold them <-> the network's input and output."""
+"""The layout of pixel arrays, as callers hold them and as the network takes and gives them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,17 +16,19 @@ LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 @dataclass(frozen=True)
 class Layout:
-    """How an image is stored: [h, w] or [h, w, channels] of uint8, uint16 or float32 (0..1).
-
-    channels: 0 for [h, w] gray; else 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA.
-    """
+    """How an image is stored: [h, w] or [h, w, channels] of uint8, uint16 or float32 (0..1)."""
 
     dtype: np.dtype[Any]
     channels: int
+    """0 for [h, w] gray; else 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA."""
 
     @classmethod
     def of(cls, image: NDArray[Any]) -> "Layout":
-        """Raises ImageError for a dtype or shape that is not taken, or an empty image."""
+        """Returns the layout of an image.
+
+        Raises:
+            ImageError: a dtype or shape that is not taken, or an empty image.
+        """
         channels = image.shape[2] if image.ndim == 3 else 0
         if image.ndim not in (2, 3) or channels > 4 or image.size == 0:
             raise ImageError(
@@ -51,7 +53,7 @@ class Layout:
 
     @property
     def working_dtype(self) -> np.dtype[Any]:
-        """What the network's RGB is finished in: the caller's dtype; float32 on its way to gray."""
+        """The dtype that the network's RGB is finished in: the caller's; float32 for gray."""
         return np.dtype(np.float32) if self.is_gray else self.dtype.newbyteorder("=")
 
     def refuse_nan(self, image: NDArray[Any]) -> None:
@@ -62,7 +64,9 @@ class Layout:
             )
 
     def to_network(self, image: NDArray[Any]) -> Floats:
-        """[h, w(, c)] -> [1, 3, h, w] float32 RGB in [0, 1], without alpha; gray is repeated.
+        """Turns [h, w(, c)] into [1, 3, h, w] float32 RGB in [0, 1], without alpha.
+
+        Gray is repeated.
 
         Raises:
             ImageError: as `refuse_nan`.
@@ -75,7 +79,7 @@ class Layout:
         )
 
     def from_network(self, rgb: Floats) -> NDArray[Any]:
-        """[H, W, 3] float32 in [0, 1] -> the caller's dtype, as [H, W, 3] or, for gray, [H, W, 1].
+        """Turns [H, W, 3] float32 in [0, 1] into the caller's dtype: [H, W, 3], or gray [H, W, 1].
 
         Integers are clipped and rounded (ties to even); float32 is left as it is, overshoots
         included.
@@ -84,8 +88,8 @@ class Layout:
 
 
 def to_dtype(image: Floats, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Floats nominally in [0, 1] as uint8 or uint16, clipped and rounded (ties to even); as float32
-    they are left alone.
+    """Turns floats nominally in [0, 1] into uint8 or uint16, clipped and rounded (ties to even); as
+    float32 they are left alone.
     """
     if dtype.kind == "f":
         return image
@@ -98,7 +102,7 @@ RGB8 = Layout(np.dtype(np.uint8), 3)
 
 
 def as_rgb8(image: NDArray[Any]) -> NDArray[np.uint8]:
-    """Any image that `Layout` takes as [h, w, 3] uint8: gray repeated, alpha left out, rounded.
+    """Turns any image that `Layout` takes into [h, w, 3] uint8: gray is repeated, alpha left out.
 
     Raises:
         ImageError: as `Layout.of` and `Layout.to_network`.

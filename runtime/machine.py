@@ -9,13 +9,14 @@ from typing import Any
 
 from pcsr.errors import BackendError
 
+CGROUP = Path("/sys/fs/cgroup")
 ONNX_RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 PACKAGES = ("numpy", *ONNX_RUNTIMES, "torch", "pillow")
 
 
 @cache
 def cpu_name() -> str:
-    """As the system calls it."""
+    """Reads the processor's name, as the system calls it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -25,7 +26,7 @@ def cpu_name() -> str:
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on."""
+    """Counts the cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -41,7 +42,7 @@ def refuse_two_packages() -> None:
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Of those packages that are installed."""
+    """Returns the versions of those packages that are installed."""
     found = {}
     for package in packages:
         try:
@@ -52,7 +53,7 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 def machine(threads: int) -> dict[str, Any]:
-    """What times on a CPU depend on."""
+    """Describes what times on a CPU depend on, for json.dumps."""
     return {
         "cpu": cpu_name(),
         "cores_used": usable_cores(),
@@ -62,17 +63,35 @@ def machine(threads: int) -> dict[str, Any]:
 
 
 def available_mib() -> float | None:
-    """Memory that can be taken without swapping; None where the system does not say."""
+    """Reads what memory can be taken without swapping; None where the system does not say."""
     return _proc_mib("/proc/meminfo", "MemAvailable:")
 
 
+def available_bytes() -> int:
+    """Returns `available_mib`, or what is left of the container's limit where that is less; 4 GiB
+    where neither is known.
+    """
+    system_mib = available_mib()
+    system = None if system_mib is None else int(system_mib * 2**20)
+    return min((free for free in (system, _container_bytes()) if free is not None), default=2**32)
+
+
+def _container_bytes() -> int | None:
+    try:
+        limit, used = (int((CGROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
+    except (OSError, ValueError):  # no cgroup v2, or "max"
+        return None
+    droppable = _first_number(CGROUP / "memory.stat", "inactive_file")
+    return None if droppable is None else max(0, limit - used + droppable)
+
+
 def resident_mib() -> float | None:
-    """Resident memory of this process now; None where the system does not say."""
+    """Reads the resident memory of this process now; None where the system does not say."""
     return _proc_mib("/proc/self/status", "VmRSS:")
 
 
 def peak_resident_mib() -> float | None:
-    """Most resident memory of this program so far; None where the system does not say.
+    """Reads the most resident memory of this program so far; None where the system does not say.
 
     Not ru_maxrss: Linux hands that on through fork and exec, and a child of a large process would
     start at its parent's peak.
@@ -81,9 +100,9 @@ def peak_resident_mib() -> float | None:
 
 
 def throttled_periods() -> int | None:
-    """How often the container's limit of CPU time has stopped it so far; None without a limit."""
-    for file in ("/sys/fs/cgroup/cpu.stat", "/sys/fs/cgroup/cpu/cpu.stat"):
-        found = _first_number(Path(file), "nr_throttled")
+    """Counts how often the container's limit of CPU time has stopped it; None without a limit."""
+    for file in (CGROUP / "cpu.stat", CGROUP / "cpu" / "cpu.stat"):
+        found = _first_number(file, "nr_throttled")
         if found is not None:
             return found
     return None
@@ -95,7 +114,7 @@ def _proc_mib(file: str, name: str) -> float | None:
 
 
 def _first_number(file: Path, name: str) -> int | None:
-    """Of the line that begins with `name`."""
+    """Returns the number behind `name`, where a line begins with that; else None."""
     try:
         lines = file.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:

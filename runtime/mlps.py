@@ -14,28 +14,33 @@ from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
 from pcsr.errors import BundleError
+from pcsr.manifest import classifier_outputs
 
 from .geometry.grid import Floats
 
 
 @dataclass(frozen=True)
 class Mlp:
-    """A folded MLP. feature_weight [C, D], row_weight, column_weight, bias [C], cell_weight [C, 2]
-    make its first layer; `rest` is all that follows, one layer after another: weight
-    [outputs, inputs], bias [outputs]. widths: C, then the outputs of each layer.
-    """
+    """A folded MLP: the parts of its first layer, and all layers that follow in one array."""
 
     widths: NDArray[np.int32]
+    """C, the width of the first layer, then the outputs of each layer behind it."""
     feature_weight: Floats
+    """[C, D]."""
     row_weight: Floats
+    """[C]."""
     column_weight: Floats
+    """[C]."""
     cell_weight: Floats
+    """[C, 2]."""
     bias: Floats
+    """[C]."""
     rest: Floats
+    """The layers behind the first, one after another: weight [outputs, inputs], bias [outputs]."""
 
     @classmethod
     def of(cls, arrays: Mapping[str, Floats]) -> "Mlp":
-        """From the arrays of a bundle's mlps.npz, without the role in their names."""
+        """Makes it from arrays of a bundle's mlps.npz, without the role in their names."""
         parts, widths = [np.zeros(0, np.float32)], [len(arrays["bias"])]
         while (weight := arrays.get(f"weight_{len(widths)}")) is not None:
             if weight.shape[1] != widths[-1]:
@@ -48,7 +53,7 @@ class Mlp:
         return cls(np.array(widths, np.int32), **first, rest=rest)
 
     def layers(self) -> Iterator[tuple[Floats, Floats]]:
-        """(weight [outputs, inputs], bias [outputs]) of each layer behind the first."""
+        """Yields (weight [outputs, inputs], bias [outputs]) of each layer behind the first."""
         start = 0
         for inputs, outputs in itertools.pairwise(self.widths.tolist()):
             end = start + inputs * outputs
@@ -57,12 +62,12 @@ class Mlp:
 
     @property
     def outputs(self) -> int:
-        """Values per pixel."""
+        """Number of values per pixel."""
         return int(self.widths[-1])
 
 
 def load_mlps(bundle: Bundle) -> dict[str, Mlp]:
-    """Those of a PCSR bundle, as `read_mlps` gives them.
+    """Reads the MLPs of a PCSR bundle, as `read_mlps` does.
 
     Raises:
         BundleError: they are missing, damaged, or do not fit the bundle's network.
@@ -77,16 +82,18 @@ def load_mlps(bundle: Bundle) -> dict[str, Mlp]:
 
 
 def read_mlps(data: bytes, depth: int, upsamplers: int) -> dict[str, Mlp]:
-    """The MLPs of a bundle's mlps.npz by role, classifier first (M > 1), then from heavy to light.
+    """Reads the MLPs of an mlps.npz by role: the classifier (M > 1), then from heavy to light.
 
-    depth: D of the features. upsamplers: M.
+    Args:
+        depth: D of the features.
+        upsamplers: M.
 
     Raises:
         ValueError: it is damaged, or does not fit such a network.
     """
     roles = {f"upsampler_{j}": 3 for j in range(upsamplers)}
     if upsamplers > 1:
-        roles = {"classifier": 1 if upsamplers == 2 else upsamplers} | roles
+        roles = {"classifier": classifier_outputs(upsamplers)} | roles
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}

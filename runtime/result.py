@@ -13,7 +13,18 @@ from .routing.rule import heavy_count
 
 @dataclass(frozen=True)
 class Stats:
-    """Figures of one call."""
+    """Figures of one call.
+
+    Examples:
+        >>> from pcsr import Upscaler
+        >>> stats = Upscaler("carn-pcsr/")(photo, heavy_ratio=0.25).stats
+        >>> stats.lr_size, stats.hr_size, sum(stats.pixels_per_upsampler)
+        ((27, 40), (108, 160), 17280)
+        >>> round(stats.heavy_share, 2)
+        0.25
+        >>> "backbone" in stats.stage_ms
+        True
+    """
 
     lr_size: tuple[int, int]
     """(height, width) of the input."""
@@ -45,6 +56,14 @@ def heavy_share(pixels_per_upsampler: Sequence[int]) -> float:
 class Result:
     """An upscaled image and how it was routed. The routing is None for a plain network. Of an image
     on a GPU all arrays are torch tensors there, and nothing waited for them.
+
+    Examples:
+        >>> from pcsr import Upscaler
+        >>> result = Upscaler("carn-pcsr/")(photo, k=1.0)
+        >>> result.image.shape, result.assignment.shape, result.difficulty.shape
+        ((108, 160, 3), (108, 160), (108, 160))
+        >>> bool((result.heavy == (result.assignment == 0)).all())  # M = 2
+        True
     """
 
     image: NDArray[Any]

@@ -15,14 +15,13 @@ MOST_SPANS = 256  # that wait to be divided: a streamed image may have any numbe
 
 
 class Span(NamedTuple):
-    """Time that one thread, or the device, spent in a stage. Seconds are those of `perf_counter`.
-
-    lane: the thread's name, or `DEVICE_LANE`. thread_id: 0 for the device.
-    """
+    """Time that a thread, or the device, spent in a stage. Seconds are those of `perf_counter`."""
 
     name: str
     lane: str
+    """The thread's name, or `DEVICE_LANE`."""
     thread_id: int
+    """0 for the device."""
     start_s: float
     stop_s: float
 
@@ -45,7 +44,7 @@ def recorded_spans() -> Iterator[list[Span]]:
 
 
 def recorder() -> list[Span] | None:
-    """Where the calls of this thread leave their spans; None: nowhere."""
+    """Returns the list where the calls of this thread leave their spans; None where nobody asks."""
     return _recorded.get()
 
 
@@ -61,7 +60,7 @@ class Stopwatch:
 
     @property
     def stage_ms(self) -> dict[str, float]:
-        """Milliseconds by stage so far, reckoned now: read `total_ms` first."""
+        """Milliseconds by stage so far, which are reckoned now: read `total_ms` first."""
         self._reckon()
         return {name: 1000 * seconds for name, seconds in self._seconds.items()}
 
@@ -83,17 +82,17 @@ class Stopwatch:
     host_stage = stage
 
     @contextmanager
-    def shared(self) -> Iterator["Lap"]:
+    def shared(self) -> Iterator["ThreadSpans"]:
         """Divides the wall time of the body, in which several threads work, between their stages:
         at any time the threads at work get equal parts of it, and those that wait get none. While
         all wait the time belongs to the stage that begins next, at the end to the last one.
         """
-        lap = Lap()
+        threads = ThreadSpans()
         start = perf_counter()
         try:
-            yield lap
+            yield threads
         finally:
-            self._add(lap.spans, start)
+            self._add(threads.spans, start)
 
     def _add(self, spans: list[Span], start: float) -> None:
         self._bodies.append(_Body(spans, start, perf_counter()))
@@ -105,7 +104,7 @@ class Stopwatch:
 
     @property
     def total_ms(self) -> float:
-        """Since it was made."""
+        """Milliseconds since this stopwatch was made."""
         return 1000 * (perf_counter() - self._start)
 
 
@@ -115,8 +114,8 @@ class _Body(NamedTuple):
     stop_s: float
 
 
-class Lap:
-    """Spans of stages in several threads."""
+class ThreadSpans:
+    """Collects the spans of stages in several threads."""
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
@@ -132,8 +131,8 @@ class Lap:
 
     @contextmanager
     def stages(self, rest: str, names: Sequence[str]) -> Iterator[NDArray[np.float64]]:
-        """For a body that measures its own stages: it fills in the seconds of each name, and what
-        is left of its time belongs to stage `rest`. Their spans lie one behind the other.
+        """Lets the body measure its own stages: it fills in the seconds of each name, and what is
+        left of its time belongs to stage `rest`. Their spans lie one behind the other.
         """
         seconds = np.zeros(len(names))
         start = perf_counter()
@@ -154,7 +153,7 @@ def _span(name: str, start: float, stop: float) -> Span:
 
 
 def _divided(spans: Sequence[Span], start: float, stop: float) -> dict[str, float]:
-    """Seconds by stage, in the order of their first start, as `Stopwatch.shared` says.
+    """Returns seconds by stage, in the order of their first start, as `Stopwatch.shared` says.
 
     Each span gets what a clock advances in its time that runs at 1 / n of the speed while n spans
     overlap.

@@ -31,6 +31,15 @@ LARGEST_SCALE = 1000
 class Upscaler:
     """Upscales images with the graphs of one bundle. Any number of threads may call it at once.
 
+    Examples:
+        >>> from pcsr import Upscaler
+        >>> upscaler = Upscaler("carn-pcsr/", threads=2)
+        >>> result = upscaler(photo, adaptive=True)  # photo: [27, 40, 3] uint8
+        >>> result.image.shape, result.image.dtype
+        ((108, 160, 3), dtype('uint8'))
+        >>> upscaler(photo, scale=2.5, heavy_ratio=0.2).image.shape
+        (68, 100, 3)
+
     Args:
         bundle: directory that pcsr-export wrote.
         device: `cpu`, `cuda` or `cuda:N`.

@@ -60,7 +60,11 @@ def profile(*args: object) -> Ended:
 
 def start(name: str, *args: object, **options: Any) -> subprocess.Popen[str]:  # noqa: ANN401
     """Starts a command as a process, its output piped unless `options` differ."""
-    rooms = {"pcsr-export": "export", "pcsr-upscale": "runtime", "pcsr-build": "runtime.tensorrt"}
+    rooms = {
+        "pcsr-export": "export",
+        "pcsr-upscale": "runtime.files",
+        "pcsr-build": "runtime.tensorrt",
+    }
     room = rooms[name]
     code = f"import sys; from pcsr.{room}.cli import main; sys.exit(main(prog_name={name!r}))"
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

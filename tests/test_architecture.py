@@ -24,7 +24,7 @@ PACKAGES = {
 # From the ground up: a module may import what stands above it in this list, and its own line.
 ROOMS = """
 pcsr.errors pcsr.version pcsr.interrupts
-pcsr.text pcsr.extras pcsr.atomic
+pcsr.text pcsr.extras pcsr.atomic pcsr.schema
 pcsr.images pcsr.metrics pcsr.overlay pcsr.vectors pcsr.manifest pcsr.bundle pcsr.amend
 pcsr.cli
 pcsr.models
@@ -49,7 +49,7 @@ pcsr.runtime.profiler pcsr.runtime.files pcsr.runtime.doctor
 pcsr.export.graphs
 pcsr.export.verification
 pcsr.export
-pcsr.calibration.work_file
+pcsr.calibration.work_file pcsr.calibration.images
 pcsr.calibration.evaluation
 pcsr.calibration.precision pcsr.calibration.operating_point
 pcsr.calibration

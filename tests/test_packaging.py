@@ -21,7 +21,7 @@ PARTS = ("calibration", "export", "models", "runtime", "training")
 def packages_on_disk() -> set[str]:
     files = [f for part in PARTS for f in (ROOT / part).rglob("__init__.py")]
     folders = {f.parent.relative_to(ROOT).as_posix().replace("/", ".") for f in files}
-    return {"pcsr"} | {f"pcsr.{folder}" for folder in folders}
+    return {"pcsr", "pcsr.images"} | {f"pcsr.{folder}" for folder in folders}
 
 
 def test_every_package_is_listed() -> None:
@@ -64,8 +64,10 @@ def test_the_wheel_holds_every_module(tmp_path: Path) -> None:
         for file in (ROOT / part).rglob("*.py"):
             is_module = NATIVE not in file.parents
             assert (f"pcsr/{file.relative_to(ROOT).as_posix()}" in names) == is_module
+    for file in (ROOT / "pcsr" / "images").glob("*.py"):
+        assert f"pcsr/images/{file.name}" in names
     page = {f"pcsr/runtime/profiler/report/page.{kind}" for kind in ("html.j2", "css")}
-    assert page | {"pcsr/py.typed"} <= names
+    assert page | {"pcsr/py.typed", "pcsr/manifest.schema.json"} <= names
     assert any(re.fullmatch(r"pcsr/runtime/cpu/_pixels\.\S*(so|pyd)", name) for name in names)
     assert not any(name.startswith(("models/", "runtime/", "tests/")) for name in names)
 

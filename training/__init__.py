@@ -1,1 +1,1 @@
-"""Multi-stage training of PCSR (paper section 3.4): config, data, losses, stages, the loop."""
+"""Trains PCSR stage by stage (paper section 3.4): config, data, losses, stages, the loop."""

@@ -1,37 +1,34 @@
-"""pcsr-train: a config and photos -> a checkpoint that pcsr-export reads."""
+"""Runs pcsr-train: a config and photos -> a checkpoint that pcsr-export reads."""
 
 from contextlib import closing
 from pathlib import Path
 
 import click
 
-from pcsr.cli import command_errors
+from pcsr.cli import FILE, command_errors
 from pcsr.errors import BackendError
 from pcsr.extras import needs_extra
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("config", type=FILE)
 @click.option(
     "-o",
     "--output",
     required=True,
-    type=click.Path(path_type=Path),
-    help="Folder of the run; a run that is there goes on.",
+    type=FILE,
+    help="Train into this folder; a run that is there goes on.",
 )
 @click.option(
     "--set",
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Replaces a config key (a.b.c=1).",
+    help="Replace a config key (a.b.c=1).",
 )
-@click.option("--seed", type=int, help="The same as --set seed=N.")
-@click.option("--device", default="cpu", help="cpu, cuda or cuda:N.")
+@click.option("--device", default="cpu", help="Train on cpu, cuda or cuda:N.")
 @command_errors
-def main(
-    config: Path, output: Path, overrides: tuple[str, ...], seed: int | None, device: str
-) -> None:
+def main(config: Path, output: Path, overrides: tuple[str, ...], device: str) -> None:
     """Train a PCSR network as CONFIG (YAML, the published keys) says, stage after stage.
 
     Interrupt it at any time; the same command goes on. OUTPUT/network.pth is the result. Under
@@ -45,8 +42,7 @@ def main(
         from .trainer import Trainer
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise BackendError(f"device '{device}' is not there; run with --device cpu")
-    seeded = [f"seed={seed}"] if seed is not None else []
-    trainer = Trainer(load_config(config, [*overrides, *seeded]), output, device)
+    trainer = Trainer(load_config(config, overrides), output, device)
     with closing(Reporter(output, quiet=trainer.rank > 0)) as reporter:
         result = trainer.run(reporter)
     if trainer.rank == 0:

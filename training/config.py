@@ -1,4 +1,4 @@
-"""Training configs: YAML with the published keys, our defaults, and `key=value` on top."""
+"""Reads training configs: YAML with the published keys, our defaults, and `key=value` on top."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ import yaml
 
 from pcsr.errors import CheckpointError, UsageError
 from pcsr.models.checkpoint import Description, describe
-from pcsr.models.registry import normalisation
+from pcsr.models.registry import Rgb, normalisation, parse_rgb
 
 SAMPLE_PHOTOS = "sample-photos"
 AUGMENT_NAMES = ("hflip", "vflip", "dflip", "bgr")
@@ -51,20 +51,19 @@ IGNORED_BELOW = frozenset({"name", "scales", "scale", "T_period", "restarts", "w
 
 @dataclass(frozen=True)
 class Data:
-    """Patches.
-
-    photos, validation: a folder, or None for the sample photos of scikit-image. patch_px: sides of
-    the low-resolution patch, each for an equal part of a stage (progressive training).
-    pixels_per_patch: output pixels drawn from each, None for all. margin_px: most of them lie at
-    least this far (in low-resolution pixels) inside the patch; 0: anywhere.
-    """
+    """Says what patches to train on."""
 
     photos: Path | None
+    """A folder, or None for the sample photos of scikit-image."""
     validation: Path | None
+    """As `photos`."""
     scale: float
     patch_px: tuple[int, ...]
+    """Sides of the low-resolution patch, each for an equal part of a training stage."""
     pixels_per_patch: int | None
+    """Output pixels drawn from each; None for all."""
     margin_px: int
+    """Most of them lie at least this far (in low-resolution pixels) inside the patch."""
     augment: tuple[str, ...]
     batch: int
     workers: int
@@ -72,27 +71,29 @@ class Data:
 
 @dataclass(frozen=True)
 class Config:
-    """One training run. iterations: of each stage. mean, std: normalisation of RGB in [0, 1].
-    model: as a checkpoint describes the finished network; network: the same, read.
-    chroma_iterations: the first of stage 0, in which colour weighs more.
-    """
+    """Says all of one training run."""
 
     seed: int
     data: Data
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: Rgb
+    """Subtracted from RGB in [0, 1]."""
+    std: Rgb
     model: Mapping[str, Any]
+    """As a checkpoint describes the finished network."""
     network: Description
+    """`model`, read."""
     start_from: Path | None
     reconstruction_weight: float
     average_weight: float
     chroma_iterations: int
+    """The first iterations of training stage 0, in which colour weighs more."""
     optimizer: str
     learning_rate: float
     least_learning_rate: float
     betas: tuple[float, float]
     weight_decay: float
     iterations: tuple[int, ...]
+    """Of each training stage."""
     validate_every: int
     save_every: int
 
@@ -160,7 +161,7 @@ def _typed(keys: Mapping[str, Any]) -> Config:
     first, second = optimizer["betas"]
     network = _network(keys["model"])
     norm = keys["data_norm"]
-    mean, std = normalisation(network.backbone, _rgb(norm["mean"]), _rgb(norm["std"]))
+    mean, std = normalisation(network.backbone, parse_rgb(norm["mean"]), parse_rgb(norm["std"]))
     config = Config(
         seed=int(keys["seed"]),
         data=Data(
@@ -232,14 +233,6 @@ def _network(model: Mapping[str, Any]) -> Description:
         return describe(str(model["name"]), model["args"])
     except CheckpointError as error:
         raise UsageError(f"the model of the config is not complete: {error}") from error
-
-
-def _rgb(values: Sequence[Any] | None) -> tuple[float, ...] | None:
-    if values is None:
-        return None
-    if len(values) != 3:
-        raise ValueError(f"data_norm takes three numbers each, found {values}")
-    return tuple(float(value) for value in values)
 
 
 def _integers(value: Any) -> tuple[int, ...]:  # noqa: ANN401

@@ -1,5 +1,5 @@
-"""Training patches. Batch i depends on the seed and i alone, so a resumed run sees what an unbroken
-one would.
+"""Draws training patches. Batch i depends on the seed and i alone, so a resumed run sees what an
+unbroken one would.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -38,7 +38,7 @@ MAX_PIXELS = 2**27
 
 
 def load_photos(folder: Path | None, samples: Sequence[str]) -> list[Photo]:
-    """RGB uint8 photos [H, W, 3] of a folder, or scikit-image's sample photos of these names.
+    """Loads RGB uint8 photos [H, W, 3] of a folder, or scikit-image's sample photos of these names.
 
     Raises:
         UsageError: no such folder, or no image in it. ImageError: one of them cannot be read.
@@ -56,7 +56,7 @@ def load_photos(folder: Path | None, samples: Sequence[str]) -> list[Photo]:
 
 
 def training_photos(folder: Path | None) -> list[Photo]:
-    """The photos of a folder, or the sample photos not held out, at each size of PYRAMID."""
+    """Loads the photos of a folder, or the sample photos not held out at each size of PYRAMID."""
     photos = load_photos(folder, TRAINING)
     if folder is not None:
         return photos
@@ -70,8 +70,8 @@ def _shrunk(photo: Photo, factor: float) -> Photo:
 
 
 class Batches(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """Batch i of `total`: lr [B, 3, p, p] in [0, 1]; positions [Q] of the drawn output pixels, flat
-    and the same for all patches; their colours [B, Q, 3].
+    """Gives batch i of `total`: lr [B, 3, p, p] in [0, 1]; positions [Q] of the drawn output
+    pixels, flat and the same for all patches; their colours [B, Q, 3].
 
     With several patch sizes, each serves an equal part of the batches, in the given order.
     """
@@ -99,8 +99,9 @@ class Batches(Dataset[tuple[Tensor, Tensor, Tensor]]):
         return lr / 255, torch.from_numpy(drawn), torch.from_numpy(colours) / 255
 
     def _draw(self, random: np.random.Generator, side: int) -> NDArray[np.intp]:
-        """Flat positions in a patch of side x side pixels. With a margin, four of five lie inside
-        it: nearer to the border the backbone sees its zero padding, as few pixels of a photo do.
+        """Draws flat positions in a patch of side x side pixels. With a margin, four of five lie
+        inside it: nearer to the border the backbone sees its zero padding, as few pixels of a photo
+        do.
         """
         order = random.permutation(side**2)
         if not self._data.margin_px:
@@ -125,7 +126,7 @@ class Batches(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
 
 def stream(batches: Batches, start: int, stop: int, workers: int) -> Iterable[tuple[Tensor, ...]]:
-    """Batches start … stop - 1 in order, made by `workers` processes (0: inline)."""
+    """Yields batches start … stop - 1 in order, made by `workers` processes (0: inline)."""
     loader: DataLoader[Any] = DataLoader(
         batches, batch_size=None, sampler=range(start, stop), num_workers=workers
     )

@@ -1,4 +1,4 @@
-"""The two losses of PCSR (paper section 3.4, `train_pcsr.py` of its code)."""
+"""Defines the two losses of PCSR (paper section 3.4, `train_pcsr.py` of its code)."""
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -7,7 +7,8 @@ AXES = ((1, 1, 1), (1, -1, 0), (1, 1, -2))  # of RGB: one of brightness, two of 
 
 
 def reconstruction_loss(residual: Tensor, target: Tensor, chroma_weight: float = 0) -> Tensor:
-    """Mean absolute difference of predicted and true residual (HR minus bilinear), [B, Q, 3].
+    """Takes the mean absolute difference of predicted and true residual (HR minus bilinear), [B, Q,
+    3].
 
     chroma_weight: 0 takes it of R, G and B, as published; else of brightness, and so many times of
     two axes of colour (all three at right angles and of length 1).
@@ -21,7 +22,8 @@ def reconstruction_loss(residual: Tensor, target: Tensor, chroma_weight: float =
 
 
 def average_loss(probabilities: Tensor) -> Tensor:
-    """Distance of the upsamplers from equal shares: mean over j of |sum of p_j - N/M| / (N/M).
+    """Measures the distance of the upsamplers from equal shares: mean over j of |sum of p_j - N/M|
+    / (N/M).
 
     probabilities: [B, Q, M], N = B * Q. The paper sums |sum of p_j - N/M| over j; the published
     code, whose weight of 3 goes with it, divides by N/M and takes one of the two equal terms of M =

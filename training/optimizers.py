@@ -1,4 +1,4 @@
-"""The optimisers that a config can name."""
+"""Makes the optimisers that a config can name."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": Adam, "soap": SOAP}
 
 
 def make_optimizer(config: Config, network: nn.Module) -> Optimizer:
-    """The optimiser of one stage, over the weights that the stage trains.
+    """Makes the optimiser of one training stage, over the weights that the stage trains.
 
     adam: the published one. soap (Vyas et al., ICLR 2025, arXiv 2409.11321): Adam in the eigenbasis
     of Shampoo's preconditioner.

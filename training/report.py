@@ -1,4 +1,4 @@
-"""What a training run shows: a progress bar or log lines on stderr, and TensorBoard scalars."""
+"""Shows a training run: a progress bar or log lines on stderr, and TensorBoard scalars."""
 
 import sys
 import time
@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
+from pcsr.interrupts import interrupts_deferred
 
 from .trainer import Progress
 
@@ -18,7 +18,9 @@ LINES = 50  # per stage, where there is no terminal
 
 
 class Reporter:
-    """Called after every iteration. Scalars go to `folder`/tensorboard where that is installed."""
+    """Is called after every iteration. Scalars go to `folder`/tensorboard where that is
+    installed.
+    """
 
     def __init__(self, folder: Path, quiet: bool = False) -> None:
         self._quiet = quiet
@@ -34,9 +36,9 @@ class Reporter:
         self._write_scalars(progress)
         due = progress.iteration % max(1, progress.total // LINES) == 0
         if progress.validation or (due and not self._terminal):
-            click.echo(f"{self._line_start()}{self._line(progress)}", err=True)
+            _say(f"{self._line_start()}{self._line(progress)}\n")
         elif self._terminal:
-            click.echo(f"{self._line_start()}{self._line(progress)}", err=True, nl=False)
+            _say(f"{self._line_start()}{self._line(progress)}")
 
     def close(self) -> None:
         """Writes what TensorBoard still holds back."""
@@ -53,7 +55,7 @@ class Reporter:
         return f"{where} ({progress.iteration / progress.total:.0%}{self._left(progress)}): {shown}"
 
     def _left(self, progress: Progress) -> str:
-        """Time to the end of the stage, at the pace since this process took it up."""
+        """Estimates the time to the end of the stage, at the pace since this process took it up."""
         _, first, since = self._started
         done, remaining = progress.iteration - first, progress.total - progress.iteration
         if not done or not remaining:
@@ -62,16 +64,25 @@ class Reporter:
         return f", {timedelta(seconds=round(seconds))} left"
 
     def _write_scalars(self, progress: Progress) -> None:
+        """An exception amid the writer's queue can lose a wake-up, and closing it then waits for
+        minutes: Ctrl-C comes afterwards.
+        """
         if self._writer is None:
             return
-        for name, value in (progress.losses | progress.validation).items():
-            self._writer.add_scalar(f"stage-{progress.stage}/{name}", value, progress.iteration)
+        with interrupts_deferred():
+            for name, value in (progress.losses | progress.validation).items():
+                self._writer.add_scalar(f"stage-{progress.stage}/{name}", value, progress.iteration)
 
 
 def _writer(folder: Path) -> "SummaryWriter | None":
     if find_spec("tensorboard") is None:
-        click.echo("note: tensorboard is not installed (pip install 'pcsr[train]')", err=True)
+        _say("note: tensorboard is not installed (pip install 'pcsr[train]')\n")
         return None
     from torch.utils.tensorboard import SummaryWriter
 
     return SummaryWriter(folder / "tensorboard")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()

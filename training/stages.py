@@ -1,6 +1,6 @@
-"""The network of each stage. Stage j has j + 1 upsamplers and trains the last of them (and, from j
-= 1 on, a new classifier); everything that earlier stages trained is frozen. Stage 0 trains the
-backbone too. A plain network has one stage.
+"""Builds the network of each training stage. Stage j has j + 1 upsamplers and trains the last of
+them (and, from j = 1 on, a new classifier); everything that earlier stages trained is frozen. Stage
+0 trains the backbone too. A plain network has one stage.
 """
 
 from abc import ABC, abstractmethod
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pcsr.errors import UsageError
+from pcsr.errors import CheckpointError, UsageError
 from pcsr.models import PCSR, PlainNetwork, make_backbone
 from pcsr.models.checkpoint import Checkpoint
 from pcsr.models.liif import pixel_centres, sample
@@ -18,18 +18,15 @@ from pcsr.models.pcsr import sampler_names
 from pcsr.models.plain import tail_scale
 
 from .config import Config
-from .start import load_part
 
 PUBLISHED_NAMES = ("pcsr-phase0", "pcsr-phase1")  # of one and two upsamplers; "pcsr" of more
 
 
 class StageNetwork(nn.Module, ABC):
-    """The network of one stage in its training form.
-
-    trained: the network as it is used afterwards.
-    """
+    """Is the network of one training stage in its training form."""
 
     trained: PCSR | PlainNetwork
+    """The network as it is used afterwards."""
 
     def __init__(self, config: Config, stage: int) -> None:
         super().__init__()
@@ -38,7 +35,8 @@ class StageNetwork(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, lr: Tensor, drawn: Tensor, colours: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """lr [B, 3, p, p] in [0, 1], drawn [Q] flat output pixels, their colours [B, Q, 3].
+        """Predicts from lr [B, 3, p, p] in [0, 1] at drawn [Q] flat output pixels, their colours
+        [B, Q, 3].
 
         Returns what is predicted and what is true, both [B, Q, 3] and normalised, and the
         probabilities [B, Q, upsamplers].
@@ -62,7 +60,7 @@ class StageNetwork(nn.Module, ABC):
         """The `model` entry of a checkpoint of the network as it is now."""
 
     def _normalised(self, image: Tensor) -> Tensor:
-        """image [B, 3, h, w]."""
+        """Normalises an image [B, 3, h, w]."""
         return (image - self.trained.mean) / self.trained.std
 
     def _true(self, colours: Tensor) -> Tensor:
@@ -70,7 +68,7 @@ class StageNetwork(nn.Module, ABC):
 
 
 class PlainStage(StageNetwork):
-    """A plain network with its own tail: predicts colours."""
+    """Predicts colours with a plain network that has its own tail."""
 
     trained: PlainNetwork
 
@@ -104,7 +102,7 @@ class PlainStage(StageNetwork):
 
 
 class PcsrStage(StageNetwork):
-    """PCSR with the upsamplers of this stage: predicts residuals, each pixel a mixture of its
+    """Predicts residuals with the upsamplers of this stage, each pixel a mixture of its
     upsamplers by their probabilities (paper section 3.4).
     """
 
@@ -132,7 +130,7 @@ class PcsrStage(StageNetwork):
             module.requires_grad_(False)
 
     def train(self, mode: bool = True) -> "PcsrStage":
-        """Frozen parts stay in evaluation mode, or their BatchNorm statistics would drift."""
+        """Keeps frozen parts in evaluation mode, or their BatchNorm statistics would drift."""
         super().train(mode)
         if self.stage > 0:
             self.trained.encoder.eval()
@@ -158,7 +156,7 @@ class PcsrStage(StageNetwork):
         return F.softmax(self.trained.classifier(features, query, cell), dim=-1).flip(-1)
 
     def start_from(self, checkpoint: Checkpoint) -> None:
-        """The backbone, and from another PCSR its heaviest upsampler."""
+        """Takes over the backbone, and from another PCSR its heaviest upsampler."""
         upsamplers = len(checkpoint.description.upsampler_widths)
         load_part(self.trained.encoder, checkpoint, "encoder." if upsamplers else "")
         if upsamplers:
@@ -187,12 +185,12 @@ class PcsrStage(StageNetwork):
 
 
 def stage_count(config: Config) -> int:
-    """One per upsampler, or one for a plain network."""
+    """Counts training stages: one per upsampler, or one for a plain network."""
     return max(1, len(config.network.upsampler_widths))
 
 
 def stage_network(config: Config, stage: int, before: PCSR | None) -> StageNetwork:
-    """The network of a stage, its new parts initialised from the seed.
+    """Builds the network of a training stage, its new parts initialised from the seed.
 
     before: the finished network of the stage before, None for stage 0.
 
@@ -204,3 +202,22 @@ def stage_network(config: Config, stage: int, before: PCSR | None) -> StageNetwo
     if config.network.upsampler_widths:
         return PcsrStage(config, stage, before)
     return PlainStage(config)
+
+
+def load_part(part: nn.Module, checkpoint: Checkpoint, prefix: str = "") -> None:
+    """Loads every weight of a module from those of a checkpoint whose names begin with `prefix`.
+
+    Raises:
+        CheckpointError: a weight is missing there or has another shape; names it.
+    """
+    taken = {}
+    for name, weight in part.state_dict().items():
+        found = checkpoint.weights.get(f"{prefix}{name}")
+        if found is None or found.shape != weight.shape:
+            shape = "nothing" if found is None else list(found.shape)
+            raise CheckpointError(
+                f"{checkpoint.path} does not hold this network: {prefix}{name} should be "
+                f"{list(weight.shape)}, found {shape}"
+            )
+        taken[name] = found
+    part.load_state_dict(taken)

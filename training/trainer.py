@@ -1,4 +1,6 @@
-"""The training loop: stages in turn; resumed at any time, it ends as an unbroken run would."""
+"""Runs the training loop: training stages in turn; resumed at any time, it ends as an unbroken run
+would.
+"""
 
 import hashlib
 import json
@@ -31,15 +33,15 @@ CHROMA_WEIGHT = 3
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run is: after `iteration` of `total` in `stage`; the losses of that batch; PSNR where
-    validated.
-    """
+    """Says where a run is: after `iteration` of `total` in training stage `stage`."""
 
     stage: int
     iteration: int
     total: int
     losses: dict[str, float]
+    """Of that batch."""
     validation: dict[str, float]
+    """PSNR in dB where it was validated; else empty."""
 
 
 class Trainer:
@@ -166,7 +168,9 @@ class Trainer:
 
 
 def _digest(config: Config) -> str:
-    """Of all that the result depends on: not how often a run is saved, or by how many workers."""
+    """Digests all that the result depends on: not how often a run is saved, or by how many
+    workers.
+    """
     parts = asdict(config)
     for harmless in ("validate_every", "save_every"):
         del parts[harmless]
@@ -186,7 +190,7 @@ def _per_stage(config: Config) -> tuple[int, ...]:
 
 
 def learning_rate(config: Config, iteration: int, total: int) -> float:
-    """Cosine annealing from `learning_rate` at iteration 0 to `least_learning_rate` at `total`."""
+    """Anneals by cosine from `learning_rate` at iteration 0 to `least_learning_rate` at `total`."""
     share = (1 + math.cos(math.pi * iteration / total)) / 2
     least = config.least_learning_rate
     return least + (config.learning_rate - least) * share
@@ -208,7 +212,7 @@ def _set_learning_rate(
 
 
 def _join_group(device: torch.device) -> tuple[int, int]:
-    """(rank, world size); joins the process group that torchrun describes."""
+    """Joins the process group that torchrun describes; returns (rank, world size)."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world > 1 and not distributed.is_initialized():
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")

@@ -1,4 +1,4 @@
-"""PSNR on held-out photos while training."""
+"""Measures PSNR on held-out photos while training."""
 
 from collections.abc import Sequence
 
@@ -26,8 +26,8 @@ class Validator:
         self.bicubic_db = self._mean([bicubic_resize(lr, *hr.shape[:2]) for hr, lr in self._pairs])
 
     def scores(self, network: PCSR | PlainNetwork) -> dict[str, float]:
-        """`psnr_db` of a plain network. Of PCSR `psnr_heavy_db` (every pixel by the heaviest), and
-        with more upsamplers `psnr_db` (k = 0).
+        """Returns `psnr_db` of a plain network; of PCSR `psnr_heavy_db` (every pixel by the
+        heaviest), and with more upsamplers `psnr_db` (k = 0).
         """
         network.eval()
         if isinstance(network, PlainNetwork):

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.records import Record
-from pcsr.export.verification.checks import AnyCheck, Check
+from pcsr.export.verification.checks import AnyCheck, DifferenceCheck
 from pcsr.export.verification.fp32 import IMAGE_TOLERANCE, difference, inner
 from pcsr.export.verification.half import (
     LEAST_DB,
@@ -124,7 +124,7 @@ def compare(
     pixels = 0 if same is None else same.size
     apart = difference(found.image, expected.image, where)
     if precision == "fp32":
-        return Check(
+        return DifferenceCheck(
             what=what,
             lr_size=(0, 0),
             scale=None,

@@ -15,7 +15,7 @@ from benchmarks.records import Record
 from pcsr.bundle import Bundle
 from pcsr.export.verification.fp32 import IMAGE_TOLERANCE
 from pcsr.export.verification.half import NO_ROUTING, QualityCase, quality_cases
-from pcsr.export.verification.pictures import sample_picture
+from pcsr.export.verification.synthetic_images import synthetic_image
 from pcsr.models import PCSR
 from pcsr.runtime.torch_backend.arithmetic import exact_arithmetic
 from pcsr.vectors import Vector
@@ -142,7 +142,7 @@ def _agreement(files: Files, precision: str, device: torch.device, depth: Depth)
     run = upscaler_run(fused, files.pcsr_bundle, precision, device)
     checks = []
     for size, scale, options in ODD_CASES[: depth.odd_cases]:
-        image = sample_picture(size)
+        image = synthetic_image(size)
         expected = expect(image, scale, dict(options))
         for _ in range(depth.calls):
             found = run(image, scale, dict(options))

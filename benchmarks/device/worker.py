@@ -121,9 +121,9 @@ def _image(size: tuple[int, int]) -> tuple[rounds.Image, str]:
 
         return sample_image(size), "photos"
     except Exception as error:
-        from pcsr.export.verification.pictures import sample_picture
+        from pcsr.export.verification.synthetic_images import synthetic_image
 
-        drawn = np.rint(sample_picture(size) * 255).astype(np.uint8)
+        drawn = np.rint(synthetic_image(size) * 255).astype(np.uint8)
         return drawn, f"drawn, for there are no photos: {reason(str(error))}"
 
 

@@ -1,54 +1,59 @@
-"""Quality and cost of a bundle on images whose high-resolution original is known."""
+"""Measures quality and cost of a bundle on images whose high-resolution original is known."""
 
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
+from pcsr.calibration.images import read_rgb8
 from pcsr.errors import ImageError, UsageError
-from pcsr.images import find_images, read
+from pcsr.images import find_images
 from pcsr.metrics import Pixels, bicubic_resize, check_scale, degrade, psnr, ssim
-from pcsr.runtime.layout import Layout, as_rgb8
 from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.upscaler import Result, Upscaler
 
-from .report import Report, Score
+from .report import EvaluationReport, Score
 
 
 @dataclass(frozen=True)
-class Options:
-    """What to evaluate. The modes of `k`, `adaptive` and `heavy_ratio` add up; without any, k = 0.
-
-    k: cost weights, one mode each. adaptive: adds ADM. heavy_ratio: shares of heavy pixels in
-    [0, 1], one mode each. refine: smooth light pixels beside heavy ones. scale: None for the
-    trained one. border: pixels left out on each side, None for ceil(scale). lr: file or folder of
-    the LR images, None to make them. plain: bundle of the plain network to compare with. device,
-    backend, precision: as of `Upscaler`; the plain network runs with the same.
-    max_pixels: height x width that a file may have. recursive: look into sub-folders of `lr`.
+class EvaluationOptions:
+    """Says what to evaluate. The modes of `k`, `adaptive` and `heavy_ratio` add up; without any,
+    k = 0.
     """
 
     k: tuple[float, ...] = ()
+    """Cost weights, one mode each."""
     adaptive: bool = False
+    """Whether ADM is one of the modes."""
     heavy_ratio: tuple[float, ...] = ()
+    """Shares of heavy pixels in [0, 1], one mode each."""
     refine: bool = True
+    """Whether light pixels beside heavy ones are smoothed."""
     scale: float | None = None
+    """None stands for the trained one."""
     border: int | None = None
+    """Pixels left out on each side; None stands for ceil(scale)."""
     lr: Path | None = None
+    """File or folder of the LR images; None to make them."""
     plain: Path | None = None
+    """Bundle of the plain network to compare with."""
     device: str = "cpu"
+    """Device, backend and precision are those of `Upscaler`; the plain network has the same."""
     backend: str = "auto"
     precision: str = "fp32"
     max_pixels: int = 2**27
+    """Height x width that a file may have."""
     recursive: bool = False
+    """Whether sub-folders of `lr` are looked into."""
 
     @property
-    def modes(self) -> tuple[RoutingRequest, ...]:
-        """The asked-for modes without repeats; empty where none was asked for."""
-        return RoutingRequest.each(self.k, self.adaptive, self.heavy_ratio)
+    def requests(self) -> tuple[RoutingRequest, ...]:
+        """Lists the asked-for ways to route without repeats; it is empty where none was named."""
+        return RoutingRequest.each(self.k, self.adaptive, self.heavy_ratio, self.refine)
 
 
-def evaluate(bundle: Path, images: Iterable[Path], options: Options) -> Report:
+def evaluate(bundle: Path, images: Iterable[Path], options: EvaluationOptions) -> EvaluationReport:
     """Upscales the LR image of each HR image by every method and compares the results.
 
     Methods are bicubic interpolation, the plain network where given, and the bundle in each mode.
@@ -78,24 +83,24 @@ def evaluate(bundle: Path, images: Iterable[Path], options: Options) -> Report:
         scores += [bicubic, *evaluator.score_methods(path, pair)]
         notes += pair.notes
     found = (tuple(scores), tuple(failures), tuple(notes))
-    return Report(str(bundle), evaluator.scale, evaluator.border, *found)
+    return EvaluationReport(str(bundle), evaluator.scale, evaluator.border, *found)
 
 
 @dataclass(frozen=True)
 class _Method:
-    """One network in one mode."""
+    """Runs one network with one request."""
 
     name: str
     upscaler: Upscaler
-    mode: RoutingRequest
+    request: RoutingRequest
 
-    def run(self, lr: Pixels, scale: float, refine: bool) -> Result:
-        return self.upscaler.run(lr, scale, replace(self.mode, refine=refine))
+    def run(self, lr: Pixels, scale: float) -> Result:
+        return self.upscaler.run(lr, scale, self.request)
 
 
 @dataclass(frozen=True)
 class _Pair:
-    """A test pair of RGB uint8 images, [H,W,3] and [h,w,3] with H = round(h * scale)."""
+    """A test pair has RGB uint8 images, [H,W,3] and [h,w,3] with H = round(h * scale)."""
 
     hr: Pixels
     lr: Pixels
@@ -104,7 +109,7 @@ class _Pair:
 
 @dataclass(frozen=True)
 class _Evaluator:
-    """What is the same for all images. lr_files: given LR files by stem, None to make the LR."""
+    """Holds what is the same for all images."""
 
     methods: tuple[_Method, ...]
     scale: float
@@ -112,9 +117,10 @@ class _Evaluator:
     refine: bool
     max_pixels: int
     lr_files: Mapping[str, Sequence[Path]] | None
+    """The given LR files by stem; None to make the LR images."""
 
     @classmethod
-    def load(cls, bundle: Path, options: Options) -> "_Evaluator":
+    def load(cls, bundle: Path, options: EvaluationOptions) -> "_Evaluator":
         if options.border is not None and options.border < 0:
             raise UsageError(f"expected a border of at least 0 px, found {options.border}")
         network = Upscaler(bundle, options.device, options.backend, options.precision)
@@ -140,7 +146,7 @@ class _Evaluator:
 
     def warm_up(self, lr: Pixels) -> None:
         for method in self.methods:
-            method.run(lr, self.scale, self.refine)
+            method.run(lr, self.scale)
 
     def score_bicubic(self, path: Path, pair: _Pair) -> Score:
         image = bicubic_resize(pair.lr, *pair.hr.shape[:2])
@@ -150,7 +156,7 @@ class _Evaluator:
         return [self._score(method, path, pair) for method in self.methods]
 
     def _score(self, method: _Method, path: Path, pair: _Pair) -> Score:
-        result = method.run(pair.lr, self.scale, self.refine)
+        result = method.run(pair.lr, self.scale)
         costs, stats = method.upscaler.bundle.manifest.costs, result.stats
         work = (stats.lr_size, stats.hr_size, stats.pixels_per_upsampler)
         return Score(
@@ -172,13 +178,13 @@ class _Evaluator:
         )
 
 
-def _methods(network: Upscaler, options: Options) -> tuple[_Method, ...]:
-    modes = options.modes or (RoutingRequest(),)
+def _methods(network: Upscaler, options: EvaluationOptions) -> tuple[_Method, ...]:
+    requests = options.requests or (RoutingRequest(refine=options.refine),)
     if network.bundle.kind == "plain":
         if options.plain is not None:
             raise UsageError(f"{network.bundle.path} is a plain network itself; leave out --plain")
-        return tuple(_Method("plain", network, mode) for mode in modes)
-    methods = tuple(_Method(_label(mode), network, mode) for mode in modes)
+        return tuple(_Method("plain", network, request) for request in requests)
+    methods = tuple(_Method(_label(request), network, request) for request in requests)
     if options.plain is None:
         return methods
     plain = Upscaler(options.plain, options.device, options.backend, options.precision)
@@ -187,17 +193,15 @@ def _methods(network: Upscaler, options: Options) -> tuple[_Method, ...]:
     return (_Method("plain", plain, RoutingRequest()), *methods)
 
 
-def _label(mode: RoutingRequest) -> str:
-    if mode.adaptive:
+def _label(request: RoutingRequest) -> str:
+    if request.adaptive:
         return "adaptive"
-    return (
-        f"k={mode.cost_weight:.12g}"
-        if mode.heavy_ratio is None
-        else f"heavy={mode.heavy_ratio:.12g}"
-    )
+    if request.heavy_ratio is None:
+        return f"k={request.cost_weight:.12g}"
+    return f"heavy={request.heavy_ratio:.12g}"
 
 
-def _lr_files(options: Options) -> dict[str, list[Path]] | None:
+def _lr_files(options: EvaluationOptions) -> dict[str, list[Path]] | None:
     if options.lr is None:
         return None
     by_stem = defaultdict(list)
@@ -215,14 +219,6 @@ def _partner(hr: Path, scale: float, lr_files: Mapping[str, Sequence[Path]]) -> 
             case [path, other, *_]:
                 raise ImageError(f"two LR images for {hr}: {path} and {other}; keep one")
     raise ImageError(f"no LR image for {hr}: expected a file named {stems[0]} or {stems[1]}")
-
-
-def read_rgb8(path: Path, max_pixels: int) -> tuple[Pixels, tuple[str, ...]]:
-    """RGB uint8 [h,w,3], and a note where alpha was left out."""
-    pixels = read(path, max_pixels).pixels
-    layout = Layout.of(pixels)
-    notes = (f"{path}: compared without its alpha channel",) if layout.has_alpha else ()
-    return as_rgb8(pixels), notes
 
 
 def _naming(path: Path, error: Exception) -> str:

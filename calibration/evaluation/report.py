@@ -1,4 +1,4 @@
-"""What an evaluation found: scores, their means, as a table, JSON and a quality-cost curve."""
+"""Reports what an evaluation found: scores and their means as a table, JSON and a curve."""
 
 import json
 import math
@@ -39,46 +39,52 @@ _MARKS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Score:
-    """One method on one image, or its mean over the images.
-
-    PSNR in dB (infinite for identical images), SSIM at most 1 (nan below 11 px); GFLOPs as the
-    paper counts them, GMACs that the exported graphs execute, wall time of one call. None where a
-    method has no such figure.
+    """Says how one method did on one image, or in the mean over the images. A figure is None where
+    a method has none.
     """
 
     image: str
     method: str
     psnr_rgb_db: float
+    """Infinite for identical images."""
     psnr_y_db: float
     ssim_rgb: float
+    """At most 1; nan below 11 px."""
     ssim_y: float
     heavy_percent: float | None = None
     paper_gflops: float | None = None
+    """As the paper counts them."""
     gmacs: float | None = None
+    """As the exported graphs execute them."""
     time_ms: float | None = None
+    """Wall time of one call."""
 
 
 @dataclass(frozen=True)
-class Report:
-    """Scores in the order of images and methods; `failures` and `notes` are one line per image."""
+class EvaluationReport:
+    """Holds scores in the order of images and methods."""
 
     bundle: str
     scale: float
     border: int
     scores: tuple[Score, ...]
     failures: tuple[str, ...]
+    """A line per image that could not be evaluated."""
     notes: tuple[str, ...]
+    """A line per image whose alpha was left out."""
 
     @property
     def means(self) -> tuple[Score, ...]:
-        """The plain mean of each method over the images; empty where no image was scored."""
+        """Takes the plain mean of each method over the images; none where no image was scored."""
         of_method = defaultdict(list)
         for score in self.scores:
             of_method[score.method].append(score)
         return tuple(_mean(scores) for scores in of_method.values())
 
     def to_json(self) -> str:
-        """All fields and `means`. No figure and nan are null, infinity is the string "inf"."""
+        """Writes all fields and `means`. No figure and nan are null, infinity is the string
+        "inf".
+        """
         report = vars(self) | {
             "scores": [_json_figures(score) for score in self.scores],
             "means": [_json_figures(mean) for mean in self.means],
@@ -86,7 +92,7 @@ class Report:
         return json.dumps(report, indent=2, allow_nan=False) + "\n"
 
 
-def draw_curve(report: Report, path: Path, overwrite: bool = False) -> None:
+def draw_curve(report: EvaluationReport, path: Path, overwrite: bool = False) -> None:
     """Draws the mean RGB PSNR of each method against its cost: measured time, and paper GFLOPs.
 
     Modes of one kind are joined in the order of their cost; bicubic, which has none, is a level.
@@ -124,8 +130,8 @@ def _draw_panel(axes: "Axes", by_kind: Points, label: str) -> None:
     axes.grid(alpha=0.3)
 
 
-def _points(report: Report, cost: str) -> Points:
-    """(cost, PSNR, name) of the methods with a finite PSNR, by kind, in the order of cost."""
+def _points(report: EvaluationReport, cost: str) -> Points:
+    """Lists (cost, PSNR, name) of methods with a finite PSNR, by kind, in the order of cost."""
     by_kind = defaultdict(list)
     for mean in report.means:
         if math.isfinite(mean.psnr_rgb_db):
@@ -134,8 +140,8 @@ def _points(report: Report, cost: str) -> Points:
     return {kind: sorted(points) for kind, points in by_kind.items()}
 
 
-def format_table(report: Report) -> str:
-    """A row per image and method, then the means, for a terminal."""
+def format_table(report: EvaluationReport) -> str:
+    """Formats a row per image and method, then the means, for a terminal."""
     rows = [*map(_row, report.scores), SEPARATING_LINE, *map(_row, report.means)]
     return tabulate(
         rows,

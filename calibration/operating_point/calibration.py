@@ -10,7 +10,7 @@ from typing import Any
 
 from pcsr.amend import commit, new_folder, with_calibration
 from pcsr.bundle import Bundle
-from pcsr.calibration.work_file import WorkFile
+from pcsr.calibration.work_file import ShowProgress, WorkFile
 from pcsr.errors import ImageError, UsageError
 from pcsr.metrics import Pixels, check_scale
 from pcsr.runtime.routing.operating_point import CALIBRATION, FORMAT, FORMAT_VERSION, Point
@@ -19,52 +19,61 @@ from pcsr.runtime.upscaler import Upscaler
 from .clock import LEAST_LARGEST_PX, Clock, cases
 from .cost_model import Fit, fit
 from .presets import BOUNDS_DB, check_bounds, choose
-from .sweep import Show, Sweep, sweep
+from .sweep import Sweep, sweep
 
 NAME = "operating-point"
 TILED_IMAGES = 4
 
 
 @dataclass(frozen=True)
-class Options:
-    """How to calibrate. scale: None for the trained one. lr_only: the images are inputs; losses are
-    then estimated as if all heavy had a PSNR of assumed_psnr_db. bounds_db: largest mean loss of
-    each preset. rounds: timed calls of each case. largest: (height, width) of the largest input to
-    time; None: twice the largest image, at least 720p. device, backend, precision, threads: as of
-    `Upscaler`.
-    """
+class OperatingPointOptions:
+    """Says how to calibrate."""
 
     scale: float | None = None
+    """None stands for the trained one."""
     refine: bool = True
     lr_only: bool = False
+    """Whether the images are inputs; losses are then estimated."""
     assumed_psnr_db: float = 30.0
+    """With `lr_only`, the PSNR that all heavy is assumed to have."""
     bounds_db: Mapping[str, float] = field(default_factory=lambda: dict(BOUNDS_DB))
+    """Largest mean loss of each preset."""
     rounds: int = 5
+    """Timed calls of each case."""
     largest: tuple[int, int] | None = None
+    """(height, width) of the largest input to time; None stands for twice the largest image, at
+    least 720p.
+    """
     device: str = "cpu"
+    """Device, backend, precision and threads are those of `Upscaler`."""
     backend: str = "auto"
     precision: str = "fp32"
     threads: int | None = None
     max_pixels: int = 2**27
+    """Height x width that a file may have."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """What is in the bundle now. data: its JSON. fits: of this machine. lr_size: of the first
-    image. failures: a line per image that could not be used.
-    """
+class OperatingPointReport:
+    """Says what is in the bundle now."""
 
     data: Mapping[str, Any]
+    """Its JSON."""
     points: tuple[Point, ...]
     presets: Mapping[str, Point]
     fits: tuple[Fit, ...]
+    """The models of the time on this machine."""
     scale: float
     lr_size: tuple[int, int]
+    """(height, width) of the first image."""
     upscaler: Upscaler
     failures: tuple[str, ...]
+    """A line per image that could not be used."""
 
 
-def calibrate(path: Path, images: Sequence[Path], options: Options, show: Show) -> Found:
+def calibrate(
+    path: Path, images: Sequence[Path], options: OperatingPointOptions, show: ShowProgress
+) -> OperatingPointReport:
     """Sweeps k and heavy_ratio, times calls, fits, and writes the result into the bundle. What an
     interrupted run of the same options found is taken over.
 
@@ -89,10 +98,12 @@ def calibrate(path: Path, images: Sequence[Path], options: Options, show: Show) 
         data = _data(task, usable, options, points, presets, fits, before)
         _write(path, data)
     first = samples[0].shape
-    return Found(data, points, presets, fits, scale, first[:2], upscaler, tuple(failures))
+    return OperatingPointReport(
+        data, points, presets, fits, scale, first[:2], upscaler, tuple(failures)
+    )
 
 
-def _check(options: Options) -> None:
+def _check(options: OperatingPointOptions) -> None:
     check_bounds(options.bounds_db)
     if options.rounds < 2:
         raise UsageError(f"rounds must be at least 2, found {options.rounds}")
@@ -103,8 +114,8 @@ def _check(options: Options) -> None:
         raise UsageError(f"the largest size must be HEIGHTxWIDTH, found {options.largest}")
 
 
-def _open(path: Path, options: Options) -> Upscaler:
-    """The bundle, all of its files checked."""
+def _open(path: Path, options: OperatingPointOptions) -> Upscaler:
+    """Opens the bundle, all of its files checked."""
     bundle = Bundle.load(path)
     if bundle.upsamplers < 2:
         kind = "is a plain network" if bundle.kind == "plain" else "has one upsampler"
@@ -119,8 +130,8 @@ def _open(path: Path, options: Options) -> Upscaler:
 def _look(
     task: Sweep, images: Sequence[Path], radius_px: int | None
 ) -> tuple[dict[Path, str], list[Pixels], list[str]]:
-    """The usable images with their hashes, the inputs of the first ones, and what is wrong with the
-    others.
+    """Finds the usable images with their hashes, the inputs of the first ones, and what is wrong
+    with the others.
     """
     usable: dict[Path, str] = {}
     samples: list[Pixels] = []
@@ -150,7 +161,7 @@ def _refuse_small(path: Path, lr: Pixels, radius_px: int | None) -> None:
 
 
 def _work_key(
-    bundle: Bundle, images: Mapping[Path, str], options: Options, upscaler: Upscaler
+    bundle: Bundle, images: Mapping[Path, str], options: OperatingPointOptions, upscaler: Upscaler
 ) -> dict[str, Any]:
     manifest = json.loads(bundle.manifest.to_json()) | {"calibrations": {}}
     return {
@@ -162,7 +173,11 @@ def _work_key(
 
 
 def _time(
-    task: Sweep, images: Sequence[Pixels], options: Options, work: WorkFile, show: Show
+    task: Sweep,
+    images: Sequence[Pixels],
+    options: OperatingPointOptions,
+    work: WorkFile,
+    show: ShowProgress,
 ) -> tuple[Fit, ...]:
     upscaler = task.upscaler
     on_gpu = upscaler.time_key().device != "cpu"
@@ -184,13 +199,13 @@ def _time(
 def _data(
     task: Sweep,
     images: Mapping[Path, str],
-    options: Options,
+    options: OperatingPointOptions,
     points: Sequence[Point],
     presets: Mapping[str, Point],
     fits: Sequence[Fit],
     before: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The JSON: quality of this run, times of this one and of other machines."""
+    """Makes the JSON: quality of this run, times of this one and of other machines."""
     measured = {fit.model.key for fit in fits}
     others = [
         entry for entry in before.get("times", []) if entry["key"] not in map(asdict, measured)

@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from pcsr.calibration.work_file import WorkFile
+from pcsr.calibration.work_file import ShowProgress, WorkFile
 from pcsr.metrics import Pixels
 from pcsr.runtime.upscaler import Upscaler
 
-from .cost_model import Sample
-from .sweep import Show
+from .cost_model import TimedCalls
 
 SMALLEST = (80, 120)
 LEAST_LARGEST_PX = 720 * 1280
@@ -80,8 +79,8 @@ class Clock:
     arrays: str = "host"
 
     def measure(
-        self, wanted: Sequence[Case], rounds: int, work: WorkFile, show: Show
-    ) -> list[Sample]:
+        self, wanted: Sequence[Case], rounds: int, work: WorkFile, show: ShowProgress
+    ) -> list[TimedCalls]:
         """Interleaved rounds over all cases; on a GPU, which records frames by shape, over those of
         a shape.
         """
@@ -132,9 +131,9 @@ class Clock:
         torch.cuda.synchronize(given.device)
         return 1000 * (perf_counter() - start)
 
-    def _sample(self, case: Case, times: list[float]) -> Sample:
+    def _sample(self, case: Case, times: list[float]) -> TimedCalls:
         work = self.upscaler.work(case.size, case.scale)
-        return Sample(case.size, case.scale, case.heavy_ratio, work, tuple(times))
+        return TimedCalls(case.size, case.scale, case.heavy_ratio, work, tuple(times))
 
 
 def _shuffled(block: Sequence[Case], number: int) -> list[Case]:

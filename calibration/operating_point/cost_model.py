@@ -17,10 +17,11 @@ Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Sample:
-    """Calls of one size, scale and share of heavy pixels. size: (height, width) of the input."""
+class TimedCalls:
+    """Holds the times of calls of one size, scale and share of heavy pixels."""
 
     size: tuple[int, int]
+    """(height, width) of the input."""
     scale: float
     heavy_ratio: float
     work: Workload
@@ -28,26 +29,28 @@ class Sample:
 
     @property
     def usual_ms(self) -> float:
-        """The median of the faster half: what else runs on a machine only ever adds time."""
+        """Takes the median of the faster half: what else runs on a machine only ever adds time."""
         fastest = sorted(self.times_ms)[: (len(self.times_ms) + 1) // 2]
         return float(np.median(fastest))
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A model, and how far it is from calls that it was not fitted to: the median and the largest
-    of |predicted / measured - 1|. spread: the 90th percentile of call / usual call; the model has
-    it too, but no more than MOST_SPREAD, for a calibration on a busy machine.
-    """
+    """Holds a model, and how far it is from calls that it was not fitted to."""
 
     model: TimeModel
     median_error: float
+    """Median of |predicted / measured - 1|."""
     worst_error: float
+    """Largest of |predicted / measured - 1|."""
     spread: float
-    samples: tuple[Sample, ...]
+    """90th percentile of call / usual call; the model has it too, but no more than MOST_SPREAD, for
+    a calibration on a busy machine.
+    """
+    samples: tuple[TimedCalls, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """As it goes into the bundle."""
+        """Returns what goes into the bundle."""
         measured = [
             {
                 "lr_size": list(sample.size),
@@ -63,9 +66,9 @@ class Fit:
         return asdict(self.model) | tried | {"measured": measured}
 
 
-def fit(key: Key, samples: Sequence[Sample], held_out: Sequence[Sample]) -> Fit:
-    """Least squares of the relative errors, no coefficient negative; then a factor by size, and how
-    much longer than usual calls take.
+def fit(key: Key, samples: Sequence[TimedCalls], held_out: Sequence[TimedCalls]) -> Fit:
+    """Fits by least squares of the relative errors, no coefficient negative; then a factor by size,
+    and how much longer than usual calls take.
 
     Raises:
         UsageError: too few samples for so many coefficients.
@@ -82,13 +85,13 @@ def fit(key: Key, samples: Sequence[Sample], held_out: Sequence[Sample]) -> Fit:
     return Fit(model, float(np.median(errors)), max(errors), spread, (*samples, *held_out))
 
 
-def predicted(model: TimeModel, sample: Sample) -> float:
-    """Milliseconds."""
+def predicted(model: TimeModel, sample: TimedCalls) -> float:
+    """Predicts how many milliseconds a call takes."""
     return model.usual_ms(sample.work, sample.heavy_ratio)
 
 
 def _coefficients(
-    samples: Sequence[Sample], factors: tuple[tuple[float, float], ...]
+    samples: Sequence[TimedCalls], factors: tuple[tuple[float, float], ...]
 ) -> Coefficients:
     from scipy.optimize import nnls
 
@@ -99,8 +102,8 @@ def _coefficients(
     return Coefficients(*map(float, found))
 
 
-def _terms(sample: Sample, factor: float) -> Numbers:
-    """What `Coefficients` are to be multiplied with, in their order."""
+def _terms(sample: TimedCalls, factor: float) -> Numbers:
+    """Lists what `Coefficients` are to be multiplied with, in their order."""
     work, ratio = sample.work, sample.heavy_ratio
     heavy_px = ratio * work.output_px
     pixels = np.array([work.backbone_px, work.output_px, heavy_px, heavy_px * (1 - ratio)])
@@ -109,12 +112,12 @@ def _terms(sample: Sample, factor: float) -> Numbers:
     return terms
 
 
-def _factors(model: TimeModel, samples: Sequence[Sample]) -> tuple[tuple[float, float], ...]:
+def _factors(model: TimeModel, samples: Sequence[TimedCalls]) -> tuple[tuple[float, float], ...]:
     sizes = sorted({sample.work.backbone_px for sample in samples})
     return tuple((float(size), _factor(model, samples, size)) for size in sizes)
 
 
-def _factor(model: TimeModel, samples: Sequence[Sample], backbone_px: int) -> float:
+def _factor(model: TimeModel, samples: Sequence[TimedCalls], backbone_px: int) -> float:
     of_size = [sample for sample in samples if sample.work.backbone_px == backbone_px]
     ratios = [
         (one.usual_ms - model.heavy_ms(one.work, one.heavy_ratio)) / model.light_ms(one.work)
@@ -123,6 +126,6 @@ def _factor(model: TimeModel, samples: Sequence[Sample], backbone_px: int) -> fl
     return float(max(np.median(ratios), LEAST_FACTOR))
 
 
-def _spread(samples: Sequence[Sample]) -> float:
+def _spread(samples: Sequence[TimedCalls]) -> float:
     relative = [time / sample.usual_ms for sample in samples for time in sample.times_ms]
     return float(max(np.quantile(relative, 0.9), 1.0))

@@ -1,4 +1,4 @@
-"""Named operating points, chosen by what they lose."""
+"""Chooses named operating points by what they lose."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +9,7 @@ BOUNDS_DB = {"quality": 0.01, "balanced": 0.05, "fast": 0.2}
 
 
 def choose(points: Sequence[Point], bounds_db: Mapping[str, float]) -> dict[str, Point]:
-    """For each bound on the mean loss against all heavy the lightest point of k within it."""
+    """Takes for each bound on the mean loss against all heavy the lightest point of k within it."""
     by_k = [point for point in points if point.k is not None]
     return {
         name: max(

@@ -1,25 +1,25 @@
-"""What a calibration found, as a table and a curve."""
+"""Reports what a calibration found, as a table and a curve."""
 
 import math
 from pathlib import Path
 
 from tabulate import tabulate
 
-from pcsr.calibration.evaluation.report import Report, Score, draw_curve
+from pcsr.calibration.evaluation.report import EvaluationReport, Score, draw_curve
+from pcsr.calibration.images import MOST_PSNR_DB
 from pcsr.runtime.routing.operating_point import Point
 from pcsr.runtime.routing.request import LARGEST_K
 
-from .calibration import Found
-from .sweep import MOST_PSNR_DB
+from .calibration import OperatingPointReport
 
 BUSY_SPREAD = 1.15
 BUSY = "the machine was busy, and budgets leave room for that; calibrate again when it is idle"
 _HEADERS = ("", "k", "difficulty", "heavy %", "loss dB", "worst dB", "PSNR dB", "ms")
 
 
-def format_table(found: Found) -> str:
-    """Presets between all heavy and all light, their time at the first image's size, and how far
-    the model of the time was off.
+def format_table(found: OperatingPointReport) -> str:
+    """Formats the presets between all heavy and all light, their time at the first image's size,
+    and how far the model of the time was off.
     """
     by_k = [point for point in found.points if point.k is not None]
     rows = {"all heavy": by_k[0], **found.presets, "all light": by_k[-1]}
@@ -42,29 +42,29 @@ def format_table(found: Found) -> str:
     return "\n".join((table, *lines))
 
 
-def draw(found: Found, path: Path, overwrite: bool) -> None:
-    """PSNR against the foreseen time and the paper's GFLOPs, as pcsr-evaluate draws it.
+def draw(found: OperatingPointReport, path: Path, overwrite: bool) -> None:
+    """Draws PSNR against the foreseen time and the paper's GFLOPs, as pcsr-evaluate does.
 
     Raises:
         OutputError: `path` exists and `overwrite` is off, or cannot be written.
     """
     scores = tuple(_score(found, point) for point in found.points)
-    report = Report(str(found.upscaler.bundle.path), found.scale, 0, scores, (), ())
+    report = EvaluationReport(str(found.upscaler.bundle.path), found.scale, 0, scores, (), ())
     draw_curve(report, path, overwrite)
 
 
-def _row(found: Found, name: str, point: Point) -> tuple[object, ...]:
+def _row(found: OperatingPointReport, name: str, point: Point) -> tuple[object, ...]:
     k = None if abs(point.k or 0.0) == LARGEST_K else point.k
     measured = (100 * point.heavy_share, point.loss_db, point.worst_loss_db, point.psnr_db)
     return (name, k, point.difficulty, *measured, _time_ms(found, point))
 
 
-def _time_ms(found: Found, point: Point) -> float:
+def _time_ms(found: OperatingPointReport, point: Point) -> float:
     work = found.upscaler.work(found.lr_size, found.scale)
     return found.fits[0].model.usual_ms(work, point.heavy_share)
 
 
-def _score(found: Found, point: Point) -> Score:
+def _score(found: OperatingPointReport, point: Point) -> Score:
     costs = found.upscaler.bundle.manifest.costs
     hr_size = tuple(round(side * found.scale) for side in found.lr_size)
     heavy = point.heavy_share * math.prod(hr_size)

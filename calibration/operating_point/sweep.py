@@ -1,20 +1,18 @@
-"""Quality against the share of heavy pixels, on the user's images."""
+"""Measures quality against the share of heavy pixels, on the user's images."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pcsr.calibration.evaluation.evaluation import read_rgb8
-from pcsr.calibration.work_file import WorkFile
+from pcsr.calibration.images import MOST_PSNR_DB, finite_psnr_db, read_pair
+from pcsr.calibration.work_file import ShowProgress, WorkFile
 from pcsr.manifest import Costs
-from pcsr.metrics import Pixels, degrade, psnr
+from pcsr.metrics import Pixels
 from pcsr.runtime.routing.operating_point import Point
 from pcsr.runtime.routing.request import LARGEST_K, RoutingRequest
 from pcsr.runtime.routing.rule import fixed_rule, sigmoid
@@ -23,57 +21,60 @@ from pcsr.runtime.upscaler import Result, Upscaler
 SHARES = (0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03, 0.01)
 RATIOS = (0.75, 0.5, 0.3, 0.2, 0.1, 0.05)
 QUANTILES = 257
-MOST_PSNR_DB = 100.0  # of images that do not differ
 LARGEST_LOGIT = 16.0  # float32 probabilities do not tell larger ones apart
-Show = Callable[[Iterable[Any], str], AbstractContextManager[Iterable[Any]]]
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """How the quality is measured. assumed_psnr_db: None where the images are originals; else they
-    are inputs, and losses are estimated as if all heavy had that PSNR.
-    """
+    """Says how the quality is measured."""
 
     upscaler: Upscaler
     scale: float
     refine: bool
     assumed_psnr_db: float | None
+    """None where the images are originals; else they are inputs, and losses are estimated as if all
+    heavy had that PSNR.
+    """
     max_pixels: int
 
     def pair(self, path: Path) -> tuple[Pixels | None, Pixels]:
-        """(original or None, input) as RGB uint8."""
-        pixels, _ = read_rgb8(path, self.max_pixels)
-        return degrade(pixels, self.scale) if self.assumed_psnr_db is None else (None, pixels)
+        """Reads (original or None, input) as RGB uint8."""
+        lr_only = self.assumed_psnr_db is not None
+        return read_pair(path, self.scale, lr_only, self.max_pixels)
 
-    def run(self, lr: Pixels, mode: RoutingRequest) -> Result:
-        return self.upscaler.run(lr, self.scale, replace(mode, refine=self.refine))
+    def run(self, lr: Pixels, request: RoutingRequest) -> Result:
+        return self.upscaler.run(lr, self.scale, replace(request, refine=self.refine))
 
 
-def sweep(task: Sweep, images: Sequence[Path], work: WorkFile, show: Show) -> tuple[Point, ...]:
-    """The mean over the images of each point, from all heavy to all light by k, then by share."""
+def sweep(
+    task: Sweep, images: Sequence[Path], work: WorkFile, show: ShowProgress
+) -> tuple[Point, ...]:
+    """Takes the mean over the images of each point, from all heavy to all light by k, then by
+    share.
+    """
     logits = []
     with show(images, "difficulties") as watched:
         for path in watched:
             logits.append(work.answer(f"logits {path}", partial(_logits, task, path)))
-    modes = grid(task.upscaler.bundle.manifest.costs, task.scale, logits)
+    requests = grid(task.upscaler.bundle.manifest.costs, task.scale, logits)
     scores = []
     with show(images, "quality") as watched:
         for path in watched:
-            found = work.answer(f"scores {path}", partial(_scores, task, path, modes))
+            found = work.answer(f"scores {path}", partial(_scores, task, path, requests))
             scores.append(found)
     means = np.mean(scores, axis=0)
     worst = np.max(np.array(scores)[:, :, 2], axis=0)
     return tuple(
-        _point(task, mode, [float(figure) for figure in (*mean, most)])
-        for mode, mean, most in zip(modes, means, worst, strict=True)
+        _point(task, request, [float(figure) for figure in (*mean, most)])
+        for request, mean, most in zip(requests, means, worst, strict=True)
     )
 
 
 def grid(
     costs: Costs, scale: float, logits: Sequence[Sequence[float]]
 ) -> tuple[RoutingRequest, ...]:
-    """Modes from all heavy to all light, at about SHARES of heavy pixels. logits: quantiles of each
-    image's difficulty logits; all images count alike.
+    """Lists requests from all heavy to all light, at about SHARES heavy pixels. logits: quantiles
+    of each image's difficulty logits; all images count alike.
     """
     cost = costs.cost_table(scale)
     per_k = math.log(float(cost[0]) / float(cost[-1]))
@@ -85,8 +86,8 @@ def grid(
 
 
 def estimated_loss_db(fidelity_db: float, assumed_psnr_db: float) -> float:
-    """The loss of PSNR against an original, of an image that is `fidelity_db` close to the
-    all-heavy one: what differs adds to that one's errors, if independent of them.
+    """Estimates the loss of PSNR against an original, of an image that is `fidelity_db` close to
+    the all-heavy one: what differs adds to that one's errors, if independent of them.
     """
     return 10 * math.log10(1 + 10 ** ((assumed_psnr_db - fidelity_db) / 10))
 
@@ -99,16 +100,16 @@ def _logits(task: Sweep, path: Path) -> list[float]:
     return [float(value) for value in np.quantile(logit, np.linspace(0, 1, QUANTILES))]
 
 
-def _scores(task: Sweep, path: Path, modes: Sequence[RoutingRequest]) -> list[list[float]]:
-    """[heavy share, PSNR, loss] of each mode; the first one is all heavy."""
+def _scores(task: Sweep, path: Path, requests: Sequence[RoutingRequest]) -> list[list[float]]:
+    """Measures [heavy share, PSNR, loss] of each request; the first one is all heavy."""
     hr, lr = task.pair(path)
     border = math.ceil(task.scale)
-    best = task.run(lr, modes[0]).image
-    best_db = MOST_PSNR_DB if hr is None else min(psnr(best, hr, border), MOST_PSNR_DB)
+    best = task.run(lr, requests[0]).image
+    best_db = MOST_PSNR_DB if hr is None else finite_psnr_db(best, hr, border)
     scores = []
-    for mode in modes:
-        result = task.run(lr, mode)
-        found_db = min(psnr(result.image, best if hr is None else hr, border), MOST_PSNR_DB)
+    for request in requests:
+        result = task.run(lr, request)
+        found_db = finite_psnr_db(result.image, best if hr is None else hr, border)
         loss_db = best_db - found_db
         if task.assumed_psnr_db is not None:
             identical = found_db == MOST_PSNR_DB
@@ -117,9 +118,9 @@ def _scores(task: Sweep, path: Path, modes: Sequence[RoutingRequest]) -> list[li
     return scores
 
 
-def _point(task: Sweep, mode: RoutingRequest, measured: Sequence[float]) -> Point:
+def _point(task: Sweep, request: RoutingRequest, measured: Sequence[float]) -> Point:
     cost = task.upscaler.bundle.manifest.costs.cost_table(task.scale)
-    cut = None if mode.needs_statistics else fixed_rule(cost, mode.cost_weight).cut
-    k = None if mode.needs_statistics else mode.k
+    cut = None if request.needs_statistics else fixed_rule(cost, request.cost_weight).cut
+    k = None if request.needs_statistics else request.k
     difficulty = None if cut is None else float(sigmoid(cut))
-    return Point(k, mode.heavy_ratio, difficulty, *measured)
+    return Point(k, request.heavy_ratio, difficulty, *measured)

@@ -1,8 +1,8 @@
-"""pcsr-calibrate precision: quantised image graphs in a bundle, on the user's images."""
+"""Adds quantised image graphs to a bundle, as good as asked for on the user's images."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,56 +13,60 @@ import onnxruntime
 
 from pcsr.amend import commit, new_folder, with_calibration
 from pcsr.bundle import Bundle
-from pcsr.calibration.work_file import WorkFile
+from pcsr.calibration.work_file import ShowProgress, WorkFile
 from pcsr.errors import UsageError
+from pcsr.export.graphs.join_splitting import merge_joins
 from pcsr.manifest import File, Graph, Manifest
 from pcsr.metrics import check_scale
 from pcsr.runtime.backends import CPU_SETS
-from pcsr.runtime.cpu.backend import FloatArray
+from pcsr.runtime.cpu.runner import FloatArray
 from pcsr.runtime.machine import cpu_name, usable_cores
+from pcsr.runtime.onnxruntime_session import SETTINGS
 from pcsr.runtime.routing.checks import check_request
 from pcsr.runtime.routing.request import RoutingRequest
 
+from .calibration_images import CalibrationImage, read_calibration_images
 from .cpu_graph import cpu_graph
-from .crops import Sample, read_samples
 from .equalisation import equalised
-from .layers import rejoined
-from .quality import Bound, Judge
-from .ranges import AllRanges, as_json, collect_peaks, collect_ranges, from_json
-from .report import PrecisionReport, Target
-from .search import Found, Search, Watch
+from .quality import QualityBound, QualityComparison
+from .ranges import LevelRanges, collect_peaks, collect_ranges
+from .report import GraphSetReport, PrecisionReport
+from .search import Search, SearchResult
 from .speed import Speed, measure_speed
+from .substitute import AS_WRITTEN, PipelineSettings, SubstitutePipeline, open_graph
 from .tensorrt_graph import tensorrt_graph
-from .trial import AS_WRITTEN, Setting, Trial, open_graph
 
 FORMATS = ("int8", "fp8")
-METHOD = 1
+METHOD = 2
 """Changes with what is computed, so that no answers of an older pcsr are taken up."""
 
 
 @dataclass(frozen=True)
 class PrecisionOptions:
-    """How to quantise. format: `int8` (a CPU form and one for TensorRT) or `fp8` (TensorRT alone).
-
-    max_psnr_loss_db: mean over the images, against fp32 in the same mode. min_fidelity_db: for
-    lr_only, where there is no original: the mean PSNR against the fp32 results. scale: None for
-    the trained one. k, adaptive, heavy_ratio, refine: as of `Upscaler`. search_px: candidates are
-    compared on the middle of each image, at most so many input pixels each way; the last ones on
-    whole images. threads: None for all cores. max_pixels: height x width that a file may have.
-    """
+    """Says how to quantise."""
 
     format: str = "int8"
+    """`int8` (graphs for CPUs and for TensorRT) or `fp8` (for TensorRT alone)."""
     max_psnr_loss_db: float = 0.05
+    """Mean over the images, against fp32 in the same mode."""
     min_fidelity_db: float = 45.0
+    """With `lr_only`, where there is no original: the mean PSNR against the fp32 results."""
     lr_only: bool = False
     scale: float | None = None
+    """None stands for the trained one."""
     k: float = 0.0
+    """k, adaptive, heavy_ratio and refine are those of `Upscaler`."""
     adaptive: bool = False
     heavy_ratio: float | None = None
     refine: bool = True
     search_px: int = 128
+    """Candidates are compared on the middle of each image, at most so many input pixels each way;
+    the last ones on whole images.
+    """
     threads: int | None = None
+    """None stands for all cores."""
     max_pixels: int = 2**27
+    """Height x width that a file may have."""
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
@@ -77,7 +81,7 @@ def calibrate_precision(
     path: Path,
     images: Sequence[Path],
     options: PrecisionOptions,
-    watch: Watch = lambda items, _label: nullcontext(items),
+    watch: ShowProgress = lambda items, _label: nullcontext(items),
 ) -> PrecisionReport:
     """Adds quantised graphs and the report on them to the bundle at `path`, in place of older ones.
 
@@ -96,39 +100,42 @@ def calibrate_precision(
 
 
 @dataclass(frozen=True)
-class _Form:
-    """One way of writing a quantised graph. settings: of ONNX Runtime, to compute it as meant."""
+class _GraphSet:
+    """Says how one set of quantised graphs is written."""
 
-    target: str
-    set_name: str
-    build: Any
-    settings: Mapping[str, str] | None
+    name: str
+    platform: str
+    """`cpu` or `tensorrt`."""
+    write: Any
+    """(model, ranges, names of the chosen layers) -> the quantised graph."""
+    settings: Mapping[str, str] = field(default_factory=lambda: SETTINGS)
+    """The settings of ONNX Runtime that compute it as it is meant."""
 
 
-def _forms(precision: str) -> list[_Form]:
-    build = partial(tensorrt_graph, precision=precision)
-    forms = [_Form("tensorrt", precision, build, AS_WRITTEN)]
+def _graph_sets(precision: str) -> list[_GraphSet]:
+    write = partial(tensorrt_graph, precision=precision)
+    sets = [_GraphSet(precision, "tensorrt", write, AS_WRITTEN)]
     if precision in CPU_SETS:
-        forms.insert(0, _Form("cpu", CPU_SETS[precision], cpu_graph, None))
-    return forms
+        sets.insert(0, _GraphSet(CPU_SETS[precision], "cpu", cpu_graph))
+    return sets
 
 
 @dataclass(frozen=True)
 class _Calibration:
-    """One run: everything that all forms share."""
+    """Holds everything that all sets of one run share."""
 
     bundle: Bundle
     options: PrecisionOptions
-    setting: Setting
-    samples: list[Sample]
+    setting: PipelineSettings
+    samples: list[CalibrationImage]
     model: onnx.ModelProto
-    trial: Trial
+    pipeline: SubstitutePipeline
     work: WorkFile
-    watch: Watch
+    watch: ShowProgress
 
     @classmethod
     def start(
-        cls, path: Path, images: Sequence[Path], options: PrecisionOptions, watch: Watch
+        cls, path: Path, images: Sequence[Path], options: PrecisionOptions, watch: ShowProgress
     ) -> "_Calibration":
         bundle = Bundle.load(path)
         for role in bundle.graphs("fp32"):
@@ -138,13 +145,16 @@ class _Calibration:
             options.k, options.adaptive, options.heavy_ratio, refine=options.refine
         )
         check_request(bundle, scale, request)
-        setting = Setting(scale, request, options.threads or usable_cores())
+        setting = PipelineSettings(scale, request, options.threads or usable_cores())
         least_px = (bundle.manifest.model.receptive_radius_px or 0) + 1
         with watch(images, "reading images") as watched:
-            samples = read_samples(watched, scale, options.lr_only, least_px, options.max_pixels)
-        model = rejoined(onnx.load_from_string(bundle.graph_bytes(_role(bundle))))
+            samples = read_calibration_images(
+                watched, scale, options.lr_only, least_px, options.max_pixels
+            )
+        model = merge_joins(onnx.load_from_string(bundle.graph_bytes(bundle.image_role)))
         work = WorkFile(path, "precision", _identity(bundle, samples, options))
-        return cls(bundle, options, setting, samples, model, Trial(bundle, setting), work, watch)
+        pipeline = SubstitutePipeline(bundle, setting)
+        return cls(bundle, options, setting, samples, model, pipeline, work, watch)
 
     def run(self) -> tuple[PrecisionReport, dict[str, onnx.ModelProto]]:
         peaks = self.work.answer("peaks", self._peaks)
@@ -152,78 +162,76 @@ class _Calibration:
         return replace(self, model=model)._quantised()
 
     def _quantised(self) -> tuple[PrecisionReport, dict[str, onnx.ModelProto]]:
-        ranges = from_json(self.work.answer("ranges", self._ranges))
-        targets, graphs = [], {}
-        for form in _forms(self.options.format):
-            found = self._search(form, ranges)
-            graph = _named(form.build(self.model, ranges[found.level], found.quantised), form)
-            speed = self._speed(graph) if form.target == "cpu" else None
-            targets.append(Target(form.target, form.set_name, found, speed))
-            graphs[form.set_name] = graph
-        return self._report(targets), graphs
+        ranges = self.work.answer("ranges", self._ranges)
+        reports, graphs = [], {}
+        for one in _graph_sets(self.options.format):
+            found = self._search(one, ranges)
+            graph = one.write(self.model, ranges[str(found.level)], found.quantised)
+            graph.graph.name += f"_{one.name.replace('-', '_')}"
+            speed = self._speed(graph) if one.platform == "cpu" else None
+            reports.append(GraphSetReport(one.platform, one.name, found, speed))
+            graphs[one.name] = graph
+        return self._report(reports), graphs
 
     def _peaks(self) -> dict[str, list[float]]:
         with self.watch(self.samples, "channels") as watched:
             found = collect_peaks(self.model, self._inputs(watched), self.setting.threads)
             return {name: peaks.tolist() for name, peaks in found.items()}
 
-    def _ranges(self) -> dict[str, Any]:
+    def _ranges(self) -> LevelRanges:
         with self.watch(self.samples, "activations") as watched:
-            inputs = self._inputs(watched)
-            return as_json(collect_ranges(self.model, inputs, self.setting.threads))
+            return collect_ranges(self.model, self._inputs(watched), self.setting.threads)
 
-    def _inputs(self, samples: Iterable[Sample]) -> Iterator[FloatArray]:
-        """What the runtime gives the image graph."""
-        return (image for sample in samples for image in self.trial.inputs(sample.lr))
+    def _inputs(self, samples: Iterable[CalibrationImage]) -> Iterator[FloatArray]:
+        """Yields what the runtime gives the image graph."""
+        return (image for sample in samples for image in self.pipeline.inputs(sample.lr))
 
-    def _search(self, form: _Form, ranges: AllRanges) -> Found:
+    def _search(self, one: _GraphSet, ranges: LevelRanges) -> SearchResult:
         border = -int(-self.setting.scale // 1)
         side, options = self.options.search_px, self.options
         crops = [sample.centre(side, self.setting.scale) for sample in self.samples]
 
         def build(level: float, chosen: Collection[str]) -> Any:  # noqa: ANN401
-            return self._open(form.build(self.model, ranges[level], chosen), form.settings)
+            return self._open(one.write(self.model, ranges[str(level)], chosen), one.settings)
 
         return Search(
-            form.target,
+            one.platform,
             build,
-            Judge(self.trial, crops, border),
-            Judge(self.trial, self.samples, border),
-            Bound(options.max_psnr_loss_db, options.min_fidelity_db),
+            QualityComparison(self.pipeline, crops, border),
+            QualityComparison(self.pipeline, self.samples, border),
+            QualityBound(options.max_psnr_loss_db, options.min_fidelity_db),
             self.work,
             self.watch,
         ).run(self.model)
 
-    def _open(self, graph: onnx.ModelProto, settings: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401
-        extra = () if settings is None else (settings,)
-        return open_graph(graph.SerializeToString(), self.setting.threads, *extra)
+    def _open(self, graph: onnx.ModelProto, settings: Mapping[str, str] = SETTINGS) -> Any:  # noqa: ANN401
+        return open_graph(graph.SerializeToString(), self.setting.threads, settings)
 
     def _speed(self, graph: onnx.ModelProto) -> Speed:
-        threads, role = self.setting.threads, _role(self.bundle)
-        fp32 = open_graph(self.bundle.graph_bytes(role), threads)
+        threads, bundle = self.setting.threads, self.bundle
+        fp32 = open_graph(bundle.graph_bytes(bundle.image_role), threads)
         sample = max(self.samples, key=lambda sample: sample.lr.size)
-        output = self.bundle.graphs("fp32")[role].outputs[0].name
         with self.watch([sample], "cpu: speed") as watched:
             (only,) = watched
             graphs = {"fp32": fp32, "int8": self._open(graph)}
-            return measure_speed(self.trial, only.lr, graphs, output, threads)
+            return measure_speed(self.pipeline, only.lr, graphs, bundle.image_output, threads)
 
-    def _report(self, targets: Sequence[Target]) -> PrecisionReport:
+    def _report(self, sets: Sequence[GraphSetReport]) -> PrecisionReport:
         return PrecisionReport(
             precision=self.options.format,
             bundle=str(self.bundle.path),
             options=asdict(self.options) | {"scale": self.setting.scale},
             images=tuple({"file": s.path, "sha256": s.digest} for s in self.samples),
-            targets=tuple(targets),
+            sets=tuple(sets),
             machine={"processor": cpu_name(), "threads": self.setting.threads},
             tools={"onnxruntime": onnxruntime.__version__, "onnx": onnx.__version__},
         )
 
 
 def _identity(
-    bundle: Bundle, samples: Sequence[Sample], options: PrecisionOptions
+    bundle: Bundle, samples: Sequence[CalibrationImage], options: PrecisionOptions
 ) -> dict[str, Any]:
-    """All that the figures of a candidate depend on; the bound only chooses among them."""
+    """Collects what the figures of a candidate depend on; the bound only chooses among them."""
     manifest, given = bundle.manifest, asdict(options)
     bounds = ("max_psnr_loss_db", "min_fidelity_db")
     return {
@@ -236,22 +244,13 @@ def _identity(
     }
 
 
-def _role(bundle: Bundle) -> str:
-    return "network" if bundle.kind == "plain" else "backbone"
-
-
-def _named(graph: onnx.ModelProto, form: _Form) -> onnx.ModelProto:
-    graph.graph.name = f"{graph.graph.name}_{form.set_name.replace('-', '_')}"
-    return graph
-
-
 def _write(
     bundle: Bundle,
     precision: str,
     report: PrecisionReport,
     graphs: Mapping[str, onnx.ModelProto],
 ) -> None:
-    role = _role(bundle)
+    role = bundle.image_role
     with new_folder(bundle.path, precision) as folder:
         files: dict[str, File] = {}
         for name, graph in graphs.items():
@@ -270,7 +269,7 @@ def _write(
 
 
 def _set(manifest: Manifest, role: str, file: File) -> dict[str, Graph]:
-    """The fp32 set with another image graph; what runs per pixel stays, and is not copied."""
+    """Returns the fp32 set with another image graph; what runs per pixel stays, not copied."""
     graphs = dict(manifest.graphs["fp32"])
     graphs[role] = replace(graphs[role], file=file.file, sha256=file.sha256)
     return graphs

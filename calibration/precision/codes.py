@@ -1,4 +1,4 @@
-"""Real numbers as 8-bit integers: activations as uint8 codes, weights as int8 with int32 biases."""
+"""Turns real numbers into 8-bit integers: uint8 activations, int8 weights with int32 biases."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ _BIAS_PEAK = 2**30
 
 @dataclass(frozen=True)
 class Code:
-    """How a tensor is stored in uint8: value = scale * (code - zero). 0 is stored exactly."""
+    """Says how a tensor is stored in uint8: value = scale * (code - zero). 0 is stored exactly."""
 
     scale: np.float32
     zero: np.uint8
 
     @classmethod
     def of(cls, least: float, most: float) -> "Code":
-        """For values from `least` to `most`; others become the nearest of them."""
+        """Makes the code of values from `least` to `most`; others become the nearest of them."""
         least, most = min(least, 0.0), max(most, 0.0)
         scale = max((most - least) / 255, _LEAST)
         return cls(np.float32(scale), np.uint8(np.clip(round(-least / scale), 0, 255)))
@@ -30,14 +30,16 @@ class Code:
 
 @dataclass(frozen=True)
 class Integers:
-    """A convolution on codes: output = input_scale * scale[o] * (sum of weight * (code -
-    input_zero) + bias[o]). weight int8 [outputs, inputs, kh, kw], scale float32 [outputs], bias
-    int32 [outputs].
+    """A convolution computes on codes: output = input_scale * scale[o] * (sum of weight * (code -
+    input_zero) + bias[o]).
     """
 
     weight: NDArray[np.int8]
+    """[outputs, inputs, kh, kw]."""
     scale: NDArray[np.float32]
+    """[outputs]."""
     bias: NDArray[np.int32]
+    """[outputs]."""
     input_scale: np.float32
     input_zero: np.uint8
 
@@ -49,8 +51,9 @@ class Integers:
         scales: NDArray[np.float64],
         zeros: NDArray[np.int64],
     ) -> "Integers":
-        """scales, zeros [inputs]: of the codes of each input channel. Different scales go into the
-        weights; different zeros into the bias, which is exact where nothing is padded.
+        """Quantises a convolution whose input channels have codes of these scales and zeros
+        [inputs]. Different scales go into the weights; different zeros into the bias, which is
+        exact where nothing is padded.
         """
         reference = scales.max()
         weight = weight * (scales / reference)[None, :, None, None]

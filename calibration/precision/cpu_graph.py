@@ -1,4 +1,4 @@
-"""A quantised image graph for CPUs: ONNX Runtime's own integer operators, written out.
+"""Writes a quantised image graph for CPUs out of ONNX Runtime's own integer operators.
 
 ONNX Runtime fuses Q/DQ graphs into these operators only with uint8 activations and int32 biases,
 which TensorRT does not take, and then spends a third of the time on joins, on changing layouts
@@ -7,23 +7,33 @@ and on groups. Here images are [1, h, w, channels] between quantised layers, ReL
 folded into the weights of the 1x1 convolution that reads it.
 """
 
+import copy
 from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import helper
+
+from pcsr.export.graphs.layers import (
+    Arrays,
+    Layers,
+    attributes,
+    dense,
+    groups,
+    joins_channels,
+    rewritten,
+)
 
 from .codes import Code, Integers, Ranges
-from .layers import Layers, attributes, dense, drop_unused, groups, joins_channels
 
 DOMAIN = "com.microsoft"
 _CHANNELS_LAST, _CHANNELS_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
 def cpu_graph(model: onnx.ModelProto, ranges: Ranges, chosen: Collection[str]) -> onnx.ModelProto:
-    """The model with the convolutions named in `chosen` in 8-bit integers.
+    """Returns the model with the convolutions named in `chosen` in 8-bit integers.
 
     Weights are int8, a scale per output channel; activations uint8, a scale per tensor; sums of
     float32 tensors, such as the trunk of residual blocks, stay float32. Inputs and outputs are
@@ -37,16 +47,21 @@ def cpu_graph(model: onnx.ModelProto, ranges: Ranges, chosen: Collection[str]) -
 class _CpuGraph:
     """Writes the nodes of the new graph. A tensor exists there in the forms that somebody needs:
     "nchw" and "nhwc" in float32, "u8" as codes [1, h, w, channels].
+
+    For image -> Conv a -> Conv b -> ReLU r -> Conv out, with b chosen, it writes: Conv a, as it is;
+    `a:nhwc` (Transpose) and `a:u8` (QuantizeLinear), because b reads codes; QLinearConv b with the
+    code of r, whose zero point does the work of the ReLU, as `r:u8`; `r:nhwc` (DequantizeLinear)
+    and `r` (Transpose), because out reads float32 images; and Conv out.
     """
 
     def __init__(self, model: onnx.ModelProto, ranges: Ranges, chosen: Collection[str]) -> None:
         self._layers, self._ranges, self._chosen = Layers(model), ranges, chosen
         self._nodes: list[onnx.NodeProto] = []
-        self._new: dict[str, NDArray[Any]] = {}
-        self._forms: dict[tuple[str, str], str] = {}
+        self._new: Arrays = {}
+        self._graph_sets: dict[tuple[str, str], str] = {}
         self._absorbed: set[str] = set()
         for value in model.graph.input:
-            self._forms[value.name, "nchw"] = value.name
+            self._graph_sets[value.name, "nchw"] = value.name
 
     def build(self) -> onnx.ModelProto:
         for node in self._layers.nodes:
@@ -54,13 +69,7 @@ class _CpuGraph:
                 self._add(node)
         for name in self._layers.outputs:
             self._form(name, "nchw")
-        built = onnx.ModelProto()
-        built.CopyFrom(self._layers.model)
-        graph = built.graph
-        del graph.node[:], graph.value_info[:]
-        graph.node.extend(self._nodes)
-        graph.initializer.extend(numpy_helper.from_array(a, n) for n, a in self._new.items())
-        drop_unused(graph)
+        built = rewritten(self._layers.model, self._nodes, self._layers.weights | self._new)
         built.opset_import.append(helper.make_opsetid(DOMAIN, 1))
         return built
 
@@ -75,17 +84,14 @@ class _CpuGraph:
             self._add_sum(node)
         elif node.op_type in ("Relu", "LeakyRelu") and self._is_last(node.input[0]):
             made = self._emit(node, [self._form(node.input[0], "nhwc")], f"{node.output[0]}:nhwc")
-            self._forms[node.output[0], "nhwc"] = made
+            self._graph_sets[node.output[0], "nhwc"] = made
         else:
             known = self._layers.weights
             names = [n if n in known or not n else self._form(n, "nchw") for n in node.input]
-            copy = onnx.NodeProto()
-            copy.CopyFrom(node)
-            copy.input[:] = names
-            self._nodes.append(copy)
-            self._forms |= {(name, "nchw"): name for name in node.output}
-
-    # -- layers ---------------------------------------------------------------------------------
+            same = copy.deepcopy(node)
+            same.input[:] = names
+            self._nodes.append(same)
+            self._graph_sets |= {(name, "nchw"): name for name in node.output}
 
     def _add_quantised(self, node: onnx.NodeProto) -> None:
         weight = dense(self._layers.weights[node.input[1]], groups(node))
@@ -112,12 +118,12 @@ class _CpuGraph:
                 "QLinearConv", inputs, [made], node.name, domain=DOMAIN, channels_last=1, **kept
             )
         )
-        self._forms[target, "u8"] = made
+        self._graph_sets[target, "u8"] = made
 
     def _input_codes(
         self, node: onnx.NodeProto, channels: int
     ) -> tuple[str, NDArray[np.float64], NDArray[np.int64]]:
-        """The codes that a layer reads, and their scale and zero per channel."""
+        """Returns the codes that a layer reads, and their scale and zero per channel."""
         name = node.input[0]
         parts = self._layers.parts(name)
         padded = any(attributes(node).get("pads", [0]))
@@ -133,16 +139,16 @@ class _CpuGraph:
     def _joined_codes(self, name: str, parts: Sequence[str]) -> str:
         if len(parts) == 1:
             return self._form(parts[0], "u8")
-        if (name, "parts") not in self._forms:
+        if (name, "parts") not in self._graph_sets:
             inputs = [self._form(part, "u8") for part in parts]
             made = f"{name}:parts"
             self._nodes.append(helper.make_node("Concat", inputs, [made], made, axis=3))
-            self._forms[name, "parts"] = made
-        return self._forms[name, "parts"]
+            self._graph_sets[name, "parts"] = made
+        return self._graph_sets[name, "parts"]
 
     def _requantise(self, name: str, parts: Sequence[str]) -> None:
-        """A join in one scale, for what pads it with one zero."""
-        if (name, "u8") in self._forms:
+        """Writes a join in one scale, for what pads it with one zero."""
+        if (name, "u8") in self._graph_sets:
             return
         inputs = self._code_constants(name, self._code(name))
         for part in parts:
@@ -151,10 +157,10 @@ class _CpuGraph:
         self._nodes.append(
             helper.make_node("QLinearConcat", inputs, [made], made, domain=DOMAIN, axis=3)
         )
-        self._forms[name, "u8"] = made
+        self._graph_sets[name, "u8"] = made
 
     def _is_product(self, node: onnx.NodeProto) -> bool:
-        """Whether an unchosen 1x1 convolution reads codes alone: then it is a matrix product."""
+        """Tells whether an unchosen 1x1 convolution reads codes alone: it is a matrix product."""
         parts = self._layers.parts(node.input[0])
         values = attributes(node)
         plain = (
@@ -163,10 +169,10 @@ class _CpuGraph:
             and not any(values.get("pads", [0]))
             and set(values.get("strides", [1])) == {1}
         )
-        return plain and all((part, "u8") in self._forms for part in parts)
+        return plain and all((part, "u8") in self._graph_sets for part in parts)
 
     def _add_product(self, node: onnx.NodeProto) -> None:
-        """float32 weights on codes: what a float32 layer behind quantised ones costs least."""
+        """Writes float32 weights on codes: a float32 layer behind quantised ones costs least so."""
         weight = self._layers.weights[node.input[1]][:, :, 0, 0].astype(np.float64)
         codes, scales, zeros = self._input_codes(node, weight.shape[1])
         product = (weight * scales).astype(np.float32)
@@ -179,16 +185,16 @@ class _CpuGraph:
             helper.make_node("MatMul", [f"{name}:x", weights], [f"{name}:product"], node.name),
             helper.make_node("Add", [f"{name}:product", shift], [f"{name}:nhwc"]),
         ]
-        self._forms[name, "nhwc"] = f"{name}:nhwc"
+        self._graph_sets[name, "nhwc"] = f"{name}:nhwc"
 
     def _is_sum(self, node: onnx.NodeProto) -> bool:
         known = self._layers.weights
         return not any(n in known for n in node.input) and any(map(self._is_last, node.input))
 
     def _add_sum(self, node: onnx.NodeProto) -> None:
-        """In 8 bit where both sides and all readers are; else in float32."""
+        """Writes a sum in 8 bit where both sides and all readers are; else in float32."""
         target = self._layers.activated(node)
-        stored = all((name, "u8") in self._forms for name in node.input)
+        stored = all((name, "u8") in self._graph_sets for name in node.input)
         if stored and target not in self._layers.outputs and self._only_codes_read(target):
             inputs: list[str] = []
             for name in node.input:
@@ -196,12 +202,12 @@ class _CpuGraph:
             inputs += self._code_constants(target, self._code(target))
             made = f"{target}:u8"
             self._nodes.append(helper.make_node("QLinearAdd", inputs, [made], made, domain=DOMAIN))
-            self._forms[target, "u8"] = made
+            self._graph_sets[target, "u8"] = made
             self._absorb(node, target)
             return
         inputs = [self._form(name, "nhwc") for name in node.input]
         name = node.output[0]
-        self._forms[name, "nhwc"] = self._emit(node, inputs, f"{name}:nhwc")
+        self._graph_sets[name, "nhwc"] = self._emit(node, inputs, f"{name}:nhwc")
 
     def _only_codes_read(self, name: str) -> bool:
         for node in self._layers.readers[name]:
@@ -210,14 +216,12 @@ class _CpuGraph:
                 return False
         return True
 
-    # -- forms of tensors -----------------------------------------------------------------------
-
     def _form(self, name: str, form: str) -> str:
-        """The tensor in one form, made from another one where it is not there yet."""
-        if (name, form) in self._forms:
-            return self._forms[name, form]
+        """Returns a tensor in one form, made from another one where it is not there yet."""
+        if (name, form) in self._graph_sets:
+            return self._graph_sets[name, form]
         parts = self._layers.parts(name)
-        if len(parts) > 1 and (name, "u8") not in self._forms:
+        if len(parts) > 1 and (name, "u8") not in self._graph_sets:
             made = self._join(name, form, parts)
         elif form == "nchw":
             made = self._turn(self._form(name, "nhwc"), name, _CHANNELS_FIRST)
@@ -225,13 +229,13 @@ class _CpuGraph:
             made = f"{name}:u8"
             inputs = [self._form(name, "nhwc"), *self._code_constants(name, self._code(name))]
             self._nodes.append(helper.make_node("QuantizeLinear", inputs, [made], made))
-        elif (name, "u8") in self._forms:
+        elif (name, "u8") in self._graph_sets:
             made = f"{name}:nhwc"
-            inputs = [self._forms[name, "u8"], *self._code_constants(name, self._code(name))]
+            inputs = [self._graph_sets[name, "u8"], *self._code_constants(name, self._code(name))]
             self._nodes.append(helper.make_node("DequantizeLinear", inputs, [made], made))
         else:
-            made = self._turn(self._forms[name, "nchw"], f"{name}:nhwc", _CHANNELS_LAST)
-        self._forms[name, form] = made
+            made = self._turn(self._graph_sets[name, "nchw"], f"{name}:nhwc", _CHANNELS_LAST)
+        self._graph_sets[name, form] = made
         return made
 
     def _join(self, name: str, form: str, parts: Sequence[str]) -> str:
@@ -246,22 +250,19 @@ class _CpuGraph:
         return made
 
     def _is_last(self, name: str) -> bool:
-        """Whether a tensor is there with its channels last."""
-        return any((name, form) in self._forms for form in ("nhwc", "u8"))
+        """Tells whether a tensor is there with its channels last."""
+        return any((name, form) in self._graph_sets for form in ("nhwc", "u8"))
 
     def _emit(self, node: onnx.NodeProto, inputs: Sequence[str], made: str) -> str:
-        copy = onnx.NodeProto()
-        copy.CopyFrom(node)
-        copy.input[:], copy.output[:] = inputs, [made]
-        self._nodes.append(copy)
+        same = copy.deepcopy(node)
+        same.input[:], same.output[:] = inputs, [made]
+        self._nodes.append(same)
         return made
 
     def _absorb(self, node: onnx.NodeProto, target: str) -> None:
-        """The ReLU behind a layer is its zero point 0."""
+        """Drops the ReLU behind a layer: it is the zero point 0 of the layer's code."""
         if target != node.output[0]:
             self._absorbed.add(target)
-
-    # -- constants ------------------------------------------------------------------------------
 
     def _code(self, name: str) -> Code:
         return Code.of(*self._ranges[name])

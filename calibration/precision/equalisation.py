@@ -1,4 +1,4 @@
-"""Channels of a tensor brought closer in range: an exact rewrite before quantisation.
+"""Brings the channels of a tensor closer in range: an exact rewrite before quantisation.
 
 A tensor has one scale, so a channel of small values among large ones keeps few of its bits, and so
 does a small part of a join. Convolutions, ReLU and sums commute with a positive factor per channel:
@@ -6,14 +6,22 @@ it is divided out where a channel is made and multiplied back in where it is rea
 equalisation; Nagel et al., ICCV 2019, arXiv 1906.04721).
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import copy
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
-from .layers import Layers, dense, drop_unused, groups, joins_channels
+from pcsr.export.graphs.layers import (
+    Arrays,
+    Layers,
+    TensorFamilies,
+    dense,
+    groups,
+    joins_channels,
+    rewritten,
+)
 
 Peaks = Mapping[str, NDArray[np.float64]]
 """Largest absolute value per channel of tensors that convolutions read."""
@@ -22,35 +30,36 @@ _LEAST = 1e-3  # of the family's largest: a channel that is nearly 0 would get a
 
 
 def read_parts(layers: Layers) -> list[str]:
-    """The tensors that convolutions read; of joined ones their parts."""
+    """Lists the tensors that convolutions read; of joined ones their parts."""
     names = (p for node in layers.convolutions for p in layers.parts(node.input[0]))
     return list(dict.fromkeys(names))
 
 
 def equalised(model: onnx.ModelProto, peaks: Peaks) -> onnx.ModelProto:
-    """A copy whose channels are scaled between input and outputs, which stay as they are up to
-    rounding. Weights are copied where layers share them.
+    """Returns a copy whose channels are scaled between input and outputs, which stay as they are up
+    to rounding. Weights are copied where layers share them.
     """
-    layers, scaled = Layers(model), onnx.ModelProto()
-    scaled.CopyFrom(model)
-    factors = _factors(layers, peaks)
-    for node in scaled.graph.node:
-        if node.op_type == "Conv" and node.input[1] in layers.weights:
-            _rescale(scaled, layers, node, factors, peaks)
-    drop_unused(scaled.graph)
-    return scaled
+    layers = Layers(model)
+    factors, weights = _factors(layers, peaks), dict(layers.weights)
+    scaled = {
+        node.output[0]: _rescale(layers, node, factors, peaks) for node in layers.convolutions
+    }
+    nodes = [copy.deepcopy(node) for node in layers.nodes]
+    for node in nodes:
+        new = scaled.get(node.output[0])
+        if new:
+            weights |= new
+            node.input[1:] = list(new)
+    return rewritten(model, nodes, weights)
 
 
-def _rescale(
-    model: onnx.ModelProto,
-    layers: Layers,
-    node: onnx.NodeProto,
-    factors: Peaks,
-    peaks: Peaks,
-) -> None:
+def _rescale(layers: Layers, node: onnx.NodeProto, factors: Peaks, peaks: Peaks) -> Arrays:
+    """Returns the weight and the bias of a convolution by their new names; nothing where they
+    stay.
+    """
     parts, made = layers.parts(node.input[0]), factors.get(node.output[0])
     if made is None and not any(part in factors for part in parts):
-        return
+        return {}
     weight = layers.weights[node.input[1]].astype(np.float64)
     read = [factors.get(part, np.ones(len(peaks[part]))) for part in parts]
     columns = np.concatenate(read).reshape(groups(node), 1, weight.shape[1])
@@ -61,14 +70,11 @@ def _rescale(
         weight, bias = weight / made[:, None, None, None], bias / made
     name = node.output[0]
     new = {f"{name}_equal_weight": weight, f"{name}_equal_bias": bias}
-    model.graph.initializer.extend(
-        numpy_helper.from_array(array.astype(np.float32), name) for name, array in new.items()
-    )
-    node.input[1:] = list(new)
+    return {name: array.astype(np.float32) for name, array in new.items()}
 
 
 def _factors(layers: Layers, peaks: Peaks) -> dict[str, NDArray[np.float64]]:
-    """By tensor, the factor per channel that it is divided by; tensors without one stay."""
+    """Finds the factors [C] that each tensor is divided by; tensors without them stay."""
     factors: dict[str, NDArray[np.float64]] = {}
     for family in _families(layers):
         read = [name for name in family if name in peaks]
@@ -82,7 +88,7 @@ def _factors(layers: Layers, peaks: Peaks) -> dict[str, NDArray[np.float64]]:
 
 
 def _use(layers: Layers, family: set[str], peaks: Peaks) -> NDArray[np.float64]:
-    """How much of a row's largest weight a channel gets at most, over all layers that read it."""
+    """Returns how much of a row's largest weight a channel gets at most, over all its readers."""
     used: NDArray[np.float64] = np.zeros(1)
     for node in layers.convolutions:
         parts = layers.parts(node.input[0])
@@ -98,10 +104,10 @@ def _use(layers: Layers, family: set[str], peaks: Peaks) -> NDArray[np.float64]:
 
 
 def _families(layers: Layers) -> Iterator[list[str]]:
-    """Tensors that must share their factors, because they are added or mapped elementwise; without
-    those that anything else makes or reads.
+    """Yields the tensors that must share their factors, because they are added or mapped
+    elementwise; without those that anything else makes or reads.
     """
-    family = _Families()
+    family = TensorFamilies()
     for node in layers.nodes:
         if node.op_type == "Conv" and node.input[1] in layers.weights:
             family.unite(node.output)
@@ -120,24 +126,3 @@ def _families(layers: Layers) -> Iterator[list[str]]:
     family.fix(layers.outputs)
     family.fix(value.name for value in layers.model.graph.input)
     yield from family.free()
-
-
-class _Families:
-    """Sets of tensor names that grow together."""
-
-    def __init__(self) -> None:
-        self._of: dict[str, list[str]] = {}
-        self._fixed: set[str] = set()
-
-    def unite(self, names: Sequence[str]) -> None:
-        one = list(dict.fromkeys(n for name in names for n in self._of.get(name, [name])))
-        self._of |= dict.fromkeys(one, one)
-
-    def fix(self, names: Iterable[str]) -> None:
-        self._fixed |= set(names)
-
-    def free(self) -> Iterator[list[str]]:
-        """Each set once, without those that hold a fixed name."""
-        for family in {id(family): family for family in self._of.values()}.values():
-            if self._fixed.isdisjoint(family):
-                yield family

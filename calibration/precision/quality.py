@@ -1,4 +1,4 @@
-"""What a candidate graph costs in quality, image by image, against the fp32 graph."""
+"""Compares a candidate graph with the fp32 graph, image by image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,89 +7,90 @@ from typing import Any
 
 import numpy as np
 
-from pcsr.metrics import Pixels, psnr
+from pcsr.calibration.images import finite_psnr_db
+from pcsr.metrics import Pixels
 
-from .crops import Sample
-from .trial import Outcome, Trial
-
-MOST_DB = 100.0
-"""In place of infinity, for identical images."""
+from .calibration_images import CalibrationImage
+from .substitute import SubstitutePipeline, UpscaledImage
 
 
 @dataclass(frozen=True)
-class Figures:
-    """One image. PSNR in dB of RGB within the border: of the fp32 result and of the candidate's
-    against the original (None where there is none), and of one result against the other. error:
-    mean squared difference of the two results in units of 8 bit. routing_agreement: share of the
-    pixels that the same upsampler computed.
-    """
+class ImageFigures:
+    """Says how a candidate did on one image. PSNR in dB is that of RGB within the border."""
 
     image: str
     psnr_fp32_db: float | None
+    """Of the fp32 result against the original; None where there is none."""
     psnr_db: float | None
+    """Of the candidate's result against the original; None where there is none."""
     fidelity_db: float
+    """Of one result against the other."""
     error: float
+    """Mean squared difference of the two results, in units of 8 bit."""
     routing_agreement: float
+    """Share of the pixels that the same upsampler computed."""
 
     @property
     def psnr_loss_db(self) -> float | None:
-        """Positive where the candidate is worse."""
+        """The loss is positive where the candidate is worse."""
         if self.psnr_fp32_db is None or self.psnr_db is None:
             return None
         return self.psnr_fp32_db - self.psnr_db
 
 
 @dataclass(frozen=True)
-class Bound:
-    """What the mean over the images must keep: a loss against originals, or else a fidelity."""
+class QualityBound:
+    """Bounds the mean over the images: the loss against originals, or else the fidelity."""
 
     max_psnr_loss_db: float
     min_fidelity_db: float
 
-    def holds(self, figures: Sequence[Figures]) -> bool:
+    def holds(self, figures: Sequence[ImageFigures]) -> bool:
         loss = mean_loss_db(figures)
         if loss is None:
             return fmean(f.fidelity_db for f in figures) >= self.min_fidelity_db
         return loss <= self.max_psnr_loss_db
 
 
-class Judge:
-    """Compares candidates with the fp32 graph on one list of images. References are kept."""
+class QualityComparison:
+    """Compares candidates with the fp32 graph on one list of images, and keeps its results."""
 
-    def __init__(self, trial: Trial, samples: Sequence[Sample], border: int) -> None:
-        self._trial, self.samples, self._border = trial, samples, border
-        self._references: list[Outcome] = []
+    def __init__(
+        self, pipeline: SubstitutePipeline, samples: Sequence[CalibrationImage], border: int
+    ) -> None:
+        self._pipeline, self.samples, self._border = pipeline, samples, border
+        self._references: list[UpscaledImage] = []
 
-    def figures(self, graph: Any) -> list[Figures]:  # noqa: ANN401
-        """One for each image. graph: a session of the candidate."""
+    def figures(self, graph: Any) -> list[ImageFigures]:  # noqa: ANN401
+        """Returns the figures of each image. graph: a session of the candidate."""
         if not self._references:
-            self._references = [self._trial.run(sample.lr) for sample in self.samples]
+            self._references = [self._pipeline.run(sample.lr) for sample in self.samples]
         pairs = zip(self.samples, self._references, strict=True)
         return [self._one(sample, reference, graph) for sample, reference in pairs]
 
-    def _one(self, sample: Sample, reference: Outcome, graph: Any) -> Figures:  # noqa: ANN401
-        found = self._trial.run(sample.lr, graph)
+    def _one(self, sample: CalibrationImage, reference: UpscaledImage, graph: Any) -> ImageFigures:  # noqa: ANN401
+        found = self._pipeline.run(sample.lr, graph)
         difference = found.image.astype(np.float64) - reference.image
-        return Figures(
+        return ImageFigures(
             sample.path,
             self._psnr(reference.image, sample.hr),
             self._psnr(found.image, sample.hr),
-            min(psnr(found.image, reference.image, self._border), MOST_DB),
+            finite_psnr_db(found.image, reference.image, self._border),
             float((difference**2).mean()),
             float((found.assignment == reference.assignment).mean()),
         )
 
     def _psnr(self, image: Pixels, original: Pixels | None) -> float | None:
-        return None if original is None else min(psnr(image, original, self._border), MOST_DB)
+        return None if original is None else finite_psnr_db(image, original, self._border)
 
 
-def mean_loss_db(figures: Sequence[Figures]) -> float | None:
-    """Mean loss of PSNR; None where the originals are not known."""
+def mean_loss_db(figures: Sequence[ImageFigures]) -> float | None:
+    """Takes the mean loss of PSNR; None where the originals are not known."""
     losses = [f.psnr_loss_db for f in figures]
     known = [loss for loss in losses if loss is not None]
     return fmean(known) if known else None
 
 
-def mean_error(figures: Sequence[Figures]) -> float:
-    """Mean squared difference from the fp32 results."""
+def mean_error(figures: Sequence[ImageFigures]) -> float:
+    """Takes the mean squared difference from the fp32 results."""
     return fmean(f.error for f in figures)

@@ -1,48 +1,53 @@
-"""The values that activations take on the user's images."""
+"""Finds the values that activations take on the user's images."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import copy
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from pcsr.runtime.cpu.backend import FloatArray
+from pcsr.export.graphs.layers import Layers
+from pcsr.runtime.cpu.runner import FloatArray
 from pcsr.runtime.onnxruntime_session import run_options
 
 from .equalisation import read_parts
-from .layers import Layers
-from .trial import open_graph
+from .substitute import open_graph
 
 LEVELS = (1.0, 0.9999, 0.999)
 """Shares of the values of an image that a range holds. Rare large values cost all others steps."""
 STRIDE = 4
-AllRanges = dict[float, dict[str, tuple[float, float]]]
+LevelRanges = dict[str, dict[str, tuple[float, float]]]
+"""The ranges of each level, which is a string, as in JSON."""
 _ELEMENTWISE = ("Relu", "LeakyRelu", "PRelu", "Add", "Concat")
 _Seen = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 """Least and largest value per channel of a tensor [C], and every 16th pixel of it [1, C, …]."""
 
 
-def collect_ranges(model: onnx.ModelProto, images: Iterable[FloatArray], threads: int) -> AllRanges:
-    """Per level and tensor the least and the largest value: the widest of all images. At level 1
-    of all values, at the others of every 16th pixel.
+def collect_ranges(
+    model: onnx.ModelProto, images: Iterable[FloatArray], threads: int
+) -> LevelRanges:
+    """Returns per level and tensor the least and the largest value: the widest of all images. At
+    level 1 of all values, at the others of every 16th pixel.
 
     images: [1, 3, h, w] float32, as the runtime gives them to the graph.
     """
-    found: AllRanges = {level: {} for level in LEVELS}
+    found: LevelRanges = {str(level): {} for level in LEVELS}
     for seen in _observe(model, _image_tensors(model), images, threads):
         for name, (least, most, some) in seen.items():
             for level in LEVELS:
                 low, high = _quantiles(some, level) if level < 1 else (least.min(), most.max())
-                before = found[level].get(name, (low, high))
-                found[level][name] = (float(min(before[0], low)), float(max(before[1], high)))
+                ranges = found[str(level)]
+                before = ranges.get(name, (low, high))
+                ranges[name] = (float(min(before[0], low)), float(max(before[1], high)))
     return found
 
 
 def collect_peaks(
     model: onnx.ModelProto, images: Iterable[FloatArray], threads: int
 ) -> dict[str, NDArray[np.float64]]:
-    """Per channel the largest absolute value of the tensors that convolutions read."""
+    """Returns per channel the largest absolute value of the tensors that convolutions read."""
     found: dict[str, NDArray[np.float64]] = {}
     for seen in _observe(model, read_parts(Layers(model)), images, threads):
         for name, (least, most, _some) in seen.items():
@@ -52,11 +57,12 @@ def collect_peaks(
 
 
 def _image_tensors(model: onnx.ModelProto) -> list[str]:
-    """What convolutions read or make, and what sums, joins and activations make of that."""
+    """Lists what convolutions read or make, and what sums, joins and activations make of that."""
     layers, images = Layers(model), dict[str, None]()
     for node in layers.nodes:
         if node.op_type == "Conv":
-            images |= dict.fromkeys((node.input[0], node.output[0]))
+            read = node.input[0]
+            images |= dict.fromkeys((*layers.parts(read), read, node.output[0]))
         elif node.op_type in _ELEMENTWISE and not images.keys().isdisjoint(node.input):
             images[node.output[0]] = None
     return list(images)
@@ -65,7 +71,7 @@ def _image_tensors(model: onnx.ModelProto) -> list[str]:
 def _observe(
     model: onnx.ModelProto, names: Sequence[str], images: Iterable[FloatArray], threads: int
 ) -> Iterator[dict[str, _Seen]]:
-    """What these tensors hold, image by image."""
+    """Yields what these tensors hold, image by image."""
     session = open_graph(_observed(model, names).SerializeToString(), threads)
     ends = [end for name in names for end in _ends(name)]
     for image in images:
@@ -79,9 +85,8 @@ def _ends(name: str) -> tuple[str, str, str]:
 
 
 def _observed(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
-    """The graph with extremes and samples of tensors as further outputs."""
-    observed = onnx.ModelProto()
-    observed.CopyFrom(model)
+    """Returns the graph with extremes and some pixels of tensors as further outputs."""
+    observed = copy.deepcopy(model)
     graph = observed.graph
     steps = {"starts": [0, 0], "ends": [2**31 - 1] * 2, "axes": [2, 3], "steps": [STRIDE] * 2}
     graph.initializer.extend(
@@ -106,18 +111,3 @@ def _observed(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
 def _quantiles(values: NDArray[np.float32], level: float) -> NDArray[np.float64]:
     ends: NDArray[np.float64] = np.quantile(values, [1 - level, level])
     return ends
-
-
-def as_json(ranges: AllRanges) -> dict[str, dict[str, list[float]]]:
-    """For a file; `from_json` is the way back."""
-    return {
-        str(level): {name: list(ends) for name, ends in of.items()} for level, of in ranges.items()
-    }
-
-
-def from_json(data: Mapping[str, Mapping[str, Sequence[float]]]) -> AllRanges:
-    """See `as_json`."""
-    return {
-        float(level): {name: (ends[0], ends[1]) for name, ends in of.items()}
-        for level, of in data.items()
-    }

@@ -1,4 +1,4 @@
-"""What a calibration of precision found, as a table and JSON."""
+"""Reports what a calibration of precision found, as a table and JSON."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,21 +9,21 @@ from typing import Any
 
 from tabulate import SEPARATING_LINE, tabulate
 
-from .quality import Figures
-from .search import Found, as_rows
+from .quality import ImageFigures
+from .search import SearchResult, as_rows
 from .speed import Speed
 
 
 @dataclass(frozen=True)
-class Target:
-    """One form of the quantised graphs: `cpu` or `tensorrt`, and the set of graphs it is. speed:
-    measured on this machine; None where it cannot be.
-    """
+class GraphSetReport:
+    """Says what was found for one set of quantised graphs."""
 
-    name: str
+    platform: str
+    """`cpu` or `tensorrt`."""
     set_name: str
-    found: Found
+    found: SearchResult
     speed: Speed | None
+    """Measured on this machine; None where it cannot be."""
 
     def as_json(self) -> dict[str, Any]:
         speed = None
@@ -31,7 +31,7 @@ class Target:
             gains = {"graph_speedup": self.speed.graph_speedup}
             speed = asdict(self.speed) | gains | {"call_speedup": self.speed.call_speedup}
         return {
-            "target": self.name,
+            "target": self.platform,
             "graphs": self.set_name,
             "range_level": self.found.level,
             "layers": as_rows(self.found),
@@ -43,34 +43,36 @@ class Target:
 
 @dataclass(frozen=True)
 class PrecisionReport:
-    """The content of `calibrations["int8"]` (or `fp8`) of a bundle."""
+    """Holds the content of `calibrations["int8"]` (or `fp8`) of a bundle."""
 
     precision: str
     bundle: str
     options: Mapping[str, Any]
     images: tuple[Mapping[str, str], ...]
-    targets: tuple[Target, ...]
+    sets: tuple[GraphSetReport, ...]
     machine: Mapping[str, Any]
     tools: Mapping[str, str]
 
     def to_json(self) -> str:
-        """Everything; no figure is null."""
-        data = vars(self) | {"targets": [target.as_json() for target in self.targets]}
+        """Writes everything; where there is no figure it is null."""
+        data = {
+            "targets" if name == "sets" else name: value for name, value in vars(self).items()
+        } | {"targets": [one.as_json() for one in self.sets]}
         return json.dumps(data, indent=2, allow_nan=False) + "\n"
 
     def warnings(self) -> list[str]:
-        """What a user should know before relying on the graphs."""
-        slow = [t for t in self.targets if t.speed is not None and t.speed.graph_speedup < 1]
+        """Says what a user should know before relying on the graphs."""
+        speeds = [one.speed for one in self.sets if one.speed is not None]
         return [
             f"on this machine {self.precision} is slower than fp32 "
-            f"({t.speed.graph_ms:.1f} ms instead of {t.speed.graph_fp32_ms:.1f})"
-            for t in slow
-            if t.speed is not None
+            f"({speed.graph_ms:.1f} ms instead of {speed.graph_fp32_ms:.1f})"
+            for speed in speeds
+            if speed.graph_speedup < 1
         ]
 
 
-def mean_figures(figures: Sequence[Figures]) -> dict[str, float | None]:
-    """Plain means over the images; None where an image has no such figure."""
+def mean_figures(figures: Sequence[ImageFigures]) -> dict[str, float | None]:
+    """Takes plain means over the images; None where an image has no such figure."""
     names = ("psnr_fp32_db", "psnr_db", "psnr_loss_db", "fidelity_db", "error", "routing_agreement")
     means: dict[str, float | None] = {}
     for name in names:
@@ -80,26 +82,26 @@ def mean_figures(figures: Sequence[Figures]) -> dict[str, float | None]:
 
 
 def format_tables(report: PrecisionReport) -> str:
-    """A table of the images, one of the layers and a line on the speed for each target."""
-    return "\n\n".join(_target(target) for target in report.targets)
+    """Formats for each set a table of images, one of layers and a line on the speed."""
+    return "\n\n".join(_set(one) for one in report.sets)
 
 
-def _target(target: Target) -> str:
-    found = target.found
+def _set(one: GraphSetReport) -> str:
+    found = one.found
     kept = len(found.layers) - len(found.quantised)
     lines = [
-        f"{target.name} ({target.set_name}): {len(found.quantised)} convolutions quantised, "
+        f"{one.platform} ({one.set_name}): {len(found.quantised)} convolutions quantised, "
         f"{kept} kept in float32",
         _images(found.figures),
         "",
         _layers(found),
     ]
-    if target.speed is not None:
-        lines += ["", _speed(target.speed)]
+    if one.speed is not None:
+        lines += ["", _speed(one.speed)]
     return "\n".join(lines)
 
 
-def _images(figures: Sequence[Figures]) -> str:
+def _images(figures: Sequence[ImageFigures]) -> str:
     rows: list[Any] = [[Path(f.image).name, *_columns(asdict(f), f.psnr_loss_db)] for f in figures]
     means = mean_figures(figures)
     rows += [SEPARATING_LINE, ["mean", *_columns(means, means["psnr_loss_db"])]]
@@ -113,7 +115,7 @@ def _columns(figures: Mapping[str, Any], loss: float | None) -> list[Any]:
     return [figures["psnr_fp32_db"], figures["psnr_db"], loss, figures["fidelity_db"], agreement]
 
 
-def _layers(found: Found) -> str:
+def _layers(found: SearchResult) -> str:
     rows = [
         [row["name"], "yes" if row["quantised"] else "no", row["psnr_loss_db"], row["error"]]
         for row in as_rows(found)

@@ -1,29 +1,27 @@
-"""Which layers may be quantised: each one's own damage, then as many as the bound allows."""
+"""Finds which layers may be quantised: each one's own damage, then as many as the bound allows."""
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import onnx
 
-from pcsr.calibration.work_file import WorkFile
+from pcsr.calibration.work_file import ShowProgress, WorkFile
 from pcsr.errors import UsageError
+from pcsr.export.graphs.layers import Layers
 
-from .layers import Layers
-from .quality import Bound, Figures, Judge, mean_error, mean_loss_db
+from .quality import ImageFigures, QualityBound, QualityComparison, mean_error, mean_loss_db
 from .ranges import LEVELS
 
 MUCH_BETTER = 0.75
-Watch = Callable[[Iterable[Any], str], AbstractContextManager[Iterable[Any]]]
 Build = Callable[[float, Collection[str]], Any]
 """(level of the ranges, quantised layers) -> a session."""
 
 
 @dataclass(frozen=True)
-class Layer:
-    """A convolution. Figures of it alone being quantised; None where it never is."""
+class LayerFigures:
+    """Says what a convolution costs when it alone is quantised; None where it never is."""
 
     name: str
     weights: int
@@ -32,36 +30,39 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Found:
-    """Layers in the order of the graph, the quantised ones among them, the level of the ranges,
-    and the figures on the whole images.
-    """
+class SearchResult:
+    """Says which layers are quantised, and what that costs."""
 
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerFigures, ...]
+    """All layers, in the order of the graph."""
     quantised: tuple[str, ...]
     level: float
-    figures: tuple[Figures, ...]
+    """The level of the ranges."""
+    figures: tuple[ImageFigures, ...]
+    """On the whole images."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """Looks for the layers of one target. `crops` judges the many candidates, `whole` the last.
-
-    Every evaluation is kept in `work`, so that an interrupted search goes on where it was.
+    """Looks for the layers of one set. Every evaluation is kept in `work`, so that an interrupted
+    search goes on where it was.
     """
 
-    target: str
+    platform: str
+    """`cpu` or `tensorrt`."""
     build: Build
-    crops: Judge
-    whole: Judge
-    bound: Bound
+    crops: QualityComparison
+    """Compares the many candidates."""
+    whole: QualityComparison
+    """Compares the last ones."""
+    bound: QualityBound
     work: WorkFile
-    watch: Watch
+    watch: ShowProgress
 
-    def run(self, model: onnx.ModelProto) -> Found:
-        """Raises UsageError where not one layer can be quantised within the bound."""
+    def run(self, model: onnx.ModelProto) -> SearchResult:
+        """Finds the layers. Raises UsageError where not one can be quantised within the bound."""
         layers = Layers(model)
-        fixed = [Layer(n.name, layers.weights[n.input[1]].size) for n in layers.convolutions]
+        fixed = [LayerFigures(n.name, layers.weights[n.input[1]].size) for n in layers.convolutions]
         candidates = fixed[1:-1]
         if not candidates:
             raise UsageError(
@@ -69,18 +70,18 @@ class Search:
                 "float32: there is nothing to quantise"
             )
         level = self._best_level([layer.name for layer in candidates])
-        with self.watch(candidates, f"{self.target}: each layer alone") as watched:
+        with self.watch(candidates, f"{self.platform}: each layer alone") as watched:
             alone = {layer.name: self._alone(layer, level) for layer in watched}
         chosen, figures = self._greedy([*alone.values()], level)
         measured = tuple(alone.get(layer.name, layer) for layer in fixed)
         names = tuple(layer.name for layer in measured if layer.name in chosen)
-        return Found(measured, names, level, tuple(figures))
+        return SearchResult(measured, names, level, tuple(figures))
 
     def _best_level(self, names: Sequence[str]) -> float:
-        """The widest ranges, or narrower ones that do much better: other images than these may
-        need the width.
+        """Takes the widest ranges, or narrower ones that do much better: other images than these
+        may need the width.
         """
-        with self.watch(LEVELS, f"{self.target}: ranges") as watched:
+        with self.watch(LEVELS, f"{self.platform}: ranges") as watched:
             found = [
                 (level, mean_error(self._figures(self.crops, level, names))) for level in watched
             ]
@@ -90,15 +91,17 @@ class Search:
                 best, least = level, error
         return float(best)
 
-    def _alone(self, layer: Layer, level: float) -> Layer:
+    def _alone(self, layer: LayerFigures, level: float) -> LayerFigures:
         figures = self._figures(self.crops, level, [layer.name])
-        return Layer(layer.name, layer.weights, mean_loss_db(figures), mean_error(figures))
+        return LayerFigures(layer.name, layer.weights, mean_loss_db(figures), mean_error(figures))
 
-    def _greedy(self, layers: Sequence[Layer], level: float) -> tuple[set[str], list[Figures]]:
-        """All layers but those that harm most for what they save, until the bound holds."""
+    def _greedy(
+        self, layers: Sequence[LayerFigures], level: float
+    ) -> tuple[set[str], list[ImageFigures]]:
+        """Takes all layers but those that harm most for what they save, until the bound holds."""
         chosen = {layer.name for layer in layers}
         worst = sorted(layers, key=lambda layer: (layer.error or 0) / layer.weights, reverse=True)
-        with self.watch(worst, f"{self.target}: within the bound") as watched:
+        with self.watch(worst, f"{self.platform}: within the bound") as watched:
             for layer in watched:
                 if self.bound.holds(self._figures(self.crops, level, chosen)):
                     figures = self._figures(self.whole, level, chosen)
@@ -107,25 +110,27 @@ class Search:
                 chosen.remove(layer.name)
         raise UsageError(self._hopeless())
 
-    def _figures(self, judge: Judge, level: float, chosen: Collection[str]) -> list[Figures]:
+    def _figures(
+        self, comparison: QualityComparison, level: float, chosen: Collection[str]
+    ) -> list[ImageFigures]:
         names = sorted(chosen)
-        where = "whole" if judge is self.whole else "crops"
+        where = "whole" if comparison is self.whole else "crops"
         digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
 
         def compute() -> list[dict[str, Any]]:
-            return [asdict(f) for f in judge.figures(self.build(level, names))]
+            return [asdict(f) for f in comparison.figures(self.build(level, names))]
 
-        found = self.work.answer(f"{self.target} {level} {where} {digest}", compute)
-        return [Figures(**figures) for figures in found]
+        found = self.work.answer(f"{self.platform} {level} {where} {digest}", compute)
+        return [ImageFigures(**figures) for figures in found]
 
     def _hopeless(self) -> str:
         if self.whole.samples[0].hr is None:
             limit = f"a fidelity of {self.bound.min_fidelity_db:g} dB; lower --min-fidelity-db"
         else:
             limit = f"a loss of {self.bound.max_psnr_loss_db:g} dB; raise --max-psnr-loss-db"
-        return f"{self.target}: not one layer can be quantised within {limit}"
+        return f"{self.platform}: not one layer can be quantised within {limit}"
 
 
-def as_rows(found: Found) -> list[Mapping[str, Any]]:
-    """The layers for a report: each with `quantised`."""
+def as_rows(found: SearchResult) -> list[Mapping[str, Any]]:
+    """Lists the layers for a report, each with `quantised`."""
     return [asdict(layer) | {"quantised": layer.name in found.quantised} for layer in found.layers]

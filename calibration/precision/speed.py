@@ -9,7 +9,7 @@ from typing import Any
 from pcsr.metrics import Pixels
 from pcsr.runtime.onnxruntime_session import run_options
 
-from .trial import Trial
+from .substitute import SubstitutePipeline
 
 ROUNDS = 7
 
@@ -38,7 +38,7 @@ class Speed:
 
 
 def measure_speed(
-    trial: Trial, lr: Pixels, graphs: Mapping[str, Any], output: str, threads: int
+    trial: SubstitutePipeline, lr: Pixels, graphs: Mapping[str, Any], output: str, threads: int
 ) -> Speed:
     """graphs: sessions `fp32` and `int8`. output: the tensor that the runtime asks for.
 

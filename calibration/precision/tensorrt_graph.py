@@ -1,10 +1,11 @@
-"""A quantised image graph for TensorRT: explicit Q/DQ nodes from ONNX Runtime's quantiser.
+"""Writes a quantised image graph for TensorRT: explicit Q/DQ nodes from ONNX Runtime's quantiser.
 
 TensorRT's parser takes symmetric activations and weights and float32 biases; its builder fuses what
 lies between a DequantizeLinear and the next QuantizeLinear, ReLU and float32 sums included. So only
 what a convolution reads is quantised, never what it makes.
 """
 
+import copy
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -14,8 +15,9 @@ from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+from pcsr.export.graphs.layers import Layers
+
 from .codes import Ranges
-from .layers import Layers
 
 PEAKS = {"int8": 127.0, "fp8": 448.0}
 _TYPES = {"int8": QuantType.QInt8, "fp8": QuantType.QFLOAT8E4M3FN}
@@ -33,15 +35,13 @@ _SETTINGS = {
 def tensorrt_graph(
     model: onnx.ModelProto, ranges: Ranges, chosen: Collection[str], precision: str
 ) -> onnx.ModelProto:
-    """The model with the convolutions named in `chosen` between Q/DQ nodes of `int8` or `fp8`
-    (E4M3). Weights have a scale per output channel, activations one per tensor.
+    """Returns the model with the convolutions named in `chosen` between Q/DQ nodes of `int8` or
+    `fp8` (E4M3). Weights have a scale per output channel, activations one per tensor.
 
     ranges: least and largest value of each tensor that a chosen layer reads.
     """
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
     if not chosen:
-        return copy
+        return copy.deepcopy(model)
     layers = Layers(model)
     nodes = [node for node in layers.convolutions if node.name in chosen]
     overrides: dict[str, list[dict[str, Any]]] = {}
@@ -52,7 +52,9 @@ def tensorrt_graph(
         overrides[node.input[0]] = [_override(_largest(ranges, node.input[0]), precision)]
         rows = np.abs(layers.weights[node.input[1]]).reshape(len(layers.bias(node)), -1).max(axis=1)
         overrides[node.input[1]] = [{"axis": 0} | _override(row, precision) for row in rows]
-    return _quantised(copy, [node.name for node in nodes], seen, overrides, precision)
+    return _quantised(
+        copy.deepcopy(model), [node.name for node in nodes], seen, overrides, precision
+    )
 
 
 def _quantised(
@@ -83,8 +85,8 @@ def _quantised(
 
 
 def _give_back(graph: onnx.GraphProto) -> None:
-    """Sums and joins read the float32 tensor again: the quantiser gives all readers the rounded one
-    where one reader is quantised.
+    """Lets sums and joins read the float32 tensor again: the quantiser gives all readers the
+    rounded one where one reader is quantised.
     """
     makers = {name: node for node in graph.node for name in node.output}
     for node in graph.node:

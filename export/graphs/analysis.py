@@ -1,63 +1,26 @@
-"""Facts counted from ONNX graphs: multiply-adds as executed, and how far a graph looks around."""
+"""Counts facts of ONNX graphs: multiply-adds as executed, and how far a graph looks around."""
 
+import copy
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import onnx
 from onnx import shape_inference
 
-POINTWISE = frozenset(
-    {
-        "Abs",
-        "Add",
-        "BatchNormalization",
-        "Cast",
-        "Clip",
-        "Concat",
-        "Constant",
-        "Div",
-        "Elu",
-        "Erf",
-        "Exp",
-        "Expand",
-        "Flatten",
-        "Gather",
-        "Gelu",
-        "Gemm",
-        "HardSigmoid",
-        "HardSwish",
-        "Identity",
-        "LeakyRelu",
-        "Log",
-        "MatMul",
-        "Max",
-        "Min",
-        "Mul",
-        "Neg",
-        "PRelu",
-        "Pow",
-        "Relu",
-        "Reshape",
-        "Shape",
-        "Sigmoid",
-        "Slice",
-        "Softplus",
-        "Split",
-        "Sqrt",
-        "Squeeze",
-        "Sub",
-        "Tanh",
-        "Transpose",
-        "Unsqueeze",
-        "Where",
-    }
-)
+from .layers import attributes
+
+POINTWISE = frozenset({
+    "Abs", "Add", "BatchNormalization", "Cast", "Clip", "Concat", "Constant", "Div", "Elu", "Erf",
+    "Exp", "Expand", "Flatten", "Gather", "Gelu", "Gemm", "HardSigmoid", "HardSwish", "Identity",
+    "LeakyRelu", "Log", "MatMul", "Max", "Min", "Mul", "Neg", "PRelu", "Pow", "Relu", "Reshape",
+    "Shape", "Sigmoid", "Slice", "Softplus", "Split", "Sqrt", "Squeeze", "Sub", "Tanh",
+    "Transpose", "Unsqueeze", "Where",
+})  # fmt: skip
 Shapes = Mapping[str, tuple[int, ...]]
 
 
 def count_macs(model: onnx.ModelProto, **sizes: int) -> int:
-    """Multiply-adds of one run, with the graph's symbolic dimensions set to `sizes`.
+    """Counts the multiply-adds of one run, with the graph's symbolic dimensions set to `sizes`.
 
     Convolutions and matrix products are counted; a deconvolution at its input size, as it is
     executed.
@@ -67,25 +30,26 @@ def count_macs(model: onnx.ModelProto, **sizes: int) -> int:
 
 
 def receptive_radius(model: onnx.ModelProto) -> int | None:
-    """Largest distance (input pixels) at which the input still reaches an output; None where it has
-    no bound.
+    """Returns the largest distance (input pixels) at which the input still reaches an output; None
+    where it has no bound.
 
     Follows the longest path of convolutions and pools at stride 1. Operators that this function
     does not know to be point-wise count as unbounded. Spatial operations behind the flattening of
     pixels to rows do not occur.
     """
+    weights = _initializer_shapes(model)
     radius: dict[str, float] = {}
     for node in model.graph.node:
         reach = max((radius.get(name, 0.0) for name in node.input), default=0.0)
-        reach += _node_radius(node, _initializer_shapes(model))
+        reach += _node_radius(node, weights)
         radius.update(dict.fromkeys(node.output, reach))
     furthest = max(radius[output.name] for output in model.graph.output)
     return None if math.isinf(furthest) else int(furthest)
 
 
 def working_bytes(model: onnx.ModelProto, **sizes: int) -> int:
-    """The most that float32 tensors of one run take at one time, run node by node, with the graph's
-    symbolic dimensions set to `sizes`. Weights are not counted.
+    """Returns the most bytes that float32 tensors of one run take at one time, run node by node,
+    with the graph's symbolic dimensions set to `sizes`. Weights are not counted.
     """
     shapes = shapes_at(model, sizes)
     weights = {initializer.name for initializer in model.graph.initializer}
@@ -100,25 +64,13 @@ def working_bytes(model: onnx.ModelProto, **sizes: int) -> int:
     return most
 
 
-def attribute(node: onnx.NodeProto, name: str) -> Any:  # noqa: ANN401
-    """The value of one attribute; None where the node leaves it out."""
-    found = (a for a in node.attribute if a.name == name)
-    return next((onnx.helper.get_attribute_value(a) for a in found), None)
-
-
-def joins_channels(node: onnx.NodeProto) -> bool:
-    """Whether this is a Concat of images along their channels."""
-    return node.op_type == "Concat" and attribute(node, "axis") == 1
-
-
 def _node_macs(node: onnx.NodeProto, shapes: Shapes) -> int:
     if node.op_type == "Conv":
         return math.prod(shapes[node.input[1]]) * math.prod(shapes[node.output[0]][2:])
     if node.op_type == "ConvTranspose":
         return math.prod(shapes[node.input[1]]) * math.prod(shapes[node.input[0]][2:])
     if node.op_type in ("MatMul", "Gemm"):
-        transposed = any(a.name == "transA" and a.i for a in node.attribute)
-        inner = shapes[node.input[0]][0 if transposed else -1]
+        inner = shapes[node.input[0]][0 if attributes(node).get("transA") else -1]
         return inner * math.prod(shapes[node.output[0]])
     return 0
 
@@ -126,12 +78,9 @@ def _node_macs(node: onnx.NodeProto, shapes: Shapes) -> int:
 def _node_radius(node: onnx.NodeProto, weights: Shapes) -> float:
     if node.op_type in POINTWISE:
         return 0.0
-    values = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-    if set(values.get("strides", [1])) != {1} or node.op_type not in (
-        "Conv",
-        "MaxPool",
-        "AveragePool",
-    ):
+    values = attributes(node)
+    known = node.op_type in ("Conv", "MaxPool", "AveragePool")
+    if not known or set(values.get("strides", [1])) != {1}:
         return math.inf
     kernel = values.get("kernel_shape") or weights[node.input[1]][2:]
     dilations = values.get("dilations") or [1] * len(kernel)
@@ -143,9 +92,8 @@ def _initializer_shapes(model: onnx.ModelProto) -> Shapes:
 
 
 def shapes_at(model: onnx.ModelProto, sizes: Mapping[str, int]) -> Shapes:
-    """Shape of every tensor by name, with the graph's symbolic dimensions set to `sizes`."""
-    fixed = onnx.ModelProto()
-    fixed.CopyFrom(model)
+    """Returns the shapes of all tensors, with the graph's symbolic dimensions set to `sizes`."""
+    fixed = copy.deepcopy(model)
     for value in fixed.graph.input:
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param in sizes:

@@ -6,17 +6,19 @@ it. The tensor cores of GPUs take half-precision channels by eights. Padded chan
 weights towards everything that reads them.
 """
 
+import copy
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import helper
 
-from .analysis import attribute, joins_channels, shapes_at
+from .analysis import shapes_at
+from .layers import Arrays, Layers, TensorFamilies, groups, joins_channels, rewritten
 
 CPU_BLOCK, GPU_BLOCK = 16, 8
 MOST_GROWTH = 1.4
@@ -24,26 +26,19 @@ EXAMPLE_PX = 16
 
 
 def pad_channels(model: onnx.ModelProto, block: int = CPU_BLOCK) -> onnx.ModelProto:
-    """A copy whose convolutions have groups of a multiple of `block` channels, between input and
-    outputs and where that adds at most 40 %. Its outputs are those of `model`, up to rounding.
+    """Returns a copy whose convolutions have groups of a multiple of `block` channels, between
+    input and outputs and where that adds at most 40 %. Its outputs are those of `model`, up to
+    rounding.
     """
-    padded = onnx.ModelProto()
-    padded.CopyFrom(model)
-    weights = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
-    plan = _Plan(model, weights, block)
-    graph = padded.graph
-    nodes = [new for node in graph.node for new in plan.rewritten(node)]
-    used = {name for node in nodes for name in node.input}
-    del graph.node[:], graph.initializer[:], graph.value_info[:]
-    graph.node.extend(nodes)
-    kept = (numpy_helper.from_array(array, name) for name, array in weights.items() if name in used)
-    graph.initializer.extend(kept)
-    return padded
+    layers = Layers(model)
+    padding = _Padding(layers, block)
+    nodes = [new for node in layers.nodes for new in padding.rewritten(node)]
+    return rewritten(model, nodes, padding.weights)
 
 
 @dataclass(frozen=True)
 class _Places:
-    """Where each real channel lies among `count` padded ones."""
+    """Tells where each real channel lies among `count` padded ones."""
 
     of: tuple[int, ...]
     count: int
@@ -53,59 +48,41 @@ class _Places:
         return self.count != len(self.of)
 
 
-@dataclass
-class _Family:
-    """Tensors that share their channels' places, because they are added or mapped elementwise."""
+class _Padding:
+    """Decides which tensors of a graph get padded channels, and rewrites its nodes accordingly.
+    `weights` holds those of the graph, and grows by new ones.
 
-    channels: int
-    block: int
-    groups: set[int] = field(default_factory=set)  # of the convolutions that read or write them
-    is_read: bool = False  # by a convolution, directly or joined
-    fixed: bool = False
-
-    @property
-    def places(self) -> _Places:
-        real = range(self.channels)
-        groups = max(self.groups, default=1)
-        each = self.channels // groups
-        wide = -(-each // self.block) * self.block
-        unfit = each == 1 or wide > MOST_GROWTH * each or len(self.groups - {1, groups}) > 0
-        if self.fixed or not self.is_read or unfit:
-            return _Places(tuple(real), self.channels)
-        return _Places(tuple(c // each * wide + c % each for c in real), wide * groups)
-
-
-class _Plan:
-    """Which tensors of a graph get padded channels, and its nodes rewritten accordingly. New
-    weights are added to `weights`.
+    For image -> a [12 channels] -> ReLU b -> out, with blocks of 16: a and b are one family, which
+    a convolution reads, and 16 channels are 33 % more, so its places are 0 … 11 of 16. The
+    convolution of a gets weights [16, 3, 3, 3] whose last four rows are 0, that of out [3, 16, 3,
+    3] whose last four columns are. Had a Sigmoid read b, which needs its real channels, then ReLU
+    would write `b_padded`, and a Gather of the places 0 … 11 would make b of that.
     """
 
-    def __init__(
-        self, model: onnx.ModelProto, weights: dict[str, NDArray[Any]], block: int
-    ) -> None:
-        self._weights = weights
-        graph = model.graph
-        shapes = shapes_at(model, {"h": EXAMPLE_PX, "w": EXAMPLE_PX})
-        self._families = {
-            name: _Family(shape[1], block)
+    def __init__(self, layers: Layers, block: int) -> None:
+        self.weights: Arrays = dict(layers.weights)
+        self._block, self._families = block, TensorFamilies()
+        shapes = shapes_at(layers.model, {"h": EXAMPLE_PX, "w": EXAMPLE_PX})
+        self._channels = {
+            name: shape[1]
             for name, shape in shapes.items()
-            if len(shape) == 4 and name not in weights
+            if len(shape) == 4 and name not in layers.weights
         }
-        self._joined = {n.output[0]: list(n.input) for n in graph.node if self._joins(n)}
-        for value in graph.input:
-            self._fix([value.name])
-        for node in graph.node:
+        self._groups: dict[str, set[int]] = {name: set() for name in self._channels}
+        self._read: set[str] = set()
+        self._joined = {n.output[0]: list(n.input) for n in layers.nodes if self._joins(n)}
+        self._families.fix(value.name for value in layers.model.graph.input)
+        for node in layers.nodes:
             self._bind(node)
-        self._settle([node for node in graph.node if _groups(node) > 1])
-        self._real = {value.name for value in graph.output}
-        for node in graph.node:
+        self._settle([node for node in layers.nodes if groups(node) > 1])
+        self._real = set(layers.outputs)
+        for node in layers.nodes:
             if not self._knows_places(node):
                 self._real |= set(node.input)
 
     def rewritten(self, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
-        """The node in the new graph, and behind it what restores channels for other readers."""
-        new = onnx.NodeProto()
-        new.CopyFrom(node)
+        """Yields the node in the new graph, and what restores channels for other readers."""
+        new = copy.deepcopy(node)
         if self._knows_places(node):
             if node.op_type == "Conv":
                 new.input[1:] = self._padded_weights(node)
@@ -120,109 +97,102 @@ class _Plan:
         return joins_channels(node) and self._images(node)
 
     def _images(self, node: onnx.NodeProto) -> bool:
-        return all(name in self._families for name in node.input)
+        return all(name in self._channels for name in node.input)
 
     def _parts(self, name: str) -> list[str]:
-        """The tensors that a joined one is made of; else the tensor itself."""
+        """Returns the tensors that a joined one is made of; else the tensor itself."""
         joined = self._joined.get(name)
         return [part for each in joined for part in self._parts(each)] if joined else [name]
 
     def _places(self, name: str) -> _Places:
-        parts = [self._families[part].places for part in self._parts(name)]
+        parts = [self._own_places(part) for part in self._parts(name)]
         starts = itertools.accumulate((part.count for part in parts[:-1]), initial=0)
         of = tuple(start + c for start, part in zip(starts, parts, strict=True) for c in part.of)
         return _Places(of, sum(part.count for part in parts))
+
+    def _own_places(self, name: str) -> _Places:
+        family, count = self._families.members(name), self._channels[name]
+        numbers = self._family_groups(name)
+        most = max(numbers, default=1)
+        each = count // most
+        wide = -(-each // self._block) * self._block
+        unfit = each == 1 or wide > MOST_GROWTH * each or len(numbers - {1, most}) > 0
+        fixed = not self._families.fixed.isdisjoint(family)
+        if fixed or self._read.isdisjoint(family) or unfit:
+            return _Places(tuple(range(count)), count)
+        return _Places(tuple(c // each * wide + c % each for c in range(count)), wide * most)
+
+    def _family_groups(self, name: str) -> set[int]:
+        """Collects the numbers of groups of the convolutions that read or write the family."""
+        return {n for one in self._families.members(name) for n in self._groups[one]}
 
     def _knows_places(self, node: onnx.NodeProto) -> bool:
         if node.op_type == "Conv" or self._joins(node):
             return True
         if node.op_type == "Add" and self._images(node):
-            return self._families[node.input[0]].channels == self._families[node.input[1]].channels
+            return self._channels[node.input[0]] == self._channels[node.input[1]]
         return node.op_type in ("Relu", "LeakyRelu")
 
     def _bind(self, node: onnx.NodeProto) -> None:
         if node.op_type == "Conv":
-            self._families[node.output[0]].groups.add(_groups(node))
-            for part in self._parts(node.input[0]):
-                self._families[part].is_read = True
-                self._families[part].groups.add(_groups(node))
-            if _groups(node) > 1 and node.input[0] in self._joined:
-                self._fix([*self._parts(node.input[0]), node.output[0]])
+            parts = self._parts(node.input[0])
+            self._read |= set(parts)
+            for name in (*parts, node.output[0]):
+                self._groups[name].add(groups(node))
+            if groups(node) > 1 and node.input[0] in self._joined:
+                self._families.fix([*parts, node.output[0]])
         elif self._joins(node):
             return
         elif self._knows_places(node):
             if any(name in self._joined for name in node.input):
-                self._fix([part for name in node.input for part in self._parts(name)])
-            self._unite([*node.input, *node.output])
+                self._families.fix(part for name in node.input for part in self._parts(name))
+            self._families.unite([*node.input, *node.output])
         else:
-            self._fix(node.output)
-
-    def _unite(self, names: Sequence[str]) -> None:
-        families = [self._families[name] for name in names]
-        one = _Family(
-            families[0].channels,
-            families[0].block,
-            set().union(*(family.groups for family in families)),
-            any(family.is_read for family in families),
-            any(family.fixed for family in families),
-        )
-        for name, family in self._families.items():
-            if any(family is other for other in families):
-                self._families[name] = one
-
-    def _fix(self, names: Sequence[str]) -> None:
-        for name in names:
-            if name in self._families:
-                self._families[name].fixed = True
+            self._families.fix(node.output)
 
     def _settle(self, grouped: Sequence[onnx.NodeProto]) -> None:
-        """A grouped convolution needs its groups padded before and behind it, or not at all."""
-        before = None
-        while before != (before := [family.fixed for family in self._families.values()]):
+        """Fixes what a grouped convolution cannot have padded on both sides alike."""
+        before = -1
+        while before != (before := len(self._families.fixed)):
             for node in grouped:
                 ends = (node.input[0], node.output[0])
-                fits = [self._families[name].places.changed for name in ends]
-                fits += [self._families[name].groups <= {1, _groups(node)} for name in ends]
+                fits = [self._own_places(name).changed for name in ends]
+                fits += [self._family_groups(name) <= {1, groups(node)} for name in ends]
                 if not all(fits):
-                    self._fix(ends)
+                    self._families.fix(ends)
 
     def _renamed(self, name: str) -> str:
-        is_padded = name in self._families and self._places(name).changed
+        is_padded = name in self._channels and self._places(name).changed
         return f"{name}_padded" if is_padded and name in self._real else name
 
     def _restored(self, name: str) -> onnx.NodeProto:
         places, indices = self._places(name), f"{name}_places"
-        self._weights[indices] = np.array(places.of, dtype=np.int64)
+        self.weights[indices] = np.array(places.of, dtype=np.int64)
         return helper.make_node("Gather", [f"{name}_padded", indices], [name], axis=1)
 
     def _padded_weights(self, node: onnx.NodeProto) -> list[str]:
         before, after = self._places(node.input[0]), self._places(node.output[0])
         if not before.changed and not after.changed:
             return list(node.input[1:])
-        groups = _groups(node)
         name = f"{node.input[1]}_{before.count}_{after.count}"
-        self._weights[name] = _spread(self._weights[node.input[1]], before, after, groups)
+        self.weights[name] = _spread(self.weights[node.input[1]], before, after, groups(node))
         if len(node.input) < 3:
             return [name]
         bias = f"{node.input[2]}_{after.count}"
-        self._weights[bias] = np.zeros(after.count, dtype=np.float32)
-        self._weights[bias][list(after.of)] = self._weights[node.input[2]]
+        self.weights[bias] = np.zeros(after.count, dtype=np.float32)
+        self.weights[bias][list(after.of)] = self.weights[node.input[2]]
         return [name, bias]
 
 
 def _spread(
-    weight: NDArray[Any], before: _Places, after: _Places, groups: int
+    weight: NDArray[Any], before: _Places, after: _Places, count: int
 ) -> NDArray[np.float32]:
-    """weight [outputs, inputs / groups, …] among padded channels."""
-    outputs, inputs = weight.shape[0] // groups, weight.shape[1]
-    spread = np.zeros((after.count, before.count // groups, *weight.shape[2:]), dtype=np.float32)
-    for group in range(groups):
+    """Spreads weights [outputs, inputs / count, …] among padded channels."""
+    outputs, inputs = weight.shape[0] // count, weight.shape[1]
+    spread = np.zeros((after.count, before.count // count, *weight.shape[2:]), dtype=np.float32)
+    for group in range(count):
         rows = after.of[group * outputs : (group + 1) * outputs]
-        first = group * (before.count // groups)
+        first = group * (before.count // count)
         columns = [c - first for c in before.of[group * inputs : (group + 1) * inputs]]
         spread[np.ix_(rows, columns)] = weight[group * outputs : (group + 1) * outputs]
     return spread
-
-
-def _groups(node: onnx.NodeProto) -> int:
-    return int(attribute(node, "group") or 1) if node.op_type == "Conv" else 1

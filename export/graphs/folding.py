@@ -1,4 +1,4 @@
-"""The deployable form of a network: exact rewrites of `pcsr.models`, one module per ONNX graph.
+"""Brings a network into its deployable form: exact rewrites of `pcsr.models`, one module per graph.
 
 The first layer of an MLP acts on [feature, offset, cell]; its feature part is a linear map of the
 low-resolution features and is computed once per input pixel, behind the backbone. What is left per
@@ -19,8 +19,8 @@ from pcsr.models.liif import Mlp
 
 
 class FoldedBackbone(nn.Module):
-    """image [1, 3, h, w] RGB in [0, 1] -> features [1, D, h, w], and one row map [h*w, C] per MLP:
-    the feature part of its first layer.
+    """Maps image [1, 3, h, w] RGB in [0, 1] -> features [1, D, h, w], and one row map [h*w, C] per
+    MLP: the feature part of its first layer.
     """
 
     mean: Tensor
@@ -40,7 +40,7 @@ class FoldedBackbone(nn.Module):
 
 
 class FoldedMlp(nn.Module):
-    """An MLP behind the folded first layer, for N output pixels.
+    """Computes an MLP behind the folded first layer, for N output pixels.
 
     features [P, C]: row map of the backbone graph; index [N] int32: row of each pixel's nearest
     input pixel; offset [N, 2]: (row, column) distance to its centre, in input pixels times 2; cell
@@ -72,7 +72,9 @@ class FoldedMlp(nn.Module):
 
 
 def mlp_arrays(mlp: FoldedMlp) -> dict[str, NDArray[np.float32]]:
-    """The weights of a folded MLP by name, [outputs, inputs] each (`docs/bundle.md`, mlps.npz)."""
+    """Returns the weights of a folded MLP by name, [outputs, inputs] (`docs/bundle.md`,
+    mlps.npz).
+    """
     row, column = mlp.offset_weight
     tensors = {
         "feature_weight": mlp.feature_weight.t(),
@@ -88,7 +90,9 @@ def mlp_arrays(mlp: FoldedMlp) -> dict[str, NDArray[np.float32]]:
 
 
 def fold_upsamplers(network: PCSR) -> list[FoldedMlp]:
-    """Heaviest first. The residual's unit becomes RGB in [0, 1]: std goes into the last layer."""
+    """Folds the upsamplers, heaviest first. The residual's unit becomes RGB in [0, 1]: std goes
+    into the last layer.
+    """
     return [
         FoldedMlp(_scaled(upsampler.imnet, network.std.flatten()))
         for upsampler in network.upsamplers
@@ -96,8 +100,8 @@ def fold_upsamplers(network: PCSR) -> list[FoldedMlp]:
 
 
 def fold_classifier(network: PCSR) -> FoldedMlp:
-    """For M = 2 one output, logit of heavy minus logit of light: p_heavy is its sigmoid. Else M
-    logits, heaviest first.
+    """Folds the classifier: for M = 2 to one output, logit of heavy minus logit of light, whose
+    sigmoid is p_heavy. Else to M logits, heaviest first.
     """
     mlp = copy.deepcopy(network.classifier.imnet)
     last = _last_linear(mlp)
@@ -109,8 +113,8 @@ def fold_classifier(network: PCSR) -> FoldedMlp:
 
 
 def deployable(module: nn.Module) -> nn.Module:
-    """A copy with PReLU of one slope as LeakyReLU, which engines fuse with its convolution, and
-    collapsible linear blocks collapsed.
+    """Returns a copy with PReLU of one slope as LeakyReLU, which engines fuse with its convolution,
+    and collapsible linear blocks collapsed.
 
     BatchNorm is folded into its convolution by the ONNX exporter.
     """

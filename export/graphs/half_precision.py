@@ -1,18 +1,21 @@
-"""A float32 graph in half precision.
+"""Rewrites a float32 graph in half precision.
 
 What goes in and what comes out as an image, logits or a residual stays float32, and so do the
 normalisation, positions and the sums that make the result.
 """
 
+import copy
 from collections.abc import Iterable, MutableSequence, Sequence
 
 import ml_dtypes
 import numpy as np
 import onnx
 from numpy.typing import DTypeLike
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from pcsr.errors import VerificationError
+
+from .layers import Arrays, Layers, rewritten
 
 FLOAT = TensorProto.FLOAT
 TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
@@ -23,15 +26,15 @@ STAYS = {"bf16": {"ConvTranspose"}}  # TensorRT-RTX 1.7 does not build it in bf1
 FLOAT_ONLY = {"Resize": (1, 2)}  # operators' inputs that have one type in every graph
 
 
-def typed(model: onnx.ModelProto, role: str, precision: str) -> onnx.ModelProto:
-    """A copy of a graph of float32 whose inner tensors, `features` and row maps are `fp16` or
+def to_half_precision(model: onnx.ModelProto, role: str, precision: str) -> onnx.ModelProto:
+    """Returns a copy of a float32 graph whose inner tensors, `features` and row maps are `fp16` or
     `bf16`.
 
     Raises:
         VerificationError: a weight is too large for the type, or ONNX cannot tell its types.
     """
     try:
-        return _Typed(model, role, precision).model()
+        return _HalfPrecisionGraph(model, role, precision).model()
     except (onnx.shape_inference.InferenceError, onnx.version_converter.ConvertError) as error:
         reason = str(error).splitlines()[0]
         raise VerificationError(
@@ -40,21 +43,21 @@ def typed(model: onnx.ModelProto, role: str, precision: str) -> onnx.ModelProto:
 
 
 def overflow(role: str, what: str, precision: str) -> VerificationError:
-    """The error for a number that a type does not hold."""
+    """Makes the error for a number that a type does not hold."""
     other = "; export bf16 instead" if precision == "fp16" else ""
     return VerificationError(
         f"the {role} graph overflows in {precision} ({what}){other}; nothing was written"
     )
 
 
-class _Typed:
-    """One graph on its way to another type."""
+class _HalfPrecisionGraph:
+    """Writes the nodes of one graph in its new type."""
 
     def __init__(self, model: onnx.ModelProto, role: str, precision: str) -> None:
         self._role, self._precision, self._type = role, precision, TYPES[precision]
         self._old = _at_least(model, LEAST_OPSET[precision])
         graph = onnx.shape_inference.infer_shapes(self._old, strict_mode=True).graph
-        self._weights = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
+        self._weights = Layers(self._old).weights
         self._floats = {n for n, array in self._weights.items() if array.dtype == np.float32}
         self._floats |= {
             value.name
@@ -63,24 +66,20 @@ class _Typed:
         }
         self._types: dict[str, int] = {value.name: FLOAT for value in graph.input}
         self._nodes: list[onnx.NodeProto] = []
-        self._used: dict[str, onnx.TensorProto] = {}
+        self._used: Arrays = {}
 
     def model(self) -> onnx.ModelProto:
-        new = onnx.ModelProto()
-        new.CopyFrom(self._old)
-        graph = new.graph
-        del graph.node[:], graph.initializer[:], graph.value_info[:]
-        self._retype([value for value in graph.input if value.name == "features"])
-        is_kept = _kept(self._old.graph, self._weights)
-        for node, stays in zip(self._old.graph.node, is_kept, strict=True):
+        old = copy.deepcopy(self._old)
+        self._retype([value for value in old.graph.input if value.name == "features"])
+        is_kept = _kept(old.graph, self._weights)
+        for node, stays in zip(old.graph.node, is_kept, strict=True):
             self._add(node, stays)
-        typed_outputs = [value for value in graph.output if value.name.endswith("features")]
-        for value in graph.output:
+        outputs = old.graph.output
+        typed_outputs = [value for value in outputs if value.name.endswith("features")]
+        for value in outputs:
             self._settle(value.name, self._type if value in typed_outputs else FLOAT)
         self._retype(typed_outputs)
-        graph.node.extend(self._nodes)
-        graph.initializer.extend(self._used.values())
-        return new
+        return rewritten(old, self._nodes, self._used)
 
     def _retype(self, values: Sequence[onnx.ValueInfoProto]) -> None:
         for value in values:
@@ -92,18 +91,17 @@ class _Typed:
         stays = stays or node.op_type in STAYS.get(self._precision, ())
         kind = self._type if has_floats and not stays else FLOAT
         only = FLOAT_ONLY.get(node.op_type, ())
-        new = onnx.NodeProto()
-        new.CopyFrom(node)
+        new = copy.deepcopy(node)
         for i, name in enumerate(node.input):
             if name in self._floats:
                 new.input[i] = self._as(name, FLOAT if i in only else kind)
             elif name in self._weights:
-                self._used[name] = numpy_helper.from_array(self._weights[name], name)
+                self._used[name] = self._weights[name]
         self._nodes.append(new)
         self._types |= {name: kind for name in node.output if name in self._floats}
 
     def _as(self, name: str, kind: int) -> str:
-        """The name under which a tensor or weight is there in a type."""
+        """Returns the name under which a tensor or weight is there in a type."""
         if name in self._weights:
             return self._weight(name, kind)
         if self._types[name] == kind:
@@ -116,7 +114,7 @@ class _Typed:
 
     def _weight(self, name: str, kind: int) -> str:
         if kind == FLOAT:
-            self._used[name] = numpy_helper.from_array(self._weights[name], name)
+            self._used[name] = self._weights[name]
             return name
         other = f"{name}_{self._precision}"
         if other not in self._used:
@@ -124,7 +122,7 @@ class _Typed:
                 array = self._weights[name].astype(DTYPES[self._precision])
             if not np.isfinite(array.astype(np.float32)).all():
                 raise overflow(self._role, f"weight {name}", self._precision)
-            self._used[other] = numpy_helper.from_array(array, other)
+            self._used[other] = array
         return other
 
     def _settle(self, output: str, kind: int) -> None:
@@ -140,8 +138,8 @@ class _Typed:
 
 
 def _kept(graph: onnx.GraphProto, weights: Iterable[str]) -> list[bool]:
-    """Which nodes stay float32: all in front of the first layer that is not a sum, and the sums
-    that an image, a position or the result goes through.
+    """Tells which nodes stay float32: all in front of the first layer that is not a sum, and the
+    sums that an image, a position or the result goes through.
     """
     constants = set(weights)
     is_row_graph = any(value.name == "features" for value in graph.input)
@@ -162,7 +160,7 @@ def _kept(graph: onnx.GraphProto, weights: Iterable[str]) -> list[bool]:
 
 
 def _keep_last_sums(graph: onnx.GraphProto, kept: list[bool]) -> None:
-    """Sums that only an `upscaled` output, or another such sum, reads."""
+    """Marks the sums that only an `upscaled` output, or another such sum, reads."""
     last = {value.name for value in graph.output if value.name == "upscaled"}
     for i in reversed(range(len(graph.node))):
         node = graph.node[i]
@@ -183,6 +181,4 @@ def _at_least(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
 
 def rename(names: MutableSequence[str], old: str, new: str) -> None:
     """Replaces a name in the inputs or outputs of a node."""
-    for i, name in enumerate(names):
-        if name == old:
-            names[i] = new
+    names[:] = [new if name == old else name for name in names]

@@ -1,8 +1,8 @@
-"""One PyTorch module -> one checked, named, self-describing ONNX graph."""
+"""Exports one PyTorch module to one checked, named, self-describing ONNX graph."""
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pcsr.errors import VerificationError
-from pcsr.manifest import Graph
+from pcsr.manifest import IMAGE_OUTPUTS, Graph
 from pcsr.manifest import Tensor as TensorInfo
 from pcsr.models import PCSR, PlainNetwork
 
@@ -24,35 +24,33 @@ EXAMPLE_ROWS = 96
 
 @dataclass(frozen=True)
 class GraphSource:
-    """What one graph is exported from.
-
-    example: inputs of the module, in order, by name. dynamic: their symbolic dimensions, by name
-        and axis.
-    """
+    """Says what one graph is exported from."""
 
     role: str
     module: nn.Module
     example: Mapping[str, Tensor]
+    """The inputs of the module, in order, by name."""
     dynamic: Mapping[str, Mapping[int, str]]
+    """The symbolic dimensions of the inputs, by name and axis."""
     outputs: tuple[str, ...]
 
 
 def graph_sources(network: PCSR | PlainNetwork) -> list[GraphSource]:
-    """The graphs of a bundle: one for a plain network; backbone, classifier (M > 1) and upsamplers
-    for PCSR.
+    """Lists the graphs of a bundle: one for a plain network; backbone, classifier (M > 1) and
+    upsamplers for PCSR.
     """
     if isinstance(network, PlainNetwork):
-        return [_image_source("network", deployable(network), ("upscaled",))]
+        return [_image_source("network", deployable(network), [])]
     mlps = {f"upsampler_{j}": mlp for j, mlp in enumerate(fold_upsamplers(network))}
     if len(mlps) > 1:
         mlps = {"classifier": fold_classifier(network), **mlps}
     backbone = FoldedBackbone(network, list(mlps.values()))
-    maps = (f"{role}_features" for role in mlps)
-    sources = [_image_source("backbone", backbone, ("features", *maps))]
+    sources = [_image_source("backbone", backbone, [f"{role}_features" for role in mlps])]
     return sources + [_mlp_source(role, mlp) for role, mlp in mlps.items()]
 
 
-def _image_source(role: str, module: nn.Module, outputs: tuple[str, ...]) -> GraphSource:
+def _image_source(role: str, module: nn.Module, row_maps: Sequence[str]) -> GraphSource:
+    outputs = (IMAGE_OUTPUTS[role], *row_maps)
     example = {"image": torch.rand(1, 3, *EXAMPLE_SIZE, generator=torch.Generator().manual_seed(0))}
     return GraphSource(role, module, example, {"image": {2: "h", 3: "w"}}, outputs)
 
@@ -72,7 +70,7 @@ def _mlp_source(role: str, mlp: FoldedMlp) -> GraphSource:
 
 
 def export_graph(source: GraphSource, opset: int) -> onnx.ModelProto:
-    """The graph of one module in float32, as PyTorch exports it.
+    """Exports the graph of one module in float32.
 
     Raises:
         VerificationError: PyTorch exports nothing.
@@ -111,7 +109,7 @@ def label_graph(model: onnx.ModelProto, name: str, metadata: Mapping[str, str]) 
 
 
 def describe_graph(model: onnx.ModelProto, file: str, sha256: str) -> Graph:
-    """The manifest's entry of a graph."""
+    """Returns the manifest's entry of a graph."""
     return Graph(
         file=file,
         sha256=sha256,
@@ -141,7 +139,7 @@ def _check(model: onnx.ModelProto, role: str) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """torch.onnx logs and warns about its own internals and about packages that we do not need."""
+    """Silences torch.onnx, which warns about its internals and about packages that nobody needs."""
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)

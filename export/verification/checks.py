@@ -1,4 +1,4 @@
-"""Comparisons of a bundle with the PyTorch network: what one found, and the tables of all."""
+"""Holds what comparisons of a bundle with the PyTorch network found, and prints their tables."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,28 +15,38 @@ ROUTING_SLACK_PX = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
-    """One comparison with PyTorch. Sizes are (height, width) of the input.
-
-    difference: in fp32 the largest, where both routed the pixel and its 3x3 neighbourhood alike,
-        relative to the largest value if above 1; in half precision the root of the mean square,
-        relative to that of PyTorch's values.
-    rerouted_px: pixels that went to another upsampler, of `pixels`. Both 0 where there is no
-        routing.
-    """
+class _Comparison:
+    """Holds what all comparisons have."""
 
     what: str
     precision: str = "fp32"
     lr_size: tuple[int, int]
+    """(height, width) of the input."""
     scale: float | None
-    difference: float
-    tolerance: float
     rerouted_px: int = 0
+    """Pixels that went to another upsampler; 0 where there is no routing."""
     pixels: int = 0
+    """All output pixels; 0 where there is no routing."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what the manifest says of it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DifferenceCheck(_Comparison):
+    """Holds the difference that one comparison with PyTorch gave."""
+
+    difference: float
+    """In fp32 the largest, where both routed the pixel and its 3x3 neighbourhood alike, relative to
+    the largest value if above 1; in half precision the root of the mean square, relative to that of
+    PyTorch's values.
+    """
+    tolerance: float
 
     @property
     def passed(self) -> bool:
-        """Within tolerance, and finite."""
+        """Whether it is within tolerance, and finite."""
         allowed = max(ROUTING_SLACK_PX, ROUTING_TOLERANCE * self.pixels)
         return self.difference <= self.tolerance and self.rerouted_px <= allowed
 
@@ -48,34 +58,23 @@ class Check:
             f"{self.rerouted_px} pixels routed differently"
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """For the manifest."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class QualityCheck:
-    """One comparison of a half-precision pipeline with PyTorch in float32, on an image whose
-    original at the output's size is known.
-
-    psnr_loss_db: PSNR of PyTorch's result against that original, less that of this one.
-    psnr_db: PSNR of one result against the other. rerouted_px: as in `Check`, reported only.
+class QualityCheck(_Comparison):
+    """Holds what one comparison of a half-precision pipeline with PyTorch in float32 gave, on an
+    image whose original at the output's size is known. Rerouted pixels are reported only.
     """
 
-    what: str
-    precision: str
-    lr_size: tuple[int, int]
-    scale: float
     psnr_loss_db: float
+    """PSNR of PyTorch's result against the original, less that of this one."""
     allowed_db: float
     psnr_db: float
+    """PSNR of one result against the other."""
     least_db: float
-    rerouted_px: int = 0
-    pixels: int = 0
 
     @property
     def passed(self) -> bool:
-        """Good enough against the original and against PyTorch."""
+        """Whether both the original and PyTorch are near enough."""
         return self.psnr_loss_db <= self.allowed_db and self.psnr_db >= self.least_db
 
     @property
@@ -86,12 +85,8 @@ class QualityCheck:
             f"{self.psnr_db:.1f} dB from it (at least {self.least_db:g})"
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """For the manifest."""
-        return asdict(self)
 
-
-AnyCheck = Check | QualityCheck
+AnyCheck = DifferenceCheck | QualityCheck
 
 
 def refuse_failed(checks: Sequence[AnyCheck]) -> None:
@@ -108,8 +103,8 @@ def refuse_failed(checks: Sequence[AnyCheck]) -> None:
 
 
 def format_checks(checks: Sequence[AnyCheck]) -> str:
-    """The tables for a terminal: differences, then quality in half precision."""
-    exact = [check for check in checks if isinstance(check, Check)]
+    """Formats the tables for a terminal: differences, then quality in half precision."""
+    exact = [check for check in checks if isinstance(check, DifferenceCheck)]
     quality = [check for check in checks if isinstance(check, QualityCheck)]
     tables = [_table(_HEAD, [_row(check) for check in exact])]
     if quality:
@@ -121,7 +116,7 @@ _HEAD = ("compared with PyTorch", "type", "input", "scale", "difference", "allow
 _QUALITY_HEAD = ("quality", "type", "input", "scale", "PSNR loss", "allowed", "PSNR", "rerouted")
 
 
-def _row(check: Check) -> tuple[str, ...]:
+def _row(check: DifferenceCheck) -> tuple[str, ...]:
     differences = (f"{check.difference:.1e}", f"{check.tolerance:.0e}")
     return (*_case(check), *differences, _rerouted(check))
 

@@ -1,11 +1,11 @@
-"""Typed graphs on a CPU whose engine lacks the type: float32 arithmetic in ONNX Runtime, every
-result rounded, as hardware does that accumulates in float32 and writes each tensor in half
-precision.
+"""Runs typed graphs on a CPU that lacks the type: float32 arithmetic in ONNX Runtime, every result
+rounded, as hardware does that accumulates in float32 and writes each tensor in half precision.
 
 ONNX Runtime runs fp16 graphs on most CPUs too, but leaves out the rounding between neighbours, and
 has no bf16 convolutions at all.
 """
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,22 +13,23 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from pcsr.export.graphs.half_precision import FLOAT, TYPES, overflow, rename
+from pcsr.export.graphs.layers import Layers, rewritten
 
 Floats = NDArray[np.float32]
 HALVES = frozenset(TYPES.values())
 
 
-class RoundedBackend:
-    """Runs typed graphs, given by role, and refuses any value beyond the type's range: a `Backend`
-    of the runtime. Row maps pass as float32.
+class RoundingRunner:
+    """Runs typed graphs, given by role, and refuses any value beyond the type's range. It is a
+    runner of the runtime. Row maps pass as float32.
     """
 
     def __init__(self, graphs: Mapping[str, bytes], precision: str) -> None:
         models = {role: onnx.load_from_string(data) for role, data in graphs.items()}
-        self._sessions = {role: _session(rounded(model)) for role, model in models.items()}
+        self._sessions = {role: _session(emulated(model)) for role, model in models.items()}
         self._outputs = {role: [v.name for v in m.graph.output] for role, m in models.items()}
         self._precision = precision
 
@@ -41,7 +42,7 @@ class RoundedBackend:
         return found
 
     def run(self, role: str, inputs: Mapping[str, NDArray[Any]]) -> dict[str, Floats]:
-        """All outputs of a graph by name.
+        """Returns all outputs of a graph by name.
 
         Raises:
             VerificationError: a tensor in it is not finite.
@@ -55,40 +56,31 @@ class RoundedBackend:
         return {name: found[name] for name in self._outputs[role]}
 
 
-def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A typed graph in float32 with the rounding of its type. What it rounds are outputs as well,
-    behind those of `model`.
+def emulated(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Returns a typed graph in float32 with the rounding of its type. What it rounds are outputs as
+    well, behind those of `model`.
     """
     inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
     values = (*inferred.input, *inferred.value_info, *inferred.output)
     types = {value.name: value.type.tensor_type.elem_type for value in values}
-    new = onnx.ModelProto()
-    new.CopyFrom(model)
-    graph = new.graph
-    del graph.node[:], graph.initializer[:], graph.value_info[:]
-    graph.initializer.extend(_in_float32(initializer) for initializer in model.graph.initializer)
-    graph.node.extend(n for node in model.graph.node for n in _with_rounding(node, types))
-    for value in (*graph.input, *graph.output):
+    layers = Layers(model)
+    halves = {i.name for i in model.graph.initializer if i.data_type in HALVES}
+    weights = {
+        name: array.astype(np.float32) if name in halves else array
+        for name, array in layers.weights.items()
+    }
+    new = rewritten(model, (n for node in layers.nodes for n in _rounded(node, types)), weights)
+    for value in (*new.graph.input, *new.graph.output):
         if value.type.tensor_type.elem_type in HALVES:
             value.type.tensor_type.elem_type = FLOAT
-    outputs = {value.name for value in graph.output}
-    made = [name for node in model.graph.node for name in node.output if types[name] in HALVES]
-    for name in made:
-        if name not in outputs:
-            graph.output.append(helper.make_tensor_value_info(name, FLOAT, None))
+    for name in layers.maker:
+        if types[name] in HALVES and name not in layers.outputs:
+            new.graph.output.append(helper.make_tensor_value_info(name, FLOAT, None))
     return new
 
 
-def _in_float32(initializer: onnx.TensorProto) -> onnx.TensorProto:
-    if initializer.data_type not in HALVES:
-        return initializer
-    array = numpy_helper.to_array(initializer).astype(np.float32)
-    return numpy_helper.from_array(array, initializer.name)
-
-
-def _with_rounding(node: onnx.NodeProto, types: Mapping[str, int]) -> Iterator[onnx.NodeProto]:
-    new = onnx.NodeProto()
-    new.CopyFrom(node)
+def _rounded(node: onnx.NodeProto, types: Mapping[str, int]) -> Iterator[onnx.NodeProto]:
+    new = copy.deepcopy(node)
     if node.op_type == "Cast" and types[node.output[0]] in {FLOAT, *HALVES}:
         new = helper.make_node("Identity", node.input, node.output)
     halves = [name for name in node.output if types[name] in HALVES]

@@ -16,19 +16,19 @@ from pcsr.export.graphs.onnx_graph import GraphSource
 from pcsr.models import PCSR, PlainNetwork
 from pcsr.runtime.upscaler import Upscaler
 
-from .checks import Check, refuse_failed
-from .pictures import sample_picture
+from .checks import DifferenceCheck, refuse_failed
+from .references import as_batch, references, scales
+from .synthetic_images import synthetic_image
 
 LR_SIZES = ((37, 53), (24, 40))
-OTHER_SCALE = 2.5
 GRAPH_TOLERANCE = 1e-4  # float32 sums in another order, relative to the largest value
 IMAGE_TOLERANCE = 2e-5
 
 
 def verify_bundle(
     path: Path, network: PCSR | PlainNetwork, sources: Sequence[GraphSource]
-) -> list[Check]:
-    """All checks of the float32 graphs of a bundle that was just written.
+) -> list[DifferenceCheck]:
+    """Makes all checks of the float32 graphs of a bundle that was just written.
 
     Raises:
         VerificationError: any of them is beyond its tolerance; the message names the worst.
@@ -45,7 +45,7 @@ def verify_bundle(
 
 def _graph_checks(
     upscaler: Upscaler, sources: Sequence[GraphSource], size: tuple[int, int]
-) -> Iterator[Check]:
+) -> Iterator[DifferenceCheck]:
     for source in sources:
         inputs = example_inputs(source, size)
         expected = expected_outputs(source, inputs)
@@ -54,7 +54,7 @@ def _graph_checks(
         )
         found = session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})
         worst = max(difference(a, b) for a, b in zip(found, expected.values(), strict=True))
-        yield Check(
+        yield DifferenceCheck(
             what=f"{source.role} graph",
             lr_size=size,
             scale=None,
@@ -66,7 +66,7 @@ def _graph_checks(
 def expected_outputs(
     source: GraphSource, inputs: Mapping[str, Tensor]
 ) -> dict[str, NDArray[np.float32]]:
-    """What the module of a graph computes, by output."""
+    """Computes what the module of a graph gives, by output."""
     with torch.no_grad():
         found = source.module(*inputs.values())
     found = (found,) if torch.is_tensor(found) else found
@@ -75,9 +75,9 @@ def expected_outputs(
 
 
 def example_inputs(source: GraphSource, size: tuple[int, int]) -> Mapping[str, Tensor]:
-    """Inputs of a graph for an image of `size`; an MLP's are random."""
+    """Makes inputs of a graph for an image of `size`; an MLP's are random."""
     if "image" in source.example:
-        return {"image": as_batch(sample_picture(size)).contiguous()}
+        return {"image": as_batch(synthetic_image(size)).contiguous()}
     random = torch.Generator().manual_seed(0)
     pixels, rows = size[0] * size[1], 3 * size[0]
     width = source.example["features"].shape[1]
@@ -89,58 +89,30 @@ def example_inputs(source: GraphSource, size: tuple[int, int]) -> Mapping[str, T
     }
 
 
-def scales(network: PCSR | PlainNetwork, trained: float) -> tuple[float, ...]:
-    """The scale trained for and, where the network has others, a fractional one."""
-    if isinstance(network, PlainNetwork):
-        return (trained,)
-    return (trained, OTHER_SCALE if trained != OTHER_SCALE else 2.0)
-
-
 def _pipeline_checks(
     upscaler: Upscaler, network: PCSR | PlainNetwork, size: tuple[int, int], scale: float
-) -> Iterator[Check]:
-    image = sample_picture(size)
-    batch = as_batch(image)
-    if isinstance(network, PlainNetwork):
-        with torch.no_grad():
-            expected = as_image(network(batch))
-        worst = difference(upscaler(image).image, expected)
-        yield Check(
-            what="pipeline",
+) -> Iterator[DifferenceCheck]:
+    for reference in references(network, synthetic_image(size), scale):
+        found = upscaler(reference.image, scale, adaptive=reference.adaptive)
+        what, same = "pipeline", None
+        if reference.assignment is not None:
+            what += ", adaptive" if reference.adaptive else ", k = 0"
+            same = np.asarray(found.assignment) == reference.assignment
+        yield DifferenceCheck(
+            what=what,
             lr_size=size,
             scale=scale,
-            difference=worst,
+            difference=difference(
+                found.image, reference.expected, None if same is None else inner(same)
+            ),
             tolerance=IMAGE_TOLERANCE,
+            rerouted_px=0 if same is None else int((~same).sum()),
+            pixels=0 if same is None else same.size,
         )
-        return
-    for adaptive in (False, True) if upscaler.bundle.upsamplers > 1 else (False,):
-        reference = network(batch, scale, adaptive=adaptive)
-        found = upscaler(image, scale, adaptive=adaptive)
-        same = found.assignment == reference.assignment[0].numpy()
-        yield Check(
-            what=f"pipeline, {'adaptive' if adaptive else 'k = 0'}",
-            lr_size=size,
-            scale=scale,
-            difference=difference(found.image, as_image(reference.image), inner(same)),
-            tolerance=IMAGE_TOLERANCE,
-            rerouted_px=int((~same).sum()),
-            pixels=same.size,
-        )
-
-
-def as_batch(image: NDArray[np.float32]) -> Tensor:
-    """[h, w, 3] -> [1, 3, h, w]."""
-    return torch.from_numpy(image).permute(2, 0, 1)[None]
-
-
-def as_image(batch: Tensor) -> NDArray[np.float32]:
-    """[1, 3, h, w] -> [h, w, 3]."""
-    image: NDArray[np.float32] = batch[0].permute(1, 2, 0).numpy()
-    return image
 
 
 def inner(same: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Pixels whose whole 3x3 neighbourhood agrees."""
+    """Marks the pixels whose whole 3x3 neighbourhood agrees."""
     padded = np.pad(same, 1, constant_values=True)
     height, width = same.shape
     shifts = [padded[i : i + height, j : j + width] for i in range(3) for j in range(3)]
@@ -151,8 +123,8 @@ def inner(same: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def difference(
     found: NDArray[Any], expected: NDArray[Any], where: NDArray[np.bool_] | None = None
 ) -> float:
-    """Largest difference, relative to the largest expected value if that is above 1; infinite for
-    NaN.
+    """Finds the largest difference, relative to the largest expected value if that is above 1;
+    infinite for NaN.
     """
     with np.errstate(invalid="ignore", over="ignore"):
         gap = np.abs(found - expected)

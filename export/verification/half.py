@@ -2,20 +2,19 @@
 arithmetic, and what the whole pipeline loses in quality.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
 from pcsr.export.graphs.onnx_graph import GraphSource
+from pcsr.metrics import psnr_of_error
 from pcsr.models import PCSR, PlainNetwork
-from pcsr.runtime.cpu.open import make_pipeline
-from pcsr.runtime.cpu.output import Arrays
+from pcsr.runtime.cpu.open import open_pipeline
+from pcsr.runtime.cpu.output import ArrayOutput
 from pcsr.runtime.cpu.pipeline import Task
 from pcsr.runtime.cpu.workers import Workers
 from pcsr.runtime.geometry.grid import hr_size
@@ -24,10 +23,11 @@ from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.timing import Stopwatch
 from pcsr.runtime.upscaler import Upscaler
 
-from .checks import AnyCheck, Check, QualityCheck, refuse_failed
-from .emulated_half import RoundedBackend
-from .fp32 import as_batch, as_image, example_inputs, expected_outputs, scales
-from .pictures import resized, sample_picture
+from .checks import AnyCheck, DifferenceCheck, QualityCheck, refuse_failed
+from .emulated_half import RoundingRunner
+from .fp32 import example_inputs, expected_outputs
+from .references import references, scales
+from .synthetic_images import resized, synthetic_image
 
 LR_SIZE = (48, 61)
 ORIGINAL_SIZE = (72, 91)  # finer than the input: there is something to restore
@@ -35,40 +35,41 @@ GRAPH_TOLERANCE = {"fp16": 3e-2, "bf16": 0.2}  # the published CARN has 9e-3 and
 ALLOWED_DB = {"fp16": 0.01, "bf16": 0.1}
 LEAST_DB = {"fp16": 30.0, "bf16": 20.0}  # to PyTorch, all rerouted pixels included
 
+EQUAL_DB = 200.0
 NO_ROUTING = np.zeros(0, dtype=np.uint8)
 Floats = NDArray[np.float32]
 Labels = NDArray[np.uint8]
-Result = tuple[Floats, Labels]
-Run = Callable[[Floats, float, bool], Result]
+ImageAndLabels = tuple[Floats, Labels]
+Upscale = Callable[[Floats, float, bool], ImageAndLabels]
 """(image [h, w, 3], scale, adaptive) -> image [H, W, 3], assignment [H, W] or empty."""
 
 
 def verify_typed(
     path: Path, network: PCSR | PlainNetwork, sources: Sequence[GraphSource], precision: str
 ) -> list[AnyCheck]:
-    """All checks of the graphs of one precision of a bundle that was just written.
+    """Makes all checks of the graphs of one precision of a bundle that was just written.
 
     Raises:
         VerificationError: a value overflows, or a check is beyond its tolerance.
     """
     bundle = Bundle.load(path)
     graphs = {role: bundle.graph_bytes(role, precision) for role in bundle.graphs(precision)}
-    backend = RoundedBackend(graphs, precision)
-    checks: list[AnyCheck] = [_graph_check(backend, source, precision) for source in sources]
+    runner = RoundingRunner(graphs, precision)
+    checks: list[AnyCheck] = [_graph_check(runner, source, precision) for source in sources]
     refuse_failed(checks)
     cases = quality_cases(network, bundle.manifest.trained_scale)
-    for what, run in _ways(bundle, backend, precision).items():
+    for what, run in _ways(bundle, runner, precision).items():
         checks += quality_checks(what, run, cases, precision)
     refuse_failed(checks)
     return checks
 
 
-def _graph_check(backend: RoundedBackend, source: GraphSource, precision: str) -> Check:
+def _graph_check(runner: RoundingRunner, source: GraphSource, precision: str) -> DifferenceCheck:
     inputs = example_inputs(source, LR_SIZE)
     expected = expected_outputs(source, inputs)
     arrays = {name: tensor.numpy() for name, tensor in inputs.items()}
-    found = backend.run(source.role, arrays)
-    return Check(
+    found = runner.run(source.role, arrays)
+    return DifferenceCheck(
         what=f"{source.role} graph",
         precision=precision,
         lr_size=LR_SIZE,
@@ -78,26 +79,25 @@ def _graph_check(backend: RoundedBackend, source: GraphSource, precision: str) -
     )
 
 
-def _ways(bundle: Bundle, backend: RoundedBackend, precision: str) -> dict[str, Run]:
-    pipeline = make_pipeline(bundle, backend, Workers(usable_cores()), False, None)
+def _ways(bundle: Bundle, runner: RoundingRunner, precision: str) -> dict[str, Upscale]:
+    pipeline = open_pipeline(bundle, runner, Workers(usable_cores()), False, None)
 
-    def rounded(image: Floats, scale: float, adaptive: bool) -> Result:
+    def rounded(image: Floats, scale: float, adaptive: bool) -> ImageAndLabels:
         def read(first: int, stop: int) -> Floats:
             return np.ascontiguousarray(image[first:stop].transpose(2, 0, 1)[None])
 
         size = (image.shape[0], image.shape[1])
-        output = Arrays(hr_size(size, scale), np.dtype(np.float32))
-        pipeline.run(
-            Task(size, read, scale, RoutingRequest(adaptive=adaptive)), output, Stopwatch()
-        )
+        output = ArrayOutput(hr_size(size, scale), np.dtype(np.float32))
+        request = RoutingRequest(adaptive=adaptive)
+        pipeline.run(Task(size, read, scale, request), output, Stopwatch())
         is_routed = bundle.upsamplers > 0
         return output.whole.pixels, output.whole.assignment if is_routed else NO_ROUTING
 
-    ways: dict[str, Run] = {"every result rounded": rounded}
+    ways: dict[str, Upscale] = {"every result rounded": rounded}
     if precision == "fp16":
         upscaler = Upscaler(bundle.path, backend="onnxruntime", precision=precision)
 
-        def in_runtime(image: Floats, scale: float, adaptive: bool) -> Result:
+        def in_runtime(image: Floats, scale: float, adaptive: bool) -> ImageAndLabels:
             found = upscaler(image, scale, adaptive=adaptive)
             return found.image, NO_ROUTING if found.assignment is None else found.assignment
 
@@ -107,37 +107,43 @@ def _ways(bundle: Bundle, backend: RoundedBackend, precision: str) -> dict[str, 
 
 @dataclass(frozen=True)
 class QualityCase:
-    """An image [h, w, 3], its original [H, W, 3], and what the float32 PyTorch network makes of it:
-    expected [H, W, 3], routed [H, W] or empty. mode: for the name of a check.
-    """
+    """Holds an image, its original, and what the float32 PyTorch network makes of it."""
 
     image: Floats
+    """[h, w, 3]."""
     original: Floats
+    """[H, W, 3]."""
     scale: float
     adaptive: bool
     mode: str
+    """Begins the name of a check; empty where nothing is routed."""
     expected: Floats
+    """[H, W, 3]."""
     routed: Labels
+    """[H, W], or empty."""
 
 
 def quality_cases(network: PCSR | PlainNetwork, trained_scale: float) -> list[QualityCase]:
-    """The cases that half precision is judged by, each upscaled by PyTorch."""
+    """Lists the cases that half precision is judged by, each upscaled by PyTorch."""
     cases = []
-    is_routed = isinstance(network, PCSR) and len(network.names) > 1
     for scale in scales(network, trained_scale):
-        original = resized(sample_picture(ORIGINAL_SIZE), hr_size(LR_SIZE, scale))
+        original = resized(synthetic_image(ORIGINAL_SIZE), hr_size(LR_SIZE, scale))
         image = resized(original, LR_SIZE)
-        for adaptive in (False, True) if is_routed else (False,):
-            mode = ("adaptive, " if adaptive else "k = 0, ") if is_routed else ""
-            result = _in_pytorch(network, image, scale, adaptive)
-            cases.append(QualityCase(image, original, scale, adaptive, mode, *result))
+        found = references(network, image, scale)
+        for reference in found:
+            labels = NO_ROUTING if reference.assignment is None else reference.assignment
+            adaptive = reference.adaptive
+            mode = ("adaptive, " if adaptive else "k = 0, ") if len(found) > 1 else ""
+            cases.append(
+                QualityCase(image, original, scale, adaptive, mode, reference.expected, labels)
+            )
     return cases
 
 
 def quality_checks(
-    what: str, run: Run, cases: Sequence[QualityCase], precision: str
+    what: str, run: Upscale, cases: Sequence[QualityCase], precision: str
 ) -> Iterator[QualityCheck]:
-    """How the results of `run` compare with PyTorch's, case by case."""
+    """Compares the results of `run` with PyTorch's, case by case."""
     for case in cases:
         found, assignment = run(case.image, case.scale, case.adaptive)
         loss = psnr_db(case.expected, case.original) - psnr_db(found, case.original)
@@ -155,23 +161,15 @@ def quality_checks(
         )
 
 
-def _in_pytorch(
-    network: PCSR | PlainNetwork, image: Floats, scale: float, adaptive: bool
-) -> Result:
-    with torch.no_grad():
-        if isinstance(network, PlainNetwork):
-            return as_image(network(as_batch(image))), NO_ROUTING
-        found = network(as_batch(image), scale, adaptive=adaptive)
-    return as_image(found.image), found.assignment[0].numpy().astype(np.uint8)
-
-
 def _noise(found: Floats, expected: Floats) -> float:
-    """Root of the mean squared difference, relative to that of the expected values."""
+    """Takes the root of the mean squared difference, relative to that of the expected values."""
     noise, signal = (float(np.linalg.norm(x)) for x in (found - expected, expected))
     return noise / max(1e-6, signal)
 
 
 def psnr_db(image: Floats, reference: Floats) -> float:
-    """Peak 1, values clipped to [0, 1]; 200 for equal images."""
+    """Measures the PSNR in dB of two images whose values are clipped to [0, 1]; equal ones have
+    200.
+    """
     gap = image.clip(0, 1).astype(np.float64) - reference.clip(0, 1)
-    return -10 * math.log10(float(np.mean(gap**2)) + 1e-20)
+    return min(psnr_of_error(float(np.mean(gap**2)), 1.0), EQUAL_DB)

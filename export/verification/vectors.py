@@ -5,27 +5,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from pcsr.models import PCSR, PlainNetwork
+from pcsr.vectors import Vector
 
-from .fp32 import LR_SIZES, as_batch, as_image, scales
-from .pictures import sample_picture
+from .fp32 import LR_SIZES
+from .references import references, scales
+from .synthetic_images import synthetic_image
 
 LARGER_SIZE = (64, 72)  # more than 65,504 output pixels at x4
 MOST_PIXELS = 2**17  # of an output, so that the file stays below 3 MB
-Arrays = dict[str, NDArray[Any]]
 STEP = 2.0**-20  # the noise of float32 sums; stored to this, an image takes less space
 
 
 def write_vectors(path: Path, network: PCSR | PlainNetwork, trained_scale: float) -> None:
-    """Writes what the network makes of the sample picture at a few sizes and scales."""
-    arrays: Arrays = {}
+    """Writes what the network makes of the synthetic image at a few sizes and scales."""
+    arrays: dict[str, NDArray[Any]] = {}
     for size, scale in _cases(network, trained_scale):
-        image = np.rint(sample_picture(size) * 255).astype(np.uint8)
+        image = np.rint(synthetic_image(size) * 255).astype(np.uint8)
         arrays[f"{size[0]}x{size[1]}.image"] = image
-        arrays |= _results(network, image, scale)
+        for vector in references(network, image.astype(np.float32) / np.float32(255), scale):
+            arrays |= _arrays(vector)
     np.savez_compressed(path, **arrays)  # type: ignore[arg-type]  # keywords, not its own options
 
 
@@ -37,29 +38,17 @@ def _cases(network: PCSR | PlainNetwork, trained: float) -> Iterator[tuple[tuple
             yield size, scale
 
 
-def _results(network: PCSR | PlainNetwork, image: NDArray[np.uint8], scale: float) -> Arrays:
-    case = f"{image.shape[0]}x{image.shape[1]}_x{scale:g}"
-    batch = as_batch(image.astype(np.float32) / np.float32(255))
-    if isinstance(network, PlainNetwork):
-        with torch.no_grad():
-            return _result(case, scale, False, as_image(network(batch)))
-    arrays: Arrays = {}
-    for adaptive in (False, True) if len(network.names) > 1 else (False,):
-        name = f"{case}_{'adaptive' if adaptive else 'k0'}"
-        reference = network(batch, scale, adaptive=adaptive)
-        arrays |= _result(name, scale, adaptive, as_image(reference.image)) | {
-            f"{name}.assignment": reference.assignment[0].numpy().astype(np.uint8),
-            f"{case}.difficulty": _rounded(reference.difficulty[0].numpy()),
-        }
-    return arrays
-
-
-def _result(name: str, scale: float, adaptive: bool, expected: NDArray[np.float32]) -> Arrays:
-    return {
-        f"{name}.scale": np.array(scale),
-        f"{name}.adaptive": np.array(adaptive),
-        f"{name}.expected": _rounded(expected),
+def _arrays(vector: Vector) -> dict[str, NDArray[Any]]:
+    name = vector.name
+    arrays = {
+        f"{name}.scale": np.array(vector.scale),
+        f"{name}.adaptive": np.array(vector.adaptive),
+        f"{name}.expected": _rounded(vector.expected),
     }
+    if vector.assignment is not None and vector.difficulty is not None:
+        arrays[f"{name}.assignment"] = vector.assignment
+        arrays[f"{name.rpartition('_')[0]}.difficulty"] = _rounded(vector.difficulty)
+    return arrays
 
 
 def _rounded(values: NDArray[np.float32]) -> NDArray[np.float32]:

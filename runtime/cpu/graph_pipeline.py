@@ -1,5 +1,5 @@
-"""PCSR with every graph of a bundle in one backend: the portable path, and the one for a GPU
-through ONNX Runtime. The whole image's maps are held in memory.
+"""Pipelines whose graphs all run in one runner: the portable path. The whole image's maps are held
+in memory.
 """
 
 import math
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
+from pcsr.manifest import classifier_outputs
 from pcsr.runtime.geometry.grid import Floats, Grid, hr_size
 from pcsr.runtime.geometry.tiling import TILE_PX, seen_pixels, split
 from pcsr.runtime.layout import to_dtype
@@ -16,10 +17,9 @@ from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.routing.rule import Routing, heavy_count, route
 from pcsr.runtime.timing import Stopwatch
 
-from .backend import Backend
-from .compose import add_bilinear, refine_rows
 from .output import Output
 from .pipeline import Routed, Size, Task
+from .runner import Runner
 from .workers import Workers
 
 
@@ -27,7 +27,7 @@ class GraphPipeline:
     """PCSR: every output pixel goes to the upsampler that its difficulty deserves."""
 
     def __init__(
-        self, bundle: Bundle, backend: Backend, workers: Workers, tile_px: int | None = None
+        self, bundle: Bundle, runner: Runner, workers: Workers, tile_px: int | None = None
     ) -> None:
         self._halo_px = bundle.manifest.model.receptive_radius_px
         self._tile_px = tile_px or TILE_PX
@@ -36,8 +36,7 @@ class GraphPipeline:
         self._mlps = [f"upsampler_{j}" for j in range(self._count)]
         if self._count > 1:
             self._mlps.insert(0, "classifier")
-        self._backend = backend
-        self._workers = workers
+        self._runner, self._workers = runner, workers
 
     def backbone_px(self, size: tuple[int, int], scale: float) -> int:
         return seen_pixels(split(size, self._halo_px, self._tile_px))
@@ -56,7 +55,7 @@ class GraphPipeline:
         for j in range(self._count):
             with watch.stage(f"upsampler_{j}"):
                 picked = np.flatnonzero(routing.assignment == j)
-                self._upsample(f"upsampler_{j}", features, grid, picked, residual)
+                self._run_rows(f"upsampler_{j}", features, grid, picked, residual)
         with watch.stage("compose"):
             out: Floats = residual.reshape(*grid.hr_size, 3)
             self._add_bilinear(out, image, grid)
@@ -72,15 +71,15 @@ class GraphPipeline:
         return Routed(counts, routing.threshold)
 
     def _encode(self, image: Floats) -> dict[str, Floats]:
-        """Row maps [h*w, C] by role, in the graphs' type, from tiles that bound the backbone's
-        working memory.
+        """Computes the row maps [h*w, C] by role, in the graphs' type, from tiles that bound the
+        backbone's working memory.
         """
         height, width = image.shape[2:]
         maps: dict[str, Floats] = {}
         for tile in split((height, width), self._halo_px, self._tile_px):
             crop = np.ascontiguousarray(image[:, :, *tile.crop])
             names = [f"{role}_features" for role in self._mlps]
-            outputs = self._backend.run_image("backbone", crop, names)
+            outputs = self._runner.run_image("backbone", crop, names)
             for role, rows in zip(self._mlps, outputs, strict=True):
                 block = rows.reshape(*crop.shape[2:], -1)[tile.inner]
                 if role not in maps:
@@ -106,35 +105,27 @@ class GraphPipeline:
             return route(logits, self._costs.cost_table(scale), request)
 
     def _classify(self, features: dict[str, Floats], grid: Grid) -> Floats:
-        logits = np.empty((grid.pixels, 1 if self._count == 2 else self._count), dtype=np.float32)
-
-        def work(start: int, stop: int) -> None:
-            pixels = np.arange(start, stop)
-            logits[start:stop] = self._run_rows("classifier", features, grid, pixels)
-
-        self._workers.over_pixels(grid.pixels, work)
+        logits = np.empty((grid.pixels, classifier_outputs(self._count)), dtype=np.float32)
+        self._run_rows("classifier", features, grid, np.arange(grid.pixels), logits)
         return logits
 
-    def _upsample(
+    def _run_rows(
         self,
         role: str,
         features: dict[str, Floats],
         grid: Grid,
-        picked: NDArray[np.int64],
+        pixels: NDArray[np.int64],
         out: Floats,
     ) -> None:
+        """Runs the graph of a role on these flat output pixels, and writes their rows of `out`."""
+
         def work(start: int, stop: int) -> None:
-            pixels = picked[start:stop]
-            out[pixels] = self._run_rows(role, features, grid, pixels)
+            part = pixels[start:stop]
+            index, offset = grid.locate(part)
+            rows = {"features": features[role], "index": index, "offset": offset, "cell": grid.cell}
+            out[part] = self._runner.run_rows(role, rows)
 
-        self._workers.over_pixels(len(picked), work)
-
-    def _run_rows(
-        self, role: str, features: dict[str, Floats], grid: Grid, pixels: NDArray[np.int64]
-    ) -> Floats:
-        index, offset = grid.locate(pixels)
-        inputs = {"features": features[role], "index": index, "offset": offset, "cell": grid.cell}
-        return self._backend.run_rows(role, inputs)
+        self._workers.over_pixels(len(pixels), work)
 
     def _add_bilinear(self, residual: Floats, image: Floats, grid: Grid) -> None:
         pixels = np.ascontiguousarray(image[0].transpose(1, 2, 0))
@@ -155,12 +146,53 @@ class GraphPipeline:
         self._workers.over_rows(heavy.shape, work)
 
 
-class PlainPipeline:
-    """A network with its own upsampling tail: one graph, one scale, no routing."""
+def add_bilinear(residual: Floats, image: Floats, grid: Grid, rows: slice) -> None:
+    """Adds the bilinear upsample of `image` [h, w, 3] to some rows of `residual` [H, W, 3], in
+    place. Pixel centres lie at halves and borders are clamped, as `grid_sample` does it.
+    """
+    y, x = grid.rows, grid.columns
+    upper, lower = image[y.upper[rows]], image[y.lower[rows]]
+    lines = lower + y.weight[rows, None, None] * (upper - lower)
+    left, right = np.take(lines, x.lower, axis=1), np.take(lines, x.upper, axis=1)
+    right -= left
+    right *= x.weight[:, None]
+    left += right
+    residual[rows] += left
 
-    def __init__(self, bundle: Bundle, backend: Backend) -> None:
-        self._bundle = bundle
-        self._backend = backend
+
+def refine_rows(image: Floats, heavy: NDArray[np.bool_], rows: slice) -> Floats:
+    """Refines some rows (paper section 3.4) and returns them in a new array.
+
+    A pixel that is light, not on the outermost frame, and beside a heavy one (of 8) becomes the 3x3
+    mean of the unrefined `image` [H, W, 3]. heavy: [H, W].
+    """
+    height, width = heavy.shape
+    out = image[rows].copy()
+    first, last = max(rows.start, 1), min(rows.stop, height - 1)
+    if first >= last or width < 3:
+        return out
+    around = slice(first - 1, last + 1)
+    near = _box(heavy[around].view(np.uint8), np.maximum)
+    changed = (near > 0) & ~heavy[first:last, 1:-1]
+    mean = _box(image[around], np.add)
+    mean *= np.float32(1 / 9)
+    inner = out[first - rows.start : last - rows.start, 1:-1]
+    np.copyto(inner, mean, where=changed[..., None])
+    return out
+
+
+def _box(values: NDArray[Any], combine: np.ufunc) -> NDArray[Any]:
+    """Reduces every 3x3 window, without padding: [H, W, ...] -> [H-2, W-2, ...]."""
+    lines: NDArray[Any] = combine(combine(values[:-2], values[1:-1]), values[2:])
+    out: NDArray[Any] = combine(combine(lines[:, :-2], lines[:, 1:-1]), lines[:, 2:])
+    return out
+
+
+class PlainPipeline:
+    """A network with its own upsampling tail has one graph, one scale and no routing."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
 
     def backbone_px(self, size: Size, scale: float) -> int:
         return math.prod(size)
@@ -170,7 +202,7 @@ class PlainPipeline:
         with watch.stage("prepare"):
             image = task.read(0, task.size[0])
         with watch.stage("network"):
-            upscaled = self._backend.run_image("network", image, ("upscaled",))[0]
+            upscaled = self._runner.run_image("network", image, ("upscaled",))[0]
         with watch.stage("convert"):
             target = output.rows(0, height)
             target.pixels[:] = to_dtype(upscaled[0].transpose(1, 2, 0), output.dtype)

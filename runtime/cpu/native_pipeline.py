@@ -1,5 +1,5 @@
-"""PCSR on the CPU: the backbone in ONNX Runtime, everything behind it in compiled passes over bands
-of rows, so that an image of any size runs in bounded memory.
+"""The pipeline of backend `native`: the backbone runs in ONNX Runtime, everything behind it in
+compiled passes over bands of rows, so that an image of any size runs in bounded memory.
 
 Without statistics of the whole image (mode k) each band is computed once. ADM and heavy_ratio
 classify all bands first; the features are kept for the second pass where they are small enough,
@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
 from pcsr.runtime.geometry.grid import Floats, Grid, hr_size
-from pcsr.runtime.geometry.tiling import Bands, Tile, seen_pixels, square_bands, thrifty_bands
+from pcsr.runtime.geometry.tiling import Bands, Tile, least_work_bands, seen_pixels, square_bands
+from pcsr.runtime.machine import available_bytes
 from pcsr.runtime.mlps import load_mlps
 from pcsr.runtime.routing.rule import Rule, fixed_rule, heavy_count
-from pcsr.runtime.timing import Lap, Stopwatch
+from pcsr.runtime.timing import Stopwatch, ThreadSpans
 
-from .backend import Backend
-from .held_rows import HeldRows
-from .memory import Memory, available_bytes
+from .held_rows import ArrayPool, HeldRows
 from .output import Output
-from .passes import Band, PixelPasses, finish, sigmoid
+from .passes import FeatureBand, PixelPasses, finish, sigmoid
 from .pipeline import Routed, Task
+from .runner import Runner
 from .statistics import Statistics
 from .workers import Workers
 
@@ -42,23 +42,23 @@ class NativePipeline:
     """Upscales one image after another with one network. Safe to call from several threads."""
 
     def __init__(
-        self, bundle: Bundle, backend: Backend, workers: Workers, tile_px: int | None = None
+        self, bundle: Bundle, runner: Runner, workers: Workers, tile_px: int | None = None
     ) -> None:
         model = bundle.manifest.model
         self._halo_px, self.depth = model.receptive_radius_px, model.feature_width
         self._working_bytes_per_px = model.working_bytes_per_px
         self.costs, self.count = bundle.manifest.costs, bundle.upsamplers
         self.mlps = load_mlps(bundle)
-        self.memory = Memory()
-        self.workers, self._backend, self._tile_px = workers, backend, tile_px
+        self.arrays = ArrayPool()
+        self.workers, self._runner, self._tile_px = workers, runner, tile_px
 
     def run(self, task: Task, output: Output, watch: Stopwatch) -> Routed:
         with watch.stage("prepare"):
-            frame = _Frame(self, task, watch)
-        return frame.compose(frame.rule(), output)
+            banded = _BandedRun(self, task, watch)
+        return banded.compose(banded.rule(), output)
 
     def plan(self, size: tuple[int, int], scale: float, two_passes: bool) -> tuple[Bands, bool]:
-        """How an image is cut, and whether the features of a first pass are kept for the second."""
+        """Says how an image is cut, and whether the second pass finds the features of the first."""
         kept_bytes = 4 * (self.depth * math.prod(size) + math.prod(hr_size(size, scale)))
         keeps = two_passes and kept_bytes + LEAST_TILE_BYTES <= WORKING_BYTES
         band_pixels = int(OUTPUT_PIXELS_PER_BAND / scale**2)
@@ -69,8 +69,8 @@ class NativePipeline:
         return (1 if keeps else 2) * sum(map(seen_pixels, bands.tiles))
 
     def bands(self, size: tuple[int, int], kept_bytes: int, band_pixels: int) -> Bands:
-        """How an image is cut where features of `kept_bytes` are held beside a tile, into bands of
-        about band_pixels input pixels.
+        """Cuts an image into bands of about band_pixels input pixels, where features of
+        `kept_bytes` are held beside a tile.
         """
         if self._tile_px is not None:
             return square_bands(size, self._halo_px, self._tile_px)
@@ -78,10 +78,15 @@ class NativePipeline:
         left_bytes = max(budget - kept_bytes, min(LEAST_TILE_BYTES, budget))
         tile_bytes = min(left_bytes, TILE_BYTES)
         crop_pixels = int(tile_bytes / (ARENA_GROWTH * self._working_bytes_per_px))
-        return thrifty_bands(size, self._halo_px, crop_pixels, band_pixels)
+        return least_work_bands(size, self._halo_px, crop_pixels, band_pixels)
 
     def features(self, tiles: tuple[Tile, ...], rows: slice, image: Floats, width: int) -> Floats:
-        """[D, n, w] of some input rows, tile by tile. image: the rows that the tiles see."""
+        """Computes the features [D, n, w] of some input rows, tile by tile.
+
+        Args:
+            image: [1, 3, m, w], the rows that the tiles see.
+            width: w of the whole image.
+        """
         if len(tiles) == 1:
             whole = self._encode(np.ascontiguousarray(image))
             return np.ascontiguousarray(whole[:, tiles[0].inner[0]])
@@ -92,12 +97,18 @@ class NativePipeline:
         return out
 
     def _encode(self, image: Floats) -> Floats:
-        features: Floats = self._backend.run_image("backbone", image, ("features",))[0][0]
+        features: Floats = self._runner.run_image("backbone", image, ("features",))[0][0]
         return features
 
 
-class _Frame:
-    """One image on its way through a pipeline."""
+class _BandedRun:
+    """Runs one image through a pipeline, band by band: `rule` is the first pass, where one is
+    needed, and `compose` the last.
+
+    An input of 100 rows at scale 2, in two bands: the features of input rows 0-49 make output rows
+    0-99 (`_fill`), of which 0-98 are finished (`_finish`); row 99 is refined beside row 100. The
+    features of rows 50-99 make output rows 100-199, and rows 99-199 are finished.
+    """
 
     def __init__(self, pipeline: NativePipeline, task: Task, watch: Stopwatch) -> None:
         self._pipeline, self._task, self._watch = pipeline, task, watch
@@ -111,7 +122,7 @@ class _Frame:
         self._bands, self._keeps = pipeline.plan(task.size, task.scale, self._two_passes)
 
     def rule(self) -> Rule:
-        """How this image's pixels are routed; classifies all where the request needs that."""
+        """Says how the pixels are routed; classifies all where the request needs that."""
         if not self._two_passes:
             return fixed_rule(self._cost, self._task.request.cost_weight)
         statistics = Statistics(self._task.request)
@@ -125,10 +136,10 @@ class _Frame:
             return statistics.rule(self._cost)
 
     def compose(self, rule: Rule, output: Output) -> Routed:
-        """The second pass, or the only one."""
-        with self._pipeline.memory.lent() as arrays:
+        """Computes and hands on all output rows: the second pass, or the only one."""
+        with self._pipeline.arrays.lent() as arrays:
             with self._watch.stage("prepare"):
-                held = HeldRows.nothing(arrays, self._grid.hr_size[1])
+                held = HeldRows(arrays, 0, self._grid.hr_size[1])
             return self._compose(rule, output, held)
 
     def _compose(self, rule: Rule, output: Output, held: HeldRows) -> Routed:
@@ -143,9 +154,9 @@ class _Frame:
             with self._watch.stage("prepare"):
                 held = held.followed_by(rows.stop - rows.start)
             stop = rows.stop if rows.stop == self._grid.hr_size[0] else rows.stop - 1
-            with self._watch.shared() as lap:
-                threshold = self._fill(known, rows, rule, held, counts, lap)
-                self._finish(held, rows.stop, (finished, stop), refine_below, output, lap)
+            with self._watch.shared() as spans:
+                threshold = self._fill(known, rows, rule, held, counts, spans)
+                self._finish(held, rows.stop, (finished, stop), refine_below, output, spans)
             if finished < stop:
                 output.done(finished, stop)
             finished = stop
@@ -158,9 +169,9 @@ class _Frame:
         rule: Rule,
         held: HeldRows,
         counts: Counts,
-        lap: Lap,
+        spans: ThreadSpans,
     ) -> float | None:
-        """The band's output rows, routed and composed; returns the threshold."""
+        """Routes and composes the band's output rows, and returns the threshold."""
         thresholds: list[float | None] = []
         found: list[list[int]] = []
 
@@ -169,19 +180,19 @@ class _Frame:
             local = slice(first - rows.stop, (stop - rows.stop) or None)
             labels = held.labels[local]
             if self._count == 1:
-                with lap.stage("prepare"):
+                with spans.stage("prepare"):
                     labels[:], held.difficulty[local] = 0, 1
                     found.append([labels.size])
             else:
-                with lap.stage("classifier"):
+                with spans.stage("classifier"):
                     logits = self._logits(known, first, stop)
-                with lap.stage("routing"):
+                with spans.stage("routing"):
                     routing = rule(logits.reshape(len(logits), -1).T, sigmoid)
                     labels[:] = routing.assignment.reshape(labels.shape)
                     found.append([int(np.count_nonzero(labels == j)) for j in range(self._count)])
                     held.difficulty[local] = routing.difficulty.reshape(labels.shape)
                     thresholds.append(routing.threshold)
-            with lap.stages("compose", self._upsamplers) as seconds:
+            with spans.stages("compose", self._upsamplers) as seconds:
                 planes = held.planes[:, local]
                 self._passes.compose(known.band, slice(first, stop), labels, planes, seconds)
 
@@ -196,10 +207,10 @@ class _Frame:
         ready: tuple[int, int],
         refine_below: int,
         output: Output,
-        lap: Lap,
+        spans: ThreadSpans,
     ) -> None:
-        """Finishes the rows that are ready, their neighbours being there. `stop`: the image row
-        behind those held.
+        """Finishes the rows that are ready, whose neighbours are there. Row `stop` of the image is
+        the first behind those held.
         """
         (first, last), first_held = ready, stop - len(held.labels)
         if first == last:
@@ -209,7 +220,7 @@ class _Frame:
         def work(start: int, end: int) -> None:
             local = slice(start - first_held, end - first_held)
             part = slice(start - first, end - first)
-            with lap.stage("refinement"):
+            with spans.stage("refinement"):
                 finish(held.planes, held.labels, local, refine_below, target.pixels[part])
                 target.assignment[part] = held.labels[local]
                 target.difficulty[part] = held.difficulty[local]
@@ -224,12 +235,12 @@ class _Frame:
 
     def _classify(self, index: int, statistics: Statistics) -> None:
         known = self._kept.get(index) or _Classified(self._band(index), {})
-        with self._watch.shared() as lap:
+        with self._watch.shared() as spans:
 
             def work(first: int, stop: int) -> None:
-                with lap.stage("classifier"):
+                with spans.stage("classifier"):
                     logits = self._logits(known, first, stop)
-                with lap.stage("routing"):
+                with spans.stage("routing"):
                     statistics.add(logits.reshape(len(logits), -1).T)
                 if self._keeps:
                     known.logits[first] = logits
@@ -243,7 +254,7 @@ class _Frame:
         logits = known.logits.get(first)
         return self._passes.logits(known.band, slice(first, stop)) if logits is None else logits
 
-    def _band(self, index: int) -> Band:
+    def _band(self, index: int) -> FeatureBand:
         rows, tiles = self._bands.rows[index], self._bands.tiles[index]
         height, width = self._task.size
         top, bottom = max(0, rows.start - 1), min(height, rows.stop + 1)
@@ -254,16 +265,16 @@ class _Frame:
         with self._watch.stage("backbone"):
             crop = image[:, :, seen.start - first : seen.stop - first]
             features = self._pipeline.features(tiles, rows, crop, width)
-        return Band(features, rows.start, image[0], first)
+        return FeatureBand(features, rows.start, image[0], first)
 
     def _hr_rows(self, lr_rows: slice) -> slice:
-        """The output rows whose nearest input row is one of these."""
+        """Returns the output rows whose nearest input row is one of these."""
         nearest = self._grid.rows.nearest
         first, stop = np.searchsorted(nearest, [lr_rows.start, lr_rows.stop])
         return slice(int(first), int(stop))
 
     def _chunks(self, rows: slice, lr_first: int) -> list[tuple[int, int]]:
-        """Ranges of output rows, each of whole input rows, for one thread at a time."""
+        """Cuts output rows into ranges, each of whole input rows, for one thread at a time."""
         height, width = self._grid.hr_size
         step = max(1, PIXELS_PER_CHUNK * self._task.size[0] // (height * width))
         nearest = self._grid.rows.nearest[rows]
@@ -274,7 +285,8 @@ class _Frame:
 
 @dataclass(frozen=True)
 class _Classified:
-    """A band and what its classifier gave, by the first output row of each chunk."""
+    """A band and what is known of its routing."""
 
-    band: Band
+    band: FeatureBand
     logits: dict[int, Floats]
+    """What the classifier gave, by the first output row of each chunk."""

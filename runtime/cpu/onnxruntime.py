@@ -1,4 +1,4 @@
-"""The backend that runs a bundle's graphs on the CPU, in ONNX Runtime."""
+"""The runner that runs a bundle's graphs on the CPU, in ONNX Runtime."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,12 +9,12 @@ from pcsr.bundle import Bundle
 from pcsr.errors import ImageError
 from pcsr.runtime.onnxruntime_session import open_session, provider_of, run_options
 
-from .backend import FloatArray
+from .runner import FloatArray
 
 
-class OnnxRuntimeBackend:
-    """One session per graph: the image graph on all threads, row graphs on the calling thread
-    alone.
+class OnnxRuntimeRunner:
+    """One session per graph: the image graph runs on all threads, row graphs run on the calling
+    thread alone.
 
     Row graphs are fed chunks by a thread pool: on two cores that is about twice as fast as one
     large batch that ONNX Runtime splits inside each operator.
@@ -27,8 +27,7 @@ class OnnxRuntimeBackend:
         self._options = run_options()
         self._sessions: dict[str, Any] = {}
         for role in roles:
-            whole_image = role in ("backbone", "network")
-            cores = threads if whole_image else 1
+            cores = threads if role == bundle.image_role else 1
             self._sessions[role] = open_session(bundle, role, precision, cores, provider)
 
     def run_image(self, role: str, image: FloatArray, outputs: Sequence[str]) -> list[FloatArray]:

@@ -1,19 +1,20 @@
-"""Opens what computes on the CPU: a backend for the graphs, and a pipeline around it."""
+"""Opens what computes on the CPU: a runner for the graphs, and a pipeline around it."""
 
 from pcsr.bundle import Bundle
 from pcsr.errors import BackendError, BundleError
 from pcsr.runtime.backends import CPU_SETS
 
-from .backend import Backend
 from .pipeline import Pipeline
+from .runner import Runner
 from .workers import Workers
 
 
-def make_backend(name: str, bundle: Bundle, device: str, precision: str, threads: int) -> Backend:
-    """`native` or `onnxruntime` with the bundle's graphs loaded, for the CPU.
+def open_runner(name: str, bundle: Bundle, device: str, precision: str, threads: int) -> Runner:
+    """Loads those graphs of the bundle that backend `native` or `onnxruntime` runs on the CPU.
 
     Raises:
         BackendError: it is unknown, not installed, or cannot run on `device`.
+        BundleError: the bundle has no graphs of this precision for the CPU.
     """
     precision = _cpu_set(bundle, precision)
     if name == "native" and precision not in ("fp32", *CPU_SETS.values()):
@@ -23,15 +24,15 @@ def make_backend(name: str, bundle: Bundle, device: str, precision: str, threads
     graphs = [*bundle.graphs(precision)]
     if precision == "bf16":
         raise BackendError("ONNX Runtime has no bf16 on the CPU; use the torch backend, or fp32")
-    from .onnxruntime import OnnxRuntimeBackend
+    from .onnxruntime import OnnxRuntimeRunner
 
     if name == "native":
-        graphs = [role for role in graphs if role in ("backbone", "network")]
-    return OnnxRuntimeBackend(bundle, device, precision, threads, graphs)
+        graphs = [bundle.image_role]
+    return OnnxRuntimeRunner(bundle, device, precision, threads, graphs)
 
 
 def _cpu_set(bundle: Bundle, precision: str) -> str:
-    """Which set of graphs ONNX Runtime runs on the CPU for a precision."""
+    """Names the set of graphs that ONNX Runtime runs on the CPU for a precision."""
     name = CPU_SETS.get(precision, precision)
     if name != precision and name not in bundle.manifest.graphs:
         raise BundleError(
@@ -41,18 +42,23 @@ def _cpu_set(bundle: Bundle, precision: str) -> str:
     return name
 
 
-def make_pipeline(
-    bundle: Bundle, backend: Backend, workers: Workers, native: bool, tile_px: int | None
+def open_pipeline(
+    bundle: Bundle, runner: Runner, workers: Workers, native: bool, tile_px: int | None
 ) -> Pipeline:
-    """The pipeline for a bundle's kind. native: all behind the backbone in compiled passes."""
+    """Makes the pipeline for a bundle's kind.
+
+    Args:
+        native: whether all behind the backbone runs in compiled passes, else in row graphs.
+        tile_px: side of the backbone's tiles in input pixels; None chooses it by memory.
+    """
     if bundle.kind == "plain":
         from .graph_pipeline import PlainPipeline
 
-        return PlainPipeline(bundle, backend)
+        return PlainPipeline(runner)
     if native:
         from .native_pipeline import NativePipeline
 
-        return NativePipeline(bundle, backend, workers, tile_px)
+        return NativePipeline(bundle, runner, workers, tile_px)
     from .graph_pipeline import GraphPipeline
 
-    return GraphPipeline(bundle, backend, workers, tile_px)
+    return GraphPipeline(bundle, runner, workers, tile_px)

@@ -10,13 +10,20 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Rows:
-    """Finished rows of an image. pixels [n, W, 3] in the dtype asked for; assignment [n, W] uint8;
-    difficulty [n, W] float32 in [0, 1].
-    """
+    """Finished rows of an image."""
 
     pixels: NDArray[Any]
+    """[n, W, 3] RGB in the dtype asked for."""
     assignment: NDArray[np.uint8]
+    """[n, W], the upsampler of each pixel, 0 = heaviest."""
     difficulty: NDArray[np.float32]
+    """[n, W] in [0, 1]."""
+
+    @classmethod
+    def empty(cls, size: tuple[int, int], dtype: np.dtype[Any]) -> "Rows":
+        """Makes rows of `size` (n, W) that are not filled yet."""
+        pixels = np.empty((*size, 3), dtype=dtype)
+        return cls(pixels, np.empty(size, dtype=np.uint8), np.empty(size, dtype=np.float32))
 
 
 class Output(Protocol):
@@ -25,33 +32,28 @@ class Output(Protocol):
     dtype: np.dtype[Any]
 
     def rows(self, first: int, stop: int) -> Rows:
-        """Memory for some rows, to be filled. Ranges are consecutive."""
+        """Returns memory for some rows, to be filled. Ranges are consecutive."""
 
     def done(self, first: int, stop: int) -> None:
-        """These rows, the last that were asked for, are filled."""
+        """Is told that these rows, the last that were asked for, are filled."""
 
 
-class Arrays:
-    """Arrays of the whole image of `size` (height, width)."""
+class ArrayOutput:
+    """Keeps all rows, in arrays of the whole image of `size` (height, width)."""
 
     def __init__(self, size: tuple[int, int], dtype: np.dtype[Any]) -> None:
         self.dtype = dtype
-        self.whole = Rows(
-            np.empty((*size, 3), dtype=dtype),
-            np.empty(size, dtype=np.uint8),
-            np.empty(size, dtype=np.float32),
-        )
+        self.whole = Rows.empty(size, dtype)
 
     def rows(self, first: int, stop: int) -> Rows:
-        whole = self.whole
-        part = slice(first, stop)
+        whole, part = self.whole, slice(first, stop)
         return Rows(whole.pixels[part], whole.assignment[part], whole.difficulty[part])
 
     def done(self, first: int, stop: int) -> None:
         pass
 
 
-class Stream:
+class StreamOutput:
     """Hands rows on as soon as they are finished, and keeps none. Of the size (height, width) only
     the width matters.
     """
@@ -60,17 +62,11 @@ class Stream:
         self, size: tuple[int, int], dtype: np.dtype[Any], take: Callable[[NDArray[Any]], None]
     ) -> None:
         self.dtype = dtype
-        self._width = size[1]
-        self._take = take
+        self._width, self._take = size[1], take
         self._pending: Rows | None = None
 
     def rows(self, first: int, stop: int) -> Rows:
-        size = (stop - first, self._width)
-        self._pending = Rows(
-            np.empty((*size, 3), dtype=self.dtype),
-            np.empty(size, dtype=np.uint8),
-            np.empty(size, dtype=np.float32),
-        )
+        self._pending = Rows.empty((stop - first, self._width), self.dtype)
         return self._pending
 
     def done(self, first: int, stop: int) -> None:

@@ -33,25 +33,27 @@ PEAKS = {"uint8": 255, "uint16": 65535, "float32": 0}
 
 
 def instructions() -> str:
-    """The instruction set that the compiled passes use on this processor."""
+    """Names the instruction set that the compiled passes use on this processor."""
     name: str = ffi.string(lib.pcsr_instructions()).decode()
     return name
 
 
 @dataclass(frozen=True)
-class Band:
-    """Some rows of an image. features: [D, n, w], from input row `top` on. image: [3, m, w] RGB,
-    from input row `image_top` on; it holds the rows beside those too, for the bilinear base.
-    """
+class FeatureBand:
+    """Some rows of an image, as the passes need them."""
 
     features: Floats
+    """[D, n, w], from input row `top` on."""
     top: int
     image: Floats
+    """[3, m, w] RGB, from input row `image_top` on: the rows beside those of the features are there
+    too, for the bilinear base.
+    """
     image_top: int
 
 
 class PixelPasses:
-    """The passes for one network and one size of output."""
+    """Runs the passes for one network and one size of output."""
 
     def __init__(self, mlps: Mapping[str, Mlp], grid: Grid, depth: int) -> None:
         self._grid = grid
@@ -67,20 +69,23 @@ class PixelPasses:
         dense = max(int(mlp.widths[0]) for mlp in mlps.values())
         self._scratch_floats = int(lib.pcsr_scratch(widest, dense))
 
-    def logits(self, band: Band, rows: slice) -> Floats:
-        """The classifier's outputs for some output rows: [K, rows, W]."""
+    def logits(self, band: FeatureBand, rows: slice) -> Floats:
+        """Computes the classifier's outputs for some output rows: [K, rows, W]."""
         shape = (self._outputs["classifier"], rows.stop - rows.start, self._grid.hr_size[1])
         out = np.empty(shape, dtype=np.float32)
         lib.pcsr_dense(self._band(band, rows), self._classifier, _floats(out), self._scratch())
         return out
 
     def compose(
-        self, band: Band, rows: slice, assignment: Labels, out: Floats, seconds: Seconds
+        self, band: FeatureBand, rows: slice, assignment: Labels, out: Floats, seconds: Seconds
     ) -> None:
-        """Bilinear base plus the residual of each pixel's upsampler, not refined. assignment:
-        [rows, W]. Writes the first rows of out [3, at least rows, W], each plane contiguous.
+        """Composes some output rows: the bilinear base plus the residual of each pixel's upsampler,
+        not refined.
 
-        seconds: [M] float64, to which the time of each upsampler is added.
+        Args:
+            assignment: [rows, W].
+            out: [3, at least rows, W], each plane contiguous; its first rows are written.
+            seconds: [M] float64, to which the time of each upsampler is added.
         """
         plane = out.strides[0] // out.itemsize
         lib.pcsr_compose(
@@ -97,7 +102,7 @@ class PixelPasses:
     def _scratch(self) -> Any:  # noqa: ANN401
         return _floats(_scratch(self._scratch_floats))
 
-    def _band(self, band: Band, rows: slice) -> Any:  # noqa: ANN401
+    def _band(self, band: FeatureBand, rows: slice) -> Any:  # noqa: ANN401
         depth, height, width = band.features.shape
         view = ffi.new("pcsr_band *")
         view.depth, view.lr_width, view.width = depth, width, self._grid.hr_size[1]
@@ -110,14 +115,10 @@ class PixelPasses:
 
     def _axis(self, axis: Axis) -> Any:  # noqa: ANN401
         view = ffi.new("pcsr_axis *")
-        for name, kind in (
-            ("nearest", "int32_t[]"),
-            ("lower", "int32_t[]"),
-            ("upper", "int32_t[]"),
-            ("offset", "float[]"),
-            ("weight", "float[]"),
-        ):
-            setattr(view, name, self._keep(kind, getattr(axis, name)))
+        for name in ("nearest", "lower", "upper"):
+            setattr(view, name, self._keep("int32_t[]", getattr(axis, name)))
+        for name in ("offset", "weight"):
+            setattr(view, name, self._keep("float[]", getattr(axis, name)))
         self._kept.append(view)
         return view[0]
 
@@ -162,7 +163,7 @@ def finish(
 
 
 def sigmoid(logit: Floats) -> Floats:
-    """1 / (1 + exp(-logit)), of the same shape."""
+    """Computes 1 / (1 + exp(-logit)), of the same shape."""
     logit, out = np.ascontiguousarray(logit), np.empty(logit.shape, dtype=np.float32)
     lib.pcsr_sigmoid(_floats(logit), logit.size, _floats(out))
     return out
@@ -181,7 +182,7 @@ _threads = threading.local()
 
 
 def _scratch(floats: int) -> Floats:
-    """Memory of this thread, at least that large; not cleared."""
+    """Returns memory of this thread, at least that large and not cleared."""
     held: Floats | None = getattr(_threads, "scratch", None)
     if held is None or held.size < floats:
         held = _threads.scratch = np.empty(floats, dtype=np.float32)

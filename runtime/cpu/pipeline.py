@@ -1,4 +1,4 @@
-"""What runs an image through the graphs of a bundle."""
+"""The protocol of what runs an image through the graphs of a bundle."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ ReadRows = Callable[[int, int], Floats]
 
 @dataclass(frozen=True)
 class Routed:
-    """How an image was routed. counts: pixels per upsampler, heaviest first; none for a plain
-    network. threshold: see `Routing`.
-    """
+    """How an image was routed."""
 
     counts: NDArray[np.int64]
+    """Pixels per upsampler, heaviest first; none for a plain network."""
     threshold: float | None
+    """The difficulty above which pixels are heavy; see `Routing`."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,6 @@ class Pipeline(Protocol):
         """
 
     def backbone_px(self, size: Size, scale: float) -> int:
-        """Input pixels that the backbone computes of an image, halos and repeated passes included,
-        where a share of heavy pixels is asked for.
+        """Counts the input pixels that the backbone computes of an image, halos and repeated passes
+        included, where a share of heavy pixels is asked for.
         """

@@ -1,4 +1,4 @@
-"""What ADM and heavy_ratio need to know of a whole image before its first pixel is routed."""
+"""The statistics of a whole image that ADM and heavy_ratio need before they route its pixels."""
 
 import functools
 import operator
@@ -15,7 +15,7 @@ from .passes import add_to_histogram, sigmoid
 
 
 class Statistics:
-    """What ADM or heavy_ratio needs to know of all pixels: a histogram, or every logit."""
+    """Collects what ADM or heavy_ratio needs to know of all pixels: a histogram, or every logit."""
 
     def __init__(self, request: RoutingRequest, first: float = 0.0, last: float = 1.0) -> None:
         self._request, self._first, self._last = request, first, last
@@ -24,12 +24,12 @@ class Statistics:
 
     @property
     def histogram(self) -> Histogram:
-        """Of all difficulties that were added."""
+        """The histogram of all difficulties that were added."""
         empty = Histogram(self._first, self._last)
         return functools.reduce(operator.add, self._histograms.values(), empty)
 
     def add(self, logits: Floats) -> None:
-        """Some pixels' logits [N, K]."""
+        """Adds the logits [N, K] of some pixels."""
         logit = difficulty_logit(logits)
         if self._request.heavy_ratio is not None:
             self._logits.append(logit)
@@ -42,7 +42,7 @@ class Statistics:
         histogram.widen(difficulty)
 
     def rule(self, cost: Floats) -> Rule:
-        """For all pixels that were added."""
+        """Makes the rule that routes all pixels that were added."""
         if self._request.heavy_ratio is not None:
             return ratio_rule(cost, np.concatenate(self._logits), self._request.heavy_ratio)
         return adaptive_rule(cost, self.histogram)

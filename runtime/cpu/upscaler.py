@@ -16,8 +16,8 @@ from pcsr.runtime.routing.feedback import Ready
 from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.timing import Stopwatch
 
-from .open import make_backend, make_pipeline
-from .output import Arrays, Stream
+from .open import open_pipeline, open_runner
+from .output import ArrayOutput, StreamOutput
 from .pipeline import Routed, Task
 from .workers import Workers
 
@@ -41,8 +41,8 @@ class HostUpscaler:
         self.machine, self.threads = cpu_name(), threads
         self.passes = "none" if bundle.kind == "plain" else "native" if native else "graphs"
         self._bundle, self._workers = bundle, Workers(threads)
-        engine = make_backend(backend, bundle, "cpu", precision, threads)
-        self._pipeline = make_pipeline(bundle, engine, self._workers, native, tile_px)
+        engine = open_runner(backend, bundle, "cpu", precision, threads)
+        self._pipeline = open_pipeline(bundle, engine, self._workers, native, tile_px)
 
     kept_shapes = 0
 
@@ -81,7 +81,7 @@ class HostUpscaler:
         with watch.stage("prepare"):
             layout = Layout.of(pixels)
             refuse_huge(size_of(pixels), scale)
-            output = Arrays(hr_size(size_of(pixels), scale), layout.working_dtype)
+            output = ArrayOutput(hr_size(size_of(pixels), scale), layout.working_dtype)
         routed = self._pipeline.run(_task(pixels, layout, scale, request), output, watch)
         whole, colour = output.whole, output.whole.pixels
         if layout.is_gray:
@@ -118,7 +118,7 @@ class HostUpscaler:
             with watch.stage("take"):
                 take(rows)
 
-        output = Stream(hr_size(size_of(pixels), scale), layout.working_dtype, hand_on)
+        output = StreamOutput(hr_size(size_of(pixels), scale), layout.working_dtype, hand_on)
         routed = self._pipeline.run(_task(pixels, layout, scale, request), output, watch)
         return _stats(pixels, scale, routed, watch)
 

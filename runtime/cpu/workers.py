@@ -16,17 +16,17 @@ class Workers:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="pcsr")
 
     def over_pixels(self, count: int, work: Callable[[int, int], None]) -> None:
-        """Chunks of a list of `count` pixels."""
+        """Runs over chunks of a list of `count` pixels."""
         self._over(count, PIXELS_PER_CHUNK, work)
 
     def over_rows(self, size: tuple[int, ...], work: Callable[[int, int], None]) -> None:
-        """Strips of whole rows of an image of `size` (height, width)."""
+        """Runs over strips of whole rows of an image of `size` (height, width)."""
         self._over(size[0], max(1, PIXELS_PER_STRIP // size[1]), work)
 
     def over_ranges(
         self, ranges: Iterable[tuple[int, int]], work: Callable[[int, int], None]
     ) -> None:
-        """Ranges of the caller's choice."""
+        """Runs over ranges of the caller's choice."""
         for _ in self._pool.map(lambda part: work(*part), ranges):
             pass
 

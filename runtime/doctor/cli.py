@@ -1,4 +1,4 @@
-"""pcsr-doctor: what is installed, which backends work, and why the others do not."""
+"""The command pcsr-doctor says what is installed, which backends work, and why others do not."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import click
 
 from pcsr.cli import command_errors
 
-from .report import Report, examine
+from .report import MachineReport, examine
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -27,7 +27,7 @@ def main(bundle: Path | None, as_json: bool) -> None:
         click.echo("\n".join(_lines(report)))
 
 
-def _lines(report: Report) -> list[str]:
+def _lines(report: MachineReport) -> list[str]:
     lines = ["versions", *_pairs(report.versions)]
     lines += ["processor", *_pairs(report.cpu)]
     for index, gpu in enumerate(report.gpus):

@@ -1,4 +1,4 @@
-"""The smallest Triton kernel, for pcsr-doctor."""
+"""The smallest Triton kernel, in a file of its own: Triton reads a kernel's source."""
 
 import torch
 import triton
@@ -12,7 +12,7 @@ def _sum_kernel(x, y) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
 
 
 def weighted_sum(x: Tensor) -> float:
-    """x[0] + 2 * x[1], computed on x's device."""
+    """Computes x[0] + 2 * x[1] on x's device."""
     y = torch.zeros(1, device=x.device)
     _sum_kernel[(1,)](x, y)
     return y.item()

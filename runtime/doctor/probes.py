@@ -1,9 +1,10 @@
-"""Proofs that backends work: each runs the smallest possible thing, and fails with the reason."""
+"""Probes prove that backends work: each runs the smallest possible thing, or says why it fails."""
 
 import warnings
 from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from types import ModuleType
 from typing import Any, NoReturn, TypeVar
@@ -15,7 +16,7 @@ TINY = b64decode(
     "CAk6agoPCgF4CgF3EgF5IgRDb252EgR0aW55KhcIAQgBCAEIAhABQgF3SggAAIA/AAAAQFobCgF4EhYKFAgBEhAKAggBCgII"
     "AQoCCAEKAggCYhsKAXkSFgoUCAESEAoCCAEKAggBCgIIAQoCCAFCBAoAEBI="
 )
-Result = TypeVar("Result")
+Answer = TypeVar("Answer")
 PIXELS = (3.0, 4.0)
 EXPECTED = 11.0
 INSTALL = {
@@ -24,34 +25,36 @@ INSTALL = {
     "onnxruntime": "pip install 'pcsr[cpu]' (on a machine with an NVIDIA GPU 'pcsr[gpu]')",
     "torch": "install PyTorch from pytorch.org",
     "triton": "pip install triton (PyTorch for CUDA brings it on Linux)",
-    "tensorrt": "pip install 'pcsr[tensorrt]', or tensorrt-rtx",
 }
 
 
 @dataclass(frozen=True)
-class Check:
-    """Whether a backend works on a device: with what, or why not and what to do."""
+class BackendCheck:
+    """What was found of a backend on a device."""
 
     backend: str
     device: str
     works: bool
     detail: str
+    """With what it works, or why it does not and what to do."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """How to find that out. packages: import names that it needs, in the order of importing."""
+    """Finds out whether a backend works on a device."""
 
     backend: str
     device: str
     packages: tuple[str, ...]
+    """Import names that it needs, in the order of importing."""
     run: Callable[[], str]
+    """Proves it, and says with what; or raises."""
 
-    def check(self) -> Check:
-        """Never raises: whatever a broken package does on import becomes the detail."""
+    def check(self) -> BackendCheck:
+        """Runs the probe. It never raises: whatever a broken package does becomes the detail."""
         return attempt(
-            lambda: Check(self.backend, self.device, True, self._prove()),
-            lambda error: Check(self.backend, self.device, False, reason(error)),
+            lambda: BackendCheck(self.backend, self.device, True, self._prove()),
+            lambda error: BackendCheck(self.backend, self.device, False, reason(error)),
         )
 
     def _prove(self) -> str:
@@ -62,8 +65,8 @@ class Probe:
             return self.run()
 
 
-def attempt(run: Callable[[], Result], otherwise: Callable[[BaseException], Result]) -> Result:
-    """What `run` returns, or what `otherwise` makes of its failure, of whatever kind."""
+def attempt(run: Callable[[], Answer], otherwise: Callable[[BaseException], Answer]) -> Answer:
+    """Returns what `run` does, or what `otherwise` makes of its failure, of whatever kind."""
     try:
         return run()
     except KeyboardInterrupt:
@@ -73,7 +76,7 @@ def attempt(run: Callable[[], Result], otherwise: Callable[[BaseException], Resu
 
 
 def reason(error: BaseException) -> str:
-    """An exception as one line."""
+    """Describes an exception in one line."""
     line = " ".join(str(error).split())
     return line if isinstance(error, BackendError) else f"{type(error).__name__}: {line}"
 
@@ -81,8 +84,7 @@ def reason(error: BaseException) -> str:
 def _import(package: str) -> ModuleType:
     def fail(error: BaseException) -> NoReturn:
         if isinstance(error, ModuleNotFoundError) and error.name == package:
-            hint = INSTALL[package.removesuffix("_rtx")]
-            raise BackendError(f"{package} is not installed; {hint}") from error
+            raise BackendError(f"{package} is not installed; {INSTALL[package]}") from error
         raise BackendError(f"{package} does not load: {reason(error)}; install it again") from error
 
     return attempt(lambda: import_module(package), fail)
@@ -94,28 +96,22 @@ def _expect(value: float) -> None:
 
 
 def native() -> str:
-    """The compiled passes load; the backbone runs in ONNX Runtime."""
-    session = onnxruntime_cpu()
+    """Loads the compiled passes, and runs what the backbone runs in."""
+    session = in_onnxruntime("CPUExecutionProvider")
     from pcsr.runtime.cpu.passes import instructions
 
     return f"{instructions()} passes, {session}"
 
 
-def onnxruntime_cpu() -> str:
-    return _in_onnxruntime("CPUExecutionProvider")
-
-
-def onnxruntime_cuda() -> str:
-    from pcsr.runtime.machine import refuse_two_packages
-
-    refuse_two_packages()
-    return _in_onnxruntime("CUDAExecutionProvider")
-
-
-def _in_onnxruntime(provider: str) -> str:
+def in_onnxruntime(provider: str) -> str:
+    """Runs the tiny model in ONNX Runtime."""
     import numpy as np
     import onnxruntime as ort
 
+    from pcsr.runtime.machine import refuse_two_packages
+
+    if provider == "CUDAExecutionProvider":
+        refuse_two_packages()
     if provider not in ort.get_available_providers():
         raise BackendError(
             f"this onnxruntime {ort.__version__} is built without {provider}; pip uninstall -y "
@@ -135,15 +131,8 @@ def _in_onnxruntime(provider: str) -> str:
     return f"onnxruntime {ort.__version__}"
 
 
-def torch_cpu() -> str:
-    return _in_torch("cpu")
-
-
-def torch_cuda() -> str:
-    return _in_torch("cuda")
-
-
-def _in_torch(name: str) -> str:
+def in_torch(name: str) -> str:
+    """Runs the tiny model as the torch backend does."""
     import torch
 
     from pcsr.runtime.devices import torch_device
@@ -156,7 +145,7 @@ def _in_torch(name: str) -> str:
 
 
 def triton_cuda() -> str:
-    """A kernel compiled for this GPU."""
+    """Compiles a kernel for this GPU and runs it."""
     import torch
     import triton
 
@@ -170,16 +159,16 @@ def triton_cuda() -> str:
 
 
 def tensorrt_cuda() -> str:
-    """An engine built and run, by whichever TensorRT is there."""
+    """Builds an engine and runs it, with whichever TensorRT is there."""
     import torch
 
     from pcsr.runtime.devices import torch_device
+    from pcsr.runtime.tensorrt.library import load_library
 
-    trt = _any_tensorrt()
-    device = torch_device("cuda")
-    logger = trt.Logger(trt.Logger.ERROR)
-    runtime = trt.Runtime(logger)
-    engine = runtime.deserialize_cuda_engine(_plan(trt, logger))
+    library = load_library()
+    trt, device = library.trt, torch_device("cuda")
+    runtime = trt.Runtime(library.log)
+    engine = runtime.deserialize_cuda_engine(_plan(trt, library.log))
     context = engine.create_execution_context()
     x = torch.tensor(PIXELS, device=device).reshape(1, 1, 1, 2)
     y = torch.zeros(1, device=device)
@@ -205,22 +194,13 @@ def _plan(trt: ModuleType, logger: Any) -> Any:  # noqa: ANN401
     return plan
 
 
-def _any_tensorrt() -> ModuleType:
-    try:
-        return _import("tensorrt")
-    except BackendError as missing:
-        try:
-            return _import("tensorrt_rtx")
-        except BackendError as broken:
-            raise (missing if "not installed" in str(broken) else broken) from broken
-
-
+ORT, TORCH = ("numpy", "onnxruntime"), ("torch", "numpy", "onnx")
 PROBES = (
-    Probe("native", "cpu", ("numpy", "onnxruntime"), native),
-    Probe("onnxruntime", "cpu", ("numpy", "onnxruntime"), onnxruntime_cpu),
-    Probe("torch", "cpu", ("torch", "numpy", "onnx"), torch_cpu),
-    Probe("torch", "cuda", ("torch", "numpy", "onnx"), torch_cuda),
-    Probe("onnxruntime", "cuda", ("numpy", "onnxruntime"), onnxruntime_cuda),
+    Probe("native", "cpu", ORT, native),
+    Probe("onnxruntime", "cpu", ORT, partial(in_onnxruntime, "CPUExecutionProvider")),
+    Probe("torch", "cpu", TORCH, partial(in_torch, "cpu")),
+    Probe("torch", "cuda", TORCH, partial(in_torch, "cuda")),
+    Probe("onnxruntime", "cuda", ORT, partial(in_onnxruntime, "CUDAExecutionProvider")),
     Probe("tensorrt", "cuda", ("torch",), tensorrt_cuda),
     Probe("fused kernels", "cuda", ("torch", "triton"), triton_cuda),
 )

@@ -1,6 +1,5 @@
-"""What is installed and what of it works. Needs nothing but Python itself."""
+"""The report on a machine: what is installed and what of it works. It needs nothing but Python."""
 
-import os
 import platform
 import subprocess
 from dataclasses import asdict, dataclass
@@ -9,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pcsr
-from pcsr.runtime.machine import versions
+from pcsr.runtime.machine import usable_cores, versions
 
-from .probes import PROBES, Check, attempt, reason
+from .probes import PROBES, BackendCheck, attempt, reason
 
 PACKAGES = (
     *("numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "torch", "triton"),
@@ -22,22 +21,26 @@ NVIDIA_SMI_S = 10
 
 
 @dataclass(frozen=True)
-class Report:
-    """versions: of what is installed. gpus: name, compute_cap, memory.total and driver_version."""
+class MachineReport:
+    """What pcsr-doctor found."""
 
     versions: dict[str, str]
+    """Versions of what is installed."""
     providers: tuple[str, ...]
+    """Those of ONNX Runtime; none where it does not load: the checks say why."""
     cpu: dict[str, str | int]
     gpus: tuple[dict[str, str], ...]
-    checks: tuple[Check, ...]
+    """Name, compute_cap, memory.total and driver_version of each."""
+    checks: tuple[BackendCheck, ...]
     bundle: dict[str, Any] | None
+    """What `examine_bundle` found, where a bundle was given."""
 
     def to_json(self) -> dict[str, Any]:
-        """For json.dumps."""
+        """Returns it for json.dumps."""
         return asdict(self)
 
 
-def examine(bundle: Path | None = None) -> Report:
+def examine(bundle: Path | None = None) -> MachineReport:
     """Looks at the machine and tries every backend; reads a bundle where one is given.
 
     Raises:
@@ -46,11 +49,12 @@ def examine(bundle: Path | None = None) -> Report:
     contents = None if bundle is None else examine_bundle(bundle)
     own = {"pcsr": pcsr.__version__, "python": platform.python_version()}
     checks = tuple(probe.check() for probe in PROBES)
-    return Report(own | versions(*PACKAGES), _providers(), _cpu(), tuple(_gpus()), checks, contents)
+    installed, gpus = own | versions(*PACKAGES), tuple(_gpus())
+    return MachineReport(installed, _providers(), _cpu(), gpus, checks, contents)
 
 
 def examine_bundle(path: Path) -> dict[str, Any]:
-    """Kind, precisions and engines of a bundle, after the hash of every file was checked.
+    """Checks the hash of every file of a bundle, and returns its kind, precisions and engines.
 
     Raises:
         BundleError: as Bundle.load and Bundle.graph_bytes.
@@ -70,11 +74,10 @@ def examine_bundle(path: Path) -> dict[str, Any]:
     for name in calibrations:
         bundle.calibration(name)
     engines = sorted(file.parent.name for file in bundle.path.glob("engines/*/build.json"))
-    backbone = bundle.manifest.model.backbone
     return {
         "path": str(path),
         "kind": bundle.kind,
-        "backbone": backbone,
+        "backbone": bundle.manifest.model.backbone,
         "precisions": precisions,
         "calibrations": calibrations,
         "engines": engines,
@@ -82,8 +85,6 @@ def examine_bundle(path: Path) -> dict[str, Any]:
 
 
 def _providers() -> tuple[str, ...]:
-    """Of ONNX Runtime; none where it does not load: the checks say why."""
-
     def ask() -> tuple[str, ...]:
         return tuple(import_module("onnxruntime").get_available_providers())
 
@@ -96,13 +97,12 @@ def _cpu() -> dict[str, str | int]:
 
         return instructions()
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     passes = attempt(ask, reason)
-    return {"machine": platform.machine(), "cores": cores or 1, "compiled passes": passes}
+    return {"machine": platform.machine(), "cores": usable_cores(), "compiled passes": passes}
 
 
 def _gpus() -> list[dict[str, str]]:
-    """What the driver's own tool says; PyTorch where there is no such tool."""
+    """Asks the driver's own tool; PyTorch where there is no such tool."""
     command = ["nvidia-smi", f"--query-gpu={','.join(GPU_FIELDS)}", "--format=csv,noheader"]
     try:
         done = subprocess.run(

@@ -1,7 +1,7 @@
-"""Files in, files out: what pcsr-upscale does for each image or video."""
+"""A batch of files is upscaled: what pcsr-upscale does for each image or video."""
 
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,57 +12,66 @@ from numpy.typing import NDArray
 
 from pcsr import images
 from pcsr.atomic import refuse_existing
-from pcsr.cli import MAX_PIXELS
 from pcsr.errors import ImageError, OutputError, PcsrError, UsageError
 from pcsr.overlay import draw_overlay
+from pcsr.runtime.geometry.grid import hr_size
 from pcsr.runtime.result import Result, Stats
 from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.upscaler import Upscaler
 from pcsr.text import one_line
 
+from . import MAX_PIXELS
 from .jobs import Job
 from .overlap import read_ahead, write_behind
-from .video import Encoding, VideoStats, check_encoder, is_video, open_video, upscale_video
+from .video import (
+    Bar,
+    Encoding,
+    VideoStats,
+    check_encoder,
+    is_video,
+    no_bar,
+    open_video,
+    upscale_video,
+)
 
 LARGEST_GROWTH = 16  # output pixels per allowed input pixel
-STREAMED_PIXELS = (
-    2**26
-)  # of outputs that are written while they are computed, never whole in memory
+STREAMED_PIXELS = 2**26  # of outputs that leave while they are computed, never whole in memory
 
 
 @dataclass(frozen=True)
-class Options:
-    """How images are upscaled (see `Upscaler.run`) and written.
-
-    quality: 1..100, of JPEG and WebP. codec, crf: of videos (see `Encoding`). max_pixels: of an
-    input image or frame; 16 times as many of an output.
-    """
+class UpscaleOptions:
+    """How images are upscaled (see `Upscaler.run`) and written."""
 
     scale: float | None = None
     request: RoutingRequest = field(default_factory=RoutingRequest)
     overwrite: bool = False
     quality: int = 95
+    """Quality of JPEG and WebP, 1 to 100."""
     codec: str | None = None
+    """See `Encoding`."""
     crf: float | None = None
+    """See `Encoding`."""
     max_pixels: int = MAX_PIXELS
-    show_frames: bool = False
+    """Limit of an input image or frame; an output may have 16 times as many."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """One finished job: its figures, or the error that ended it."""
+    """A finished job."""
 
     job: Job
     stats: Stats | VideoStats | None
+    """Its figures; None if it failed."""
     error: PcsrError | None
+    """What ended it; None if it succeeded."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the result lacks, each in one line."""
+        """Lines that say what the result lacks."""
         return self.stats.warnings if isinstance(self.stats, VideoStats) else ()
 
     def to_json(self) -> dict[str, Any]:
-        """One record, valid JSON."""
+        """Makes a record of it that is valid JSON."""
         record: dict[str, Any] = {"input": str(self.job.source), "output": str(self.job.target)}
         if self.stats is None:
             return record | {"error": str(self.error)}
@@ -72,12 +81,27 @@ class Done:
         overlay = {"overlay": str(self.job.overlay)} if self.job.overlay else {}
         return record | overlay | stats | {"heavy_share": self.stats.heavy_share}
 
+    def summary(self) -> str:
+        """Describes the image or video in one line, for a terminal."""
+        stats = self.stats
+        if stats is None:
+            return one_line(f"{self.job.source}: {self.error}")
+        height, width = stats.hr_size
+        heavy = f", {stats.heavy_share:.1%} heavy" if len(stats.pixels_per_upsampler) > 1 else ""
+        if isinstance(stats, VideoStats):
+            time = f"{stats.frames} frames, {stats.frame_ms:.0f} ms each"
+        else:
+            time = f"{stats.total_ms:.0f} ms"
+        return one_line(f"{self.job.target}: {width}x{height}{heavy}, {time}")
 
-def upscale_files(upscaler: Upscaler, jobs: Sequence[Job], options: Options) -> Generator[Done]:
+
+def upscale_files(
+    upscaler: Upscaler, jobs: Sequence[Job], options: UpscaleOptions, bar: Bar = no_bar
+) -> Generator[Done]:
     """Upscales one file after another. A file that fails is reported and the others go on.
 
     The next image is read and the one before is written while one is computed; a job is done, and
-    yielded in order, once it is written.
+    yielded in order, once it is written. `bar` shows the progress over the frames of a video.
 
     Raises:
         UsageError: an option is out of range or does not fit the bundle.
@@ -92,7 +116,7 @@ def upscale_files(upscaler: Upscaler, jobs: Sequence[Job], options: Options) -> 
     for job in jobs:
         if is_video(job.source):
             check_encoder(job.target, options.codec)
-    stages = _Stages(upscaler, options)
+    stages = _Stages(upscaler, options, bar)
     with (
         closing(read_ahead(map(_guarded(stages.read), ((job, None) for job in jobs)))) as read,
         closing(
@@ -105,7 +129,9 @@ def upscale_files(upscaler: Upscaler, jobs: Sequence[Job], options: Options) -> 
 
 
 def _guarded(work: Callable[[Job, Any], Any]) -> Callable[[tuple[Job, Any]], tuple[Job, Any]]:
-    """A stage over (job, what the stage before made of it); an error takes the place of that."""
+    """Makes `work` a stage over (job, what the stage before made of it); an error takes the place
+    of what it makes.
+    """
 
     def guarded(step: tuple[Job, Any]) -> tuple[Job, Any]:
         job, found = step
@@ -123,21 +149,22 @@ def _guarded(work: Callable[[Job, Any], Any]) -> Callable[[tuple[Job, Any]], tup
 
 class _Computed(NamedTuple):
     picture: images.Picture
-    assignment: NDArray[np.uint8] | None  # for the overlay
+    assignment: NDArray[np.uint8] | None
+    """[H, W], where an overlay is drawn."""
     stats: Stats
 
 
 class _Stages:
-    """What happens to an image: read and written by threads beside, computed by the caller's.
+    """Does what happens to an image: other threads read and write it, the caller's computes.
 
     All of a video happens while computing, with threads of its own.
     """
 
-    def __init__(self, upscaler: Upscaler, options: Options) -> None:
-        self._upscaler, self._options = upscaler, options
+    def __init__(self, upscaler: Upscaler, options: UpscaleOptions, bar: Bar) -> None:
+        self._upscaler, self._options, self._bar = upscaler, options, bar
 
     def read(self, job: Job, _: None) -> images.Picture | None:
-        """The decoded image, once its output may be written; None for a video."""
+        """Returns the decoded image, once its output may be written; None for a video."""
         if is_video(job.source):
             refuse_existing(job.target, self._options.overwrite)
             return None
@@ -150,7 +177,7 @@ class _Stages:
 
     def _hr_size(self, job: Job, lr_size: tuple[int, ...]) -> tuple[int, int]:
         scale, _ = self._upscaler.completed(self._options.scale, self._options.request)
-        height, width = (round(n * scale) for n in lr_size)
+        height, width = hr_size((lr_size[0], lr_size[1]), scale)
         if height * width > LARGEST_GROWTH * self._options.max_pixels:
             raise ImageError(
                 f"{job.source} would become {width}x{height}, more than {LARGEST_GROWTH} times "
@@ -159,8 +186,8 @@ class _Stages:
         return height, width
 
     def compute(self, job: Job, picture: images.Picture | None) -> _Computed | Stats | VideoStats:
-        """The upscaled picture, with the input's metadata; of a video, and of an image too large
-        for that, all that there is to do.
+        """Returns the upscaled picture, with the input's metadata. Of a video, and of an image too
+        large for that, it does all that there is to do.
         """
         options = self._options
         if picture is None:
@@ -189,11 +216,11 @@ class _Stages:
 
     def _convert(self, job: Job) -> VideoStats:
         options = self._options
-        encoding = Encoding(options.codec, options.crf, options.overwrite, options.show_frames)
+        encoding = Encoding(options.codec, options.crf, options.overwrite, self._bar)
         with open_video(job.source, options.max_pixels) as source:
-            hr_size = self._hr_size(job, source.size)
+            size = self._hr_size(job, source.size)
             _make_folder(job.target.parent)
-            return upscale_video(source, job.target, hr_size, self._upscale, encoding)
+            return upscale_video(source, job.target, size, self._upscale, encoding)
 
     def _stream(self, job: Job, picture: images.Picture, size: tuple[int, int]) -> Stats:
         options = self._options
@@ -208,7 +235,7 @@ class _Stages:
 
 
 def _streams(job: Job, picture: images.Picture) -> bool:
-    """Whether an image can be written while it is computed."""
+    """Says whether an image can be written while it is computed."""
     has_alpha = picture.pixels.shape[2:] in ((2,), (4,))
     integer = picture.pixels.dtype.kind == "u"
     return integer and not has_alpha and job.overlay is None
@@ -219,17 +246,3 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot create the folder {folder}: {error.strerror}") from error
-
-
-def summary(done: Done) -> str:
-    """One line about a finished image or video, for a terminal."""
-    if done.stats is None:
-        return one_line(f"{done.job.source}: {done.error}")
-    stats: Mapping[str, Any] = done.to_json()
-    height, width = stats["hr_size"]
-    routed = f", {stats['heavy_share']:.1%} heavy" if len(stats["pixels_per_upsampler"]) > 1 else ""
-    if isinstance(done.stats, VideoStats):
-        time = f"{done.stats.frames} frames, {done.stats.frame_ms:.0f} ms each"
-    else:
-        time = f"{done.stats.total_ms:.0f} ms"
-    return one_line(f"{done.job.target}: {width}x{height}{routed}, {time}")

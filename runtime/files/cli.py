@@ -1,15 +1,19 @@
-"""pcsr-upscale: images and videos -> upscaled ones, with a bundle."""
+"""The command pcsr-upscale upscales images and videos with a bundle."""
 
 import json
 import sys
-from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from pcsr.cli import MAX_PIXELS, command_errors, complain, progress, show_log, warn
+from pcsr.cli import command_errors, complain, progress, show_log, warn
+
+from . import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from .batch import Done
 
 PATH = click.Path(path_type=Path)
 
@@ -18,13 +22,13 @@ PATH = click.Path(path_type=Path)
 @click.argument("bundle", type=PATH)
 @click.argument("inputs", nargs=-1, required=True, type=PATH)
 @click.argument("output", type=PATH)
-@click.option("--scale", type=float, help="At least 1. [default: what it was trained for]")
+@click.option("--scale", type=float, help="Scale, at least 1. [default: the trained one]")
 @click.option("--k", type=float, help="Weight of cost: larger is lighter, faster. [default: 0]")
 @click.option("--adaptive", is_flag=True, help="Route by each image's spread of difficulty (ADM).")
 @click.option("--heavy-ratio", type=float, help="Share of heavy pixels, 0 to 1, instead of --k.")
-@click.option("--preset", help="Calibrated: quality, balanced or fast, instead of --k.")
-@click.option("--budget-ms", type=float, help="Calibrated: time of an image or frame.")
-@click.option("--max-psnr-loss-db", type=float, help="Calibrated: against all heavy, in the mean.")
+@click.option("--preset", help="Calibrated routing: quality, balanced or fast, instead of --k.")
+@click.option("--budget-ms", type=float, help="Calibrated routing: time of an image or frame.")
+@click.option("--max-psnr-loss-db", type=float, help="Calibrated routing: largest mean loss.")
 @click.option("--adaptive-budget", is_flag=True, help="Correct the budget by the frames before.")
 @click.option("--refine/--no-refine", default=True, help="Smooth light pixels beside heavy ones.")
 @click.option("--overlay", type=PATH, help="Draw the routing map here (a folder for several).")
@@ -33,33 +37,36 @@ PATH = click.Path(path_type=Path)
     "--format",
     "suffix",
     type=click.Choice(["png", "jpg", "tiff", "webp"]),
-    help="Of images in an output folder. [default: as the input]",
+    help="Format of images in an output folder. [default: as the input]",
 )
-@click.option("--quality", type=click.IntRange(1, 100), default=95, help="Of JPEG and WebP.")
-@click.option("--crf", type=click.FloatRange(0, 63), help="Of videos. [default: 17 with libx264]")
-@click.option("--codec", help="Of videos. [default: libx264; .webm: libvpx-vp9]")
+@click.option(
+    "--quality", type=click.IntRange(1, 100), default=95, help="Quality of JPEG and WebP files."
+)
+@click.option(
+    "--crf",
+    type=click.FloatRange(0, 63),
+    help="Rate factor of videos: smaller is better, larger files. [default: 17 with libx264]",
+)
+@click.option("--codec", help="Encoder of videos. [default: libx264; .webm: libvpx-vp9]")
 @click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
 @click.option(
-    "--max-pixels",
-    type=click.IntRange(1),
-    default=MAX_PIXELS,
-    help="Refuse larger inputs.",
+    "--max-pixels", type=click.IntRange(1), default=MAX_PIXELS, help="Refuse larger inputs."
 )
-@click.option("--json", "as_json", is_flag=True, help="One line of statistics per image on stdout.")
-@click.option("--device", default="cpu", help="cpu, cuda or cuda:N.")
-@click.option("--backend", default="auto", help="native, onnxruntime, torch, tensorrt or auto.")
-@click.option("--precision", default="fp32", help="Which graphs of the bundle.")
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON per file on stdout.")
+@click.option("--device", default="cpu", help="Run on cpu, cuda or cuda:N.")
 @click.option(
-    "-t", "--tile", default="auto", help="Side of the tiles in input pixels. auto: by memory."
+    "--backend", default="auto", help="Run with auto, native, onnxruntime, torch or tensorrt."
 )
 @click.option(
-    "--passes",
-    type=click.Choice(["auto", "fused", "graphs"]),
-    default="auto",
-    help="Behind the backbone, on a GPU: Triton kernels, or the bundle's graphs.",
+    "--precision", default="fp32", help="Run these graphs of the bundle: fp32, fp16, int8, ..."
+)
+@click.option(
+    "-t", "--tile", default="auto", help="Side of the tiles in input pixels; auto goes by memory."
 )
 @click.option("--build/--no-build", default=True, help="Build TensorRT engines that are missing.")
-@click.option("--threads", type=click.IntRange(1, 256), help="[default: all cores]")
+@click.option(
+    "--threads", type=click.IntRange(1, 256), help="Number of threads. [default: all cores]"
+)
 @command_errors
 def main(
     bundle: Path,
@@ -73,7 +80,6 @@ def main(
     backend: str,
     precision: str,
     tile: str,
-    passes: str,
     build: bool,
     threads: int | None,
     **options: Any,  # noqa: ANN401
@@ -87,40 +93,35 @@ def main(
     from pcsr.runtime.routing.request import RoutingRequest
     from pcsr.runtime.upscaler import Upscaler
 
-    from .batch import Options, summary, upscale_files
+    from .batch import UpscaleOptions, upscale_files
     from .jobs import plan_jobs
+    from .video import no_bar
 
     show_log()
-    upscaler = Upscaler(
-        bundle,
-        device,
-        backend,
-        precision,
-        threads,
-        parse_tile(tile),
-        passes=passes,
-        may_build=build,
-    )
+    tile_px = parse_tile(tile)
+    upscaler = Upscaler(bundle, device, backend, precision, threads, tile_px, may_build=build)
     if device != "cpu":
         click.echo(f"{device}: {upscaler.backend}, {precision}, passes {upscaler.passes}", err=True)
     jobs = plan_jobs(inputs, output, recursive, f".{suffix}" if suffix else None, overlay)
-    show_frames = len(jobs) == 1 and not as_json
+    shown = no_bar if as_json else progress
+    over_files, over_frames = (shown, no_bar) if len(jobs) > 1 else (no_bar, shown)
     request = RoutingRequest(**{way.name: options.pop(way.name) for way in fields(RoutingRequest)})
-    results = upscale_files(
-        upscaler, jobs, Options(**options, request=request, show_frames=show_frames)
-    )
-    shown = len(jobs) > 1 and not as_json
-    bar = progress(results, "upscaling", len(jobs)) if shown else nullcontext(results)
+    given = UpscaleOptions(**options, request=request)
+    results = upscale_files(upscaler, jobs, given, over_frames)
     failed = 0
-    with bar as finished:
+    with over_files(results, "upscaling", len(jobs)) as finished:
         for done in finished:
             failed += done.error is not None
-            if done.error:
-                complain(done.error)
-            for warning in done.warnings:
-                warn(f"{done.job.target}: {warning}")
-            if as_json:
-                click.echo(json.dumps(done.to_json(), allow_nan=False))
-            elif not done.error and (len(jobs) == 1 or not sys.stderr.isatty()):
-                click.echo(summary(done), err=True)
+            _show(done, as_json, len(jobs) == 1)
     sys.exit(1 if failed else 0)
+
+
+def _show(done: "Done", as_json: bool, is_only: bool) -> None:
+    if done.error:
+        complain(done.error)
+    for warning in done.warnings:
+        warn(f"{done.job.target}: {warning}")
+    if as_json:
+        click.echo(json.dumps(done.to_json(), allow_nan=False))
+    elif not done.error and (is_only or not sys.stderr.isatty()):
+        click.echo(done.summary(), err=True)

@@ -1,4 +1,4 @@
-"""YUV frames of a video <-> RGB pixels, by what the video says of its colours."""
+"""The colours of a video say how its YUV frames and RGB pixels turn into each other."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,21 +30,22 @@ _EXACT = (
 
 @dataclass(frozen=True)
 class Colour:
-    """What a video says of its colours, in the numbers of ITU-T H.273.
-
-    matrix, primaries, transfer: 2 is unspecified. range_: 0 unspecified (taken for limited), 1
-    limited, 2 full. depth: bits per sample.
-    """
+    """What a video says of its colours, in the numbers of ITU-T H.273."""
 
     matrix: int
+    """2 is unspecified."""
     range_: int
+    """0 is unspecified (taken for limited), 1 limited, 2 full."""
     primaries: int
+    """2 is unspecified."""
     transfer: int
+    """2 is unspecified."""
     depth: int
+    """Bits per sample."""
 
     @classmethod
     def of(cls, frame: VideoFrame) -> "Colour":
-        """Raises ImageError for a matrix that libswscale does not know."""
+        """Reads the colours of a frame; raises ImageError for a matrix unknown to libswscale."""
         matrix = frame.colorspace
         if frame.format.is_rgb:
             matrix = RGB
@@ -57,7 +58,7 @@ class Colour:
         return cls(matrix, frame.color_range, frame.color_primaries, frame.color_trc, depth)
 
     def to_rgb(self, frame: VideoFrame) -> NDArray[Any]:
-        """[h, w, 3] uint8, or uint16 of a video with more than 8 bits."""
+        """Turns a frame into [h, w, 3] uint8, or uint16 where the video has more than 8 bits."""
         rgb = frame.reformat(
             format="rgb24" if self.depth <= 8 else "rgb48le",
             src_colorspace=None if self.matrix == RGB else self._swscale(frame.height),
@@ -69,13 +70,13 @@ class Colour:
         return np.ascontiguousarray(rgb.to_ndarray())
 
     def for_yuv(self, height: int) -> "Colour":
-        """Of a YUV video of this height made of this one: the same, but for an RGB video."""
+        """Returns the colours of a YUV video of this height made of this one, which may be RGB."""
         if self.matrix != RGB:
             return self
         return replace(self, matrix=BT709 if height >= _HD_HEIGHT else 6, range_=1)
 
     def from_rgb(self, pixels: NDArray[Any], pix_fmt: str) -> VideoFrame:
-        """A frame of these colours from [h, w, 3] uint8 or uint16."""
+        """Makes a frame of these colours from [h, w, 3] uint8 or uint16."""
         rgb = VideoFrame.from_ndarray(pixels, "rgb24" if pixels.dtype == np.uint8 else "rgb48le")
         return rgb.reformat(
             format=pix_fmt,

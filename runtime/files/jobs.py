@@ -1,4 +1,4 @@
-"""Which file becomes which: inputs and an output -> jobs."""
+"""Jobs say which file becomes which, of inputs and an output."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ class Job:
 
     @property
     def targets(self) -> list[Path]:
-        """All files that come of it."""
+        """All files that it makes."""
         return [target for target in (self.target, self.overlay) if target]
 
 
 def plan_jobs(
     inputs: Sequence[Path], output: Path, recursive: bool, suffix: str | None, overlay: Path | None
 ) -> list[Job]:
-    """Pairs images and videos with outputs. One input file and an output with a suffix: that file.
+    """Pairs images and videos with outputs. One input file becomes `output`, if that has a suffix.
 
     Else `output` is a folder that mirrors the inputs' own, and is not searched for inputs. Of given
     folders only the images are taken; `suffix` (".png") replaces theirs. The overlay is a file or a
@@ -39,7 +39,8 @@ def plan_jobs(
     if len(inputs) == 1 and inputs[0].is_file() and output.suffix and not output.is_dir():
         jobs = [Job(inputs[0], output, overlay)]
     else:
-        _refuse_file(output)
+        if output.is_file():
+            raise UsageError(f"{output} is a file; several images need a folder for their results")
         jobs = [
             Job(
                 source,
@@ -55,7 +56,7 @@ def plan_jobs(
 
 
 def _found(inputs: Sequence[Path], output: Path, recursive: bool) -> dict[Path, Path]:
-    """Images and their relative paths; the folder of results is not searched, if it lies inside."""
+    """Maps images to their relative paths; a folder of results inside is not searched."""
     found: dict[Path, Path] = {}
     results = output.resolve()
     for given in inputs:
@@ -66,11 +67,6 @@ def _found(inputs: Sequence[Path], output: Path, recursive: bool) -> dict[Path, 
     if not found:
         raise UsageError(f"no image to upscale: all there are lie in the output folder {output}")
     return found
-
-
-def _refuse_file(output: Path) -> None:
-    if output.is_file():
-        raise UsageError(f"{output} is a file; several images need a folder for their results")
 
 
 def _refuse_unwritable(jobs: Sequence[Job]) -> None:

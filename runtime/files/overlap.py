@@ -1,4 +1,6 @@
-"""Reading and writing beside the computation: two threads, one item ahead and one behind."""
+"""The overlap of reading and writing with the computation: two threads, one item ahead and one
+behind.
+"""
 
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,7 +12,7 @@ _END: Any = object()
 
 
 def read_ahead(items: Iterable[Item]) -> Generator[Item]:
-    """The same items, each made by another thread while the one before it is in use.
+    """Yields the same items, each made by another thread while the one before it is in use.
 
     The first is made by the calling thread: nothing runs beside it. Leaving waits for the item that
     is being made.
@@ -27,7 +29,7 @@ def read_ahead(items: Iterable[Item]) -> Generator[Item]:
 def write_behind(
     items: Iterable[Item], write: Callable[[Item], Written], count: int | None = None
 ) -> Generator[Written]:
-    """`write(item)` of each in order, by another thread while the next of `count` items is made.
+    """Yields `write(item)` of each in order, from another thread while the next item is made.
 
     The last, where `count` is known, is written by the calling thread, so that Ctrl-C stops it.
     What the other thread has begun is always finished; after Ctrl-C it is yielded before the

@@ -1,6 +1,8 @@
-"""Videos: frames through an upscaler, sound and timing as they are. Needs PyAV (extra `video`)."""
+"""Videos go through an upscaler frame by frame; sound and timing stay. It needs PyAV (extra
+`video`).
+"""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from pcsr.atomic import atomic_file
-from pcsr.cli import progress
 from pcsr.extras import needs_extra
 from pcsr.runtime.result import Result, Stats, heavy_share
 
@@ -22,45 +23,52 @@ if TYPE_CHECKING:
 WRITTEN = (".mp4", ".mkv", ".mov", ".webm")
 READ = (*WRITTEN, ".avi")
 
+Bar = Callable[[Iterable[Any], str, int | None], AbstractContextManager[Iterable[Any]]]
+"""Makes a context of the same items that shows how far they are, of (items, label, count)."""
+
+
+def no_bar(items: Iterable[Any], *_: object) -> AbstractContextManager[Iterable[Any]]:
+    """Is a `Bar` that shows nothing."""
+    return nullcontext(items)
+
 
 @dataclass(frozen=True)
 class Encoding:
-    """How a video is written. None: the container's usual codec, the codec's usual quality.
-
-    crf: constant rate factor, smaller is better and larger. show: a progress bar over the frames.
-    """
+    """How a video is written."""
 
     codec: str | None = None
+    """None takes the container's usual one."""
     crf: float | None = None
+    """Constant rate factor: smaller is better and larger. None takes the codec's usual one."""
     overwrite: bool = False
-    show: bool = False
+    bar: Bar = no_bar
+    """Shows the progress over the frames."""
 
 
 @dataclass(frozen=True)
 class VideoStats:
-    """Figures of one video. Sizes are (height, width).
-
-    pixels_per_upsampler: of all frames together, heaviest first. frame_ms: mean wall time of the
-    computation of a frame. fps: frames per second, reading and writing included. warnings: what
-    the source has and the result has not.
-    """
+    """Figures of one video. Sizes are (height, width)."""
 
     lr_size: tuple[int, int]
     hr_size: tuple[int, int]
     pixels_per_upsampler: tuple[int, ...]
+    """Of all frames together, heaviest first."""
     frames: int
     frame_ms: float
+    """Mean wall time of the computation of a frame."""
     fps: float
+    """Frames per second, reading and writing included."""
     warnings: tuple[str, ...]
+    """What the source has and the result has not, each in one line."""
 
     @property
     def heavy_share(self) -> float:
-        """As of an image, over all frames."""
+        """Share in [0, 1] of the heavy pixels, over all frames."""
         return heavy_share(self.pixels_per_upsampler)
 
 
 def is_video(path: Path) -> bool:
-    """By its suffix."""
+    """Says whether a path has the suffix of a video."""
     return path.suffix.lower() in READ
 
 
@@ -72,7 +80,12 @@ def check_encoder(target: Path, codec: str | None) -> None:
 
 
 def open_video(path: Path, max_pixels: int) -> "VideoSource":
-    """A context. Raises ImageError where `path` holds no video or too large frames."""
+    """Opens a video, which is a context.
+
+    Raises:
+        ImageError: `path` holds no video, or too large frames.
+        BackendError: PyAV is not installed.
+    """
     with needs_extra("upscaling a video", "video"):
         from .video_source import VideoSource
     return VideoSource(path, max_pixels)
@@ -85,7 +98,7 @@ def upscale_video(
     upscale: Callable[[NDArray[Any]], Result],
     encoding: Encoding,
 ) -> VideoStats:
-    """Every frame of `source` through `upscale`; a frame is decoded and one encoded meanwhile.
+    """Upscales every frame of `source`; a frame is decoded and one encoded meanwhile.
 
     Timestamps are kept in the source's time base, sound and subtitles are copied, colours are
     written as the source states them.
@@ -104,7 +117,7 @@ def upscale_video(
         closing(
             write_behind(_computed(chunks, upscale, stats), lambda step: video.write(*step))
         ) as written,
-        _bar(written, source, encoding.show) as steps,
+        encoding.bar(written, source.path.name, source.stream.frames or None) as steps,
     ):
         for _ in steps:
             pass
@@ -130,9 +143,3 @@ def _computed(
             result = upscale(chunk.pixels)
             stats.append(result.stats)
             yield chunk, result.image
-
-
-def _bar(steps: Iterator[None], source: "VideoSource", show: bool) -> AbstractContextManager[Any]:
-    if not show:
-        return nullcontext(steps)
-    return progress(steps, source.path.name, source.stream.frames or None)

@@ -1,4 +1,4 @@
-"""A video file in: its frames as RGB, its other streams as packets."""
+"""The source of a video gives its frames as RGB, its other streams as packets."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,19 +28,19 @@ _COPIED = ("audio", "subtitle")
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """Packets of other streams, and the frame that follows them; none behind the last frame.
-
-    pixels: [h, w, 3] RGB, uint8 or uint16. pts, duration: in the video stream's time base.
-    """
+    """Packets of other streams, and the frame that follows them."""
 
     packets: list[Packet]
     pixels: NDArray[Any] | None = None
+    """[h, w, 3] RGB, uint8 or uint16; None behind the last frame."""
     pts: int = 0
+    """In the video stream's time base."""
     duration: int = 0
+    """In the video stream's time base."""
 
 
 class VideoSource:
-    """The first video stream of a file. A context; `chunks` may be used by another thread.
+    """The first video stream of a file. It is a context; another thread may use `chunks`.
 
     Raises:
         ImageError: no such file, no video in it, damaged, or more than `max_pixels` in a frame.
@@ -89,7 +89,7 @@ class VideoSource:
         return self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
 
     def chunks(self) -> Iterator[Chunk]:
-        """All frames in order, once.
+        """Yields all frames in order, once.
 
         Raises:
             ImageError: the file is damaged, or ends earlier than it says.
@@ -181,13 +181,13 @@ class VideoSource:
 
 
 def display_matrix(frame: av.VideoFrame) -> list[int] | None:
-    """The nine integers by which a player turns or mirrors the picture."""
+    """Returns the nine integers by which a player turns or mirrors the picture, or None."""
     data = _side_data(frame).get("DISPLAYMATRIX")
     return None if data is None else [int(n) for n in np.frombuffer(bytes(data), "<i4")]
 
 
 def losses(source: VideoSource) -> list[str]:
-    """What of a source is not kept, or not treated as it should be, each in one line."""
+    """Lists what of a source is not kept, or not treated as it should be, each in one line."""
     extra = {
         "A53_CC": "closed captions",
         "MASTERING_DISPLAY_METADATA": "HDR mastering data",

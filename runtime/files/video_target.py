@@ -1,4 +1,4 @@
-"""A video file out: frames encoded, the source's other streams copied."""
+"""The target of a video encodes frames, and copies the source's other streams."""
 
 import io
 from collections.abc import Iterator
@@ -36,8 +36,8 @@ _OWN_TAGS = (  # what the tags that describe the old file start with
 class VideoTarget:
     """Writes the frames of `source`, upscaled to `size` (height, width), to `path`.
 
-    `shown` is its final name, for messages. A context that finishes the file, or on an exception
-    leaves it as it is. `warnings` say what the file cannot hold.
+    `shown` is its final name, for messages. It is a context that finishes the file, or on an
+    exception leaves it as it is. `warnings` say what the file cannot hold.
 
     Raises:
         BackendError: this PyAV has no such encoder.
@@ -87,7 +87,7 @@ class VideoTarget:
             raise
 
     def write(self, chunk: Chunk, pixels: NDArray[Any] | None) -> None:
-        """The packets of a chunk, then `pixels` [H, W, 3], where it has a frame."""
+        """Writes the packets of a chunk, then `pixels` [H, W, 3], where it has a frame."""
         with self._output_errors():
             for packet in chunk.packets:
                 copy = self._copies.get(packet.stream.index)
@@ -193,7 +193,7 @@ class VideoTarget:
 
 
 def find_encoder(path: Path, name: str | None) -> Codec:
-    """The encoder of this name, or the usual one of the container.
+    """Returns the encoder of this name, or the usual one of the container.
 
     Raises:
         BackendError: this PyAV has none of that name.
@@ -211,7 +211,7 @@ def find_encoder(path: Path, name: str | None) -> Codec:
 
 
 def _containers_of(codec: str) -> list[str]:
-    """Suffixes of the containers that hold a codec."""
+    """Lists the suffixes of the containers that hold a codec."""
     found = []
     for suffix, name in _CONTAINERS.items():
         with suppress(av.FFmpegError):

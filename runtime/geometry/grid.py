@@ -1,4 +1,4 @@
-"""Where each output pixel lies on the input: nearest pixel, offset to it, bilinear taps.
+"""The grid says where each output pixel lies on the input: nearest pixel, offset, bilinear taps.
 
 Axes are computed in float32 in the published order of operations (`make_coord`, `grid_sample`),
 because exact ties at fractional scales go where float32 rounding sends them. The product in a
@@ -21,20 +21,20 @@ Ints = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Axis:
-    """One dimension of the output, n entries each.
-
-    nearest: int32, the nearest input pixel. offset: float32, distance to its centre, in input
-        pixels times 2.
-    cell: size of an output pixel in the same unit. lower, upper: int32, the two input pixels of the
-    bilinear interpolation; weight: float32 in [0, 1], the share of `upper`.
-    """
+    """One dimension of the output. Each array has an entry per output pixel."""
 
     nearest: Ints
+    """The nearest input pixel."""
     offset: Floats
+    """Distance to its centre, in input pixels times 2."""
     cell: float
+    """Size of an output pixel in the same unit."""
     lower: Ints
+    """The first input pixel of the bilinear interpolation."""
     upper: Ints
+    """The second one."""
     weight: Floats
+    """The share of `upper`, in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,9 @@ class Grid:
 
     @classmethod
     def make(cls, lr_size: tuple[int, int], scale: float) -> "Grid":
-        """H = round(h * scale), W = round(w * scale), ties to even as in the published code."""
+        """Makes the grid of H = round(h * scale), W = round(w * scale), ties to even as in the
+        published code.
+        """
         height, width = hr_size(lr_size, scale)
         rows, columns = make_axis(lr_size[0], height), make_axis(lr_size[1], width)
         return cls(lr_size, (height, width), rows, columns)
@@ -60,12 +62,12 @@ class Grid:
 
     @property
     def cell(self) -> Floats:
-        """[2] (2h/H, 2w/W)."""
+        """Size of an output pixel, [2] (2h/H, 2w/W)."""
         return np.array([self.rows.cell, self.columns.cell], dtype=np.float32)
 
     def locate(self, pixels: NDArray[np.int64]) -> tuple[Ints, Floats]:
-        """Flat output pixels [N] -> row of the nearest input pixel in a row map [N] int32, and
-        offset [N, 2].
+        """Returns, for flat output pixels [N], the row of the nearest input pixel in a row map
+        [N] int32, and the offset to it [N, 2].
         """
         i, j = np.divmod(pixels, self.hr_size[1])
         index = self.rows.nearest[i] * np.int32(self.lr_size[1]) + self.columns.nearest[j]
@@ -76,7 +78,7 @@ class Grid:
 
 
 def hr_size(lr_size: tuple[int, int], scale: float) -> tuple[int, int]:
-    """(height, width) of the output: round(n * scale), ties to even."""
+    """Returns the (height, width) of the output: round(n * scale), ties to even."""
     return round(lr_size[0] * scale), round(lr_size[1] * scale)
 
 
@@ -91,7 +93,7 @@ def refuse_huge(lr_size: tuple[int, int], scale: float) -> None:
 
 
 def make_axis(n_in: int, n_out: int) -> Axis:
-    """The axis of n_out output pixels over n_in input pixels."""
+    """Makes the axis of n_out output pixels over n_in input pixels."""
     centre = _centres(n_out)
     shifted = (centre + np.float32(1)).astype(np.float64)
     position = ((shifted * n_in - 1) / 2).astype(np.float32)

@@ -1,5 +1,5 @@
 """Exact tiles of the input: with a halo as wide as the backbone looks, tiles give the whole image's
-features. Real pixels inside the image, the network's own zero padding only at the image's border.
+features. Halos hold real pixels; the network's own zero padding is at the image's border alone.
 """
 
 import itertools
@@ -18,13 +18,14 @@ Window = tuple[slice, slice]
 
 @dataclass(frozen=True)
 class Tile:
-    """Windows (rows, columns). crop: what the backbone sees. core: the part of the image that its
-    result is kept for. inner: where the core lies in the crop.
-    """
+    """A rectangle of the input, as windows (rows, columns)."""
 
     crop: Window
+    """What the backbone sees."""
     core: Window
+    """The part of the image that its result is kept for."""
     inner: Window
+    """Where the core lies in the crop."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,14 @@ class Bands:
 
 
 def split(size: tuple[int, int], halo_px: int | None, tile_px: int = TILE_PX) -> list[Tile]:
-    """Tiles whose cores cover an image of `size` (height, width) once, each at most tile_px wide
-    and high. One tile where the backbone looks everywhere (halo_px is None).
+    """Returns tiles whose cores cover an image of `size` (height, width) once, each at most tile_px
+    wide and high; one tile where the backbone looks everywhere (halo_px is None).
     """
-    return [tile for tiles in _bands(size, halo_px, (tile_px, tile_px)).tiles for tile in tiles]
+    return [tile for tiles in square_bands(size, halo_px, tile_px).tiles for tile in tiles]
 
 
 def square_bands(size: tuple[int, int], halo_px: int | None, tile_px: int) -> Bands:
-    """Bands whose tiles have cores of at most tile_px x tile_px."""
+    """Returns bands whose tiles have cores of at most tile_px x tile_px."""
     return _bands(size, halo_px, (tile_px, tile_px))
 
 
@@ -53,8 +54,8 @@ def fitting(
     limit: tuple[int, int] | None,
     least: tuple[int, int] = (1, 1),
 ) -> list[Tile]:
-    """As few tiles as can be whose crops, halo included, are at most `limit` (height, width) and at
-    least `least`.
+    """Returns as few tiles as can be, whose crops, halo included, are at most `limit` (height,
+    width) and at least `least`.
 
     Raises:
         UsageError: the image is smaller than `least`, or larger than `limit` and cannot be cut into
@@ -80,11 +81,11 @@ def fitting(
     return [tile for tiles in bands.tiles for tile in tiles]
 
 
-def thrifty_bands(
+def least_work_bands(
     size: tuple[int, int], halo_px: int | None, crop_pixels: int, band_pixels: int = sys.maxsize
 ) -> Bands:
-    """Bands of at most about band_pixels, whose tiles see at most `crop_pixels` pixels each, halo
-    included, with the least work in sum. Cores do not get smaller than LEAST_CORE_PX.
+    """Returns bands of at most about band_pixels, whose tiles see at most `crop_pixels` pixels
+    each, halo included, with the least work in sum. Cores do not get smaller than LEAST_CORE_PX.
     """
     height, width = size
     if halo_px is None or height * width <= min(crop_pixels, band_pixels):
@@ -104,13 +105,13 @@ def thrifty_bands(
 
 
 def seen_pixels(tiles: Iterable[Tile]) -> int:
-    """What the backbone computes of them, halos included."""
+    """Counts the pixels that the backbone computes of these tiles, halos included."""
     windows = (tile.crop for tile in tiles)
     return sum((y.stop - y.start) * (x.stop - x.start) for y, x in windows)
 
 
 def parse_tile(text: str) -> int | None:
-    """`auto` -> None, or the side of a tile's core in input pixels.
+    """Reads the side of a tile's core in input pixels; None for `auto`.
 
     Raises:
         UsageError: neither of them.
@@ -151,9 +152,12 @@ def _bands(
 def _parts(
     length: int, halo_px: int, core_px: int, least_px: int
 ) -> Iterator[tuple[slice, slice, slice]]:
-    """(crop, core, inner) along one axis, in nearly equal parts. All crops have the same length, or
-    memory of one shape would lie idle beside that of another; at the image's ends they look
-    further inwards.
+    """Yields (crop, core, inner) along one axis, in nearly equal parts. All crops have the same
+    length, or memory of one shape would lie idle beside that of another; at the image's ends they
+    look further inwards.
+
+    A length of 100 with a halo of 6, in 2 parts: the crops are 0-62 and 38-100, the cores 0-50 and
+    50-100, the inner parts 0-50 and 12-62.
     """
     count = math.ceil(length / core_px)
     edges = [length * i // count for i in range(count + 1)]
@@ -164,5 +168,5 @@ def _parts(
 
 
 def _seen(length: int, halo_px: int, count: int) -> int:
-    """Length of a crop where `count` parts are made."""
+    """Returns the length of a crop where `count` parts are made."""
     return min(length, math.ceil(length / count) + 2 * halo_px)

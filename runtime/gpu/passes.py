@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
+from pcsr.manifest import classifier_outputs
 from pcsr.runtime.geometry.grid import Grid
 
 from .bands import FrameBand
@@ -53,7 +54,7 @@ class Pixels:
     def empty(cls, rows: int, width: int, upsamplers: int, device: torch.device) -> "Pixels":
         """Takes the memory, not yet filled, but for the routing of a network with one upsampler."""
         count = rows * width
-        outputs = {1: 0, 2: 1}.get(upsamplers, upsamplers)
+        outputs = classifier_outputs(upsamplers) if upsamplers > 1 else 0
         return cls(
             torch.empty(rows, width, 3, device=device),
             torch.empty(outputs, count, device=device),

@@ -10,6 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from pcsr.manifest import classifier_outputs
 from pcsr.runtime.routing.adaptive import ITERATIONS, TOLERANCE
 
 from .histogram import BINS, COPIES, expect_extremes
@@ -52,7 +53,7 @@ def difficulties(logits: Tensor, upsamplers: int, out: Tensor, as_logit: bool = 
     """
     pixels = logits.shape[-1]
     expect_band(1, pixels)
-    expect("logits", logits, torch.float32, (1 if upsamplers == 2 else upsamplers, pixels))
+    expect("logits", logits, torch.float32, (classifier_outputs(upsamplers), pixels))
     expect("out", out, torch.float32, (pixels,))
     constants = {"UPSAMPLERS": upsamplers, "AS_LOGIT": as_logit}
     over(difficulties_kernel, pixels, logits, out, pixels, **constants)

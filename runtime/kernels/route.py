@@ -10,6 +10,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from pcsr.manifest import classifier_outputs
+
 from .launch import expect, expect_band, over
 
 CUT, BOUNDS, COSTS = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
@@ -180,7 +182,7 @@ def route(logits: Tensor, rule: DeviceRule, out: RoutingBuffers) -> None:
     """
     count, pixels = rule.upsamplers, logits.shape[-1]
     expect_band(1, pixels)
-    expect("logits", logits, torch.float32, (1 if count == 2 else count, pixels))
+    expect("logits", logits, torch.float32, (classifier_outputs(count), pixels))
     expect("labels", out.labels, torch.uint8, (pixels,))
     expect("difficulty", out.difficulty, torch.float32, (pixels,))
     expect("lists", out.lists, torch.int32, (count - 1, pixels))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pcsr.errors import EngineError
-from pcsr.manifest import ROW_INPUTS
+from pcsr.manifest import IMAGE_OUTPUTS, ROW_INPUTS
 
 from .engine import Engine
 from .library import Library
@@ -43,7 +43,7 @@ class TensorRTRunner:
         self._plans = plans
         self._engines: dict[str, Engine] = {}
         self._loading = threading.Lock()
-        self._image_role = "network" if "network" in plans.plans else "backbone"
+        self._image_role = next(role for role in IMAGE_OUTPUTS if role in plans.plans)
         self._engine(self._image_role)
 
     def image(self, image: Tensor) -> Tensor:

@@ -146,13 +146,6 @@ def build_engines(
             return _build(library, bundle, facts, request.timing_cache, say)
 
 
-def check_request(request: BuildRequest) -> None:
-    """Raises BackendError or UsageError where this machine cannot build what is asked for."""
-    library = load_library()
-    check_options(library, request.options, request.timing_cache)
-    choose_target(library, request.device, request.capabilities)
-
-
 def build_command(bundle: Bundle, precision: str, request: BuildRequest) -> str:
     """Writes the command that builds what is asked for."""
     words = ["pcsr-build", str(bundle.path), "--precision", precision]
@@ -190,7 +183,7 @@ def _facts(library: Library, bundle: Bundle, precision: str, request: BuildReque
 
 
 def _profile(library: Library, bundle: Bundle, precision: str, shapes: Shapes) -> ShapeProfile:
-    role = "network" if bundle.kind == "plain" else "backbone"
+    role = bundle.image_role
     map_pixels, rows = row_limits(bundle.manifest.model)
     image_pixels = most_pixels(library, bundle.graph_bytes(role, precision), role)
     return choose_profile(shapes, min(map_pixels, image_pixels), rows)

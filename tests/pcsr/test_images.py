@@ -15,7 +15,7 @@ import pytest
 
 from pcsr import images
 from pcsr.errors import ImageError, OutputError, PcsrError, UsageError
-from pcsr.images import Metadata, Picture
+from pcsr.images import Metadata, Picture, writing
 
 Image = pytest.importorskip("PIL.Image", reason="Pillow is the independent reader and writer")
 ImageCms = pytest.importorskip("PIL.ImageCms")
@@ -61,7 +61,7 @@ def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
 
 def run_python(code: str, *arguments: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    root = Path(images.__file__).parent.parent
+    root = Path(images.__file__).parents[2]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
 
 
@@ -130,7 +130,7 @@ def test_float_tiff_keeps_overshoot_and_strided_input(tmp_path: Path) -> None:
 
 def test_large_tiff_is_bigtiff(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     through(tmp_path / "small.tif", ramp())
-    monkeypatch.setattr(images, "_CLASSIC_TIFF_BYTES", 100)
+    monkeypatch.setattr(writing, "_CLASSIC_TIFF_BYTES", 100)
     np.testing.assert_array_equal(through(tmp_path / "large.tif", ramp()), ramp())
     assert (tmp_path / "small.tif").read_bytes()[2] == 42
     assert (tmp_path / "large.tif").read_bytes()[2] == 43

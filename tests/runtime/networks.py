@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pcsr.runtime.cpu.passes import Band, PixelPasses
+from pcsr.runtime.cpu.passes import FeatureBand, PixelPasses
 from pcsr.runtime.geometry.grid import Floats, Grid
 from pcsr.runtime.mlps import Mlp
 
@@ -92,14 +92,14 @@ class Scene:
         """Their roles, heaviest first."""
         return [role for role in self.mlps if role != "classifier"]
 
-    def band(self, first: int = 0, stop: int | None = None) -> Band:
+    def band(self, first: int = 0, stop: int | None = None) -> FeatureBand:
         """Some input rows; the image has one more on each side where there is one."""
         height = self.grid.lr_size[0]
         stop = height if stop is None else stop
         top = max(0, first - 1)
         image = self.image[:, top : min(height, stop + 1)]
         features = np.ascontiguousarray(self.features[:, first:stop])
-        return Band(features, first, np.ascontiguousarray(image), top)
+        return FeatureBand(features, first, np.ascontiguousarray(image), top)
 
     def assignment(self, kind: str = "random", seed: int = 0) -> Labels:
         """[H, W]: `random`, or every pixel to one upsampler, or one `corner` to the heaviest."""

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from pcsr import Bundle, Result, Upscaler
-from pcsr.export.network import Settings, build_network
+from pcsr.export.network import NetworkSettings, build_network
 from pcsr.models import PCSR
 from pcsr.models.checkpoint import read_checkpoint
 from tests import tolerances
@@ -89,7 +89,7 @@ def networks(reference: Path) -> dict[str, PCSR]:
     found = {}
     for model, name in CHECKPOINTS.items():
         checkpoint = read_checkpoint(reference / "checkpoints" / f"{name}.pth")
-        network = build_network(checkpoint, Settings())
+        network = build_network(checkpoint, NetworkSettings())
         assert isinstance(network, PCSR)
         found[model] = network
     return found

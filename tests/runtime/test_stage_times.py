@@ -11,7 +11,7 @@ import pytest
 
 from pcsr import Upscaler
 from pcsr.runtime.cpu import graph_pipeline, native_pipeline
-from pcsr.runtime.cpu.onnxruntime import OnnxRuntimeBackend
+from pcsr.runtime.cpu.onnxruntime import OnnxRuntimeRunner
 from pcsr.runtime.cpu.passes import PixelPasses
 from pcsr.runtime.gpu import row_graph_passes
 from pcsr.runtime.gpu.frame import Frame
@@ -87,7 +87,7 @@ def _planted(backend: str) -> dict[str, Sleep]:
     if backend == "native":
         return {
             "prepare": Sleep(Layout, "to_network"),
-            "backbone": Sleep(OnnxRuntimeBackend, "run_image"),
+            "backbone": Sleep(OnnxRuntimeRunner, "run_image"),
             "classifier": Sleep(PixelPasses, "logits"),
             "routing": Sleep(Rule, "__call__"),
             "compose": Sleep(PixelPasses, "compose"),
@@ -95,9 +95,9 @@ def _planted(backend: str) -> dict[str, Sleep]:
         }
     if backend == "onnxruntime":
         roles = ("classifier", "upsampler_0", "upsampler_1")
-        return {role: Sleep(OnnxRuntimeBackend, "run_rows", role) for role in roles} | {
+        return {role: Sleep(OnnxRuntimeRunner, "run_rows", role) for role in roles} | {
             "prepare": Sleep(Layout, "to_network"),
-            "backbone": Sleep(OnnxRuntimeBackend, "run_image"),
+            "backbone": Sleep(OnnxRuntimeRunner, "run_image"),
             "routing": Sleep(graph_pipeline, "route"),
             "compose": Sleep(graph_pipeline, "add_bilinear"),
             "refinement": Sleep(graph_pipeline, "refine_rows"),

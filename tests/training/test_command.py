@@ -22,7 +22,7 @@ def train(*args: object) -> Result:
 
 def test_it_trains_and_names_the_result(tmp_path: Path) -> None:
     tiny.config(tmp_path)
-    ended = train(tmp_path / "config.yaml", "-o", tmp_path / "run", "--seed", 3)
+    ended = train(tmp_path / "config.yaml", "-o", tmp_path / "run", "--set", "seed=3")
     assert ended.exit_code == 0, ended.output
     assert ended.stdout.strip() == str(tmp_path / "run" / "network.pth")
     assert (tmp_path / "run" / "network.pth").is_file()

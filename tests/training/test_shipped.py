@@ -9,14 +9,14 @@ import torch
 from skimage import data
 
 from pcsr import Result, Upscaler
-from pcsr.export.exporter import ExportOptions, export_bundle
-from pcsr.export.network import Settings, build_network, completed
+from pcsr.export.network import NetworkSettings, build_network, completed
 from pcsr.metrics import Pixels, bicubic_resize, degrade, luma, psnr
 from pcsr.models import PCSR
 from pcsr.models.checkpoint import read_checkpoint
 from pcsr.overlay import draw_overlay
 from pcsr.training.config import load_config
 from pcsr.training.validation import ALL_HEAVY
+from tests.exports import Exports
 from tests.runtime.compare import assert_images_agree, assert_routed_alike
 
 TRAINING = Path(__file__).parents[2] / "training"
@@ -28,22 +28,17 @@ MOST_BYTES = 2**20
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Upscaler:
-    return _upscaler(DEMO, tmp_path_factory)
+def demo(exports: Exports) -> Upscaler:
+    return Upscaler(exports.of_file(_checkpoint(DEMO)))
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Upscaler:
-    return _upscaler(TINY, tmp_path_factory)
+def tiny(exports: Exports) -> Upscaler:
+    return Upscaler(exports.of_file(_checkpoint(TINY)))
 
 
 def _checkpoint(name: str) -> Path:
     return TRAINING / "checkpoints" / f"{name}.pth"
-
-
-def _upscaler(name: str, factory: pytest.TempPathFactory) -> Upscaler:
-    exported = export_bundle(_checkpoint(name), factory.mktemp(name) / "bundle", ExportOptions())
-    return Upscaler(exported.bundle.path)
 
 
 @cache
@@ -93,7 +88,7 @@ def test_the_demo_checkpoint_finds_edges_heavy_and_flats_light(demo: Upscaler, p
 def test_three_upsamplers_from_training_to_image(tiny: Upscaler) -> None:
     lr = _pair("coffee")[1][20:60, 30:80]
     checkpoint = read_checkpoint(_checkpoint(TINY))
-    network = build_network(checkpoint, completed(Settings(), checkpoint))
+    network = build_network(checkpoint, completed(NetworkSettings(), checkpoint))
     assert isinstance(network, PCSR)
     batch = torch.from_numpy(lr).permute(2, 0, 1)[None] / 255
     image = np.float32(lr) / np.float32(255)

@@ -13,7 +13,7 @@ import torch
 
 from pcsr import CheckpointError, OutputError, Upscaler, UsageError
 from pcsr.export.exporter import ExportOptions, export_bundle
-from pcsr.export.network import Settings
+from pcsr.export.network import NetworkSettings
 from pcsr.models.checkpoint import read_checkpoint
 from pcsr.training.config import Config
 from pcsr.training.trainer import Progress, Trainer
@@ -47,19 +47,26 @@ def same(a: Weights, b: Weights) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.mark.parametrize(
-    "optimizer", [("optimizer.name=adam",), ("optimizer.name=soap", "iter_max=12")]
+@pytest.fixture(
+    scope="module", params=[("optimizer.name=adam",), ("optimizer.name=soap", "iter_max=12")]
 )  # soap renews its eigenbasis at 10
+def unbroken(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Config, Weights]:
+    """A config and what a run that nothing breaks makes of it."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    config = tiny.config(folder, 2, *request.param)
+    return config, train(config, folder / "run")
+
+
 @pytest.mark.parametrize(("stage", "iteration"), [(0, 1), (0, 3), (0, 6), (1, 2), (1, 5)])
 def test_a_run_killed_anywhere_ends_as_an_unbroken_one(
-    stage: int, iteration: int, optimizer: tuple[str, ...], tmp_path: Path
+    stage: int, iteration: int, unbroken: tuple[Config, Weights], tmp_path: Path
 ) -> None:
-    config = tiny.config(tmp_path, 2, *optimizer)
-    unbroken = train(config, tmp_path / "unbroken")
-
+    config, expected = unbroken
     with pytest.raises(KeyboardInterrupt):
         Trainer(config, tmp_path / "broken").run(killed_at(stage, iteration))
-    assert same(train(config, tmp_path / "broken"), unbroken)
+    assert same(train(config, tmp_path / "broken"), expected)
 
 
 def test_a_finished_run_started_again_changes_nothing(tmp_path: Path) -> None:
@@ -271,7 +278,7 @@ def test_the_checkpoint_carries_what_the_exporter_must_know(plain: bool, tmp_pat
     assert manifest.model.mean == pytest.approx((0.1, 0.2, 0.3))
     assert manifest.model.std == pytest.approx((0.5, 0.6, 0.7))
     assert manifest.trained_scale == 2
-    settings = Settings(mean=(0.4, 0.5, 0.6))
+    settings = NetworkSettings(mean=(0.4, 0.5, 0.6))
     options = ExportOptions(settings=settings, overwrite=True)
     manifest = export_bundle(path, tmp_path / "bundle", options).bundle.manifest
     assert manifest.model.mean == pytest.approx((0.4, 0.5, 0.6))

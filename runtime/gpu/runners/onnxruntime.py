@@ -13,7 +13,7 @@ from pcsr.manifest import ROW_INPUTS
 from pcsr.runtime.machine import refuse_two_packages
 from pcsr.runtime.onnxruntime_session import SETTINGS, open_session, provider_of, run_options
 
-from .protocol import DeviceRunner, image_role
+from .protocol import DeviceRunner
 from .side_stream import SideStream
 
 BFLOAT16 = 16  # in ONNX: NumPy has no such type
@@ -43,7 +43,7 @@ class OnnxRuntimeDeviceRunner(DeviceRunner):
         self._options = run_options()
         self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         self._graphs = bundle.graphs(precision)
-        self._role = image_role(bundle)
+        self._role = bundle.image_role
         self._scale = int(bundle.manifest.trained_scale) if self._role == "network" else 1
         name, provider_options = provider_of(str(device))
         settings = dict(SETTINGS)

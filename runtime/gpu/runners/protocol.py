@@ -5,8 +5,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from pcsr.bundle import Bundle
-
 MOST_ROWS = 2**20
 
 
@@ -42,8 +40,3 @@ class DeviceRunner(Protocol):
         graph's precision, index [N] int32, offset [N, 2] and cell [2] float32 give [N, outputs]
         float32.
         """
-
-
-def image_role(bundle: Bundle) -> str:
-    """Names the graph that takes the image. Its first output is the one that is wanted."""
-    return "network" if bundle.kind == "plain" else "backbone"

@@ -6,7 +6,7 @@ from torch import Tensor
 from pcsr.bundle import Bundle
 from pcsr.runtime.torch_backend.module import OnnxModule
 
-from .protocol import DeviceRunner, image_role
+from .protocol import DeviceRunner
 
 
 class TorchRunner(DeviceRunner):
@@ -20,14 +20,12 @@ class TorchRunner(DeviceRunner):
     def __init__(self, bundle: Bundle, precision: str, device: torch.device) -> None:
         self.device = device
         self.capturable = device.type == "cuda"
-        graphs = bundle.graphs(precision)
-        role = image_role(bundle)
-        wanted = {role: [graphs[role].outputs[0].name]}
+        wanted = {bundle.image_role: [bundle.image_output]}
         self._modules = {
             name: OnnxModule(bundle.graph_bytes(name, precision), device, wanted.get(name))
-            for name in graphs
+            for name in bundle.graphs(precision)
         }
-        self._image = self._modules.pop(role)
+        self._image = self._modules.pop(bundle.image_role)
 
     @property
     def fusions(self) -> str:

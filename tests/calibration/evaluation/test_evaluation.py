@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
 from pcsr.calibration.evaluation.cli import main
-from pcsr.calibration.evaluation.evaluation import Options, evaluate
-from pcsr.calibration.evaluation.report import Report, Score, draw_curve
+from pcsr.calibration.evaluation.evaluation import EvaluationOptions, evaluate
+from pcsr.calibration.evaluation.report import EvaluationReport, Score, draw_curve
 from pcsr.errors import BundleError, UsageError
 from pcsr.images import Picture, read, write
 from pcsr.metrics import bicubic_resize, degrade, psnr, ssim
@@ -54,7 +54,7 @@ def two_images(image: Path) -> list[Path]:
 def test_one_score_per_image_and_method(
     carn_like_bundle: Path, plain_bundle: Path, two_images: list[Path]
 ) -> None:
-    options = Options(k=(0, 1, 0), adaptive=True, heavy_ratio=(0.25,), plain=plain_bundle)
+    options = EvaluationOptions(k=(0, 1, 0), adaptive=True, heavy_ratio=(0.25,), plain=plain_bundle)
     report = evaluate(carn_like_bundle, two_images, options)
     methods = ["bicubic", "plain", "k=0", "k=1", "adaptive", "heavy=0.25"]
     found = [(score.image, score.method) for score in report.scores]
@@ -64,7 +64,7 @@ def test_one_score_per_image_and_method(
 
 
 def test_scores_are_those_of_the_upscaled_lr_image(carn_like_bundle: Path, image: Path) -> None:
-    report = evaluate(carn_like_bundle, [image], Options(k=(0.5,), refine=False))
+    report = evaluate(carn_like_bundle, [image], EvaluationOptions(k=(0.5,), refine=False))
     hr, lr = degrade(read(image, 10**6).pixels, 4)
     result = Upscaler(carn_like_bundle)(lr, scale=4, k=0.5, refine=False)
     bicubic, score = report.scores
@@ -79,7 +79,9 @@ def test_scores_are_those_of_the_upscaled_lr_image(carn_like_bundle: Path, image
 
 
 def test_costs_are_those_of_the_bundle(carn_like_bundle: Path, image: Path) -> None:
-    _, light, heavy = evaluate(carn_like_bundle, [image], Options(heavy_ratio=(0.0, 1.0))).scores
+    _, light, heavy = evaluate(
+        carn_like_bundle, [image], EvaluationOptions(heavy_ratio=(0.0, 1.0))
+    ).scores
     costs = Bundle.load(carn_like_bundle).manifest.costs
     sizes, pixels = ((12, 11), (48, 44)), 48 * 44
     assert (light.heavy_percent, heavy.heavy_percent) == (0, 100)
@@ -91,7 +93,7 @@ def test_costs_are_those_of_the_bundle(carn_like_bundle: Path, image: Path) -> N
 
 
 def test_means_are_over_images(carn_like_bundle: Path, two_images: list[Path]) -> None:
-    report = evaluate(carn_like_bundle, two_images, Options())
+    report = evaluate(carn_like_bundle, two_images, EvaluationOptions())
     first, second = (score for score in report.scores if score.method == "k=0")
     mean = report.means[1]
     assert (mean.image, mean.method) == ("mean", "k=0")
@@ -100,7 +102,7 @@ def test_means_are_over_images(carn_like_bundle: Path, two_images: list[Path]) -
 
 
 def test_fractional_scale(carn_like_bundle: Path, image: Path) -> None:
-    report = evaluate(carn_like_bundle, [image], Options(scale=2.5))
+    report = evaluate(carn_like_bundle, [image], EvaluationOptions(scale=2.5))
     assert (report.scale, report.border) == (2.5, 3)
     assert len(report.scores) == 2
 
@@ -110,8 +112,8 @@ def test_given_lr_images(carn_like_bundle: Path, image: Path, tmp_path: Path, na
     hr, lr = degrade(read(image, 10**6).pixels, 4)
     write(Picture(hr), image, overwrite=True)
     save(lr, tmp_path / "lr" / name)
-    given = evaluate(carn_like_bundle, [image], Options(lr=tmp_path / "lr"))
-    made = evaluate(carn_like_bundle, [image], Options())
+    given = evaluate(carn_like_bundle, [image], EvaluationOptions(lr=tmp_path / "lr"))
+    made = evaluate(carn_like_bundle, [image], EvaluationOptions())
     assert figures(given.scores) == figures(made.scores)
 
 
@@ -128,7 +130,7 @@ def test_lr_images_that_do_not_pair(
 ) -> None:
     for name in names:
         save(smooth(11, 10), tmp_path / "lr" / name)
-    report = evaluate(carn_like_bundle, [image], Options(lr=tmp_path / "lr"))
+    report = evaluate(carn_like_bundle, [image], EvaluationOptions(lr=tmp_path / "lr"))
     assert (report.scores, report.means) == ((), ())
     (line,) = report.failures
     assert re.search(failure, line)
@@ -151,7 +153,7 @@ def test_every_layout_is_compared_as_8_bit_rgb(
             save(plain, tmp_path / f"{number}a.tif"),
             save(stored, tmp_path / f"{number}b.tif"),
         ]
-        report = evaluate(carn_like_bundle, paths, Options())
+        report = evaluate(carn_like_bundle, paths, EvaluationOptions())
         assert figures(report.scores[:2]) == figures(report.scores[2:])
         alpha_note = (f"{paths[1]}: compared without its alpha channel",)
         assert report.notes == (alpha_note if stored.shape[2:] == (4,) else ())
@@ -164,7 +166,7 @@ def test_failed_images_do_not_stop_the_others(
     bad.write_bytes(b"no image")
     tiny = save(smooth(3, 30), tmp_path / "tiny.png")
     narrow = save(smooth(30, 8), tmp_path / "narrow.png")
-    report = evaluate(carn_like_bundle, [bad, two_images[0], tiny, narrow], Options())
+    report = evaluate(carn_like_bundle, [bad, two_images[0], tiny, narrow], EvaluationOptions())
     assert {score.image for score in report.scores} == {str(two_images[0])}
     assert "bad.png" in report.failures[0]
     assert report.failures[1:] == (
@@ -174,7 +176,7 @@ def test_failed_images_do_not_stop_the_others(
 
 
 def test_plain_bundle_alone(plain_bundle: Path, image: Path) -> None:
-    report = evaluate(plain_bundle, [image], Options())
+    report = evaluate(plain_bundle, [image], EvaluationOptions())
     assert [score.method for score in report.scores] == ["bicubic", "plain"]
     assert report.scores[1].heavy_percent is None
     assert report.scores[1].paper_gflops is not None
@@ -184,26 +186,26 @@ def test_options_that_do_not_fit_the_bundles(
     carn_like_bundle: Path, plain_bundle: Path, image: Path
 ) -> None:
     refused = [
-        (plain_bundle, Options(k=(1,))),
-        (plain_bundle, Options(plain=plain_bundle)),
-        (plain_bundle, Options(scale=2)),
-        (carn_like_bundle, Options(plain=carn_like_bundle)),
-        (carn_like_bundle, Options(plain=plain_bundle, scale=2)),
-        (carn_like_bundle, Options(scale=math.nan)),
-        (carn_like_bundle, Options(border=-1)),
-        (carn_like_bundle, Options(k=(math.inf,))),
-        (carn_like_bundle, Options(lr=image.parent / "missing")),
+        (plain_bundle, EvaluationOptions(k=(1,))),
+        (plain_bundle, EvaluationOptions(plain=plain_bundle)),
+        (plain_bundle, EvaluationOptions(scale=2)),
+        (carn_like_bundle, EvaluationOptions(plain=carn_like_bundle)),
+        (carn_like_bundle, EvaluationOptions(plain=plain_bundle, scale=2)),
+        (carn_like_bundle, EvaluationOptions(scale=math.nan)),
+        (carn_like_bundle, EvaluationOptions(border=-1)),
+        (carn_like_bundle, EvaluationOptions(k=(math.inf,))),
+        (carn_like_bundle, EvaluationOptions(lr=image.parent / "missing")),
     ]
     for bundle, options in refused:
         with pytest.raises(UsageError):
             evaluate(bundle, [image], options)
     with pytest.raises(BundleError):
-        evaluate(image.parent, [image], Options())
+        evaluate(image.parent, [image], EvaluationOptions())
 
 
 def test_json_holds_null_for_nan_and_inf_as_text() -> None:
     score = Score("a.png", "bicubic", math.inf, 30.0, math.nan, 1.0)
-    report = json.loads(Report("b", 4.0, 4, (score,), (), ()).to_json())
+    report = json.loads(EvaluationReport("b", 4.0, 4, (score,), (), ()).to_json())
     expected = {"psnr_rgb_db": "inf", "psnr_y_db": 30.0, "ssim_rgb": None, "time_ms": None}
     for found in (report["scores"][0], report["means"][0]):
         assert expected.items() <= found.items()
@@ -257,12 +259,12 @@ def test_json_and_curve_files(
 @pytest.mark.filterwarnings("error")
 def test_curve_without_a_finite_point(tmp_path: Path) -> None:
     perfect = Score("a.png", "k=0", math.inf, math.inf, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0)
-    draw_curve(Report("b", 4.0, 4, (perfect,), (), ()), tmp_path / "curve.png")
+    draw_curve(EvaluationReport("b", 4.0, 4, (perfect,), (), ()), tmp_path / "curve.png")
     assert (tmp_path / "curve.png").stat().st_size > 0
 
 
 def test_missing_extra_is_named(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pcsr.cli.find_spec", lambda name: None if name == "PIL" else name)
+    monkeypatch.setattr("pcsr.extras.find_spec", lambda name: None if name == "PIL" else name)
     result = run(image.parent, image)
     assert result.exit_code == 3
     assert result.stderr == (

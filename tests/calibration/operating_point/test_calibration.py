@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from pcsr.bundle import Bundle
 from pcsr.calibration.cli import main
 from pcsr.calibration.operating_point import clock
-from pcsr.calibration.operating_point.calibration import Options, calibrate
+from pcsr.calibration.operating_point.calibration import OperatingPointOptions, calibrate
 from pcsr.calibration.operating_point.presets import choose
 from pcsr.calibration.operating_point.sweep import estimated_loss_db
 from pcsr.images import Picture, read, write
@@ -53,8 +53,8 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def options(**changes: Any) -> Options:  # noqa: ANN401
-    return Options(**{"rounds": 2, "largest": LARGEST, **changes})
+def options(**changes: Any) -> OperatingPointOptions:  # noqa: ANN401
+    return OperatingPointOptions(**{"rounds": 2, "largest": LARGEST, **changes})
 
 
 def files(folder: Path) -> list[Path]:

@@ -6,7 +6,7 @@ from dataclasses import astuple, replace
 import numpy as np
 import pytest
 
-from pcsr.calibration.operating_point.cost_model import MOST_SPREAD, Sample, fit, predicted
+from pcsr.calibration.operating_point.cost_model import MOST_SPREAD, TimedCalls, fit, predicted
 from pcsr.errors import UsageError
 from pcsr.runtime.routing.time_model import Coefficients, Key, TimeModel, Workload
 
@@ -17,7 +17,7 @@ SIZES = ((80, 120), (150, 220), (270, 400), (480, 720))
 
 def samples(
     model: TimeModel, ratios: Sequence[float], noise: float, outliers: float = 0.0
-) -> list[Sample]:
+) -> list[TimedCalls]:
     random = np.random.default_rng(0)
     found = []
     for size in SIZES:
@@ -26,7 +26,7 @@ def samples(
                 work = Workload(size[0] * size[1], round(size[0] * scale) * round(size[1] * scale))
                 times = model.usual_ms(work, ratio) * (1 + np.abs(random.normal(0, noise, 9)))
                 times[random.random(9) < outliers] *= 5
-                found.append(Sample(size, scale, ratio, work, tuple(map(float, times))))
+                found.append(TimedCalls(size, scale, ratio, work, tuple(map(float, times))))
     return found
 
 

@@ -13,18 +13,18 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
-from pcsr.calibration import precision as module
 from pcsr.calibration.cli import main
-from pcsr.calibration.evaluation.evaluation import Options, evaluate
-from pcsr.calibration.precision import trial
+from pcsr.calibration.evaluation.evaluation import EvaluationOptions, evaluate
+from pcsr.calibration.precision import calibration as module
+from pcsr.calibration.precision import substitute
 from pcsr.calibration.precision.calibration import PrecisionOptions, calibrate_precision
-from pcsr.calibration.precision.layers import Layers
 from pcsr.errors import BackendError, BundleError, ImageError, UsageError
-from pcsr.export.exporter import ExportOptions, export_bundle
+from pcsr.export.graphs.layers import Layers
 from pcsr.images import Picture, write
 from pcsr.metrics import bicubic_resize, degrade, psnr
 from pcsr.runtime.upscaler import Upscaler
 from tests import checkpoints
+from tests.exports import Exports
 
 from .nets import kinds
 
@@ -47,12 +47,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="session")
-def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_bundle(exports: Exports) -> Path:
     """Tiny random SRResNet-PCSR, M = 2, x4: five convolutions."""
-    folder = tmp_path_factory.mktemp("small")
-    data = checkpoints.pcsr_checkpoint(checkpoints.pcsr_network("srresnet"), "srresnet")
-    ckpt = checkpoints.save(data, folder / "network.pth")
-    return export_bundle(ckpt, folder / "bundle", ExportOptions()).bundle.path
+    return exports.of(checkpoints.tiny("srresnet"))
 
 
 @pytest.fixture(scope="session")
@@ -114,8 +111,8 @@ def test_the_runtime_computes_what_the_report_says(
     """Losses of the CPU's set, image by image."""
     report = report_of(quantised)
     (target,) = (target for target in report["targets"] if target["target"] == "cpu")
-    found = evaluate(quantised, photos, Options(precision="int8", backend=backend))
-    before = evaluate(quantised, photos, Options(backend=backend))
+    found = evaluate(quantised, photos, EvaluationOptions(precision="int8", backend=backend))
+    before = evaluate(quantised, photos, EvaluationOptions(backend=backend))
     scores = [s for s in found.scores if s.method == "k=0"]
     references = [s for s in before.scores if s.method == "k=0"]
     for figures, score, reference in zip(target["images"], scores, references, strict=True):
@@ -175,7 +172,7 @@ def test_again_replaces_the_old_graphs(quantised: Path, photos: list[Path], tmp_
 def test_an_interrupted_run_goes_on_and_gives_the_same(
     copy: Path, quantised: Path, photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = trial.open_graph, list[int]()
+    real, calls = substitute.open_graph, list[int]()
 
     def interrupted(*arguments: Any) -> Any:  # noqa: ANN401
         calls.append(1)

@@ -5,8 +5,8 @@ from onnx import numpy_helper
 
 from pcsr.calibration.precision.codes import Code
 from pcsr.calibration.precision.cpu_graph import cpu_graph
-from pcsr.calibration.precision.layers import Layers, dense, rejoined
-from pcsr.export.graphs.join_splitting import split_joins
+from pcsr.export.graphs.join_splitting import merge_joins, split_joins
+from pcsr.export.graphs.layers import Layers, dense
 
 from .nets import Array, Net, image, kinds, ranges_of, run, values
 
@@ -185,7 +185,7 @@ def test_split_joins_are_joined_again() -> None:
     model, x = net.conv("d", "out", outputs=3).build(), image()
     split = split_joins(model)
     assert len(Layers(split).convolutions) == len(Layers(model).convolutions) + 1
-    again = rejoined(split)
+    again = merge_joins(split)
     names = [node.name for node in Layers(again).convolutions]
     assert names == [node.name for node in Layers(model).convolutions]
     np.testing.assert_allclose(run(again, x), run(model, x), atol=1e-5)
@@ -193,4 +193,4 @@ def test_split_joins_are_joined_again() -> None:
 
 def test_sums_that_are_no_split_join_stay() -> None:
     model = residual()
-    assert kinds(rejoined(model)) == kinds(model)
+    assert kinds(merge_joins(model)) == kinds(model)

@@ -4,8 +4,8 @@ import pytest
 from onnx import numpy_helper
 
 from pcsr.calibration.precision.equalisation import equalised, read_parts
-from pcsr.calibration.precision.layers import Layers
 from pcsr.calibration.precision.ranges import LEVELS, collect_peaks, collect_ranges
+from pcsr.export.graphs.layers import Layers
 
 from .nets import CHANNELS, Net, image, kinds, run, values
 
@@ -82,6 +82,6 @@ def test_ranges_are_those_of_all_images_and_narrower_at_lower_levels() -> None:
     found = collect_ranges(model, images, 1)
     inside = [values(model, ["s"], x)["s"] for x in images]
     widest = (min(v.min() for v in inside), max(v.max() for v in inside))
-    assert found[1.0]["s"] == pytest.approx(widest)
-    spans = [found[level]["s"][1] - found[level]["s"][0] for level in LEVELS]
+    assert found["1.0"]["s"] == pytest.approx(widest)
+    spans = [found[str(level)]["s"][1] - found[str(level)]["s"][0] for level in LEVELS]
     assert spans[0] > spans[1] >= spans[2]

@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 import pytest
 
-from pcsr.calibration.precision.crops import Sample
-from pcsr.calibration.precision.quality import Bound, Figures
-from pcsr.calibration.precision.search import Found, Search, as_rows
+from pcsr.calibration.precision.calibration_images import CalibrationImage
+from pcsr.calibration.precision.quality import ImageFigures, QualityBound
+from pcsr.calibration.precision.search import Search, SearchResult, as_rows
 from pcsr.calibration.work_file import WorkFile
 from pcsr.errors import UsageError
 
@@ -28,15 +28,15 @@ def network() -> onnx.ModelProto:
     return net.conv("e", "out", outputs=3).build()
 
 
-class Judge:
+class QualityComparison:
     """Damage adds up; each image loses as much. narrow: gain of the narrower ranges."""
 
     def __init__(self, factor: float = 1.0, lr_only: bool = False, narrow: float = 2.0) -> None:
         self.narrow = narrow
-        self.samples = [Sample("one", PIXELS, None if lr_only else PIXELS)]
+        self.samples = [CalibrationImage("one", PIXELS, None if lr_only else PIXELS)]
         self.factor, self.lr_only, self.asked = factor, lr_only, list[tuple[str, ...]]()
 
-    def figures(self, graph: Any) -> list[Figures]:  # noqa: ANN401
+    def figures(self, graph: Any) -> list[ImageFigures]:  # noqa: ANN401
         level, chosen = graph
         self.asked.append(chosen)
         error = (
@@ -46,7 +46,7 @@ class Judge:
         )
         known = None if self.lr_only else 30.0
         loss = None if known is None else known - error
-        return [Figures("one", known, loss, 50 - 10 * error, error, 1.0)]
+        return [ImageFigures("one", known, loss, 50 - 10 * error, error, 1.0)]
 
 
 def build(level: float, chosen: Collection[str]) -> Any:  # noqa: ANN401
@@ -57,9 +57,11 @@ def quiet(items: Iterable[Any], _label: str) -> AbstractContextManager[Iterable[
     return nullcontext(items)
 
 
-def search(folder: Path, loss: float, crops: Judge, whole: Judge) -> Found:
+def search(
+    folder: Path, loss: float, crops: QualityComparison, whole: QualityComparison
+) -> SearchResult:
     work = WorkFile(folder / "bundle", "search", "identity")
-    bound = Bound(loss, 49.0)
+    bound = QualityBound(loss, 49.0)
     with work:
         return Search("cpu", build, crops, whole, bound, work, quiet).run(network())  # type: ignore[arg-type]
 
@@ -76,13 +78,13 @@ def search(folder: Path, loss: float, crops: Judge, whole: Judge) -> Found:
 def test_layers_that_harm_most_stay_float32_until_the_bound_holds(
     tmp_path: Path, loss: float, kept: list[str]
 ) -> None:
-    found = search(tmp_path, loss, Judge(), Judge())
+    found = search(tmp_path, loss, QualityComparison(), QualityComparison())
     assert list(found.quantised) == kept
     assert sum(DAMAGE[name] for name in kept) <= loss
 
 
 def test_each_layer_is_measured_alone_and_ends_never(tmp_path: Path) -> None:
-    found = search(tmp_path, 0.1, Judge(), Judge())
+    found = search(tmp_path, 0.1, QualityComparison(), QualityComparison())
     assert [layer.name for layer in found.layers] == ["node_a", *DAMAGE, "node_out"]
     alone = {layer.name: layer.error for layer in found.layers}
     assert alone == pytest.approx(DAMAGE | {"node_a": None, "node_out": None})
@@ -92,36 +94,39 @@ def test_each_layer_is_measured_alone_and_ends_never(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("gain", "level"), [(2.0, 0.9999), (1.1, 1.0), (0.9, 1.0)])
 def test_narrow_ranges_must_pay(tmp_path: Path, gain: float, level: float) -> None:
-    assert search(tmp_path, 1.0, Judge(narrow=gain), Judge(narrow=gain)).level == level
+    assert (
+        search(tmp_path, 1.0, QualityComparison(narrow=gain), QualityComparison(narrow=gain)).level
+        == level
+    )
 
 
 def test_the_bound_holds_on_whole_images_too(tmp_path: Path) -> None:
     """Which may lose more than their middle."""
-    found = search(tmp_path, 0.1, Judge(), Judge(factor=2.0))
+    found = search(tmp_path, 0.1, QualityComparison(), QualityComparison(factor=2.0))
     assert list(found.quantised) == ["node_b", "node_d"]
     assert found.figures[0].psnr_loss_db == pytest.approx(0.06)
 
 
 def test_without_originals_fidelity_decides(tmp_path: Path) -> None:
-    found = search(tmp_path, 0.0, Judge(lr_only=True), Judge(lr_only=True))
+    found = search(tmp_path, 0.0, QualityComparison(lr_only=True), QualityComparison(lr_only=True))
     assert list(found.quantised) == ["node_b", "node_d", "node_e"]  # 49.3 dB
 
 
 def test_a_bound_that_nothing_keeps_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not one layer can be quantised"):
-        search(tmp_path, 0.001, Judge(), Judge())
+        search(tmp_path, 0.001, QualityComparison(), QualityComparison())
 
 
 def test_a_network_of_two_convolutions_is_refused(tmp_path: Path) -> None:
     model = Net().conv("image", "a", 3).conv("a", "out", outputs=3).build()
     work = WorkFile(tmp_path / "bundle", "search", "identity")
-    judge: Any = Judge()
+    comparison: Any = QualityComparison()
     with pytest.raises(UsageError, match="nothing to quantise"):
-        Search("cpu", build, judge, judge, Bound(1, 1), work, quiet).run(model)
+        Search("cpu", build, comparison, comparison, QualityBound(1, 1), work, quiet).run(model)
 
 
-class Interrupted(Judge):
-    def figures(self, graph: Any) -> list[Figures]:  # noqa: ANN401
+class Interrupted(QualityComparison):
+    def figures(self, graph: Any) -> list[ImageFigures]:  # noqa: ANN401
         if len(self.asked) == 5:
             raise KeyboardInterrupt
         return super().figures(graph)
@@ -129,11 +134,11 @@ class Interrupted(Judge):
 
 def test_an_interrupted_search_goes_on_where_it_was(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        search(tmp_path, 0.1, Interrupted(), Judge())
-    again = Judge()
-    resumed = search(tmp_path, 0.1, again, Judge())
-    fresh = Judge()
+        search(tmp_path, 0.1, Interrupted(), QualityComparison())
+    again = QualityComparison()
+    resumed = search(tmp_path, 0.1, again, QualityComparison())
+    fresh = QualityComparison()
     other = tmp_path / "other"
     other.mkdir()
-    assert resumed == search(other, 0.1, fresh, Judge())
+    assert resumed == search(other, 0.1, fresh, QualityComparison())
     assert len(again.asked) == len(fresh.asked) - 5

@@ -7,8 +7,8 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from pcsr.calibration.precision.substitute import AS_WRITTEN
 from pcsr.calibration.precision.tensorrt_graph import tensorrt_graph
-from pcsr.calibration.precision.trial import AS_WRITTEN
 from pcsr.runtime.tensorrt.build import BuildOptions, build_plan
 from pcsr.runtime.tensorrt.library import Library, load_library
 from pcsr.runtime.tensorrt.profiles import ShapeProfile

@@ -17,7 +17,7 @@ from pcsr.export.exporter import ExportOptions, export_bundle
 from pcsr.export.graphs import onnx_graph
 from pcsr.export.graphs.analysis import count_macs, receptive_radius, working_bytes
 from pcsr.export.graphs.folding import FoldedMlp, deployable
-from pcsr.export.network import Settings
+from pcsr.export.network import NetworkSettings
 from pcsr.models import make_backbone
 from pcsr.models.liif import Mlp
 from pcsr.runtime.mlps import read_mlps
@@ -135,7 +135,7 @@ def test_deployable_equals_the_network(name: str) -> None:
 def test_std_is_folded_into_the_residual(tmp_path: Path) -> None:
     network = pcsr_network("srresnet")
     ckpt = save(pcsr_checkpoint(network, "srresnet"), tmp_path / "net.pth")
-    settings = Settings(mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 2.0))
+    settings = NetworkSettings(mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 2.0))
     exported = export_bundle(ckpt, tmp_path / "bundle", ExportOptions(settings))
     assert all(check.passed for check in exported.checks)
 

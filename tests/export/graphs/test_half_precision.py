@@ -14,11 +14,11 @@ from torch import nn
 
 from pcsr import Bundle, UsageError, VerificationError
 from pcsr.export import exporter
-from pcsr.export.exporter import Exported, ExportOptions, check_precisions, export_bundle
+from pcsr.export.exporter import ExportOptions, ExportResult, check_precisions, export_bundle
 from pcsr.export.graphs.channel_padding import GPU_BLOCK, pad_channels
 from pcsr.export.graphs.folding import deployable
-from pcsr.export.graphs.half_precision import typed
-from pcsr.export.verification.emulated_half import RoundedBackend, rounded
+from pcsr.export.graphs.half_precision import to_half_precision
+from pcsr.export.verification.emulated_half import RoundingRunner, emulated
 from pcsr.models import make_backbone
 from tests import checkpoints
 from tests.commands import assert_refused, export
@@ -31,7 +31,9 @@ CASES = [("carn", 2), ("fsrcnn", 3), ("srresnet", 1), ("srresnet", 2), ("fsrcnn"
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]}-{case[1]}")
-def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+def exported(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> ExportResult:
     """A tiny random network with this many upsamplers (0: plain) in all precisions."""
     backbone, count = request.param
     folder = tmp_path_factory.mktemp("typed")
@@ -59,7 +61,7 @@ def _types(model: onnx.ModelProto) -> dict[str, int]:
     return types | {i.name: i.data_type for i in graph.initializer}
 
 
-def test_there_is_a_set_for_each_precision_with_the_roles_of_fp32(exported: Exported) -> None:
+def test_there_is_a_set_for_each_precision_with_the_roles_of_fp32(exported: ExportResult) -> None:
     graphs = exported.bundle.manifest.graphs
     assert list(graphs) == ["fp32", "fp16", "bf16"]
     assert list(graphs["fp16"]) == list(graphs["bf16"]) == list(graphs["fp32"])
@@ -68,7 +70,7 @@ def test_there_is_a_set_for_each_precision_with_the_roles_of_fp32(exported: Expo
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_ends_of_a_graph_have_the_promised_types(exported: Exported, precision: str) -> None:
+def test_ends_of_a_graph_have_the_promised_types(exported: ExportResult, precision: str) -> None:
     inner = {"fp16": "float16", "bf16": "bfloat16"}[precision]
     for role, graph in exported.bundle.graphs(precision).items():
         model = _graphs(exported.bundle, precision)[role]
@@ -82,7 +84,9 @@ def test_ends_of_a_graph_have_the_promised_types(exported: Exported, precision: 
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_every_layer_is_typed_and_no_weight_kept_twice(exported: Exported, precision: str) -> None:
+def test_every_layer_is_typed_and_no_weight_kept_twice(
+    exported: ExportResult, precision: str
+) -> None:
     for model in _graphs(exported.bundle, precision).values():
         types = _types(model)
         layers = [node for node in model.graph.node if node.op_type in ("Conv", "Gemm")]
@@ -95,7 +99,7 @@ def test_every_layer_is_typed_and_no_weight_kept_twice(exported: Exported, preci
         assert set(names) <= {name for node in model.graph.node for name in node.input}
 
 
-def test_normalisation_positions_and_final_sums_stay_float32(exported: Exported) -> None:
+def test_normalisation_positions_and_final_sums_stay_float32(exported: ExportResult) -> None:
     for role, model in _graphs(exported.bundle, "fp16").items():
         types = _types(model)
         makers = {name: node for node in model.graph.node for name in node.output}
@@ -112,7 +116,7 @@ def test_normalisation_positions_and_final_sums_stay_float32(exported: Exported)
             assert all(types[node.output[0]] == TensorProto.FLOAT for node in sums)
 
 
-def test_names_and_metadata_carry_the_precision(exported: Exported) -> None:
+def test_names_and_metadata_carry_the_precision(exported: ExportResult) -> None:
     bundle, names = exported.bundle, []
     for precision in bundle.manifest.graphs:
         for role, model in _graphs(bundle, precision).items():
@@ -130,7 +134,7 @@ def test_the_fp32_set_is_the_same_without_the_others(tmp_path: Path) -> None:
     assert (alone.costs, alone.model, alone.vectors) == (both.costs, both.model, both.vectors)
 
 
-def test_quality_is_reported_in_the_manifest(exported: Exported) -> None:
+def test_quality_is_reported_in_the_manifest(exported: ExportResult) -> None:
     checks = [c for c in exported.bundle.manifest.verification if "psnr_loss_db" in c]
     assert {check["precision"] for check in checks} == {"fp16", "bf16"}
     has_routing = exported.bundle.upsamplers > 0
@@ -177,8 +181,8 @@ def test_a_rounded_graph_computes_what_typed_pytorch_computes(
     with torch.no_grad():
         exact = backbone(image).numpy()
         expected = deployable(backbone).to(half)(image.to(half)).float().numpy()
-    model = typed(_graph(backbone), "backbone", precision)
-    backend = RoundedBackend({"backbone": model.SerializeToString()}, precision)
+    model = to_half_precision(_graph(backbone), "backbone", precision)
+    backend = RoundingRunner({"backbone": model.SerializeToString()}, precision)
     (found,) = backend.run_image("backbone", image.numpy(), ["features"])
     step = {"fp16": 2.0**-10, "bf16": 2.0**-7}[precision]
     assert np.array_equal(found, found.astype(NUMPY[precision]).astype(np.float32))
@@ -199,12 +203,12 @@ def test_a_rounded_graph_keeps_its_casts() -> None:
         [numpy_helper.from_array(np.full((1, 1, 1, 1), 1.0009765625, np.float32), "weight")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    half = typed(model, "backbone", "fp16")
-    backend = RoundedBackend({"backbone": half.SerializeToString()}, "fp16")
+    half = to_half_precision(model, "backbone", "fp16")
+    backend = RoundingRunner({"backbone": half.SerializeToString()}, "fp16")
     image = np.full((1, 1, 2, 3), 1.0009765625, np.float32)
     (found,) = backend.run_image("backbone", image, ["features"])
     assert (found == 1.001953125).all()  # exact: 1.00195407867
-    assert rounded(half).graph.output[0].type.tensor_type.elem_type == TensorProto.FLOAT
+    assert emulated(half).graph.output[0].type.tensor_type.elem_type == TensorProto.FLOAT
 
 
 def test_channels_are_padded_to_eights() -> None:
@@ -214,7 +218,7 @@ def test_channels_are_padded_to_eights() -> None:
         used = {node.input[1] for node in padded.graph.node if node.op_type == "Conv"}
         shapes = [tuple(i.dims) for i in padded.graph.initializer if i.name in used]
         assert any(shape[0] == width for shape in shapes)
-        half = typed(padded, "network", "fp16")
+        half = to_half_precision(padded, "network", "fp16")
         onnx.checker.check_model(half, full_check=True)
 
 
@@ -230,9 +234,9 @@ def test_batch_norm_is_folded_before_halving() -> None:
         conv.weight *= 1e-4
         image = torch.rand(1, 3, 9, 8)
         expected = module.eval()(image).numpy()
-    model = typed(_graph(module), "backbone", "fp16")
+    model = to_half_precision(_graph(module), "backbone", "fp16")
     assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
-    backend = RoundedBackend({"backbone": model.SerializeToString()}, "fp16")
+    backend = RoundingRunner({"backbone": model.SerializeToString()}, "fp16")
     (found,) = backend.run_image("backbone", image.numpy(), ["features"])
     np.testing.assert_allclose(found, expected, atol=2e-3 * np.abs(expected).max())
 
@@ -282,7 +286,7 @@ def test_a_defect_in_a_typed_graph_is_caught(
     role: str, pcsr_ckpt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def planted(model: onnx.ModelProto, of: str, precision: str) -> onnx.ModelProto:
-        half = typed(model, of, precision)
+        half = to_half_precision(model, of, precision)
         if of == role:
             weights = [i for i in half.graph.initializer if i.data_type == ONNX[precision]]
             weight = [i for i in weights if len(i.dims) > 1][-1]
@@ -290,7 +294,7 @@ def test_a_defect_in_a_typed_graph_is_caught(
             weight.CopyFrom(numpy_helper.from_array(array, weight.name))
         return half
 
-    monkeypatch.setattr(exporter, "typed", planted)
+    monkeypatch.setattr(exporter, "to_half_precision", planted)
     options = ExportOptions(precisions=("fp16",))
     with pytest.raises(VerificationError, match=f"failed in fp16, first {role} graph"):
         export_bundle(pcsr_ckpt, tmp_path / "bundle", options)

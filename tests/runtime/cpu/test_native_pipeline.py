@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from pcsr import Bundle, ImageError
 from pcsr.runtime.cpu import native_pipeline
-from pcsr.runtime.cpu.backend import Backend
 from pcsr.runtime.cpu.native_pipeline import NativePipeline
-from pcsr.runtime.cpu.open import make_backend
-from pcsr.runtime.cpu.output import Arrays, Rows
+from pcsr.runtime.cpu.open import open_runner
+from pcsr.runtime.cpu.output import ArrayOutput, Rows
 from pcsr.runtime.cpu.pipeline import Routed, Task
+from pcsr.runtime.cpu.runner import Runner
 from pcsr.runtime.cpu.workers import Workers
 from pcsr.runtime.geometry.grid import Floats, hr_size
 from pcsr.runtime.routing.request import RoutingRequest
@@ -35,26 +35,26 @@ each_size = pytest.mark.parametrize("size", SIZES)
 
 
 class Counting:
-    """A backend that remembers the sizes of the images it was given."""
+    """A runner that remembers the sizes of the images it was given."""
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
         self.seen: list[Size] = []
 
     def run_image(self, role: str, image: Floats, outputs: Sequence[str]) -> list[Floats]:
         self.seen.append((image.shape[2], image.shape[3]))
-        return self._backend.run_image(role, image, outputs)
+        return self._runner.run_image(role, image, outputs)
 
     def run_rows(self, role: str, inputs: dict[str, NDArray[Any]]) -> Floats:
         raise AssertionError(f"{role} is compiled")
 
 
 @dataclass(frozen=True)
-class Runner:
+class Upscaling:
     """One bundle and its backbone."""
 
     bundle: Bundle
-    backend: Counting
+    runner: Counting
     workers: Workers
 
     def __call__(
@@ -71,19 +71,19 @@ class Runner:
         def read(first: int, stop: int) -> Floats:
             return np.ascontiguousarray(image[:, :, first:stop])
 
-        self.backend.seen.clear()
-        pipeline = NativePipeline(self.bundle, self.backend, self.workers, tile_px)
-        output = Arrays(hr_size(size, scale), np.dtype(np.float32))
+        self.runner.seen.clear()
+        pipeline = NativePipeline(self.bundle, self.runner, self.workers, tile_px)
+        output = ArrayOutput(hr_size(size, scale), np.dtype(np.float32))
         task = Task(size, read, scale, replace(mode, refine=refine))
         return output.whole, pipeline.run(task, output, Stopwatch())
 
 
 @pytest.fixture(scope="module", params=["carn_like_bundle", "three_way_bundle"])
-def runner(request: pytest.FixtureRequest) -> Runner:
+def upscaling(request: pytest.FixtureRequest) -> Upscaling:
     """M = 2 and 3; their backbones look 19 and 4 pixels around."""
     bundle = Bundle.load(request.getfixturevalue(request.param))
-    backend = make_backend("native", bundle, "cpu", "fp32", threads=2)
-    return Runner(bundle, Counting(backend), Workers(2))
+    runner = open_runner("native", bundle, "cpu", "fp32", threads=2)
+    return Upscaling(bundle, Counting(runner), Workers(2))
 
 
 def _assert_same(found: tuple[Rows, Routed], expected: tuple[Rows, Routed]) -> None:
@@ -99,86 +99,86 @@ def _assert_same(found: tuple[Rows, Routed], expected: tuple[Rows, Routed]) -> N
 @each_size
 @pytest.mark.parametrize("tile_px", [16, 24, 37, 64])
 def test_square_tiles_are_the_whole_image(
-    runner: Runner, tile_px: int, size: Size, mode: RoutingRequest
+    upscaling: Upscaling, tile_px: int, size: Size, mode: RoutingRequest
 ) -> None:
-    whole = runner(size, 2.5, mode)
-    assert len(runner.backend.seen) == 1
+    whole = upscaling(size, 2.5, mode)
+    assert len(upscaling.runner.seen) == 1
     assert len(np.unique(whole[0].assignment)) > 1
-    tiled = runner(size, 2.5, mode, tile_px=tile_px)
-    assert len(runner.backend.seen) > 1 or max(size) <= tile_px
+    tiled = upscaling(size, 2.5, mode, tile_px=tile_px)
+    assert len(upscaling.runner.seen) > 1 or max(size) <= tile_px
     _assert_same(tiled, whole)
 
 
 @pytest.mark.parametrize("scale", [1, 1.01, 3, 4.7])
 @pytest.mark.parametrize("refine", [False, True])
-def test_tiles_at_other_scales(runner: Runner, scale: float, refine: bool) -> None:
+def test_tiles_at_other_scales(upscaling: Upscaling, scale: float, refine: bool) -> None:
     for mode in MODES.values():
-        whole = runner((37, 29), scale, mode, refine)
-        _assert_same(runner((37, 29), scale, mode, refine, tile_px=16), whole)
+        whole = upscaling((37, 29), scale, mode, refine)
+        _assert_same(upscaling((37, 29), scale, mode, refine, tile_px=16), whole)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 90), (90, 1), (2, 40), (40, 2)])
-def test_tiles_of_thin_images(runner: Runner, size: Size) -> None:
+def test_tiles_of_thin_images(upscaling: Upscaling, size: Size) -> None:
     for mode in MODES.values():
-        _assert_same(runner(size, 2.5, mode, tile_px=16), runner(size, 2.5, mode))
+        _assert_same(upscaling(size, 2.5, mode, tile_px=16), upscaling(size, 2.5, mode))
 
 
 @pytest.mark.parametrize("tile_px", [1, 2, 3])
-def test_the_smallest_tiles(runner: Runner, tile_px: int) -> None:
+def test_the_smallest_tiles(upscaling: Upscaling, tile_px: int) -> None:
     for scale in (1, 2):
-        whole = runner((9, 11), scale, RoutingRequest())
-        _assert_same(runner((9, 11), scale, RoutingRequest(), tile_px=tile_px), whole)
+        whole = upscaling((9, 11), scale, RoutingRequest())
+        _assert_same(upscaling((9, 11), scale, RoutingRequest(), tile_px=tile_px), whole)
 
 
 @each_mode
 @pytest.mark.parametrize("crop_pixels", [1, 40 * 40, 60 * 97, 100 * 97])
-def test_thrifty_bands_are_the_whole_image(
-    runner: Runner, crop_pixels: int, mode: RoutingRequest, monkeypatch: pytest.MonkeyPatch
+def test_least_work_bands_are_the_whole_image(
+    upscaling: Upscaling, crop_pixels: int, mode: RoutingRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Too little memory for the whole image, nor for keeping features."""
     size = (131, 97)
-    whole = runner(size, 2.5, mode)
-    budget = crop_pixels * runner.bundle.manifest.model.working_bytes_per_px
+    whole = upscaling(size, 2.5, mode)
+    budget = crop_pixels * upscaling.bundle.manifest.model.working_bytes_per_px
     monkeypatch.setattr(native_pipeline, "WORKING_BYTES", budget)
     monkeypatch.setattr(native_pipeline, "LEAST_TILE_BYTES", budget)
-    found = runner(size, 2.5, mode)
-    assert len(runner.backend.seen) > 1
+    found = upscaling(size, 2.5, mode)
+    assert len(upscaling.runner.seen) > 1
     _assert_same(found, whole)
 
 
 @pytest.mark.parametrize("name", ["adaptive", "ratio"])
 def test_features_are_computed_once_or_twice_with_the_same_result(
-    runner: Runner, name: str, monkeypatch: pytest.MonkeyPatch
+    upscaling: Upscaling, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = runner((131, 97), 2.5, MODES[name], tile_px=37)
-    once = list(runner.backend.seen)
+    kept = upscaling((131, 97), 2.5, MODES[name], tile_px=37)
+    once = list(upscaling.runner.seen)
     monkeypatch.setattr(native_pipeline, "WORKING_BYTES", 0)
-    again = runner((131, 97), 2.5, MODES[name], tile_px=37)
-    assert runner.backend.seen == once * 2
+    again = upscaling((131, 97), 2.5, MODES[name], tile_px=37)
+    assert upscaling.runner.seen == once * 2
     _assert_same(again, kept)
 
 
-def test_without_statistics_each_tile_is_computed_once(runner: Runner) -> None:
-    runner((131, 97), 2.5, RoutingRequest(), tile_px=64)
-    assert len(runner.backend.seen) == 3 * 2
+def test_without_statistics_each_tile_is_computed_once(upscaling: Upscaling) -> None:
+    upscaling((131, 97), 2.5, RoutingRequest(), tile_px=64)
+    assert len(upscaling.runner.seen) == 3 * 2
 
 
 @each_mode
 @pytest.mark.parametrize("chunk", [1, 700])
 def test_chunks_of_any_size_are_the_whole_image(
-    runner: Runner, chunk: int, mode: RoutingRequest, monkeypatch: pytest.MonkeyPatch
+    upscaling: Upscaling, chunk: int, mode: RoutingRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = runner((37, 29), 2.5, mode)
+    whole = upscaling((37, 29), 2.5, mode)
     monkeypatch.setattr(native_pipeline, "PIXELS_PER_CHUNK", chunk)
-    _assert_same(runner((37, 29), 2.5, mode, tile_px=16), whole)
+    _assert_same(upscaling((37, 29), 2.5, mode, tile_px=16), whole)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_features_that_are_no_numbers_are_refused(
-    runner: Runner, value: float, monkeypatch: pytest.MonkeyPatch
+    upscaling: Upscaling, value: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A NaN anywhere reaches the logits, which are looked at."""
-    honest = runner.backend.run_image
+    honest = upscaling.runner.run_image
 
     def spoilt(role: str, image: Floats, outputs: Sequence[str]) -> list[Floats]:
         features = honest(role, image, outputs)[0].copy()
@@ -186,30 +186,30 @@ def test_features_that_are_no_numbers_are_refused(
         features[0, 1, -1, -1] = np.nan
         return [features]
 
-    monkeypatch.setattr(runner.backend, "run_image", spoilt)
+    monkeypatch.setattr(upscaling.runner, "run_image", spoilt)
     for mode in MODES.values():
         with pytest.raises(ImageError, match="the classifier gives NaN or infinite values"):
-            runner((9, 11), 2.5, mode)
+            upscaling((9, 11), 2.5, mode)
 
 
-def test_only_features_are_asked_for(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_features_are_asked_for(upscaling: Upscaling, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, Sequence[str]]] = []
-    honest = runner.backend.run_image
+    honest = upscaling.runner.run_image
 
     def noted(role: str, image: Floats, outputs: Sequence[str]) -> list[Floats]:
         asked.append((role, tuple(outputs)))
         return honest(role, image, outputs)
 
-    monkeypatch.setattr(runner.backend, "run_image", noted)
-    runner((37, 29), 2, RoutingRequest(), tile_px=16)
+    monkeypatch.setattr(upscaling.runner, "run_image", noted)
+    upscaling((37, 29), 2, RoutingRequest(), tile_px=16)
     assert set(asked) == {("backbone", ("features",))}
 
 
 def test_one_upsampler_in_tiles(single_bundle: Path) -> None:
     bundle = Bundle.load(single_bundle)
-    backend = make_backend("native", bundle, "cpu", "fp32", threads=2)
-    runner = Runner(bundle, Counting(backend), Workers(2))
-    whole = runner((37, 29), 2.5, RoutingRequest())
+    runner = open_runner("native", bundle, "cpu", "fp32", threads=2)
+    upscaling = Upscaling(bundle, Counting(runner), Workers(2))
+    whole = upscaling((37, 29), 2.5, RoutingRequest())
     assert (whole[0].difficulty == 1).all()
     assert (whole[0].assignment == 0).all()
-    _assert_same(runner((37, 29), 2.5, RoutingRequest(), tile_px=16), whole)
+    _assert_same(upscaling((37, 29), 2.5, RoutingRequest(), tile_px=16), whole)

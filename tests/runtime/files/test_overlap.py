@@ -11,7 +11,7 @@ import pytest
 
 from pcsr import Upscaler, images
 from pcsr.errors import ImageError
-from pcsr.runtime.files.batch import Options, upscale_files
+from pcsr.runtime.files.batch import UpscaleOptions, upscale_files
 from pcsr.runtime.files.jobs import plan_jobs
 from pcsr.runtime.files.overlap import read_ahead, write_behind
 from tests.commands import assert_clean, end, snapshot, start, upscale
@@ -83,7 +83,7 @@ def test_images_are_read_and_written_while_one_is_computed(
     monkeypatch.setattr(images, "write", spied(steps, "write", slow_write, 1))
     monkeypatch.setattr("pcsr.runtime.files.batch._Stages._upscale", lambda self, p: compute(p))
     jobs = plan_jobs([album], tmp_path / "out", False, None, None)
-    for done in upscale_files(upscaler, jobs, Options()):
+    for done in upscale_files(upscaler, jobs, UpscaleOptions()):
         steps.note(f"done {done.job.source.stem}")
         assert done.error is None
         assert done.job.target.exists()
@@ -119,7 +119,7 @@ def test_leaving_early_leaves_no_file_and_no_thread(
     album: Path, carn_like_bundle: Path, tmp_path: Path
 ) -> None:
     jobs = plan_jobs([album], tmp_path / "out", False, None, None)
-    results = upscale_files(Upscaler(carn_like_bundle), jobs, Options())
+    results = upscale_files(Upscaler(carn_like_bundle), jobs, UpscaleOptions())
     assert next(results).job.source.stem == "a"
     results.close()
     assert list(snapshot(tmp_path / "out")) == ["a.png"]

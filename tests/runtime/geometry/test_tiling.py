@@ -12,10 +12,10 @@ from pcsr import Upscaler, UsageError
 from pcsr.runtime.geometry.tiling import (
     LEAST_CORE_PX,
     Bands,
+    least_work_bands,
     parse_tile,
     split,
     square_bands,
-    thrifty_bands,
 )
 from tests.runtime.compare import assert_images_agree, assert_routed_alike
 
@@ -72,16 +72,18 @@ def test_square_tiles_cover_every_pixel_once(size: Size, halo_px: int, tile_px: 
 @quickly
 @given(size=sizes, halo_px=halos, crop_pixels=st.integers(0, 200_000))
 @example(size=(131, 97), halo_px=19, crop_pixels=0)
-def test_thrifty_tiles_cover_every_pixel_once(size: Size, halo_px: int, crop_pixels: int) -> None:
-    _assert_exact(thrifty_bands(size, halo_px, crop_pixels), size, halo_px)
+def test_least_work_tiles_cover_every_pixel_once(
+    size: Size, halo_px: int, crop_pixels: int
+) -> None:
+    _assert_exact(least_work_bands(size, halo_px, crop_pixels), size, halo_px)
 
 
 @quickly
 @given(size=sizes, halo_px=halos, crop_pixels=st.integers(0, 200_000))
-def test_thrifty_crops_keep_to_the_budget_where_cores_of_16_pixels_can(
+def test_least_work_crops_keep_to_the_budget_where_cores_of_16_pixels_can(
     size: Size, halo_px: int, crop_pixels: int
 ) -> None:
-    bands = thrifty_bands(size, halo_px, crop_pixels)
+    bands = least_work_bands(size, halo_px, crop_pixels)
     if crop_pixels >= (LEAST_CORE_PX + 2 * halo_px) ** 2:
         assert max(_crop_pixels(bands)) <= crop_pixels
     else:
@@ -91,36 +93,36 @@ def test_thrifty_crops_keep_to_the_budget_where_cores_of_16_pixels_can(
 
 @quickly
 @given(size=sizes, halo_px=halos, tile_px=st.integers(16, 200))
-def test_thrifty_bands_do_no_more_work_than_square_ones_of_the_same_budget(
+def test_least_work_bands_do_no_more_work_than_square_ones_of_the_same_budget(
     size: Size, halo_px: int, tile_px: int
 ) -> None:
     """But for what its estimate overlooks: crops end at the image's border, parts are rounded."""
     square = _crop_pixels(square_bands(size, halo_px, tile_px))
     budget = (tile_px + 2 * halo_px) ** 2
-    assert sum(_crop_pixels(thrifty_bands(size, halo_px, budget))) <= WORK_SLACK * sum(square)
+    assert sum(_crop_pixels(least_work_bands(size, halo_px, budget))) <= WORK_SLACK * sum(square)
 
 
 @pytest.mark.parametrize("crop_pixels", [131 * 97, 131 * 97 + 1, 10**9])
 def test_an_image_within_the_budget_is_one_tile(crop_pixels: int) -> None:
-    bands = thrifty_bands((131, 97), 19, crop_pixels)
+    bands = least_work_bands((131, 97), 19, crop_pixels)
     assert _crop_pixels(bands) == [131 * 97]
     assert bands.rows == (slice(0, 131),)
 
 
 def test_an_image_just_beyond_the_budget_is_cut_into_whole_rows() -> None:
-    bands = thrifty_bands((1000, 100), 6, 1000 * 100 - 1)
+    bands = least_work_bands((1000, 100), 6, 1000 * 100 - 1)
     assert [len(tiles) for tiles in bands.tiles] == [1, 1]
 
 
 def test_a_wide_image_is_cut_into_columns_too() -> None:
-    bands = thrifty_bands((100, 100_000), 19, 100 * 1000)
+    bands = least_work_bands((100, 100_000), 19, 100 * 1000)
     assert len(bands.tiles[0]) > 50
 
 
 def test_bands_of_a_long_image_are_few() -> None:
     """Work grows with each cut: the halo is computed twice."""
     budget = 500 * 1000
-    bands = thrifty_bands((10_000, 500), 33, budget)
+    bands = least_work_bands((10_000, 500), 33, budget)
     assert sum(_crop_pixels(bands)) <= 1.1 * 10_000 * 500
     assert max(_crop_pixels(bands)) > 0.8 * budget
 
@@ -128,7 +130,7 @@ def test_bands_of_a_long_image_are_few() -> None:
 @pytest.mark.parametrize("size", [(900, 700), (1, 1)])
 def test_a_backbone_that_looks_everywhere_is_not_tiled(size: Size) -> None:
     whole = (slice(0, size[0]), slice(0, size[1]))
-    for bands in (square_bands(size, None, 16), thrifty_bands(size, None, 100)):
+    for bands in (square_bands(size, None, 16), least_work_bands(size, None, 100)):
         assert bands.rows == (whole[0],)
         ((tile,),) = bands.tiles
         assert (tile.crop, tile.core, tile.inner) == (whole, whole, whole)

@@ -9,7 +9,7 @@ import pytest
 
 from pcsr import Bundle, EngineError, UsageError
 from pcsr.export.graphs.analysis import shapes_at
-from pcsr.export.graphs.half_precision import typed
+from pcsr.export.graphs.half_precision import to_half_precision
 from pcsr.runtime.tensorrt.build import (
     BuildOptions,
     build_plan,
@@ -49,14 +49,10 @@ def bundle(request: pytest.FixtureRequest) -> Bundle:
     return Bundle.load(request.getfixturevalue(request.param))
 
 
-def image_role(bundle: Bundle) -> str:
-    return "network" if bundle.kind == "plain" else "backbone"
-
-
 def build_all(library: Library, bundle: Bundle, shapes: Shapes, precision: str) -> None:
     pixels, rows = row_limits(bundle.manifest.model)
     graphs = {role: graph_of(bundle, role, precision) for role in bundle.graphs("fp32")}
-    limit = most_pixels(library, graphs[image_role(bundle)], image_role(bundle))
+    limit = most_pixels(library, graphs[bundle.image_role], bundle.image_role)
     profile = choose_profile(shapes, min(pixels, limit), rows)
     for role, onnx_file in graphs.items():
         plan = build_plan(library, onnx_file, role, profile, BuildOptions(), ANY_GPU)
@@ -68,7 +64,8 @@ def graph_of(bundle: Bundle, role: str, precision: str) -> bytes:
     onnx_file = bundle.graph_bytes(role)
     if precision == "fp32":
         return onnx_file
-    data: bytes = typed(onnx.load_from_string(onnx_file), role, precision).SerializeToString()
+    model = to_half_precision(onnx.load_from_string(onnx_file), role, precision)
+    data: bytes = model.SerializeToString()
     return data
 
 

@@ -1,4 +1,4 @@
-"""pcsr-build and pcsr-export --tensorrt: options, output and exit codes."""
+"""pcsr-build: options, output and exit codes."""
 
 import json
 import os
@@ -120,34 +120,14 @@ def test_options_that_tensorrt_refuses(
     assert_refused(build(plain.path, *options), code, pattern)
 
 
-# pcsr-export --tensorrt
-
-
-@pytest.fixture(scope="module")
-def ckpt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def test_engines_go_with_the_bundle_that_is_replaced(tmp_path: Path) -> None:
     data = checkpoints.plain_checkpoint("fsrcnn")
-    return checkpoints.save(data, tmp_path_factory.mktemp("ckpt") / "plain.pth")
-
-
-def test_export_builds_too(ckpt: Path, tmp_path: Path) -> None:
-    ended = export("--ckpt", ckpt, "-o", tmp_path / "b", "--tensorrt", *SMALL)
+    command = ("--ckpt", checkpoints.save(data, tmp_path / "plain.pth"), "-o", tmp_path / "b")
+    assert export(*command).code == 0
+    ended = build(tmp_path / "b", *SMALL)
     assert ended.code == 0, ended.stderr
     (folder,) = kept_folders(Bundle.load(tmp_path / "b"))
-    assert ended.stdout.splitlines()[-1].startswith(f"{folder}: 1 engines, ")
-    ended = export("--ckpt", ckpt, "-o", tmp_path / "b", "--overwrite", "--json")
+    assert ended.stdout.startswith(f"{folder}: 1 engines, ")
+    ended = export(*command, "--overwrite", "--json")
     assert json.loads(ended.stdout)
     assert sorted(os.listdir(tmp_path / "b")) == FILES, "they went with it"
-
-
-def test_export_refuses_before_it_exports(
-    ckpt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    command = ("--ckpt", ckpt, "-o", tmp_path / "b")
-    assert_refused(export(*command, *SMALL), 2, "options of engines go with --tensorrt")
-    assert_refused(
-        export(*command, "--tensorrt", "--version-compatible"), 2, "not with TensorRT-RTX"
-    )
-    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
-    load_library.cache_clear()
-    assert_refused(export(*command, "--tensorrt"), 3, "TensorRT is not installed")
-    assert os.listdir(tmp_path) == []

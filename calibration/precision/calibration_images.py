@@ -1,4 +1,4 @@
-"""The user's images, read and checked before anything is computed."""
+"""Reads and checks the user's images before anything is computed."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -7,55 +7,60 @@ from pathlib import Path
 
 import numpy as np
 
-from pcsr.calibration.evaluation.evaluation import read_rgb8
-from pcsr.errors import ImageError
+from pcsr.calibration.images import read_pair
+from pcsr.errors import ImageError, UsageError
 from pcsr.metrics import Pixels, degrade
 
 _LISTED = 5
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One image, RGB uint8: lr [h,w,3] and the original hr [round(h*scale),round(w*scale),3] that
-    it was made from; None where only the LR image is known.
-    """
+class CalibrationImage:
+    """Holds one image, RGB uint8."""
 
     path: str
     lr: Pixels
+    """[h,w,3]."""
     hr: Pixels | None
+    """The original [round(h*scale),round(w*scale),3] that `lr` was made from; None where only `lr`
+    is known.
+    """
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the pixels."""
+        """The digest is the SHA-256 of the pixels."""
         sizes = (self.lr.shape, None if self.hr is None else self.hr.shape)
         return hashlib.sha256(repr(sizes).encode() + self._bytes()).hexdigest()
 
-    def centre(self, side: int, scale: float) -> "Sample":
-        """The middle of at most `side` input pixels each way, degraded anew where it is HR."""
+    def centre(self, side: int, scale: float) -> "CalibrationImage":
+        """Cuts out the middle, at most `side` input pixels each way, degraded anew where it
+        is HR.
+        """
         if self.hr is None:
-            return Sample(self.path, _middle(self.lr, side), None)
+            return CalibrationImage(self.path, _middle(self.lr, side), None)
         hr, lr = degrade(_middle(self.hr, round(side * scale)), scale)
-        return Sample(self.path, lr, hr)
+        return CalibrationImage(self.path, lr, hr)
 
     def _bytes(self) -> bytes:
         return (self.lr if self.hr is None else self.hr).tobytes()
 
 
-def read_samples(
+def read_calibration_images(
     paths: Iterable[Path], scale: float, lr_only: bool, least_px: int, max_pixels: int
-) -> list[Sample]:
-    """HR images with their bicubic LR images, as pcsr-evaluate makes them, or LR images alone.
+) -> list[CalibrationImage]:
+    """Reads HR images with their bicubic LR images, as pcsr-evaluate makes them, or LR images
+    alone.
 
     least_px: what each side of an LR image needs at least: the reach of the network.
 
     Raises:
         ImageError: files that cannot be read, or images that are too small; all are named.
     """
-    samples: list[Sample] = []
+    samples: list[CalibrationImage] = []
     unreadable: list[str] = []
     for path in paths:
         try:
-            samples.append(_sample(path, scale, lr_only, max_pixels))
+            samples.append(_image(path, scale, lr_only, max_pixels))
         except ImageError as error:
             unreadable.append(str(error))
     if unreadable:
@@ -68,14 +73,12 @@ def read_samples(
     return samples
 
 
-def _sample(path: Path, scale: float, lr_only: bool, max_pixels: int) -> Sample:
-    pixels = np.ascontiguousarray(read_rgb8(path, max_pixels)[0])
-    if lr_only:
-        return Sample(str(path), pixels, None)
-    if min(pixels.shape[:2]) < scale:
-        raise ImageError(f"{path} is smaller than one input pixel at scale {scale:g}")
-    hr, lr = degrade(pixels, scale)
-    return Sample(str(path), lr, hr)
+def _image(path: Path, scale: float, lr_only: bool, max_pixels: int) -> CalibrationImage:
+    try:
+        hr, lr = read_pair(path, scale, lr_only, max_pixels)
+    except UsageError as error:
+        raise ImageError(f"{path}: {error}") from error
+    return CalibrationImage(str(path), np.ascontiguousarray(lr), hr)
 
 
 def _middle(image: Pixels, side: int) -> Pixels:

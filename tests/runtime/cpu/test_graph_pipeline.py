@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pcsr.runtime.cpu.compose import add_bilinear, refine_rows
+from pcsr.runtime.cpu.graph_pipeline import add_bilinear, refine_rows
 from pcsr.runtime.geometry.grid import Grid
 from tests import tolerances
 from tests.runtime import reference

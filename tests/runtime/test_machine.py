@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from pcsr.runtime.cpu import memory
+from pcsr.runtime import machine
 
 MIB = 2**20
 
@@ -13,8 +12,8 @@ MIB = 2**20
 @pytest.fixture
 def container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in place of /sys/fs/cgroup, empty."""
-    monkeypatch.setattr(memory, "CGROUP", tmp_path)
-    monkeypatch.setattr(memory, "_of_system", lambda: 1000 * MIB)
+    monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    monkeypatch.setattr(machine, "available_mib", lambda: 1000.0)
     return tmp_path
 
 
@@ -25,68 +24,52 @@ def _limit(container: Path, limit: str, used: str, file_cache: int = 0) -> None:
 
 
 def test_without_a_container_it_is_the_machines(container: Path) -> None:
-    assert memory.available_bytes() == 1000 * MIB
+    assert machine.available_bytes() == 1000 * MIB
 
 
 def test_without_a_limit_it_is_the_machines(container: Path) -> None:
     _limit(container, "max", str(5 * MIB))
-    assert memory.available_bytes() == 1000 * MIB
+    assert machine.available_bytes() == 1000 * MIB
 
 
 def test_what_is_left_of_the_containers_limit(container: Path) -> None:
     _limit(container, str(300 * MIB), str(120 * MIB))
-    assert memory.available_bytes() == 180 * MIB
+    assert machine.available_bytes() == 180 * MIB
 
 
 def test_a_limit_beyond_the_machine_does_not_matter(container: Path) -> None:
     _limit(container, str(9000 * MIB), str(120 * MIB))
-    assert memory.available_bytes() == 1000 * MIB
+    assert machine.available_bytes() == 1000 * MIB
 
 
 def test_files_that_the_kernel_can_drop_are_not_in_the_way(container: Path) -> None:
     _limit(container, str(300 * MIB), str(290 * MIB), file_cache=200 * MIB)
-    assert memory.available_bytes() == 210 * MIB
-
-
-def test_arrays_keep_their_place_unless_more_is_needed() -> None:
-    arrays = memory.Arrays()
-    first = arrays.take("rows", (4, 6), np.float32)
-    assert np.shares_memory(arrays.take("rows", (3, 2), np.float32), first)
-    assert not np.shares_memory(arrays.take("rows", (5, 6), np.float32), first)
-    assert not np.shares_memory(arrays.take("others", (4, 6), np.float32), first)
-
-
-def test_memory_is_lent_to_one_at_a_time() -> None:
-    lender = memory.Memory()
-    with lender.lent() as outer, lender.lent() as inner:
-        assert outer is not inner
-    with lender.lent() as again:
-        assert again in (outer, inner)
+    assert machine.available_bytes() == 210 * MIB
 
 
 def test_a_full_container_has_nothing_left(container: Path) -> None:
     _limit(container, str(300 * MIB), str(301 * MIB))
-    assert memory.available_bytes() == 0
+    assert machine.available_bytes() == 0
 
 
 @pytest.mark.parametrize("missing", ["memory.max", "memory.current", "memory.stat"])
 def test_half_a_cgroup_counts_as_none(container: Path, missing: str) -> None:
     _limit(container, str(300 * MIB), str(120 * MIB))
     (container / missing).unlink()
-    assert memory.available_bytes() == 1000 * MIB
+    assert machine.available_bytes() == 1000 * MIB
 
 
 def test_damaged_files_count_as_none(container: Path) -> None:
     _limit(container, "much", "")
-    assert memory.available_bytes() == 1000 * MIB
+    assert machine.available_bytes() == 1000 * MIB
 
 
 def test_a_machine_that_does_not_say_has_four_gibibytes(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "_of_system", lambda: None)
-    assert memory.available_bytes() == 2**32
+    monkeypatch.setattr(machine, "available_mib", lambda: None)
+    assert machine.available_bytes() == 2**32
 
 
 def test_of_this_machine_it_is_some_memory() -> None:
-    assert 2**20 < memory.available_bytes() < 2**50
+    assert 2**20 < machine.available_bytes() < 2**50

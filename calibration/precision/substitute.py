@@ -1,4 +1,4 @@
-"""A bundle's pipeline with another image graph in it: what a candidate makes of an image."""
+"""Runs a bundle's pipeline with another image graph in it: what a candidate makes of an image."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
 from pcsr.metrics import Pixels
-from pcsr.runtime.cpu.backend import Backend, FloatArray
-from pcsr.runtime.cpu.open import make_backend, make_pipeline
-from pcsr.runtime.cpu.output import Arrays
+from pcsr.runtime.cpu.open import open_pipeline, open_runner
+from pcsr.runtime.cpu.output import ArrayOutput
 from pcsr.runtime.cpu.pipeline import Task
+from pcsr.runtime.cpu.runner import FloatArray, Runner
 from pcsr.runtime.cpu.workers import Workers
 from pcsr.runtime.geometry.grid import hr_size
 from pcsr.runtime.layout import Layout
@@ -26,8 +26,8 @@ AS_WRITTEN = {**SETTINGS, "session.disable_quant_qdq": "1"}
 
 
 @dataclass(frozen=True)
-class Setting:
-    """How images are upscaled while candidates are compared."""
+class PipelineSettings:
+    """Says how images are upscaled while candidates are compared."""
 
     scale: float
     request: RoutingRequest
@@ -35,30 +35,32 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """An upscaled image [H,W,3] uint8 and who computed its pixels [H,W] (zeros in a plain one)."""
+class UpscaledImage:
+    """Holds an upscaled image and who computed its pixels."""
 
     image: Pixels
+    """[H,W,3] uint8."""
     assignment: NDArray[np.uint8]
+    """[H,W]; zeros in that of a plain network."""
 
 
-class Trial:
+class SubstitutePipeline:
     """Upscales as `Upscaler` does on the CPU, with the image graph that each call names."""
 
-    def __init__(self, bundle: Bundle, setting: Setting) -> None:
+    def __init__(self, bundle: Bundle, setting: PipelineSettings) -> None:
         self._setting, self._plain = setting, bundle.kind == "plain"
         native = find_spec("pcsr.runtime.cpu._pixels") is not None
         name = "native" if native else "onnxruntime"
-        engine = make_backend(name, bundle, "cpu", "fp32", setting.threads)
-        self._backend = _Substitute(engine)
+        engine = open_runner(name, bundle, "cpu", "fp32", setting.threads)
+        self._backend = _SubstituteRunner(engine)
         workers = Workers(setting.threads)
-        self._pipeline = make_pipeline(bundle, self._backend, workers, native, None)
+        self._pipeline = open_pipeline(bundle, self._backend, workers, native, None)
 
-    def run(self, lr: Pixels, graph: Any = None) -> Outcome:  # noqa: ANN401
-        """graph: a session; None runs the fp32 graph of the bundle."""
+    def run(self, lr: Pixels, graph: Any = None) -> UpscaledImage:  # noqa: ANN401
+        """Upscales an image. graph: a session; None runs the fp32 graph of the bundle."""
         self._backend.session = graph
         layout, setting = Layout.of(lr), self._setting
-        output = Arrays(hr_size(lr.shape[:2], setting.scale), lr.dtype)
+        output = ArrayOutput(hr_size(lr.shape[:2], setting.scale), lr.dtype)
 
         def rows(first: int, stop: int) -> FloatArray:
             return layout.to_network(lr[first:stop])
@@ -67,20 +69,20 @@ class Trial:
         self._pipeline.run(task, output, Stopwatch())
         whole = output.whole
         assignment = np.zeros_like(whole.assignment) if self._plain else whole.assignment
-        return Outcome(whole.pixels, assignment)
+        return UpscaledImage(whole.pixels, assignment)
 
     def inputs(self, lr: Pixels) -> list[FloatArray]:
-        """What the image graph is given for an image [1, 3, h, w]: all tiles, each once."""
+        """Lists what the image graph is given for an image, [1, 3, h, w]: all tiles, each once."""
         self._backend.seen.clear()
         self.run(lr)
         return list(self._backend.seen.values())
 
 
 @dataclass
-class _Substitute:
-    """The bundle's backend, but for the image graph."""
+class _SubstituteRunner:
+    """Runs all graphs of the bundle but the image graph."""
 
-    backend: Backend
+    backend: Runner
     session: Any = None
     seen: dict[bytes, FloatArray] = field(default_factory=dict)
 
@@ -96,5 +98,5 @@ class _Substitute:
 
 
 def open_graph(model: bytes, threads: int, settings: Mapping[str, str] = SETTINGS) -> Any:  # noqa: ANN401
-    """A session on the CPU, as the runtime opens them."""
+    """Opens a session on the CPU, as the runtime does."""
     return start_session(model, threads, provider_of("cpu"), settings)

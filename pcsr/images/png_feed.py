@@ -1,6 +1,4 @@
-"""Rows of pixels as an uncompressed PNG, written while they come: how libvips takes an image from a
-pipe.
-"""
+"""The feed of libvips: rows of pixels as an uncompressed PNG, which it reads from a pipe."""
 
 import struct
 import zlib
@@ -12,8 +10,8 @@ _RGB, _GREY = 2, 0  # colour types
 
 
 class PngFeed:
-    """Writes the rows of a picture of `size` (height, width) to `file`. `like`: an array of its
-    dtype, uint8 or uint16, and channels, [h,w] or [h,w,3].
+    """Writes the rows of a picture of `size` (height, width) to `file`. `like` is an array of its
+    dtype (uint8 or uint16) and channels, [h,w] or [h,w,3].
     """
 
     def __init__(self, file: BinaryIO, size: tuple[int, int], like: np.ndarray) -> None:
@@ -26,12 +24,9 @@ class PngFeed:
         self._chunk(b"IHDR", header)
 
     def write(self, rows: np.ndarray) -> None:
-        """The next rows, [n,w] or [n,w,3]."""
+        """Writes the next rows, [n,w] or [n,w,3]."""
         flat = np.ascontiguousarray(rows, dtype=self._dtype).view(np.uint8).reshape(len(rows), -1)
-        lines = np.zeros(
-            (flat.shape[0], flat.shape[1] + 1), np.uint8
-        )  # each after its filter, none
-        lines[:, 1:] = flat
+        lines = np.pad(flat, ((0, 0), (1, 0)))  # each line begins with its filter, none
         self._chunk(b"IDAT", self._stored.compress(lines.data))
 
     def close(self) -> None:

@@ -1,0 +1,184 @@
+"""Writes image files, whole or row by row, through libvips."""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pyvips
+
+from pcsr.atomic import atomic_file, refuse_existing
+from pcsr.errors import OutputError, UsageError
+from pcsr.interrupts import interrupts_deferred
+from pcsr.text import last_line
+
+from .formats import BLOCKS, GREY, RGB, WHITE, Format, check_fits, format_of
+from .picture import Metadata, Picture
+from .png_feed import PngFeed
+
+_SMALLEST_BLOCK = 4  # bytes; libvips refuses to save a shorter EXIF and crashes on an empty XMP
+_CLASSIC_TIFF_BYTES = 2**32 - 2**24  # 4 GiB, less what deflate may add to noise
+
+
+def write(picture: Picture, path: Path, overwrite: bool = False, quality: int = 95) -> None:
+    """Encodes `picture` in the format that the suffix names; the file appears whole or not at all.
+
+    JPEG and WebP round to 8 bit and PNG rounds float32 to 16 bit, clipped to 0..1; TIFF keeps every
+    dtype. `quality` (1..100) is for JPEG and WebP; WebP at 100 is lossless, and has no grey, only
+    RGB. Left out: an ICC profile that is damaged or for other channels, EXIF in TIFF (by libvips).
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pcsr.images import Picture, write
+        >>> write(Picture(photo), Path("copy.webp"), quality=90)
+
+    Raises:
+        UsageError: unknown suffix, or `quality` out of range.
+        ImageError: the format cannot hold alpha, or an image of this size.
+        OutputError: `path` exists and `overwrite` is off, or it cannot be written (disk full, ...).
+    """
+    check_output(path, overwrite, picture.pixels.shape)
+    if not 1 <= quality <= 100:
+        raise UsageError(f"expected a quality from 1 to 100, found {quality}")
+    with (
+        atomic_file(path, overwrite) as temporary,
+        interrupts_deferred(),
+        temporary.open("w+b") as file,
+    ):
+        try:
+            form = format_of(path)
+            _save(_encodable(picture, form), form, file, quality)
+        except pyvips.Error as error:
+            raise OutputError(f"cannot write {path}: {last_line(error)}; disk full?") from error
+
+
+@contextmanager
+def row_writer(
+    like: Picture, size: tuple[int, int], path: Path, overwrite: bool = False, quality: int = 95
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """Writes a picture of `size` (height, width) as `write` does, from rows [n,w] or [n,w,3] that
+    the yielded function is given from top to bottom. TIFF is tiled, and a BigTIFF.
+
+    A thread encodes them meanwhile; a few megabytes of them are in memory. `like` gives channels
+    (no alpha), dtype (uint8 or uint16) and metadata.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pcsr import Upscaler
+        >>> from pcsr.images import Picture, row_writer
+        >>> with row_writer(Picture(photo), (108, 160), Path("large.png")) as take:
+        ...     stats = Upscaler("carn-pcsr/").stream(photo, take, scale=4)
+
+    Raises:
+        UsageError, ImageError, OutputError: as `write`.
+    """
+    check_output(path, overwrite, (*size, *like.pixels.shape[2:]))
+    with atomic_file(path, overwrite) as temporary, ThreadPoolExecutor(1, "pcsr-encode") as thread:
+        outlet, inlet = os.pipe()
+        failed: list[OutputError] = []
+        encoding = thread.submit(_encode_rows, outlet, like.metadata, temporary, quality, failed)
+        with os.fdopen(inlet, "wb") as pipe:
+            feed = PngFeed(pipe, size, like.pixels)
+
+            def take(rows: np.ndarray) -> None:
+                if failed:
+                    raise OutputError(f"cannot write {path}: {failed[0]}; disk full?")
+                feed.write(rows)
+
+            yield take
+            feed.close()
+        encoding.result()
+        if failed:
+            raise OutputError(f"cannot write {path}: {failed[0]}; disk full?")
+
+
+def _encode_rows(
+    outlet: int, metadata: Metadata, temporary: Path, quality: int, failed: list[OutputError]
+) -> None:
+    with os.fdopen(outlet, "rb") as pipe, temporary.open("w+b") as file:
+        try:
+            source = pyvips.Source.new_from_descriptor(pipe.fileno())
+            rows = pyvips.Image.pngload_source(
+                source, access="sequential", fail_on="truncated", unlimited=True
+            )
+            form = format_of(temporary)
+            _save(_described(rows, metadata), form, file, quality, streamed=True)
+        except (pyvips.Error, OSError) as error:
+            failed.append(OutputError(last_line(error)))
+            while pipe.read(2**20):  # or the writer would wait for ever
+                pass
+
+
+def check_output(path: Path, overwrite: bool, shape: tuple[int, ...] | None = None) -> None:
+    """Raises, before the computation starts, what `write` would raise after it.
+
+    `shape` is that of the coming pixels, [H,W] or [H,W,C]; None while it is not known.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pcsr.images import check_output
+        >>> check_output(Path("out.png"), overwrite=False, shape=(108, 160, 3))
+    """
+    form = format_of(path)
+    if shape is not None:
+        check_fits(path, form, shape)
+    if not (os.path.isdir(path.parent) and os.access(path.parent, os.W_OK | os.X_OK)):
+        raise OutputError(f"cannot write {path}: {path.parent} is no folder that can be written to")
+    refuse_existing(path, overwrite)
+
+
+def _encodable(picture: Picture, form: Format) -> pyvips.Image:
+    image = pyvips.Image.new_from_array(np.ascontiguousarray(picture.pixels))
+    if image.format not in form.samples:
+        deepest = form.samples[-1]
+        image = image.linear(WHITE[deepest] / WHITE[image.format], 0).rint().cast(deepest)
+    return _described(image, picture.metadata)
+
+
+def _described(image: pyvips.Image, metadata: Metadata) -> pyvips.Image:
+    xres, yres = metadata.resolution
+    space = (GREY if image.bands < 3 else RGB)[image.format]
+    image = image.copy(interpretation=space, xres=xres, yres=yres)
+    for name, block in _kept_blocks(metadata, image.bands):
+        image.set_type(pyvips.GValue.blob_type, name, block)
+    # Last, because setting an EXIF block brings its orientation back.
+    image.set_type(pyvips.GValue.gint_type, "orientation", 1)
+    return image
+
+
+def _kept_blocks(metadata: Metadata, channels: int) -> Iterator[tuple[str, bytes]]:
+    profile_space = b"GRAY" if channels < 3 else b"RGB "
+    for key, name in BLOCKS.items():
+        block = getattr(metadata, key) or b""
+        stated = (int.from_bytes(block[:4], "big"), block[16:20], block[36:40])
+        usable = key != "icc" or stated == (len(block), profile_space, b"acsp")
+        if len(block) >= _SMALLEST_BLOCK and usable:
+            yield name, block
+
+
+def _save(
+    image: pyvips.Image, form: Format, file: BinaryIO, quality: int, streamed: bool = False
+) -> None:
+    target = pyvips.Target.new_to_descriptor(file.fileno())
+    if form.name == "PNG":
+        image.pngsave_target(target, compression=3, filter="up")
+    elif form.name == "JPEG":
+        subsample = "off" if quality >= 90 else "on"
+        image.jpegsave_target(target, Q=quality, subsample_mode=subsample)
+    elif form.name == "WebP":
+        image.webpsave_target(target, Q=quality, lossless=quality == 100, exact=True)
+    else:
+        predictor = "float" if image.format == "float" else "horizontal"
+        sample = {"uchar": 1, "ushort": 2, "float": 4}[image.format]
+        large = image.width * image.height * image.bands * sample > _CLASSIC_TIFF_BYTES
+        options = {"tile": True, "tile_width": 256, "tile_height": 256} if streamed else {}
+        image.tiffsave_target(
+            target,
+            compression="deflate",
+            predictor=predictor,
+            bigtiff=large or streamed,
+            **options,
+        )
