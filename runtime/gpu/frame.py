@@ -1,4 +1,4 @@
-"""One frame of one shape: its memory on the device, and the steps from image to image."""
+"""A frame holds the memory of one shape on the device, and the steps from image to image."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The results of one frame, out of its static memory."""
+"""The results of one frame are copied out of its static memory."""
 
 import math
 from collections.abc import Mapping

@@ -21,7 +21,7 @@ KINDS = ("auto", "fused", "graphs")
 
 @dataclass(frozen=True)
 class LoadedBundle:
-    """A PCSR bundle, its runner and its passes."""
+    """A PCSR bundle that is opened with a runner and with passes."""
 
     bundle: Bundle
     runner: DeviceRunner

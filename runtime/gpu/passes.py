@@ -35,7 +35,7 @@ class FrameInputs:
 
 @dataclass(frozen=True)
 class Pixels:
-    """Memory for the output pixels of a band: n rows of W."""
+    """The memory that the output pixels of a band take: n rows of W."""
 
     canvas: Tensor
     """[n, W, 3] float32 RGB."""
@@ -113,7 +113,7 @@ class Decision:
 
 
 class Passes(Protocol):
-    """The steps of a band of output rows, in this order. All only queue work, unless they say so.
+    """Computes a band of output rows in these steps. All only queue work, unless they say so.
 
     They keep what they need between the steps of one band; a lock keeps others away meanwhile.
     Where one step is several stages, or its stage depends on the way, it takes their times itself.

@@ -80,7 +80,7 @@ def _event() -> torch.cuda.Event:
 
 
 class DeviceSpan:
-    """The device time between two places of the current stream, asked for without waiting."""
+    """Measures the device time between two places of the current stream, without waiting for it."""
 
     def __init__(self) -> None:
         self._start, self._stop = _event(), _event()

@@ -1,4 +1,4 @@
-"""Counts of values in 2^16 bins, made on the device."""
+"""Values are counted in 2^16 bins on the device."""
 
 import torch
 import triton

@@ -42,7 +42,7 @@ class PackedMlp:
 
 @dataclass(frozen=True)
 class PackedMlps:
-    """The MLPs of one network."""
+    """Holds the MLPs of one network."""
 
     dtype: torch.dtype
     """The type of the features and of the products: float32, float16 or bfloat16."""

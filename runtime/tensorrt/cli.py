@@ -1,4 +1,4 @@
-"""pcsr-build: bundle -> TensorRT engines in it."""
+"""Runs pcsr-build: bundle -> TensorRT engines in it."""
 
 import json
 from collections.abc import Callable, Iterable

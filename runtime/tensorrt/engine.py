@@ -13,7 +13,7 @@ from .library import Library
 
 
 class Engine:
-    """One engine with one output, on the current GPU.
+    """Runs one engine with one output on the current GPU.
 
     Args:
         host_code: whether the plan may bring its own runtime, as version-compatible ones do.

@@ -18,7 +18,7 @@ LONGEST_REASON = 400
 
 @dataclass(frozen=True)
 class Library:
-    """The installed TensorRT or TensorRT-RTX."""
+    """The TensorRT or TensorRT-RTX that is installed."""
 
     name: str
     """`tensorrt` or `tensorrt-rtx`."""

@@ -22,7 +22,7 @@ Say = Callable[[str], object]
 
 @dataclass(frozen=True)
 class PlanSet:
-    """A checked set of plans in memory."""
+    """A set of plans in memory that were checked."""
 
     folder: Path
     record: BuildRecord

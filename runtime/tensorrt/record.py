@@ -70,7 +70,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class PlanFile:
-    """The file of one plan beside build.json."""
+    """The file that holds one plan, beside build.json."""
 
     file: str
     sha256: str

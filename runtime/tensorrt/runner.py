@@ -1,4 +1,4 @@
-"""The runner of backend `tensorrt`."""
+"""The runner of backend `tensorrt` runs the engines of a bundle."""
 
 import threading
 

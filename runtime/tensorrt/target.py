@@ -16,7 +16,7 @@ AMPERE_PLUS = "ampere-plus"
 
 @dataclass(frozen=True)
 class LocalGpu:
-    """A GPU of this machine."""
+    """A GPU that this machine has."""
 
     name: str
     capability: str

@@ -1,4 +1,4 @@
-"""PyTorch's process-wide settings of arithmetic, for the time of a run."""
+"""PyTorch's process-wide settings of arithmetic are changed for the time of a run."""
 
 import threading
 from collections.abc import Iterator

@@ -13,7 +13,7 @@ from .graph import Node
 from .operators import convolution_options
 from .trial import PROBE_SIZE, difference, layout_for, random_source
 
-POISONED = 8
+NAN_BLOCKS = 8
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def probe(kernel: FusedKernel, dtype: torch.dtype, device: torch.device) -> bool
     with torch.no_grad(), exact_arithmetic():
         added = random(1, outputs, *PROBE_SIZE) if kernel.adds else None
         expected = kernel.plain(x, weight, bias, added)
-        _poison(expected)
+        _leave_nan(expected)
         try:
             found = kernel.fused(x, weight, bias, added)
         except RuntimeError:
@@ -115,9 +115,9 @@ def fusion_report(functions: Iterable[object]) -> str:
     return "; ".join([f"{running} of {len(fused)} fused convolutions", *sorted(refusals)])
 
 
-def _poison(like: Tensor) -> None:
+def _leave_nan(like: Tensor) -> None:
     """Leaves NaN in memory that is about to be handed out: cuDNN's ReLU form adds its own output
     times zero, and must not read it.
     """
-    blocks = [torch.full_like(like, float("nan")) for _ in range(POISONED)]
+    blocks = [torch.full_like(like, float("nan")) for _ in range(NAN_BLOCKS)]
     del blocks

@@ -1,4 +1,4 @@
-"""An ONNX model as nodes and constants, reduced to what the wanted outputs need."""
+"""An ONNX model is read as nodes and constants, reduced to what the wanted outputs need."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,7 +39,7 @@ class Node:
 
 @dataclass(frozen=True)
 class OperatorGraph:
-    """Operators, and the values between them by name."""
+    """Holds operators, and names the values between them."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""An ONNX graph as a PyTorch module."""
+"""An ONNX graph becomes a PyTorch module."""
 
 from collections.abc import Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""ONNX operators as functions of PyTorch tensors.
+"""ONNX operators become functions of PyTorch tensors.
 
 OPERATORS maps an operator to a maker: node -> function of the node's inputs (None where an optional
 input is absent). A name that ends in _ overwrites its first input. The inputs in PARAMETERS shape

@@ -15,7 +15,7 @@ SAME_CHANNELS = frozenset({"LeakyRelu", "PRelu", "Relu", "Sigmoid", "Tanh"})
 
 @dataclass(frozen=True)
 class Site:
-    """A 1x1 convolution of a join, or a grouped 3x3 one with or without a 1x1 one behind it."""
+    """Describes a 1x1 convolution of a join, or a grouped 3x3 one, maybe with a 1x1 one behind."""
 
     key: str
     """A line for people, by which equal sites are known."""

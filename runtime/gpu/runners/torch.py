@@ -1,4 +1,4 @@
-"""The runner of backend `torch`."""
+"""The runner of backend `torch` runs graphs in PyTorch."""
 
 import torch
 from torch import Tensor

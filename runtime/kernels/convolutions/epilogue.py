@@ -1,4 +1,4 @@
-"""Bias, sum and activation behind a convolution, in one pass over its result."""
+"""The epilogue ends a convolution in one pass over its result: bias, sum and activation."""
 
 import math
 

@@ -1,5 +1,5 @@
-"""3x3 convolutions in groups of up to 16 channels, and a 1x1 convolution behind them in the same
-pass.
+"""3x3 convolutions run in groups of up to 16 channels, with a 1x1 convolution behind them in the
+same pass.
 
 A window's row is one product: the pixels left of, at and right of a column, 16 channels each, stand
 side by side in 64 values (the last 16 are zeros), and multiply 64 rows of the weight. A window has
@@ -38,7 +38,7 @@ class GroupedTile:
 
 @dataclass(frozen=True)
 class Projection:
-    """A 1x1 convolution of the result."""
+    """A 1x1 convolution that takes the result."""
 
     weight: Tensor
     """[16 * groups, outputs padded], of `pack_projection`."""
