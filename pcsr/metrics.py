@@ -71,7 +71,14 @@ def psnr(image: Pixels, reference: Pixels, border: int = 0, channel: Channel = "
 
 
 def psnr_of_error(mean_squared_error: float, peak: float) -> float:
-    """Peak signal-to-noise ratio in dB of a mean squared error; infinite where there is none."""
+    """Computes the peak signal-to-noise ratio in dB of a mean squared error; it is infinite where
+    there is no error.
+
+    Examples:
+        >>> from pcsr.metrics import psnr_of_error
+        >>> psnr_of_error(1.0, peak=10)
+        20.0
+    """
     return 10 * math.log10(peak**2 / mean_squared_error) if mean_squared_error else math.inf
 
 

@@ -23,7 +23,9 @@ from .compare import assert_difficulties_agree, assert_images_agree, assert_rout
 from .conftest import CHECKPOINTS
 
 Floats = NDArray[np.float32]
-FILES = sorted((REFERENCE / "golden").glob("*.npz"))
+FILES = [
+    path for model in CHECKPOINTS for path in sorted((REFERENCE / "golden").glob(f"{model}_*.npz"))
+]
 
 
 @dataclass(frozen=True)
