@@ -22,11 +22,10 @@ from pcsr.cli import command_errors
 from pcsr.errors import UsageError
 from pcsr.export.graphs.analysis import shapes_at
 from pcsr.runtime.geometry.grid import hr_size
-from pcsr.runtime.gpu.engines.protocol import image_output, image_role
 from pcsr.runtime.kernels.packed import OUTPUTS, PackedMlp, PackedMlps
 from pcsr.runtime.mlps import load_mlps
 from pcsr.runtime.torch_backend.candidates import GROUPS, candidates, improved
-from pcsr.runtime.torch_backend.graph import Graph, Node, read_graph
+from pcsr.runtime.torch_backend.graph import Node, OperatorGraph, read_graph
 from pcsr.runtime.torch_backend.rewrites import dense_groups, fuse_convolutions, fuse_epilogues
 from pcsr.runtime.torch_backend.sites import Site
 from pcsr.text import parse_size
@@ -74,17 +73,17 @@ class Estimate:
 
 def image_stage(bundle: Bundle, precision: str, size: tuple[int, int]) -> Estimate:
     """Counts the backbone, or a plain network, as the torch backend runs it, everything fused."""
-    role = image_role(bundle)
+    role = bundle.image_role
     data = bundle.graph_bytes(role, precision)
     shapes = shapes_at(onnx.load_model_from_string(data), {"h": size[0], "w": size[1]})
     parts = partial(_parts, shapes=shapes, width=BYTES[precision])
-    graph = read_graph(data, [image_output(role)])
+    graph = read_graph(data, [bundle.image_output])
     if precision != "fp32":
         graph = improved(graph, partial(_cheapest, parts=parts))
     return _sum(role, parts(graph))
 
 
-def _cheapest(site: Site, parts: Callable[[Graph], list[Estimate]]) -> str:
+def _cheapest(site: Site, parts: Callable[[OperatorGraph], list[Estimate]]) -> str:
     """Chooses as a trial on the device would, by the same count."""
     recipes = candidates(site, partial(_cheapest, parts=parts))
     times = {
@@ -95,7 +94,9 @@ def _cheapest(site: Site, parts: Callable[[Graph], list[Estimate]]) -> str:
     return min(times, key=lambda name: times[name])
 
 
-def _parts(graph: Graph, shapes: Mapping[str, tuple[int, ...]], width: int) -> list[Estimate]:
+def _parts(
+    graph: OperatorGraph, shapes: Mapping[str, tuple[int, ...]], width: int
+) -> list[Estimate]:
     graph = fuse_convolutions(dense_groups(graph), lambda *_: True)
     graph = fuse_epilogues(graph, lambda *_: True)
     return [

@@ -1,21 +1,40 @@
-"""`cpu`, `cuda` and `cuda:N` as PyTorch devices that are really there."""
+"""Names of devices: `cpu`, `cuda` and `cuda:N`. PyTorch is imported only where it is needed."""
 
-import torch
+import re
+from typing import TYPE_CHECKING
 
 from pcsr.errors import BackendError
 
+if TYPE_CHECKING:
+    import torch
 
-def torch_device(name: str) -> torch.device:
-    """The device of this name; `cuda` is PyTorch's current GPU. Never another one than asked for.
+_NAME = re.compile(r"(cpu)|(cuda)(?::([0-9]+))?")
+
+
+def parse_device(name: str) -> tuple[str, int | None]:
+    """Splits a name: `cpu` gives ("cpu", None), `cuda` ("cuda", None), `cuda:1` ("cuda", 1).
+
+    Raises:
+        BackendError: the name is none of these.
+    """
+    found = _NAME.fullmatch(name)
+    if found is None:
+        raise BackendError(f"unknown device '{name}' (expected cpu, cuda or cuda:N)")
+    return found[1] or found[2], int(found[3]) if found[3] else None
+
+
+def torch_device(name: str) -> "torch.device":
+    """Gives PyTorch's device of this name, if it is really there and never another one; `cuda` is
+    PyTorch's current GPU.
 
     Raises:
         BackendError: an unknown name, a PyTorch without CUDA, or no such GPU.
     """
-    kind, colon, index = name.partition(":")
-    if name == "cpu":
+    import torch
+
+    kind, index = parse_device(name)
+    if kind == "cpu":
         return torch.device("cpu")
-    if kind != "cuda" or (colon and not (index.isascii() and index.isdigit())):
-        raise BackendError(f"unknown device '{name}' (expected cpu, cuda or cuda:N)")
     if not torch.version.cuda:
         raise BackendError(
             f"device '{name}' is not there: PyTorch {torch.__version__} is built without CUDA; "
@@ -27,7 +46,7 @@ def torch_device(name: str) -> torch.device:
             f"device '{name}' is not there: PyTorch {torch.__version__} finds no NVIDIA GPU with a "
             "working driver (see nvidia-smi); run with --device cpu"
         )
-    number = int(index) if colon else torch.cuda.current_device()
+    number = torch.cuda.current_device() if index is None else index
     if number >= count:
         last = f"cuda:0 to cuda:{count - 1}" if count > 1 else "cuda:0 only"
         raise BackendError(f"device '{name}' is not there (this machine has {last})")

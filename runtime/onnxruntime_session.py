@@ -1,12 +1,12 @@
-"""ONNX Runtime sessions: CPU, or CUDA where its package and a device are there. Never falls back
-from one to the other.
-"""
+"""ONNX Runtime's sessions, on the CPU or on CUDA; none falls back from one to the other."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from pcsr.bundle import Bundle
 from pcsr.errors import BackendError, BundleError
+
+from .devices import parse_device
 
 try:
     import onnxruntime as ort
@@ -27,7 +27,7 @@ SETTINGS = {
 
 
 def run_options() -> Any:  # noqa: ANN401
-    """Options of a run that computes what the asked-for outputs need, and no more."""
+    """Gives the options of a run that computes what the requested outputs need, and no more."""
     options = ort.RunOptions()
     options.only_execute_path_to_fetches = True
     return options
@@ -41,7 +41,11 @@ def open_session(
     provider: tuple[str, dict[str, str]],
     settings: Mapping[str, str] = SETTINGS,
 ) -> Any:  # noqa: ANN401
-    """A session of one graph, really on this provider (name, options). threads: 0 takes all cores.
+    """Opens a session of one graph on this provider.
+
+    Args:
+        threads: the cores that one operator may use; 0 takes all.
+        provider: name and options, as `provider_of` gives them.
 
     Raises:
         BundleError: the file is damaged, or ONNX Runtime refuses it.
@@ -75,7 +79,7 @@ def start_session(
     provider: tuple[str, dict[str, str]],
     settings: Mapping[str, str] = SETTINGS,
 ) -> Any:  # noqa: ANN401
-    """A session of an ONNX file; ONNX Runtime's own errors where it refuses."""
+    """Opens a session of an ONNX file. Where ONNX Runtime refuses it, its own errors are raised."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
@@ -89,18 +93,17 @@ def start_session(
 
 
 def provider_of(device: str) -> tuple[str, dict[str, str]]:
-    """Name and options of the execution provider for `cpu`, `cuda` or `cuda:N`.
+    """Gives name and options of the execution provider for `cpu`, `cuda` or `cuda:N`.
 
-    Raises BackendError where this ONNX Runtime has none.
+    Raises:
+        BackendError: the name is unknown, or this ONNX Runtime has no such provider.
     """
-    kind, colon, index = device.partition(":")
-    providers = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-    if kind not in providers or (colon and not (kind == "cuda" and index.isdigit())):
-        raise BackendError(f"unknown device '{device}' (expected cpu, cuda or cuda:N)")
-    if providers[kind] not in ort.get_available_providers():
+    kind, index = parse_device(device)
+    name = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[kind]
+    if name not in ort.get_available_providers():
         raise BackendError(
             f"device '{device}' is not there: this ONNX Runtime has only "
             f"{', '.join(ort.get_available_providers())}; run with --device cpu, or install "
             "pcsr[gpu] on a machine with an NVIDIA GPU"
         )
-    return providers[kind], {"device_id": index} if index else {}
+    return name, {} if index is None else {"device_id": str(index)}

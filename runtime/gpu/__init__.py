@@ -1,1 +1,1 @@
-"""PCSR on a device, from image to image: all of it stays in its memory and on its stream."""
+"""PCSR on a device, from image to image: everything stays in its memory and on its stream."""

@@ -1,4 +1,4 @@
-"""One frame of one shape: its memory on the device, and the steps from image to image."""
+"""A frame holds the memory of one shape on the device, and the steps from image to image."""
 
 import math
 from collections.abc import Callable
@@ -11,11 +11,11 @@ from pcsr.runtime.geometry.grid import Grid, hr_size
 from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.routing.rule import fixed_rule, heavy_count, sigmoid
 
-from .engines.protocol import Engines
-from .geometry import Band, make_bands
+from .bands import FrameBand, make_bands
 from .images import converted
-from .network import Network
-from .passes import Decision, Pixels, Scene, StageTimer
+from .loaded_bundle import LoadedBundle
+from .passes import Decision, FrameInputs, Pixels, StageTimer
+from .runners.protocol import DeviceRunner
 
 BAND_PIXELS = 2**26
 
@@ -23,21 +23,22 @@ TakeRows = Callable[[Tensor], None]
 
 
 @dataclass(frozen=True)
-class Shape:
-    """What makes one frame differ from another in memory and steps. lr_size: (height, width).
-    routing: `fixed`, `adaptive` or `ratio`. dtype: of the result.
-    """
+class FrameShape:
+    """What makes one frame differ from another in memory and steps."""
 
     lr_size: tuple[int, int]
+    """(height, width) of the input."""
     scale: float
     routing: str
+    """`fixed`, `adaptive` or `ratio`."""
     refine: bool
     dtype: torch.dtype
+    """The type of the result's values."""
 
     @classmethod
     def of(
         cls, lr_size: tuple[int, int], scale: float, request: RoutingRequest, dtype: torch.dtype
-    ) -> "Shape":
+    ) -> "FrameShape":
         routing = "fixed"
         if request.adaptive:
             routing = "adaptive"
@@ -47,26 +48,31 @@ class Shape:
 
 
 class Frame:
-    """Static memory for one shape. `image` is its input, [1, 3, h, w] float32 RGB in [0, 1]; `out`
-    [H, W, 3], `labels` and `difficulty` [H, W], `counts` [M - 1] (pixels of each upsampler but the
-    lightest) and `invalid` [1] (pixels whose logits are not finite) are its results.
+    """Static memory for one shape, and the steps that fill it.
 
-    keep: whether the results are kept for the whole image; else rows are handed on, band by band.
+    `image` is its input, [1, 3, h, w] float32 RGB in [0, 1]; `out` [H, W, 3], `labels` and
+    `difficulty` [H, W], `counts` [M - 1] (pixels of each upsampler but the lightest) and `invalid`
+    [1] (pixels whose logits are not finite) are its results.
+
+    Args:
+        tile_px: the side of the backbone's tiles, as `LoadedBundle.encode` takes it.
+        keep: whether the results are kept for the whole image; else rows are handed on, band by
+            band.
     """
 
     def __init__(
-        self, network: Network, shape: Shape, tile_px: int | None, keep: bool = True
+        self, loaded: LoadedBundle, shape: FrameShape, tile_px: int | None, keep: bool = True
     ) -> None:
-        self._network, self.shape, self._tile_px = network, shape, tile_px
-        device = network.engines.device
+        self._loaded, self.shape, self._tile_px = loaded, shape, tile_px
+        device = loaded.runner.device
         self._grid = Grid.make(shape.lr_size, shape.scale)
-        self._opened = network.passes.open(self._grid)
-        self._bands = make_bands(self._grid, BAND_PIXELS, network.passes.most_lr_pixels)
+        self._opened = loaded.passes.open(self._grid)
+        self._bands = make_bands(self._grid, BAND_PIXELS, loaded.passes.most_lr_pixels)
         height, width = self._grid.hr_size
         most_rows = max(band.seen.stop - band.seen.start for band in self._bands)
         self.image = torch.empty(1, 3, *shape.lr_size, device=device)
-        self._pixels = Pixels.empty(most_rows, width, network.count, device)
-        self._decision = _decision(network, shape.routing)
+        self._pixels = Pixels.empty(most_rows, width, loaded.count, device)
+        self._decision = Decision.empty(shape.routing, loaded.count, device)
         self.counts, self.invalid = self._pixels.counts, self._pixels.invalid
         self._keep = keep
         self._fixed_threshold: float | None = None
@@ -83,30 +89,30 @@ class Frame:
 
     @property
     def capturable(self) -> bool:
-        """Whether it can be recorded: nothing in it waits for the device, and its rows stay."""
-        network = self._network
-        return network.engines.capturable and network.passes.capturable and self._keep
+        """Whether the frame can be recorded: it never waits for the device, and its rows stay."""
+        loaded = self._loaded
+        return loaded.runner.capturable and loaded.passes.capturable and self._keep
 
     @property
     def threshold(self) -> Tensor | float | None:
         """The difficulty above which a pixel is of the heavier half (ADM: at or above); [1] where
         it is known on the device only, None where there is no single one.
         """
-        if self._network.count == 1:
+        if self._loaded.count == 1:
             return None
         if self.shape.routing == "adaptive":
-            heavy = heavy_count(self._network.count)
+            heavy = heavy_count(self._loaded.count)
             return self._decision.bounds[heavy - 1 : heavy]
         is_ratio = self.shape.routing == "ratio"
         return self._decision.cut.sigmoid() if is_ratio else self._fixed_threshold
 
     def set_request(self, request: RoutingRequest) -> None:
-        """Takes over k, or how many pixels are heavy."""
+        """Takes over k, or the number of heavy pixels."""
         if request.heavy_ratio is not None:
             self._decision.above.fill_(round(request.heavy_ratio * self._grid.pixels))
-        if self.shape.routing != "fixed" or self._network.count == 1:
+        if self.shape.routing != "fixed" or self._loaded.count == 1:
             return
-        cost = self._network.bundle.manifest.costs.cost_table(self.shape.scale)
+        cost = self._loaded.bundle.manifest.costs.cost_table(self.shape.scale)
         rule = fixed_rule(cost, request.cost_weight)
         if rule.cut is not None:
             self._fixed_threshold = float(sigmoid(rule.cut))
@@ -116,78 +122,78 @@ class Frame:
                 self._decision.penalty[j].fill_(request.cost_weight * math.log(share))
 
     def run(self, stage: StageTimer, take: TakeRows | None = None) -> None:
-        """Queues everything from `image` to the results. take: is given the rows of each band."""
+        """Queues everything from `image` to the results; `take` is given the rows of each band."""
         with stage("backbone"):
-            features = self._network.encode(self.image, self._tile_px)
-        scene = Scene(self.image[0], features, self._grid, self._opened)
+            features = self._loaded.encode(self.image, self._tile_px)
+        inputs = FrameInputs(self.image[0], features, self._grid, self._opened)
         if len(self._bands) > 1:
             self.counts.zero_()
             self.invalid.zero_()
-        decided = self._decide_ahead(scene, stage)
+        decided = self._decide_ahead(inputs, stage)
         for band in self._bands:
-            self._run_band(scene, band, decided, stage)
+            self._run_band(inputs, band, decided, stage)
             if take is not None:
                 take(self.out[: band.kept.stop - band.kept.start])
 
-    def _decide_ahead(self, scene: Scene, stage: StageTimer) -> bool:
+    def _decide_ahead(self, inputs: FrameInputs, stage: StageTimer) -> bool:
         """Classifies the whole image before its first band is routed, where it has several."""
-        shape, network = self.shape, self._network
-        if shape.routing == "fixed" or network.count == 1 or len(self._bands) == 1:
+        shape, loaded = self.shape, self._loaded
+        if shape.routing == "fixed" or loaded.count == 1 or len(self._bands) == 1:
             return False
         width = self._grid.hr_size[1]
         parts = []
         for band in self._bands:
             pixels = self._pixels.rows(band.seen.stop - band.seen.start)
-            network.passes.compose(scene, band, pixels, stage)
-            start = (band.kept.start - band.seen.start) * width
-            stop = start + (band.kept.stop - band.kept.start) * width
+            loaded.passes.compose(inputs, band, pixels, stage)
+            inner = slice(band.inner.start * width, band.inner.stop * width)
             with stage("routing"):
-                parts.append(pixels.logits[:, start:stop].clone())
+                parts.append(pixels.logits[:, inner].clone())
         with stage("routing"):
-            network.passes.decide(torch.cat(parts, 1), self._decision)
+            loaded.passes.decide(torch.cat(parts, 1), self._decision)
         return True
 
-    def _run_band(self, scene: Scene, band: Band, decided: bool, stage: StageTimer) -> None:
-        network, shape = self._network, self.shape
+    def _run_band(
+        self, inputs: FrameInputs, band: FrameBand, decided: bool, stage: StageTimer
+    ) -> None:
+        loaded, shape = self._loaded, self.shape
         pixels = self._pixels.rows(band.seen.stop - band.seen.start)
-        network.passes.compose(scene, band, pixels, stage)
-        if network.count > 1:
+        loaded.passes.compose(inputs, band, pixels, stage)
+        if loaded.count > 1:
             with stage("routing"):
                 if shape.routing != "fixed" and not decided:
-                    network.passes.decide(pixels.logits, self._decision)
-                network.passes.route(pixels, self._decision)
+                    loaded.passes.decide(pixels.logits, self._decision)
+                loaded.passes.route(pixels, self._decision)
                 self._count(band, pixels)
-            for j in range(network.count - 1):
+            for j in range(loaded.count - 1):
                 with stage(f"upsampler_{j}"):
-                    network.passes.upsample(j, scene, band, pixels)
-        with stage(network.passes.finishing):
-            below = heavy_count(network.count) if shape.refine and network.count > 1 else 0
+                    loaded.passes.upsample(j, inputs, band, pixels)
+        with stage(loaded.passes.finishing):
+            below = heavy_count(loaded.count) if shape.refine and loaded.count > 1 else 0
             rows = band.kept if self._keep else slice(0, band.kept.stop - band.kept.start)
-            network.passes.finish(scene, band, pixels, below, self.out[rows])
+            loaded.passes.finish(inputs, band, pixels, below, self.out[rows])
 
-    def _count(self, band: Band, pixels: Pixels) -> None:
+    def _count(self, band: FrameBand, pixels: Pixels) -> None:
         """Adds up what is counted per band, of the rows that are kept: bands overlap."""
         if len(self._bands) == 1:
             return
         self.invalid += pixels.invalid
-        inner = slice(band.kept.start - band.seen.start, band.kept.stop - band.seen.start)
         width = self._grid.hr_size[1]
-        labels = pixels.labels.view(-1, width)[inner]
-        for j in range(self._network.count - 1):
+        labels = pixels.labels.view(-1, width)[band.inner]
+        for j in range(self._loaded.count - 1):
             self.counts[j] += (labels == j).sum()
         if self._keep:
             self.labels[band.kept] = labels
-            self.difficulty[band.kept] = pixels.difficulty.view(-1, width)[inner]
+            self.difficulty[band.kept] = pixels.difficulty.view(-1, width)[band.inner]
 
 
 class PlainFrame:
-    """As `Frame`, for a network with its own upsampling tail: one graph, no routing."""
+    """A frame of a network with its own upsampling tail: it has one graph and no routing."""
 
     labels = difficulty = threshold = None
 
-    def __init__(self, engines: Engines, shape: Shape) -> None:
-        self.shape, self._engines = shape, engines
-        device = engines.device
+    def __init__(self, runner: DeviceRunner, shape: FrameShape) -> None:
+        self.shape, self._runner = shape, runner
+        device = runner.device
         self.image = torch.empty(1, 3, *shape.lr_size, device=device)
         size = hr_size(shape.lr_size, shape.scale)
         self.out = torch.empty(*size, 3, dtype=shape.dtype, device=device)
@@ -196,16 +202,16 @@ class PlainFrame:
 
     @property
     def capturable(self) -> bool:
-        """Whether it can be recorded."""
-        return self._engines.capturable
+        """Whether the frame can be recorded."""
+        return self._runner.capturable
 
     def set_request(self, request: RoutingRequest) -> None:
-        """There is none."""
+        """Does nothing: there is no routing."""
 
     def run(self, stage: StageTimer, take: TakeRows | None = None) -> None:
         """Queues everything from `image` to `out`."""
         with stage("network"):
-            upscaled = self._engines.image(self.image)
+            upscaled = self._runner.image(self.image)
         with stage("convert"):
             self.out.copy_(converted(upscaled[0].permute(1, 2, 0), self.out.dtype))
         if take is not None:
@@ -213,14 +219,3 @@ class PlainFrame:
 
 
 AnyFrame = Frame | PlainFrame
-
-
-def _decision(network: Network, routing: str) -> Decision:
-    device, count = network.engines.device, network.count
-    return Decision(
-        routing,
-        torch.zeros(count, device=device),
-        torch.zeros(1, device=device),
-        torch.zeros(max(0, count - 1), device=device),
-        torch.zeros(1, dtype=torch.int64, device=device),
-    )

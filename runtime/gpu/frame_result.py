@@ -1,4 +1,4 @@
-"""The results of one frame, out of its static memory."""
+"""The results of one frame are copied out of its static memory."""
 
 import math
 from collections.abc import Mapping
@@ -16,21 +16,25 @@ from .frame import AnyFrame
 
 
 @dataclass(frozen=True)
-class Parts:
-    """image [H, W, c] in the caller's dtype; labels [H, W] uint8 and difficulty [H, W] float32,
-    None for a plain network; counts [M - 1]; invalid [1]; threshold: as of `Frame`.
-    """
+class FrameResult:
+    """What one frame gave: for a plain network, without labels and difficulty."""
 
     image: Tensor
+    """[H, W, c], in the caller's dtype."""
     labels: Tensor | None
+    """[H, W] uint8."""
     difficulty: Tensor | None
+    """[H, W] float32."""
     counts: Tensor
+    """[M - 1]: the pixels of each upsampler but the lightest."""
     invalid: Tensor
+    """[1]: the pixels whose logits are not finite."""
     threshold: Tensor | float | None
+    """The difficulty that `Frame.threshold` describes."""
 
     @classmethod
-    def of(cls, frame: AnyFrame) -> "Parts":
-        """Copies, which the next frame does not overwrite."""
+    def of(cls, frame: AnyFrame) -> "FrameResult":
+        """Copies the results, so that the next frame does not overwrite them."""
         return cls(
             frame.out.clone(),
             _copy(frame.labels),
@@ -42,21 +46,21 @@ class Parts:
 
     @property
     def tensors(self) -> list[Tensor]:
-        """All there are."""
+        """All of the parts that are tensors."""
         return [part for part in vars(self).values() if isinstance(part, Tensor)]
 
     @property
     def arrays(self) -> list[Any]:
-        """Image, labels and difficulty."""
+        """Image, labels and difficulty, in this order."""
         return [self.image, self.labels, self.difficulty]
 
-    def with_image(self, image: Tensor) -> "Parts":
-        """The same routing of another image."""
+    def with_image(self, image: Tensor) -> "FrameResult":
+        """Gives the same routing with another image."""
         return replace(self, image=image)
 
-    def downloaded(self) -> "Parts":
-        """In the host's memory, once the current stream is done."""
-        return Parts(*(_to_host(part) for part in vars(self).values()))
+    def downloaded(self) -> "FrameResult":
+        """Copies the parts to the host's memory, where they are once the current stream is done."""
+        return FrameResult(*(_to_host(part) for part in vars(self).values()))
 
     def stats(
         self,
@@ -65,7 +69,7 @@ class Parts:
         stage_ms: Mapping[str, float],
         total_ms: float,
     ) -> Stats:
-        """Waits for the device.
+        """Reads the statistics of the call, which waits for the device.
 
         Raises:
             ImageError: the classifier gave NaN or infinite values.

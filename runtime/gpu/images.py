@@ -1,4 +1,4 @@
-"""Images of callers on the device: what `runtime.layout` does, for torch tensors."""
+"""The images of callers on a device: this does what `runtime.layout` does, for torch tensors."""
 
 from typing import Any
 
@@ -13,10 +13,11 @@ DTYPES = {"uint8": torch.uint8, "uint16": torch.uint16, "float32": torch.float32
 
 
 def as_tensor(image: Any) -> Tensor:  # noqa: ANN401
-    """A NumPy array, a tensor, or anything that speaks DLPack, without a copy where it can be.
+    """Gives a NumPy array, a tensor, or anything that speaks DLPack as a tensor, without a copy
+    where that is possible.
 
     Raises:
-        ImageError: something else.
+        ImageError: it is something else.
     """
     if isinstance(image, Tensor):
         return image
@@ -30,7 +31,11 @@ def as_tensor(image: Any) -> Tensor:  # noqa: ANN401
 
 
 def layout_of(image: Tensor) -> Layout:
-    """Raises ImageError for a dtype or shape that is not taken, or an empty image."""
+    """Gives the layout of an image [h, w] or [h, w, c].
+
+    Raises:
+        ImageError: its dtype or shape is not taken, or it is empty.
+    """
     name = str(image.dtype).removeprefix("torch.")
     if name not in DTYPES:
         raise ImageError(
@@ -40,20 +45,22 @@ def layout_of(image: Tensor) -> Layout:
 
 
 def to_network(image: Tensor, layout: Layout) -> Tensor:
-    """[h, w(, c)] -> [3 or 1, h, w] float32 in [0, 1], without alpha."""
+    """Turns [h, w(, c)] into [3 or 1, h, w] float32 in [0, 1], without alpha."""
     colour = image.reshape(*image.shape[:2], -1)[..., : 1 if layout.is_gray else 3]
     planes: Tensor = colour.permute(2, 0, 1).to(torch.float32)
     return planes / PEAK[layout.dtype.name] if layout.dtype.kind != "f" else planes
 
 
 def from_gray(rgb: Tensor, layout: Layout) -> Tensor:
-    """[H, W, 3] float32 -> [H, W, 1] in the caller's dtype."""
+    """Turns [H, W, 3] float32 into [H, W, 1] in the caller's dtype."""
     gray = (rgb @ torch.from_numpy(LUMA).to(rgb.device))[..., None]
     return converted(gray, DTYPES[layout.dtype.name])
 
 
 def converted(image: Tensor, dtype: torch.dtype) -> Tensor:
-    """float32 as it is; as uint8 or uint16 clipped and rounded (ties to even)."""
+    """Gives float32 values in [0, 1] in another dtype: uint8 and uint16 are clipped and rounded
+    (ties to even), float32 stays as it is.
+    """
     if dtype == torch.float32:
         return image
     peak = PEAK[str(dtype).removeprefix("torch.")]

@@ -7,15 +7,15 @@ from collections.abc import Callable
 
 import torch
 
-from .frame import AnyFrame, Shape
+from .frame import AnyFrame, FrameShape
 from .passes import StageTimer
 from .timing import NoTimer
 
 FRAMES_KEPT = 4
 
 
-class Recorded:
-    """A frame that replays a recording of itself from its third run on.
+class RecordedFrame:
+    """Runs a frame, and replays a recording of it from the third run on.
 
     The first run warms up (kernels are compiled, convolution algorithms chosen), the second one is
     recorded as well, replayed and compared.
@@ -26,11 +26,6 @@ class Recorded:
         self._enabled = enabled and frame.capturable
         self._is_warm = False
         self._graph: torch.cuda.CUDAGraph | None = None
-
-    @property
-    def is_recorded(self) -> bool:
-        """Whether the next run replays."""
-        return self._graph is not None
 
     def run(self, stage: StageTimer) -> None:
         """Queues the frame on the current stream."""
@@ -72,15 +67,17 @@ class Recorded:
 
 
 class FrameCache:
-    """The frames of the shapes that were used last, the oldest one dropped for a new one."""
+    """Keeps the frames of the shapes that were used last; a new one drops the oldest."""
 
-    def __init__(self, make: Callable[[Shape], Recorded], most: int = FRAMES_KEPT) -> None:
+    def __init__(
+        self, make: Callable[[FrameShape], RecordedFrame], most: int = FRAMES_KEPT
+    ) -> None:
         self._make, self._most = make, most
-        self._frames: OrderedDict[Shape, Recorded] = OrderedDict()
+        self._frames: OrderedDict[FrameShape, RecordedFrame] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, shape: Shape) -> Recorded:
-        """The frame of a shape, made where there is none."""
+    def get(self, shape: FrameShape) -> RecordedFrame:
+        """Gives the frame of a shape; it is made where there is none."""
         with self._lock:
             if shape not in self._frames:
                 while len(self._frames) >= self._most:
@@ -90,7 +87,7 @@ class FrameCache:
             return self._frames[shape]
 
     def keep(self, count: int) -> None:
-        """Of so many shapes, where it has been fewer."""
+        """Raises the number of kept shapes to `count`, where it has been lower."""
         self._most = max(self._most, count)
 
     def clear(self) -> None:

@@ -1,7 +1,8 @@
 """The passes with the bundle's own graphs (classifier and upsamplers on lists of pixels), glued
-with torch operations. The reference of the fused kernels, and the way without Triton.
+with torch operations. They are the reference of the fused kernels, and the way without Triton.
 
-One copy of M - 1 counts per band goes to the host, and of a heavy ratio one number more.
+One copy of M - 1 counts per band goes to the host; of a heavy ratio one number more, and of ADM a
+histogram.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,30 +11,31 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pcsr.runtime.geometry.device_grid import DeviceGrid
 from pcsr.runtime.geometry.grid import Grid
 from pcsr.runtime.mlps import Mlp
 
-from . import statistics
-from .engines.protocol import Engines
-from .geometry import Band, DeviceGrid
+from . import routing
+from .bands import FrameBand
 from .images import converted
-from .passes import Decision, Pixels, Scene, StageTimer
+from .passes import Decision, FrameInputs, Pixels, StageTimer
+from .runners.protocol import DeviceRunner
 
 
-class GraphPasses:
-    """For the networks of one bundle."""
+class RowGraphPasses:
+    """Runs the row graphs of one bundle."""
 
     name = "graphs"
     finishing = "refinement"
     capturable = False
 
-    def __init__(self, engines: Engines, mlps: Mapping[str, Mlp]) -> None:
-        self._engines = engines
-        self._least = engines.map_limits[0] if engines.map_limits else 0
-        self.most_lr_pixels = engines.map_limits[1] if engines.map_limits else None
+    def __init__(self, runner: DeviceRunner, mlps: Mapping[str, Mlp]) -> None:
+        self._runner = runner
+        self._least = runner.map_limits[0] if runner.map_limits else 0
+        self.most_lr_pixels = runner.map_limits[1] if runner.map_limits else None
         self._count = sum(role != "classifier" for role in mlps)
         self._first = {
-            role: torch.from_numpy(mlp.feature_weight.T.copy()).to(engines.device)
+            role: torch.from_numpy(mlp.feature_weight.T.copy()).to(runner.device)
             for role, mlp in mlps.items()
         }
         self._maps: dict[str, Tensor] = {}
@@ -41,40 +43,35 @@ class GraphPasses:
         self._counts: list[int] = []
 
     def open(self, grid: Grid) -> DeviceGrid:
-        return DeviceGrid.of(grid, self._engines.device)
+        return DeviceGrid.of(grid, self._runner.device)
 
-    def compose(self, scene: Scene, band: Band, pixels: Pixels, stage: StageTimer) -> None:
+    def compose(
+        self, inputs: FrameInputs, band: FrameBand, pixels: Pixels, stage: StageTimer
+    ) -> None:
         with stage("backbone"):  # its last layer: the others' first
-            self._maps = self._row_maps(scene.features[:, band.lr_rows])
+            self._maps = self._row_maps(inputs.features[:, band.lr_rows])
         with stage("compose"):
-            self._base = bilinear(scene, band.seen).reshape(-1, 3)
+            self._base = bilinear(inputs, band.seen).reshape(-1, 3)
         canvas = pixels.canvas.view(-1, 3)
         lightest = f"upsampler_{self._count - 1}"
         for part in self._chunks(len(canvas)):
             with stage(lightest):
                 picked = torch.arange(part.start, part.stop, device=canvas.device)
-                canvas[part] = self._base[part] + self._run(lightest, scene, band, picked)
+                canvas[part] = self._base[part] + self._run(lightest, inputs, band, picked)
             if self._count > 1:
                 with stage("classifier"):
-                    pixels.logits[:, part] = self._run("classifier", scene, band, picked).T
+                    pixels.logits[:, part] = self._run("classifier", inputs, band, picked).T
 
     def decide(self, logits: Tensor, decision: Decision) -> None:
-        logit = statistics.difficulty_logit(logits)
+        logit = routing.difficulty_logit(logits)
         if decision.routing == "ratio":
-            decision.cut.copy_(statistics.ratio_cut(logit, int(decision.above)))
+            decision.cut.copy_(routing.ratio_cut(logit, int(decision.above)))
         else:
             clusters = len(decision.penalty)
-            decision.bounds.copy_(statistics.adaptive_bounds(logit.sigmoid(), clusters))
+            decision.bounds.copy_(routing.adaptive_bounds(logit.sigmoid(), clusters))
 
     def route(self, pixels: Pixels, decision: Decision) -> None:
-        adaptive = decision.routing == "adaptive"
-        without_cut = adaptive or (decision.routing == "fixed" and self._count > 2)
-        labels, difficulty = statistics.assign(
-            pixels.logits,
-            decision.penalty,
-            None if without_cut else decision.cut,
-            decision.bounds if adaptive else None,
-        )
+        labels, difficulty = routing.assign(pixels.logits, decision)
         pixels.labels.copy_(labels)
         pixels.difficulty.copy_(difficulty)
         counts = torch.stack([(labels == j).sum() for j in range(self._count - 1)])
@@ -82,59 +79,58 @@ class GraphPasses:
         self._counts = counts.tolist()
         pixels.invalid.copy_((~pixels.logits.isfinite()).any(0).sum())
 
-    def upsample(self, j: int, scene: Scene, band: Band, pixels: Pixels) -> None:
+    def upsample(self, j: int, inputs: FrameInputs, band: FrameBand, pixels: Pixels) -> None:
         canvas, count = pixels.canvas.view(-1, 3), self._counts[j]
         members = _members(pixels.labels == j, count)
         for part in self._chunks(count):
             picked = members[part]
-            residual = self._run(f"upsampler_{j}", scene, band, picked)
+            residual = self._run(f"upsampler_{j}", inputs, band, picked)
             canvas[picked] = self._base[picked] + residual
 
     def finish(
-        self, scene: Scene, band: Band, pixels: Pixels, refine_below: int, out: Tensor
+        self, inputs: FrameInputs, band: FrameBand, pixels: Pixels, refine_below: int, out: Tensor
     ) -> None:
         canvas = pixels.canvas
-        inner = slice(band.kept.start - band.seen.start, band.kept.stop - band.seen.start)
         if refine_below:
             heavy = (pixels.labels < refine_below).view(canvas.shape[:2])
             canvas = refined(canvas, heavy)
-        out.copy_(converted(canvas[inner], out.dtype))
+        out.copy_(converted(canvas[band.inner], out.dtype))
 
     def _row_maps(self, features: Tensor) -> dict[str, Tensor]:
-        """[pixels, C] by role, in the dtype of the features."""
+        """Computes the row maps [pixels, C] by role, in the dtype of the features."""
         rows = features.flatten(1).T
         maps = {role: rows @ weight.to(rows.dtype) for role, weight in self._first.items()}
         missing = max(0, self._least - len(rows))
         return {role: F.pad(found, (0, 0, 0, missing)) for role, found in maps.items()}
 
-    def _run(self, role: str, scene: Scene, band: Band, picked: Tensor) -> Tensor:
-        grid: DeviceGrid = scene.opened
-        width = scene.grid.hr_size[1]
+    def _run(self, role: str, inputs: FrameInputs, band: FrameBand, picked: Tensor) -> Tensor:
+        grid: DeviceGrid = inputs.opened
+        width = inputs.grid.hr_size[1]
         rows, columns = picked // width + band.seen.start, picked % width
-        lr_rows = grid.rows.nearest[rows] - band.lr_rows.start
-        index = lr_rows * scene.grid.lr_size[1] + grid.columns.nearest[columns]
-        offset = torch.stack([grid.rows.offset[rows], grid.columns.offset[columns]], 1)
-        return self._engines.rows(role, self._maps[role], index, offset, grid.cell)
+        lr_rows = grid.rows.places[0, rows] - band.lr_rows.start
+        index = lr_rows * inputs.grid.lr_size[1] + grid.columns.places[0, columns]
+        offset = torch.stack([grid.rows.shares[0, rows], grid.columns.shares[0, columns]], 1)
+        return self._runner.rows(role, self._maps[role], index, offset, grid.cell)
 
     def _chunks(self, count: int) -> Iterator[slice]:
-        step = self._engines.rows_limit
+        step = self._runner.rows_limit
         return (slice(i, min(i + step, count)) for i in range(0, count, step))
 
 
-def bilinear(scene: Scene, rows: slice) -> Tensor:
-    """[n, W, 3] of some output rows; half-pixel centres, borders clamped."""
-    y, x = scene.opened.rows, scene.opened.columns
-    image = scene.image.permute(1, 2, 0)
-    upper, lower = image[y.upper[rows].long()], image[y.lower[rows].long()]
-    lines = lower + y.weight[rows, None, None] * (upper - lower)
-    left, right = lines[:, x.lower.long()], lines[:, x.upper.long()]
-    out: Tensor = left + (right - left) * x.weight[:, None]
+def bilinear(inputs: FrameInputs, rows: slice) -> Tensor:
+    """Interpolates some output rows [n, W, 3]: pixel centres lie at halves, borders are clamped."""
+    grid: DeviceGrid = inputs.opened
+    image = inputs.image.permute(1, 2, 0)
+    lower, upper = (image[place] for place in grid.rows.places[1:, rows].long())
+    lines = lower + grid.rows.shares[1, rows, None, None] * (upper - lower)
+    left, right = (lines[:, place] for place in grid.columns.places[1:].long())
+    out: Tensor = left + (right - left) * grid.columns.shares[1, :, None]
     return out
 
 
 def refined(canvas: Tensor, heavy: Tensor) -> Tensor:
-    """[n, W, 3] with the 3x3 mean in place of light pixels beside heavy ones [n, W], but for the
-    outermost ones.
+    """Puts the 3x3 mean in place of light pixels beside heavy ones, but for the outermost ones
+    (paper section 3.4). canvas, result: [n, W, 3]; heavy: [n, W].
     """
     height, width = heavy.shape
     if height < 3 or width < 3:
@@ -149,7 +145,7 @@ def refined(canvas: Tensor, heavy: Tensor) -> Tensor:
 
 
 def _members(mask: Tensor, count: int) -> Tensor:
-    """Indices [count] int64 of the pixels in a mask that is known to have so many."""
+    """Lists the pixels in a mask that is known to have `count`: indices [count] int64."""
     place = mask.cumsum(0)
     place = torch.where(mask, place - 1, count)
     members = place.new_empty(count + 1)

@@ -1,46 +1,20 @@
-"""Time per stage: from CUDA events on a GPU, by the wall clock on the CPU; and an NVTX range around
-each, for NVIDIA's profilers.
+"""The time of each stage, from CUDA events on a GPU and by the wall clock on the CPU; an NVTX range
+lies around each, for NVIDIA's profilers.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import perf_counter
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 
 from pcsr.runtime.timing import DEVICE_LANE, Span, Stopwatch, recorder
 
 
-class Timer(Protocol):
-    """Collects stage times in milliseconds, in the order of their first start."""
-
-    def stage(self, name: str) -> AbstractContextManager[None]:
-        """Adds the time of the body to stage `name`."""
-
-    def host_stage(self, name: str) -> AbstractContextManager[None]:
-        """The same for work of the host alone, by its clock."""
-
-    @property
-    def stage_ms(self) -> Mapping[str, float]: ...
-
-    @property
-    def total_ms(self) -> float:
-        """Wall time since it was made."""
-
-
-def make_timer(device: torch.device, stays: bool) -> Timer:
-    """stays: whether the result stays on the device, so that nothing may wait for it: then stages
-    are timed only while spans are recorded.
-    """
-    if device.type != "cuda":
-        return Stopwatch()
-    return NoTimer(ranges=True) if stays and recorder() is None else EventTimer()
-
-
 class EventTimer:
     """Collects the device time of stages on the current stream, in the order of their first start.
-    Queues two events per stage and waits for nothing until `stage_ms` is read.
+    It queues two events per stage and waits for nothing until `stage_ms` is read.
     """
 
     def __init__(self) -> None:
@@ -72,7 +46,7 @@ class EventTimer:
 
     @property
     def stage_ms(self) -> dict[str, float]:
-        """Milliseconds by stage, the host's first; waits for the last one."""
+        """Milliseconds by stage, the host's first; reading them waits for the last one."""
         if self._found is None:
             self._found = self._read()
         return self._found
@@ -90,7 +64,7 @@ class EventTimer:
 
     @property
     def total_ms(self) -> float:
-        """Wall time since it was made."""
+        """Milliseconds of wall time since the timer was made."""
         return self._host.total_ms
 
 
@@ -106,27 +80,27 @@ def _event() -> torch.cuda.Event:
 
 
 class DeviceSpan:
-    """The device time between two places of the current stream, asked for without waiting."""
+    """Measures the device time between two places of the current stream, without waiting for it."""
 
     def __init__(self) -> None:
         self._start, self._stop = _event(), _event()
 
     def start(self) -> None:
-        """Here it begins."""
+        """Begins the span."""
         self._start.record()
 
     def stop(self) -> None:
-        """Here it ends."""
+        """Ends the span."""
         self._stop.record()
 
     def ready(self) -> float | None:
-        """Milliseconds; None until the device has come that far."""
+        """Gives milliseconds; None until the device has come to the end."""
         is_there: bool = self._stop.query()  # type: ignore[no-untyped-call]
         return self._start.elapsed_time(self._stop) if is_there else None
 
 
 class NoTimer:
-    """Takes no time of stages. ranges: whether they are NVTX ranges."""
+    """Takes no time of stages; with `ranges` it marks them as NVTX ranges."""
 
     def __init__(self, ranges: bool = False) -> None:
         self._start = perf_counter()
@@ -146,8 +120,24 @@ class NoTimer:
 
     @property
     def total_ms(self) -> float:
-        """Wall time since it was made: of queueing the work."""
+        """Milliseconds since the timer was made: those of queueing the work."""
         return 1000 * (perf_counter() - self._start)
+
+
+Timer = Stopwatch | EventTimer | NoTimer
+"""Collects stage times in milliseconds, in the order of their first start."""
+
+
+def make_timer(device: torch.device, stays: bool) -> Timer:
+    """Makes the timer of one call.
+
+    Args:
+        stays: whether the result stays on the device, so that nothing may wait for it: then stages
+            are timed only while spans are recorded.
+    """
+    if device.type != "cuda":
+        return Stopwatch()
+    return NoTimer(ranges=True) if stays and recorder() is None else EventTimer()
 
 
 @contextmanager

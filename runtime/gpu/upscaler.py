@@ -22,14 +22,14 @@ from pcsr.runtime.routing.feedback import Ready
 from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.torch_backend.arithmetic import exact_arithmetic
 
-from .engines.open import make_engines
-from .engines.protocol import Engines
-from .frame import AnyFrame, Frame, PlainFrame, Shape
-from .frame_result import Parts
+from .frame import AnyFrame, Frame, FrameShape, PlainFrame
+from .frame_result import FrameResult
 from .images import DTYPES, as_tensor, from_gray, layout_of, to_network
-from .network import Network
-from .recording import FrameCache, Recorded
-from .side_stream import SideStream
+from .loaded_bundle import LoadedBundle
+from .recording import FrameCache, RecordedFrame
+from .runners.open import open_runner
+from .runners.protocol import DeviceRunner
+from .runners.side_stream import SideStream
 from .timing import DeviceSpan, Timer, make_timer
 
 LEAST_TILE_PX = 32
@@ -45,27 +45,27 @@ class DeviceUpscaler:
     def __init__(
         self,
         bundle: Bundle,
-        engines: Engines,
+        runner: DeviceRunner,
         precision: str = "fp32",
         passes: str = "auto",
         tile_px: int | None = None,
         cuda_graphs: bool = True,
     ) -> None:
-        self._engines, self.device = engines, engines.device
+        self._runner, self.device = runner, runner.device
         self._count = bundle.upsamplers
-        self._network: Network | None = None
+        self._loaded: LoadedBundle | None = None
         if bundle.kind == "pcsr":
-            self._network = Network.load(bundle, engines, precision, passes)
+            self._loaded = LoadedBundle.load(bundle, runner, precision, passes)
         self.tile_px = tile_px
         records = cuda_graphs and self.device.type == "cuda"
-        self._frames = FrameCache(lambda shape: Recorded(self._frame(shape), records))
+        self._frames = FrameCache(lambda shape: RecordedFrame(self._frame(shape), records))
         self._side = SideStream(self.device)
         self._lock = threading.Lock()
 
     @property
     def passes(self) -> str:
         """`fused` or `graphs`; `none` for a plain network."""
-        return self._network.passes.name if self._network else "none"
+        return self._loaded.passes.name if self._loaded else "none"
 
     @property
     def kept_shapes(self) -> int:
@@ -104,7 +104,7 @@ class DeviceUpscaler:
 
     def backbone_px(self, size: tuple[int, int], scale: float) -> int:
         """Counts the input pixels that the backbone computes of an image, halos included."""
-        return seen_pixels(self._network.tiles(size, self.tile_px)) if self._network else 0
+        return seen_pixels(self._loaded.tiles(size, self.tile_px)) if self._loaded else 0
 
     def __call__(
         self,
@@ -184,7 +184,7 @@ class DeviceUpscaler:
             with timer.host_stage("take"):
                 take(found)
 
-        def run() -> Parts:
+        def run() -> FrameResult:
             nonlocal handed_on
             if handed_on:
                 raise ImageError("the device is out of memory in the middle of this image")
@@ -194,7 +194,7 @@ class DeviceUpscaler:
                 frame = self._frame(task.shape(given), keep=False)
                 self._fill(frame, local, task)
             frame.run(timer.stage, hand_on)
-            return Parts.of(frame)
+            return FrameResult.of(frame)
 
         with self._lock, self._side.entered(), exact_arithmetic():
             parts = self._within_memory(run, given)
@@ -205,7 +205,7 @@ class DeviceUpscaler:
         image, labels, difficulty = arrays
         return Result(image, labels, difficulty, measured, self._count)
 
-    def _upscale(self, image: Tensor, task: "_Task") -> Parts:
+    def _upscale(self, image: Tensor, task: "_Task") -> FrameResult:
         parts = self._within_memory(lambda: self._run(image, task), image)
         pixels, stage = parts.image, task.timer.stage
         if task.layout.is_gray:
@@ -225,25 +225,25 @@ class DeviceUpscaler:
             return alpha[0, 0].expand(*size, 1)
         return self._upscale(alpha, task.of_alpha()).image[..., None]
 
-    def _run(self, image: Tensor, task: "_Task") -> Parts:
+    def _run(self, image: Tensor, task: "_Task") -> FrameResult:
         stage = task.timer.stage
         with stage("prepare"):
             recorded = self._frames.get(task.shape(image))
             self._fill(recorded.frame, image, task)
         recorded.run(stage)
         with stage("copy"):
-            return Parts.of(recorded.frame)
+            return FrameResult.of(recorded.frame)
 
     def _fill(self, frame: AnyFrame, image: Tensor, task: "_Task") -> None:
         frame.image.copy_(to_network(image, task.layout)[None])
         frame.set_request(task.request)
 
-    def _frame(self, shape: Shape, keep: bool = True) -> AnyFrame:
-        if self._network is None:
-            return PlainFrame(self._engines, shape)
-        return Frame(self._network, shape, self.tile_px, keep)
+    def _frame(self, shape: FrameShape, keep: bool = True) -> AnyFrame:
+        if self._loaded is None:
+            return PlainFrame(self._runner, shape)
+        return Frame(self._loaded, shape, self.tile_px, keep)
 
-    def _within_memory(self, run: Callable[[], Parts], image: Tensor) -> Parts:
+    def _within_memory(self, run: Callable[[], FrameResult], image: Tensor) -> FrameResult:
         while True:
             try:
                 return run()
@@ -255,7 +255,7 @@ class DeviceUpscaler:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         tile_px = (self.tile_px or max(size)) // 2
-        if tile_px < LEAST_TILE_PX or self._network is None:
+        if tile_px < LEAST_TILE_PX or self._loaded is None:
             raise ImageError(
                 f"{self.device} has too little memory for an image of {size[0]}x{size[1]} pixels: "
                 f"{str(error).splitlines()[0]}"
@@ -284,8 +284,8 @@ def open_on_device(
         BackendError: the backend, the device or the kernels are not there.
         EngineError: there are no TensorRT engines, and none can or may be built.
     """
-    engines = make_engines(backend, bundle, precision, torch_device(device), may_build)
-    return DeviceUpscaler(bundle, engines, precision, passes, tile_px, cuda_graphs)
+    runner = open_runner(backend, bundle, precision, torch_device(device), may_build)
+    return DeviceUpscaler(bundle, runner, precision, passes, tile_px, cuda_graphs)
 
 
 @dataclass(frozen=True)
@@ -295,9 +295,9 @@ class _Task:
     request: RoutingRequest
     timer: Timer
 
-    def shape(self, image: Tensor) -> Shape:
+    def shape(self, image: Tensor) -> FrameShape:
         dtype = DTYPES[self.layout.working_dtype.name]
-        return Shape.of(_size(image), self.scale, self.request, dtype)
+        return FrameShape.of(_size(image), self.scale, self.request, dtype)
 
     def of_alpha(self) -> "_Task":
         layout = Layout(self.layout.dtype, 0)

@@ -1,30 +1,28 @@
 """The fused passes behind the backbone as Triton kernels: all on the device, never waited for.
 
-One frame: `dense` over all pixels, `route` into lists, `sparse` over each heavier upsampler's list,
-`finish`. Between the first two, ADM is `difficulties`, `histogram` and `lloyd`, and a share of
-heavy pixels `difficulties` and `select`. What the backbone takes of our own is in `convolutions`.
+One frame is `dense` over all pixels, `route` into lists, `sparse` over each heavier upsampler's
+list, and `finish`. Between the first two, ADM is `difficulties`, `histogram` and `lloyd`, and a
+share of heavy pixels `difficulties` and `select`. The backbone's kernels are in `convolutions`.
 """
 
-from .adaptive import difficulties, histogram, lloyd
+from .adaptive import difficulties, lloyd
+from .band_inputs import BandInputs
 from .dense import dense
 from .finish import finish
-from .packed import DeviceAxes, DeviceAxis, PackedMlp, PackedMlps, Window
+from .histogram import histogram
+from .packed import PackedMlp, PackedMlps
 from .ratio import select
-from .route import DeviceRule, Routed, route
+from .route import DeviceRule, RoutingBuffers, route
 from .sparse import sparse
-from .table import empty_table
 
 __all__ = [
-    "DeviceAxes",
-    "DeviceAxis",
+    "BandInputs",
     "DeviceRule",
     "PackedMlp",
     "PackedMlps",
-    "Routed",
-    "Window",
+    "RoutingBuffers",
     "dense",
     "difficulties",
-    "empty_table",
     "finish",
     "histogram",
     "lloyd",

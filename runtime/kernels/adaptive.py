@@ -1,7 +1,8 @@
-"""ADM on the device: the histogram of an image's difficulties, and Lloyd's algorithm on it.
+"""Adaptive decision making (paper section 3.3) on the device: an image's difficulties, and Lloyd's
+algorithm on their histogram.
 
-`pcsr.runtime.routing.adaptive` with bins from the least to the largest difficulty, whose values all
-count as their centre: off by 1/131072 of that range at most.
+It is `pcsr.runtime.routing.adaptive` with bins from the least to the largest difficulty, whose
+values all count as their centre: they are off by 1/131072 of that range at most.
 """
 
 import torch
@@ -12,12 +13,9 @@ from torch import Tensor
 from pcsr.manifest import classifier_outputs
 from pcsr.runtime.routing.adaptive import ITERATIONS, TOLERANCE
 
-from . import launch
-from .checks import expect, expect_band
+from .histogram import BINS, COPIES, expect_extremes
+from .launch import expect, expect_band, over
 from .route import difficulty_logit, sigmoid
-from .table import BINS, COPIES, add_to_table
-
-_BLOCK = 1024
 
 
 @triton.jit(do_not_specialize=["pixels"])
@@ -29,7 +27,9 @@ def difficulties_kernel(
     AS_LOGIT: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """BLOCK pixels of a program."""
+    """Writes the difficulty of BLOCK pixels: logsumexp(heavier logits) - logsumexp(lighter ones),
+    AS_LOGIT or through the sigmoid.
+    """
     pixel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = pixel < pixels
     logit, _ = difficulty_logit(logits, pixel, mask, pixels, UPSAMPLERS)
@@ -40,69 +40,28 @@ def difficulties_kernel(
 
 
 def difficulties(logits: Tensor, upsamplers: int, out: Tensor, as_logit: bool = False) -> None:
-    """The probability of the heavier half of the upsamplers, or its logit, bit for bit as `route`
-    has them.
+    """Writes the probability of the heavier half of the upsamplers, or its logit, bit for bit as
+    `route` has them.
 
-    logits: [K, N] float32, of `dense`. out: [N] float32.
+    Args:
+        logits: [K, N] float32, of `dense`.
+        upsamplers: M.
+        out: [N] float32.
+
+    Raises:
+        ValueError: a tensor is not of this kind.
     """
     pixels = logits.shape[-1]
     expect_band(1, pixels)
     expect("logits", logits, torch.float32, (classifier_outputs(upsamplers), pixels))
     expect("out", out, torch.float32, (pixels,))
-    block = launch.block(_BLOCK, pixels)
-    difficulties_kernel[(triton.cdiv(pixels, block),)](
-        logits, out, pixels, UPSAMPLERS=upsamplers, AS_LOGIT=as_logit, BLOCK=block, num_warps=4
-    )
-
-
-@triton.jit(do_not_specialize=["pixels"])
-def histogram_kernel(
-    difficulty,
-    low,
-    high,
-    table,
-    pixels,
-    BINS: tl.constexpr,
-    COPIES: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    """BLOCK pixels of a program. Arguments as in `histogram`."""
-    pixel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    mask = pixel < pixels
-    value = tl.load(difficulty + pixel, mask=mask, other=0.0)
-    first = tl.load(low)
-    place = (value - first) / (tl.load(high) - first) * BINS
-    place = tl.where(place > 0, place, 0.0)  # a NaN too, as in a flat image
-    place = tl.where(place < BINS, place, BINS - 1.0)
-    add_to_table(table, place.to(tl.int32), mask, BINS, COPIES)
-
-
-def histogram(difficulty: Tensor, low: Tensor, high: Tensor, table: Tensor) -> None:
-    """Adds difficulties to a table of `empty_table`: bins of equal width from `low` to `high`.
-
-    difficulty: [N] float32. low, high: one float32 each, the extremes of the whole image. An image
-    may be added in several bands.
-    """
-    pixels = len(difficulty)
-    expect_band(1, pixels)
-    expect("difficulty", difficulty, torch.float32, (pixels,))
-    _expect_extremes(low, high)
-    expect("table", table, torch.int32, (COPIES, BINS))
-    block = launch.block(_BLOCK, pixels)
-    histogram_kernel[(triton.cdiv(pixels, block),)](
-        difficulty, low, high, table, pixels, BINS=BINS, COPIES=COPIES, BLOCK=block, num_warps=4
-    )
-
-
-def _expect_extremes(low: Tensor, high: Tensor) -> None:
-    for name, value in (("low", low), ("high", high)):
-        if value.numel() != 1 or value.dtype != torch.float32:
-            raise ValueError(f"{name}: expected one float32, found {value.dtype} {value.shape}")
+    constants = {"UPSAMPLERS": upsamplers, "AS_LOGIT": as_logit}
+    over(difficulties_kernel, pixels, logits, out, pixels, **constants)
 
 
 @triton.jit
 def _below_cut(below, weighted, cuts, BINS: tl.constexpr):
-    """Count and sum (in bins) of all values below each cut (0 to 1): inside its bin they count as
+    """Counts and sums (in bins) all values below each cut (0 to 1): inside its bin they count as
     evenly spread.
     """
     place = cuts * BINS
@@ -121,7 +80,7 @@ def _below_cut(below, weighted, cuts, BINS: tl.constexpr):
 
 @triton.jit
 def _moved(values, index, BY: tl.constexpr):
-    """values[i + BY], 0 beyond the ends."""
+    """Gives values[i + BY] at i, 0 beyond the ends."""
     is_source = index[None, :] == index[:, None] + BY
     return tl.sum(tl.where(is_source, values[None, :], 0.0), axis=1)
 
@@ -139,8 +98,11 @@ def lloyd_kernel(
     UPDATES: tl.constexpr,
     TOLERANCE: tl.constexpr,
 ):
-    """One program. below, weighted: int64 [BINS + 1], counts of the bins before each, and counts
-    times bin. Cluster i lies between cuts i - 1 and i; centroids and cuts are normalised.
+    """Runs Lloyd's algorithm in one program: cut_i = (centroid_i + centroid_i+1) / 2, centroid_i =
+    mean of the values between cuts i - 1 and i, until the centroids move by no more than TOLERANCE
+    (sum of squares). Centroids and cuts are normalised to [0, 1].
+
+    below, weighted: [BINS + 1] int64, the counts of the bins before each, and counts times bin.
     """
     index = tl.arange(0, SIZE)
     members = tl.load(below + BINS).to(tl.float64)
@@ -177,13 +139,19 @@ def lloyd_kernel(
 
 
 def lloyd(table: Tensor, low: Tensor, high: Tensor, clusters: int) -> Tensor:
-    """ADM's thresholds of difficulty [M - 1] float32, hardest first, each the least float32 that is
-    not below the exact one; infinite where low is high (a flat image is all light).
+    """Gives ADM's thresholds of difficulty [M - 1] float32, hardest first, each the least float32
+    that is not below the exact one; infinite where low is high (a flat image is all light).
 
-    table: of `histogram`, with all of the image in it. clusters: M > 1.
+    Args:
+        table: [COPIES, BINS] int32 of `histogram`.
+        low, high: one float32 each, as given to `histogram`.
+        clusters: M > 1.
+
+    Raises:
+        ValueError: a tensor is not of this kind.
     """
     expect("table", table, torch.int32, (COPIES, BINS))
-    _expect_extremes(low, high)
+    expect_extremes(low, high)
     counts = table.sum(dim=0, dtype=torch.int64)
     bins = torch.arange(BINS, device=table.device)
     sums = torch.zeros((2, BINS + 1), dtype=torch.int64, device=table.device)

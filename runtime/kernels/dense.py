@@ -1,27 +1,22 @@
-"""The dense pass: what every output pixel gets, its logits and the lightest upsampler's colours."""
+"""The dense pass gives every output pixel its logits and the lightest upsampler's colours."""
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from . import launch
-from .checks import expect, expect_band
+from .band_inputs import BandInputs
+from .launch import DTYPES, expect, for_mlps
 from .mlp import bilinear, colours, held_weights, mlp
-from .packed import PackedMlp, PackedMlps, Window
+from .packed import PackedMlp
 
 
 @triton.jit
 def _classify(
-    pre,
-    at,
-    mask,
-    constant,
+    layer,
     weights,
     held,
     vectors,
-    row_offset,
-    column_offset,
     logits,
     column,
     pixels,
@@ -32,7 +27,11 @@ def _classify(
     HELD: tl.constexpr,
     DTYPE: tl.constexpr,
 ):
-    """Stores the CLASSES logits of the pixels of one row: class c at logits + c * pixels."""
+    """Stores the CLASSES logits of the pixels of one row: logits[c, column] = classifier(pixel)_c.
+
+    With LAYERS = 0 the classifier is one layer, and its CLASSES outputs are read from `pre`.
+    """
+    pre, at, mask, constant, row_offset, column_offset = layer
     if LAYERS == 0:
         for c in tl.static_range(CLASSES):
             near = tl.load(pre + at + c, mask=mask, other=0.0).to(tl.float32)
@@ -41,22 +40,7 @@ def _classify(
             out = near + (tl.load(constant + c) + by_row) + by_column
             tl.store(logits + tl.cast(pixels, tl.int64) * c + column, out, mask=mask)
     else:
-        out = mlp(
-            pre,
-            at,
-            mask,
-            constant,
-            weights,
-            held,
-            vectors,
-            row_offset,
-            column_offset,
-            LAYERS,
-            A,
-            B,
-            HELD,
-            DTYPE,
-        )
+        out = mlp(layer, weights, held, vectors, LAYERS, A, B, HELD, DTYPE)
         if CLASSES == 1:  # the others are padding, 0
             tl.store(logits + column, tl.sum(out, axis=1), mask=mask)
         else:
@@ -105,7 +89,9 @@ def dense_kernel(
     BLOCK: tl.constexpr,
     ROWS: tl.constexpr,
 ):
-    """A program does ROWS output rows of BLOCK columns. Arguments as in `dense`."""
+    """Computes ROWS output rows of BLOCK columns: canvas = lightest upsampler's
+    MLP + bilinear base, logits = classifier's MLP. The arguments are those of `dense`.
+    """
     across = tl.cdiv(width, BLOCK)
     strip = tl.program_id(0) // across
     column = (tl.program_id(0) % across) * BLOCK + tl.arange(0, BLOCK)
@@ -125,16 +111,12 @@ def dense_kernel(
         row_offset = tl.load(row_shares + first + row)
         start = tl.cast(row, tl.int64) * width
         if CLASSES > 0:
+            inputs, shared = pre + CLASS_COLUMN, constant + CLASS_COLUMN
             _classify(
-                pre + CLASS_COLUMN,
-                at,
-                mask,
-                constant + CLASS_COLUMN,
+                (inputs, at, mask, shared, row_offset, column_offset),
                 class_weights,
                 class_held,
                 class_vectors,
-                row_offset,
-                column_offset,
                 logits + start,
                 column,
                 pixels,
@@ -145,33 +127,15 @@ def dense_kernel(
                 HELD,
                 DTYPE,
             )
-        residual = mlp(
-            pre + LIGHT_COLUMN,
-            at,
-            mask,
-            constant + LIGHT_COLUMN,
-            light_weights,
-            held,
-            light_vectors,
-            row_offset,
-            column_offset,
-            LAYERS,
-            A,
-            B,
-            HELD,
-            DTYPE,
-        )
-        base = bilinear(
-            image,
-            plane,
+        inputs, shared = pre + LIGHT_COLUMN, constant + LIGHT_COLUMN
+        layer = (inputs, at, mask, shared, row_offset, column_offset)
+        residual = mlp(layer, light_weights, held, light_vectors, LAYERS, A, B, HELD, DTYPE)
+        row_base = (
             tl.load(on_rows + height).to(tl.int64) * lr_width,
             tl.load(on_rows + 2 * height).to(tl.int64) * lr_width,
             tl.load(row_shares + height + first + row),
-            lower,
-            upper,
-            column_weight,
-            is_colour,
         )
+        base = bilinear(image, plane, row_base, (lower, upper, column_weight), is_colour)
         place = canvas + start * 3 + (column[:, None] * 3 + colour[None, :])
         tl.store(place, colours(residual, BLOCK) + base, mask=is_colour)
 
@@ -179,91 +143,49 @@ def dense_kernel(
 ROWS = 4  # of a program: at x4 they have the same input row
 
 
-def dense(
-    window: Window,
-    mlps: PackedMlps,
-    pre: Tensor,
-    constant: Tensor,
-    image: Tensor,
-    canvas: Tensor,
-    logits: Tensor | None,
-) -> None:
+def dense(inputs: BandInputs, canvas: Tensor, logits: Tensor | None) -> None:
     """Writes every pixel's logits, and its colours by the lightest upsampler.
 
-    pre: [P, S] in the compute dtype, P = input rows from `window.top` on * w. constant: [S] of
-    `PackedMlps.constants`. image: [3, h, w] float32, all of it. canvas: [n, W, 3] float32, the
-    output rows from `window.first` on. logits: [K, n * W] float32, heaviest first (K = 1 for
-    M = 2); None for M = 1.
+    Args:
+        canvas: [n, W, 3] float32, the output rows from `inputs.first` on.
+        logits: [K, n * W] float32, heaviest first (K = 1 for M = 2); None for M = 1.
 
     Raises:
         ValueError: a tensor is not of this kind, or the band has some 2^31 pixels or more.
     """
-    axes, light, classifier = window.axes, mlps.upsamplers[-1], mlps.classifier
-    rows, width, pixels = check_pass(window, mlps, pre, constant, image, canvas)
+    light, classifier = inputs.mlps.upsamplers[-1], inputs.mlps.classifier
+    rows, width = inputs.check(canvas)
     if (logits is None) != (classifier is None):
         raise ValueError("logits are for M > 1, where there is a classifier")
     classes = 0 if classifier is None else classifier.outputs
     if logits is not None:
-        expect("logits", logits, torch.float32, (classes, pixels))
-    how = launch.for_mlps(width, light, classifier)
+        expect("logits", logits, torch.float32, (classes, rows * width))
+    how = for_mlps(width, light, classifier)
     other = light if classifier is None else classifier
-    grid = (triton.cdiv(width, how.block) * triton.cdiv(rows, ROWS),)
-    dense_kernel[grid](
-        pre,
-        image,
-        constant,
-        axes.rows.places,
-        axes.rows.shares,
-        axes.columns.places,
-        axes.columns.shares,
+    dense_kernel[(triton.cdiv(width, how.block) * triton.cdiv(rows, ROWS),)](
+        *inputs.tensors,
         light.weights,
         light.vectors,
         other.weights,
         other.vectors,
         canvas,
         canvas if logits is None else logits,
-        window.first,
-        window.top,
+        inputs.first,
+        inputs.top,
         rows,
-        pixels,
-        len(axes.rows),
-        width,
-        image.shape[2],
-        image.shape[1] * image.shape[2],
-        STRIDE=pre.shape[1],
+        rows * width,
+        *inputs.sizes,
+        STRIDE=inputs.pre.shape[1],
         LIGHT_COLUMN=light.column,
         **_shape(light),
         CLASS_COLUMN=other.column,
         CLASSES=classes,
         **_shape(other, "CLASS_"),
-        DTYPE=launch.DTYPES[mlps.dtype],
-        HELD=how.held,
-        BLOCK=how.block,
+        DTYPE=DTYPES[inputs.mlps.dtype],
         ROWS=ROWS,
-        **how.options,
+        **how.constants,
     )
 
 
 def _shape(mlp: PackedMlp, prefix: str = "") -> dict[str, int]:
     return {f"{prefix}LAYERS": mlp.layers, f"{prefix}A": mlp.a, f"{prefix}B": mlp.b}
-
-
-def check_pass(
-    window: Window,
-    mlps: PackedMlps,
-    pre: Tensor,
-    constant: Tensor,
-    image: Tensor,
-    canvas: Tensor,
-) -> tuple[int, int, int]:
-    """Rows, columns and pixels of the canvas. Raises ValueError where a tensor does not fit."""
-    stride, width = mlps.first_weight.shape[1], len(window.axes.columns)
-    expect("pre", pre, mlps.dtype, (None, stride))
-    expect("constant", constant, torch.float32, (stride,))
-    expect("image", image, torch.float32, (3, None, None))
-    expect("canvas", canvas, torch.float32, (None, width, 3))
-    rows = canvas.shape[0]
-    expect_band(rows, width)
-    if not 0 <= window.first <= window.first + rows <= len(window.axes.rows):
-        raise ValueError(f"no output rows {window.first} to {window.first + rows}")
-    return rows, width, rows * width

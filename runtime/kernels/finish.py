@@ -1,21 +1,20 @@
-"""The last pass: refinement beside heavy regions, and conversion to the output's dtype."""
+"""The last pass refines beside heavy regions and converts to the output's dtype."""
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from . import launch
-from .checks import expect, expect_band
+from .launch import BLOCK, block, expect, expect_band
 
 PEAKS = {torch.uint8: 255, torch.uint16: 65535, torch.float32: 0}
-_BLOCK = 1024
 
 
 @triton.jit
 def _refined(canvas, labels, value, mask, column, width, on_row, refine_below):
-    """`value`, or the 3x3 mean where a pixel changes. labels, canvas: pointers to each element's
-    own; on_row: whether the row is inside the frame.
+    """Gives `value`, or the 3x3 mean where a light pixel lies beside a heavy one.
+
+    labels, canvas: pointers to each element's own. on_row: whether the row is inside the frame.
     """
     inside = mask & (column > 0) & (column < width - 1) & on_row
     own = tl.load(labels, mask=inside, other=0).to(tl.int32)
@@ -39,8 +38,9 @@ def _refined(canvas, labels, value, mask, column, width, on_row, refine_below):
 
 @triton.jit
 def _rounded(value, PEAK: tl.constexpr):
-    """To an integer from 0 to PEAK, halves to the even one; a NaN is 0. Values below 2^24 are
-    rounded exactly, and no compiler may take this apart as it may the sum with a large number.
+    """Rounds value * PEAK to an integer from 0 to PEAK, halves to the even one; a NaN is 0. Values
+    below 2^24 are rounded exactly, and no compiler may take this apart as it may the sum with a
+    large number.
     """
     scaled = value * PEAK
     scaled = tl.where(scaled > 0, scaled, 0.0)
@@ -65,8 +65,10 @@ def finish_kernel(
     PEAK: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """BLOCK values of one output row. start: canvas row of the first one. The rest as in
-    `finish`.
+    """Finishes BLOCK values of one output row (paper section 3.4): out = convert(mean of the 3x3
+    pixels where a light one lies beside a heavy one, else canvas).
+
+    start: the canvas row of the first output row. The other arguments are those of `finish`.
     """
     across = tl.cdiv(3 * width, BLOCK)
     out_row = tl.program_id(0) // across
@@ -96,12 +98,15 @@ def finish(
     refine_below: int,
     out: Tensor,
 ) -> None:
-    """Refined and converted rows of a canvas.
+    """Writes refined and converted rows of a canvas.
 
-    canvas: [n, W, 3] float32, the output rows from `first` on of an image of `height` rows. labels:
-    [n * W] uint8. rows: which of the n rows; those beside them are in the canvas too, where the
-    image has any. refine_below: labels below it are heavy; 0 leaves the refinement out. out: [rows,
-    W, 3] uint8 or uint16 (clipped, ties to even) or float32 (not clipped).
+    Args:
+        canvas: [n, W, 3] float32, the output rows from `first` on of an image of `height` rows.
+        labels: [n * W] uint8.
+        rows: the first of the n rows and the one behind the last; those beside them are in the
+            canvas too, where the image has any.
+        refine_below: labels below it are heavy; 0 leaves the refinement out.
+        out: [rows, W, 3] uint8 or uint16 (clipped, ties to even) or float32 (not clipped).
 
     Raises:
         ValueError: a tensor is not of this kind, or a row beside `rows` is missing.
@@ -118,8 +123,8 @@ def finish(
     )
     if not least <= begin <= end <= most:
         raise ValueError(f"rows {begin} to {end} of a canvas that can finish {least} to {most}")
-    block = launch.block(_BLOCK, 3 * width)
-    programs = triton.cdiv(3 * width, block) * (end - begin)
+    tile = block(BLOCK, 3 * width)
+    programs = triton.cdiv(3 * width, tile) * (end - begin)
     if programs == 0:
         return
     finish_kernel[(programs,)](
@@ -133,6 +138,6 @@ def finish(
         refine_below,
         REFINE=refine_below > 0,
         PEAK=PEAKS[out.dtype],
-        BLOCK=block,
+        BLOCK=tile,
         num_warps=4,
     )

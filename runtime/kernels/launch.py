@@ -1,4 +1,6 @@
-"""How the kernels are launched: pixels of a tile, warps, and what stays in shared memory."""
+"""The launch of kernels: tensors are checked, because a kernel reads memory as it is told to; then
+the pixels of a tile, warps, and what stays in shared memory are chosen.
+"""
 
 import functools
 from dataclasses import dataclass
@@ -6,6 +8,7 @@ from typing import Any
 
 import torch
 import triton
+from torch import Tensor
 
 from .packed import PackedMlp
 
@@ -14,29 +17,50 @@ DTYPES: dict[torch.dtype, Any] = {
     torch.float16: triton.language.float16,
     torch.bfloat16: triton.language.bfloat16,
 }
+LARGEST = 2**31 - 2**16  # pixels of a band, so that no tile counts past int32 either
+HELD_BYTES = 48 * 1024  # of weights; the least GPU (sm_89) has 99 KiB per program, staging included
+BLOCK = 1024  # values of a program without MLPs
+INTERPRETED_BLOCK = 2048  # Triton's interpreter takes nearly the same time for any tile
+
+
+def expect(name: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int | None, ...]) -> None:
+    """Raises ValueError unless `tensor` is contiguous, of this dtype and shape (None: any size)."""
+    fits = len(shape) == tensor.ndim and all(
+        size is None or size == found for size, found in zip(shape, tensor.shape, strict=True)
+    )
+    if not fits or tensor.dtype != dtype or not tensor.is_contiguous():
+        layout = "" if tensor.is_contiguous() else ", not contiguous"
+        raise ValueError(
+            f"{name}: expected contiguous {dtype} {list(shape)}, "
+            f"found {tensor.dtype} {list(tensor.shape)}{layout}"
+        )
+
+
+def expect_band(rows: int, width: int) -> None:
+    """Raises ValueError if a band has more pixels than int32 counts."""
+    if rows * width > LARGEST:
+        raise ValueError(f"a band of {rows} x {width} pixels is too large; cut it into bands")
 
 
 @dataclass(frozen=True)
 class Launch:
-    """block: pixels of a tile. held: whether the weights are loaded once per program and stay in
-    shared memory. options: for the compiler.
-    """
+    """How a pass with MLPs is launched."""
 
     block: int
+    """The pixels of a tile."""
     held: bool
+    """Whether the weights are loaded once per program and stay in shared memory."""
     warps: int
 
     @property
-    def options(self) -> dict[str, int]:
-        return {"num_warps": self.warps, "num_stages": 1}
-
-
-HELD_BYTES = 48 * 1024  # of weights; the least GPU (sm_89) has 99 KiB per program, staging included
-INTERPRETED_BLOCK = 2048  # Triton's interpreter takes nearly the same time for any tile
+    def constants(self) -> dict[str, Any]:
+        """The kernel's arguments and the compiler's options."""
+        options = {"num_warps": self.warps, "num_stages": 1}
+        return {"HELD": self.held, "BLOCK": self.block, **options}
 
 
 def for_mlps(size: int, *mlps: PackedMlp | None) -> Launch:
-    """For a pass that runs these MLPs on tiles of a row or list of `size` pixels."""
+    """Chooses for a pass that runs these MLPs on tiles of a row or list of `size` pixels."""
     there = [mlp for mlp in mlps if mlp is not None]
     width = max(mlp.width for mlp in there)
     held = sum(mlp.weights.numel() * mlp.weights.element_size() for mlp in there) <= HELD_BYTES
@@ -47,9 +71,15 @@ def for_mlps(size: int, *mlps: PackedMlp | None) -> Launch:
     return Launch(128 if width <= 32 else 64, held, 4)
 
 
+def over(kernel: Any, size: int, *arguments: Any, **constants: Any) -> None:  # noqa: ANN401
+    """Launches a kernel without MLPs over `size` values, BLOCK of them a program."""
+    tile = block(BLOCK, size)
+    kernel[(triton.cdiv(size, tile),)](*arguments, **constants, BLOCK=tile, num_warps=4)
+
+
 def block(block: int, size: int) -> int:
-    """Of a pass without MLPs over rows or lists of `size` values: `block`, but in the
-    interpreter.
+    """Chooses the tile of a pass without MLPs over rows or lists of `size` values: it is `block`,
+    but in the interpreter.
     """
     most = 4 * INTERPRETED_BLOCK
     return min(most, triton.next_power_of_2(max(size, 1))) if interpreted() else block

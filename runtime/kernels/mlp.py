@@ -1,4 +1,5 @@
-"""What the passes share inside a kernel: an MLP on a tile of pixels, and the bilinear base.
+"""What the dense and the sparse pass share inside a kernel: an MLP on a tile of pixels, and the
+bilinear base.
 
 A hidden width is kept as one or two blocks of channels, A and B, both powers of two (B may be 0),
 because the tensor cores take nothing else: 74 channels are 64 + 16, not 128.
@@ -18,7 +19,7 @@ def _tile(weights, ROWS: tl.constexpr, COLUMNS: tl.constexpr, STRIDE: tl.constex
 
 @triton.jit
 def _hidden_tiles(weights, A: tl.constexpr, B: tl.constexpr):
-    """A layer [A + B, A + B] in its blocks: from A to A, and from A to B, B to A, B to B."""
+    """Loads a layer [A + B, A + B] in its blocks: from A to A, and from A to B, B to A, B to B."""
     tiles = (_tile(weights, A, A, A + B),)
     if B > 0:
         below = weights + A * (A + B)
@@ -43,7 +44,7 @@ def _last_tiles(weights, A: tl.constexpr, B: tl.constexpr):
 def held_weights(
     weights, LAYERS: tl.constexpr, A: tl.constexpr, B: tl.constexpr, HELD: tl.constexpr
 ):
-    """The tiles of every layer, to be loaded once before a loop over pixels; none unless HELD."""
+    """Loads the tiles of every layer, once before a loop over pixels; none unless HELD."""
     held = ()
     if HELD:
         for layer in tl.static_range(LAYERS):
@@ -56,19 +57,11 @@ def held_weights(
 
 
 @triton.jit
-def _first_layer(
-    pre,
-    at,
-    mask,
-    constant,
-    vectors,
-    row_offset,
-    column_offset,
-    START: tl.constexpr,
-    COUNT: tl.constexpr,
-    P: tl.constexpr,
-):
-    """Channels START to START + COUNT of the first layer: [N, COUNT] fp32."""
+def _first_layer(layer, vectors, START: tl.constexpr, COUNT: tl.constexpr, P: tl.constexpr):
+    """Computes channels START to START + COUNT of the folded first layer, [N, COUNT] float32: pre +
+    constant + row_offset * row weight + column_offset * column weight.
+    """
+    pre, at, mask, constant, row_offset, column_offset = layer
     channel = START + tl.arange(0, COUNT)
     near = tl.load(pre + at[:, None] + channel[None, :], mask=mask[:, None], other=0.0)
     by_row = row_offset * tl.load(vectors + channel)[None, :]
@@ -84,7 +77,7 @@ def _activated(x, DTYPE: tl.constexpr):
 
 @triton.jit
 def _held_product(x, y, of_x, of_y, bias, COUNT: tl.constexpr, B: tl.constexpr):
-    """x @ of_x + y @ of_y + bias [COUNT], accumulated in fp32; y counts only where B > 0."""
+    """Gives x @ of_x + y @ of_y + bias [COUNT], in float32; y counts only where B > 0."""
     out = tl.dot(x, of_x, input_precision="ieee", out_dtype=tl.float32)
     if B > 0:
         out = tl.dot(y, of_y, acc=out, input_precision="ieee", out_dtype=tl.float32)
@@ -102,7 +95,9 @@ def _product(
     A: tl.constexpr,
     B: tl.constexpr,
 ):
-    """The same, each tile of `weights` loaded where it is used: few are in shared memory then."""
+    """Gives the same as `_held_product`, but loads each tile of `weights` where it is used: few are
+    in shared memory then.
+    """
     of_x = _tile(weights, A, COUNT, STRIDE)
     out = tl.dot(x, of_x, input_precision="ieee", out_dtype=tl.float32)
     if B > 0:
@@ -113,33 +108,29 @@ def _product(
 
 @triton.jit
 def mlp(
-    pre,
-    at,
-    mask,
-    constant,
+    layer,
     weights,
     held,
     vectors,
-    row_offset,
-    column_offset,
     LAYERS: tl.constexpr,
     A: tl.constexpr,
     B: tl.constexpr,
     HELD: tl.constexpr,
     DTYPE: tl.constexpr,
 ):
-    """An MLP on a tile of N pixels -> [N, OUTPUTS] fp32. With no layers behind the first, A is
-    OUTPUTS.
+    """Runs an MLP on a tile of N pixels: x_0 = the first layer, x_l = W_l relu(x_l-1) + b_l for
+    l = 1 to LAYERS; gives [N, OUTPUTS] float32. With LAYERS = 0, A is OUTPUTS.
 
-    pre, constant: from this MLP's first channel on. at: [N] int64, where each pixel's row of pre
-    begins. row_offset: a number, or [N, 1]; column_offset: [N]. held: of `held_weights`. vectors:
-    row weights [P], column weights [P], biases.
+    layer: (pre, at, mask, constant, row_offset, column_offset), what the first layer is made from:
+    pre, constant from this MLP's first channel on; at [N] int64, where each pixel's row of pre
+    begins; row_offset, a number or [N, 1]; column_offset [N]. held: of `held_weights`. vectors: row
+    weights [P], column weights [P], biases.
     """
     P: tl.constexpr = A + B
-    a = _first_layer(pre, at, mask, constant, vectors, row_offset, column_offset, 0, A, P)
+    a = _first_layer(layer, vectors, 0, A, P)
     b = a
     if B > 0 and LAYERS > 0:
-        b = _first_layer(pre, at, mask, constant, vectors, row_offset, column_offset, A, B, P)
+        b = _first_layer(layer, vectors, A, B, P)
     if HELD:
         for layer in tl.static_range(LAYERS):
             bias = vectors + (2 + layer) * P
@@ -162,7 +153,7 @@ def mlp(
 def _next_held_layer(
     a, b, tiles, bias, HIDDEN: tl.constexpr, A: tl.constexpr, B: tl.constexpr, DTYPE: tl.constexpr
 ):
-    """The next hidden layer of both blocks, or the outputs in place of both."""
+    """Computes the next hidden layer of both blocks, or the outputs in place of both."""
     x = _activated(a, DTYPE)
     if B == 0:
         a = _held_product(x, x, tiles[0], tiles[0], bias, A if HIDDEN else OUTPUTS, B)
@@ -180,17 +171,20 @@ def _next_held_layer(
 
 @triton.jit
 def colours(outputs, BLOCK: tl.constexpr):
-    """[N, OUTPUTS] -> [N, 4], of which the last is 0: outputs from the fourth on are padding, 0."""
+    """Cuts [N, OUTPUTS] to [N, 4], the last of them 0: outputs from the fourth on are padding."""
     return tl.sum(tl.reshape(outputs, (BLOCK, OUTPUTS // 4, 4)), axis=1)
 
 
 @triton.jit
-def bilinear(image, plane, lower_row, upper_row, row_weight, lower, upper, column_weight, mask):
-    """The bilinear base of pixels [N, 4], the last column 0: rows first, then columns.
+def bilinear(image, plane, row, column, mask):
+    """Interpolates the base of pixels [N, 4], the last column 0: over rows first, then columns,
+    each as lower + weight * (upper - lower).
 
-    lower_row, upper_row: where the two input rows begin; they and row_weight are numbers, or
-    [N, 1]. lower, upper, column_weight: [N]. mask: [N, 4].
+    row: (where the lower and the upper input row begin, the weight), numbers or [N, 1]. column:
+    (lower, upper, weight), each [N]. mask: [N, 4].
     """
+    lower_row, upper_row, row_weight = row
+    lower, upper, column_weight = column
     start = image + tl.arange(0, 4).to(tl.int64)[None, :] * plane
     left, right = lower[:, None], upper[:, None]
     lower_left = tl.load(start + lower_row + left, mask=mask, other=0.0)

@@ -1,4 +1,4 @@
-"""Axes and folded MLPs on the device, laid out as the kernels read them."""
+"""Folded MLPs on the device, laid out as the kernels read them."""
 
 import itertools
 from collections.abc import Mapping
@@ -8,61 +8,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcsr.runtime.geometry.grid import Axis, Floats, Grid
+from pcsr.runtime.geometry.grid import Floats
 from pcsr.runtime.mlps import Mlp
 
 OUTPUTS = 16  # of a last layer, padded: the least that a matrix product on tensor cores takes
 
 
 @dataclass(frozen=True)
-class DeviceAxis:
-    """One dimension of the output, n entries each (see `Axis`).
-
-    places: [3, n] int32, rows `nearest`, `lower`, `upper`. shares: [2, n] float32, rows `offset`,
-    `weight`.
-    """
-
-    places: Tensor
-    shares: Tensor
-
-    @classmethod
-    def of(cls, axis: Axis, device: torch.device | str) -> "DeviceAxis":
-        places = np.stack([axis.nearest, axis.lower, axis.upper])
-        shares = np.stack([axis.offset, axis.weight])
-        return cls(torch.from_numpy(places).to(device), torch.from_numpy(shares).to(device))
-
-    def __len__(self) -> int:
-        return self.places.shape[1]
-
-
-@dataclass(frozen=True)
-class DeviceAxes:
-    """Rows and columns of the whole output."""
-
-    rows: DeviceAxis
-    columns: DeviceAxis
-
-    @classmethod
-    def of(cls, grid: Grid, device: torch.device | str) -> "DeviceAxes":
-        return cls(DeviceAxis.of(grid.rows, device), DeviceAxis.of(grid.columns, device))
-
-
-@dataclass(frozen=True)
 class PackedMlp:
-    """One MLP. Its hidden widths are padded with zeros to `a` + `b` channels, P in all.
-
-    column: where it begins in a row of `pre`. layers: behind the first one. outputs: of the last.
-    weights: every layer's [inputs P, outputs P], the last one's [P, OUTPUTS], in the compute dtype.
-    vectors: row weights [P], column weights [P], biases of the layers, float32.
+    """One MLP. Its hidden widths are padded with zeros to `a` + `b` channels, P in all: a width of
+    74 becomes 64 + 16.
     """
 
     column: int
+    """Where the MLP begins in a row of `pre`."""
     a: int
     b: int
     layers: int
+    """The number of layers behind the first."""
     outputs: int
+    """The values per pixel, before they are padded."""
     weights: Tensor
+    """Every layer's [P, P] (inputs, outputs) one after another, the last one's [P, OUTPUTS], in the
+    compute dtype."""
     vectors: Tensor
+    """Row weights [P], column weights [P] and the biases of the layers, float32."""
 
     @property
     def width(self) -> int:
@@ -72,24 +42,26 @@ class PackedMlp:
 
 @dataclass(frozen=True)
 class PackedMlps:
-    """Classifier (None for M = 1) and upsamplers, heaviest first, of one network.
-
-    dtype: of the features and of the products: float32, float16 or bfloat16. first_weight: [D, S]:
-    features [P, D] @ first_weight gives `pre` [P, S].
-    """
+    """Holds the MLPs of one network."""
 
     dtype: torch.dtype
+    """The type of the features and of the products: float32, float16 or bfloat16."""
     first_weight: Tensor
+    """[D, S]: features [P, D] @ first_weight gives `pre` [P, S]."""
     upsamplers: tuple[PackedMlp, ...]
+    """The upsamplers, heaviest first."""
     classifier: PackedMlp | None
+    """The classifier; None for M = 1."""
     cell_weight: Floats
+    """[S, 2]."""
     bias: Floats
+    """[S]."""
 
     @classmethod
     def of(
         cls, mlps: Mapping[str, Mlp], dtype: torch.dtype, device: torch.device | str
     ) -> "PackedMlps":
-        """From `read_mlps`: roles classifier (M > 1) and upsampler_0 to upsampler_{M-1}."""
+        """Packs what `read_mlps` gives: classifier (M > 1) and upsampler_0 to upsampler_{M-1}."""
         roles = sorted((role for role in mlps if role != "classifier"), key=_number)
         order = [*roles, "classifier"] if "classifier" in mlps else roles
         widths = [sum(_blocks(mlps[role])) for role in order]
@@ -100,7 +72,10 @@ class PackedMlps:
         ]
         joined = {
             name: np.concatenate(
-                [_padded(getattr(mlps[r], name), n) for r, n in zip(order, widths, strict=True)]
+                [
+                    _zero_padded(getattr(mlps[r], name), n)
+                    for r, n in zip(order, widths, strict=True)
+                ]
             )
             for name in ("feature_weight", "cell_weight", "bias")
         }
@@ -115,26 +90,27 @@ class PackedMlps:
         )
 
     def constants(self, cell: Floats) -> Tensor:
-        """[S] float32: the part of the first layers that is the same for all pixels of a size.
-        cell: `Grid.cell`. Copies to the device: keep it.
+        """Computes the part [S] float32 of the first layers that is the same for all pixels of a
+        size; `cell` is `Grid.cell`. The result is copied to the device: keep it.
         """
         values = self.bias + self.cell_weight.astype(np.float64) @ cell
         return torch.from_numpy(values.astype(np.float32)).to(self.first_weight.device)
 
 
 def split_width(width: int) -> tuple[int, int]:
-    """Two powers of two of 16 or more (the second may be 0) that hold `width` channels; one where
-    two would save less than a fifth.
+    """Gives two powers of two of 16 or more (the second may be 0) that hold `width` channels; one
+    where two would save less than a fifth.
     """
-    whole = _power(width)
+    whole = padded(width)
     first = whole // 2
-    if first < OUTPUTS or first + _power(width - first) > 0.8 * whole:
+    if first < OUTPUTS or first + padded(width - first) > 0.8 * whole:
         return whole, 0
-    return first, _power(width - first)
+    return first, padded(width - first)
 
 
-def _power(width: int) -> int:
-    return max(OUTPUTS, 1 << (width - 1).bit_length())
+def padded(count: int) -> int:
+    """Gives the next power of two, at least 16, as the products on tensor cores take it."""
+    return max(OUTPUTS, 1 << (count - 1).bit_length())
 
 
 def _number(role: str) -> int:
@@ -148,8 +124,8 @@ def _blocks(mlp: Mlp) -> tuple[int, int]:
     return split_width(max(widths[:-1], default=widths[0]))
 
 
-def _padded(array: Floats, *shape: int) -> Floats:
-    """Zeros behind the ends of the leading axes."""
+def _zero_padded(array: Floats, *shape: int) -> Floats:
+    """Puts zeros behind the ends of the leading axes, up to this shape."""
     missing = [(0, n - have) for n, have in zip(shape, array.shape, strict=False)]
     missing += [(0, 0)] * (array.ndim - len(missing))
     return np.pad(array, missing)
@@ -161,10 +137,11 @@ def _pack(mlp: Mlp, column: int, dtype: torch.dtype, device: torch.device | str)
     layers = list(mlp.layers())
     wide = [width] * (len(layers) - 1) + [OUTPUTS]
     weights = [
-        _padded(weight.T, width, n).ravel() for (weight, _), n in zip(layers, wide, strict=False)
+        _zero_padded(weight.T, width, n).ravel()
+        for (weight, _), n in zip(layers, wide, strict=False)
     ]
-    biases = [_padded(bias, n) for (_, bias), n in zip(layers, wide, strict=False)]
-    vectors = [_padded(mlp.row_weight, width), _padded(mlp.column_weight, width), *biases]
+    biases = [_zero_padded(bias, n) for (_, bias), n in zip(layers, wide, strict=False)]
+    vectors = [_zero_padded(mlp.row_weight, width), _zero_padded(mlp.column_weight, width), *biases]
     flat = np.concatenate(weights or [np.zeros(OUTPUTS, np.float32)])
     return PackedMlp(
         column,
@@ -175,15 +152,3 @@ def _pack(mlp: Mlp, column: int, dtype: torch.dtype, device: torch.device | str)
         torch.from_numpy(flat).to(device, dtype),
         torch.from_numpy(np.concatenate(vectors)).to(device),
     )
-
-
-@dataclass(frozen=True)
-class Window:
-    """A band of output rows and the input rows that `pre` has of it.
-
-    first: output row of the canvas's row 0. top: input row of the first row of `pre`.
-    """
-
-    axes: DeviceAxes
-    first: int = 0
-    top: int = 0

@@ -1,17 +1,13 @@
-"""A share of heavy pixels on the device: the exact logit that as many values lie above."""
-
-from collections.abc import Sequence
+"""A share of heavy pixels on the device: the exact logit that so many values lie above."""
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from . import launch
-from .checks import expect, expect_band
-from .table import BINS, COPIES, add_to_table, empty_table
+from .histogram import BINS, COPIES, add_to_table, empty_table
+from .launch import expect, expect_band, over
 
-_BLOCK = 1024
 _SIGN = tl.constexpr(0x7FFFFFFF)
 
 
@@ -40,18 +36,21 @@ def digits_kernel(
     add_to_table(table, upper, mask, BINS, COPIES)
 
 
-def select(values: Sequence[Tensor], above: Tensor) -> Tensor:
-    """The value that so many of all lie above (fewer where some are level with it): [1] float32 on
-    their device, as `ratio_threshold`; -infinity where all do.
+def select(values: Tensor, above: Tensor) -> Tensor:
+    """Gives the value [1] float32 that so many of all lie above (fewer where some are level with
+    it), as `ratio_threshold`; -infinity where all do. It is a radix selection by two digits.
 
-    values: the difficulty logits of an image, [n] float32 of each of its bands. above: [1] int64,
-    at most their number; on the device, so that a recorded frame takes another one.
+    Args:
+        values: [N] float32, the difficulty logits of an image.
+        above: [1] int64, at most N; on the device, so that a recorded frame takes another one.
+
+    Raises:
+        ValueError: a tensor is not of this kind.
     """
     expect("above", above, torch.int64, (1,))
-    for value in values:
-        expect("values", value, torch.float32, (len(value),))
-        expect_band(1, len(value))
-    wanted = sum(map(len, values)) - 1 - above
+    expect("values", values, torch.float32, (len(values),))
+    expect_band(1, len(values))
+    wanted = len(values) - 1 - above
     rank = wanted.clamp_min(0)
     upper, rank = _digit(values, rank, rank, False)
     lower, _ = _digit(values, upper, rank, True)
@@ -60,23 +59,11 @@ def select(values: Sequence[Tensor], above: Tensor) -> Tensor:
     return torch.where(wanted < 0, -torch.inf, bits.view(torch.float32))
 
 
-def _digit(
-    values: Sequence[Tensor], chosen: Tensor, rank: Tensor, is_lower: bool
-) -> tuple[Tensor, Tensor]:
-    """The digit [1] of the value of that rank, and its rank among those with the same digit."""
-    table, block = empty_table(rank.device), launch.block(_BLOCK, BINS)
-    for value in values:
-        digits_kernel[(triton.cdiv(len(value), block),)](
-            value,
-            chosen,
-            table,
-            len(value),
-            LOWER=is_lower,
-            BINS=BINS,
-            COPIES=COPIES,
-            BLOCK=block,
-            num_warps=4,
-        )
+def _digit(values: Tensor, chosen: Tensor, rank: Tensor, is_lower: bool) -> tuple[Tensor, Tensor]:
+    """Gives the digit [1] of the value of that rank, and its rank among those with this digit."""
+    table, size = empty_table(rank.device), len(values)
+    constants = {"LOWER": is_lower, "BINS": BINS, "COPIES": COPIES}
+    over(digits_kernel, size, values, chosen, table, size, **constants)
     counts = table.sum(dim=0, dtype=torch.int64)
     passed = torch.cumsum(counts, dim=0) <= rank
     return passed.sum(dim=0, keepdim=True), rank - (counts * passed).sum(dim=0, keepdim=True)

@@ -1,84 +1,65 @@
-"""Which upsampler each pixel gets, and the pixels of each heavier one as a list: `Rule` of
-`pcsr.runtime.routing` on the device.
+"""Routing on the device: which upsampler each pixel gets, by `Rule` of `pcsr.runtime.routing`, and
+the pixels of each heavier one as a list.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from pcsr.manifest import classifier_outputs
-from pcsr.runtime.geometry.grid import Floats
 
-from . import launch
-from .checks import expect, expect_band
+from .launch import expect, expect_band, over
 
 CUT, BOUNDS, COSTS = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
-_KINDS = {"cut": 0, "bounds": 1, "costs": 2}
-_BLOCK = 1024
+_KINDS = {"cut": 0, "bounds": 1, "penalty": 2}
 
 
 @dataclass(frozen=True)
 class DeviceRule:
-    """How to route, from values on the device.
-
-    cut: [1], the logit above which a pixel belongs to the heavier half (fixed k with M = 2, a
-    share of heavy pixels with any M). bounds: [M - 1], ADM's thresholds of difficulty, hardest
-    first, of `lloyd`. costs: [M], k * ln(cost) (fixed k with M > 2). All are float32.
-    """
+    """A rule whose values are on the device."""
 
     upsamplers: int
-    kind: Literal["cut", "bounds", "costs"]
+    """M, more than 1."""
+    kind: Literal["cut", "bounds", "penalty"]
+    """What `values` are."""
     values: Tensor
+    """Float32 values. cut [1]: the logit above which a pixel belongs to the heavier half (fixed k
+    with M = 2, a share of heavy pixels with any M). bounds [M - 1]: ADM's thresholds of difficulty,
+    hardest first, of `lloyd`. penalty [M]: k * ln(cost) (fixed k with M > 2)."""
 
     def __post_init__(self) -> None:
-        size = {"cut": 1, "bounds": self.upsamplers - 1, "costs": self.upsamplers}[self.kind]
+        size = {"cut": 1, "bounds": self.upsamplers - 1, "penalty": self.upsamplers}[self.kind]
         expect(self.kind, self.values, torch.float32, (size,))
-        if self.upsamplers < 2 or (self.kind == "costs" and self.upsamplers == 2):
+        if self.upsamplers < 2 or (self.kind == "penalty" and self.upsamplers == 2):
             raise ValueError(f"no rule of {self.kind} for {self.upsamplers} upsamplers")
-
-    @classmethod
-    def fixed(cls, cost: Floats, k: float, device: torch.device | str) -> "DeviceRule":
-        """Mode k (`fixed_rule`). cost: [M], M > 1. Copies to the device: keep it."""
-        logs = np.log(cost.astype(np.float64)) if len(cost) == 2 else np.log(cost)
-        costs = (k * (logs[:1] - logs[1:]) if len(cost) == 2 else k * logs).astype(np.float32)
-        kind: Literal["cut", "costs"] = "cut" if len(cost) == 2 else "costs"
-        return cls(len(cost), kind, torch.from_numpy(costs).to(device))
 
 
 @dataclass(frozen=True)
-class Routed:
-    """What `route` fills in, for N pixels of a band.
-
-    labels: [N] uint8, 0 = heaviest. difficulty: [N] float32. lists: [M - 1, N] int32: the pixels of
-    each upsampler but the lightest, in any order, as many as counts [M - 1] int32 says. unfit: [1]
-    int32, how many pixels have a logit that is not finite (they are light); it is only added to.
-    """
+class RoutingBuffers:
+    """What `route` fills in, for N pixels of a band."""
 
     labels: Tensor
+    """[N] uint8, 0 is the heaviest."""
     difficulty: Tensor
+    """[N] float32: the probability of the heavier half."""
     lists: Tensor
+    """[M - 1, N] int32: the pixels of each upsampler but the lightest, in any order."""
     counts: Tensor
+    """[M - 1] int32: how many pixels each list has."""
     unfit: Tensor
-
-    @classmethod
-    def empty(cls, upsamplers: int, pixels: int, device: torch.device | str) -> "Routed":
-        return cls(
-            torch.empty(pixels, dtype=torch.uint8, device=device),
-            torch.empty(pixels, dtype=torch.float32, device=device),
-            torch.empty((upsamplers - 1, pixels), dtype=torch.int32, device=device),
-            torch.zeros(upsamplers - 1, dtype=torch.int32, device=device),
-            torch.zeros(1, dtype=torch.int32, device=device),
-        )
+    """[1] int32: how many pixels have a logit that is not finite (they are light); it is only added
+    to."""
 
 
 @triton.jit
 def difficulty_logit(logits, pixel, mask, pixels, UPSAMPLERS: tl.constexpr):
-    """The logit [N] of the heavier half of the upsamplers, and whether all logits are finite."""
+    """Gives the logit [N] of the heavier half of the upsamplers (logsumexp of its logits minus that
+    of the others), and whether all logits are finite.
+    """
     stride = tl.cast(pixels, tl.int64)
     first = tl.load(logits + pixel, mask=mask, other=0.0)
     is_fit = tl.abs(first) < float("inf")
@@ -102,7 +83,7 @@ def difficulty_logit(logits, pixel, mask, pixels, UPSAMPLERS: tl.constexpr):
 
 @triton.jit
 def sigmoid(logit):
-    """1 / (1 + exp(-logit)), without overflow."""
+    """Gives 1 / (1 + exp(-logit)), without overflow."""
     decay = tl.exp(-tl.abs(logit))
     return tl.where(logit >= 0, 1.0, decay) / (1.0 + decay)
 
@@ -111,7 +92,9 @@ def sigmoid(logit):
 def _best(
     logits, values, pixel, mask, pixels, FIRST: tl.constexpr, STOP: tl.constexpr, COST: tl.constexpr
 ):
-    """Of upsamplers FIRST to STOP the one of the largest utility, the lightest of level ones."""
+    """Chooses of upsamplers FIRST to STOP the one of the largest utility (logit - k ln cost), the
+    lightest of level ones.
+    """
     label = tl.full(pixel.shape, FIRST, tl.int32)
     best = tl.full(pixel.shape, float("-inf"), tl.float32)
     for c in tl.static_range(FIRST, STOP):
@@ -135,6 +118,7 @@ def _label(
     UPSAMPLERS: tl.constexpr,
     KIND: tl.constexpr,
 ):
+    """Chooses the upsampler of each pixel, as `Rule` does."""
     HEAVY: tl.constexpr = (UPSAMPLERS + 1) // 2
     if KIND == BOUNDS:
         label = tl.zeros_like(pixel)
@@ -165,7 +149,9 @@ def route_kernel(
     KIND: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """BLOCK pixels of a program. Arguments as in `route`."""
+    """Routes BLOCK pixels (paper section 3.3). The arguments are those of `route`; each program
+    takes its places in the lists by atomic sums of `counts`.
+    """
     pixel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = pixel < pixels
     logit, is_fit = difficulty_logit(logits, pixel, mask, pixels, UPSAMPLERS)
@@ -185,10 +171,11 @@ def route_kernel(
         tl.store(own + (start + place - 1), pixel, mask=is_member)
 
 
-def route(logits: Tensor, rule: DeviceRule, out: Routed) -> None:
-    """Labels, difficulty (the probability of the heavier half) and lists of all pixels.
+def route(logits: Tensor, rule: DeviceRule, out: RoutingBuffers) -> None:
+    """Fills in labels, difficulty and lists of all pixels; counts are set to 0 first.
 
-    logits: [K, N] float32, of `dense`. Counts are set to 0 first.
+    Args:
+        logits: [K, N] float32, of `dense`.
 
     Raises:
         ValueError: a tensor is not of this kind.
@@ -202,18 +189,6 @@ def route(logits: Tensor, rule: DeviceRule, out: Routed) -> None:
     expect("counts", out.counts, torch.int32, (count - 1,))
     expect("unfit", out.unfit, torch.int32, (1,))
     out.counts.zero_()
-    block = launch.block(_BLOCK, pixels)
-    route_kernel[(triton.cdiv(pixels, block),)](
-        logits,
-        rule.values,
-        out.labels,
-        out.difficulty,
-        out.lists,
-        out.counts,
-        out.unfit,
-        pixels,
-        UPSAMPLERS=count,
-        KIND=_KINDS[rule.kind],
-        BLOCK=block,
-        num_warps=4,
-    )
+    buffers = (out.labels, out.difficulty, out.lists, out.counts, out.unfit)
+    constants = {"UPSAMPLERS": count, "KIND": _KINDS[rule.kind]}
+    over(route_kernel, pixels, logits, rule.values, *buffers, pixels, **constants)

@@ -1,15 +1,13 @@
-"""The sparse pass: a heavier upsampler over its list of pixels."""
+"""The sparse pass runs a heavier upsampler over its list of pixels."""
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from . import launch
-from .checks import expect
-from .dense import check_pass
+from .band_inputs import BandInputs
+from .launch import DTYPES, expect, for_mlps
 from .mlp import bilinear, colours, held_weights, mlp
-from .packed import PackedMlps, Window
 
 
 @triton.jit(do_not_specialize=["first", "top", "height", "width", "lr_width", "plane"])
@@ -41,7 +39,9 @@ def sparse_kernel(
     HELD: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Each program takes one tile of BLOCK pixels after another. Arguments as in `sparse`."""
+    """Computes listed pixels, one tile of BLOCK after another: canvas[pixel] =
+    upsampler's MLP + bilinear base. The arguments are those of `sparse`.
+    """
     listed = tl.load(count)
     colour = tl.arange(0, 4)
     held = held_weights(weights, LAYERS, A, B, HELD)
@@ -55,45 +55,27 @@ def sparse_kernel(
         on_rows = row_places + first + row
         row_share = row_shares + first + row
         near = (tl.load(on_rows) - top).to(tl.int64) * lr_width + tl.load(on_columns)
-        residual = mlp(
-            pre + COLUMN,
-            near * STRIDE,
-            mask,
-            constant + COLUMN,
-            weights,
-            held,
-            vectors,
-            tl.load(row_share)[:, None],
-            tl.where(mask, tl.load(column_share), 0.0),
-            LAYERS,
-            A,
-            B,
-            HELD,
-            DTYPE,
-        )
+        row_offset = tl.load(row_share)[:, None]
+        column_offset = tl.where(mask, tl.load(column_share), 0.0)
+        at = near * STRIDE
+        layer = (pre + COLUMN, at, mask, constant + COLUMN, row_offset, column_offset)
+        residual = mlp(layer, weights, held, vectors, LAYERS, A, B, HELD, DTYPE)
         is_colour = mask[:, None] & (colour < 3)[None, :]
-        base = bilinear(
-            image,
-            plane,
+        row_base = (
             (tl.load(on_rows + height).to(tl.int64) * lr_width)[:, None],
             (tl.load(on_rows + 2 * height).to(tl.int64) * lr_width)[:, None],
             tl.load(row_share + height)[:, None],
-            tl.load(on_columns + width),
-            tl.load(on_columns + 2 * width),
-            tl.load(column_share + width),
-            is_colour,
         )
+        lower, upper = tl.load(on_columns + width), tl.load(on_columns + 2 * width)
+        column_base = (lower, upper, tl.load(column_share + width))
+        base = bilinear(image, plane, row_base, column_base, is_colour)
         place = canvas + pixel.to(tl.int64)[:, None] * 3 + colour[None, :]
         tl.store(place, colours(residual, BLOCK) + base, mask=is_colour)
 
 
 def sparse(
-    window: Window,
-    mlps: PackedMlps,
+    inputs: BandInputs,
     upsampler: int,
-    pre: Tensor,
-    constant: Tensor,
-    image: Tensor,
     pixels: Tensor,
     count: Tensor,
     canvas: Tensor,
@@ -101,44 +83,35 @@ def sparse(
 ) -> None:
     """Overwrites the colours of the listed pixels with those of one upsampler.
 
-    upsampler: its index, 0 is the heaviest. pixels: int32 [n * W], of which the first `count` (one
-    int32 on the device) are indices into the canvas's pixels. programs: how many run at once, a
-    small multiple of the GPU's multiprocessors. The rest as in `dense`.
+    Args:
+        upsampler: its index, 0 is the heaviest.
+        pixels: [n * W] int32, of which the first `count` are indices into the canvas's pixels.
+        count: [1] int32.
+        canvas: [n, W, 3] float32, the output rows from `inputs.first` on.
+        programs: how many run at once, a small multiple of the GPU's multiprocessors.
 
     Raises:
         ValueError: a tensor is not of this kind.
     """
-    axes, own = window.axes, mlps.upsamplers[upsampler]
-    _, width, size = check_pass(window, mlps, pre, constant, image, canvas)
-    expect("pixels", pixels, torch.int32, (size,))
+    own = inputs.mlps.upsamplers[upsampler]
+    rows, width = inputs.check(canvas)
+    expect("pixels", pixels, torch.int32, (rows * width,))
     expect("count", count, torch.int32, (1,))
-    how = launch.for_mlps(size, own)
     sparse_kernel[(programs,)](
-        pre,
-        image,
-        constant,
-        axes.rows.places,
-        axes.rows.shares,
-        axes.columns.places,
-        axes.columns.shares,
+        *inputs.tensors,
         own.weights,
         own.vectors,
         pixels,
         count,
         canvas,
-        window.first,
-        window.top,
-        len(axes.rows),
-        width,
-        image.shape[2],
-        image.shape[1] * image.shape[2],
-        STRIDE=pre.shape[1],
+        inputs.first,
+        inputs.top,
+        *inputs.sizes,
+        STRIDE=inputs.pre.shape[1],
         COLUMN=own.column,
         LAYERS=own.layers,
         A=own.a,
         B=own.b,
-        DTYPE=launch.DTYPES[mlps.dtype],
-        HELD=how.held,
-        BLOCK=how.block,
-        **how.options,
+        DTYPE=DTYPES[inputs.mlps.dtype],
+        **for_mlps(rows * width, own).constants,
     )

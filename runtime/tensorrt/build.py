@@ -1,4 +1,4 @@
-"""One ONNX graph -> one serialized plan."""
+"""The builder: one ONNX graph becomes one serialized plan."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from pcsr.interrupts import interrupts_deferred
 from pcsr.text import one_line
 
 from .library import Library
-from .profiles import MOST_ELEMENTS, Profile
+from .profiles import MOST_ELEMENTS, ShapeProfile
 from .target import Target, capability_name
 
 PROBE_SIDE = 32
@@ -21,22 +21,21 @@ IMAGE = "image"
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What the builder is told besides the graph and the profile; part of an engine's key.
-
-    opt_level: 0 to 5, how long it searches. workspace_mib: most scratch memory of a layer, in MiB;
-    None: what the GPU has. version_compatible: the plan runs in later versions of the same major
-    one too. hardware_compatible: `ampere-plus` or `same-compute-capability`, for other GPUs.
-    """
+    """What the builder is told besides the graph and the profile; it is part of an engine's key."""
 
     opt_level: int = 3
+    """How long the builder searches, from 0 to 5."""
     workspace_mib: int | None = None
+    """The most scratch memory of a layer; None: what the GPU has."""
     version_compatible: bool = False
+    """Whether the plan runs in later versions of the same major one too."""
     hardware_compatible: str | None = None
+    """`ampere-plus` or `same-compute-capability`, for other GPUs; None: this model alone."""
 
 
 @dataclass(frozen=True)
-class Network:
-    """A parsed graph. The builder and the parser live as long as it does: it uses their memory."""
+class ParsedGraph:
+    """A graph in TensorRT's form. It keeps the builder and the parser, whose memory it uses."""
 
     network: Any
     builder: Any
@@ -45,7 +44,7 @@ class Network:
 
     @property
     def inputs(self) -> list[Any]:
-        """The input tensors."""
+        """TensorRT's input tensors."""
         return [self.network.get_input(i) for i in range(self.network.num_inputs)]
 
 
@@ -66,7 +65,7 @@ def check_options(library: Library, options: BuildOptions, timing_cache: Path | 
         )
 
 
-def parse(library: Library, onnx: bytes, role: str) -> Network:
+def parse(library: Library, onnx: bytes, role: str) -> ParsedGraph:
     """Parses a graph. `backbone` keeps `features` as its only output.
 
     Raises:
@@ -84,12 +83,12 @@ def parse(library: Library, onnx: bytes, role: str) -> Network:
     if role == "backbone":
         for row_map in [network.get_output(i) for i in range(1, network.num_outputs)]:
             network.unmark_output(row_map)
-    return Network(network, builder, parser, role)
+    return ParsedGraph(network, builder, parser, role)
 
 
 def most_pixels(library: Library, onnx: bytes, role: str) -> int:
-    """The largest image (pixels) at which no tensor of an image graph has more than 2^31-1
-    elements: counted by TensorRT's own shape inference on a small one.
+    """Gives the largest image (pixels) at which no tensor of an image graph has more than 2^31-1
+    elements. TensorRT's own shape inference counts them on a small image.
     """
     parsed = parse(library, onnx, role)
     parsed.inputs[0].shape = (1, 3, PROBE_SIDE, PROBE_SIDE)
@@ -103,7 +102,7 @@ def build_plan(
     library: Library,
     onnx: bytes,
     role: str,
-    profile: Profile,
+    profile: ShapeProfile,
     options: BuildOptions,
     target: Target,
     timing_cache: Path | None = None,
@@ -130,7 +129,7 @@ def build_plan(
 
 
 def make_config(library: Library, builder: Any, options: BuildOptions, target: Target) -> Any:  # noqa: ANN401
-    """The builder's configuration, but for the profile and the timing cache."""
+    """Makes the builder's configuration, but for the profile and the timing cache."""
     trt = library.trt
     config = builder.create_builder_config()
     config.builder_optimization_level = options.opt_level
@@ -151,7 +150,7 @@ def make_config(library: Library, builder: Any, options: BuildOptions, target: T
     return config
 
 
-def _add_profile(library: Library, parsed: Network, config: Any, profile: Profile) -> None:  # noqa: ANN401
+def _add_profile(library: Library, parsed: ParsedGraph, config: Any, profile: ShapeProfile) -> None:  # noqa: ANN401
     ranges = parsed.builder.create_optimization_profile()
     for tensor in parsed.inputs:
         shape = tuple(tensor.shape)
@@ -161,7 +160,7 @@ def _add_profile(library: Library, parsed: Network, config: Any, profile: Profil
         raise library.error(f"refuses the sizes {profile} for the {parsed.role} graph")
 
 
-def _range(name: str, shape: Sequence[int], profile: Profile) -> list[tuple[int, ...]]:
+def _range(name: str, shape: Sequence[int], profile: ShapeProfile) -> list[tuple[int, ...]]:
     if name == IMAGE:
         return [(*shape[:2], *size) for size in profile.image_sizes]
     counts = profile.pixel_counts if name == "features" else profile.row_counts

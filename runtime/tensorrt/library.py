@@ -18,27 +18,28 @@ LONGEST_REASON = 400
 
 @dataclass(frozen=True)
 class Library:
-    """name: `tensorrt` or `tensorrt-rtx`. trt: its module. log: its logger; there is one in a
-    process, because TensorRT keeps the first that it is given.
-    """
+    """The TensorRT or TensorRT-RTX that is installed."""
 
     name: str
+    """`tensorrt` or `tensorrt-rtx`."""
     version: str
     trt: Any
+    """The Python module."""
     log: Any
+    """The logger; there is one in a process, because TensorRT keeps the first that it is given."""
 
     @property
     def is_rtx(self) -> bool:
-        """TensorRT-RTX: builds engines without a GPU, which fit many GPUs."""
+        """Whether it is TensorRT-RTX, which builds engines without a GPU that fit many GPUs."""
         return self.name == "tensorrt-rtx"
 
     @property
     def title(self) -> str:
-        """Name and version for a message."""
+        """Name and version, for a message."""
         return title(self.name, self.version)
 
     def error(self, what: str) -> EngineError:
-        """`what` went wrong, with the errors that the library has logged since the last one."""
+        """Makes the error `what`, with all that the library has logged since the last one."""
         errors = list(self.log.errors)
         self.log.errors.clear()
         reason = one_line("; ".join(dict.fromkeys(errors))) or "it gave no reason"
@@ -48,13 +49,13 @@ class Library:
 
 
 def title(name: str, version: str) -> str:
-    """Name and version of a library for a message."""
+    """Gives name and version of a library, for a message."""
     return f"{TITLES.get(name, name)} {version}"
 
 
 @functools.cache
 def load_library() -> Library:
-    """The installed TensorRT, or TensorRT-RTX where only that is installed.
+    """Loads the installed TensorRT, or TensorRT-RTX where only that is installed.
 
     Raises:
         BackendError: there is neither, or the one that is installed does not load.

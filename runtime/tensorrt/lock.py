@@ -1,4 +1,4 @@
-"""One builder at a time in a folder, over all processes."""
+"""The lock that lets one builder at a time, over all processes, write into a folder."""
 
 import os
 from collections.abc import Callable, Iterator

@@ -1,8 +1,9 @@
-"""The engines kept in a bundle: engines/<key>/<role>.engine and build.json, checked before use."""
+"""The plans kept in a bundle: engines/<key>/<role>.engine and build.json, checked before use."""
 
 import hashlib
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from pcsr.bundle import Bundle
 from pcsr.errors import EngineError, OutputError
 
 from .library import Library
-from .record import Facts, Record, parse_record
-from .target import Gpu
+from .record import BuildRecord, Facts, parse_record
+from .target import LocalGpu
 
 ENGINES = "engines"
 RECORD = "build.json"
@@ -21,33 +22,34 @@ Say = Callable[[str], object]
 
 @dataclass(frozen=True)
 class PlanSet:
-    """A checked set of engines in memory: serialized plans by role."""
+    """A set of plans in memory that were checked."""
 
     folder: Path
-    record: Record
+    record: BuildRecord
     plans: dict[str, bytes]
+    """The serialized plans by role."""
 
     @property
     def size_bytes(self) -> int:
-        """Of all plans together."""
+        """The bytes of all plans together."""
         return sum(map(len, self.plans.values()))
 
 
 def engines_folder(bundle: Bundle) -> Path:
-    """Where a bundle keeps its engines."""
+    """Gives the folder where a bundle keeps its engines."""
     return bundle.path / ENGINES
 
 
 def kept_folders(bundle: Bundle) -> Iterator[Path]:
-    """Folders of engines that are in use: neither set aside nor half-written."""
+    """Lists the folders of engines that are in use: neither set aside nor half-written."""
     parent = engines_folder(bundle)
     for path in sorted(parent.iterdir()) if parent.is_dir() else []:
         if path.is_dir() and not path.name.startswith(".") and STALE not in path.name:
             yield path
 
 
-def read_record(folder: Path) -> Record:
-    """build.json of a folder, which must be named by its key.
+def read_record(folder: Path) -> BuildRecord:
+    """Reads build.json of a folder, which must be named by its key.
 
     Raises:
         EngineError: it is missing, damaged, or not of this folder.
@@ -66,7 +68,7 @@ def read_record(folder: Path) -> Record:
 
 
 def read_plans(folder: Path) -> PlanSet:
-    """A set of engines whose every byte is as it was built. Nothing is deserialised.
+    """Reads a set of plans whose every byte is as it was built. Nothing is deserialised.
 
     Raises:
         EngineError: build.json or a plan is missing, damaged, truncated or foreign.
@@ -89,7 +91,7 @@ def read_plans(folder: Path) -> PlanSet:
 
 
 def find_built(bundle: Bundle, facts: Facts) -> PlanSet | None:
-    """The set with exactly these facts; None where there is none.
+    """Reads the set with exactly these facts; None where there is none.
 
     Raises:
         EngineError: there is one, and it is damaged.
@@ -99,10 +101,10 @@ def find_built(bundle: Bundle, facts: Facts) -> PlanSet | None:
 
 
 def find_fitting(
-    bundle: Bundle, library: Library, gpu: Gpu, precision: str
+    bundle: Bundle, library: Library, gpu: LocalGpu, precision: str
 ) -> tuple[PlanSet | None, list[str]]:
-    """The newest set for this machine and these graphs, of whatever profile and options; and what
-    is wrong with the others.
+    """Finds the newest set for this machine and these graphs, of whatever profile and options; and
+    says what is wrong with the others.
     """
     fitting, reasons = [], []
     for folder in kept_folders(bundle):
@@ -120,19 +122,14 @@ def find_fitting(
     return newest, reasons
 
 
-def newest_record(bundle: Bundle, library: Library, precision: str) -> Record | None:
-    """What was built last with this library and precision, stale or not; None for nothing."""
+def newest_record(bundle: Bundle, library: Library, precision: str) -> BuildRecord | None:
+    """Finds what was built last with this library and precision, stale or not; None for nothing."""
     records = []
     for folder in kept_folders(bundle):
-        try:
+        with suppress(EngineError):
             records.append(read_record(folder))
-        except EngineError:
-            continue
-    ours = [
-        record
-        for record in records
-        if (record.facts.library, record.facts.precision) == (library.name, precision)
-    ]
+    wanted = library.name, precision
+    ours = [one for one in records if (one.facts.library, one.facts.precision) == wanted]
     return max(ours, key=lambda record: record.built, default=None)
 
 

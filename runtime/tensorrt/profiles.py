@@ -1,4 +1,4 @@
-"""The sizes that engines take. Sizes are (height, width) of the input image."""
+"""Optimization profiles: the sizes that engines take. Sizes are (height, width) of the input."""
 
 import math
 from collections.abc import Mapping
@@ -27,18 +27,19 @@ class Shapes:
 
     @classmethod
     def static(cls, size: Size) -> "Shapes":
-        """One size and no other."""
+        """Asks for one size and no other."""
         return cls(size, size, size)
 
 
 @dataclass(frozen=True)
-class Profile:
-    """Smallest, usual and largest image; usual and largest number of rows (the smallest is 0)."""
+class ShapeProfile:
+    """The shapes that engines take, and those that they are tuned for."""
 
     min: Size
     opt: Size
     max: Size
     rows_opt: int = DEFAULT_ROWS
+    """The usual number of rows of a row graph; the smallest is 0."""
     rows_max: int = MOST_ROWS
 
     def __str__(self) -> str:
@@ -47,36 +48,36 @@ class Profile:
 
     @property
     def image_sizes(self) -> tuple[Size, Size, Size]:
-        """Of the input of `backbone` or `network`."""
+        """The sizes of the input of `backbone` or `network`: smallest, usual, largest."""
         return self.min, self.opt, self.max
 
     @property
     def pixel_counts(self) -> tuple[int, ...]:
-        """Rows of the row maps, one per pixel of the image."""
+        """The rows of the row maps, one per pixel of the image."""
         return tuple(math.prod(size) for size in self.image_sizes)
 
     @property
     def row_counts(self) -> tuple[int, int, int]:
-        """Pixels of one call of a row graph."""
+        """The pixels of one call of a row graph."""
         return 0, self.rows_opt, self.rows_max
 
     def takes(self, size: Size) -> bool:
-        """Whether an image of this size may be run."""
+        """Says whether an image of this size may be run."""
         return all(self.min[axis] <= size[axis] <= self.max[axis] for axis in range(2))
 
     @property
     def shapes(self) -> Shapes:
-        """What to ask for to get this profile again."""
+        """The shapes to ask for to get this profile again."""
         return Shapes(self.min, self.opt, self.max)
 
 
-def choose_profile(shapes: Shapes, most_pixels: int, rows_max: int = MOST_ROWS) -> Profile:
-    """The profile for what was asked for.
+def choose_profile(shapes: Shapes, most_pixels: int, rows_max: int = MOST_ROWS) -> ShapeProfile:
+    """Makes the profile for what was asked for.
 
-    Left out: the smallest image is 1x1; the usual one 540x960 (4K at x4); the largest a square, so
-    that portrait fits, of 1920 or what the element limit allows (`most_pixels`), whichever is
-    smaller, and no smaller than the others. Engines take memory for the image that they run, not
-    for the largest.
+    Where a size is left out, the smallest image is 1x1; the usual one 540x960 (4K at x4); the
+    largest a square, so that portrait fits, of 1920 or what the element limit allows
+    (`most_pixels`), whichever is smaller, and no smaller than the others. Engines take memory for
+    the image that they run, not for the largest.
 
     Raises:
         UsageError: not min <= opt <= max, or larger than the element limit allows.
@@ -85,14 +86,25 @@ def choose_profile(shapes: Shapes, most_pixels: int, rows_max: int = MOST_ROWS) 
     side = min(DEFAULT_SIDE, math.isqrt(most_pixels))
     high = shapes.max or _larger((side, side), _larger(low, shapes.opt or low))
     usual = shapes.opt or _larger(low, _smaller(high, DEFAULT_OPT))
-    profile = Profile(low, usual, high, min(DEFAULT_ROWS, rows_max), rows_max)
-    _check(profile, most_pixels)
+    profile = ShapeProfile(low, usual, high, min(DEFAULT_ROWS, rows_max), rows_max)
+    low, usual, high = profile.image_sizes
+    if not all(low[i] <= usual[i] <= high[i] for i in range(2)):
+        raise UsageError(
+            f"the smallest size {format_size(low)}, the usual {format_size(usual)} and the largest "
+            f"{format_size(high)} must not shrink in height or width"
+        )
+    if math.prod(high) > most_pixels:
+        raise UsageError(
+            f"the largest size {format_size(high)} has {math.prod(high)} pixels; TensorRT's limit "
+            f"of 2^31-1 elements per tensor allows {most_pixels} for this network; choose a "
+            "smaller --max-shape (larger images are tiled)"
+        )
     return profile
 
 
 def row_limits(model: Model) -> tuple[int, int]:
-    """Most input pixels of a row map and most rows of a call, so that no tensor of the classifier
-    and the upsamplers has too many elements.
+    """Gives the most input pixels of a row map and the most rows of a call, so that no tensor of
+    the classifier and the upsamplers has too many elements.
     """
     widths = [*model.upsampler_widths, model.classifier_widths or ()]
     widest = max((width for mlp in widths for width in mlp), default=1)
@@ -100,14 +112,14 @@ def row_limits(model: Model) -> tuple[int, int]:
 
 
 def format_size(size: Size) -> str:
-    """(540, 960) -> `540x960`."""
+    """Writes (540, 960) as `540x960`."""
     return f"{size[0]}x{size[1]}"
 
 
-def profile_from(data: Mapping[str, Any]) -> Profile:
-    """A profile from its JSON. Raises KeyError, TypeError or ValueError where it is damaged."""
+def profile_from(data: Mapping[str, Any]) -> ShapeProfile:
+    """Reads a profile from JSON. Raises KeyError, TypeError or ValueError where it is damaged."""
     sizes = [_size(data[name]) for name in ("min", "opt", "max")]
-    return Profile(sizes[0], sizes[1], sizes[2], int(data["rows_opt"]), int(data["rows_max"]))
+    return ShapeProfile(sizes[0], sizes[1], sizes[2], int(data["rows_opt"]), int(data["rows_max"]))
 
 
 def _size(value: Any) -> Size:  # noqa: ANN401
@@ -121,18 +133,3 @@ def _larger(one: Size, other: Size) -> Size:
 
 def _smaller(one: Size, other: Size) -> Size:
     return min(one[0], other[0]), min(one[1], other[1])
-
-
-def _check(profile: Profile, most_pixels: int) -> None:
-    low, usual, high = profile.image_sizes
-    if not all(low[i] <= usual[i] <= high[i] for i in range(2)):
-        raise UsageError(
-            f"the smallest size {format_size(low)}, the usual {format_size(usual)} and the largest "
-            f"{format_size(high)} must not shrink in height or width"
-        )
-    if math.prod(high) > most_pixels:
-        raise UsageError(
-            f"the largest size {format_size(high)} has {math.prod(high)} pixels; TensorRT's limit "
-            f"of 2^31-1 elements per tensor allows {most_pixels} for this network; choose a "
-            "smaller --max-shape (larger images are tiled)"
-        )

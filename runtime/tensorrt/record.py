@@ -1,4 +1,4 @@
-"""build.json beside a set of engines: what they were made from, by and for."""
+"""The record of a build, build.json: what engines were made from, by and for."""
 
 import hashlib
 import json
@@ -10,8 +10,8 @@ from pcsr.bundle import Bundle
 
 from .build import BuildOptions
 from .library import Library, title
-from .profiles import Profile, profile_from
-from .target import Gpu, Target, version_numbers
+from .profiles import ShapeProfile, profile_from
+from .target import LocalGpu, Target, version_numbers
 
 FORMAT = "pcsr-engines"
 FORMAT_VERSION = 1
@@ -19,19 +19,20 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class Facts:
-    """All that decides whether engines are valid. `graphs`: sha256 of the ONNX file by role."""
+    """All that decides whether engines are valid."""
 
     library: str
     version: str
     target: Target
     precision: str
-    profile: Profile
+    profile: ShapeProfile
     options: BuildOptions
     graphs: Mapping[str, str]
+    """The sha256 of the ONNX file by role."""
 
     @property
     def key(self) -> str:
-        """Name of the folder: readable, and a hash of every fact."""
+        """The name of the folder: readable words, and a hash of every fact."""
         text = json.dumps(asdict(self), sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         limits = "-".join(f"sm{capability}" for capability in self.target.capabilities)
@@ -40,7 +41,7 @@ class Facts:
         return f"{readable}_{digest}"
 
     def mismatch(self, bundle: Bundle) -> str | None:
-        """How the graphs differ from the bundle's; None where they do not."""
+        """Says how the graphs differ from the bundle's; None where they do not."""
         graphs = bundle.manifest.graphs.get(self.precision)
         if graphs is None:
             return f"was built from {self.precision} graphs, which the bundle no longer has"
@@ -48,8 +49,8 @@ class Facts:
             return "was built from other graphs than the bundle's"
         return None
 
-    def misfit(self, library: Library, gpu: Gpu, precision: str) -> str | None:
-        """Why this machine cannot run them at this precision; None where it can."""
+    def misfit(self, library: Library, gpu: LocalGpu, precision: str) -> str | None:
+        """Says why this machine cannot run them at this precision; None where it can."""
         if self.precision != precision:
             return f"is {self.precision}, not {precision}"
         if not self._runs_in(library):
@@ -69,37 +70,38 @@ class Facts:
 
 @dataclass(frozen=True)
 class PlanFile:
-    """One engine's file beside build.json. build_s: seconds that it took."""
+    """The file that holds one plan, beside build.json."""
 
     file: str
     sha256: str
     build_s: float
+    """The seconds that building took."""
 
 
 @dataclass(frozen=True)
-class Record:
-    """All that build.json says. built: UTC time, ISO 8601. pcsr: version that built them."""
+class BuildRecord:
+    """All that build.json says."""
 
     facts: Facts
     plans: Mapping[str, PlanFile]
     built: str
+    """When the engines were built: UTC, ISO 8601."""
     pcsr: str
+    """The version of pcsr that built them."""
 
     def to_json(self) -> str:
-        """The text of build.json."""
+        """Writes the text of build.json."""
         head = {"format": FORMAT, "format_version": FORMAT_VERSION}
         return json.dumps(head | asdict(self), indent=2, allow_nan=False) + "\n"
 
 
 def graph_hashes(bundle: Bundle, precision: str) -> dict[str, str]:
-    """sha256 by role, as the manifest states them."""
+    """Gives the sha256 of each graph by role, as the manifest states them."""
     return {role: graph.sha256 for role, graph in bundle.graphs(precision).items()}
 
 
-def parse_record(text: str) -> Record:
-    """The record from the text of build.json. Raises KeyError, TypeError or ValueError where it is
-    damaged.
-    """
+def parse_record(text: str) -> BuildRecord:
+    """Reads build.json. Raises KeyError, TypeError or ValueError where the text is damaged."""
     data = json.loads(text)
     if data["format"] != FORMAT or data["format_version"] != FORMAT_VERSION:
         raise ValueError(f"it is {data['format']} {data['format_version']}")
@@ -113,7 +115,7 @@ def parse_record(text: str) -> Record:
     plans = {role: PlanFile(**plan) for role, plan in data["plans"].items()}
     if any(not re.fullmatch(r"\w+\.engine", plan.file) for plan in plans.values()):
         raise ValueError("it names a file that is no engine")
-    return Record(Facts(**values), plans, data["built"], data["pcsr"])
+    return BuildRecord(Facts(**values), plans, data["built"], data["pcsr"])
 
 
 def _slug(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Messages on stderr; what is under way counts its seconds on a terminal."""
+"""Messages on stderr: what is under way counts its seconds on a terminal."""
 
 import itertools
 import sys
@@ -6,8 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-import click
 
 PERIOD_S = 0.2
 MARKS = "|/-\\"
@@ -17,20 +15,20 @@ CLEAR = "\r\x1b[K"
 
 @contextmanager
 def spinner() -> Iterator[Callable[[str], None]]:
-    """A function that prints messages. One that ends in `…` is repeated with the time that it has
-    taken, on a terminal, until the next message or the end.
+    """Gives a function that prints messages. One that ends in `…` is repeated with the time that it
+    has taken, on a terminal, until the next message or the end.
     """
     if not sys.stderr.isatty():
-        yield lambda message: click.echo(message, err=True)
+        yield lambda message: _write(f"{message}\n")
         return
-    current = _Line()
+    current = _Spinner()
     try:
         yield current.say
     finally:
         current.stop()
 
 
-class _Line:
+class _Spinner:
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
@@ -38,7 +36,7 @@ class _Line:
     def say(self, message: str) -> None:
         self.stop()
         if not message.endswith(UNDER_WAY):
-            click.echo(message, err=True)
+            _write(f"{message}\n")
             return
         self._stop = threading.Event()
         self._thread = threading.Thread(target=_spin, args=(message, self._stop), daemon=True)
@@ -49,12 +47,17 @@ class _Line:
             self._stop.set()
             self._thread.join()
             self._thread = None
-            click.echo(CLEAR, err=True, nl=False)
+            _write(CLEAR)
 
 
 def _spin(message: str, stop: threading.Event) -> None:
     start = time.monotonic()
     for mark in itertools.cycle(MARKS):
-        click.echo(f"{CLEAR}{message} {time.monotonic() - start:.0f} s {mark}", err=True, nl=False)
+        _write(f"{CLEAR}{message} {time.monotonic() - start:.0f} s {mark}")
         if stop.wait(PERIOD_S):
             return
+
+
+def _write(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""Engines for a bundle: found among those that it keeps, or built."""
+"""The store of engines in a bundle: valid ones are found in it, others are built."""
 
 import hashlib
 import shlex
@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pcsr
 from pcsr.atomic import atomic_directory
 from pcsr.bundle import Bundle
 from pcsr.errors import EngineError
+from pcsr.version import __version__
 
 from .build import BuildOptions, build_plan, check_options, most_pixels
 from .library import Library, load_library
@@ -28,36 +28,37 @@ from .plans import (
     newest_record,
     set_aside_stale,
 )
-from .profiles import Profile, Shapes, choose_profile, format_size, row_limits
-from .record import Facts, PlanFile, Record, graph_hashes
-from .target import Gpu, choose_target, find_gpu
+from .profiles import ShapeProfile, Shapes, choose_profile, format_size, row_limits
+from .record import BuildRecord, Facts, PlanFile, graph_hashes
+from .target import LocalGpu, choose_target, find_gpu
 
 if TYPE_CHECKING:
-    from .engine import TensorRTEngines
+    from .runner import TensorRTRunner
 
 
 @dataclass(frozen=True)
-class Request:
-    """What to build. device: the GPU to build for. capabilities: those that TensorRT-RTX builds
-    for, as in `8.9`; none: all. timing_cache: a file that is read, and written after each engine.
-    """
+class BuildRequest:
+    """What to build, and how."""
 
     shapes: Shapes = field(default_factory=Shapes)
     options: BuildOptions = field(default_factory=BuildOptions)
     device: str = "cuda"
+    """The GPU to build for."""
     capabilities: Sequence[str] = ()
+    """The compute capabilities that TensorRT-RTX builds for, as in `8.9`; none: all."""
     timing_cache: Path | None = None
+    """A file that is read, and written after each engine."""
 
 
 def open_engines(
     bundle: Bundle,
     device: str = "cuda",
     precision: str = "fp32",
-    request: Request | None = None,
+    request: BuildRequest | None = None,
     rebuild: bool = True,
     say: Say = lambda message: None,
-) -> "TensorRTEngines":
-    """The engines of a bundle on a GPU, ready to run; built where there are none that fit.
+) -> "TensorRTRunner":
+    """Opens the engines of a bundle on a GPU, ready to run; they are built where none fit.
 
     Without a request any profile will do: the newest is taken. With one, only what it asks for.
 
@@ -71,21 +72,21 @@ def open_engines(
     library = load_library()
     gpu = find_gpu(device)
     plans = ready_plans(bundle, gpu, precision, request, rebuild, say)
-    from .engine import TensorRTEngines  # late: it imports torch, which building does not need
+    from .runner import TensorRTRunner  # late: it imports torch, which building does not need
 
-    return TensorRTEngines(library, plans, gpu.device)
+    return TensorRTRunner(library, plans, gpu.device)
 
 
 def ready_plans(
     bundle: Bundle,
-    gpu: Gpu,
+    gpu: LocalGpu,
     precision: str,
-    request: Request | None = None,
+    request: BuildRequest | None = None,
     rebuild: bool = True,
     say: Say = lambda message: None,
 ) -> PlanSet:
-    """The plans that `open_engines` loads: checked, and nothing deserialised yet. Options and
-    errors as there.
+    """Gives the plans that `open_engines` loads: checked, and nothing deserialised yet. Options and
+    errors are those of `open_engines`.
     """
     library = load_library()
     for role in bundle.graphs(precision):
@@ -95,7 +96,7 @@ def ready_plans(
         request = _same_again(bundle, library, gpu, precision)
     else:
         request = replace(request, device=gpu.device)
-        found, reasons = _find_requested(bundle, precision, request)
+        found, reasons = _find_built(bundle, _facts(library, bundle, precision, request))
     if found is not None:
         return found
     if rebuild:
@@ -110,7 +111,7 @@ def ready_plans(
 def build_engines(
     bundle: Bundle,
     precision: str,
-    request: Request,
+    request: BuildRequest,
     force: bool = False,
     say: Say = lambda message: None,
 ) -> PlanSet:
@@ -132,12 +133,12 @@ def build_engines(
     """
     library = load_library()
     facts = _facts(library, bundle, precision, request)
-    found = None if force else _find_whole(bundle, facts)
+    found, _ = (None, []) if force else _find_built(bundle, facts)
     if found is not None:
         say(f"{precision}: the engines are there and valid")
         return found
     with one_builder(engines_folder(bundle), say):
-        found = None if force else _find_whole(bundle, facts)
+        found, _ = (None, []) if force else _find_built(bundle, facts)
         if found is not None:
             return found
         set_aside_stale(bundle, say)
@@ -145,15 +146,8 @@ def build_engines(
             return _build(library, bundle, facts, request.timing_cache, say)
 
 
-def check_request(request: Request) -> None:
-    """Raises BackendError or UsageError where this machine cannot build what is asked for."""
-    library = load_library()
-    check_options(library, request.options, request.timing_cache)
-    choose_target(library, request.device, request.capabilities)
-
-
-def build_command(bundle: Bundle, precision: str, request: Request) -> str:
-    """The command that builds what is asked for."""
+def build_command(bundle: Bundle, precision: str, request: BuildRequest) -> str:
+    """Writes the command that builds what is asked for."""
     words = ["pcsr-build", str(bundle.path), "--precision", precision]
     shapes, options = request.shapes, request.options
     for name in ("min", "opt", "max"):
@@ -169,12 +163,12 @@ def build_command(bundle: Bundle, precision: str, request: Request) -> str:
         words += ["--hardware-compatible", options.hardware_compatible]
     for capability in request.capabilities:
         words += ["--compute-capability", capability]
-    if request.device != Request.device:
+    if request.device != BuildRequest.device:
         words += ["--device", request.device]
     return shlex.join(words)
 
 
-def _facts(library: Library, bundle: Bundle, precision: str, request: Request) -> Facts:
+def _facts(library: Library, bundle: Bundle, precision: str, request: BuildRequest) -> Facts:
     check_options(library, request.options, request.timing_cache)
     target = choose_target(library, request.device, request.capabilities)
     return Facts(
@@ -188,39 +182,30 @@ def _facts(library: Library, bundle: Bundle, precision: str, request: Request) -
     )
 
 
-def _profile(library: Library, bundle: Bundle, precision: str, shapes: Shapes) -> Profile:
+def _profile(library: Library, bundle: Bundle, precision: str, shapes: Shapes) -> ShapeProfile:
     role = bundle.image_role
     map_pixels, rows = row_limits(bundle.manifest.model)
     image_pixels = most_pixels(library, bundle.graph_bytes(role, precision), role)
     return choose_profile(shapes, min(map_pixels, image_pixels), rows)
 
 
-def _find_requested(
-    bundle: Bundle, precision: str, request: Request
-) -> tuple[PlanSet | None, list[str]]:
-    facts = _facts(load_library(), bundle, precision, request)
+def _find_built(bundle: Bundle, facts: Facts) -> tuple[PlanSet | None, list[str]]:
+    """Finds the set with these facts, or says what is wrong with it."""
     try:
         return find_built(bundle, facts), []
     except EngineError as error:
         return None, [str(error)]
 
 
-def _find_whole(bundle: Bundle, facts: Facts) -> PlanSet | None:
-    try:
-        return find_built(bundle, facts)
-    except EngineError:
-        return None
-
-
-def _same_again(bundle: Bundle, library: Library, gpu: Gpu, precision: str) -> Request:
-    """What was built last, for this GPU; the defaults where nothing was."""
+def _same_again(bundle: Bundle, library: Library, gpu: LocalGpu, precision: str) -> BuildRequest:
+    """Asks for what was built last, for this GPU; for the defaults where nothing was."""
     record = newest_record(bundle, library, precision)
     if record is None:
-        return Request(device=gpu.device)
+        return BuildRequest(device=gpu.device)
     facts = record.facts
     limits = facts.target.capabilities if library.is_rtx else ()
     capabilities = limits if gpu.capability in limits else ()
-    return Request(facts.profile.shapes, facts.options, gpu.device, capabilities)
+    return BuildRequest(facts.profile.shapes, facts.options, gpu.device, capabilities)
 
 
 def _on_device(library: Library, device: str) -> AbstractContextManager[Any]:
@@ -248,7 +233,7 @@ def _build(
         files[role] = PlanFile(f"{role}.engine", sha256, round(seconds, 3))
         say(f"{label}: {seconds:.1f} s, {len(plans[role]) / 2**20:.1f} MiB")
     built = datetime.now(UTC).isoformat(timespec="microseconds")
-    record = Record(facts, files, built, pcsr.__version__)
+    record = BuildRecord(facts, files, built, __version__)
     folder = engines_folder(bundle) / facts.key
     with atomic_directory(folder) as temporary:
         for role, plan in plans.items():

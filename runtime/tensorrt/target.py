@@ -1,9 +1,10 @@
-"""The GPU that an engine is for."""
+"""The target of an engine: the GPUs that it is built for."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pcsr.errors import BackendError, UsageError
+from pcsr.runtime.devices import parse_device
 
 from .library import Library
 
@@ -14,12 +15,14 @@ AMPERE_PLUS = "ampere-plus"
 
 
 @dataclass(frozen=True)
-class Gpu:
-    """A GPU of this machine: its name, compute capability (as in `9.0`), and `cuda:N`."""
+class LocalGpu:
+    """A GPU that this machine has."""
 
     name: str
     capability: str
+    """The compute capability, as in `9.0`."""
     device: str = "cuda:0"
+    """PyTorch's name, `cuda:N`."""
 
     def __str__(self) -> str:
         return f"{self.name} (compute capability {self.capability})"
@@ -27,19 +30,19 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Target:
-    """What an engine is built for: one GPU model with its compute capability, or `portable` with
-    those that it is limited to (none: all from 8.0).
-    """
+    """What an engine is built for."""
 
     gpu: str
+    """One GPU model, or `portable`."""
     capabilities: tuple[str, ...]
+    """The model's compute capability, or the limits of `portable`; none: all from 8.0."""
 
     def __str__(self) -> str:
         limits = ", ".join(self.capabilities) or "from 8.0"
         return f"{self.gpu} (compute capability {limits})"
 
-    def serves(self, gpu: Gpu, hardware_compatible: str | None) -> bool:
-        """Whether an engine for this target, built with this compatibility, runs on `gpu`."""
+    def serves(self, gpu: LocalGpu, hardware_compatible: str | None) -> bool:
+        """Says whether an engine for this target, built with this compatibility, runs on `gpu`."""
         if self.gpu == PORTABLE:
             return gpu.capability in self.capabilities or (
                 not self.capabilities and version_numbers(gpu.capability) >= OLDEST_PORTABLE
@@ -51,14 +54,17 @@ class Target:
         return self == Target(gpu.name, (gpu.capability,))
 
 
-def find_gpu(device: str) -> Gpu:
-    """The GPU behind `cuda` or `cuda:N`.
+def find_gpu(device: str) -> LocalGpu:
+    """Finds the GPU behind `cuda` or `cuda:N`.
 
     Raises:
         BackendError: there is none, or PyTorch, which finds it, is not installed.
     """
-    kind, colon, index = device.partition(":")
-    if kind != "cuda" or (colon and not index.isdigit()):
+    try:
+        kind, index = parse_device(device)
+    except BackendError:
+        kind, index = "", None
+    if kind != "cuda":
         raise BackendError(f"TensorRT runs on cuda or cuda:N, not on '{device}'")
     try:
         import torch
@@ -67,17 +73,17 @@ def find_gpu(device: str) -> Gpu:
             f"TensorRT engines need PyTorch beside them ({error}); run pip install 'pcsr[tensorrt]'"
         ) from error
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if int(index or 0) >= count:
+    if (index or 0) >= count:
         raise BackendError(
             f"device '{device}' is not there: PyTorch {torch.__version__} finds {count} NVIDIA GPUs"
         )
-    number = int(index) if index else torch.cuda.current_device()
+    number = torch.cuda.current_device() if index is None else index
     properties = torch.cuda.get_device_properties(number)
-    return Gpu(properties.name, f"{properties.major}.{properties.minor}", f"cuda:{number}")
+    return LocalGpu(properties.name, f"{properties.major}.{properties.minor}", f"cuda:{number}")
 
 
 def choose_target(library: Library, device: str, capabilities: Sequence[str]) -> Target:
-    """What to build for: the GPU that is there; with TensorRT-RTX all GPUs, or those of the
+    """Chooses what to build for: the GPU that is there; with TensorRT-RTX all GPUs, or those of the
     capabilities.
 
     Raises:
@@ -109,12 +115,12 @@ def choose_target(library: Library, device: str, capabilities: Sequence[str]) ->
 
 
 def version_numbers(text: str) -> tuple[int, ...]:
-    """`11.4.0.106` -> (11, 4, 0, 106); parts that are no numbers count as 0."""
+    """Reads `11.4.0.106` as (11, 4, 0, 106); parts that are no numbers count as 0."""
     return tuple(int(part) if part.isdigit() else 0 for part in text.split("."))
 
 
 def capability_name(capability: str) -> str:
-    """`8.9` -> `SM89`, as TensorRT-RTX names it."""
+    """Writes `8.9` as `SM89`, as TensorRT-RTX names it."""
     return f"SM{capability.replace('.', '')}"
 
 

@@ -1,4 +1,4 @@
-"""PyTorch's process-wide settings of arithmetic, for the time of a run."""
+"""PyTorch's process-wide settings of arithmetic are changed for the time of a run."""
 
 import threading
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ _LOCK = threading.RLock()
 
 @contextmanager
 def exact_arithmetic() -> Iterator[None]:
-    """float32 is float32 (no TF32), and cuDNN picks its kernels by trying; the host's settings are
+    """Makes float32 exact (no TF32) and cuDNN pick its kernels by trying; the host's settings are
     back afterwards.
 
     PyTorch has these settings once per process: our own threads take turns here, but a host's

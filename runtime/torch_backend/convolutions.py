@@ -1,13 +1,13 @@
-"""The nodes Pointwise and Grouped: convolutions by our own kernels, which the rewrites put in.
+"""The nodes Pointwise and Grouped: convolutions by our own kernels, put in the places of sites.
 
-Pointwise: inputs maps..., packed weight, bias or "", what is added or "". Attributes: maps (how
-many), outputs, slope (of negative results; 0: ReLU, 1: nothing), tile.
-Grouped: inputs x, packed weight, bias or "", and for a 1x1 convolution behind (attribute tail: its
-outputs, 0: none) packed weight, bias or "", what is added or "". Attributes: groups, outputs (of
-a group), slope, tail, tail_slope, tile.
+Pointwise has the inputs maps..., packed weight, bias or "", what is added or "", and the attributes
+maps (how many), outputs, slope (of negative results; 0: ReLU, 1: nothing), tile.
+Grouped has the inputs x, packed weight, bias or "", and for a 1x1 convolution behind (attribute
+projection: its outputs, 0: none) packed weight, bias or "", what is added or ""; its attributes are
+groups, outputs (of a group), slope, projection, projection_slope, tile.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,17 +16,17 @@ import torch
 from torch import Tensor
 
 from .epilogues import activated
-from .graph import Graph, Node
+from .graph import Node, OperatorGraph
 from .sites import Site
 
 # What is tried: (pixels, warps) of a program, and (pixels, rows, warps).
 POINTWISE_TILES = ((128, 4), (64, 4), (128, 8))
 GROUPED_TILES = ((64, 4, 4), (64, 8, 4), (32, 8, 2))
-TAILED_TILES = ((64, 2, 4), (64, 4, 4), (32, 2, 2))
+PROJECTED_TILES = ((64, 2, 4), (64, 4, 4), (32, 2, 2))
 
 
 class PointwiseConvolution:
-    """A Pointwise node."""
+    """Runs a Pointwise node."""
 
     def __init__(self, node: Node) -> None:
         from pcsr.runtime.kernels.convolutions.pointwise import PointwiseTile, pointwise
@@ -52,12 +52,12 @@ class PointwiseConvolution:
 
 
 class GroupedConvolution:
-    """A Grouped node."""
+    """Runs a Grouped node."""
 
     def __init__(self, node: Node) -> None:
-        from pcsr.runtime.kernels.convolutions.grouped import GroupedTile, Tail, grouped
+        from pcsr.runtime.kernels.convolutions.grouped import GroupedTile, Projection, grouped
 
-        self._kernel, self._tail, self._how = grouped, Tail, node.attributes
+        self._kernel, self._projection, self._how = grouped, Projection, node.attributes
         self._tile = GroupedTile(*self._how["tile"])
 
     def __call__(
@@ -65,57 +65,53 @@ class GroupedConvolution:
         x: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        tail_weight: Tensor | None = None,
-        tail_bias: Tensor | None = None,
+        projection_weight: Tensor | None = None,
+        projection_bias: Tensor | None = None,
         added: Tensor | None = None,
     ) -> Tensor:
-        how, tail = self._how, None
-        fits = added is None or _fits(added, x, how["tail"])
-        if tail_weight is not None:
-            plus, slope = (added, how["tail_slope"]) if fits else (None, 1)
-            tail = self._tail(tail_weight, how["tail"], tail_bias, plus, slope)
+        how, projection = self._how, None
+        fits = added is None or _fits(added, x, how["projection"])
+        if projection_weight is not None:
+            plus, slope = (added, how["projection_slope"]) if fits else (None, 1)
+            projection = self._projection(
+                projection_weight, how["projection"], projection_bias, plus, slope
+            )
         shape = how["groups"], how["outputs"]
         with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
-            out = self._kernel(x, weight, shape, bias, how["slope"], tail, self._tile)
-        return out if added is None or fits else activated(out + added, how["tail_slope"])
+            out = self._kernel(x, weight, shape, bias, how["slope"], projection, self._tile)
+        return out if added is None or fits else activated(out + added, how["projection_slope"])
 
 
 def _fits(added: Tensor, x: Tensor, channels: int) -> bool:
-    """Whether a sum does not broadcast."""
+    """Says whether a sum does not broadcast."""
     return added.shape == (x.shape[0], channels, *x.shape[2:]) and added.dtype == x.dtype
 
 
-def pointwise_graphs(site: Site) -> Mapping[str, Callable[[], Graph]]:
-    """A 1x1 convolution of a join as one kernel, by tile."""
-    return {
-        f"one kernel {'x'.join(map(str, tile))}": partial(_pointwise, site, tile)
-        for tile in POINTWISE_TILES
-    }
+def kernel_graphs(site: Site, is_pointwise: bool) -> Mapping[str, Callable[[], OperatorGraph]]:
+    """Gives a site as one kernel, by tile: a 1x1 convolution of a join, or grouped 3x3 ones with a
+    1x1 behind or without.
+    """
+    make = _pointwise if is_pointwise else _grouped
+    grouped = PROJECTED_TILES if len(site.parts) > 1 else GROUPED_TILES
+    tiles: Sequence[tuple[int, ...]] = POINTWISE_TILES if is_pointwise else grouped
+    return {f"one kernel {'x'.join(map(str, tile))}": partial(make, site, tile) for tile in tiles}
 
 
-def grouped_graphs(site: Site) -> Mapping[str, Callable[[], Graph]]:
-    """Grouped 3x3 convolutions, with a 1x1 behind or without, as one kernel, by tile."""
-    tiles = TAILED_TILES if len(site.parts) > 1 else GROUPED_TILES
-    return {
-        f"one kernel {'x'.join(map(str, tile))}": partial(_grouped, site, tile) for tile in tiles
-    }
+def _pointwise(site: Site, tile: tuple[int, ...]) -> OperatorGraph:
+    from pcsr.runtime.kernels.convolutions.layout import pack_pointwise
 
-
-def _pointwise(site: Site, tile: tuple[int, ...]) -> Graph:
-    from pcsr.runtime.kernels.convolutions.pointwise import pack_pointwise
-
-    (ended,) = site.parts
-    weight = site.graph.constants[ended.conv.inputs[1]]
+    (chain,) = site.parts
+    weight = site.graph.constants[chain.conv.inputs[1]]
     channels = site.channels[: len(site.maps)]
-    packed = f"{ended.conv.inputs[1]}/{'+'.join(map(str, channels))}"
-    inputs = (*site.maps, packed, ended.bias, ended.added)
-    how = {"maps": len(site.maps), "outputs": len(weight), "slope": ended.slope, "tile": tile}
-    node = Node("Pointwise", ended.conv.name, inputs, (ended.output,), how)
+    packed = f"{chain.conv.inputs[1]}/{'+'.join(map(str, channels))}"
+    inputs = (*site.maps, packed, chain.bias, chain.added)
+    how = {"maps": len(site.maps), "outputs": len(weight), "slope": chain.slope, "tile": tile}
+    node = Node("Pointwise", chain.conv.name, inputs, (chain.output,), how)
     return _alone(site, node, {packed: pack_pointwise(weight, channels)})
 
 
-def _grouped(site: Site, tile: tuple[int, ...]) -> Graph:
-    from pcsr.runtime.kernels.convolutions.grouped import pack_grouped, pack_tail
+def _grouped(site: Site, tile: tuple[int, ...]) -> OperatorGraph:
+    from pcsr.runtime.kernels.convolutions.layout import pack_grouped, pack_projection
 
     first, *rest = site.parts
     of, groups = first.conv.inputs[1], first.conv.attributes.get("group", 1)
@@ -123,17 +119,17 @@ def _grouped(site: Site, tile: tuple[int, ...]) -> Graph:
     made = {f"{of}/packed": pack_grouped(weight, groups)}
     inputs = (*site.maps, f"{of}/packed", first.bias)
     how = {"groups": groups, "outputs": len(weight) // groups, "slope": first.slope}
-    how |= {"tail": 0, "tail_slope": 1.0, "tile": tile}
-    for tail in rest:
-        name, behind = f"{tail.conv.inputs[1]}/tail", site.graph.constants[tail.conv.inputs[1]]
-        made[name] = pack_tail(behind, groups)
-        inputs += (name, tail.bias, tail.added)
-        how |= {"tail": len(behind), "tail_slope": tail.slope}
+    how |= {"projection": 0, "projection_slope": 1.0, "tile": tile}
+    for chain in rest:
+        name, behind = chain.conv.inputs[1], site.graph.constants[chain.conv.inputs[1]]
+        made[f"{name}/projection"] = pack_projection(behind, groups)
+        inputs += (f"{name}/projection", chain.bias, chain.added)
+        how |= {"projection": len(behind), "projection_slope": chain.slope}
     node = Node("Grouped", first.conv.name, inputs, (site.parts[-1].output,), how)
     return _alone(site, node, made)
 
 
-def _alone(site: Site, node: Node, made: Mapping[str, Tensor]) -> Graph:
-    """The site as one node, with its packed weights."""
+def _alone(site: Site, node: Node, made: Mapping[str, Tensor]) -> OperatorGraph:
+    """Gives the site as one node, with its packed weights."""
     used = {name: v for name, v in site.graph.constants.items() if name in node.inputs}
     return replace(site.graph, nodes=(node,), constants=used | {**made})

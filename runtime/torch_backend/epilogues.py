@@ -1,4 +1,9 @@
-"""Convolutions that end in our kernel: bias, a sum and an activation in one pass over memory."""
+"""Convolutions end in a kernel of ours: bias, sum and activation in one pass over memory.
+
+Conv(x, w, b) -> c, Add(c, y) -> s, Relu(s) -> z becomes ConvEpilogue(x, w, b, y) -> z with slope 0:
+cuDNN computes c without the bias, and the kernel writes max(0, c + b + y) in its place. Operators
+would read and write the map three times.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -8,27 +13,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .fusions import PROBE_SIZE, TOLERANCE
 from .graph import Node
 from .operators import function_of
+from .trial import PROBE_SIZE, TOLERANCE, difference, random_source, reason_of
 
 DEVICES = frozenset({"cuda"})
 
 
 @dataclass(frozen=True)
-class Form:
-    """What decides which kernel is compiled. slope: of negative values, 0 is ReLU, 1 nothing."""
+class EpilogueForm:
+    """What decides which kernel is compiled."""
 
     channels: int
     slope: float
+    """The slope of negative values: 0 is ReLU, 1 nothing."""
     has_bias: bool
     adds: bool
     dtype: torch.dtype
     layout: torch.memory_format
 
     @classmethod
-    def of(cls, node: Node, weight: Tensor, layout: torch.memory_format) -> "Form":
-        """Of a ConvEpilogue or ConvTransposeEpilogue."""
+    def of(cls, node: Node, weight: Tensor, layout: torch.memory_format) -> "EpilogueForm":
+        """Gives the form of a ConvEpilogue or ConvTransposeEpilogue."""
         is_turned = node.op.startswith("ConvTranspose")
         channels = weight.shape[1] * node.attributes.get("group", 1) if is_turned else len(weight)
         slope, has_bias = node.attributes["slope"], bool(node.inputs[2])
@@ -36,7 +42,7 @@ class Form:
 
 
 class EpilogueConvolution:
-    """ConvEpilogue or ConvTransposeEpilogue of a graph."""
+    """Runs a ConvEpilogue or ConvTransposeEpilogue of a graph."""
 
     def __init__(self, node: Node) -> None:
         from pcsr.runtime.kernels.convolutions.epilogue import epilogue
@@ -58,38 +64,33 @@ class EpilogueConvolution:
 
 
 class Epilogues:
-    """Where this device has the kernel. refused: why not, where it has not."""
+    """Says where a device has the kernel; `refused` collects the reasons where it has not."""
 
     def __init__(self, device: torch.device, layout: torch.memory_format) -> None:
         self._device, self._layout = device, layout
         self.refused: set[str] = set()
 
     def may_fuse(self, node: Node, weight: Tensor) -> bool:
-        """Whether this ConvEpilogue or ConvTransposeEpilogue computes what the operators do."""
+        """Says whether a ConvEpilogue or ConvTransposeEpilogue computes what the operators do."""
         if self._device.type not in DEVICES or weight.dtype not in TOLERANCE:
             return False
-        reason = probe(Form.of(node, weight, self._layout), self._device)
+        reason = probe(EpilogueForm.of(node, weight, self._layout), self._device)
         self.refused |= {reason} - {""}
         return not reason
 
     def report(self, functions: Iterable[object]) -> list[str]:
-        """How many there are among a graph's functions, and what was refused."""
+        """Says how many there are among a graph's functions, and what was refused."""
         count = sum(isinstance(function, EpilogueConvolution) for function in functions)
         counted = [f"{count} epilogues"] if count or self.refused else []
         return [*counted, *sorted(self.refused)]
 
 
 @lru_cache(maxsize=256)
-def probe(form: Form, device: torch.device) -> str:
-    """Compiles the kernel and runs it on a small random image beside the operators: why it cannot
-    be used, or "".
+def probe(form: EpilogueForm, device: torch.device) -> str:
+    """Compiles the kernel and runs it on a small random image beside the operators: says why it
+    cannot be used, or "".
     """
-    generator = torch.Generator().manual_seed(0)
-
-    def random(*shape: int) -> Tensor:
-        values = torch.randn(*shape, generator=generator).to(device, form.dtype)
-        return values.contiguous(memory_format=form.layout) if len(shape) == 4 else values
-
+    random = random_source(device, form.dtype, form.layout)
     shape = (2, form.channels, *PROBE_SIZE)
     y, bias = random(*shape), random(form.channels) if form.has_bias else None
     added = random(*shape) if form.adds else None
@@ -102,15 +103,13 @@ def probe(form: Form, device: torch.device) -> str:
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # whatever Triton and the compilers below it raise
-        return f"no epilogue kernel: {str(error).partition(chr(10))[0] or type(error).__name__}"
-    largest = expected.abs().max().item()
-    if ((found.float() - expected).abs() <= TOLERANCE[form.dtype] * largest).all():
-        return ""
-    return f"the epilogue kernel is wrong on {device} for {form}"
+        return f"no epilogue kernel: {reason_of(error)}"
+    is_wrong = difference(found, expected.to(form.dtype))
+    return f"the epilogue kernel is wrong on {device} for {form}" if is_wrong else ""
 
 
 def activated(values: Tensor, slope: float) -> Tensor:
-    """ReLU, LeakyReLU or the values themselves."""
+    """Applies ReLU (slope 0), LeakyReLU, or nothing (1)."""
     if slope == 0:
         return torch.relu(values)
     return values if slope == 1 else F.leaky_relu(values, slope)

@@ -1,7 +1,8 @@
-"""An ONNX model as nodes and constants, reduced to what the wanted outputs need."""
+"""An ONNX model is read as nodes and constants, reduced to what the wanted outputs need."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -14,7 +15,7 @@ from pcsr.errors import BackendError, BundleError
 
 @dataclass(frozen=True)
 class Node:
-    """One operator. "" among the inputs: that optional input is absent."""
+    """One operator. Where an optional input is absent, its name is ""."""
 
     op: str
     name: str
@@ -23,31 +24,40 @@ class Node:
     attributes: Mapping[str, Any]
 
     def refuse(self, what: str) -> NoReturn:
-        """Raises BackendError: the node asks for something that is not done here."""
+        """Raises BackendError, because the node asks for something that is not done here."""
         raise BackendError(
             f"the torch backend does not know {what} (node '{self.name}' of this graph); "
             "use backend onnxruntime or tensorrt"
         )
 
     def only(self, attribute: str, *allowed: Any) -> None:  # noqa: ANN401
-        """Refuses a node whose attribute, where it is given, has none of these values."""
+        """Refuses the node if its attribute is given and has none of these values."""
         value = self.attributes.get(attribute, allowed[0])
         if value not in allowed:
             self.refuse(f"{self.op} with {attribute} = {value}")
 
 
 @dataclass(frozen=True)
-class Graph:
-    """Nodes in an order in which they can run; constants are on the CPU."""
+class OperatorGraph:
+    """Holds operators, and names the values between them."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     nodes: tuple[Node, ...]
+    """The operators, in an order in which they can run."""
     constants: Mapping[str, Tensor]
+    """Weights and parameters, on the CPU."""
+
+    def with_nodes(self, nodes: Iterable[Node]) -> "OperatorGraph":
+        """Gives the graph with these nodes, less what no output needs."""
+        kept = needed(nodes, self.outputs)
+        used = {name for node in kept for name in node.inputs} | set(self.outputs)
+        constants = {name: value for name, value in self.constants.items() if name in used}
+        return replace(self, nodes=tuple(kept), constants=constants)
 
 
-def read_graph(model: bytes, outputs: Sequence[str] | None = None) -> Graph:
-    """The part of an ONNX model that these outputs (None: all) need.
+def read_graph(model: bytes, outputs: Sequence[str] | None = None) -> OperatorGraph:
+    """Reads the part of an ONNX model that these outputs (None: all) need.
 
     Raises:
         BackendError: the onnx package is missing, or the model has no such output.
@@ -67,24 +77,26 @@ def read_graph(model: bytes, outputs: Sequence[str] | None = None) -> Graph:
     constants = {proto.name: _tensor(onnx, proto) for proto in graph.initializer}
     nodes = [_node(onnx, proto) for proto in graph.node]
     constants |= {n.outputs[0]: _constant(onnx, n) for n in nodes if n.op == "Constant"}
-    nodes = needed((node for node in nodes if node.op != "Constant"), wanted)
-    used = {name for node in nodes for name in node.inputs} | set(wanted)
-    return Graph(
-        tuple(value.name for value in graph.input if value.name not in constants),
-        wanted,
-        tuple(nodes),
-        {name: value for name, value in constants.items() if name in used},
-    )
+    inputs = tuple(value.name for value in graph.input if value.name not in constants)
+    whole = OperatorGraph(inputs, wanted, (), constants)
+    return whole.with_nodes(node for node in nodes if node.op != "Constant")
 
 
 def needed(nodes: Iterable[Node], outputs: Sequence[str]) -> list[Node]:
-    """Those nodes that the outputs depend on, in their order."""
+    """Gives those nodes that the outputs depend on, in their order."""
     wanted, kept = set(outputs), []
     for node in reversed([*nodes]):
         if wanted.intersection(node.outputs):
             wanted.update(node.inputs)
             kept.append(node)
     return kept[::-1]
+
+
+def uses_of(graph: OperatorGraph) -> Counter[str]:
+    """Counts the nodes and outputs that need each value."""
+    counts = Counter(name for node in graph.nodes for name in node.inputs)
+    counts.update(graph.outputs)
+    return counts
 
 
 def _onnx() -> ModuleType:

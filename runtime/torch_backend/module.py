@@ -1,4 +1,4 @@
-"""An ONNX graph as a PyTorch module."""
+"""An ONNX graph becomes a PyTorch module."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from .arithmetic import exact_arithmetic
 from .candidates import Chooser
 from .epilogues import Epilogues
-from .fusions import fusion_report, layout_for, may_fuse
-from .graph import Graph, read_graph
+from .fusions import fusion_report, may_fuse
+from .graph import OperatorGraph, read_graph
 from .operators import PARAMETERS
 from .program import run_steps, steps_of
 from .rewrites import dense_groups, fuse_convolutions, fuse_epilogues, in_place, is_typed
+from .trial import laid_out, layout_for
 
 CPU = torch.device("cpu")
 
@@ -22,13 +23,14 @@ class OnnxModule(nn.Module):
     """Runs an ONNX graph, or the part of it that the wanted outputs need, operator by operator.
 
     Constants are buffers on `device`. On CUDA nothing waits for the device and nothing is copied
-    to it, so that a run can be captured in a CUDA graph, after a run with the same shapes. There,
-    graphs of float16 or bfloat16 keep images channels last (which their outputs may be, too), run
-    narrow groups of convolutions as dense ones, and replace joins with 1x1 convolutions and grouped
-    3x3 ones by kernels of ours where a trial at load time finds them faster. All graphs end
-    convolutions there with the sum and
-    the ReLU behind them where a probe finds that cuDNN does so, and others with their bias, sum and
-    activation in one kernel of ours; `fusions` says what was found.
+    to it, so that a run can be captured in a CUDA graph, after a run with the same shapes.
+
+    There, graphs of float16 or bfloat16 keep images channels last (which their outputs may be,
+    too), run narrow groups of convolutions as dense ones, and replace joins with 1x1 convolutions
+    and grouped 3x3 ones by kernels of ours where a trial at load time finds them faster. All graphs
+    end convolutions with the sum and the ReLU behind them where a probe finds that cuDNN does so,
+    and others with their bias, sum and activation in one kernel of ours; `fusions` says what was
+    found.
 
     Args:
         model: the ONNX file.
@@ -68,35 +70,34 @@ class OnnxModule(nn.Module):
 
     @torch.no_grad()
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Inputs and outputs in the order of the names in `inputs` and `outputs`.
+        """Runs the graph. Inputs and outputs are ordered as the names in `inputs` and `outputs`.
 
-        Images [n, c, h, w] of any strides. On CUDA all work is queued on the current stream.
+        Images are [n, c, h, w] of any strides. On CUDA all work is queued on the current stream.
         """
         buffers = dict(self.named_buffers())
         values = self._host | {name: buffers[key] for name, key in self._names.items()}
         for name, value in zip(self.inputs, inputs, strict=True):
-            values[name] = self._laid_out(value)
+            values[name] = laid_out(value, self._layout)
         with exact_arithmetic():
             return run_steps(self._steps, values, self.outputs)
 
-    def _laid_out(self, value: Tensor) -> Tensor:
-        return value.contiguous(memory_format=self._layout) if value.ndim == 4 else value
-
-    def _place_constants(self, graph: Graph, device: torch.device) -> None:
-        """Tensors become buffers; what only shapes the work stays on the CPU, under its name."""
+    def _place_constants(self, graph: OperatorGraph, device: torch.device) -> None:
+        """Makes tensors buffers; what only shapes the work stays on the CPU, under its name."""
         on_device = _device_names(graph)
         for index, (name, value) in enumerate(graph.constants.items()):
             if name in on_device:
                 self._names[name] = f"constant_{index}"
-                self.register_buffer(self._names[name], self._laid_out(value.to(device)))
+                self.register_buffer(self._names[name], laid_out(value.to(device), self._layout))
             else:
                 self._host[name] = value
 
 
-def _device_names(graph: Graph) -> set[str]:
-    """Values that are computed with on the device: all but parameters and arithmetic on shapes.
+def _device_names(graph: OperatorGraph) -> set[str]:
+    """Names the values that are computed with on the device: all but parameters and arithmetic on
+    shapes.
 
-    Raises BackendError for a parameter that only the device knows.
+    Raises:
+        BackendError: a parameter is known on the device only.
     """
     host = set[str]()
     on_device = {*graph.inputs, *graph.outputs}

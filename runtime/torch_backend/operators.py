@@ -1,4 +1,4 @@
-"""ONNX operators as functions of PyTorch tensors.
+"""ONNX operators become functions of PyTorch tensors.
 
 OPERATORS maps an operator to a maker: node -> function of the node's inputs (None where an optional
 input is absent). A name that ends in _ overwrites its first input. The inputs in PARAMETERS shape
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from . import shape_operators as shaping
 from .graph import Node
+from .shape_operators import Function
 
-Function = Callable[..., Any]
 Maker = Callable[[Node], Function]
 
 PARAMETERS: Mapping[str, frozenset[int]] = {
@@ -43,14 +43,18 @@ DTYPES = {
 
 
 def function_of(node: Node) -> Function:
-    """Raises BackendError for an operator, or a use of one, that is not known."""
+    """Makes the function of a node.
+
+    Raises:
+        BackendError: the operator, or this use of it, is not known.
+    """
     if node.op not in OPERATORS:
         node.refuse(f"the ONNX operator {node.op}")
     return OPERATORS[node.op](node)
 
 
 def convolution_options(node: Node) -> tuple[tuple[int, ...], ...]:
-    """(stride, dilation, padding (top, left, bottom, right)) of a Conv or ConvTranspose."""
+    """Gives (stride, dilation, padding (top, left, bottom, right)) of a Conv or ConvTranspose."""
     node.only("auto_pad", "NOTSET", "VALID")
     kernel = node.attributes.get("kernel_shape", (1, 1))
     if len(kernel) != 2:

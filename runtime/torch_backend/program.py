@@ -8,8 +8,9 @@ from torch import Tensor
 from .convolutions import GroupedConvolution, PointwiseConvolution
 from .epilogues import EpilogueConvolution
 from .fusions import FusedConvolution
-from .graph import Graph
-from .operators import Function, Maker, function_of
+from .graph import OperatorGraph
+from .operators import Maker, function_of
+from .shape_operators import Function
 
 MADE: Mapping[str, Maker] = {
     "ConvAddRelu": FusedConvolution,
@@ -31,8 +32,8 @@ class Step:
     done_with: tuple[str, ...]
 
 
-def steps_of(graph: Graph) -> Iterator[Step]:
-    """Raises BackendError for an operator that is not known."""
+def steps_of(graph: OperatorGraph) -> Iterator[Step]:
+    """Makes the steps of a graph. Raises BackendError for an operator that is not known."""
     kept = {*graph.constants, *graph.outputs}
     last = {name: node for node in graph.nodes for name in (*node.inputs, *node.outputs) if name}
     for node in graph.nodes:
@@ -45,7 +46,7 @@ def steps_of(graph: Graph) -> Iterator[Step]:
 def run_steps(
     steps: Sequence[Step], known: Mapping[str, Tensor], outputs: Sequence[str]
 ) -> tuple[Tensor, ...]:
-    """known: inputs and constants by name."""
+    """Runs steps and gives the outputs; `known` holds the inputs and constants by name."""
     values = dict(known)
     for step in steps:
         found = step.function(*(values[name] if name else None for name in step.inputs))

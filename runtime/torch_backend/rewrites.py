@@ -1,14 +1,13 @@
-"""Rewrites of a graph that change its speed and not its result: in place, dense, fused."""
+"""Rewrites of a graph that change its speed and not its result."""
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from .graph import Graph, Node
-from .operators import convolution_options
+from .chains import ChainFinder, ConvolutionChain
+from .graph import Node, OperatorGraph, uses_of
 
 # Their results are new memory that nothing else looks at.
 FRESH = frozenset(
@@ -19,11 +18,10 @@ FRESH = frozenset(
 IN_PLACE = frozenset({"Add", "LeakyRelu", "Relu"})
 MOST_CHANNELS, MOST_GROUPS = 32, 8
 KEEPS_GROUPS = "keeps_groups"  # an attribute of our own: this convolution stays as it is
-Chain = tuple[Node, ...]
 
 
-def in_place(graph: Graph) -> Graph:
-    """Sums and activations overwrite what no other node and no output needs."""
+def in_place(graph: OperatorGraph) -> OperatorGraph:
+    """Makes sums and activations overwrite what no other node and no output needs."""
     uses, fresh, nodes = uses_of(graph), set[str](), []
     for node in graph.nodes:
         if node.op in IN_PLACE:
@@ -37,8 +35,8 @@ def in_place(graph: Graph) -> Graph:
     return replace(graph, nodes=tuple(nodes))
 
 
-def dense_groups(graph: Graph) -> Graph:
-    """Convolutions of a few narrow groups with block-diagonal weights instead.
+def dense_groups(graph: OperatorGraph) -> OperatorGraph:
+    """Gives convolutions of a few narrow groups block-diagonal weights instead.
 
     Where tensor cores compute, the zeros cost less than kernels for groups do.
     """
@@ -54,13 +52,11 @@ def dense_groups(graph: Graph) -> Graph:
             inputs = (node.inputs[0], name, *node.inputs[2:])
             node = replace(node, inputs=inputs, attributes=attributes)
         nodes.append(node)
-    used = {name for node in nodes for name in node.inputs} | set(graph.outputs)
-    constants = {name: value for name, value in constants.items() if name in used}
-    return replace(graph, nodes=tuple(nodes), constants=constants)
+    return replace(graph, constants=constants).with_nodes(nodes)
 
 
 def dense_weight(weight: Tensor, groups: int) -> Tensor:
-    """[O, I / groups, kh, kw] of a grouped convolution as [O, I, kh, kw], zero across groups."""
+    """Gives a grouped convolution's [O, I / groups, kh, kw] as [O, I, kh, kw], 0 across groups."""
     outputs, inputs = weight.shape[0] // groups, weight.shape[1]
     dense = weight.new_zeros(outputs * groups, inputs * groups, *weight.shape[2:])
     for group in range(groups):
@@ -69,105 +65,64 @@ def dense_weight(weight: Tensor, groups: int) -> Tensor:
     return dense
 
 
-def fuse_convolutions(graph: Graph, may_fuse: Callable[[Node, Tensor, bool], bool]) -> Graph:
-    """Conv + Relu becomes ConvRelu, Conv + Add + Relu ConvAddRelu (inputs: x, weight, bias, what
-    was added), where the results between are used nowhere else.
+def fuse_convolutions(
+    graph: OperatorGraph, may_fuse: Callable[[Node, Tensor, bool], bool]
+) -> OperatorGraph:
+    """Makes Conv + Relu a ConvRelu, and Conv + Add + Relu a ConvAddRelu (inputs: x, weight, bias,
+    what is added), where the results between are used nowhere else.
 
-    may_fuse: asked with the Conv, its weight, and whether something is added.
+    may_fuse: is asked with the Conv, its weight, and whether something is added.
     """
 
-    def fused(conv: Node, weight: Tensor, chain: Chain) -> Node | None:
-        is_relu = conv.op == "Conv" and chain and chain[-1].op == "Relu"
-        if not is_relu or not may_fuse(conv, weight, len(chain) > 1):
+    def fused(chain: ConvolutionChain, weight: Tensor) -> Node | None:
+        conv, adds = chain.conv, bool(chain.added)
+        if conv.op != "Conv" or chain.slope or not may_fuse(conv, weight, adds):
             return None
-        op = "ConvAddRelu" if len(chain) > 1 else "ConvRelu"
-        return replace(conv, op=op, inputs=_inputs(conv, chain), outputs=chain[-1].outputs)
+        op = "ConvAddRelu" if adds else "ConvRelu"
+        return replace(conv, op=op, inputs=chain.inputs, outputs=(chain.output,))
 
     return _fuse(graph, fused)
 
 
-def fuse_epilogues(graph: Graph, may_fuse: Callable[[Node, Tensor], bool]) -> Graph:
-    """Conv [+ Add] [+ Relu | LeakyRelu] becomes ConvEpilogue, and so ConvTranspose without Add
-    (inputs: x, weight, bias or "", what was added; slope: an attribute), where the results between
+def fuse_epilogues(graph: OperatorGraph, may_fuse: Callable[[Node, Tensor], bool]) -> OperatorGraph:
+    """Makes Conv [+ Add] [+ Relu | LeakyRelu] a ConvEpilogue, and so ConvTranspose without Add
+    (inputs: x, weight, bias or "", what is added; slope: an attribute), where the results between
     are used nowhere else and more than a sum or an activation alone follows.
 
-    may_fuse: asked with the new node and its weight.
+    may_fuse: is asked with the new node and its weight.
     """
 
-    def fused(conv: Node, weight: Tensor, chain: Chain) -> Node | None:
-        last, inputs = (conv, *chain)[-1], _inputs(conv, chain)
-        attributes = {**conv.attributes, "slope": _slope(last)}
-        new = Node(f"{conv.op}Epilogue", conv.name, inputs, last.outputs, attributes)
-        pays = inputs[2] or len(chain) > 1
+    def fused(chain: ConvolutionChain, weight: Tensor) -> Node | None:
+        conv = chain.conv
+        attributes = {**conv.attributes, "slope": chain.slope}
+        new = Node(f"{conv.op}Epilogue", conv.name, chain.inputs, (chain.output,), attributes)
+        pays = chain.bias or len(chain.behind) > 1
         return new if pays and may_fuse(new, weight) else None
 
     return _fuse(graph, fused)
 
 
-def _fuse(graph: Graph, fused: Callable[[Node, Tensor, Chain], Node | None]) -> Graph:
-    """fused: makes one node of a convolution and what follows it, or leaves them (None)."""
-    uses = uses_of(graph)
-    next_of = {name: node for node in graph.nodes for name in node.inputs if uses[name] == 1}
+def _fuse(
+    graph: OperatorGraph, fused: Callable[[ConvolutionChain, Tensor], Node | None]
+) -> OperatorGraph:
+    """Replaces chains by one node each; `fused` makes it, or leaves them (None)."""
+    finder = ChainFinder(graph)
     swapped: dict[str, Node | None] = {}  # by a node's first output; None: it is gone
     for node in graph.nodes:
         is_conv = node.op in ("Conv", "ConvTranspose")
         weight = graph.constants.get(node.inputs[1]) if is_conv else None
         if weight is None:
             continue
-        chain = _chain(graph, node, next_of)
-        chain = () if any(link.outputs[0] in swapped for link in chain) else chain
-        if new := fused(node, weight, chain):
-            swapped |= {gone.outputs[0]: None for gone in (node, *chain)}
+        chain = finder.chain(node, swapped)
+        if new := fused(chain, weight):
+            swapped |= {gone.outputs[0]: None for gone in chain.nodes}
             swapped[new.outputs[0]] = new
     nodes = (swapped.get(node.outputs[0], node) for node in graph.nodes)
     return replace(graph, nodes=tuple(node for node in nodes if node))
 
 
-def _chain(graph: Graph, conv: Node, next_of: dict[str, Node]) -> Chain:
-    """(Add), (Relu or LeakyRelu), both or neither: what follows a convolution and nothing else. A
-    sum counts where both sides can be of one shape.
-    """
-    chain, following = [], next_of.get(conv.outputs[0])
-    if following and following.op == "Add":
-        may_broadcast = conv.op != "Conv" or graph.constants.keys() & {*following.inputs}
-        if may_broadcast or not keeps_size(conv, graph.constants[conv.inputs[1]]):
-            return ()
-        chain, following = [following], next_of.get(following.outputs[0])
-    if following and following.op in ("Relu", "LeakyRelu"):
-        chain.append(following)
-    return tuple(chain)
-
-
-def _inputs(conv: Node, chain: Chain) -> tuple[str, ...]:
-    """x, weight, bias or "", and what is added."""
-    bias = conv.inputs[2] if len(conv.inputs) > 2 else ""
-    added = [n for add in chain if add.op == "Add" for n in add.inputs if n != conv.outputs[0]]
-    return (*conv.inputs[:2], bias, *added)
-
-
-def _slope(last: Node) -> float:
-    """Below zero, of what ends a chain."""
-    slopes = {"Relu": 0.0, "LeakyRelu": last.attributes.get("alpha", 0.01)}
-    return float(slopes.get(last.op, 1.0))
-
-
-def keeps_size(conv: Node, weight: Tensor) -> bool:
-    """Whether the result of a convolution is as high and wide as its input."""
-    stride, dilation, pads = convolution_options(conv)
-    needed = tuple(d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True))
-    total = (pads[0] + pads[2], pads[1] + pads[3])
-    return max(stride) == 1 and total == needed and pads[:2] == pads[2:]
-
-
-def uses_of(graph: Graph) -> Counter[str]:
-    """How many nodes and outputs need each value."""
-    counts = Counter(name for node in graph.nodes for name in node.inputs)
-    counts.update(graph.outputs)
-    return counts
-
-
-def is_typed(graph: Graph) -> bool:
-    """Whether its convolutions, or without any its constants, are float16 or bfloat16."""
+def is_typed(graph: OperatorGraph) -> bool:
+    """Says whether the convolutions, or without any the constants, are float16 or bfloat16."""
     weights = {node.inputs[1] for node in graph.nodes if node.op == "Conv"}
     chosen = [v for name, v in graph.constants.items() if name in weights or not weights]
     return any(value.dtype in (torch.float16, torch.bfloat16) for value in chosen)

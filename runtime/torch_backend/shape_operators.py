@@ -1,4 +1,4 @@
-"""ONNX operators that move pixels without computing; see operators.py for their form."""
+"""ONNX operators that move pixels without computing; operators.py describes their form."""
 
 from collections.abc import Callable
 from typing import Any
@@ -69,7 +69,7 @@ def flatten(node: Node) -> Function:
 
 
 def axes_of(node: Node, axes: Tensor | None) -> list[int] | None:
-    """An input since opset 13 or 18, an attribute before; None: not given."""
+    """Gives the axes: an input since opset 13 or 18, an attribute before; None: not given."""
     return node.attributes.get("axes") if axes is None else axes.tolist()
 
 

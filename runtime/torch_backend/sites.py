@@ -1,74 +1,57 @@
-"""Where in a graph our own convolution kernels could take the place of operators."""
+"""Sites: the places of a graph where our own convolution kernels could stand for operators."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
 
-from .graph import Graph, Node, needed
+from .chains import ChainFinder, ConvolutionChain
+from .graph import Node, OperatorGraph
 from .operators import convolution_options
-from .rewrites import uses_of
 
 MOST_MAPS, MOST_OUTPUTS, GROUP, MOST_GROUPS = 4, 128, 16, 8
 SAME_CHANNELS = frozenset({"LeakyRelu", "PRelu", "Relu", "Sigmoid", "Tanh"})
 
 
 @dataclass(frozen=True)
-class Ended:
-    """A convolution and what follows it. slope: of negative results; 0: ReLU, 1: nothing."""
-
-    conv: Node
-    added: str
-    slope: float
-    nodes: tuple[Node, ...]
-
-    @property
-    def output(self) -> str:
-        return self.nodes[-1].outputs[0]
-
-    @property
-    def bias(self) -> str:
-        return self.conv.inputs[2] if len(self.conv.inputs) > 2 else ""
-
-
-@dataclass(frozen=True)
 class Site:
-    """A 1x1 convolution of a join, or a grouped 3x3 one with or without a 1x1 one behind it.
-
-    key: a line for people, by which equal sites are known. channels: of the inputs. graph: the
-    operators (the join flattened), its inputs the maps and what is added. parts: the convolutions.
-    nodes: what goes, but for the join.
-    """
+    """Describes a 1x1 convolution of a join, or a grouped 3x3 one, maybe with a 1x1 one behind."""
 
     key: str
+    """A line for people, by which equal sites are known."""
     dtype: torch.dtype
     channels: tuple[int, ...] = field(compare=False)
-    graph: Graph = field(compare=False)
-    parts: tuple[Ended, ...] = field(compare=False)
+    """The channels of each input of `graph`."""
+    graph: OperatorGraph = field(compare=False)
+    """The operators, the join flattened; the inputs are the maps and what is added."""
+    parts: tuple[ConvolutionChain, ...] = field(compare=False)
+    """The convolutions: one, or two where a 1x1 one is behind."""
 
     @property
     def nodes(self) -> tuple[Node, ...]:
+        """The nodes whose place the site takes; the join is not one of them."""
         return tuple(node for part in self.parts for node in part.nodes)
 
     @property
     def maps(self) -> tuple[str, ...]:
+        """The inputs of the graph, without what is added."""
         added = self.parts[-1].added
         return tuple(self.graph.inputs[: -1 if added else None])
 
 
-def sites_of(graph: Graph, tails: bool = True) -> Iterator[Site]:
-    """Sites that have no node in common. tails: whether 1x1 convolutions may belong to the grouped
-    one before them.
+def sites_of(graph: OperatorGraph, projections: bool = True) -> Iterator[Site]:
+    """Finds sites that have no node in common. projections: whether 1x1 convolutions may belong to
+    the grouped one before them.
     """
-    finder, taken = _Finder(graph), set[str]()
+    finder, taken = _SiteFinder(graph), set[str]()
     for node in graph.nodes:
-        if node.outputs[0] not in taken and (site := finder.site(node, tails, taken)):
+        if node.outputs[0] not in taken and (site := finder.site(node, projections, taken)):
             taken.update(gone.outputs[0] for gone in site.nodes)
             yield site
 
 
-def spliced(graph: Graph, site: Site, new: Graph) -> Graph:
-    """`new`, of the same inputs and output, in a site's place."""
+def spliced(graph: OperatorGraph, site: Site, new: OperatorGraph) -> OperatorGraph:
+    """Puts `new`, of the same inputs and output, in a site's place."""
     gone = {node.outputs[0] for node in site.nodes}
     nodes: list[Node] = []
     for node in graph.nodes:
@@ -76,19 +59,11 @@ def spliced(graph: Graph, site: Site, new: Graph) -> Graph:
             nodes += new.nodes
         elif node.outputs[0] not in gone:
             nodes.append(node)
-    return with_nodes(replace(graph, constants={**graph.constants, **new.constants}), nodes)
+    return replace(graph, constants={**graph.constants, **new.constants}).with_nodes(nodes)
 
 
-def with_nodes(graph: Graph, nodes: list[Node]) -> Graph:
-    """These nodes, less what no output needs."""
-    kept = needed(nodes, graph.outputs)
-    used = {name for node in kept for name in node.inputs} | set(graph.outputs)
-    constants = {name: value for name, value in graph.constants.items() if name in used}
-    return replace(graph, nodes=tuple(kept), constants=constants)
-
-
-def channels_of(graph: Graph) -> Mapping[str, int]:
-    """Of the images whose channels convolutions tell."""
+def channels_of(graph: OperatorGraph) -> Mapping[str, int]:
+    """Counts the channels of those images whose channels convolutions tell."""
     known: dict[str, int] = {}
     for node in graph.nodes:
         weight = graph.constants.get(node.inputs[1]) if node.op == "Conv" else None
@@ -106,8 +81,8 @@ def channels_of(graph: Graph) -> Mapping[str, int]:
     return known
 
 
-def _of_slice(graph: Graph, node: Node, channels: int) -> dict[str, int]:
-    """Nothing, where it is no slice of channels side by side."""
+def _of_slice(graph: OperatorGraph, node: Node, channels: int) -> dict[str, int]:
+    """Counts the channels of a slice; gives nothing where they are not side by side."""
     limits = [graph.constants.get(name) for name in node.inputs[1:]]
     if len(limits) != 4 or any(limit is None or limit.numel() != 1 for limit in limits):
         return {}
@@ -120,33 +95,42 @@ def _is_join(node: Node | None) -> bool:
     return node is not None and node.op == "Concat" and node.attributes.get("axis") in (1, -3)
 
 
-class _Finder:
-    """What is asked about a graph again and again."""
+class _SiteFinder:
+    """Answers what is asked about a graph again and again.
 
-    def __init__(self, graph: Graph) -> None:
-        self._graph, self._uses = graph, uses_of(graph)
-        self._next = {n: node for node in graph.nodes for n in node.inputs if self._uses[n] == 1}
+    Of the nodes
+        a = Conv 3x3, 2 groups (x); b = LeakyRelu(a); c = Conv 1x1 (b); d = Add(x, c);
+        e = Concat(x, d); f = Conv 1x1 (e); y = Relu(f)
+    the first Conv makes the site "3x3 2 x 16 to 32 LeakyReLU 0.2 + 1x1 32 to 32 sum" of the nodes
+    a to d with the inputs x, x (a map, and what is added), and the last one the site
+    "1x1 32+32 to 32 ReLU" of f and y, which reads the maps x and d: e is no longer made, if nothing
+    else uses it.
+    """
+
+    def __init__(self, graph: OperatorGraph) -> None:
+        self._graph, self._chains = graph, ChainFinder(graph)
         self._made_by = {name: node for node in graph.nodes for name in node.outputs}
         self._channels = channels_of(graph)
 
-    def site(self, node: Node, tails: bool, taken: set[str]) -> Site | None:
-        first = self._ended(node, taken)
+    def site(self, node: Node, projections: bool, taken: set[str]) -> Site | None:
+        """Gives the site that begins at a node, if there is one."""
+        first = self._chain(node, taken)
         if first is None:
             return None
         if self._is_pointwise(node):
             return self._pointwise(first)
         if first.added or not self._is_grouped(node):
             return None
-        following = self._next.get(first.output) if tails else None
-        is_tail = following and self._is_pointwise(following)
-        tail = self._ended(following, taken) if following and is_tail else None
-        return self._made((node.inputs[0],), (first, tail) if tail else (first,))
+        following = self._chains.following(first.output) if projections else None
+        is_projection = following and self._is_pointwise(following)
+        projection = self._chain(following, taken) if following and is_projection else None
+        return self._made((node.inputs[0],), (first, projection) if projection else (first,))
 
-    def _pointwise(self, ended: Ended) -> Site:
-        x = ended.conv.inputs[0]
+    def _pointwise(self, chain: ConvolutionChain) -> Site:
+        x = chain.conv.inputs[0]
         leaves = tuple(self._leaves(x))
         known = all(name in self._channels for name in leaves)
-        return self._made(leaves if known and len(leaves) <= MOST_MAPS else (x,), (ended,))
+        return self._made(leaves if known and len(leaves) <= MOST_MAPS else (x,), (chain,))
 
     def _leaves(self, name: str) -> Iterator[str]:
         node = self._made_by.get(name)
@@ -156,7 +140,7 @@ class _Finder:
         for part in node.inputs:
             yield from self._leaves(part)
 
-    def _made(self, maps: tuple[str, ...], parts: tuple[Ended, ...]) -> Site:
+    def _made(self, maps: tuple[str, ...], parts: tuple[ConvolutionChain, ...]) -> Site:
         x, added = parts[0].conv.inputs[0], parts[-1].added
         nodes = [node for part in parts for node in part.nodes]
         if maps != (x,):
@@ -168,9 +152,9 @@ class _Finder:
         graph = replace(self._graph, inputs=inputs, outputs=(parts[-1].output,))
         key = " + ".join([self._line(part, channels) for part in parts])
         dtype = weights[0].dtype
-        return Site(key, dtype, tuple(channels), with_nodes(graph, nodes), parts)
+        return Site(key, dtype, tuple(channels), graph.with_nodes(nodes), parts)
 
-    def _line(self, part: Ended, channels: list[int]) -> str:
+    def _line(self, part: ConvolutionChain, channels: list[int]) -> str:
         weight = self._graph.constants[part.conv.inputs[1]]
         outputs, inputs, side, _ = weight.shape
         groups = part.conv.attributes.get("group", 1)
@@ -183,28 +167,12 @@ class _Finder:
         ends += [{0.0: "ReLU"}.get(part.slope, f"LeakyReLU {part.slope:g}")] * (part.slope != 1)
         return " ".join(ends)
 
-    def _ended(self, conv: Node, taken: set[str]) -> Ended | None:
-        """None unless it is a Conv with a weight and bias that are known."""
+    def _chain(self, conv: Node, taken: set[str]) -> ConvolutionChain | None:
+        """Gives the chain of a node; None unless it is a Conv whose weight and bias are known."""
         known = self._graph.constants
         if conv.op != "Conv" or any(name and name not in known for name in conv.inputs[1:]):
             return None
-        if known[conv.inputs[1]].ndim != 4:
-            return None
-        nodes, added = [conv], ""
-        following = self._following(conv, taken)
-        if following and following.op == "Add" and not known.keys() & {*following.inputs}:
-            (added,) = (name for name in following.inputs if name != conv.outputs[0])
-            nodes.append(following)
-            following = self._following(following, taken)
-        slope = 1.0
-        if following and following.op in ("LeakyRelu", "Relu"):
-            slope = following.attributes.get("alpha", 0.01) if following.op != "Relu" else 0.0
-            nodes.append(following)
-        return Ended(conv, added, float(slope), tuple(nodes))
-
-    def _following(self, node: Node, taken: set[str]) -> Node | None:
-        following = self._next.get(node.outputs[0])
-        return None if following is None or following.outputs[0] in taken else following
+        return self._chains.chain(conv, taken) if known[conv.inputs[1]].ndim == 4 else None
 
     def _is_pointwise(self, node: Node) -> bool:
         groups: int = node.attributes.get("group", 1)
@@ -219,7 +187,7 @@ class _Finder:
         return widest <= GROUP and groups <= MOST_GROUPS and (groups == 1 or widest == GROUP)
 
     def _is_plain(self, node: Node, side: int) -> bool:
-        """A Conv of this window, stride 1, that keeps the size."""
+        """Says whether a node is a Conv of this window, stride 1, that keeps the size."""
         weight = self._graph.constants.get(node.inputs[1]) if node.op == "Conv" else None
         if weight is None or [*weight.shape[2:]] != [side, side]:
             return False

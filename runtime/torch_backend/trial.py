@@ -1,4 +1,4 @@
-"""Which of several ways to compute the same is taken: the fastest that is right, by trying."""
+"""Trials: of several ways to compute the same, the fastest that is right is taken."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,21 +8,24 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from .fusions import TOLERANCE
-
 Run = Callable[[], Tensor]
 Make = Callable[[], Run]
 Timer = Callable[[Run], float]  # milliseconds of one run
 WARM_UPS, RUNS = 3, 10
+PROBE_SIZE = (24, 40)
+# Relative to the largest value: one rounding in place of two or three.
+TOLERANCE = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """times_ms and dropped (and why): of the candidates, by name."""
+class TrialOutcome:
+    """What a trial found."""
 
     winner: str
     times_ms: Mapping[str, float]
+    """Milliseconds of the candidates that are right, by name."""
     dropped: Mapping[str, str]
+    """Why the others are dropped, by name."""
 
     def __str__(self) -> str:
         times = [f"{name} {time:.3f}" for name, time in self.times_ms.items()]
@@ -30,9 +33,9 @@ class Outcome:
         return f"{self.winner} ({', '.join([*times, *reasons])})"
 
 
-def fastest(candidates: Mapping[str, Make], expected: Tensor, timer: Timer) -> Outcome:
-    """The first candidate is what is done without a choice: its errors are the caller's. Others are
-    dropped where they raise, or are not what is expected within rounding.
+def fastest(candidates: Mapping[str, Make], expected: Tensor, timer: Timer) -> TrialOutcome:
+    """Tries candidates. The first one is what is done without a choice: its errors are the
+    caller's. Others are dropped where they raise, or are not what is expected within rounding.
     """
     times, dropped = {}, {}
     for index, (name, make) in enumerate(candidates.items()):
@@ -45,12 +48,12 @@ def fastest(candidates: Mapping[str, Make], expected: Tensor, timer: Timer) -> O
         except Exception as error:  # whatever Triton and the compilers below it raise
             if not index:
                 raise
-            dropped[name] = str(error).partition("\n")[0] or type(error).__name__
-    return Outcome(min(times, key=lambda name: times[name]), times, dropped)
+            dropped[name] = reason_of(error)
+    return TrialOutcome(min(times, key=lambda name: times[name]), times, dropped)
 
 
 def difference(found: Tensor, expected: Tensor) -> str:
-    """Why this is not the expected result, or ""."""
+    """Says why this is not the expected result, or ""."""
     if found.shape != expected.shape or found.dtype != expected.dtype:
         return f"{found.dtype} {list(found.shape)} in place of {list(expected.shape)}"
     error = (found.float() - expected.float()).abs().max()
@@ -58,8 +61,36 @@ def difference(found: Tensor, expected: Tensor) -> str:
     return "" if bool(error <= bound) else f"wrong by {error.item():.3g}"
 
 
+def reason_of(error: Exception) -> str:
+    """Gives the first line of an error, or its type."""
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
+def random_source(
+    device: torch.device, dtype: torch.dtype, layout: torch.memory_format
+) -> Callable[..., Tensor]:
+    """Gives a function of sizes that makes random tensors, the same ones each time."""
+    generator = torch.Generator(device).manual_seed(0)
+
+    def random(*shape: int) -> Tensor:
+        values = torch.randn(*shape, generator=generator, device=device)
+        return laid_out(values.to(dtype), layout)
+
+    return random
+
+
+def laid_out(value: Tensor, layout: torch.memory_format) -> Tensor:
+    """Gives an image [n, c, h, w] in this layout; other tensors stay."""
+    return value.contiguous(memory_format=layout) if value.ndim == 4 else value
+
+
+def layout_for(dtype: torch.dtype) -> torch.memory_format:
+    """Gives the layout that is fast: tensor cores want channels last, float32 without them not."""
+    return torch.contiguous_format if dtype == torch.float32 else torch.channels_last
+
+
 def device_ms(run: Run) -> float:
-    """The median of some replays from a CUDA graph, so that the host's pace does not count."""
+    """Gives the median time of some replays of a CUDA graph: the host's pace does not count."""
     for _ in range(WARM_UPS):
         run()
     torch.cuda.synchronize()

@@ -14,9 +14,9 @@ from pcsr.runtime.cpu import graph_pipeline, native_pipeline
 from pcsr.runtime.cpu.onnxruntime import OnnxRuntimeRunner
 from pcsr.runtime.cpu.passes import PixelPasses
 from pcsr.runtime.gpu import row_graph_passes
-from pcsr.runtime.gpu.engines.torch import TorchEngines
 from pcsr.runtime.gpu.frame import Frame
-from pcsr.runtime.gpu.frame_result import Parts
+from pcsr.runtime.gpu.frame_result import FrameResult
+from pcsr.runtime.gpu.runners.torch import TorchRunner
 from pcsr.runtime.layout import Layout
 from pcsr.runtime.routing.rule import Rule
 from pcsr.runtime.timing import recorded_spans
@@ -103,14 +103,14 @@ def _planted(backend: str) -> dict[str, Sleep]:
             "refinement": Sleep(graph_pipeline, "refine_rows"),
         }
     roles = ("classifier", "upsampler_0", "upsampler_1")
-    return {role: Sleep(TorchEngines, "rows", role) for role in roles} | {
+    return {role: Sleep(TorchRunner, "rows", role) for role in roles} | {
         "prepare": Sleep(Frame, "set_request"),
-        "backbone": Sleep(TorchEngines, "image"),
-        "routing": Sleep(row_graph_passes.GraphPasses, "route"),
+        "backbone": Sleep(TorchRunner, "image"),
+        "routing": Sleep(row_graph_passes.RowGraphPasses, "route"),
         "compose": Sleep(row_graph_passes, "bilinear"),
-        "refinement": Sleep(row_graph_passes.GraphPasses, "finish"),
-        "copy": Sleep(Parts, "of"),
-        "download": Sleep(Parts, "downloaded"),
+        "refinement": Sleep(row_graph_passes.RowGraphPasses, "finish"),
+        "copy": Sleep(FrameResult, "of"),
+        "download": Sleep(FrameResult, "downloaded"),
     }
 
 

@@ -1,4 +1,4 @@
-"""What follows a convolution, in one pass over its result: bias, a sum, an activation."""
+"""The epilogue ends a convolution in one pass over its result: bias, sum and activation."""
 
 import math
 
@@ -10,7 +10,6 @@ from torch import Tensor
 from pcsr.runtime.kernels import launch
 
 IDENTITY, RELU = 1.0, 0.0  # slopes below zero; all others are those of LeakyReLU
-_BLOCK = 1024
 _VECTOR = 8  # 16 bytes of half precision
 
 
@@ -28,9 +27,11 @@ def epilogue_kernel(
     VECTOR: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """BLOCK vectors of VECTOR values, out of `run` vectors that lie together: those of the whole
-    image, channels last, or of one channel's plane. VECTOR divides the channels, or the plane: what
-    is loaded at once needs one remainder and one comparison. bias, added: None where there is none.
+    """Computes y = act(y + bias + added) in place for BLOCK vectors of VECTOR values.
+
+    They are of `run` vectors that lie together: those of the whole image, channels last, or of one
+    channel's plane. VECTOR divides the channels, or the plane: what is loaded at once needs one
+    remainder and one comparison. bias, added: None where there is none.
     """
     across = tl.cdiv(run, BLOCK)
     line = tl.program_id(0) // across
@@ -59,11 +60,15 @@ def epilogue_kernel(
 def epilogue(
     y: Tensor, bias: Tensor | None = None, added: Tensor | None = None, slope: float = IDENTITY
 ) -> Tensor:
-    """y = act(y + bias + added) in place, in float32 and rounded once; gives y.
+    """Computes y = act(y + bias + added) in place, in float32 and rounded once; gives y.
 
-    y: [n, C, h, w] float16, bfloat16 or float32, contiguous or channels last. bias: [C] of any of
-    these. added: of y's shape, dtype and layout. act(v) = v where v >= 0, else slope * v; a NaN
-    stays one.
+    act(v) = v where v >= 0, else slope * v; a NaN stays one.
+
+    Args:
+        y: [n, C, h, w] float16, bfloat16 or float32, contiguous or channels last.
+        bias: [C] of any of these types.
+        added: of y's shape, dtype and layout.
+        slope: RELU, IDENTITY, or that of LeakyReLU.
 
     Raises:
         ValueError: a tensor is not of this kind.
@@ -75,7 +80,7 @@ def epilogue(
     vector = math.gcd(_VECTOR, channels if is_last else plane)
     lines = 1 if is_last else y.shape[0] * channels
     size = y.numel() // lines
-    run, block = size // vector, launch.block(_BLOCK, size) // vector
+    run, block = size // vector, launch.block(launch.BLOCK, size) // vector
     epilogue_kernel[(lines * triton.cdiv(run, block),)](
         y,
         bias,
@@ -93,15 +98,10 @@ def epilogue(
     return y
 
 
-def layout_of(y: Tensor) -> torch.memory_format | None:
-    """Of an image [n, C, h, w]; None: its values do not lie together."""
-    layouts = (torch.channels_last, torch.contiguous_format)
-    return next((form for form in layouts if y.is_contiguous(memory_format=form)), None)
-
-
 def _expect(y: Tensor, bias: Tensor | None, added: Tensor | None) -> bool:
-    """Whether the channels lie last. Raises ValueError as `epilogue`."""
-    layout = layout_of(y) if y.ndim == 4 else None
+    """Says whether the channels lie last. Raises ValueError as `epilogue` does."""
+    layouts = (torch.channels_last, torch.contiguous_format) if y.ndim == 4 else ()
+    layout = next((form for form in layouts if y.is_contiguous(memory_format=form)), None)
     if layout is None or y.dtype not in launch.DTYPES:
         raise ValueError(f"y: expected an image without gaps, found {_kind(y)}")
     if bias is not None and not (bias.shape == y.shape[1:2] and bias.is_contiguous()):

@@ -1,4 +1,16 @@
-"""3x3 convolutions in groups of 16 channels, and a 1x1 convolution behind them in the same pass."""
+"""3x3 convolutions run in groups of up to 16 channels, with a 1x1 convolution behind them in the
+same pass.
+
+A window's row is one product: the pixels left of, at and right of a column, 16 channels each, stand
+side by side in 64 values (the last 16 are zeros), and multiply 64 rows of the weight. A window has
+three rows, and each row of the input is read once for the three output rows that it belongs to:
+
+    input row      0       1       2       3
+    output row 0   above   middle  below
+    output row 1           above   middle  below
+
+With 4 channels in a group, values 0 to 3, 16 to 19 and 32 to 35 of the 64 are pixels, the others 0.
+"""
 
 from dataclasses import dataclass
 
@@ -7,39 +19,41 @@ import triton.language as tl
 from torch import Tensor
 
 from pcsr.runtime.kernels import launch
+from pcsr.runtime.kernels.packed import padded
 
-from .layout import empty_pixels_last, pixels_last
-from .pointwise import MOST_OUTPUTS, activated, end, padded
-
-GROUP = 16  # channels of a group
-WINDOW = tl.constexpr(64)  # three pixels of 16 channels side by side, and 16 zeros
+from .layout import GROUP, WINDOW, empty_pixels_last, pixels_last
+from .pointwise import MOST_OUTPUTS, activated, end
 
 
 @dataclass(frozen=True)
 class GroupedTile:
-    """A program does `rows` rows of `block` pixels."""
+    """How the work is divided."""
 
     block: int = 64
+    """The pixels of a row that a program computes."""
     rows: int = 4
+    """The rows that a program computes."""
     warps: int = 4
 
 
 @dataclass(frozen=True)
-class Tail:
-    """A 1x1 convolution of the result. weight: [16 * groups, O padded], of `pack_tail`. bias:
-    [outputs]. added: [n, outputs, h, w], before the activation. slope: as in `grouped`.
-    """
+class Projection:
+    """A 1x1 convolution that takes the result."""
 
     weight: Tensor
+    """[16 * groups, outputs padded], of `pack_projection`."""
     outputs: int
     bias: Tensor | None = None
+    """[outputs]."""
     added: Tensor | None = None
+    """[n, outputs, h, w], added before the activation."""
     slope: float = 1
+    """The slope of negative results: 0 for ReLU, 1 for nothing."""
 
 
 @triton.jit
 def _window(x, row, height, width, column, STRIDE: tl.constexpr, C: tl.constexpr):
-    """The pixels left of, at and right of each column: [pixels, WINDOW], zeros past the border."""
+    """Loads the pixels left of, at and right of each column, or 0: [pixels, WINDOW]."""
     k = tl.arange(0, WINDOW)
     at, channel = column[:, None] + (k // 16)[None, :] - 1, (k % 16)[None, :]
     inside = (at >= 0) & (at < width) & (channel < C) & (k < 48)[None, :]
@@ -52,23 +66,21 @@ def _window(x, row, height, width, column, STRIDE: tl.constexpr, C: tl.constexpr
 def _rows_of_group(
     x,
     weight,
-    first,
-    height,
-    width,
-    column,
+    place,
     STRIDE: tl.constexpr,
     C: tl.constexpr,
     BLOCK: tl.constexpr,
     ROWS: tl.constexpr,
 ):
-    """ROWS rows of one group from `first` on: a tuple of [BLOCK, 16] float32."""
+    """Computes ROWS rows of one group from `first` on: a tuple of [BLOCK, 16] float32.
+
+    place: (first, height, width, column).
+    """
+    first, height, width, column = place
     k, o = tl.arange(0, WINDOW), tl.arange(0, 16)
-    place = weight + k[:, None] * 16 + o[None, :]
-    above, middle, below = (
-        tl.load(place),
-        tl.load(place + WINDOW * 16),
-        tl.load(place + WINDOW * 32),
-    )
+    rows = weight + k[:, None] * 16 + o[None, :]
+    above, middle = tl.load(rows), tl.load(rows + WINDOW * 16)
+    below = tl.load(rows + WINDOW * 32)
     zeros = tl.zeros((BLOCK, 16), dtype=tl.float32)
     a, b, c = zeros, zeros, zeros  # sums of the rows that the next window belongs to
     done = ()
@@ -93,7 +105,7 @@ def _rows_of_group(
 def _product(
     done,
     bias,
-    tail_weight,
+    projection_weight,
     sums,
     O: tl.constexpr,  # noqa: E741
     HAS_BIAS: tl.constexpr,
@@ -101,9 +113,11 @@ def _product(
     COLUMNS: tl.constexpr,
     ROWS: tl.constexpr,
 ):
-    """sums + each row's result, rounded to the weight's type, @ the group's rows of the weight."""
+    """Gives sums + act(done + bias), rounded to the weight's type, @ the group's rows of the
+    weight, for each row.
+    """
     column = tl.arange(0, COLUMNS)
-    of = tl.load(tail_weight + tl.arange(0, 16)[:, None] * COLUMNS + column[None, :])
+    of = tl.load(projection_weight + tl.arange(0, 16)[:, None] * COLUMNS + column[None, :])
     out, o = (), tl.arange(0, 16)
     for r in tl.static_range(ROWS):
         x = done[r]
@@ -120,8 +134,8 @@ def grouped_kernel(
     x,
     weight,
     bias,
-    tail_weight,
-    tail_bias,
+    projection_weight,
+    projection_bias,
     added,
     out,
     height,
@@ -132,19 +146,21 @@ def grouped_kernel(
     O: tl.constexpr,  # noqa: E741
     HAS_BIAS: tl.constexpr,
     SLOPE: tl.constexpr,
-    TAIL: tl.constexpr,
+    PROJECTION: tl.constexpr,
     COLUMNS: tl.constexpr,
-    HAS_TAIL_BIAS: tl.constexpr,
+    HAS_PROJECTION_BIAS: tl.constexpr,
     ADDED_STRIDE: tl.constexpr,
-    TAIL_SLOPE: tl.constexpr,
+    PROJECTION_SLOPE: tl.constexpr,
     BLOCK: tl.constexpr,
     ROWS: tl.constexpr,
 ):
-    """A program does ROWS rows of BLOCK pixels: of one group, or with a 1x1 convolution behind of
-    all. C, O: channels of a group of x and of the result. TAIL: outputs of the 1x1 convolution, 0
+    """Computes ROWS rows of BLOCK pixels: y = act(conv3x3(x) + bias) of one group, or of all groups
+    with a 1x1 convolution behind, act(y @ projection_weight + projection_bias + added).
+
+    C, O: channels of a group of x and of the result. PROJECTION: outputs of the 1x1 convolution, 0
     where there is none.
     """
-    PARTS: tl.constexpr = 1 if TAIL > 0 else GROUPS
+    PARTS: tl.constexpr = 1 if PROJECTION > 0 else GROUPS
     part, tile = tl.program_id(0) % PARTS, tl.program_id(0) // PARTS
     across, down = tl.cdiv(width, BLOCK), tl.cdiv(height, ROWS)
     begin, strip = (tile % across) * BLOCK, tile // across
@@ -152,47 +168,40 @@ def grouped_kernel(
     pixel = tl.arange(0, BLOCK)
     column, mask = begin + pixel, begin + pixel < width
     x += image * width * STRIDE
-    if TAIL > 0:
+    place = (first, height, width, column)
+    if PROJECTION > 0:
         sums = ()
         for _ in tl.static_range(ROWS):
             sums = sums + (tl.zeros((BLOCK, COLUMNS), tl.float32),)  # type: ignore[assignment]
         for group in tl.static_range(GROUPS):
             of, own = weight + group * (3 * WINDOW * 16), bias + group * O
-            done = _rows_of_group(
-                x + group * C, of, first, height, width, column, STRIDE, C, BLOCK, ROWS
-            )
-            rows_of = tail_weight + group * 16 * COLUMNS
+            done = _rows_of_group(x + group * C, of, place, STRIDE, C, BLOCK, ROWS)
+            rows_of = projection_weight + group * 16 * COLUMNS
             sums = _product(done, own, rows_of, sums, O, HAS_BIAS, SLOPE, COLUMNS, ROWS)
         for r in tl.static_range(ROWS):
             end(
                 sums[r],
-                tail_bias,
+                projection_bias,
                 added,
                 out,
-                (image + first + r) * width + begin,
-                pixel,
-                mask & (first + r < height),
-                TAIL,
-                TAIL,
+                ((image + first + r) * width + begin, pixel, mask & (first + r < height)),
+                PROJECTION,
+                PROJECTION,
                 COLUMNS,
-                HAS_TAIL_BIAS,
+                HAS_PROJECTION_BIAS,
                 ADDED_STRIDE,
-                TAIL_SLOPE,
+                PROJECTION_SLOPE,
             )
     else:
         of = weight + part * (3 * WINDOW * 16)
-        done = _rows_of_group(
-            x + part * C, of, first, height, width, column, STRIDE, C, BLOCK, ROWS
-        )
+        done = _rows_of_group(x + part * C, of, place, STRIDE, C, BLOCK, ROWS)
         for r in tl.static_range(ROWS):
             end(
                 done[r],
                 bias + part * O,
                 added,
                 out + part * O,
-                (image + first + r) * width + begin,
-                pixel,
-                mask & (first + r < height),
+                ((image + first + r) * width + begin, pixel, mask & (first + r < height)),
                 O,
                 GROUPS * O,
                 16,
@@ -202,71 +211,49 @@ def grouped_kernel(
             )
 
 
-def pack_grouped(weight: Tensor, groups: int) -> Tensor:
-    """[O, C, 3, 3] as the kernel reads it: [groups * 3 * 64, 16], for every group and row of the
-    window three pixels of 16 channels and 16 zeros. Up to 16 channels in and out per group.
-    """
-    outputs, inputs = weight.shape[0] // groups, weight.shape[1]
-    packed = weight.new_zeros(groups, 3, WINDOW.value // GROUP, GROUP, GROUP)
-    parts = weight.reshape(groups, outputs, inputs, 3, 3)
-    packed[:, :, :3, :inputs, :outputs] = parts.permute(0, 3, 4, 2, 1)
-    return packed.reshape(-1, GROUP)
-
-
-def pack_tail(weight: Tensor, groups: int) -> Tensor:
-    """[O, C, 1, 1] as the kernel reads it: [16 * groups, O padded]."""
-    outputs, inputs = weight.shape[0], weight.shape[1] // groups
-    packed = weight.new_zeros(groups, GROUP, padded(outputs))
-    packed[:, :inputs, :outputs] = weight.reshape(outputs, groups, inputs).permute(1, 2, 0)
-    return packed.reshape(groups * GROUP, -1)
-
-
 def grouped(
     x: Tensor,
     weight: Tensor,
     shape: tuple[int, int],
     bias: Tensor | None,
     slope: float,
-    tail: Tail | None = None,
+    projection: Projection | None = None,
     tile: GroupedTile = GroupedTile(),
 ) -> Tensor:
-    """The 3x3 convolution of x [n, groups * C, h, w], zeros past the border, in groups of C to O
-    channels (up to 16) -> [n, groups * O or tail.outputs, h, w], channels last.
+    """Computes the 3x3 convolution, zeros past the border, in groups of C to O channels (up to 16):
+    [n, groups * O or projection.outputs, h, w], channels last. Sums are in float32, rounded once,
+    and once before the projection.
 
-    Sums in float32, rounded once, and once before the tail. weight: of `pack_grouped`, of the type
-    of x. shape: (groups, O). bias: [groups * O]. slope: of negative results, 0 for ReLU, 1 for
-    nothing. x is copied if it is not channels last.
+    Args:
+        x: [n, groups * C, h, w]; it is copied if it is not channels last.
+        weight: of `pack_grouped`, of the type of x.
+        shape: (groups, O).
+        bias: [groups * O].
+        slope: of negative results, 0 for ReLU, 1 for nothing.
 
     Raises:
         ValueError: tensors that do not fit each other.
     """
     groups, outputs = shape
     count, channels, height, width = x.shape
-    wide = groups * outputs if tail is None else tail.outputs
-    added = None if tail is None else tail.added
+    wide = groups * outputs if projection is None else projection.outputs
     result = (count, wide, height, width)
-    if weight.shape != (groups * 3 * WINDOW.value, GROUP) or channels % groups or outputs > GROUP:
-        raise ValueError(f"{channels} channels in {groups} groups, weight {tuple(weight.shape)}")
-    if channels // groups > GROUP or (added is not None and added.shape != result):
-        raise ValueError(f"{channels} channels in {groups} groups, or a sum that is not {result}")
-    if tail and (
-        tail.outputs > MOST_OUTPUTS or tail.weight.shape != (groups * GROUP, padded(wide))
-    ):
-        raise ValueError(f"a 1x1 convolution to {wide} outputs, weight {tuple(tail.weight.shape)}")
+    _expect(channels, weight, shape, projection, result)
     x, out = pixels_last(x), empty_pixels_last(result, x)
-    plus = None if added is None else pixels_last(added)
+    added = None if projection is None else projection.added
+    added = None if added is None else pixels_last(added)
     if not out.numel():
         return out
     block = max(16, min(tile.block, launch.block(tile.block, width)))
     strips = count * triton.cdiv(height, tile.rows)
-    parts = groups if tail is None else 1
+    parts = groups if projection is None else 1
     grouped_kernel[(parts * triton.cdiv(width, block) * strips,)](
         x,
         weight,
         weight if bias is None else bias,
-        weight if tail is None else tail.weight,
-        weight if tail is None or tail.bias is None else tail.bias,
-        out if plus is None else plus,
+        weight if projection is None else projection.weight,
+        weight if projection is None or projection.bias is None else projection.bias,
+        out if added is None else added,
         out,
         height,
         width,
@@ -276,14 +263,36 @@ def grouped(
         O=outputs,
         HAS_BIAS=bias is not None,
         SLOPE=slope,
-        TAIL=0 if tail is None else wide,
+        PROJECTION=0 if projection is None else wide,
         COLUMNS=padded(wide),
-        HAS_TAIL_BIAS=tail is not None and tail.bias is not None,
-        ADDED_STRIDE=0 if plus is None else plus.stride(3),
-        TAIL_SLOPE=1 if tail is None else tail.slope,
+        HAS_PROJECTION_BIAS=projection is not None and projection.bias is not None,
+        ADDED_STRIDE=0 if added is None else added.stride(3),
+        PROJECTION_SLOPE=1 if projection is None else projection.slope,
         BLOCK=block,
         ROWS=tile.rows,
         num_warps=tile.warps,
         num_stages=1,
     )
     return out
+
+
+def _expect(
+    channels: int,
+    weight: Tensor,
+    shape: tuple[int, int],
+    projection: Projection | None,
+    result: tuple[int, ...],
+) -> None:
+    """Raises ValueError as `grouped` does."""
+    groups, outputs = shape
+    if weight.shape != (groups * 3 * WINDOW.value, GROUP) or channels % groups or outputs > GROUP:
+        raise ValueError(f"{channels} channels in {groups} groups, weight {tuple(weight.shape)}")
+    added = None if projection is None else projection.added
+    if channels // groups > GROUP or (added is not None and added.shape != result):
+        raise ValueError(f"{channels} channels in {groups} groups, or a sum that is not {result}")
+    expected = (groups * GROUP, padded(result[1]))
+    if projection and (projection.outputs > MOST_OUTPUTS or projection.weight.shape != expected):
+        raise ValueError(
+            f"a 1x1 convolution to {projection.outputs} outputs, "
+            f"weight {tuple(projection.weight.shape)}"
+        )

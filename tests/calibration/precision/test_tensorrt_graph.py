@@ -11,12 +11,12 @@ from pcsr.calibration.precision.substitute import AS_WRITTEN
 from pcsr.calibration.precision.tensorrt_graph import tensorrt_graph
 from pcsr.runtime.tensorrt.build import BuildOptions, build_plan
 from pcsr.runtime.tensorrt.library import Library, load_library
-from pcsr.runtime.tensorrt.profiles import Profile
+from pcsr.runtime.tensorrt.profiles import ShapeProfile
 from pcsr.runtime.tensorrt.target import PORTABLE, Target
 
 from .nets import Net, image, kinds, ranges_of, run
 
-PROFILE = Profile((1, 1), (16, 16), (32, 32))
+PROFILE = ShapeProfile((1, 1), (16, 16), (32, 32))
 
 
 @pytest.fixture

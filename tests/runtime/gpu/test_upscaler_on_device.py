@@ -17,9 +17,9 @@ from pcsr import ImageError, Upscaler, UsageError
 from pcsr.bundle import Bundle
 from pcsr.runtime.gpu import frame as frames
 from pcsr.runtime.gpu import upscaler as device_upscaler
-from pcsr.runtime.gpu.engines.open import make_engines
-from pcsr.runtime.gpu.engines.protocol import Engines
 from pcsr.runtime.gpu.recording import FRAMES_KEPT
+from pcsr.runtime.gpu.runners.open import open_runner
+from pcsr.runtime.gpu.runners.protocol import DeviceRunner
 from pcsr.runtime.gpu.upscaler import DeviceUpscaler
 from pcsr.runtime.routing.request import RoutingRequest
 
@@ -64,12 +64,12 @@ OPENED: dict[int, Any] = {}
 def opened_engines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keeps the engines that are opened, by the bundle that they run."""
 
-    def opening(backend: str, bundle: Bundle, *options: Any) -> Engines:  # noqa: ANN401
-        OPENED[id(bundle)] = found = make_engines(backend, bundle, *options)
+    def opening(backend: str, bundle: Bundle, *options: Any) -> DeviceRunner:  # noqa: ANN401
+        OPENED[id(bundle)] = found = open_runner(backend, bundle, *options)
         return found
 
     OPENED.clear()
-    monkeypatch.setattr(device_upscaler, "make_engines", opening)
+    monkeypatch.setattr(device_upscaler, "open_runner", opening)
 
 
 def engines(upscaler: Upscaler) -> Any:  # noqa: ANN401

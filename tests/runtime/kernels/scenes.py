@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pcsr.runtime.geometry.device_grid import DeviceGrid
 from pcsr.runtime.geometry.grid import Floats
-from pcsr.runtime.kernels import DeviceAxes, PackedMlps, Window, dense, sparse
+from pcsr.runtime.kernels import BandInputs, PackedMlps, RoutingBuffers, dense, sparse
 from pcsr.runtime.mlps import Mlp
 from tests.runtime.networks import Doubles, Labels, Scene
 
@@ -55,15 +56,20 @@ class Band:
     def mlps(self) -> PackedMlps:
         return packed(self.scene, self.dtype)
 
-    def _inputs(self) -> tuple[Window, PackedMlps, Tensor, Tensor, Tensor]:
+    def inputs(self) -> BandInputs:
         grid, mlps = self.scene.grid, self.mlps
         nearest = grid.rows.nearest[self.rows]
         features = self.scene.features[:, nearest[0] : nearest[-1] + 1]
         rows = torch.from_numpy(features.reshape(len(features), -1).T.copy()).to(self.dtype)
-        window = Window(DeviceAxes.of(grid, "cpu"), self.first, int(nearest[0]))
-        constant = mlps.constants(grid.cell)
-        image = torch.from_numpy(self.scene.image)
-        return window, mlps, rows @ mlps.first_weight, constant, image
+        return BandInputs(
+            mlps,
+            DeviceGrid.of(grid, "cpu"),
+            rows @ mlps.first_weight,
+            mlps.constants(grid.cell),
+            torch.from_numpy(self.scene.image),
+            self.first,
+            int(nearest[0]),
+        )
 
     def dense(self) -> tuple[Tensor, Tensor | None]:
         """Canvas [n, W, 3] and logits [K, n * W], both NaN where nothing was written."""
@@ -73,7 +79,7 @@ class Band:
         if classifier is not None:
             outputs = Mlp.of(classifier).outputs
             logits = torch.full((outputs, self.size[0] * self.size[1]), NAN)
-        dense(*self._inputs(), canvas, logits)
+        dense(self.inputs(), canvas, logits)
         return canvas, logits
 
     def sparse(self, canvas: Tensor, labels: Labels, programs: int) -> None:
@@ -84,8 +90,7 @@ class Band:
             pixels = torch.full((labels.size,), -(2**31), dtype=torch.int32)
             pixels[: len(own)] = torch.from_numpy(random.permutation(own))
             count = torch.tensor([len(own)], dtype=torch.int32)
-            window, mlps, pre, constant, image = self._inputs()
-            sparse(window, mlps, upsampler, pre, constant, image, pixels, count, canvas, programs)
+            sparse(self.inputs(), upsampler, pixels, count, canvas, programs)
 
     def expected_image(self, labels: Labels) -> Doubles:
         """[n, W, 3] for labels [n, W]."""
@@ -100,6 +105,16 @@ class Band:
 
     def labels(self, kind: str = "random") -> Labels:
         return self.scene.assignment(kind)[self.rows]
+
+
+def routing_buffers(upsamplers: int, pixels: int) -> RoutingBuffers:
+    return RoutingBuffers(
+        torch.empty(pixels, dtype=torch.uint8),
+        torch.empty(pixels),
+        torch.empty((upsamplers - 1, pixels), dtype=torch.int32),
+        torch.zeros(upsamplers - 1, dtype=torch.int32),
+        torch.zeros(1, dtype=torch.int32),
+    )
 
 
 def tensor(values: Floats) -> Tensor:

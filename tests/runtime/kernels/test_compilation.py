@@ -11,15 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from pcsr.runtime.geometry.device_grid import DeviceGrid
 from pcsr.runtime.kernels import (
-    DeviceAxes,
+    BandInputs,
     DeviceRule,
-    Routed,
-    Window,
     adaptive,
     dense,
     difficulties,
-    empty_table,
     finish,
     histogram,
     lloyd,
@@ -29,15 +27,16 @@ from pcsr.runtime.kernels import (
     sparse,
 )
 from pcsr.runtime.kernels.convolutions.epilogue import epilogue
+from pcsr.runtime.kernels.histogram import empty_table
 from tests.runtime.networks import Scene
 
 from .compiler import SHARED_LIMIT, Compiled, Launches
-from .scenes import DEPTHS, MODELS, THREE, Hidden, packed
+from .scenes import DEPTHS, MODELS, THREE, Hidden, packed, routing_buffers
 
 SPILLED = 256  # bytes per thread that are no reason to change a kernel: SRResNet's of 192 channels
 each_gpu = pytest.mark.parametrize("capability", [80, 89, 90])
 each_model = pytest.mark.parametrize("model", list(MODELS))
-ROUTES = [(2, "cut"), (2, "bounds"), (3, "cut"), (3, "bounds"), (3, "costs")]
+ROUTES = [(2, "cut"), (2, "bounds"), (3, "cut"), (3, "bounds"), (3, "penalty")]
 
 
 def _passes(
@@ -50,13 +49,13 @@ def _passes(
     scene = Scene.make((4, 200), 4, hidden, depth)
     grid, mlps = scene.grid, packed(scene, dtype)
     assert mlps.classifier is not None
-    window, canvas = Window(DeviceAxes.of(grid, "cpu")), torch.zeros((*grid.hr_size, 3))
     pre = torch.zeros((800, mlps.first_weight.shape[1]), dtype=dtype)
     constant, image = mlps.constants(grid.cell), torch.from_numpy(scene.image)
-    logits = torch.zeros((mlps.classifier.outputs, grid.pixels))
-    dense(window, mlps, pre, constant, image, canvas, logits)
+    inputs = BandInputs(mlps, DeviceGrid.of(grid, "cpu"), pre, constant, image)
+    canvas = torch.zeros((*grid.hr_size, 3))
+    dense(inputs, canvas, torch.zeros((mlps.classifier.outputs, grid.pixels)))
     pixels, count = (torch.zeros(n, dtype=torch.int32) for n in (grid.pixels, 1))
-    sparse(window, mlps, 0, pre, constant, image, pixels, count, canvas, 132)
+    sparse(inputs, 0, pixels, count, canvas, 132)
     return {name: launch.compile(capability) for name, launch in launches.items()}
 
 
@@ -128,10 +127,10 @@ def test_routing_compiles(
     count: int, kind: str, capability: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     launches = Launches.of(monkeypatch, _module("route"), "route_kernel")
-    size = {"cut": 1, "bounds": count - 1, "costs": count}[kind]
+    size = {"cut": 1, "bounds": count - 1, "penalty": count}[kind]
     rule = DeviceRule(count, kind, torch.zeros(size))  # type: ignore[arg-type]
     logits = torch.zeros((1 if count == 2 else count, 5000))
-    route(logits, rule, Routed.empty(count, 5000, "cpu"))
+    route(logits, rule, routing_buffers(count, 5000))
     assert launches.compile(capability).spilled == 0
 
 
@@ -150,20 +149,21 @@ def test_finishing_compiles(
 
 @each_gpu
 def test_statistics_compile(capability: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    homes = {"difficulties": "adaptive", "histogram": "histogram", "lloyd": "adaptive"}
     kernels = {
-        name: Launches.of(monkeypatch, adaptive, f"{name}_kernel")
-        for name in ("difficulties", "histogram", "lloyd")
+        name: Launches.of(monkeypatch, _module(home), f"{name}_kernel")
+        for name, home in homes.items()
     }
     digits = Launches.of(monkeypatch, ratio, "digits_kernel")
-    table, low, values = empty_table("cpu"), torch.tensor(0.5), torch.zeros(5000)
+    low, values = torch.tensor(0.5), torch.zeros(5000)
+    table = histogram(values, low, low)
     for count in (2, 3):
         difficulties(torch.zeros((1 if count == 2 else 3, 5000)), count, values)
         lloyd(table, low, low, count)
         for name in ("difficulties", "lloyd"):
             assert kernels[name].compile(capability).spilled == 0
-    histogram(values, low, low, table)
     assert "atom" in kernels["histogram"].compile(capability).ptx
-    select([values], torch.tensor([1500]))
+    select(values, torch.tensor([1500]))
     assert "atom" in digits.compile(capability).ptx
 
 
@@ -194,7 +194,7 @@ def test_epilogues_move_vectors(
     """Channels last: of 16 bytes, and of 8 where 4 divides the channels and not 8. The number of
     pixels is odd.
     """
-    launches = Launches.of(monkeypatch, _module("epilogue"), "epilogue_kernel")
+    launches = Launches.of(monkeypatch, _module("convolutions.epilogue"), "epilogue_kernel")
     y = torch.zeros((1, channels, 5, 7), dtype=dtype).contiguous(memory_format=torch.channels_last)
     wide = {3: None, 48: "v4.b32", 52: "v4.b32" if dtype == torch.float32 else "v2.b32"}[channels]
     for added, slope in ((None, 0.1), (torch.empty_like(y), 0.0)):
@@ -210,7 +210,7 @@ def test_epilogues_move_vectors(
 
 @each_gpu
 def test_an_epilogue_over_planes_compiles(capability: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    launches = Launches.of(monkeypatch, _module("epilogue"), "epilogue_kernel")
+    launches = Launches.of(monkeypatch, _module("convolutions.epilogue"), "epilogue_kernel")
     for size, wide in (((4, 6), "v4.b32"), ((5, 7), "b32")):
         y = torch.zeros((2, 52, *size))
         epilogue(y, torch.zeros(52), y, 0.1)

@@ -1,5 +1,6 @@
 """The dense and the sparse pass against float64."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,12 +8,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pcsr.runtime.kernels import DeviceAxes, Window, dense
+from pcsr.runtime.kernels import dense
 from pcsr.runtime.kernels.packed import split_width
 from tests import tolerances
 from tests.runtime.networks import Doubles, Scene
 
-from .scenes import CARN, FSRCNN, MODELS, ONE, SRRESNET, THREE, THREE_LINEAR, Band, Hidden, packed
+from .scenes import CARN, FSRCNN, MODELS, ONE, SRRESNET, THREE, THREE_LINEAR, Band, Hidden
 
 DTYPES = [torch.float32, torch.float16]
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
@@ -141,21 +142,17 @@ def test_hidden_channels_are_padded_little() -> None:
 
 @pytest.mark.parametrize("hidden", [SRRESNET, THREE])
 def test_tensors_that_do_not_fit_are_refused(hidden: Hidden) -> None:
-    scene = Scene.make((2, 3), 2, hidden)
-    mlps, (height, width) = packed(scene, torch.float16), scene.grid.hr_size
-    pre = torch.zeros((6, mlps.first_weight.shape[1]), dtype=torch.float16)
-    logits = torch.zeros((mlps.classifier.outputs if mlps.classifier else 0, height * width))
-    window, image = Window(DeviceAxes.of(scene.grid, "cpu")), torch.from_numpy(scene.image)
-    constant, canvas = mlps.constants(scene.grid.cell), torch.zeros((height, width, 3))
-    dense(window, mlps, pre, constant, image, canvas, logits)
+    band = Band(Scene.make((2, 3), 2, hidden), torch.float16)
+    inputs, (canvas, logits) = band.inputs(), band.dense()
+    assert logits is not None
     for changed in (
-        (window, mlps, pre.float(), constant, image, canvas, logits),
-        (window, mlps, pre, constant[1:], image, canvas, logits),
-        (window, mlps, pre, constant, image.double(), canvas, logits),
-        (window, mlps, pre, constant, image, canvas.transpose(0, 1), logits),
-        (window, mlps, pre, constant, image, canvas, logits[:, 1:]),
-        (window, mlps, pre, constant, image, canvas, None),
-        (Window(window.axes, first=1), mlps, pre, constant, image, canvas, logits),
+        (replace(inputs, pre=inputs.pre.float()), canvas, logits),
+        (replace(inputs, constant=inputs.constant[1:]), canvas, logits),
+        (replace(inputs, image=inputs.image.double()), canvas, logits),
+        (inputs, canvas.transpose(0, 1), logits),
+        (inputs, canvas, logits[:, 1:]),
+        (inputs, canvas, None),
+        (replace(inputs, first=1), canvas, logits),
     ):
         with pytest.raises(ValueError, match=r"expected|logits|rows"):
             dense(*changed)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pcsr.runtime.geometry.grid import Floats
-from pcsr.runtime.kernels import difficulties, empty_table, histogram, lloyd, select
+from pcsr.runtime.kernels import difficulties, histogram, lloyd, select
 from pcsr.runtime.routing.adaptive import Histogram, adaptive_thresholds
 from pcsr.runtime.routing.rule import difficulty_logit, heavy_count, ratio_threshold, sigmoid
 from tests import tolerances
@@ -35,12 +35,10 @@ def _difficulty(name: str) -> Floats:
     return clipped
 
 
-def _bounds(difficulty: Floats, clusters: int, bands: int = 1) -> Floats:
+def _bounds(difficulty: Floats, clusters: int) -> Floats:
     values = tensor(difficulty)
     low, high = torch.aminmax(values)
-    table = empty_table("cpu")
-    for band in values.tensor_split(bands):
-        histogram(band.contiguous(), low, high, table)
+    table = histogram(values, low, high)
     assert table.sum().item() == len(difficulty)
     found: Floats = lloyd(table, low, high, clusters).numpy()
     return found
@@ -63,12 +61,6 @@ def test_thresholds_are_those_of_the_histogram_with_sums(name: str, clusters: in
     for bound, other in zip(found, expected, strict=True):
         different = (difficulty < bound) != (difficulty < other)
         assert different.sum() <= rerouted_limit(len(difficulty))
-
-
-@pytest.mark.parametrize("bands", [2, 7])
-def test_bands_add_up(bands: int) -> None:
-    difficulty = _difficulty("skewed")
-    assert np.array_equal(_bounds(difficulty, 3, bands), _bounds(difficulty, 3))
 
 
 def test_at_most_19_updates_are_made() -> None:
@@ -115,19 +107,14 @@ def test_difficulties_are_those_of_routing(count: int) -> None:
     assert 0 < heavy_count(count) < count
 
 
-def _bands(values: Floats, bands: int) -> list[Tensor]:
-    return [band.contiguous() for band in tensor(values).tensor_split(bands)]
-
-
 def _above(ratio: float, values: Floats) -> Tensor:
     return tensor(np.array([round(ratio * len(values))]))
 
 
 @pytest.mark.parametrize("ratio", [0.0, 1e-4, 0.2, 0.5, 0.99999, 1.0])
-@pytest.mark.parametrize("bands", [1, 3])
-def test_the_share_is_exact(ratio: float, bands: int) -> None:
+def test_the_share_is_exact(ratio: float) -> None:
     values = np.random.default_rng(0).normal(0.5, 3, 10_007).astype(np.float32)
-    cut = select(_bands(values, bands), _above(ratio, values))
+    cut = select(tensor(values), _above(ratio, values))
     assert cut.shape == (1,)
     assert cut.dtype == torch.float32
     assert cut.item() == ratio_threshold(values, ratio)
@@ -139,19 +126,19 @@ def test_level_values_and_both_zeros_are_not_split(ratio: float) -> None:
     random = np.random.default_rng(1)
     values = np.round(random.normal(0, 1.5, 3000)).astype(np.float32)
     values[::5] = -0.0
-    cut = select(_bands(values, 2), _above(ratio, values)).item()
+    cut = select(tensor(values), _above(ratio, values)).item()
     assert cut == ratio_threshold(values, ratio)
 
 
 @pytest.mark.parametrize("value", [-1e30, -1.5, -1e-40, 0.0, 1e-40, 7.25, 3e38])
 def test_a_flat_image_of_any_value(value: float) -> None:
     values = np.full(9000, value, dtype=np.float32)
-    assert select(_bands(values, 1), _above(0.5, values)).item() == values[0]
+    assert select(tensor(values), _above(0.5, values)).item() == values[0]
 
 
 def test_values_of_all_sizes_are_in_order() -> None:
     random = np.random.default_rng(2)
     values = (random.choice([-1, 1], 999) * 10 ** random.uniform(-44, 38, 999)).astype(np.float32)
     for rank in (0, 1, 499, 500, 998):
-        cut = select(_bands(values, 2), tensor(np.array([998 - rank])))
+        cut = select(tensor(values), tensor(np.array([998 - rank])))
         assert cut.item() == np.sort(values)[rank]

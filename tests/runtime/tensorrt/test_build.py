@@ -21,7 +21,7 @@ from pcsr.runtime.tensorrt.build import (
 from pcsr.runtime.tensorrt.library import Library
 from pcsr.runtime.tensorrt.profiles import (
     MOST_ELEMENTS,
-    Profile,
+    ShapeProfile,
     Shapes,
     choose_profile,
     row_limits,
@@ -31,7 +31,7 @@ from pcsr.runtime.tensorrt.target import AMPERE_PLUS, PORTABLE, SAME_COMPUTE_CAP
 from .graphs import unsupported
 
 ANY_GPU = Target(PORTABLE, ())
-SMALL = Profile((1, 1), (8, 9), (16, 16))
+SMALL = ShapeProfile((1, 1), (8, 9), (16, 16))
 BUNDLES = [
     "carn_like_bundle",
     "three_way_bundle",
@@ -49,14 +49,10 @@ def bundle(request: pytest.FixtureRequest) -> Bundle:
     return Bundle.load(request.getfixturevalue(request.param))
 
 
-def image_role(bundle: Bundle) -> str:
-    return "network" if bundle.kind == "plain" else "backbone"
-
-
 def build_all(library: Library, bundle: Bundle, shapes: Shapes, precision: str) -> None:
     pixels, rows = row_limits(bundle.manifest.model)
     graphs = {role: graph_of(bundle, role, precision) for role in bundle.graphs("fp32")}
-    limit = most_pixels(library, graphs[image_role(bundle)], image_role(bundle))
+    limit = most_pixels(library, graphs[bundle.image_role], bundle.image_role)
     profile = choose_profile(shapes, min(pixels, limit), rows)
     for role, onnx_file in graphs.items():
         plan = build_plan(library, onnx_file, role, profile, BuildOptions(), ANY_GPU)
@@ -192,6 +188,6 @@ def test_an_operator_that_it_does_not_have(library: Library) -> None:
 
 def test_a_profile_that_does_not_fit(library: Library, carn_like_bundle: Path) -> None:
     onnx_file = Bundle.load(carn_like_bundle).graph_bytes("backbone")
-    backwards = Profile((9, 9), (8, 8), (7, 7))
+    backwards = ShapeProfile((9, 9), (8, 8), (7, 7))
     with pytest.raises(EngineError, match="backbone"):
         build_plan(library, onnx_file, "backbone", backwards, BuildOptions(), ANY_GPU)

@@ -12,10 +12,10 @@ from pcsr import BackendError, Bundle, EngineError
 from pcsr.runtime.tensorrt.engine import Engine
 from pcsr.runtime.tensorrt.library import Library, load_library
 from pcsr.runtime.tensorrt.profiles import Shapes
-from pcsr.runtime.tensorrt.store import Request, build_engines, open_engines
+from pcsr.runtime.tensorrt.store import BuildRequest, build_engines, open_engines
 from pcsr.runtime.tensorrt.target import find_gpu
 
-SMALL = Request(Shapes((1, 1), (8, 8), (16, 16)))
+SMALL = BuildRequest(Shapes((1, 1), (8, 8), (16, 16)))
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 
 

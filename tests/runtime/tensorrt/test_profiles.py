@@ -8,7 +8,7 @@ import pytest
 from pcsr import Bundle, UsageError
 from pcsr.runtime.tensorrt.profiles import (
     MOST_ELEMENTS,
-    Profile,
+    ShapeProfile,
     Shapes,
     Size,
     choose_profile,
@@ -63,13 +63,13 @@ def test_a_profile_asked_for_again_is_the_same() -> None:
 
 
 def test_rows_follow_the_image() -> None:
-    profile = Profile((2, 3), (4, 5), (6, 7), rows_opt=8, rows_max=9)
+    profile = ShapeProfile((2, 3), (4, 5), (6, 7), rows_opt=8, rows_max=9)
     assert profile.pixel_counts == (6, 20, 42)
     assert profile.row_counts == (0, 8, 9)
 
 
 def test_which_images_it_takes() -> None:
-    profile = Profile((2, 3), (4, 5), (6, 7))
+    profile = ShapeProfile((2, 3), (4, 5), (6, 7))
     assert [profile.takes(size) for size in [(2, 3), (6, 7), (6, 3)]] == [True] * 3
     assert not any(profile.takes(size) for size in [(1, 3), (2, 2), (7, 7), (6, 8)])
 

@@ -16,17 +16,17 @@ from pcsr import Bundle, BundleError, EngineError, OutputError
 from pcsr.runtime.tensorrt.build import BuildOptions
 from pcsr.runtime.tensorrt.library import Library, load_library
 from pcsr.runtime.tensorrt.plans import PlanSet, engines_folder, find_fitting, kept_folders
-from pcsr.runtime.tensorrt.profiles import Profile, Shapes
-from pcsr.runtime.tensorrt.record import Facts, Record, graph_hashes, parse_record
-from pcsr.runtime.tensorrt.store import Request, build_command, build_engines, ready_plans
-from pcsr.runtime.tensorrt.target import PORTABLE, Gpu, Target
+from pcsr.runtime.tensorrt.profiles import ShapeProfile, Shapes
+from pcsr.runtime.tensorrt.record import BuildRecord, Facts, graph_hashes, parse_record
+from pcsr.runtime.tensorrt.store import BuildRequest, build_command, build_engines, ready_plans
+from pcsr.runtime.tensorrt.target import PORTABLE, LocalGpu, Target
 from tests.commands import build, snapshot
 
 from .graphs import unsupported
 
-GPU = Gpu("NVIDIA GeForce RTX 4090", "8.9")
-OLD_GPU = Gpu("NVIDIA GeForce RTX 2080", "7.5")
-SMALL = Request(Shapes((1, 1), (8, 8), (16, 16)))
+GPU = LocalGpu("NVIDIA GeForce RTX 4090", "8.9")
+OLD_GPU = LocalGpu("NVIDIA GeForce RTX 2080", "7.5")
+SMALL = BuildRequest(Shapes((1, 1), (8, 8), (16, 16)))
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_what_is_built_is_kept_with_all_facts(
     facts = parse_record((built.folder / "build.json").read_text()).facts
     assert (facts.library, facts.version) == (library.name, library.version)
     assert facts.graphs == graph_hashes(plain, "fp32")
-    assert facts.profile == Profile((1, 1), (8, 8), (16, 16))
+    assert facts.profile == ShapeProfile((1, 1), (8, 8), (16, 16))
     assert built.folder.name.startswith(
         f"portable_tensorrt-rtx-{library.version}_fp32_1x1-8x8-16x16_"
     )
@@ -107,7 +107,9 @@ def test_every_graph_has_its_engine_and_its_line(carn: Bundle) -> None:
     ],
     ids=["profile", "opt-level", "workspace", "capability"],
 )
-def test_other_options_are_other_engines(plain: Bundle, built: PlanSet, other: Request) -> None:
+def test_other_options_are_other_engines(
+    plain: Bundle, built: PlanSet, other: BuildRequest
+) -> None:
     newest = build_engines(plain, "fp32", other)
     assert newest.folder != built.folder
     assert names(plain) == sorted([built.folder.name, newest.folder.name])
@@ -268,9 +270,9 @@ def disguised(built: PlanSet, **values: Any) -> Path:  # noqa: ANN401
     return folder
 
 
-H200 = Gpu("NVIDIA H200", "9.0")
-H100 = Gpu("NVIDIA H100", "9.0")
-A100 = Gpu("NVIDIA A100", "8.0")
+H200 = LocalGpu("NVIDIA H200", "9.0")
+H100 = LocalGpu("NVIDIA H100", "9.0")
+A100 = LocalGpu("NVIDIA A100", "8.0")
 COMPATIBLE = BuildOptions(version_compatible=True)
 
 
@@ -290,14 +292,14 @@ COMPATIBLE = BuildOptions(version_compatible=True)
     ],
 )
 def test_which_machine_runs_tensorrt_engines(
-    library: Library, version: str, gpu: Gpu, options: BuildOptions, fits: bool
+    library: Library, version: str, gpu: LocalGpu, options: BuildOptions, fits: bool
 ) -> None:
     facts = Facts(
         library="tensorrt",
         version="11.4.0.106",
         target=Target("NVIDIA H200", ("9.0",)),
         precision="fp16",
-        profile=Profile((1, 1), (8, 8), (16, 16)),
+        profile=ShapeProfile((1, 1), (8, 8), (16, 16)),
         options=options,
         graphs={},
     )
@@ -312,14 +314,14 @@ def test_which_machine_runs_tensorrt_engines(
     [
         ((), GPU, True),
         ((), OLD_GPU, False),
-        ((), Gpu("NVIDIA GeForce RTX 5090", "12.0"), True),
+        ((), LocalGpu("NVIDIA GeForce RTX 5090", "12.0"), True),
         (("8.9",), GPU, True),
         (("8.6", "12.0"), GPU, False),
         (("7.5",), OLD_GPU, True),
     ],
 )
 def test_which_gpu_runs_portable_engines(
-    capabilities: tuple[str, ...], gpu: Gpu, serves: bool
+    capabilities: tuple[str, ...], gpu: LocalGpu, serves: bool
 ) -> None:
     assert Target(PORTABLE, capabilities).serves(gpu, None) == serves
 
@@ -337,7 +339,7 @@ def test_every_fact_is_in_the_key(built: PlanSet) -> None:
         replace(facts, graphs={"network": "0"}),
     ]
     assert len({other.key for other in [facts, *others]}) == 1 + len(others)
-    record = Record(facts, built.record.plans, "2026", "1")
+    record = BuildRecord(facts, built.record.plans, "2026", "1")
     assert parse_record(record.to_json()) == record
 
 
@@ -346,13 +348,13 @@ def test_every_fact_is_in_the_key(built: PlanSet) -> None:
 
 def test_a_command_asks_for_what_was_asked_for(plain: Bundle) -> None:
     options = BuildOptions(4, 512, True, "ampere-plus")
-    request = Request(Shapes((1, 2), None, (3, 4)), options, "cuda:1", ("8.9", "12.0"))
+    request = BuildRequest(Shapes((1, 2), None, (3, 4)), options, "cuda:1", ("8.9", "12.0"))
     assert build_command(plain, "fp16", request).partition(" --precision ")[2] == (
         "fp16 --min-shape 1x2 --max-shape 3x4 --opt-level 4 --workspace 512 "
         "--version-compatible --hardware-compatible ampere-plus --compute-capability 8.9 "
         "--compute-capability 12.0 --device cuda:1"
     )
-    assert build_command(plain, "fp32", Request()) == (
+    assert build_command(plain, "fp32", BuildRequest()) == (
         f"pcsr-build {shlex.quote(str(plain.path))} --precision fp32"
     )
 
@@ -376,7 +378,7 @@ def test_a_read_only_bundle_runs_but_cannot_be_built_in(plain: Bundle, built: Pl
     try:
         assert ready(plain)[0].plans == built.plans
         with pytest.raises(OutputError, match=r"cannot write .*Permission denied"):
-            build_engines(plain, "fp32", Request())
+            build_engines(plain, "fp32", BuildRequest())
     finally:
         plain.path.chmod(0o700)
         built.folder.parent.chmod(0o700)

@@ -10,10 +10,10 @@ from onnx import NodeProto, helper
 from torch import Tensor
 
 from pcsr.bundle import Bundle
-from pcsr.runtime import kernels
+from pcsr.runtime.kernels.convolutions import epilogue as kernel
 from pcsr.runtime.torch_backend import epilogues
-from pcsr.runtime.torch_backend.epilogues import EpilogueConvolution, Form, probe
-from pcsr.runtime.torch_backend.graph import Graph, Node, read_graph
+from pcsr.runtime.torch_backend.epilogues import EpilogueConvolution, EpilogueForm, probe
+from pcsr.runtime.torch_backend.graph import Node, OperatorGraph, read_graph
 from pcsr.runtime.torch_backend.module import OnnxModule
 from pcsr.runtime.torch_backend.rewrites import fuse_convolutions, fuse_epilogues, in_place
 
@@ -21,7 +21,7 @@ from . import made
 
 CPU = torch.device("cpu")
 SAME = 1e-5  # float32 sums in another order
-LEAKY = Form(5, 0.1, True, True, torch.float32, torch.channels_last)
+LEAKY = EpilogueForm(5, 0.1, True, True, torch.float32, torch.channels_last)
 ADD = helper.make_node("Add", ["x", "c"], ["s"])
 LEAKY_RELU = helper.make_node("LeakyRelu", ["s"], ["y"], alpha=0.2)
 RELU = helper.make_node("Relu", ["s"], ["y"])
@@ -36,14 +36,14 @@ def conv(result: str, bias: str = "b", pad: int = 1) -> NodeProto:
     return helper.make_node("Conv", inputs, [result], pads=[pad] * 4, kernel_shape=[3, 3])
 
 
-def graph_of(*nodes: NodeProto, outputs: Sequence[str] = ("y",)) -> Graph:
+def graph_of(*nodes: NodeProto, outputs: Sequence[str] = ("y",)) -> OperatorGraph:
     """Of an image x [1, 4, 6, 7]."""
     constants = {"w": floats(4, 4, 3, 3), "b": floats(4), "k": floats(1, 4, 1, 1)}
     model = made.model_of(nodes, {"x": floats(1, 4, 6, 7)}, constants, outputs)
     return read_graph(model.SerializeToString())
 
 
-def fused(graph: Graph) -> list[tuple[str, tuple[str, ...], float | None]]:
+def fused(graph: OperatorGraph) -> list[tuple[str, tuple[str, ...], float | None]]:
     """Operator, inputs and slope of each node."""
     nodes = fuse_epilogues(graph, lambda *_: True).nodes
     return [(node.op, node.inputs, node.attributes.get("slope")) for node in nodes]
@@ -109,7 +109,7 @@ def test_a_deconvolution_takes_its_bias() -> None:
     assert fused(graph_of(turned)) == [("ConvTransposeEpilogue", ("x", "w", "b"), 1)]
     weight = torch.zeros(8, 5, 3, 3)
     node = Node("ConvTransposeEpilogue", "", ("x", "w", "b"), ("y",), {"slope": 1.0, "group": 2})
-    assert Form.of(node, weight, torch.channels_last).channels == 10
+    assert EpilogueForm.of(node, weight, torch.channels_last).channels == 10
 
 
 @pytest.mark.parametrize("name", ["carn_like_bundle", "three_way_bundle", "single_bundle"])
@@ -145,16 +145,18 @@ def test_a_probe_compares_with_the_operators(wrong: float, monkeypatch: pytest.M
     def made_up(y: Tensor, bias: Tensor, added: Tensor, slope: float) -> Tensor:
         return torch.nn.functional.leaky_relu(y + bias[:, None, None] + added, slope) + wrong
 
-    monkeypatch.setattr(kernels, "epilogue", made_up)
+    monkeypatch.setattr(kernel, "epilogue", made_up)
     reason = probe.__wrapped__(LEAKY, CPU)
-    assert reason.startswith("the epilogue kernel is wrong on cpu for Form(") == (wrong != 0)
+    assert reason.startswith("the epilogue kernel is wrong on cpu for EpilogueForm(") == (
+        wrong != 0
+    )
 
 
 def test_memory_that_runs_out_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_arguments: object) -> None:
         raise torch.OutOfMemoryError("full")
 
-    monkeypatch.setattr(kernels, "epilogue", full)
+    monkeypatch.setattr(kernel, "epilogue", full)
     with pytest.raises(torch.OutOfMemoryError):
         probe.__wrapped__(LEAKY, CPU)
 

@@ -11,7 +11,7 @@ from onnx import helper
 from pcsr.bundle import Bundle
 from pcsr.runtime.torch_backend import fusions as fusion
 from pcsr.runtime.torch_backend import module as onnx_module
-from pcsr.runtime.torch_backend.graph import Graph, Node, read_graph
+from pcsr.runtime.torch_backend.graph import Node, OperatorGraph, read_graph
 from pcsr.runtime.torch_backend.module import OnnxModule
 from pcsr.runtime.torch_backend.rewrites import (
     dense_groups,
@@ -44,7 +44,7 @@ def residual_model(*after: str, shape: tuple[int, ...] = (1, 4, 6, 7), pad: int 
     return data
 
 
-def ops(graph: Graph) -> list[str]:
+def ops(graph: OperatorGraph) -> list[str]:
     return [node.op for node in graph.nodes]
 
 
@@ -76,7 +76,7 @@ def test_narrow_groups_become_dense(
 @pytest.mark.parametrize(("groups", "width"), [(1, 4), (16, 2), (2, 33)])
 def test_other_convolutions_keep_their_groups(groups: int, width: int) -> None:
     node = Node("Conv", "", ("x", "w"), ("y",), {"group": groups})
-    graph = Graph(("x",), ("y",), (node,), {"w": torch.zeros(groups, width, 3, 3)})
+    graph = OperatorGraph(("x",), ("y",), (node,), {"w": torch.zeros(groups, width, 3, 3)})
     assert dense_groups(graph).nodes == (node,)
 
 
@@ -121,17 +121,17 @@ def test_what_the_device_lacks_is_not_fused(carn_like_bundle: Path) -> None:
 def test_a_probe_of_a_missing_kernel_says_no() -> None:
     (conv,) = (node for node in read_graph(residual_model()).nodes if node.op == "Conv")
     for adds in (True, False):
-        kernel = fusion.Kernel.of(conv, (4, 4, 3, 3), adds)
+        kernel = fusion.FusedKernel.of(conv, (4, 4, 3, 3), adds)
         assert not fusion.probe(kernel, torch.float32, CPU)
 
 
 @pytest.mark.parametrize("wrong", [0.0, 0.01, float("nan")])
 def test_a_probe_compares_with_the_operators(wrong: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fused(self: fusion.Kernel, *tensors: torch.Tensor) -> torch.Tensor:
+    def fused(self: fusion.FusedKernel, *tensors: torch.Tensor) -> torch.Tensor:
         return self.plain(*tensors) + wrong
 
-    monkeypatch.setattr(fusion.Kernel, "fused", fused)
-    kernel = fusion.Kernel((5, 4, 3, 3), (1, 1), (1, 1), (1, 1), 1, True)
+    monkeypatch.setattr(fusion.FusedKernel, "fused", fused)
+    kernel = fusion.FusedKernel((5, 4, 3, 3), (1, 1), (1, 1), (1, 1), 1, True)
     assert fusion.probe.__wrapped__(kernel, torch.float32, CPU) == (wrong == 0)
 
 
@@ -172,7 +172,7 @@ def test_memory_that_runs_out_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> 
     def full(*_arguments: object) -> None:
         raise torch.OutOfMemoryError("full")
 
-    monkeypatch.setattr(fusion.Kernel, "fused", full)
+    monkeypatch.setattr(fusion.FusedKernel, "fused", full)
     step = fusion.FusedConvolution(Node("ConvRelu", "", ("x", "w"), ("y",), {}))
     with pytest.raises(torch.OutOfMemoryError):
         step(torch.rand(1, 2, 3, 3), torch.rand(2, 2, 1, 1))
@@ -202,4 +202,4 @@ def test_types_of_graphs(carn_like_bundle: Path) -> None:
     graph = read_graph(bundle.graph_bytes("backbone"))
     halved = {name: value.half() for name, value in graph.constants.items()}
     assert not is_typed(graph)
-    assert is_typed(Graph(graph.inputs, graph.outputs, graph.nodes, halved))
+    assert is_typed(OperatorGraph(graph.inputs, graph.outputs, graph.nodes, halved))

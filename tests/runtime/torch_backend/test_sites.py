@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pcsr.runtime.torch_backend.candidates import OPERATORS, improved
-from pcsr.runtime.torch_backend.graph import Graph, Node
+from pcsr.runtime.torch_backend.graph import Node, OperatorGraph
 from pcsr.runtime.torch_backend.sites import channels_of, sites_of
 
 USUAL = {"kernel_shape": (3, 3), "pads": (1, 1, 1, 1)}
@@ -15,13 +15,15 @@ POINT = {"kernel_shape": (1, 1)}
 
 def graph_of(
     attributes: dict[str, Any], *shape: int, behind: tuple[Node, ...] = (), output: str = "y"
-) -> Graph:
+) -> OperatorGraph:
     """One convolution, and what is behind it."""
     nodes = (Node("Conv", "", ("x", "w", "b"), ("y",), attributes), *behind)
-    return Graph(("x",), (output,), nodes, {"w": torch.rand(*shape), "b": torch.rand(shape[0])})
+    return OperatorGraph(
+        ("x",), (output,), nodes, {"w": torch.rand(*shape), "b": torch.rand(shape[0])}
+    )
 
 
-def keys(graph: Graph) -> list[str]:
+def keys(graph: OperatorGraph) -> list[str]:
     return [site.key for site in sites_of(graph)]
 
 
@@ -60,26 +62,28 @@ def test_not_these(attributes: dict[str, Any], shape: tuple[int, ...]) -> None:
 
 def test_weights_and_sums_that_are_not_known() -> None:
     graph = graph_of(POINT, 8, 8, 1, 1)
-    assert not keys(Graph(("x", "w", "b"), graph.outputs, graph.nodes, {}))
+    assert not keys(OperatorGraph(("x", "w", "b"), graph.outputs, graph.nodes, {}))
     plus = (Node("Add", "", ("y", "b"), ("z",), {}),)
     assert keys(graph_of(POINT, 8, 8, 1, 1, behind=plus, output="z")) == ["1x1 8 to 8 bias"]
 
 
 def test_joins_of_other_axes_or_of_unknown_maps_stay() -> None:
-    def joined(axis: int) -> Graph:
+    def joined(axis: int) -> OperatorGraph:
         nodes = (
             Node("Concat", "", ("x", "x"), ("j",), {"axis": axis}),
             Node("Conv", "", ("j", "w"), ("y",), POINT),
             Node("Conv", "", ("x", "v"), ("z",), POINT),
         )
         weights = {"w": torch.rand(8, 16, 1, 1), "v": torch.rand(8, 8, 1, 1)}
-        return Graph(("x",), ("y", "z"), nodes, weights)
+        return OperatorGraph(("x",), ("y", "z"), nodes, weights)
 
     assert keys(joined(2)) == ["1x1 16 to 8", "1x1 8 to 8"]
     unknown = joined(1)  # what comes later tells the channels of x
     assert keys(unknown) == ["1x1 8+8 to 8", "1x1 8 to 8"]
     assert [s.channels for s in sites_of(unknown)] == [(8, 8), (8,)]
-    assert keys(Graph(("x",), ("y",), unknown.nodes[:2], unknown.constants)) == ["1x1 16 to 8"]
+    assert keys(OperatorGraph(("x",), ("y",), unknown.nodes[:2], unknown.constants)) == [
+        "1x1 16 to 8"
+    ]
 
 
 def test_slices_tell_their_channels() -> None:
@@ -90,7 +94,9 @@ def test_slices_tell_their_channels() -> None:
         Node("Slice", "", ("y", *limits), (name,), {}) for name, limits in (cuts | other).items()
     ]
     conv = graph_of(POINT, 8, 4, 1, 1)
-    graph = Graph(("x",), (*cuts, *other), (*conv.nodes, *nodes), {**conv.constants, **numbers})
+    graph = OperatorGraph(
+        ("x",), (*cuts, *other), (*conv.nodes, *nodes), {**conv.constants, **numbers}
+    )
     assert channels_of(graph) == {"x": 4, "y": 8, "a": 6, "b": 2}
 
 

@@ -10,15 +10,10 @@ from torch import Tensor
 
 from pcsr.runtime.kernels.convolutions import grouped as grouped_module
 from pcsr.runtime.kernels.convolutions import pointwise as pointwise_module
-from pcsr.runtime.kernels.convolutions.grouped import (
-    GroupedTile,
-    Tail,
-    grouped,
-    pack_grouped,
-    pack_tail,
-)
-from pcsr.runtime.kernels.convolutions.pointwise import PointwiseTile, pack_pointwise, pointwise
-from pcsr.runtime.torch_backend.convolutions import GROUPED_TILES, POINTWISE_TILES, TAILED_TILES
+from pcsr.runtime.kernels.convolutions.grouped import GroupedTile, Projection, grouped
+from pcsr.runtime.kernels.convolutions.layout import pack_grouped, pack_pointwise, pack_projection
+from pcsr.runtime.kernels.convolutions.pointwise import PointwiseTile, pointwise
+from pcsr.runtime.torch_backend.convolutions import GROUPED_TILES, POINTWISE_TILES, PROJECTED_TILES
 from tests.runtime.kernels.compiler import SHARED_LIMIT, Compiled, Launches
 
 SPILLED = 256  # bytes per thread: other tiles are tried too, and the GPU says which is faster
@@ -48,12 +43,12 @@ def _check(compiled: Compiled, what: str, capability: int) -> None:
 
 
 def _grouped(tile: Tile, groups: int = 4, outputs: int = 0) -> None:
-    tail = None
+    projection = None
     if outputs:
-        weight = pack_tail(zeros(outputs, groups * 16, 1, 1), groups)
-        tail = Tail(weight, outputs, zeros(outputs), _image(outputs), 0.0)
+        weight = pack_projection(zeros(outputs, groups * 16, 1, 1), groups)
+        projection = Projection(weight, outputs, zeros(outputs), _image(outputs), 0.0)
     packed, bias = pack_grouped(zeros(groups * 16, 16, 3, 3), groups), zeros(groups * 16)
-    grouped(_image(groups * 16), packed, (groups, 16), bias, 0.0, tail, GroupedTile(*tile))
+    grouped(_image(groups * 16), packed, (groups, 16), bias, 0.0, projection, GroupedTile(*tile))
 
 
 @pytest.mark.parametrize("join", list(JOINS))
@@ -74,14 +69,16 @@ def test_groups(tile: Tile, capability: int, monkeypatch: pytest.MonkeyPatch) ->
     _check(launches.compile(capability), f"4 groups {tile}", capability)
 
 
-@each(TAILED_TILES)
-def test_groups_with_tails(tile: Tile, capability: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@each(PROJECTED_TILES)
+def test_groups_with_projections(
+    tile: Tile, capability: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     launches = Launches.of(monkeypatch, grouped_module, "grouped_kernel")
     _grouped(tile, 4, 64)
     _check(launches.compile(capability), f"4 groups, 1x1 to 64 {tile}", capability)
 
 
-def test_one_group_with_a_tail(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_group_with_a_projection(monkeypatch: pytest.MonkeyPatch) -> None:
     launches = Launches.of(monkeypatch, grouped_module, "grouped_kernel")
-    _grouped(TAILED_TILES[0], 1, 48)
+    _grouped(PROJECTED_TILES[0], 1, 48)
     _check(launches.compile(90), "1 group, 1x1 to 48", 90)

@@ -5,13 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pcsr.runtime.kernels.convolutions.grouped import (
-    GroupedTile,
-    Tail,
-    grouped,
-    pack_grouped,
-    pack_tail,
-)
+from pcsr.runtime.kernels.convolutions.grouped import GroupedTile, Projection, grouped
+from pcsr.runtime.kernels.convolutions.layout import pack_grouped, pack_projection
 
 from .test_pointwise import SLOPES, TOLERANCE, ended, last, random
 
@@ -33,13 +28,13 @@ def compare(
     dtype: torch.dtype = torch.float32,
     biased: bool = True,
     slope: float = 0.0,
-    tail: int = 0,
+    projection: int = 0,
     adds: bool = False,
-    tail_slope: float = 0.0,
+    projection_slope: float = 0.0,
     count: int = 1,
     tile: GroupedTile = TILE,
 ) -> None:
-    """width: channels of a group in and out. tail: outputs of the 1x1 convolution, 0: none."""
+    """width: channels of a group in and out. projection: outputs of the 1x1 convolution, or 0."""
     inputs, outputs = width
     x = last(random(count, groups * inputs, *size, dtype=dtype))
     weight = weight_of(groups * outputs, inputs, 3, dtype)
@@ -47,13 +42,13 @@ def compare(
     floats = None if bias is None else bias.float()
     expected = F.conv2d(x.float(), weight.float(), floats, padding=1, groups=groups)
     expected, end = ended(expected, None, slope), None
-    if tail:
-        of = weight_of(tail, groups * outputs, 1, dtype)
-        more = random(tail, dtype=dtype) if biased else None
-        added = last(random(count, tail, *size, dtype=dtype)) if adds else None
+    if projection:
+        of = weight_of(projection, groups * outputs, 1, dtype)
+        more = random(projection, dtype=dtype) if biased else None
+        added = last(random(count, projection, *size, dtype=dtype)) if adds else None
         expected = F.conv2d(expected, of.float(), None if more is None else more.float())
-        expected = ended(expected, added, tail_slope)
-        end = Tail(pack_tail(of, groups), tail, more, added, tail_slope)
+        expected = ended(expected, added, projection_slope)
+        end = Projection(pack_projection(of, groups), projection, more, added, projection_slope)
     packed = pack_grouped(weight, groups)
     found = grouped(x, packed, (groups, outputs), bias, slope, end, tile)
     assert found.dtype == dtype
@@ -70,21 +65,21 @@ def test_groups(groups: int, width: tuple[int, int], dtype: torch.dtype) -> None
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("tail", [0, 20])
-def test_sizes(size: tuple[int, int], tail: int) -> None:
-    compare(2, size=size, tail=tail, adds=True)
+@pytest.mark.parametrize("projection", [0, 20])
+def test_sizes(size: tuple[int, int], projection: int) -> None:
+    compare(2, size=size, projection=projection, adds=True)
 
 
-@pytest.mark.parametrize("tail", [0, 20])
-def test_several_images(tail: int) -> None:
-    compare(2, size=(3, 5), count=3, tail=tail, adds=True)
+@pytest.mark.parametrize("projection", [0, 20])
+def test_several_images(projection: int) -> None:
+    compare(2, size=(3, 5), count=3, projection=projection, adds=True)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 4])
-@pytest.mark.parametrize("tail", [0, 20])
-def test_rows_of_a_program(rows: int, tail: int) -> None:
+@pytest.mark.parametrize("projection", [0, 20])
+def test_rows_of_a_program(rows: int, projection: int) -> None:
     for height in (1, 5):
-        compare(1, size=(height, 40), tail=tail, tile=GroupedTile(32, rows))
+        compare(1, size=(height, 40), projection=projection, tile=GroupedTile(32, rows))
 
 
 @pytest.mark.parametrize("slope", SLOPES)
@@ -95,15 +90,15 @@ def test_ends(slope: float, biased: bool) -> None:
 
 @pytest.mark.parametrize("outputs", [1, 48, 64, 128])
 @each_dtype
-def test_tails(outputs: int, dtype: torch.dtype) -> None:
-    compare(2, size=(3, 7), tail=outputs, dtype=dtype, adds=True, slope=0.25)
+def test_projections(outputs: int, dtype: torch.dtype) -> None:
+    compare(2, size=(3, 7), projection=outputs, dtype=dtype, adds=True, slope=0.25)
 
 
 @pytest.mark.parametrize("slope", SLOPES)
 @pytest.mark.parametrize("biased", [False, True])
 @pytest.mark.parametrize("adds", [False, True])
-def test_ends_of_tails(slope: float, biased: bool, adds: bool) -> None:
-    compare(1, (12, 12), (3, 4), tail=48, tail_slope=slope, biased=biased, adds=adds)
+def test_ends_of_projections(slope: float, biased: bool, adds: bool) -> None:
+    compare(1, (12, 12), (3, 4), projection=48, projection_slope=slope, biased=biased, adds=adds)
 
 
 def test_slices_of_channels_and_other_layouts() -> None:
@@ -120,7 +115,7 @@ def test_between_the_two_it_is_rounded_as_the_graph_does() -> None:
     weight, of = weight_of(16, 16, 3, torch.float16), torch.eye(16).half().reshape(16, 16, 1, 1)
     packed = pack_grouped(weight, 1)
     alone = grouped(x, packed, (1, 16), None, 0.0)
-    behind = grouped(x, packed, (1, 16), None, 0.0, Tail(pack_tail(of, 1), 16))
+    behind = grouped(x, packed, (1, 16), None, 0.0, Projection(pack_projection(of, 1), 16))
     assert torch.equal(alone, behind)
 
 
@@ -130,12 +125,15 @@ def test_no_pixels() -> None:
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    weight, tail = pack_grouped(random(16, 16, 3, 3), 1), pack_tail(random(8, 16, 1, 1), 1)
+    weight, projection = (
+        pack_grouped(random(16, 16, 3, 3), 1),
+        pack_projection(random(8, 16, 1, 1), 1),
+    )
     for x in (random(1, 17, 3, 3), random(1, 34, 3, 3)):
         with pytest.raises(ValueError, match="channels in"):
             grouped(x, weight, (1 if x.shape[1] == 17 else 2, 16), None, 0.0)
     with pytest.raises(ValueError, match="1x1 convolution"):
-        grouped(random(1, 16, 3, 3), weight, (1, 16), None, 0.0, Tail(tail, 20))
-    sum_of_columns = Tail(tail, 8, None, random(1, 8, 3, 1))
+        grouped(random(1, 16, 3, 3), weight, (1, 16), None, 0.0, Projection(projection, 20))
+    sum_of_columns = Projection(projection, 8, None, random(1, 8, 3, 1))
     with pytest.raises(ValueError, match="a sum"):
         grouped(random(1, 16, 3, 3), weight, (1, 16), None, 0.0, sum_of_columns)

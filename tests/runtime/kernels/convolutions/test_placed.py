@@ -17,7 +17,7 @@ from pcsr.runtime.torch_backend import candidates as room
 from pcsr.runtime.torch_backend import convolutions
 from pcsr.runtime.torch_backend import module as onnx_module
 from pcsr.runtime.torch_backend.candidates import OPERATORS, candidates, improved, measured
-from pcsr.runtime.torch_backend.graph import Graph, read_graph
+from pcsr.runtime.torch_backend.graph import OperatorGraph, read_graph
 from pcsr.runtime.torch_backend.module import OnnxModule
 from pcsr.runtime.torch_backend.rewrites import dense_groups
 from pcsr.runtime.torch_backend.sites import Site, sites_of
@@ -45,12 +45,12 @@ def ours_in_parts(site: Site) -> str:
     return "in parts" if len(site.parts) > 1 else ours(site)
 
 
-def counts(graph: Graph) -> dict[str, int]:
+def counts(graph: OperatorGraph) -> dict[str, int]:
     found = Counter(node.op for node in graph.nodes)
     return {op: found[op] for op in ("Pointwise", "Grouped") if found[op]}
 
 
-def run(graph: Graph, *inputs: Tensor) -> tuple[Tensor, ...]:
+def run(graph: OperatorGraph, *inputs: Tensor) -> tuple[Tensor, ...]:
     patch = pytest.MonkeyPatch()
     with patch.context() as patched:
         patched.setattr(onnx_module, "read_graph", lambda *_arguments: graph)
@@ -96,7 +96,7 @@ def floats(*shape: int) -> made.Array:
     return values.astype(np.float32)
 
 
-def growing(*outputs: str) -> Graph:
+def growing(*outputs: str) -> OperatorGraph:
     """Two grouped convolutions, joins that grow, and an activation of each kind."""
     nodes = [
         conv("x", "w3", "a", 3, group=2),
@@ -121,7 +121,7 @@ def growing(*outputs: str) -> Graph:
     return read_graph(model.SerializeToString())
 
 
-def ops(graph: Graph) -> list[str]:
+def ops(graph: OperatorGraph) -> list[str]:
     return [node.op for node in graph.nodes]
 
 
@@ -185,7 +185,7 @@ def trials(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, float]]:
     monkeypatch.setattr(room, "device_ms", lambda run: times.get(run.__name__, 1.0))
     original = room.runner
 
-    def named(graph: Graph, inputs: dict[str, Tensor]) -> Run:
+    def named(graph: OperatorGraph, inputs: dict[str, Tensor]) -> Run:
         run = original(graph, inputs)
         run.__name__ = "+".join(ops(graph))
         return run

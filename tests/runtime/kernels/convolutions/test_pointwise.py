@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pcsr.runtime.kernels.convolutions.pointwise import chunk_of, pack_pointwise, pointwise
+from pcsr.runtime.kernels.convolutions.layout import chunk_of, pack_pointwise
+from pcsr.runtime.kernels.convolutions.pointwise import pointwise
 from tests import tolerances
 
 TOLERANCE = {getattr(torch, k[6:]): v for k, v in tolerances.CONVOLVED.items()}

@@ -1,4 +1,4 @@
-"""A bundle's graphs in PyTorch."""
+"""The runner of backend `torch` runs graphs in PyTorch."""
 
 import torch
 from torch import Tensor
@@ -6,32 +6,26 @@ from torch import Tensor
 from pcsr.bundle import Bundle
 from pcsr.runtime.torch_backend.module import OnnxModule
 
-from .protocol import MOST_ROWS, image_output, image_role
+from .protocol import DeviceRunner
 
 
-class TorchEngines:
-    """Every graph in PyTorch, on a GPU or the CPU: needs torch and onnx, nothing else.
+class TorchRunner(DeviceRunner):
+    """Runs every graph in PyTorch, on a GPU or the CPU; it needs torch and onnx, nothing else.
 
     Raises:
         BackendError: a graph holds an operator that is not known here.
         BundleError: no such precision, or a damaged bundle.
     """
 
-    image_least = (1, 1)
-    image_limit: tuple[int, int] | None = None
-    rows_limit = MOST_ROWS
-    map_limits: tuple[int, int] | None = None
-
     def __init__(self, bundle: Bundle, precision: str, device: torch.device) -> None:
         self.device = device
         self.capturable = device.type == "cuda"
-        role = image_role(bundle)
-        wanted = {role: [image_output(role)]}
+        wanted = {bundle.image_role: [bundle.image_output]}
         self._modules = {
             name: OnnxModule(bundle.graph_bytes(name, precision), device, wanted.get(name))
             for name in bundle.graphs(precision)
         }
-        self._image = self._modules.pop(role)
+        self._image = self._modules.pop(bundle.image_role)
 
     @property
     def fusions(self) -> str:

@@ -1,4 +1,4 @@
-"""Opens the engines of a backend."""
+"""Opens the runner of a backend."""
 
 import logging
 
@@ -7,32 +7,34 @@ import torch
 from pcsr.bundle import Bundle
 from pcsr.errors import BackendError
 
-from .protocol import Engines
-from .torch import TorchEngines
+from .protocol import DeviceRunner
+from .torch import TorchRunner
 
 
-def make_engines(
+def open_runner(
     backend: str,
     bundle: Bundle,
     precision: str,
     device: torch.device,
     may_build: bool = True,
-) -> Engines:
-    """The engines of `backend`: torch, onnxruntime or tensorrt.
+) -> DeviceRunner:
+    """Opens a bundle with a backend: torch, onnxruntime or tensorrt.
 
-    may_build: whether TensorRT engines that are missing or stale are built; the log `pcsr` says so.
+    Args:
+        may_build: whether TensorRT engines that are missing or stale are built; the log `pcsr` says
+            so.
 
     Raises:
-        BackendError: it is unknown, not installed, or cannot run on `device`.
+        BackendError: the backend is unknown, not installed, or cannot run on `device`.
         BundleError: the bundle is damaged or has no graphs of this precision.
         EngineError: TensorRT engines are missing and may not be built, or building them fails.
     """
     if backend == "torch":
-        return TorchEngines(bundle, precision, device)
+        return TorchRunner(bundle, precision, device)
     if backend == "onnxruntime":
-        from .onnxruntime import OnnxRuntimeEngines
+        from .onnxruntime import OnnxRuntimeDeviceRunner
 
-        return OnnxRuntimeEngines(bundle, precision, device)
+        return OnnxRuntimeDeviceRunner(bundle, precision, device)
     if backend == "tensorrt":
         from pcsr.runtime.tensorrt.store import open_engines
 

@@ -1,7 +1,6 @@
-"""A bundle's graphs in ONNX Runtime, reading and writing PyTorch's tensors where they lie."""
+"""The runner of backend `onnxruntime`: it reads and writes PyTorch's tensors where they lie."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from threading import Lock
 
 import numpy as np
@@ -14,7 +13,8 @@ from pcsr.manifest import ROW_INPUTS
 from pcsr.runtime.machine import refuse_two_packages
 from pcsr.runtime.onnxruntime_session import SETTINGS, open_session, provider_of, run_options
 
-from .protocol import MOST_ROWS, image_role
+from .protocol import DeviceRunner
+from .side_stream import SideStream
 
 BFLOAT16 = 16  # in ONNX: NumPy has no such type
 NUMPY_TYPES = {
@@ -24,8 +24,8 @@ NUMPY_TYPES = {
 }
 
 
-class OnnxRuntimeEngines:
-    """Every graph in ONNX Runtime, through I/O binding; on the CPU by the same code.
+class OnnxRuntimeDeviceRunner(DeviceRunner):
+    """Runs every graph in ONNX Runtime, through I/O binding; on the CPU by the same code.
 
     On CUDA it computes on a stream of its own, fixed when its sessions open, that waits for the
     caller's stream and is waited for by it: the host waits for neither.
@@ -35,27 +35,21 @@ class OnnxRuntimeEngines:
         BundleError: no such precision, a damaged bundle, or a graph that ONNX Runtime refuses.
     """
 
-    capturable = False
-    image_least = (1, 1)
-    image_limit: tuple[int, int] | None = None
-    map_limits: tuple[int, int] | None = None
-    rows_limit = MOST_ROWS
-
     def __init__(self, bundle: Bundle, precision: str, device: torch.device) -> None:
         refuse_two_packages()
         self.device = device
         self._lock = Lock()
-        self._stream = _stream(device)
+        self._stream = SideStream(device)
         self._options = run_options()
         self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         self._graphs = bundle.graphs(precision)
-        self._role = image_role(bundle)
+        self._role = bundle.image_role
         self._scale = int(bundle.manifest.trained_scale) if self._role == "network" else 1
         name, provider_options = provider_of(str(device))
         settings = dict(SETTINGS)
-        if self._stream is not None:
+        if self._stream.pointer is not None:
             settings["session.disable_cpu_ep_fallback"] = "1"
-            pointer = str(self._stream.cuda_stream)
+            pointer = str(self._stream.pointer)
             provider_options |= {"user_compute_stream": pointer, "use_tf32": "0"}
         self._sessions = {
             role: open_session(bundle, role, precision, 0, (name, provider_options), settings)
@@ -78,7 +72,7 @@ class OnnxRuntimeEngines:
         return self._run(role, inputs, (len(index), width)).float()
 
     def _run(self, role: str, inputs: Mapping[str, Tensor], shape: tuple[int, ...]) -> Tensor:
-        """The graph's first output, of this shape."""
+        """Gives the graph's first output, of this shape."""
         session, output = self._sessions[role], self._graphs[role].outputs[0]
         result = torch.empty(shape, dtype=getattr(torch, output.dtype), device=self.device)
         held = {name: tensor.contiguous() for name, tensor in inputs.items()}
@@ -86,33 +80,16 @@ class OnnxRuntimeEngines:
         for name, tensor in held.items():
             binding.bind_input(name, *_where(tensor))
         binding.bind_output(output.name, *_where(result))
-        with self._lock, self._between_streams():
+        with self._lock, self._stream.entered():
             try:
                 session.run_with_iobinding(binding, self._options)
             except Exception as error:  # onnxruntime has no common base class for its errors
                 raise _translated(role, error) from error
         return result
 
-    @contextmanager
-    def _between_streams(self) -> Iterator[None]:
-        """Our stream continues where the caller's is, and the caller's where ours ends."""
-        if self._stream is None:
-            yield
-            return
-        caller = torch.cuda.current_stream(self.device)
-        self._stream.wait_stream(caller)
-        try:
-            yield
-        finally:
-            caller.wait_stream(self._stream)
-
-
-def _stream(device: torch.device) -> torch.cuda.Stream | None:
-    return torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
-
 
 def _where(tensor: Tensor) -> tuple[str, int, object, list[int], int]:
-    """Device, its index, element type, shape and address, as I/O binding wants them."""
+    """Gives device, its index, element type, shape and address, as I/O binding wants them."""
     element = BFLOAT16 if tensor.dtype == torch.bfloat16 else NUMPY_TYPES[tensor.dtype]
     index = tensor.device.index or 0
     return tensor.device.type, index, element, [*tensor.shape], tensor.data_ptr()

@@ -1,4 +1,4 @@
-"""One bundle on one device: its engines, its passes, and what a frame needs to know of it."""
+"""A bundle on a device: what runs its graphs, and what is done behind the backbone."""
 
 import importlib.util
 import os
@@ -12,32 +12,33 @@ from pcsr.errors import BackendError, UsageError
 from pcsr.runtime.geometry.tiling import Tile, fitting
 from pcsr.runtime.mlps import Mlp, load_mlps
 
-from .engines.protocol import Engines
 from .passes import Passes
-from .row_graph_passes import GraphPasses
+from .row_graph_passes import RowGraphPasses
+from .runners.protocol import DeviceRunner
 
 KINDS = ("auto", "fused", "graphs")
 
 
 @dataclass(frozen=True)
-class Network:
-    """A PCSR bundle, loaded: what runs its graphs, and what is done behind the backbone."""
+class LoadedBundle:
+    """A PCSR bundle that is opened with a runner and with passes."""
 
     bundle: Bundle
-    engines: Engines
+    runner: DeviceRunner
     passes: Passes
 
     @classmethod
-    def load(cls, bundle: Bundle, engines: Engines, precision: str, kind: str) -> "Network":
-        """kind: `fused` (Triton kernels), `graphs` (the bundle's own graphs), or `auto`: fused on a
-        GPU where Triton is installed.
+    def load(
+        cls, bundle: Bundle, runner: DeviceRunner, precision: str, kind: str
+    ) -> "LoadedBundle":
+        """Makes the passes of a kind: `fused` (Triton kernels), `graphs` (the bundle's own graphs),
+        or `auto`, which is fused on a GPU where Triton is installed.
 
         Raises:
             BundleError: the weights of the upsamplers cannot be read.
             BackendError: fused was asked for and Triton is not there.
         """
-        passes = make_passes(kind, engines, precision, load_mlps(bundle))
-        return cls(bundle, engines, passes)
+        return cls(bundle, runner, make_passes(kind, runner, precision, load_mlps(bundle)))
 
     @property
     def count(self) -> int:
@@ -45,15 +46,17 @@ class Network:
         return self.bundle.upsamplers
 
     def encode(self, image: Tensor, tile_px: int | None) -> Tensor:
-        """image [1, 3, h, w] -> features [D, h, w], in tiles where engine or tile_px want that."""
+        """Runs the backbone on an image [1, 3, h, w], in tiles where runner or tile_px want that:
+        gives features [D, h, w].
+        """
         size = (image.shape[2], image.shape[3])
         tiles = self.tiles(size, tile_px)
         if len(tiles) == 1:
-            return self.engines.image(image)[0]
+            return self.runner.image(image)[0]
         features: Tensor | None = None
         for tile in tiles:
             crop = image[:, :, *tile.crop].contiguous()
-            part = self.engines.image(crop)[0][:, *tile.inner]
+            part = self.runner.image(crop)[0][:, *tile.inner]
             if features is None:
                 features = _like(part, size)
             features[:, *tile.core] = part
@@ -61,43 +64,43 @@ class Network:
         return features
 
     def tiles(self, size: tuple[int, int], tile_px: int | None) -> list[Tile]:
-        """How an image is cut for the backbone.
+        """Cuts an image of this (height, width) for the backbone.
 
         Raises:
-            UsageError: it is too large for the engine, and the backbone cannot be tiled.
+            UsageError: it is too large for the runner, and the backbone cannot be tiled.
         """
-        halo, limit = self.bundle.manifest.model.receptive_radius_px, self.engines.image_limit
+        halo, limit = self.bundle.manifest.model.receptive_radius_px, self.runner.image_limit
         if tile_px is not None and halo is not None:
             side = tile_px + 2 * halo
             limit = (side, side) if limit is None else (min(side, limit[0]), min(side, limit[1]))
-        return fitting(size, halo, limit, self.engines.image_least)
+        return fitting(size, halo, limit, self.runner.image_least)
 
 
-def make_passes(kind: str, engines: Engines, precision: str, mlps: Mapping[str, Mlp]) -> Passes:
-    """See `Network.load`."""
+def make_passes(kind: str, runner: DeviceRunner, precision: str, mlps: Mapping[str, Mlp]) -> Passes:
+    """Makes the passes that `LoadedBundle.load` describes."""
     if kind not in KINDS:
         raise UsageError(f"passes must be one of {', '.join(KINDS)}, found '{kind}'")
     has_triton = importlib.util.find_spec("triton") is not None
     if kind == "auto":
-        kind = "fused" if has_triton and engines.device.type == "cuda" else "graphs"
+        kind = "fused" if has_triton and runner.device.type == "cuda" else "graphs"
     if kind == "graphs":
-        return GraphPasses(engines, mlps)
+        return RowGraphPasses(runner, mlps)
     if not has_triton:
         raise BackendError(
             "the fused kernels need Triton, which is not installed; run pip install triton, or "
             "choose the passes 'graphs'"
         )
-    if engines.device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
+    if runner.device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
         raise BackendError(
-            f"the fused kernels run on a GPU, not on '{engines.device}'; choose the passes 'graphs'"
+            f"the fused kernels run on a GPU, not on '{runner.device}'; choose the passes 'graphs'"
         )
     from .fused_passes import FusedPasses
 
-    return FusedPasses(engines.device, precision, mlps)
+    return FusedPasses(runner.device, precision, mlps)
 
 
 def _like(part: Tensor, size: tuple[int, int]) -> Tensor:
-    """[D, h, w] as features come from the engine: the same dtype, order of memory and device."""
+    """Takes memory [D, h, w] as features come from the runner: the same dtype, order and device."""
     if part.stride(0) == 1:
         return part.new_empty(*size, part.shape[0]).permute(2, 0, 1)
     return part.new_empty(part.shape[0], *size)

@@ -10,7 +10,7 @@ import torch
 
 class SideStream:
     """Work in it starts behind what the caller has queued on its current stream, and what the
-    caller queues later waits for it. On the CPU it does nothing. For one thread at a time.
+    caller queues later waits for it. On the CPU it does nothing. It serves one thread at a time.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -20,8 +20,14 @@ class SideStream:
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
+    @property
+    def pointer(self) -> int | None:
+        """CUDA's handle of the stream; None on the CPU."""
+        return None if self._stream is None else int(self._stream.cuda_stream)
+
     @contextmanager
     def entered(self) -> Iterator[None]:
+        """Makes the stream the current one for the body."""
         if self._stream is None:
             yield
             return
@@ -34,20 +40,20 @@ class SideStream:
             caller.wait_stream(self._stream)
 
     def waiter(self) -> Callable[[], None]:
-        """What waits, whenever it is called, for all that is queued in here now."""
+        """Gives a function that waits, when it is called, for all that is queued in here now."""
         if self._stream is None:
             return lambda: None
         event: torch.cuda.Event = self._stream.record_event()
         return event.synchronize
 
     def lend(self, *tensors: torch.Tensor) -> None:
-        """The caller's tensors are used in here: their memory is not given away before that."""
+        """Keeps the memory of the caller's tensors until the work in here is done with them."""
         for tensor in tensors:
             if self._stream is not None and tensor.is_cuda:
                 tensor.record_stream(self._stream)
 
     def hand_over(self, *tensors: torch.Tensor) -> None:
-        """These tensors, made in here, belong to the caller and its stream from now on."""
+        """Gives tensors that were made in here to the caller and its stream."""
         for tensor in tensors:
             if self._caller is not None:
                 tensor.record_stream(self._caller)

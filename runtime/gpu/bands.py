@@ -1,0 +1,55 @@
+"""The bands of output rows that a frame is cut into."""
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pcsr.errors import UsageError
+from pcsr.runtime.geometry.grid import Grid
+
+SEEN_BESIDE = 3  # input rows of a band beyond its share: those of its neighbours, and rounding
+
+
+@dataclass(frozen=True)
+class FrameBand:
+    """Output rows that are computed together."""
+
+    seen: slice
+    """The computed rows: those that are kept, and the neighbours that refinement needs."""
+    kept: slice
+    """The rows of the result; the bands of a frame divide them."""
+    lr_rows: slice
+    """The input rows nearest to the computed ones."""
+
+    @property
+    def inner(self) -> slice:
+        """The kept rows, counted from the first computed one."""
+        return slice(self.kept.start - self.seen.start, self.kept.stop - self.seen.start)
+
+
+def make_bands(grid: Grid, most_pixels: int, most_lr_pixels: int | None = None) -> list[FrameBand]:
+    """Cuts an output into bands: a single one where the output has at most `most_pixels` and the
+    input at most `most_lr_pixels`, else as few equal ones as that takes.
+
+    Raises:
+        UsageError: the input is too wide for bands of so few pixels.
+    """
+    (lr_height, lr_width), (height, width) = grid.lr_size, grid.hr_size
+    if most_lr_pixels is not None and lr_height * lr_width > most_lr_pixels:
+        lr_rows = most_lr_pixels // lr_width - SEEN_BESIDE
+        if lr_rows < 1:
+            raise UsageError(
+                f"the image is {lr_width} pixels wide and the engine takes {most_lr_pixels} pixels "
+                "at a time; build it for a larger shape"
+            )
+        most_pixels = min(most_pixels, max(1, lr_rows * height // lr_height) * width)
+    count = min(height, math.ceil(height * width / most_pixels))
+    return list(_bands(grid, [height * i // count for i in range(count + 1)]))
+
+
+def _bands(grid: Grid, edges: list[int]) -> Iterator[FrameBand]:
+    for start, stop in itertools.pairwise(edges):
+        seen = slice(max(0, start - 1), min(grid.hr_size[0], stop + 1))
+        nearest = grid.rows.nearest[seen]
+        yield FrameBand(seen, slice(start, stop), slice(int(nearest[0]), int(nearest[-1]) + 1))

@@ -1,1 +1,0 @@
-"""Runs the graphs of one bundle on tensors that stay on their device."""

@@ -1,0 +1,42 @@
+"""What a runner on a device is."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+MOST_ROWS = 2**20
+
+
+class DeviceRunner(Protocol):
+    """Runs the graphs of one bundle on one device. All work is queued on PyTorch's current CUDA
+    stream; sizes are (height, width).
+
+    Calls raise torch.OutOfMemoryError where the device's memory does not suffice.
+    """
+
+    device: torch.device
+    capturable: bool = False
+    """Whether calls may be recorded into a CUDA graph, after one with the same shapes."""
+    image_least: tuple[int, int] = (1, 1)
+    """The smallest size that `image` takes."""
+    image_limit: tuple[int, int] | None = None
+    """The largest size that `image` takes; None: any."""
+    rows_limit: int = MOST_ROWS
+    """The most rows N that one call of `rows` takes."""
+    map_limits: tuple[int, int] | None = None
+    """The least and the most input pixels P of the row maps that `rows` takes; None: any."""
+
+    def image(self, image: Tensor) -> Tensor:
+        """Runs the graph of the image: [1, 3, h, w] float32 RGB in [0, 1], contiguous, gives
+        `features` [1, D, h, w] in the graph's precision, of any strides; of a plain network it
+        gives `upscaled` [1, 3, H, W].
+        """
+
+    def rows(
+        self, role: str, features: Tensor, index: Tensor, offset: Tensor, cell: Tensor
+    ) -> Tensor:
+        """Runs `classifier` or `upsampler_j` on N pixels (0 is allowed): its row map [P, C] in the
+        graph's precision, index [N] int32, offset [N, 2] and cell [2] float32 give [N, outputs]
+        float32.
+        """
