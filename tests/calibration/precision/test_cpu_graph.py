@@ -178,11 +178,14 @@ def test_dense_weights_of_groups() -> None:
     assert dense(weight, 2)[:, :, 0, 0].tolist() == expected
 
 
-def test_split_joins_are_joined_again() -> None:
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_split_joins_are_joined_again(has_bias: bool) -> None:
     """The exporter's rewrite for float32 is undone, exactly."""
     net = Net().conv("image", "a", 3).conv("a", "b").add("Concat", ["a", "b"], "j", axis=1)
     net.conv("b", "c").add("Concat", ["j", "c"], "k", axis=1).conv("k", "d", inputs=24, size=1)
     model, x = net.conv("d", "out", outputs=3).build(), image()
+    if not has_bias:
+        del next(node for node in model.graph.node if node.name == "node_d").input[2:]
     split = split_joins(model)
     assert len(Layers(split).convolutions) == len(Layers(model).convolutions) + 1
     again = merge_joins(split)

@@ -85,3 +85,10 @@ def test_ranges_are_those_of_all_images_and_narrower_at_lower_levels() -> None:
     assert found["1.0"]["s"] == pytest.approx(widest)
     spans = [found[str(level)]["s"][1] - found[str(level)]["s"][0] for level in LEVELS]
     assert spans[0] > spans[1] >= spans[2]
+
+
+def test_parts_of_a_join_that_no_convolution_makes_have_ranges_too() -> None:
+    """IMDN joins halves of a layer's channels; each part is stored with its own scale."""
+    net = Net().conv("image", "a", 3).halve("a", "kept", "passed").conv("passed", "b", 4, 4)
+    net.add("Concat", ["kept", "b"], "j", axis=1).conv("j", "out", outputs=3)
+    assert {"kept", "passed", "b", "j"} <= collect_ranges(net.build(), [image()], 1)["1.0"].keys()
