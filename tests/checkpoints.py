@@ -50,6 +50,11 @@ def pcsr_checkpoint(network: PCSR, backbone: str, classifier: Sequence[int] = CL
     return {"model": {"name": name, "args": args, "sd": network.state_dict()}, "iter": 1}
 
 
+def tiny(backbone: str, count: int = 2) -> Data:
+    """A checkpoint of a random PCSR network with this many upsamplers."""
+    return pcsr_checkpoint(pcsr_network(backbone, count), backbone)
+
+
 def plain_checkpoint(backbone: str = "fsrcnn", scale: int = 4) -> Data:
     """A plain network with its own tail, as the published code saves it."""
     torch.manual_seed(0)

@@ -1,28 +1,41 @@
-"""Bundles of tiny random networks, exported once per run; reference data where it is there."""
+"""Bundles of tiny random networks; reference data where it is there."""
 
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
-from torch.onnx._internal.exporter._registration import ONNXRegistry
-
-from pcsr.export.exporter import ExportOptions, export_bundle
+import torch
 
 from . import checkpoints
+from .exports import Exports, folder_of_run, graphs_made_once
 
 REFERENCE = Path(__file__).parents[2] / "shared"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_operator_table() -> Iterator[None]:
-    """PyTorch's table of ONNX operators, made once: torch.onnx.export parses the sources of all of
-    them for every graph, which is a third of the time that these small networks take.
+def one_pytorch_thread() -> Iterator[None]:
+    """One thread here and in the processes that tests start: threads that spin cost tiny networks
+    more than they give, above all on busy machines.
     """
+    torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
-        table = staticmethod(cache(ONNXRegistry.from_torchlib))
-        patch.setattr(ONNXRegistry, "from_torchlib", table)
+        patch.setenv("OMP_NUM_THREADS", "1")
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_export_per_graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """PyTorch's exporter runs once for each graph of a run."""
+    with graphs_made_once(folder_of_run(tmp_path_factory, "graphs")):
+        yield
+
+
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exports]:
+    """Bundles that all tests share; none may change one."""
+    shared = Exports(folder_of_run(tmp_path_factory, "bundles"))
+    yield shared
+    shared.verify()
 
 
 @pytest.fixture(scope="session")
@@ -34,29 +47,27 @@ def reference() -> Path:
 
 
 @pytest.fixture(scope="session")
-def carn_like_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def carn_like_bundle(exports: Exports) -> Path:
     """Tiny random CARN-PCSR, M = 2, x4."""
-    return _export(tmp_path_factory, "carn", 2)
+    return exports.of(checkpoints.tiny("carn", 2))
 
 
 @pytest.fixture(scope="session")
-def three_way_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def three_way_bundle(exports: Exports) -> Path:
     """Tiny random FSRCNN-PCSR, M = 3, x4."""
-    return _export(tmp_path_factory, "fsrcnn", 3)
+    return exports.of(checkpoints.tiny("fsrcnn", 3))
 
 
 @pytest.fixture(scope="session")
-def single_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def single_bundle(exports: Exports) -> Path:
     """Tiny random SRResNet-PCSR of phase 0, M = 1, x4."""
-    return _export(tmp_path_factory, "srresnet", 1)
+    return exports.of(checkpoints.tiny("srresnet", 1))
 
 
 @pytest.fixture(scope="session")
-def plain_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def plain_bundle(exports: Exports) -> Path:
     """Tiny random plain FSRCNN, x4."""
-    folder = tmp_path_factory.mktemp("plain")
-    ckpt = checkpoints.save(checkpoints.plain_checkpoint("fsrcnn"), folder / "plain.pth")
-    return export_bundle(ckpt, folder / "bundle", ExportOptions()).bundle.path
+    return exports.of(checkpoints.plain_checkpoint("fsrcnn"))
 
 
 @pytest.fixture(scope="session")
@@ -65,11 +76,3 @@ def pcsr_ckpt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network = checkpoints.pcsr_network("fsrcnn")
     data = checkpoints.pcsr_checkpoint(network, "fsrcnn")
     return checkpoints.save(data, tmp_path_factory.mktemp("ckpt") / "fsrcnn-pcsr.pth")
-
-
-def _export(factory: pytest.TempPathFactory, backbone: str, count: int) -> Path:
-    folder = factory.mktemp(f"{backbone}-{count}")
-    network = checkpoints.pcsr_network(backbone, count)
-    data = checkpoints.pcsr_checkpoint(network, backbone)
-    ckpt = checkpoints.save(data, folder / "network.pth")
-    return export_bundle(ckpt, folder / "bundle", ExportOptions()).bundle.path

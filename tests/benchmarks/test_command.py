@@ -20,12 +20,9 @@ def weights(
 ) -> Path:
     """A folder of tiny checkpoints under the published names; their bundles in `cache`, in it."""
     folder = tmp_path_factory.mktemp("weights")
-    made = {
-        "carn-pcsr.pth": ("network.pth", carn_like_bundle),
-        "carn-x4.pth": ("plain.pth", plain_bundle),
-    }
-    for name, (ckpt, bundle) in made.items():
-        shutil.copy(bundle.parent / ckpt, folder / name)
+    made = {"carn-pcsr.pth": carn_like_bundle, "carn-x4.pth": plain_bundle}
+    for name, bundle in made.items():
+        shutil.copy(bundle.with_name("network.pth"), folder / name)
         shutil.copytree(bundle, folder / "cache" / bundle_name(folder / name))
     return folder
 

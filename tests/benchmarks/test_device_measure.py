@@ -20,10 +20,10 @@ from benchmarks.device.rounds import QUICK as PACE
 from benchmarks.engines import Files
 from benchmarks.environment import ROOT
 from pcsr.bundle import Bundle
-from pcsr.export.exporter import ExportOptions, export_bundle
 from pcsr.runtime.profiler.device_clock import WallClock
 from pcsr.runtime.profiler.work import stage_work, total_work
 from tests import checkpoints
+from tests.exports import ALL_PRECISIONS, Exports
 
 CPU = torch.device("cpu")
 GRAPHS = Engine("pcsr", "torch", "graphs", False)
@@ -35,17 +35,11 @@ def guard(name: str, step: Callable[[], Any]) -> Any:  # noqa: ANN401
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    """Tiny random networks, exported in both precisions."""
-    folder = tmp_path_factory.mktemp("device")
-    network = checkpoints.pcsr_network("fsrcnn")
-    pcsr = checkpoints.save(checkpoints.pcsr_checkpoint(network, "fsrcnn"), folder / "pcsr.pth")
-    plain = checkpoints.save(checkpoints.plain_checkpoint("fsrcnn"), folder / "plain.pth")
-    options = ExportOptions(precisions=("fp32", "fp16"))
-    bundles = [folder / "pcsr", folder / "plain"]
-    for ckpt, bundle in zip((pcsr, plain), bundles, strict=True):
-        export_bundle(ckpt, bundle, options)
-    return Files(*map(str, (*bundles, pcsr, plain)))
+def files(exports: Exports) -> Files:
+    """Tiny random networks, exported in all precisions."""
+    data = (checkpoints.tiny("fsrcnn"), checkpoints.plain_checkpoint("fsrcnn"))
+    bundles = [exports.of(each, ALL_PRECISIONS) for each in data]
+    return Files(*map(str, (*bundles, *(bundle.with_name("network.pth") for bundle in bundles))))
 
 
 def test_every_way_is_checked_and_right_but_where_it_cannot_run(files: Files) -> None:
@@ -181,23 +175,23 @@ from benchmarks.device import worker, exporting
 from benchmarks import photo
 import json, pathlib
 from pcsr.export.exporter import ExportOptions, export_bundle
-bundle = pathlib.Path(sys.stdin.readline().strip())
+pcsr, ckpt, again = sys.stdin.read().splitlines()
 import numpy as np, torch
 from benchmarks.device.callers import make_caller
 from benchmarks.device.contenders import Engine
 from benchmarks.engines import Files
-export_bundle(bundle / "plain.pth", bundle / "again", ExportOptions())
-files = Files(str(bundle / "pcsr"), str(bundle / "again"), "", "")
+export_bundle(pathlib.Path(ckpt), pathlib.Path(again), ExportOptions())
+files = Files(pcsr, again, "", "")
 image = photo.sample_image((6, 7))
 for engine in (Engine("pcsr", "torch", "graphs"), Engine("plain", "torch")):
     print(make_caller(engine, files, "fp32", torch.device("cpu"))(image, {}).image.shape)
 """
 
 
-def test_it_needs_neither_pyvips_nor_cffi_nor_av(files: Files) -> None:
-    folder = Path(files.pcsr_bundle).parent
+def test_it_needs_neither_pyvips_nor_cffi_nor_av(files: Files, tmp_path: Path) -> None:
     command = [sys.executable, "-c", BLOCKED]
+    paths = "\n".join([files.pcsr_bundle, files.plain_ckpt, str(tmp_path / "again")])
     done = subprocess.run(
-        command, input=f"{folder}\n", capture_output=True, text=True, cwd=ROOT, check=False
+        command, input=paths, capture_output=True, text=True, cwd=ROOT, check=False
     )
     assert done.stdout.splitlines() == ["(24, 28, 3)"] * 2, done.stderr

@@ -105,7 +105,7 @@ def test_memory_is_that_of_the_process_alone(tmp_path: Path, plain_bundle: Path)
 
 
 def test_plain_engines_make_the_same_image(pcsr_ckpt: Path, plain_bundle: Path) -> None:
-    ckpt = plain_bundle.parent / "plain.pth"
+    ckpt = plain_bundle.with_name("network.pth")
     files = Files("none", str(plain_bundle), str(pcsr_ckpt), str(ckpt))
     image = sample_image((12, 17))
     images = [make_engine(name, files, 1)(image, {}).image for name in ("plain-ort", "plain-eager")]

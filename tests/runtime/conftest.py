@@ -1,39 +1,24 @@
 """Settings of all tests of the runtime."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from pcsr import Bundle
-from pcsr.export.exporter import ExportOptions, export_bundle
+from tests.exports import Exports
 
 from .cpu import native
 
 CHECKPOINTS = {"carn": "carn-pcsr", "fsrcnn": "fsrcnn-pcsr", "srresnet": "srresnet-pcsr-random"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_pytorch_thread() -> Iterator[None]:
-    """Its spinning threads cost tiny networks more than they give, above all on busy machines."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="session")
-def published_bundles(
-    reference: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Bundle]:
+def published_bundles(reference: Path, exports: Exports) -> dict[str, Bundle]:
     """The published checkpoints, exported."""
-    folder = tmp_path_factory.mktemp("published")
+    folder = reference / "checkpoints"
     return {
-        model: export_bundle(
-            reference / "checkpoints" / f"{name}.pth", folder / model, ExportOptions()
-        ).bundle
+        model: Bundle.load(exports.of_file(folder / f"{name}.pth"))
         for model, name in CHECKPOINTS.items()
     }
 

@@ -9,23 +9,17 @@ import numpy as np
 import pytest
 
 from pcsr import BackendError, BundleError, Upscaler
-from pcsr.export.exporter import ExportOptions, export_bundle
 from tests import checkpoints
 from tests.commands import assert_refused, upscale
-
-ALL = ExportOptions(precisions=("fp16", "bf16"))
+from tests.exports import ALL_PRECISIONS, Exports
 
 
 @pytest.fixture(scope="module", params=["pcsr", "plain"])
-def typed_bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def typed_bundle(request: pytest.FixtureRequest, exports: Exports) -> Path:
     """Tiny random FSRCNN, M = 2 or plain, in all precisions."""
-    folder = tmp_path_factory.mktemp("typed")
     if request.param == "plain":
-        data = checkpoints.plain_checkpoint("fsrcnn")
-    else:
-        data = checkpoints.pcsr_checkpoint(checkpoints.pcsr_network("fsrcnn"), "fsrcnn")
-    ckpt = checkpoints.save(data, folder / "network.pth")
-    return export_bundle(ckpt, folder / "bundle", ALL).bundle.path
+        return exports.of(checkpoints.plain_checkpoint("fsrcnn"), ALL_PRECISIONS)
+    return exports.of(checkpoints.tiny("fsrcnn"), ALL_PRECISIONS)
 
 
 @pytest.fixture

@@ -19,12 +19,12 @@ from pcsr.calibration.precision import calibration as module
 from pcsr.calibration.precision import substitute
 from pcsr.calibration.precision.calibration import PrecisionOptions, calibrate_precision
 from pcsr.errors import BackendError, BundleError, ImageError, UsageError
-from pcsr.export.exporter import ExportOptions, export_bundle
 from pcsr.export.graphs.layers import Layers
 from pcsr.images import Picture, write
 from pcsr.metrics import bicubic_resize, degrade, psnr
 from pcsr.runtime.upscaler import Upscaler
 from tests import checkpoints
+from tests.exports import Exports
 
 from .nets import kinds
 
@@ -47,12 +47,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="session")
-def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_bundle(exports: Exports) -> Path:
     """Tiny random SRResNet-PCSR, M = 2, x4: five convolutions."""
-    folder = tmp_path_factory.mktemp("small")
-    data = checkpoints.pcsr_checkpoint(checkpoints.pcsr_network("srresnet"), "srresnet")
-    ckpt = checkpoints.save(data, folder / "network.pth")
-    return export_bundle(ckpt, folder / "bundle", ExportOptions()).bundle.path
+    return exports.of(checkpoints.tiny("srresnet"))
 
 
 @pytest.fixture(scope="session")

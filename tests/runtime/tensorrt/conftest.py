@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pcsr import Bundle
-from pcsr.export.exporter import ExportOptions, export_bundle
 from pcsr.runtime.tensorrt.library import Library, load_library
 from tests import checkpoints
+from tests.exports import Exports
 
 
 @pytest.fixture(autouse=True)
@@ -26,20 +26,15 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
 
 
 @pytest.fixture(scope="session")
-def imdn_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def imdn_bundle(exports: Exports) -> Path:
     """Tiny random IMDN-PCSR, M = 2, x4."""
-    folder = tmp_path_factory.mktemp("imdn")
-    data = checkpoints.pcsr_checkpoint(checkpoints.pcsr_network("imdn"), "imdn")
-    ckpt = checkpoints.save(data, folder / "network.pth")
-    return export_bundle(ckpt, folder / "bundle", ExportOptions()).bundle.path
+    return exports.of(checkpoints.tiny("imdn"))
 
 
 @pytest.fixture(scope="session")
-def plain_carn_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def plain_carn_bundle(exports: Exports) -> Path:
     """Tiny random plain CARN, x4: a tail of pixel shuffles."""
-    folder = tmp_path_factory.mktemp("plain-carn")
-    ckpt = checkpoints.save(checkpoints.plain_checkpoint("carn"), folder / "network.pth")
-    return export_bundle(ckpt, folder / "bundle", ExportOptions()).bundle.path
+    return exports.of(checkpoints.plain_checkpoint("carn"))
 
 
 @pytest.fixture
