@@ -1,5 +1,6 @@
 """Bundles of tiny random networks; reference data where it is there."""
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,12 @@ from . import checkpoints
 from .exports import Exports, folder_of_run, graphs_made_once
 
 REFERENCE = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def rare_collections() -> None:
+    """PyTorch's exporter makes so many objects that a fifth of its time is looking for garbage."""
+    gc.set_threshold(100_000, 20, 100)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,7 +9,6 @@ import torch
 from skimage import data
 
 from pcsr import Result, Upscaler
-from pcsr.export.exporter import ExportOptions, export_bundle
 from pcsr.export.network import NetworkSettings, build_network, completed
 from pcsr.metrics import Pixels, bicubic_resize, degrade, luma, psnr
 from pcsr.models import PCSR
@@ -17,6 +16,7 @@ from pcsr.models.checkpoint import read_checkpoint
 from pcsr.overlay import draw_overlay
 from pcsr.training.config import load_config
 from pcsr.training.validation import ALL_HEAVY
+from tests.exports import Exports
 from tests.runtime.compare import assert_images_agree, assert_routed_alike
 
 TRAINING = Path(__file__).parents[2] / "training"
@@ -28,22 +28,17 @@ MOST_BYTES = 2**20
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Upscaler:
-    return _upscaler(DEMO, tmp_path_factory)
+def demo(exports: Exports) -> Upscaler:
+    return Upscaler(exports.of_file(_checkpoint(DEMO)))
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Upscaler:
-    return _upscaler(TINY, tmp_path_factory)
+def tiny(exports: Exports) -> Upscaler:
+    return Upscaler(exports.of_file(_checkpoint(TINY)))
 
 
 def _checkpoint(name: str) -> Path:
     return TRAINING / "checkpoints" / f"{name}.pth"
-
-
-def _upscaler(name: str, factory: pytest.TempPathFactory) -> Upscaler:
-    exported = export_bundle(_checkpoint(name), factory.mktemp(name) / "bundle", ExportOptions())
-    return Upscaler(exported.bundle.path)
 
 
 @cache

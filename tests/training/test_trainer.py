@@ -47,19 +47,26 @@ def same(a: Weights, b: Weights) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.mark.parametrize(
-    "optimizer", [("optimizer.name=adam",), ("optimizer.name=soap", "iter_max=12")]
+@pytest.fixture(
+    scope="module", params=[("optimizer.name=adam",), ("optimizer.name=soap", "iter_max=12")]
 )  # soap renews its eigenbasis at 10
+def unbroken(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Config, Weights]:
+    """A config and what a run that nothing breaks makes of it."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    config = tiny.config(folder, 2, *request.param)
+    return config, train(config, folder / "run")
+
+
 @pytest.mark.parametrize(("stage", "iteration"), [(0, 1), (0, 3), (0, 6), (1, 2), (1, 5)])
 def test_a_run_killed_anywhere_ends_as_an_unbroken_one(
-    stage: int, iteration: int, optimizer: tuple[str, ...], tmp_path: Path
+    stage: int, iteration: int, unbroken: tuple[Config, Weights], tmp_path: Path
 ) -> None:
-    config = tiny.config(tmp_path, 2, *optimizer)
-    unbroken = train(config, tmp_path / "unbroken")
-
+    config, expected = unbroken
     with pytest.raises(KeyboardInterrupt):
         Trainer(config, tmp_path / "broken").run(killed_at(stage, iteration))
-    assert same(train(config, tmp_path / "broken"), unbroken)
+    assert same(train(config, tmp_path / "broken"), expected)
 
 
 def test_a_finished_run_started_again_changes_nothing(tmp_path: Path) -> None:
