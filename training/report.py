@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pcsr.interrupts import interrupts_deferred
+
 from .trainer import Progress
 
 if TYPE_CHECKING:
@@ -64,10 +66,14 @@ class Reporter:
         return f", {timedelta(seconds=round(seconds))} left"
 
     def _write_scalars(self, progress: Progress) -> None:
+        """An exception amid the writer's queue can lose a wake-up, and closing it then waits for
+        minutes: Ctrl-C comes afterwards.
+        """
         if self._writer is None:
             return
-        for name, value in (progress.losses | progress.validation).items():
-            self._writer.add_scalar(f"stage-{progress.stage}/{name}", value, progress.iteration)
+        with interrupts_deferred():
+            for name, value in (progress.losses | progress.validation).items():
+                self._writer.add_scalar(f"stage-{progress.stage}/{name}", value, progress.iteration)
 
 
 def _writer(folder: Path) -> "SummaryWriter | None":

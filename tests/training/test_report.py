@@ -1,9 +1,11 @@
 """What a run shows on stderr."""
 
+import signal
 from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.tensorboard import SummaryWriter
 
 from pcsr.training import report
 from pcsr.training.report import Reporter
@@ -39,6 +41,24 @@ def test_scalars_go_to_tensorboard(tmp_path: Path) -> None:
     losses = [(event.step, event.value) for event in written.Scalars("stage-0/reconstruction")]
     assert losses == [(1, 0.5), (2, 0.25)]
     assert [event.value for event in written.Scalars("stage-0/psnr_db")] == [30.5]
+
+
+def test_ctrl_c_comes_after_all_scalars_of_an_iteration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reporter = Reporter(tmp_path)
+    put, named = SummaryWriter.add_scalar, []
+
+    def interrupted(writer: SummaryWriter, name: str, *values: float) -> None:
+        signal.raise_signal(signal.SIGINT)
+        put(writer, name, *values)
+        named.append(name)
+
+    monkeypatch.setattr(SummaryWriter, "add_scalar", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        reporter(Progress(0, 1, 2, {"reconstruction": 0.5}, {"psnr_db": 30.5}))
+    assert named == ["stage-0/reconstruction", "stage-0/psnr_db"]
+    reporter.close()
 
 
 def test_other_processes_are_silent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
