@@ -1,7 +1,7 @@
 # The commands of the README: `make demo`, `make test`, `make bench`. Everything is installed into .venv.
 PYTHON ?= python3
 VENV ?= .venv
-JOBS ?= 2# processes of `make test`; each makes its own bundles
+JOBS ?= 2# processes of `make test`
 BIN := $(VENV)/bin
 GPU_PYTHON ?= python3
 INSTALLED := $(VENV)/.installed
@@ -12,7 +12,7 @@ demo: $(INSTALLED)
 	$(BIN)/python examples/demo.py $(if $(CKPT),--ckpt "$(CKPT)")
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

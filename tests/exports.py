@@ -98,9 +98,10 @@ def graphs_made_once(folder: Path) -> Iterator[None]:
 
 
 def folder_of_run(factory: pytest.TempPathFactory, name: str) -> Path:
-    """Returns a folder that all processes of this run share."""
+    """Returns a folder that all processes of this run share, pytest started by a test too."""
     base = factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = Path(os.environ.setdefault("PCSR_TESTS_SHARE", str(base))) / name
     folder.mkdir(exist_ok=True)
     return folder
 

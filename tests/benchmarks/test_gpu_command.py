@@ -1,6 +1,7 @@
 """`make gpu` as a user runs it, here on the CPU."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from benchmarks.environment import ROOT
+from benchmarks.networks import bundle_name
 from tests import checkpoints
 
 KINDS = ["run", "networks", "ceilings", "fidelity", "time"]
@@ -29,10 +31,11 @@ def test_without_a_gpu_it_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_whole_run_on_the_cpu(tmp_path: Path) -> None:
-    network = checkpoints.pcsr_network("carn")
-    pcsr = checkpoints.pcsr_checkpoint(network, "carn")
-    checkpoints.save(pcsr, tmp_path / "carn-pcsr.pth")
+def test_the_whole_run_on_the_cpu(carn_like_bundle: Path, tmp_path: Path) -> None:
+    """With one bundle in the cache and one that the run exports itself."""
+    pcsr = tmp_path / "carn-pcsr.pth"
+    shutil.copy(carn_like_bundle.with_name("network.pth"), pcsr)
+    shutil.copytree(carn_like_bundle, tmp_path / "cache" / bundle_name(pcsr))
     checkpoints.save(checkpoints.plain_checkpoint("carn"), tmp_path / "carn-x4.pth")
     folders = ("--checkpoints", tmp_path, "--cache", tmp_path / "cache", "--out", tmp_path / "out")
     choice = ("--device", "cpu", "--quick", "--model", "carn", "--precision", "fp32")
