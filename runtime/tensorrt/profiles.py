@@ -1,9 +1,7 @@
 """Optimization profiles: the sizes that engines take. Sizes are (height, width) of the input."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from pcsr.errors import UsageError
 from pcsr.manifest import Model
@@ -65,11 +63,6 @@ class ShapeProfile:
         """Says whether an image of this size may be run."""
         return all(self.min[axis] <= size[axis] <= self.max[axis] for axis in range(2))
 
-    @property
-    def shapes(self) -> Shapes:
-        """The shapes to ask for to get this profile again."""
-        return Shapes(self.min, self.opt, self.max)
-
 
 def choose_profile(shapes: Shapes, most_pixels: int, rows_max: int = MOST_ROWS) -> ShapeProfile:
     """Makes the profile for what was asked for.
@@ -114,17 +107,6 @@ def row_limits(model: Model) -> tuple[int, int]:
 def format_size(size: Size) -> str:
     """Writes (540, 960) as `540x960`."""
     return f"{size[0]}x{size[1]}"
-
-
-def profile_from(data: Mapping[str, Any]) -> ShapeProfile:
-    """Reads a profile from JSON. Raises KeyError, TypeError or ValueError where it is damaged."""
-    sizes = [_size(data[name]) for name in ("min", "opt", "max")]
-    return ShapeProfile(sizes[0], sizes[1], sizes[2], int(data["rows_opt"]), int(data["rows_max"]))
-
-
-def _size(value: Any) -> Size:  # noqa: ANN401
-    height, width = value
-    return int(height), int(width)
 
 
 def _larger(one: Size, other: Size) -> Size:

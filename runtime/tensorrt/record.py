@@ -10,7 +10,7 @@ from pcsr.bundle import Bundle
 
 from .build import BuildOptions
 from .library import Library, title
-from .profiles import ShapeProfile, profile_from
+from .profiles import ShapeProfile
 from .target import LocalGpu, Target, version_numbers
 
 FORMAT = "pcsr-engines"
@@ -107,9 +107,13 @@ def parse_record(text: str) -> BuildRecord:
         raise ValueError(f"it is {data['format']} {data['format_version']}")
     facts = data["facts"]
     target = Target(facts["target"]["gpu"], tuple(facts["target"]["capabilities"]))
+    profile = dict(facts["profile"])
+    for name in ("min", "opt", "max"):
+        height, width = profile[name]
+        profile[name] = int(height), int(width)
     values = facts | {
         "target": target,
-        "profile": profile_from(facts["profile"]),
+        "profile": ShapeProfile(**profile),
         "options": BuildOptions(**facts["options"]),
     }
     plans = {role: PlanFile(**plan) for role, plan in data["plans"].items()}
