@@ -21,30 +21,18 @@ from .store import BuildRequest, build_engines
 from .target import AMPERE_PLUS, SAME_COMPUTE_CAPABILITY
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.argument("bundle", type=FILE)
-@click.option(
-    "--precision", help="Build these graphs, as in fp16,fp32.  [default: all that the bundle has]"
-)
-@click.option(
-    "--min-shape", metavar="HxW", help="The smallest input that the engines take.  [default: 1x1]"
-)
-@click.option(
-    "--opt-shape",
-    metavar="HxW",
-    help="The input that the engines are tuned for.  [default: 540x960]",
-)
+@click.option("--precision", help="Build these, as in fp16,fp32.  [default: all that are there]")
+@click.option("--min-shape", metavar="HxW", help="The smallest input.  [default: 1x1]")
+@click.option("--opt-shape", metavar="HxW", help="The input to tune for.  [default: 540x960]")
 @click.option(
     "--max-shape",
     metavar="HxW",
-    help="The largest input that the engines take; larger ones are tiled.  [default: 1920x1920, "
-    "less where a tensor would get too large]",
+    help="The largest input; larger ones are tiled.  [default: 1920x1920, less where a tensor "
+    "would get too large]",
 )
-@click.option(
-    "--static",
-    metavar="HxW",
-    help="Build for this size of input and no other, which is often faster.",
-)
+@click.option("--static", metavar="HxW", help="Build for this input alone, which is often faster.")
 @click.option(
     "--workspace",
     "workspace_mib",
@@ -61,18 +49,13 @@ from .target import AMPERE_PLUS, SAME_COMPUTE_CAPABILITY
     "--opt-level",
     type=click.IntRange(0, 5),
     default=BuildOptions.opt_level,
-    show_default=True,
     help="Search so long for the fastest engine.",
 )
-@click.option(
-    "--version-compatible",
-    is_flag=True,
-    help="Build engines that run in later TensorRT versions too.",
-)
+@click.option("--version-compatible", is_flag=True, help="Allow later TensorRT versions too.")
 @click.option(
     "--hardware-compatible",
     type=click.Choice([AMPERE_PLUS, SAME_COMPUTE_CAPABILITY]),
-    help="Build engines that run on these other GPUs too.",
+    help="Allow these other GPUs too.",
 )
 @click.option(
     "--compute-capability",
@@ -81,18 +64,20 @@ from .target import AMPERE_PLUS, SAME_COMPUTE_CAPABILITY
     metavar="X.Y",
     help="Build for these GPUs only, as in 8.9 (TensorRT-RTX). May be repeated.",
 )
-@click.option(
-    "--device",
-    default=BuildRequest.device,
-    show_default=True,
-    help="Build for this GPU: cuda or cuda:N.",
-)
+@click.option("--device", default=BuildRequest.device, help="Build for cuda or cuda:N.")
 @click.option("--force", is_flag=True, help="Build also what is there already.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was built, as JSON.")
 @command_errors
 def main(
     bundle: Path,
     precision: str | None,
+    min_shape: str | None,
+    opt_shape: str | None,
+    max_shape: str | None,
+    static: str | None,
+    device: str,
+    capabilities: tuple[str, ...],
+    timing_cache: Path | None,
     force: bool,
     as_json: bool,
     **options: Any,  # noqa: ANN401
@@ -102,7 +87,8 @@ def main(
     TensorRT builds for the GPU that is there. TensorRT-RTX, where only that is installed, needs no
     GPU and builds for all from compute capability 8.0. Engines that are there and valid stay.
     """
-    request = _request(**options)
+    shapes = _shapes(min_shape, opt_shape, max_shape, static)
+    request = BuildRequest(shapes, BuildOptions(**options), device, capabilities, timing_cache)
     loaded = Bundle.load(bundle)
     buildable = [name for name in loaded.manifest.graphs if name not in CPU_SETS.values()]
     precisions = dict.fromkeys(precision.split(",") if precision else buildable)
@@ -115,6 +101,15 @@ def main(
     click.echo(_json(built) if as_json else "\n".join(map(_line, built)))
 
 
+def _shapes(*texts: str | None) -> Shapes:
+    *sizes, static = [None if text is None else parse_size(text) for text in texts]
+    if static is None:
+        return Shapes(*sizes)
+    if any(sizes):
+        raise UsageError("--static goes without --min-shape, --opt-shape and --max-shape")
+    return Shapes.static(static)
+
+
 def _line(built: PlanSet) -> str:
     size_mib = built.size_bytes / 2**20
     return (
@@ -125,32 +120,8 @@ def _line(built: PlanSet) -> str:
 
 def _json(built: Iterable[PlanSet]) -> str:
     """Writes a list of folders with their build.json."""
-    sets = [
-        {"folder": str(found.folder), "size_bytes": found.size_bytes}
-        | json.loads(found.record.to_json())
-        for found in built
-    ]
+    sets = []
+    for found in built:
+        place = {"folder": str(found.folder), "size_bytes": found.size_bytes}
+        sets.append(place | json.loads(found.record.to_json()))
     return json.dumps(sets, indent=2)
-
-
-def _request(
-    min_shape: str | None,
-    opt_shape: str | None,
-    max_shape: str | None,
-    static: str | None,
-    device: str,
-    capabilities: tuple[str, ...],
-    timing_cache: Path | None,
-    **options: Any,  # noqa: ANN401
-) -> BuildRequest:
-    """Makes the request that the options ask for.
-
-    Raises:
-        UsageError: no size, or --static stands beside one of the three other sizes.
-    """
-    asked = (min_shape, opt_shape, max_shape)
-    sizes = [None if text is None else parse_size(text) for text in asked]
-    if static is not None and any(sizes):
-        raise UsageError("--static goes without --min-shape, --opt-shape and --max-shape")
-    shapes = Shapes(*sizes) if static is None else Shapes.static(parse_size(static))
-    return BuildRequest(shapes, BuildOptions(**options), device, capabilities, timing_cache)

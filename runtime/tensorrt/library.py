@@ -35,7 +35,6 @@ class Library:
 
     @property
     def title(self) -> str:
-        """Name and version, for a message."""
         return title(self.name, self.version)
 
     def error(self, what: str) -> EngineError:

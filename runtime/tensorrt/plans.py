@@ -32,7 +32,6 @@ class PlanSet:
 
     @property
     def size_bytes(self) -> int:
-        """The bytes of all plans together."""
         return sum(map(len, self.plans.values()))
 
 
@@ -109,17 +108,15 @@ def find_fitting(
     fitting, reasons = [], []
     for folder in kept_folders(bundle):
         try:
-            record = read_record(folder)
-            facts = record.facts
+            facts = read_record(folder).facts
             reason = facts.misfit(library, gpu, precision) or facts.mismatch(bundle)
             if reason:
                 reasons.append(f"{folder.name} {reason}")
             else:
-                fitting.append((record.built, read_plans(folder)))
+                fitting.append(read_plans(folder))
         except EngineError as error:
             reasons.append(str(error))
-    newest = max(fitting, key=lambda found: found[0], default=(None, None))[1]
-    return newest, reasons
+    return max(fitting, key=lambda found: found.record.built, default=None), reasons
 
 
 def newest_record(bundle: Bundle, library: Library, precision: str) -> BuildRecord | None:

@@ -75,7 +75,6 @@ class PlanFile:
     file: str
     sha256: str
     build_s: float
-    """The seconds that building took."""
 
 
 @dataclass(frozen=True)

@@ -28,15 +28,12 @@ from .plans import (
     newest_record,
     set_aside_stale,
 )
-from .profiles import ShapeProfile, Shapes, choose_profile, format_size, row_limits
+from .profiles import Shapes, choose_profile, format_size, row_limits
 from .record import BuildRecord, Facts, PlanFile, graph_hashes
 from .target import LocalGpu, choose_target, find_gpu
 
 if TYPE_CHECKING:
     from .runner import TensorRTRunner
-
-
-LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,6 @@ class BuildRequest:
     shapes: Shapes = field(default_factory=Shapes)
     options: BuildOptions = field(default_factory=BuildOptions)
     device: str = "cuda"
-    """The GPU to build for."""
     capabilities: Sequence[str] = ()
     """The compute capabilities that TensorRT-RTX builds for, as in `8.9`; none: all."""
     timing_cache: Path | None = None
@@ -136,13 +132,11 @@ def build_engines(
     """
     library = load_library()
     facts = _facts(library, bundle, precision, request)
-    found, _ = (None, []) if force else find_built(bundle, facts)
-    if found is not None:
+    if not force and (found := find_built(bundle, facts)[0]):
         say(f"{precision}: the engines are there and valid")
         return found
     with one_builder(engines_folder(bundle), say):
-        found, _ = (None, []) if force else find_built(bundle, facts)
-        if found is not None:
+        if not force and (found := find_built(bundle, facts)[0]):
             return found
         set_aside_stale(bundle, say)
         with _on_device(library, request.device):
@@ -159,7 +153,7 @@ def one_builder(folder: Path, say: Say) -> Iterator[None]:
     """
     with needs_extra("building engines", "tensorrt"):
         from filelock import FileLock, Timeout
-    lock = FileLock(folder / LOCK)
+    lock = FileLock(folder / ".lock")
     with writing(folder):
         folder.mkdir(exist_ok=True)
         try:
@@ -196,22 +190,18 @@ def build_command(bundle: Bundle, precision: str, request: BuildRequest) -> str:
 def _facts(library: Library, bundle: Bundle, precision: str, request: BuildRequest) -> Facts:
     check_options(library, request.options, request.timing_cache)
     target = choose_target(library, request.device, request.capabilities)
+    role = bundle.image_role
+    map_pixels, rows = row_limits(bundle.manifest.model)
+    image_pixels = most_pixels(library, bundle.graph_bytes(role, precision), role)
     return Facts(
         library=library.name,
         version=library.version,
         target=target,
         precision=precision,
-        profile=_profile(library, bundle, precision, request.shapes),
+        profile=choose_profile(request.shapes, min(map_pixels, image_pixels), rows),
         options=request.options,
         graphs=graph_hashes(bundle, precision),
     )
-
-
-def _profile(library: Library, bundle: Bundle, precision: str, shapes: Shapes) -> ShapeProfile:
-    role = bundle.image_role
-    map_pixels, rows = row_limits(bundle.manifest.model)
-    image_pixels = most_pixels(library, bundle.graph_bytes(role, precision), role)
-    return choose_profile(shapes, min(map_pixels, image_pixels), rows)
 
 
 def _same_again(bundle: Bundle, library: Library, gpu: LocalGpu, precision: str) -> BuildRequest:
