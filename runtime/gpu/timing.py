@@ -4,6 +4,7 @@ lies around each, for NVIDIA's profilers.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from time import perf_counter
 from typing import NamedTuple
 
@@ -12,17 +13,15 @@ import torch
 from pcsr.runtime.timing import DEVICE_LANE, Span, Stopwatch, recorder
 
 
-class EventTimer:
+class EventTimer(Stopwatch):
     """Collects the device time of stages on the current stream, in the order of their first start.
     It queues two events per stage and waits for nothing until `stage_ms` is read.
     """
 
     def __init__(self) -> None:
-        self._host = Stopwatch()
-        self._recorder = recorder()
+        super().__init__()
         self._queued: list[_Queued] = []
         self._queued_s = 0.0
-        self._found: dict[str, float] | None = None
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -40,19 +39,13 @@ class EventTimer:
 
     @contextmanager
     def host_stage(self, name: str) -> Iterator[None]:
-        """Adds the wall time of the body to stage `name`."""
-        with nvtx_range(name), self._host.stage(name):
+        with nvtx_range(name), super().stage(name):
             yield
 
-    @property
+    @cached_property
     def stage_ms(self) -> dict[str, float]:
         """Milliseconds by stage, the host's first; reading them waits for the last one."""
-        if self._found is None:
-            self._found = self._read()
-        return self._found
-
-    def _read(self) -> dict[str, float]:
-        found = dict(self._host.stage_ms)
+        found = super().stage_ms
         for name, start, stop in self._queued:
             stop.synchronize()
             found[name] = found.get(name, 0.0) + start.elapsed_time(stop)
@@ -61,11 +54,6 @@ class EventTimer:
                 edges = (self._queued_s + since_first(event) / 1000 for event in (start, stop))
                 self._recorder.append(Span(name, DEVICE_LANE, 0, *edges))
         return found
-
-    @property
-    def total_ms(self) -> float:
-        """Milliseconds of wall time since the timer was made."""
-        return self._host.total_ms
 
 
 class _Queued(NamedTuple):
@@ -80,55 +68,32 @@ def _event() -> torch.cuda.Event:
 
 
 class DeviceSpan:
-    """Measures the device time between two places of the current stream, without waiting for it."""
+    """The device time between two places of the current stream, where `start` and `stop` are
+    recorded; nothing waits for them.
+    """
 
     def __init__(self) -> None:
-        self._start, self._stop = _event(), _event()
-
-    def start(self) -> None:
-        """Begins the span."""
-        self._start.record()
-
-    def stop(self) -> None:
-        """Ends the span."""
-        self._stop.record()
+        self.start, self.stop = _event(), _event()
 
     def ready(self) -> float | None:
         """Gives milliseconds; None until the device has come to the end."""
-        is_there: bool = self._stop.query()  # type: ignore[no-untyped-call]
-        return self._start.elapsed_time(self._stop) if is_there else None
+        is_there: bool = self.stop.query()  # type: ignore[no-untyped-call]
+        return self.start.elapsed_time(self.stop) if is_there else None
 
 
-class NoTimer:
-    """Takes no time of stages; with `ranges` it marks them as NVTX ranges."""
-
-    def __init__(self, ranges: bool = False) -> None:
-        self._start = perf_counter()
-        self._ranges = ranges
-        self.stage_ms: dict[str, float] = {}
+class NoTimer(Stopwatch):
+    """Takes no time of stages, but marks them as NVTX ranges; `total_ms` is that of queueing."""
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Only runs the body."""
-        if not self._ranges:
-            yield
-            return
+        """Runs the body in an NVTX range."""
         with nvtx_range(name):
             yield
 
     host_stage = stage
 
-    @property
-    def total_ms(self) -> float:
-        """Milliseconds since the timer was made: those of queueing the work."""
-        return 1000 * (perf_counter() - self._start)
 
-
-Timer = Stopwatch | EventTimer | NoTimer
-"""Collects stage times in milliseconds, in the order of their first start."""
-
-
-def make_timer(device: torch.device, stays: bool) -> Timer:
+def make_timer(device: torch.device, stays: bool) -> Stopwatch:
     """Makes the timer of one call.
 
     Args:
@@ -137,7 +102,7 @@ def make_timer(device: torch.device, stays: bool) -> Timer:
     """
     if device.type != "cuda":
         return Stopwatch()
-    return NoTimer(ranges=True) if stays and recorder() is None else EventTimer()
+    return NoTimer() if stays and recorder() is None else EventTimer()
 
 
 @contextmanager
