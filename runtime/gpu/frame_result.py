@@ -48,11 +48,7 @@ class FrameResult:
         return FrameResult(*(_to_host(part) for part in vars(self).values()))
 
     def stats(
-        self,
-        lr_size: tuple[int, int],
-        scale: float,
-        stage_ms: Mapping[str, float],
-        total_ms: float,
+        self, lr_size: tuple[int, int], scale: float, stage_ms: Mapping[str, float], total_ms: float
     ) -> Stats:
         """Reads the statistics of the call, which waits for the device.
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from time import perf_counter
-from typing import NamedTuple
 
 import torch
 
@@ -20,7 +19,7 @@ class EventTimer(Stopwatch):
 
     def __init__(self) -> None:
         super().__init__()
-        self._queued: list[_Queued] = []
+        self._queued: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
         self._queued_s = 0.0
 
     @contextmanager
@@ -31,15 +30,15 @@ class EventTimer(Stopwatch):
             self._queued_s = perf_counter()
         start.record()
         try:
-            with nvtx_range(name):
+            with torch.cuda.nvtx.range(f"pcsr/{name}"):
                 yield
         finally:
             stop.record()
-            self._queued.append(_Queued(name, start, stop))
+            self._queued.append((name, start, stop))
 
     @contextmanager
     def host_stage(self, name: str) -> Iterator[None]:
-        with nvtx_range(name), super().stage(name):
+        with torch.cuda.nvtx.range(f"pcsr/{name}"), super().stage(name):
             yield
 
     @cached_property
@@ -50,16 +49,10 @@ class EventTimer(Stopwatch):
             stop.synchronize()
             found[name] = found.get(name, 0.0) + start.elapsed_time(stop)
             if self._recorder is not None:
-                since_first = self._queued[0].start.elapsed_time
+                since_first = self._queued[0][1].elapsed_time
                 edges = (self._queued_s + since_first(event) / 1000 for event in (start, stop))
                 self._recorder.append(Span(name, DEVICE_LANE, 0, *edges))
         return found
-
-
-class _Queued(NamedTuple):
-    name: str
-    start: torch.cuda.Event
-    stop: torch.cuda.Event
 
 
 def _event() -> torch.cuda.Event:
@@ -86,8 +79,7 @@ class NoTimer(Stopwatch):
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Runs the body in an NVTX range."""
-        with nvtx_range(name):
+        with torch.cuda.nvtx.range(f"pcsr/{name}"):
             yield
 
     host_stage = stage
@@ -103,13 +95,3 @@ def make_timer(device: torch.device, stays: bool) -> Stopwatch:
     if device.type != "cuda":
         return Stopwatch()
     return NoTimer() if stays and recorder() is None else EventTimer()
-
-
-@contextmanager
-def nvtx_range(stage: str) -> Iterator[None]:
-    """Marks what this thread does and queues in the body as `pcsr/<stage>`."""
-    torch.cuda.nvtx.range_push(f"pcsr/{stage}")  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        torch.cuda.nvtx.range_pop()  # type: ignore[no-untyped-call]

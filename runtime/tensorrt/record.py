@@ -36,9 +36,10 @@ class Facts:
         text = json.dumps(asdict(self), sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         limits = "-".join(f"sm{capability}" for capability in self.target.capabilities)
-        words = [self.target.gpu, limits, f"{self.library}-{self.version}", self.precision]
-        readable = "_".join(_slug(word) for word in [*words, str(self.profile)] if word)
-        return f"{readable}_{digest}"
+        library = f"{self.library}-{self.version}"
+        words = [self.target.gpu, limits, library, self.precision, str(self.profile)]
+        slugs = [re.sub(r"[^a-z0-9.]+", "-", word.lower()).strip("-") for word in words if word]
+        return "_".join([*slugs, digest])
 
     def mismatch(self, bundle: Bundle) -> str | None:
         """Says how the graphs differ from the bundle's; None where they do not."""
@@ -119,7 +120,3 @@ def parse_record(text: str) -> BuildRecord:
     if any(not re.fullmatch(r"\w+\.engine", plan.file) for plan in plans.values()):
         raise ValueError("it names a file that is no engine")
     return BuildRecord(Facts(**values), plans, data["built"], data["pcsr"])
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")

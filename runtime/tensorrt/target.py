@@ -22,7 +22,6 @@ class LocalGpu:
     capability: str
     """The compute capability, as in `9.0`."""
     device: str = "cuda:0"
-    """PyTorch's name, `cuda:N`."""
 
     def __str__(self) -> str:
         return f"{self.name} (compute capability {self.capability})"
