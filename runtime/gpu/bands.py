@@ -2,7 +2,6 @@
 
 import itertools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pcsr.errors import UsageError
@@ -45,11 +44,9 @@ def make_bands(grid: Grid, most_pixels: int, most_lr_pixels: int | None = None) 
             )
         most_pixels = min(most_pixels, max(1, lr_rows * height // lr_height) * width)
     count = min(height, math.ceil(height * width / most_pixels))
-    return list(_bands(grid, [height * i // count for i in range(count + 1)]))
-
-
-def _bands(grid: Grid, edges: list[int]) -> Iterator[FrameBand]:
-    for start, stop in itertools.pairwise(edges):
-        seen = slice(max(0, start - 1), min(grid.hr_size[0], stop + 1))
-        nearest = grid.rows.nearest[seen]
-        yield FrameBand(seen, slice(start, stop), slice(int(nearest[0]), int(nearest[-1]) + 1))
+    bands = []
+    for start, stop in itertools.pairwise(height * i // count for i in range(count + 1)):
+        seen = slice(max(0, start - 1), min(height, stop + 1))
+        first, last = grid.rows.nearest[seen][[0, -1]].tolist()
+        bands.append(FrameBand(seen, slice(start, stop), slice(first, last + 1)))
+    return bands

@@ -35,17 +35,6 @@ class FrameShape:
     dtype: torch.dtype
     """The type of the result's values."""
 
-    @classmethod
-    def of(
-        cls, lr_size: tuple[int, int], scale: float, request: RoutingRequest, dtype: torch.dtype
-    ) -> "FrameShape":
-        routing = "fixed"
-        if request.adaptive:
-            routing = "adaptive"
-        elif request.heavy_ratio is not None:
-            routing = "ratio"
-        return cls(lr_size, scale, routing, request.is_refined, dtype)
-
 
 class Frame:
     """Static memory for one shape, and the steps that fill it.
@@ -202,7 +191,6 @@ class PlainFrame:
 
     @property
     def capturable(self) -> bool:
-        """Whether the frame can be recorded."""
         return self._runner.capturable
 
     def set_request(self, request: RoutingRequest) -> None:

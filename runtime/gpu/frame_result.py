@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -35,39 +35,20 @@ class FrameResult:
     @classmethod
     def of(cls, frame: AnyFrame) -> "FrameResult":
         """Copies the results, so that the next frame does not overwrite them."""
-        return cls(
-            frame.out.clone(),
-            _copy(frame.labels),
-            _copy(frame.difficulty),
-            frame.counts.clone(),
-            frame.invalid.clone(),
-            _copy(frame.threshold),
-        )
+        routed = frame.labels, frame.difficulty, frame.counts, frame.invalid, frame.threshold
+        return cls(*map(_copy, (frame.out, *routed)))
 
     @property
-    def tensors(self) -> list[Tensor]:
-        """All of the parts that are tensors."""
-        return [part for part in vars(self).values() if isinstance(part, Tensor)]
-
-    @property
-    def arrays(self) -> list[Any]:
+    def arrays(self) -> tuple[Any, Any, Any]:
         """Image, labels and difficulty, in this order."""
-        return [self.image, self.labels, self.difficulty]
-
-    def with_image(self, image: Tensor) -> "FrameResult":
-        """Gives the same routing with another image."""
-        return replace(self, image=image)
+        return self.image, self.labels, self.difficulty
 
     def downloaded(self) -> "FrameResult":
         """Copies the parts to the host's memory, where they are once the current stream is done."""
         return FrameResult(*(_to_host(part) for part in vars(self).values()))
 
     def stats(
-        self,
-        lr_size: tuple[int, int],
-        scale: float,
-        stage_ms: Mapping[str, float],
-        total_ms: float,
+        self, lr_size: tuple[int, int], scale: float, stage_ms: Mapping[str, float], total_ms: float
     ) -> Stats:
         """Reads the statistics of the call, which waits for the device.
 

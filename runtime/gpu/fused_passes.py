@@ -1,7 +1,6 @@
 """The passes as fused Triton kernels: nothing in them waits for the device."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,16 +13,8 @@ from pcsr.runtime.mlps import Mlp
 from .bands import FrameBand
 from .passes import Decision, FrameInputs, Pixels, StageTimer
 
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-DTYPES |= {"int8": torch.float32, "fp8": torch.float32}  # quantised in the backbone alone
+HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}  # int8 and fp8: of the backbone alone
 PROGRAMS_PER_MULTIPROCESSOR = 4
-
-
-class OpenedGrid(NamedTuple):
-    """What the kernels need of an output size: its grid, and `PackedMlps.constants` of its cell."""
-
-    grid: DeviceGrid
-    constant: Tensor
 
 
 class FusedPasses:
@@ -36,25 +27,27 @@ class FusedPasses:
 
     def __init__(self, device: torch.device, precision: str, mlps: Mapping[str, Mlp]) -> None:
         self._device = device
-        self._mlps = kernels.PackedMlps.of(mlps, DTYPES[precision], device)
+        self._mlps = kernels.PackedMlps.of(mlps, HALVES.get(precision, torch.float32), device)
         self._count = len(self._mlps.upsamplers)
-        self._programs = PROGRAMS_PER_MULTIPROCESSOR * _multiprocessors(device)
+        self._programs = PROGRAMS_PER_MULTIPROCESSOR
+        if device.type == "cuda":
+            self._programs *= torch.cuda.get_device_properties(device).multi_processor_count
         self._inputs: kernels.BandInputs
         self._lists = torch.empty(0)
 
-    def open(self, grid: Grid) -> OpenedGrid:
-        return OpenedGrid(DeviceGrid.of(grid, self._device), self._mlps.constants(grid.cell))
+    def open(self, grid: Grid) -> tuple[DeviceGrid, Tensor]:
+        return DeviceGrid.of(grid, self._device), self._mlps.constants(grid.cell)
 
     def compose(
         self, inputs: FrameInputs, band: FrameBand, pixels: Pixels, stage: StageTimer
     ) -> None:
-        opened: OpenedGrid = inputs.opened
+        grid, constant = inputs.opened
         with stage("dense"):
             self._inputs = kernels.BandInputs(
                 self._mlps,
-                opened.grid,
+                grid,
                 inputs.features[:, band.lr_rows].flatten(1).T @ self._mlps.first_weight,
-                opened.constant,
+                constant,
                 inputs.image,
                 band.seen.start,
                 band.lr_rows.start,
@@ -87,19 +80,8 @@ class FusedPasses:
         kernels.sparse(self._inputs, j, pixel_list, count, pixels.canvas, self._programs)
 
     def finish(
-        self,
-        inputs: FrameInputs,
-        band: FrameBand,
-        pixels: Pixels,
-        refine_below: int,
-        out: Tensor,
+        self, inputs: FrameInputs, band: FrameBand, pixels: Pixels, refine_below: int, out: Tensor
     ) -> None:
         rows, height = (band.inner.start, band.inner.stop), inputs.grid.hr_size[0]
         first = band.seen.start
         kernels.finish(pixels.canvas, pixels.labels, rows, first, height, refine_below, out)
-
-
-def _multiprocessors(device: torch.device) -> int:
-    if device.type != "cuda":
-        return 1
-    return torch.cuda.get_device_properties(device).multi_processor_count

@@ -10,7 +10,7 @@ from torch import Tensor
 from pcsr.bundle import Bundle
 from pcsr.errors import BackendError, UsageError
 from pcsr.runtime.geometry.tiling import Tile, fitting
-from pcsr.runtime.mlps import Mlp, load_mlps
+from pcsr.runtime.mlps import Mlp
 
 from .passes import Passes
 from .row_graph_passes import RowGraphPasses
@@ -26,19 +26,6 @@ class LoadedBundle:
     bundle: Bundle
     runner: DeviceRunner
     passes: Passes
-
-    @classmethod
-    def load(
-        cls, bundle: Bundle, runner: DeviceRunner, precision: str, kind: str
-    ) -> "LoadedBundle":
-        """Makes the passes of a kind: `fused` (Triton kernels), `graphs` (the bundle's own graphs),
-        or `auto`, which is fused on a GPU where Triton is installed.
-
-        Raises:
-            BundleError: the weights of the upsamplers cannot be read.
-            BackendError: fused was asked for and Triton is not there.
-        """
-        return cls(bundle, runner, make_passes(kind, runner, precision, load_mlps(bundle)))
 
     @property
     def count(self) -> int:
@@ -77,7 +64,13 @@ class LoadedBundle:
 
 
 def make_passes(kind: str, runner: DeviceRunner, precision: str, mlps: Mapping[str, Mlp]) -> Passes:
-    """Makes the passes that `LoadedBundle.load` describes."""
+    """Makes the passes of a kind: `fused` (Triton kernels), `graphs` (the bundle's own graphs), or
+    `auto`, which is fused on a GPU where Triton is installed.
+
+    Raises:
+        UsageError: another kind.
+        BackendError: fused was asked for and Triton or the GPU is not there.
+    """
     if kind not in KINDS:
         raise UsageError(f"passes must be one of {', '.join(KINDS)}, found '{kind}'")
     has_triton = importlib.util.find_spec("triton") is not None

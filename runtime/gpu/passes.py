@@ -4,7 +4,7 @@ the memory and the order, and the two ways of computing it.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import torch
@@ -68,13 +68,12 @@ class Pixels:
         """Gives the first rows of this memory."""
         width, outputs = self.canvas.shape[1], len(self.logits)
         part = slice(0, count * width)
-        return Pixels(
-            self.canvas[:count],
-            self.logits.flatten()[: outputs * count * width].view(outputs, count * width),
-            self.labels[part],
-            self.difficulty[part],
-            self.counts,
-            self.invalid,
+        return replace(
+            self,
+            canvas=self.canvas[:count],
+            logits=self.logits.flatten()[: outputs * count * width].view(outputs, count * width),
+            labels=self.labels[part],
+            difficulty=self.difficulty[part],
         )
 
 
@@ -146,12 +145,7 @@ class Passes(Protocol):
         """Overwrites the canvas where upsampler j < M - 1 is chosen."""
 
     def finish(
-        self,
-        inputs: FrameInputs,
-        band: FrameBand,
-        pixels: Pixels,
-        refine_below: int,
-        out: Tensor,
+        self, inputs: FrameInputs, band: FrameBand, pixels: Pixels, refine_below: int, out: Tensor
     ) -> None:
         """Refines (paper section 3.4) and converts the kept rows to out [rows, W, 3]: float32 as
         they are, uint8 and uint16 clipped and rounded (ties to even). refine_below: upsamplers

@@ -69,10 +69,8 @@ class RecordedFrame:
 class FrameCache:
     """Keeps the frames of the shapes that were used last; a new one drops the oldest."""
 
-    def __init__(
-        self, make: Callable[[FrameShape], RecordedFrame], most: int = FRAMES_KEPT
-    ) -> None:
-        self._make, self._most = make, most
+    def __init__(self, make: Callable[[FrameShape], RecordedFrame]) -> None:
+        self._make, self._most = make, FRAMES_KEPT
         self._frames: OrderedDict[FrameShape, RecordedFrame] = OrderedDict()
         self._lock = threading.Lock()
 

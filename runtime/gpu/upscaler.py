@@ -3,7 +3,7 @@
 import threading
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,30 +13,33 @@ from torch import Tensor
 from pcsr.bundle import Bundle
 from pcsr.errors import ImageError
 from pcsr.runtime.devices import torch_device
+from pcsr.runtime.executor import Executor
 from pcsr.runtime.geometry.grid import refuse_huge
 from pcsr.runtime.geometry.tiling import seen_pixels
 from pcsr.runtime.layout import Layout
 from pcsr.runtime.machine import cpu_name
+from pcsr.runtime.mlps import load_mlps
 from pcsr.runtime.result import Result, Stats
 from pcsr.runtime.routing.feedback import Ready
 from pcsr.runtime.routing.request import RoutingRequest
+from pcsr.runtime.timing import Stopwatch
 from pcsr.runtime.torch_backend.arithmetic import exact_arithmetic
 
 from .frame import AnyFrame, Frame, FrameShape, PlainFrame
 from .frame_result import FrameResult
 from .images import DTYPES, as_tensor, from_gray, layout_of, to_network
-from .loaded_bundle import LoadedBundle
+from .loaded_bundle import LoadedBundle, make_passes
 from .recording import FrameCache, RecordedFrame
 from .runners.open import open_runner
 from .runners.protocol import DeviceRunner
 from .runners.side_stream import SideStream
-from .timing import DeviceSpan, Timer, make_timer
+from .timing import DeviceSpan, make_timer
 
 LEAST_TILE_PX = 32
 
 
-class DeviceUpscaler:
-    """The `Executor` of one device. Any number of threads may call it; one frame is queued
+class DeviceUpscaler(Executor):
+    """The executor of one device. Any number of threads may call it; one frame is queued
     at a time.
 
     A frame that runs out of memory is tried again in tiles of half the side, and a warning says so.
@@ -55,7 +58,8 @@ class DeviceUpscaler:
         self._count = bundle.upsamplers
         self._loaded: LoadedBundle | None = None
         if bundle.kind == "pcsr":
-            self._loaded = LoadedBundle.load(bundle, runner, precision, passes)
+            made = make_passes(passes, runner, precision, load_mlps(bundle))
+            self._loaded = LoadedBundle(bundle, runner, made)
         self.tile_px = tile_px
         records = cuda_graphs and self.device.type == "cuda"
         self._frames = FrameCache(lambda shape: RecordedFrame(self._frame(shape), records))
@@ -64,46 +68,37 @@ class DeviceUpscaler:
 
     @property
     def passes(self) -> str:
-        """`fused` or `graphs`; `none` for a plain network."""
         return self._loaded.passes.name if self._loaded else "none"
 
     @property
     def kept_shapes(self) -> int:
-        """How many shapes have a frame."""
         return len(self._frames)
 
     def keep_shapes(self, count: int) -> None:
-        """See `Upscaler.keep_shapes`."""
         self._frames.keep(count)
 
     def forget_shapes(self) -> None:
-        """See `Upscaler.forget_shapes`."""
         self._frames.clear()
 
     @property
     def kind(self) -> str:
-        """`cpu` or `cuda`."""
         return self.device.type
 
     @property
     def machine(self) -> str:
-        """The name of what the work runs on."""
         if self.device.type != "cuda":
             return cpu_name()
         return torch.cuda.get_device_name(self.device)
 
     @property
     def threads(self) -> int:
-        """How many threads of the CPU compute, where the work runs there; else 0."""
         return torch.get_num_threads() if self.device.type == "cpu" else 0
 
     def look(self, image: Any) -> tuple[Tensor, Layout]:  # noqa: ANN401
-        """Takes an image as a tensor where it is, with its layout; raises ImageError for none."""
         given = as_tensor(image)
         return given, layout_of(given)
 
     def backbone_px(self, size: tuple[int, int], scale: float) -> int:
-        """Counts the input pixels that the backbone computes of an image, halos included."""
         return seen_pixels(self._loaded.tiles(size, self.tile_px)) if self._loaded else 0
 
     def __call__(
@@ -113,13 +108,11 @@ class DeviceUpscaler:
         request: RoutingRequest,
         took: Callable[[Ready], None] | None = None,
     ) -> Result:
-        """Upscales as `Upscaler.__call__`, with a scale and a request that were checked. Of a CUDA
-        tensor the results are tensors on the device, and nothing waits for them; else NumPy arrays.
-
-        took: is told how to ask for the time of the frame (of a CUDA tensor: on the device).
+        """Upscales as `Executor.__call__`. Of a CUDA tensor the results are tensors on the device,
+        nothing waits for them, and `took` is told the device's time; else NumPy arrays.
         """
-        given = as_tensor(pixels)
-        layout, stays = layout_of(given), given.is_cuda
+        given, layout = self.look(pixels)
+        stays = given.is_cuda
         timer = make_timer(self.device, stays)
         refuse_huge(_size(given), scale)
         if not stays:
@@ -130,14 +123,14 @@ class DeviceUpscaler:
         with self._lock, self._side.entered(), exact_arithmetic():
             self._side.lend(given)
             if span is not None:
-                span.start()
+                span.start.record()
             with timer.stage("upload"):
                 local = given.to(self.device, non_blocking=True)
             parts = self._upscale(local, task)
             if stays:
                 if span is not None:
-                    span.stop()
-                self._side.hand_over(*parts.tensors)
+                    span.stop.record()
+                self._side.hand_over(*vars(parts).values())
             else:
                 with timer.stage("download"):
                     parts = parts.downloaded()
@@ -152,11 +145,12 @@ class DeviceUpscaler:
         if stays:
             if took is not None and span is not None:
                 took(span.ready)
-            return self._result(parts.arrays, measured)
+            return Result(*parts.arrays, measured, self._count)
         stats = measured()
         if took is not None:
             took(lambda: stats.total_ms)
-        return self._result([None if a is None else a.numpy() for a in parts.arrays], stats)
+        labels, difficulty = (None if a is None else a.numpy() for a in parts.arrays[1:])
+        return Result(parts.image.numpy(), labels, difficulty, stats, self._count)
 
     def stream(
         self,
@@ -166,8 +160,7 @@ class DeviceUpscaler:
         request: RoutingRequest,
     ) -> Stats:
         """Streams as `Upscaler.stream`: rows leave the device band by band."""
-        given = as_tensor(pixels)
-        layout = layout_of(given)
+        given, layout = self.look(pixels)
         timer = make_timer(self.device, False)
         with timer.host_stage("prepare"):
             layout.refuse_nan(given.numpy())
@@ -201,10 +194,6 @@ class DeviceUpscaler:
         total_ms = timer.total_ms
         return parts.stats(_size(given), scale, timer.stage_ms, total_ms)
 
-    def _result(self, arrays: list[Any], measured: Stats | Callable[[], Stats]) -> Result:
-        image, labels, difficulty = arrays
-        return Result(image, labels, difficulty, measured, self._count)
-
     def _upscale(self, image: Tensor, task: "_Task") -> FrameResult:
         parts = self._within_memory(lambda: self._run(image, task), image)
         pixels, stage = parts.image, task.timer.stage
@@ -215,7 +204,7 @@ class DeviceUpscaler:
             alpha = self._upscale_alpha(image[..., -1], task)
             with stage("alpha"):
                 pixels = torch.cat([pixels, alpha], 2)
-        return parts.with_image(pixels if image.ndim == 3 else pixels[..., 0])
+        return replace(parts, image=pixels if image.ndim == 3 else pixels[..., 0])
 
     def _upscale_alpha(self, alpha: Tensor, task: "_Task") -> Tensor:
         with task.timer.stage("alpha"):
@@ -223,7 +212,8 @@ class DeviceUpscaler:
         if is_flat:
             size = [round(n * task.scale) for n in alpha.shape]
             return alpha[0, 0].expand(*size, 1)
-        return self._upscale(alpha, task.of_alpha()).image[..., None]
+        task = replace(task, layout=Layout(task.layout.dtype, 0))
+        return self._upscale(alpha, task).image[..., None]
 
     def _run(self, image: Tensor, task: "_Task") -> FrameResult:
         stage = task.timer.stage
@@ -278,12 +268,7 @@ def open_on_device(
     cuda_graphs: bool,
     may_build: bool,
 ) -> DeviceUpscaler:
-    """Opens a bundle on a device, with arguments as of `Upscaler`.
-
-    Raises:
-        BackendError: the backend, the device or the kernels are not there.
-        EngineError: there are no TensorRT engines, and none can or may be built.
-    """
+    """Opens a bundle on a device, with arguments and errors as of `Upscaler`."""
     runner = open_runner(backend, bundle, precision, torch_device(device), may_build)
     return DeviceUpscaler(bundle, runner, precision, passes, tile_px, cuda_graphs)
 
@@ -293,15 +278,14 @@ class _Task:
     layout: Layout
     scale: float
     request: RoutingRequest
-    timer: Timer
+    timer: Stopwatch
 
     def shape(self, image: Tensor) -> FrameShape:
-        dtype = DTYPES[self.layout.working_dtype.name]
-        return FrameShape.of(_size(image), self.scale, self.request, dtype)
-
-    def of_alpha(self) -> "_Task":
-        layout = Layout(self.layout.dtype, 0)
-        return _Task(layout, self.scale, self.request, self.timer)
+        request, dtype = self.request, DTYPES[self.layout.working_dtype.name]
+        routing = "fixed" if request.heavy_ratio is None else "ratio"
+        if request.adaptive:
+            routing = "adaptive"
+        return FrameShape(_size(image), self.scale, routing, request.is_refined, dtype)
 
 
 def _size(image: Tensor) -> tuple[int, int]:

@@ -13,10 +13,9 @@ from pcsr.text import one_line
 
 from .library import Library
 from .profiles import MOST_ELEMENTS, ShapeProfile
-from .target import Target, capability_name
+from .target import Target
 
 PROBE_SIDE = 32
-IMAGE = "image"
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,6 @@ class ParsedGraph:
 
     @property
     def inputs(self) -> list[Any]:
-        """TensorRT's input tensors."""
         return [self.network.get_input(i) for i in range(self.network.num_inputs)]
 
 
@@ -145,7 +143,7 @@ def make_config(library: Library, builder: Any, options: BuildOptions, target: T
     if library.is_rtx and target.capabilities:
         config.num_compute_capabilities = len(target.capabilities)
         for index, capability in enumerate(target.capabilities):
-            name = capability_name(capability)
+            name = f"SM{capability.replace('.', '')}"
             config.set_compute_capability(trt.ComputeCapability.__members__[name], index)
     return config
 
@@ -161,7 +159,7 @@ def _add_profile(library: Library, parsed: ParsedGraph, config: Any, profile: Sh
 
 
 def _range(name: str, shape: Sequence[int], profile: ShapeProfile) -> list[tuple[int, ...]]:
-    if name == IMAGE:
+    if name == "image":
         return [(*shape[:2], *size) for size in profile.image_sizes]
     counts = profile.pixel_counts if name == "features" else profile.row_counts
     return [(count, *shape[1:]) for count in counts]

@@ -100,9 +100,7 @@ class Engine:
                 "TensorRT engines run on a stream of their own, where they do not stop the whole "
                 "GPU; call inside torch.cuda.stream(torch.cuda.Stream())"
             )
-        if not hasattr(self._local, "contexts"):
-            self._local.contexts = {}
-        contexts: dict[int, Any] = self._local.contexts
+        contexts: dict[int, Any] = vars(self._local).setdefault("contexts", {})
         if stream not in contexts:
             trt = self._library.trt
             context = self._engine.create_execution_context(

@@ -35,7 +35,6 @@ class Library:
 
     @property
     def title(self) -> str:
-        """Name and version, for a message."""
         return title(self.name, self.version)
 
     def error(self, what: str) -> EngineError:
@@ -73,7 +72,7 @@ def load_library() -> Library:
         return Library(name, trt.__version__, trt, _make_log(trt))
     raise BackendError(
         "TensorRT is not installed; run pip install 'pcsr[tensorrt]' (on the machine with the "
-        "GPU), or pip install tensorrt-rtx"
+        "GPU), or pip install tensorrt-rtx filelock"
     )
 
 

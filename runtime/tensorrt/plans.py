@@ -1,14 +1,15 @@
 """The plans kept in a bundle: engines/<key>/<role>.engine and build.json, checked before use."""
 
 import hashlib
-import os
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from pcsr.atomic import writing
 from pcsr.bundle import Bundle
-from pcsr.errors import EngineError, OutputError
+from pcsr.errors import EngineError
 
 from .library import Library
 from .record import BuildRecord, Facts, parse_record
@@ -31,7 +32,6 @@ class PlanSet:
 
     @property
     def size_bytes(self) -> int:
-        """The bytes of all plans together."""
         return sum(map(len, self.plans.values()))
 
 
@@ -90,14 +90,13 @@ def read_plans(folder: Path) -> PlanSet:
     return PlanSet(folder, record, plans)
 
 
-def find_built(bundle: Bundle, facts: Facts) -> PlanSet | None:
-    """Reads the set with exactly these facts; None where there is none.
-
-    Raises:
-        EngineError: there is one, and it is damaged.
-    """
+def find_built(bundle: Bundle, facts: Facts) -> tuple[PlanSet | None, list[str]]:
+    """Reads the set with exactly these facts, or says what is wrong with it."""
     folder = engines_folder(bundle) / facts.key
-    return read_plans(folder) if folder.exists() else None
+    try:
+        return read_plans(folder) if folder.exists() else None, []
+    except EngineError as error:
+        return None, [str(error)]
 
 
 def find_fitting(
@@ -109,17 +108,15 @@ def find_fitting(
     fitting, reasons = [], []
     for folder in kept_folders(bundle):
         try:
-            record = read_record(folder)
-            facts = record.facts
+            facts = read_record(folder).facts
             reason = facts.misfit(library, gpu, precision) or facts.mismatch(bundle)
             if reason:
                 reasons.append(f"{folder.name} {reason}")
             else:
-                fitting.append((record.built, read_plans(folder)))
+                fitting.append(read_plans(folder))
         except EngineError as error:
             reasons.append(str(error))
-    newest = max(fitting, key=lambda found: found[0], default=(None, None))[1]
-    return newest, reasons
+    return max(fitting, key=lambda found: found.record.built, default=None), reasons
 
 
 def newest_record(bundle: Bundle, library: Library, precision: str) -> BuildRecord | None:
@@ -143,16 +140,8 @@ def set_aside_stale(bundle: Bundle, say: Say) -> None:
         except EngineError as error:
             reason = str(error)
         if reason:
-            aside = _free_name(folder)
-            try:
-                os.replace(folder, aside)
-            except OSError as error:
-                raise OutputError(f"cannot rename {folder}: {error.strerror}") from error
+            names = (folder.with_name(f"{folder.name}{STALE}{n}") for n in itertools.count(1))
+            aside = next(name for name in names if not name.exists())
+            with writing(folder):
+                folder.rename(aside)
             say(f"set aside as {aside.name}: {reason.removeprefix(f'{folder}/')}")
-
-
-def _free_name(folder: Path) -> Path:
-    number = 1
-    while (name := folder.with_name(f"{folder.name}{STALE}{number}")).exists():
-        number += 1
-    return name

@@ -1,9 +1,8 @@
 """Optimization profiles: the sizes that engines take. Sizes are (height, width) of the input."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from pcsr.errors import UsageError
 from pcsr.manifest import Model
@@ -65,11 +64,6 @@ class ShapeProfile:
         """Says whether an image of this size may be run."""
         return all(self.min[axis] <= size[axis] <= self.max[axis] for axis in range(2))
 
-    @property
-    def shapes(self) -> Shapes:
-        """The shapes to ask for to get this profile again."""
-        return Shapes(self.min, self.opt, self.max)
-
 
 def choose_profile(shapes: Shapes, most_pixels: int, rows_max: int = MOST_ROWS) -> ShapeProfile:
     """Makes the profile for what was asked for.
@@ -84,8 +78,8 @@ def choose_profile(shapes: Shapes, most_pixels: int, rows_max: int = MOST_ROWS) 
     """
     low = shapes.min or (1, 1)
     side = min(DEFAULT_SIDE, math.isqrt(most_pixels))
-    high = shapes.max or _larger((side, side), _larger(low, shapes.opt or low))
-    usual = shapes.opt or _larger(low, _smaller(high, DEFAULT_OPT))
+    high = shapes.max or _each(max, (side, side), _each(max, low, shapes.opt or low))
+    usual = shapes.opt or _each(max, low, _each(min, high, DEFAULT_OPT))
     profile = ShapeProfile(low, usual, high, min(DEFAULT_ROWS, rows_max), rows_max)
     low, usual, high = profile.image_sizes
     if not all(low[i] <= usual[i] <= high[i] for i in range(2)):
@@ -116,20 +110,5 @@ def format_size(size: Size) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def profile_from(data: Mapping[str, Any]) -> ShapeProfile:
-    """Reads a profile from JSON. Raises KeyError, TypeError or ValueError where it is damaged."""
-    sizes = [_size(data[name]) for name in ("min", "opt", "max")]
-    return ShapeProfile(sizes[0], sizes[1], sizes[2], int(data["rows_opt"]), int(data["rows_max"]))
-
-
-def _size(value: Any) -> Size:  # noqa: ANN401
-    height, width = value
-    return int(height), int(width)
-
-
-def _larger(one: Size, other: Size) -> Size:
-    return max(one[0], other[0]), max(one[1], other[1])
-
-
-def _smaller(one: Size, other: Size) -> Size:
-    return min(one[0], other[0]), min(one[1], other[1])
+def _each(choose: Callable[[int, int], int], one: Size, other: Size) -> Size:
+    return choose(one[0], other[0]), choose(one[1], other[1])

@@ -10,7 +10,7 @@ from pcsr.bundle import Bundle
 
 from .build import BuildOptions
 from .library import Library, title
-from .profiles import ShapeProfile, profile_from
+from .profiles import ShapeProfile
 from .target import LocalGpu, Target, version_numbers
 
 FORMAT = "pcsr-engines"
@@ -36,9 +36,10 @@ class Facts:
         text = json.dumps(asdict(self), sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         limits = "-".join(f"sm{capability}" for capability in self.target.capabilities)
-        words = [self.target.gpu, limits, f"{self.library}-{self.version}", self.precision]
-        readable = "_".join(_slug(word) for word in [*words, str(self.profile)] if word)
-        return f"{readable}_{digest}"
+        library = f"{self.library}-{self.version}"
+        words = [self.target.gpu, limits, library, self.precision, str(self.profile)]
+        slugs = [re.sub(r"[^a-z0-9.]+", "-", word.lower()).strip("-") for word in words if word]
+        return "_".join([*slugs, digest])
 
     def mismatch(self, bundle: Bundle) -> str | None:
         """Says how the graphs differ from the bundle's; None where they do not."""
@@ -75,7 +76,6 @@ class PlanFile:
     file: str
     sha256: str
     build_s: float
-    """The seconds that building took."""
 
 
 @dataclass(frozen=True)
@@ -107,16 +107,16 @@ def parse_record(text: str) -> BuildRecord:
         raise ValueError(f"it is {data['format']} {data['format_version']}")
     facts = data["facts"]
     target = Target(facts["target"]["gpu"], tuple(facts["target"]["capabilities"]))
+    profile = dict(facts["profile"])
+    for name in ("min", "opt", "max"):
+        height, width = profile[name]
+        profile[name] = int(height), int(width)
     values = facts | {
         "target": target,
-        "profile": profile_from(facts["profile"]),
+        "profile": ShapeProfile(**profile),
         "options": BuildOptions(**facts["options"]),
     }
     plans = {role: PlanFile(**plan) for role, plan in data["plans"].items()}
     if any(not re.fullmatch(r"\w+\.engine", plan.file) for plan in plans.values()):
         raise ValueError("it names a file that is no engine")
     return BuildRecord(Facts(**values), plans, data["built"], data["pcsr"])
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")

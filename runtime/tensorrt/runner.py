@@ -19,13 +19,10 @@ class TensorRTRunner:
     stream (not the default one). Any number of threads may call it at once.
 
     The engine of the image is loaded now, the others when they are first called. Attributes and
-    methods are those of `DeviceRunner`.
-
-    Args:
-        device: `cuda:N`.
+    methods are those of `DeviceRunner`; `device` is `cuda:N`.
 
     Raises:
-        EngineError: TensorRT does not take the plan.
+        EngineError: TensorRT does not take a plan, a tensor's type or device, or it fails.
     """
 
     capturable = True
@@ -47,11 +44,7 @@ class TensorRTRunner:
         self._engine(self._image_role)
 
     def image(self, image: Tensor) -> Tensor:
-        """Runs the image's engine.
-
-        Raises:
-            EngineError: a size outside the profile, another type or device, or TensorRT fails.
-        """
+        """Runs the image's engine; raises EngineError for a size outside the profile, too."""
         size = image.shape[2], image.shape[3]
         if not self.profile.takes(size):
             raise EngineError(
@@ -64,11 +57,7 @@ class TensorRTRunner:
     def rows(
         self, role: str, features: Tensor, index: Tensor, offset: Tensor, cell: Tensor
     ) -> Tensor:
-        """Runs `classifier` or `upsampler_j`; N = 0 runs nothing.
-
-        Raises:
-            EngineError: another type or device, or TensorRT fails.
-        """
+        """Runs `classifier` or `upsampler_j`; N = 0 runs nothing."""
         with torch.cuda.device(self.device):
             engine = self._engine(role)
             if index.shape[0] == 0:

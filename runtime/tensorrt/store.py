@@ -3,21 +3,21 @@
 import hashlib
 import shlex
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pcsr.atomic import atomic_directory
+from pcsr.atomic import atomic_directory, writing
 from pcsr.bundle import Bundle
 from pcsr.errors import EngineError
+from pcsr.extras import needs_extra
 from pcsr.version import __version__
 
 from .build import BuildOptions, build_plan, check_options, most_pixels
 from .library import Library, load_library
-from .lock import one_builder
 from .plans import (
     RECORD,
     PlanSet,
@@ -28,7 +28,7 @@ from .plans import (
     newest_record,
     set_aside_stale,
 )
-from .profiles import ShapeProfile, Shapes, choose_profile, format_size, row_limits
+from .profiles import Shapes, choose_profile, format_size, row_limits
 from .record import BuildRecord, Facts, PlanFile, graph_hashes
 from .target import LocalGpu, choose_target, find_gpu
 
@@ -43,7 +43,6 @@ class BuildRequest:
     shapes: Shapes = field(default_factory=Shapes)
     options: BuildOptions = field(default_factory=BuildOptions)
     device: str = "cuda"
-    """The GPU to build for."""
     capabilities: Sequence[str] = ()
     """The compute capabilities that TensorRT-RTX builds for, as in `8.9`; none: all."""
     timing_cache: Path | None = None
@@ -96,7 +95,7 @@ def ready_plans(
         request = _same_again(bundle, library, gpu, precision)
     else:
         request = replace(request, device=gpu.device)
-        found, reasons = _find_built(bundle, _facts(library, bundle, precision, request))
+        found, reasons = find_built(bundle, _facts(library, bundle, precision, request))
     if found is not None:
         return found
     if rebuild:
@@ -116,7 +115,7 @@ def build_engines(
     say: Say = lambda message: None,
 ) -> PlanSet:
     """Builds the engines of a bundle and keeps them in it, unless they are there already. `say` is
-    told each step; a message that ends in `…` is under way.
+    told each step, at its start and at its end.
 
     Stale or damaged engines are renamed, never deleted. Two processes do not build at once: the
     second waits for the first and takes its result. The set appears whole or not at all.
@@ -133,17 +132,37 @@ def build_engines(
     """
     library = load_library()
     facts = _facts(library, bundle, precision, request)
-    found, _ = (None, []) if force else _find_built(bundle, facts)
-    if found is not None:
+    if not force and (found := find_built(bundle, facts)[0]):
         say(f"{precision}: the engines are there and valid")
         return found
     with one_builder(engines_folder(bundle), say):
-        found, _ = (None, []) if force else _find_built(bundle, facts)
-        if found is not None:
+        if not force and (found := find_built(bundle, facts)[0]):
             return found
         set_aside_stale(bundle, say)
         with _on_device(library, request.device):
             return _build(library, bundle, facts, request.timing_cache, say)
+
+
+@contextmanager
+def one_builder(folder: Path, say: Say) -> Iterator[None]:
+    """Lets one builder at a time, over all processes, write into a folder; the others wait, and say
+    so. The system frees the lock of a process that dies.
+
+    Raises:
+        OutputError: the folder cannot be made or written.
+    """
+    with needs_extra("building engines", "tensorrt"):
+        from filelock import FileLock, Timeout
+    lock = FileLock(folder / ".lock")
+    with writing(folder):
+        folder.mkdir(exist_ok=True)
+        try:
+            held = lock.acquire(timeout=0)
+        except Timeout:
+            say(f"another process builds in {folder}; waiting for it …")
+            held = lock.acquire()
+    with held:
+        yield
 
 
 def build_command(bundle: Bundle, precision: str, request: BuildRequest) -> str:
@@ -171,30 +190,18 @@ def build_command(bundle: Bundle, precision: str, request: BuildRequest) -> str:
 def _facts(library: Library, bundle: Bundle, precision: str, request: BuildRequest) -> Facts:
     check_options(library, request.options, request.timing_cache)
     target = choose_target(library, request.device, request.capabilities)
+    role = bundle.image_role
+    map_pixels, rows = row_limits(bundle.manifest.model)
+    image_pixels = most_pixels(library, bundle.graph_bytes(role, precision), role)
     return Facts(
         library=library.name,
         version=library.version,
         target=target,
         precision=precision,
-        profile=_profile(library, bundle, precision, request.shapes),
+        profile=choose_profile(request.shapes, min(map_pixels, image_pixels), rows),
         options=request.options,
         graphs=graph_hashes(bundle, precision),
     )
-
-
-def _profile(library: Library, bundle: Bundle, precision: str, shapes: Shapes) -> ShapeProfile:
-    role = bundle.image_role
-    map_pixels, rows = row_limits(bundle.manifest.model)
-    image_pixels = most_pixels(library, bundle.graph_bytes(role, precision), role)
-    return choose_profile(shapes, min(map_pixels, image_pixels), rows)
-
-
-def _find_built(bundle: Bundle, facts: Facts) -> tuple[PlanSet | None, list[str]]:
-    """Finds the set with these facts, or says what is wrong with it."""
-    try:
-        return find_built(bundle, facts), []
-    except EngineError as error:
-        return None, [str(error)]
 
 
 def _same_again(bundle: Bundle, library: Library, gpu: LocalGpu, precision: str) -> BuildRequest:
@@ -205,7 +212,7 @@ def _same_again(bundle: Bundle, library: Library, gpu: LocalGpu, precision: str)
     facts = record.facts
     limits = facts.target.capabilities if library.is_rtx else ()
     capabilities = limits if gpu.capability in limits else ()
-    return BuildRequest(facts.profile.shapes, facts.options, gpu.device, capabilities)
+    return BuildRequest(Shapes(*facts.profile.image_sizes), facts.options, gpu.device, capabilities)
 
 
 def _on_device(library: Library, device: str) -> AbstractContextManager[Any]:

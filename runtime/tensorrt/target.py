@@ -22,7 +22,6 @@ class LocalGpu:
     capability: str
     """The compute capability, as in `9.0`."""
     device: str = "cuda:0"
-    """PyTorch's name, `cuda:N`."""
 
     def __str__(self) -> str:
         return f"{self.name} (compute capability {self.capability})"
@@ -91,7 +90,8 @@ def choose_target(library: Library, device: str, capabilities: Sequence[str]) ->
         UsageError: capabilities that the library does not know or cannot choose.
     """
     if library.is_rtx:
-        known = _known_capabilities(library)
+        names = [name[2:] for name in library.trt.ComputeCapability.__members__ if name[:2] == "SM"]
+        known = [f"{name[:-1]}.{name[-1]}" for name in names]
         unknown = sorted(set(capabilities) - set(known))
         if unknown:
             raise UsageError(
@@ -117,13 +117,3 @@ def choose_target(library: Library, device: str, capabilities: Sequence[str]) ->
 def version_numbers(text: str) -> tuple[int, ...]:
     """Reads `11.4.0.106` as (11, 4, 0, 106); parts that are no numbers count as 0."""
     return tuple(int(part) if part.isdigit() else 0 for part in text.split("."))
-
-
-def capability_name(capability: str) -> str:
-    """Writes `8.9` as `SM89`, as TensorRT-RTX names it."""
-    return f"SM{capability.replace('.', '')}"
-
-
-def _known_capabilities(library: Library) -> list[str]:
-    names = [name[2:] for name in library.trt.ComputeCapability.__members__ if name[:2] == "SM"]
-    return [f"{name[:-1]}.{name[-1]}" for name in names]

@@ -17,11 +17,7 @@ from .protocol import DeviceRunner
 from .side_stream import SideStream
 
 BFLOAT16 = 16  # in ONNX: NumPy has no such type
-NUMPY_TYPES = {
-    torch.float32: np.float32,
-    torch.float16: np.float16,
-    torch.int32: np.int32,
-}
+NUMPY_TYPES = {torch.float32: np.float32, torch.float16: np.float16, torch.int32: np.int32}
 
 
 class OnnxRuntimeDeviceRunner(DeviceRunner):

@@ -12,11 +12,7 @@ from .torch import TorchRunner
 
 
 def open_runner(
-    backend: str,
-    bundle: Bundle,
-    precision: str,
-    device: torch.device,
-    may_build: bool = True,
+    backend: str, bundle: Bundle, precision: str, device: torch.device, may_build: bool = True
 ) -> DeviceRunner:
     """Opens a bundle with a backend: torch, onnxruntime or tensorrt.
 

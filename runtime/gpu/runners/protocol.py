@@ -5,8 +5,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-MOST_ROWS = 2**20
-
 
 class DeviceRunner(Protocol):
     """Runs the graphs of one bundle on one device. All work is queued on PyTorch's current CUDA
@@ -22,7 +20,7 @@ class DeviceRunner(Protocol):
     """The smallest size that `image` takes."""
     image_limit: tuple[int, int] | None = None
     """The largest size that `image` takes; None: any."""
-    rows_limit: int = MOST_ROWS
+    rows_limit: int = 2**20
     """The most rows N that one call of `rows` takes."""
     map_limits: tuple[int, int] | None = None
     """The least and the most input pixels P of the row maps that `rows` takes; None: any."""

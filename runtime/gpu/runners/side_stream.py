@@ -46,14 +46,13 @@ class SideStream:
         event: torch.cuda.Event = self._stream.record_event()
         return event.synchronize
 
-    def lend(self, *tensors: torch.Tensor) -> None:
-        """Keeps the memory of the caller's tensors until the work in here is done with them."""
-        for tensor in tensors:
-            if self._stream is not None and tensor.is_cuda:
-                tensor.record_stream(self._stream)
+    def lend(self, tensor: torch.Tensor) -> None:
+        """Keeps the memory of the caller's tensor until the work in here is done with it."""
+        if self._stream is not None and tensor.is_cuda:
+            tensor.record_stream(self._stream)
 
-    def hand_over(self, *tensors: torch.Tensor) -> None:
-        """Gives tensors that were made in here to the caller and its stream."""
-        for tensor in tensors:
-            if self._caller is not None:
-                tensor.record_stream(self._caller)
+    def hand_over(self, *parts: object) -> None:
+        """Gives those of the parts that are tensors, made in here, to the caller and its stream."""
+        for part in parts:
+            if self._caller is not None and isinstance(part, torch.Tensor):
+                part.record_stream(self._caller)

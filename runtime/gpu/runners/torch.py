@@ -27,11 +27,6 @@ class TorchRunner(DeviceRunner):
         }
         self._image = self._modules.pop(bundle.image_role)
 
-    @property
-    def fusions(self) -> str:
-        """One line on how the image's graph runs."""
-        return self._image.fusions
-
     def image(self, image: Tensor) -> Tensor:
         features: Tensor = self._image(image)[0]
         return features

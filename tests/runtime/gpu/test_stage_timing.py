@@ -65,21 +65,18 @@ def test_events_give_stage_times_and_spans(device: Device) -> None:
 
 
 def test_every_stage_is_an_nvtx_range(device: Device) -> None:
-    for timer in (EventTimer(), NoTimer(ranges=True)):
+    for timer in (EventTimer(), NoTimer()):
         with pytest.raises(KeyError), timer.stage("upsampler_0"):
             raise KeyError
         with timer.host_stage("prepare"):
             device.ranges.append("inside")
     expected = ["pcsr/upsampler_0", "end", "pcsr/prepare", "inside", "end"]
     assert device.ranges == 2 * expected
-    with NoTimer().stage("recorded"):
-        pass
-    assert device.ranges == 2 * expected
 
 
 def test_what_stays_on_the_device_is_timed_only_while_recorded(device: Device) -> None:
     assert isinstance(make_timer(CUDA, stays=True), NoTimer)
     assert isinstance(make_timer(CUDA, stays=False), EventTimer)
-    assert isinstance(make_timer(torch.device("cpu"), stays=False), Stopwatch)
+    assert type(make_timer(torch.device("cpu"), stays=False)) is Stopwatch
     with recorded_spans():
         assert isinstance(make_timer(CUDA, stays=True), EventTimer)

@@ -86,6 +86,13 @@ def test_without_any_tensorrt(plain: Bundle, monkeypatch: pytest.MonkeyPatch) ->
     assert_refused(build(plain.path), 3, pattern)
 
 
+def test_without_filelock(plain: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "filelock", None)
+    pattern = r"needs filelock, which is not installed; run pip install 'pcsr\[tensorrt\]'"
+    assert_refused(build(plain.path, *SMALL), 3, pattern)
+    assert not engines_folder(plain).exists()
+
+
 def test_with_one_that_does_not_load(
     plain: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,7 +59,7 @@ def test_portrait_fits_by_default() -> None:
 
 def test_a_profile_asked_for_again_is_the_same() -> None:
     profile = choose_profile(Shapes(opt=(300, 400)), MANY)
-    assert choose_profile(profile.shapes, MANY) == profile
+    assert choose_profile(Shapes(*profile.image_sizes), MANY) == profile
 
 
 def test_rows_follow_the_image() -> None:
