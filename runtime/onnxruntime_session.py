@@ -61,6 +61,13 @@ def open_session(
         raise kind(
             f"{bundle.path}: ONNX Runtime refuses the {role} graph with {name}: {reason}"
         ) from error
+    expected = [tensor.name for tensor in bundle.graphs(precision)[role].inputs]
+    found = [value.name for value in session.get_inputs()]
+    if found != expected:
+        raise BundleError(
+            f"{bundle.path}: the {role} graph takes {', '.join(found)} instead of "
+            f"{', '.join(expected)}; export the bundle again"
+        )
     if session.get_providers()[0] != name:
         raise BackendError(f"ONNX Runtime did not start {name}; run with --device cpu")
     return session
