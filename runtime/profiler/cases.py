@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ PLAIN = "plain"
 
 @dataclass(frozen=True)
 class Setup:
-    """Is a bundle and how it is opened, once for many cases. Fields as of `Upscaler`."""
+    """Says how a bundle is opened, once for many cases. Fields as of `Upscaler`."""
 
     bundle: str
     device: str = "cpu"
@@ -57,12 +58,12 @@ class Choices:
     @property
     def modes(self) -> tuple[RoutingRequest, ...]:
         """Gives the asked-for modes without repeats; empty where none was asked for."""
-        return RoutingRequest.each(self.k, self.adaptive, self.heavy_ratio)
+        return RoutingRequest.each(self.k, self.adaptive, self.heavy_ratio, self.refine)
 
 
 @dataclass(frozen=True, eq=False)
 class Spec:
-    """Is one case, before it is measured."""
+    """A case before it is measured."""
 
     name: str
     setup: Setup
@@ -89,11 +90,14 @@ def make_specs(
     """
     labels = _labels([*bundles])
     specs: list[Spec] = []
-    for picture in pictures:
-        for backend in choices.backends:
-            for precision in choices.precisions:
-                specs += _of_engine(choices, bundles, labels, picture, backend, precision)
-    _check_unique([spec.name for spec in specs])
+    for picture, *engine in product(pictures, choices.backends, choices.precisions):
+        specs += _of_engine(choices, bundles, labels, picture, *engine)
+    twins = [name for name, count in Counter(spec.name for spec in specs).items() if count > 1]
+    if twins:
+        raise UsageError(
+            f"two cases would be called '{twins[0]}'; name each size, photo, backend and precision "
+            "once, and photos differently"
+        )
     return specs
 
 
@@ -104,15 +108,6 @@ def label(mode: RoutingRequest) -> str:
     if mode.heavy_ratio is not None:
         return f"{100 * mode.heavy_ratio:g}% heavy"
     return f"k={mode.cost_weight:g}"
-
-
-def _check_unique(names: Sequence[str]) -> None:
-    twins = [name for name, count in Counter(names).items() if count > 1]
-    if twins:
-        raise UsageError(
-            f"two cases would be called '{twins[0]}'; name each size, photo, backend and precision "
-            "once, and photos differently"
-        )
 
 
 def _of_engine(
@@ -132,19 +127,11 @@ def _of_engine(
         return ", ".join([labels[path], *several, *([mode] if mode != PLAIN else []), *place])
 
     rival = None if choices.baseline is None else name(choices.baseline, PLAIN)
-    paths = dict.fromkeys([*choices.bundles, *([choices.baseline] if choices.baseline else [])])
-    for path in paths:
-        bundle, is_baseline = bundles[path], path == choices.baseline
+    for path, bundle in bundles.items():
+        is_baseline = path == choices.baseline
         bundle.graphs(precision)
-        setup = Setup(
-            str(path),
-            choices.device,
-            backend,
-            precision,
-            choices.passes,
-            choices.threads,
-            choices.build,
-        )
+        engine = (str(path), choices.device, backend, precision)
+        setup = Setup(*engine, choices.passes, choices.threads, choices.build)
         for mode in _modes(choices, bundle, is_baseline):
             scale = _checked_scale(choices, bundle, mode, picture)
             words = label(mode) if bundle.upsamplers > 1 else PLAIN
@@ -155,7 +142,7 @@ def _of_engine(
                 words,
                 scale,
                 picture,
-                _options(mode, scale, choices.refine),
+                {"scale": scale} | asdict(mode),
                 None if is_baseline else rival,
                 is_baseline,
             )
@@ -167,7 +154,8 @@ def _modes(choices: Choices, bundle: Bundle, is_baseline: bool) -> Sequence[Rout
             f"{bundle.path} has nothing to route: leave out --k, --adaptive and --heavy-ratio, or "
             "name it with --baseline"
         )
-    return (RoutingRequest(),) if is_baseline else choices.modes or (RoutingRequest(),)
+    default = (RoutingRequest(refine=choices.refine),)
+    return default if is_baseline else choices.modes or default
 
 
 def refuse_large(size: tuple[int, int], max_pixels: int) -> None:
@@ -200,16 +188,6 @@ def _checked_scale(
             "name --scale, or profile bundles of one scale at a time"
         )
     return scale
-
-
-def _options(mode: RoutingRequest, scale: float, refine: bool) -> dict[str, Any]:
-    return {
-        "scale": scale,
-        "k": mode.cost_weight,
-        "adaptive": mode.adaptive,
-        "heavy_ratio": mode.heavy_ratio,
-        "refine": refine,
-    }
 
 
 def _labels(paths: Sequence[Path]) -> dict[Path, str]:

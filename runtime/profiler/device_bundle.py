@@ -13,7 +13,7 @@ from pcsr.runtime.timing import recorded_spans
 
 from .cases import Setup, Spec
 from .measuring.calls import Answer, Measurement, timed, upscaler_caller
-from .measuring.device import DeviceImages, DeviceMemory, DeviceMeter, current, make_clock
+from .measuring.device import DeviceImages, DeviceMemory, DeviceMeter, make_clock
 from .measuring.first_use import FirstUse
 from .opened import open_upscaler
 
@@ -54,17 +54,14 @@ class DeviceBundle:
         self._staged.call(spec.picture.pixels, spec.options)[1].details()
 
     def measure(self, spec: Spec) -> Measurement:
-        with current(self._device):
-            return self._measure(spec)
-
-    def _measure(self, spec: Spec) -> Measurement:
         image, options = spec.picture.pixels, spec.options
-        host_ms, answer = self._meter.call(image, options)
-        details = answer.details()
-        lap, _ = self._meter.lap(image, options)
-        with recorded_spans():  # stages of a call whose result stays on the device
-            staged, answer = self._staged.lap(image, options)
-            stages = answer.details().stage_ms
+        with torch.accelerator.device_index(self._device.index):
+            host_ms, answer = self._meter.call(image, options)
+            details = answer.details()
+            lap, _ = self._meter.lap(image, options)
+            with recorded_spans():  # stages of a call whose result stays on the device
+                staged, answer = self._staged.lap(image, options)
+                stages = answer.details().stage_ms
         return Measurement(
             host_ms,
             {name: ms for name, ms in stages.items() if name not in TRANSFERS},

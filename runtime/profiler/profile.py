@@ -1,8 +1,9 @@
 """pcsr-profile without its command line: choices in, a `Profile` out."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,11 @@ from .assemble import make_case
 from .cases import PLAIN, Choices, Setup, Spec, make_specs, refuse_large
 from .measuring import ceilings as host_ceilings
 from .measuring.monitor import Monitor
-from .measuring.nvml import GpuSensors
+from .measuring.nvml import read_gpu
 from .opened import HostBundle, OpenedBundle, OpenedBundles
 from .pictures import SIZES, InputImage, Size, photos, reduced, samples
 from .plan import TRACED, MeasurementPlan
-from .record import Case, Ceilings, Profile
+from .record import Ceilings, Profile
 from .session import Say, measure_cases
 from .trace import record_calls
 
@@ -34,19 +35,18 @@ SAMPLE = (
 
 @dataclass(frozen=True)
 class Sources:
-    """Says what to upscale; without any, a bundle's own sample."""
+    """Names what to upscale: photos as they are, or originals that are reduced first; without any,
+    a bundle's own sample.
+    """
 
     sizes: Sequence[Size] = ()
-    """(height, width) of the inputs."""
     images: Sequence[Path] = ()
-    """Photos, upscaled as they are."""
     originals: Sequence[Path] = ()
-    """Photos that are reduced first."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Is a run that nothing refuses any more: bundles are opened, nothing is measured."""
+    """A run that nothing refuses any more: bundles are opened, nothing is measured."""
 
     specs: Sequence[Spec]
     bundles: OpenedBundles
@@ -81,22 +81,22 @@ def _opened(setup: Setup, shapes: int) -> OpenedBundle:
 def measure(prepared: Prepared, plan: MeasurementPlan, say: Say = lambda text: None) -> Profile:
     """Measures all cases, interleaved."""
     setup = next(iter(prepared.bundles))
-    roof = _roof_of(setup)
+    threads = setup.threads or usable_cores()
     say("ceilings of this machine")
-    before = roof()
-    monitor = Monitor(_gpu_of(setup.device))
+    before = _ceilings(setup.device, threads)
+    monitor = _monitor(setup.device)
     series = measure_cases(prepared.specs, prepared.bundles, plan, say, monitor.tick)
     warnings, facts = monitor.warnings(), monitor.facts()
     say("ceilings of this machine, again")
-    ceilings = before.higher(roof())
-    cases: list[Case] = [
+    ceilings = before.higher(_ceilings(setup.device, threads))
+    cases = tuple(
         make_case(spec, prepared.bundles[spec.setup].upscaler, series, ceilings, plan)
         for spec in prepared.specs
-    ]
+    )
     if any(spec.picture.is_sample and spec.manifest_kind == "pcsr" for spec in prepared.specs):
         warnings.insert(0, SAMPLE)
-    environment = _environment(setup) | facts
-    return Profile(environment, asdict(plan), ceilings, tuple(cases), tuple(warnings))
+    environment = _environment(setup.device, threads) | facts
+    return Profile(environment, asdict(plan), ceilings, cases, tuple(warnings))
 
 
 def traced(prepared: Prepared) -> dict[str, list[Span]]:
@@ -130,34 +130,27 @@ def _pictures(
     return samples([*bundles.values()], sources.sizes or SIZES)
 
 
-def _threads(setup: Setup) -> int:
-    return setup.threads or usable_cores()
-
-
-def _roof_of(setup: Setup) -> Callable[[], Ceilings]:
-    if setup.device == "cpu":
-        return lambda: host_ceilings.measure_ceilings(_threads(setup))
+def _ceilings(device: str, threads: int) -> Ceilings:
+    if device == "cpu":
+        return host_ceilings.measure_ceilings(threads)
     from .measuring.device_ceilings import device_ceilings
 
-    return lambda: device_ceilings(setup.device)
+    return device_ceilings(device)
 
 
-def _gpu_of(device: str) -> GpuSensors | None:
+def _monitor(device: str) -> Monitor:
     if device == "cpu":
-        return None
+        return Monitor()
     import torch
 
-    return GpuSensors(str(torch.cuda.get_device_properties(device).uuid))
+    return Monitor(partial(read_gpu, f"GPU-{torch.cuda.get_device_properties(device).uuid}"))
 
 
-def _environment(setup: Setup) -> dict[str, Any]:
-    found = machine(_threads(setup)) | {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": setup.device,
-    }
-    if setup.device != "cpu":
-        import torch
+def _environment(device: str, threads: int) -> dict[str, Any]:
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    found = machine(threads) | {"date": date, "device": device}
+    if device == "cpu":
+        return found
+    import torch
 
-        found["gpu"] = torch.cuda.get_device_name(setup.device)
-        found["cuda"] = torch.version.cuda
-    return found
+    return found | {"gpu": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
