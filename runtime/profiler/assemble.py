@@ -42,6 +42,7 @@ def make_case(
     times = list(series.times_ms.values())
     counts = turns[-1].pixels
     mean_ms = fmean(times)
+    rival = all_series[spec.baseline].times_ms if spec.baseline else {}
     return Case(
         name=spec.name,
         bundle=spec.setup.bundle,
@@ -69,7 +70,7 @@ def make_case(
         first_ms=first.first_ms,
         switch_ms=median(series.switches_ms) if series.switches_ms else None,
         peak_mib=first.peak_mib,
-        over_baseline=_ratio(spec, all_series),
+        over_baseline=paired_ratio(series.times_ms, rival),
         is_baseline=spec.is_baseline,
         psnr_db=series.psnr_db,
         times_ms=tuple(series.host_ms),
@@ -80,14 +81,6 @@ def make_case(
         ),
         picture=spec.picture.name,
     )
-
-
-def _ratio(spec: Spec, all_series: Mapping[str, CaseSeries]) -> float | None:
-    if spec.is_baseline:
-        return 1.0
-    if spec.baseline is None:
-        return None
-    return paired_ratio(all_series[spec.name].times_ms, all_series[spec.baseline].times_ms)
 
 
 def _stages(

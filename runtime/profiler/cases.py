@@ -21,7 +21,7 @@ PLAIN = "plain"
 
 @dataclass(frozen=True)
 class Setup:
-    """Says how a bundle is opened, once for many cases. Fields as of `Upscaler`."""
+    """Says how a bundle is opened, once for many cases: keywords of `Upscaler`."""
 
     bundle: str
     device: str = "cpu"
@@ -39,6 +39,12 @@ class Choices:
     bundles: Sequence[Path]
     baseline: Path | None = None
     """A plain bundle that all are compared with."""
+    sizes: Sequence[tuple[int, int]] = ()
+    """(height, width) of the inputs."""
+    images: Sequence[Path] = ()
+    """Photos, upscaled as they are; without any, a bundle's own sample is."""
+    originals: Sequence[Path] = ()
+    """Photos that are reduced first."""
     k: Sequence[float] = ()
     """Modes, as the next two, which add up; without any, k = 0."""
     adaptive: bool = False
@@ -76,8 +82,12 @@ class Spec:
     options: Mapping[str, Any] = field(default_factory=dict)
     """Of the call."""
     baseline: str | None = None
-    """Name of the case it is compared with."""
-    is_baseline: bool = False
+    """Name of the case it is compared with, its own where that is itself."""
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether others are compared with it."""
+        return self.baseline == self.name
 
 
 def make_specs(
@@ -143,8 +153,7 @@ def _of_engine(
                 scale,
                 picture,
                 {"scale": scale} | asdict(mode),
-                None if is_baseline else rival,
-                is_baseline,
+                rival,
             )
 
 
@@ -192,13 +201,10 @@ def _checked_scale(
 
 def _labels(paths: Sequence[Path]) -> dict[Path, str]:
     """Names bundles by their folders, with as many of those around them as tell them apart."""
-    whole = {path: path.resolve().parts for path in paths}
-
-    def name(path: Path) -> str:
-        parts = whole[path]
-        for count in range(1, len(parts)):
-            if [other[-count:] for other in whole.values()].count(parts[-count:]) == 1:
-                return "/".join(parts[-count:])
-        return str(path)
-
-    return {path: name(path) for path in paths}
+    whole = {path: path.resolve().parts[1:] for path in paths}
+    labels = {path: str(path) for path in paths}
+    for count in range(max(map(len, whole.values())), 0, -1):
+        ends = {path: "/".join(parts[-count:]) for path, parts in whole.items()}
+        times = Counter(ends.values())
+        labels |= {path: end for path, end in ends.items() if times[end] == 1}
+    return labels

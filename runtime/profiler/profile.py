@@ -10,38 +10,25 @@ from typing import TYPE_CHECKING, Any
 from pcsr.bundle import Bundle
 from pcsr.errors import UsageError
 from pcsr.runtime.machine import machine, usable_cores
-from pcsr.runtime.timing import Span
 
 from .assemble import make_case
 from .cases import PLAIN, Choices, Setup, Spec, make_specs, refuse_large
 from .measuring import ceilings as host_ceilings
 from .measuring.monitor import Monitor
 from .measuring.nvml import read_gpu
-from .opened import HostBundle, OpenedBundle, OpenedBundles
-from .pictures import SIZES, InputImage, Size, photos, reduced, samples
-from .plan import TRACED, MeasurementPlan
+from .opened import OpenedBundle, OpenedBundles
+from .pictures import SIZES, InputImage, photos, reduced, samples
+from .plan import MeasurementPlan
 from .record import Ceilings, Profile
 from .session import Say, measure_cases
-from .trace import record_calls
 
 if TYPE_CHECKING:
-    from .report.page import RoutedImage
+    from .report.routed_image import RoutedImage
 
 SAMPLE = (
     "no photo was named (--image): the bundle's sample picture stands in, side by side. How many "
     "pixels are heavy, and so the time, depends on the content"
 )
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Names what to upscale: photos as they are, or originals that are reduced first; without any,
-    a bundle's own sample.
-    """
-
-    sizes: Sequence[Size] = ()
-    images: Sequence[Path] = ()
-    originals: Sequence[Path] = ()
 
 
 @dataclass(frozen=True)
@@ -52,7 +39,7 @@ class Prepared:
     bundles: OpenedBundles
 
 
-def prepare(choices: Choices, sources: Sources, say: Say) -> Prepared:
+def prepare(choices: Choices, say: Say) -> Prepared:
     """Opens all bundles; raises what refuses a choice, a picture, a bundle or a device."""
     paths = dict.fromkeys([*choices.bundles, *([choices.baseline] if choices.baseline else [])])
     bundles = {path: Bundle.load(path) for path in paths}
@@ -61,7 +48,7 @@ def prepare(choices: Choices, sources: Sources, say: Say) -> Prepared:
             f"{choices.baseline} is no plain network; name one with --baseline, and this one among "
             "the bundles"
         )
-    specs = make_specs(choices, bundles, _pictures(choices, sources, bundles))
+    specs = make_specs(choices, bundles, _pictures(choices, bundles))
     opened = {}
     for setup in dict.fromkeys(spec.setup for spec in specs):
         say(f"opening {setup.bundle}")
@@ -72,7 +59,7 @@ def prepare(choices: Choices, sources: Sources, say: Say) -> Prepared:
 
 def _opened(setup: Setup, shapes: int) -> OpenedBundle:
     if setup.device == "cpu":
-        return HostBundle(setup)
+        return OpenedBundle(setup)
     from .device_bundle import DeviceBundle
 
     return DeviceBundle(setup, shapes)
@@ -99,35 +86,28 @@ def measure(prepared: Prepared, plan: MeasurementPlan, say: Say = lambda text: N
     return Profile(environment, asdict(plan), ceilings, cases, tuple(warnings))
 
 
-def traced(prepared: Prepared) -> dict[str, list[Span]]:
-    """Records spans of a few calls of each case."""
-    return record_calls(prepared.specs, prepared.bundles, TRACED)
-
-
 def sampled(prepared: Prepared) -> "RoutedImage":
     """Calls the first case that routes, or the first of all, once more, for its pictures."""
-    from .report.page import RoutedImage
+    from .report.routed_image import RoutedImage
 
     spec = next((s for s in prepared.specs if s.mode != PLAIN), prepared.specs[0])
-    upscaler = prepared.bundles[spec.setup].upscaler
-    result = upscaler(spec.picture.pixels, **spec.options)
-    count = upscaler.bundle.upsamplers
-    return RoutedImage(spec.picture.pixels, result.image, result.assignment, count, spec.name)
+    image = spec.picture.pixels
+    result = prepared.bundles[spec.setup].upscaler(image, **spec.options)
+    pixels = result.stats.pixels_per_upsampler
+    return RoutedImage(image, result.image, result.assignment, pixels, spec.name)
 
 
-def _pictures(
-    choices: Choices, sources: Sources, bundles: Mapping[Path, Bundle]
-) -> Sequence[InputImage]:
-    if sources.originals and (sources.images or sources.sizes):
+def _pictures(choices: Choices, bundles: Mapping[Path, Bundle]) -> Sequence[InputImage]:
+    if choices.originals and (choices.images or choices.sizes):
         raise UsageError("--hr brings its own pictures; leave out --image and --size")
-    if sources.originals:
+    if choices.originals:
         trained = bundles[choices.bundles[0]].manifest.trained_scale
-        return reduced(sources.originals, choices.scale or trained)
-    for size in sources.sizes:
+        return reduced(choices.originals, choices.scale or trained)
+    for size in choices.sizes:
         refuse_large(size, choices.max_pixels)
-    if sources.images:
-        return photos(sources.images, sources.sizes)
-    return samples([*bundles.values()], sources.sizes or SIZES)
+    if choices.images:
+        return photos(choices.images, choices.sizes)
+    return samples([*bundles.values()], choices.sizes or SIZES)
 
 
 def _ceilings(device: str, threads: int) -> Ceilings:

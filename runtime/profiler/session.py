@@ -8,7 +8,7 @@ from time import perf_counter
 from pcsr.metrics import psnr
 
 from .cases import Setup, Spec
-from .measuring.rounds import Series, turns
+from .measuring.rounds import Pace, Series, turns
 from .opened import OpenedBundle, OpenedBundles
 from .plan import MeasurementPlan
 
@@ -58,7 +58,7 @@ def measure_cases(
         if another is not None:
             switch(another)
             switch(spec)
-    pace = plan.pace(len(specs))
+    pace = Pace(plan.iterations, duration_s=plan.duration_s * len(specs), seed=plan.seed)
     for spec, number in turns(specs, pace, shape, begin=begin):
         switch(spec)
         with everyone[spec.name].noted():

@@ -5,7 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tabulate import tabulate
 
+from .measuring.statistics import grouped
 from .record import Case, Profile, Stage
+from .report.words import family, size
 
 WIDTH = 100  # characters
 NAME_WIDTH = 20  # of a case, in a comparison; longer ones take several lines
@@ -17,9 +19,7 @@ Row = Mapping[str, str]
 
 def format_profile(profile: Profile) -> str:
     """Prints several lines without a line break at the end."""
-    groups: dict[tuple[object, ...], list[Case]] = {}
-    for case in profile.cases:
-        groups.setdefault((case.lr_size, case.hr_size, case.picture), []).append(case)
+    groups = grouped(profile.cases, lambda case: (case.lr_size, case.hr_size, case.picture))
     percentiles = [f"p{point:g}" for point in profile.plan["percentiles"]]
     parts = [_head(profile)]
     for cases in groups.values():
@@ -46,7 +46,7 @@ def _head(profile: Profile) -> str:
 
 def _comparison(cases: Sequence[Case], percentiles: Sequence[str], has_groups: bool) -> str:
     first = cases[0]
-    title = f"{_size(first.lr_size)} -> {_size(first.hr_size)}, {first.picture}"
+    title = f"{size(first.lr_size)} -> {size(first.hr_size)}, {first.picture}"
     title += f", {first.device}: ms of "
     title += "device time" if first.device_ms else "wall time, array to array"
     rule = ["=" * len(title)] if has_groups else []
@@ -121,8 +121,7 @@ def _tabulated(rows: Sequence[Row]) -> str:
 
 def _label(case: Case) -> str:
     """Names the case without what the title says."""
-    name = case.name.removesuffix(f", {_size(case.lr_size)}").removesuffix(f", {case.picture}")
-    return f"{name} (baseline)" if case.is_baseline else name
+    return f"{family(case)} (baseline)" if case.is_baseline else family(case)
 
 
 def _digits(value: float | None) -> str:
@@ -135,10 +134,6 @@ def _digits(value: float | None) -> str:
 
 def _share(value: float | None) -> str:
     return "" if value is None else f"{value:.0%}"
-
-
-def _size(size: tuple[int, int]) -> str:
-    return f"{size[0]}x{size[1]}"
 
 
 def _warned(warnings: Sequence[str]) -> list[str]:

@@ -12,17 +12,16 @@ from pcsr.runtime.timing import DEVICE_LANE, Span, recorded_spans
 from .cases import Spec
 from .opened import OpenedBundles
 
+CALLS = 3  # of each case
 Event = dict[str, Any]
 
 
-def record_calls(
-    specs: Sequence[Spec], bundles: OpenedBundles, calls: int
-) -> dict[str, list[Span]]:
-    """Records the spans of some calls of each case, by its name."""
+def record_calls(specs: Sequence[Spec], bundles: OpenedBundles) -> dict[str, list[Span]]:
+    """Records the spans of a few calls of each case, by its name."""
     found = {}
     for spec in specs:
         with recorded_spans() as spans:
-            for _ in range(calls):
+            for _ in range(CALLS):
                 bundles[spec.setup].staged(spec)
         found[spec.name] = spans
     return found

@@ -32,10 +32,8 @@ class Ceilings:
 
     def higher(self, other: "Ceilings") -> "Ceilings":
         """Takes the better of two attempts: what a disturbance took is no ceiling."""
-        half = [one.half_gflop_s for one in (self, other) if one.half_gflop_s is not None]
-        return Ceilings(
-            max(self.gflop_s, other.gflop_s), max(self.gb_s, other.gb_s), max(half, default=None)
-        )
+        half = max(self.half_gflop_s or 0, other.half_gflop_s or 0) or None
+        return Ceilings(max(self.gflop_s, other.gflop_s), max(self.gb_s, other.gb_s), half)
 
 
 def measure_ceilings(

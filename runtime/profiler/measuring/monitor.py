@@ -33,7 +33,7 @@ class Load:
     @classmethod
     def now(cls) -> "Load":
         """Reads those of this process and its machine."""
-        return cls(perf_counter(), process_time(), _busy_s(Path("/proc/stat")))
+        return cls(perf_counter(), process_time(), _busy_s())
 
 
 def foreign_cores(before: Load, after: Load) -> float | None:
@@ -44,9 +44,9 @@ def foreign_cores(before: Load, after: Load) -> float | None:
     return max(0.0, foreign_s / (after.wall_s - before.wall_s))
 
 
-def _busy_s(file: Path) -> float | None:
+def _busy_s() -> float | None:
     try:
-        line = file.read_text(encoding="ascii").splitlines()[0]
+        line = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0]
     except OSError:
         return None
     ticks = [int(number) for number in line.split()[1 : 1 + COLUMNS]]

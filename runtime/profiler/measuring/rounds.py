@@ -18,6 +18,7 @@ from pcsr.text import one_line
 
 from .calls import Measurement
 from .first_use import FirstUse
+from .statistics import grouped
 
 T = TypeVar("T")
 LEAST_ROUNDS = 2  # even where the time is over
@@ -81,9 +82,7 @@ def turns(
 def _shuffled(
     entries: Sequence[T], rng: random.Random, shape: Callable[[T], Hashable]
 ) -> Iterator[T]:
-    shapes: dict[Hashable, list[T]] = {}
-    for entry in entries:
-        shapes.setdefault(shape(entry), []).append(entry)
+    shapes = grouped(entries, shape)
     for key in rng.sample(list(shapes), len(shapes)):
         yield from rng.sample(shapes[key], len(shapes[key]))
 
