@@ -30,7 +30,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class CallKind:
-    """Are calls of one size, scale and share of heavy pixels."""
+    """Calls of one kind share a size, a scale and a share of heavy pixels."""
 
     size: Size
     """(height, width) of the input."""

@@ -46,7 +46,7 @@ def make_case(
     return Case(
         name=spec.name,
         bundle=spec.setup.bundle,
-        kind=spec.manifest_kind,
+        kind=upscaler.bundle.kind,
         device=spec.setup.device,
         backend=upscaler.backend,
         precision=spec.setup.precision,

@@ -21,7 +21,7 @@ PLAIN = "plain"
 
 @dataclass(frozen=True)
 class Setup:
-    """Says how a bundle is opened, once for many cases: keywords of `Upscaler`."""
+    """A setup is how a bundle is opened, once for many cases: keywords of `Upscaler`."""
 
     bundle: str
     device: str = "cpu"
@@ -34,7 +34,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Choices:
-    """Says what to measure: all combinations. Fields without a word are those of `Upscaler`."""
+    """Choices are what to measure, all combined. Fields without a word are those of `Upscaler`."""
 
     bundles: Sequence[Path]
     baseline: Path | None = None
@@ -61,20 +61,13 @@ class Choices:
     build: bool = True
     """TensorRT engines that are missing."""
 
-    @property
-    def modes(self) -> tuple[RoutingRequest, ...]:
-        """Gives the asked-for modes without repeats; empty where none was asked for."""
-        return RoutingRequest.each(self.k, self.adaptive, self.heavy_ratio, self.refine)
-
 
 @dataclass(frozen=True, eq=False)
 class Spec:
-    """A case before it is measured."""
+    """A spec is a case before it is measured."""
 
     name: str
     setup: Setup
-    manifest_kind: str
-    """`pcsr` or `plain`."""
     mode: str
     """In words."""
     scale: float
@@ -148,7 +141,6 @@ def _of_engine(
             yield Spec(
                 name(path, words),
                 setup,
-                bundle.kind,
                 words,
                 scale,
                 picture,
@@ -158,13 +150,16 @@ def _of_engine(
 
 
 def _modes(choices: Choices, bundle: Bundle, is_baseline: bool) -> Sequence[RoutingRequest]:
-    if choices.modes and bundle.upsamplers < 2 and not is_baseline:
+    default = (RoutingRequest(refine=choices.refine),)
+    if is_baseline:
+        return default
+    asked = RoutingRequest.each(choices.k, choices.adaptive, choices.heavy_ratio, choices.refine)
+    if asked and bundle.upsamplers < 2:
         raise UsageError(
             f"{bundle.path} has nothing to route: leave out --k, --adaptive and --heavy-ratio, or "
             "name it with --baseline"
         )
-    default = (RoutingRequest(refine=choices.refine),)
-    return default if is_baseline else choices.modes or default
+    return asked or default
 
 
 def refuse_large(size: tuple[int, int], max_pixels: int) -> None:

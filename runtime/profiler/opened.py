@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class OpenedBundle:
-    """An opened bundle on the CPU, where a call returns when it is done."""
+    """Calls a bundle on the CPU, where a call returns when it is done."""
 
     least_warm_ups = 2
     """Calls of a new shape until it is at its pace."""

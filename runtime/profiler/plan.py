@@ -7,7 +7,7 @@ from pcsr.errors import UsageError
 
 @dataclass(frozen=True)
 class MeasurementPlan:
-    """Says how long and how often the cases of a run are measured."""
+    """A plan is how long and how often the cases of a run are measured."""
 
     warmup_ms: float = 200.0
     """Calls of each case are thrown away for so long, the first two in any case."""

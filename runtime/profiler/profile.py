@@ -33,7 +33,7 @@ SAMPLE = (
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run that nothing refuses any more: bundles are opened, nothing is measured."""
+    """A prepared run is refused by nothing any more: bundles are opened, nothing is measured."""
 
     specs: Sequence[Spec]
     bundles: OpenedBundles
@@ -80,7 +80,7 @@ def measure(prepared: Prepared, plan: MeasurementPlan, say: Say = lambda text: N
         make_case(spec, prepared.bundles[spec.setup].upscaler, series, ceilings, plan)
         for spec in prepared.specs
     )
-    if any(spec.picture.is_sample and spec.manifest_kind == "pcsr" for spec in prepared.specs):
+    if any(spec.picture.is_sample and spec.mode != PLAIN for spec in prepared.specs):
         warnings.insert(0, SAMPLE)
     environment = _environment(setup.device, threads) | facts
     return Profile(environment, asdict(plan), ceilings, cases, tuple(warnings))

@@ -10,13 +10,10 @@ from .measuring.statistics import Distribution
 
 __all__ = ["Case", "Ceilings", "Distribution", "Profile", "Stage"]
 
-FORMAT = "pcsr-profile"
-FORMAT_VERSION = 1
-
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of the calls of a case; None where its work is not counted."""
+    """A stage is a part of the calls of a case; None where its work is not counted."""
 
     name: str
     """As in `Stats.stage_ms`."""
@@ -38,7 +35,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Case:
-    """One bundle in one mode at one size. Sizes are (height, width)."""
+    """A case is one bundle in one mode at one size. Sizes are (height, width)."""
 
     name: str
     """Unique in a run."""
@@ -100,7 +97,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Profile:
-    """A whole run."""
+    """A profile is a whole run."""
 
     environment: Mapping[str, Any]
     """Machine, versions, GPU with clocks, power and temperature where nvidia-smi tells."""
@@ -115,5 +112,5 @@ class Profile:
 
     def to_json(self) -> str:
         """Writes all fields, with `format` and `format_version`."""
-        head = {"format": FORMAT, "format_version": FORMAT_VERSION}
+        head = {"format": "pcsr-profile", "format_version": 1}
         return json.dumps(head | asdict(self), indent=2, allow_nan=False) + "\n"

@@ -18,7 +18,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Work:
-    """Is the work of one stage. flops: two per multiply-add."""
+    """Work is what one stage moves and computes. flops: two per multiply-add."""
 
     bytes: float
     flops: float = 0.0

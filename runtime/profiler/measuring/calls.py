@@ -41,7 +41,7 @@ Caller = Callable[[Any, CallOptions], Answer]
 
 @dataclass(frozen=True)
 class Measurement:
-    """Says what one turn took; on the CPU there are no times of a device."""
+    """A measurement is what one turn took; on the CPU there are no times of a device."""
 
     host_ms: float | None = None
     """Wall time of a call from array to array; None where the turn made none."""

@@ -21,7 +21,7 @@ POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM
 
 @dataclass(frozen=True)
 class Ceilings:
-    """Says what a machine reached in this run."""
+    """What a machine reached in this run."""
 
     gflop_s: float
     """GFLOP/s (two per multiply-add) of products of float32 matrices."""

@@ -25,8 +25,8 @@ REASONS = {  # bits that slow a GPU down; idling and clocks that a user sets are
 
 @dataclass(frozen=True)
 class Reading:
-    """The state of a GPU at one moment: clocks of its cores (SM) and its memory, power that it
-    draws and may draw, temperature. None where it does not say.
+    """A reading is the state of a GPU at one moment: clocks of its cores (SM) and its memory, power
+    that it draws and may draw, temperature. None where it does not say.
     """
 
     sm_mhz: float | None = None
@@ -40,7 +40,7 @@ class Reading:
 
     @property
     def throttled_by(self) -> tuple[str, ...]:
-        """Says what slows it down, in words."""
+        """Names what slows it down."""
         return tuple(text for bit, text in REASONS.items() if (self.reasons or 0) & bit)
 
     def to_json(self) -> dict[str, Any]:

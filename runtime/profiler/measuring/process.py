@@ -15,7 +15,7 @@ OOM_SCORE, KILLED_FIRST = Path("/proc/self/oom_score_adj"), "1000"  # the larges
 
 
 class DidNotFinish(Exception):
-    """Says that a process died, failed or took too long."""
+    """A process died, failed or took too long."""
 
 
 def call_alone(

@@ -28,7 +28,7 @@ SAID = (RuntimeWarning, ResourceWarning)  # of a run, not of a library's future
 
 @dataclass(frozen=True)
 class Pace:
-    """Says how often and how long entries are measured."""
+    """A pace is how often and how long entries are measured."""
 
     rounds: int
     """So many count, or more."""
@@ -42,7 +42,7 @@ class Pace:
     """Of the order."""
 
     def is_over(self, number: int, elapsed_s: float) -> bool:
-        """Says whether round `number` does not begin. elapsed_s: since the first that counts."""
+        """Tells whether round `number` does not begin. elapsed_s: since the first that counts."""
         if number >= LEAST_ROUNDS and perf_counter() > self.stop_at:
             return True
         return number >= self.rounds and elapsed_s >= self.duration_s

@@ -16,7 +16,7 @@ _QUALITY = 85
 
 @dataclass(frozen=True, eq=False)
 class RoutedImage:
-    """One upscaled image.
+    """A routed image is an upscaled one, and which upsampler made which of its pixels.
 
     image [h,w,3], upscaled [H,W,3]: uint8. assignment: [H,W] uint8, 0 = heaviest; None for a plain
     network. pixels: of each upsampler, the heaviest first. name: what it is called in the report.

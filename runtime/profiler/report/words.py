@@ -56,7 +56,7 @@ def size(pair: Sequence[int]) -> str:
 
 
 def speed(case: Case) -> float | None:
-    """Says how many times as fast as its baseline the case is."""
+    """Gives how many times as fast as its baseline the case is."""
     return case.over_baseline and 1 / case.over_baseline
 
 
@@ -87,7 +87,7 @@ def place(case: Case) -> str:
 
 
 def answer(case: Case, cases: Sequence[Case]) -> str:
-    """Says after a case's title what was measured of it, as the rest of a sentence."""
+    """Tells what was measured of a case, as the rest of a sentence behind its title."""
     said = f"{number(case.host_ms.p50)} ms median"
     if case.device_ms is not None:
         said += f" ({number(case.device_ms.p50)} ms of device time)"

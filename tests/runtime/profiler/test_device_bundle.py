@@ -27,7 +27,7 @@ PICTURE = InputImage("p", np.random.default_rng(0).integers(0, 256, (20, 24, 3),
 def spec(carn_like_bundle: Path) -> Spec:
     setup = Setup(str(carn_like_bundle), "cpu", "torch")
     options = {"scale": 4, "adaptive": True}
-    return Spec("ours, 20x24", setup, "pcsr", "ADM", 4, PICTURE, options)
+    return Spec("ours, 20x24", setup, "ADM", 4, PICTURE, options)
 
 
 def opened(spec: Spec) -> DeviceBundle:

@@ -67,7 +67,7 @@ def test_a_first_use_that_fails_is_one_line_of_its_case(
     carn_like_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     setup = Setup(str(carn_like_bundle), threads=1)
-    spec = Spec("a, 8x9", setup, "pcsr", "ADM", 4, InputImage("p", IMAGE))
+    spec = Spec("a, 8x9", setup, "ADM", 4, InputImage("p", IMAGE))
     bundle = OpenedBundle(setup)
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(ImageError, match=r"^a, 8x9: a call in a process of its own failed: exit"):
