@@ -30,7 +30,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class CallKind:
-    """Are calls of one size, scale and share of heavy pixels."""
+    """Calls of one kind share a size, a scale and a share of heavy pixels."""
 
     size: Size
     """(height, width) of the input."""
@@ -38,11 +38,6 @@ class CallKind:
     heavy_ratio: float
     held_out: bool
     """Whether it is to try the model on, not to fit it to."""
-
-    @property
-    def name(self) -> str:
-        """Names it in the work file."""
-        return f"times {self.size[0]}x{self.size[1]} {self.scale:g} {self.heavy_ratio:g}"
 
 
 def call_kinds(scale: float, largest_px: int, halo_px: int | None) -> list[CallKind]:
@@ -99,7 +94,9 @@ class CallTimes:
         return [self._sample(kind, times) for kind, times in found.items()]
 
     def _name(self, kind: CallKind) -> str:
-        return f"{kind.name} {self.arrays}"
+        """Names it in the work file."""
+        height, width = kind.size
+        return f"times {height}x{width} {kind.scale:g} {kind.heavy_ratio:g} {self.arrays}"
 
     def _turns(self, wanted: Sequence[CallKind], rounds: int) -> Iterator[tuple[CallKind, int]]:
         if self.upscaler.time_key().device == "cpu":

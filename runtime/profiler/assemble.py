@@ -35,17 +35,18 @@ def make_case(
     series = all_series[spec.name]
     turns = list(series.rounds.values())
     first = series.first or FirstUse(0.0)
-    stages = _stages(spec, upscaler.bundle.manifest, turns, ceilings)
     staged_ms = fmean(_known(turn.staged_ms for turn in turns))
+    stages = _stages(spec, upscaler.bundle.manifest, turns, staged_ms, ceilings)
     unaccounted_ms = staged_ms - sum(stage.ms for stage in stages)
     size = hr_size(spec.picture.size, spec.scale)
     times = list(series.times_ms.values())
     counts = turns[-1].pixels
     mean_ms = fmean(times)
+    rival = all_series[spec.baseline].times_ms if spec.baseline else {}
     return Case(
         name=spec.name,
         bundle=spec.setup.bundle,
-        kind=spec.manifest_kind,
+        kind=upscaler.bundle.kind,
         device=spec.setup.device,
         backend=upscaler.backend,
         precision=spec.setup.precision,
@@ -69,7 +70,7 @@ def make_case(
         first_ms=first.first_ms,
         switch_ms=median(series.switches_ms) if series.switches_ms else None,
         peak_mib=first.peak_mib,
-        over_baseline=_ratio(spec, all_series),
+        over_baseline=paired_ratio(series.times_ms, rival),
         is_baseline=spec.is_baseline,
         psnr_db=series.psnr_db,
         times_ms=tuple(series.host_ms),
@@ -82,53 +83,28 @@ def make_case(
     )
 
 
-def _ratio(spec: Spec, all_series: Mapping[str, CaseSeries]) -> float | None:
-    if spec.is_baseline:
-        return 1.0
-    if spec.baseline is None:
-        return None
-    return paired_ratio(all_series[spec.name].times_ms, all_series[spec.baseline].times_ms)
-
-
 def _stages(
-    spec: Spec, manifest: Manifest, turns: Sequence[Measurement], ceilings: Ceilings
+    spec: Spec,
+    manifest: Manifest,
+    turns: Sequence[Measurement],
+    staged_ms: float,
+    ceilings: Ceilings,
 ) -> tuple[Stage, ...]:
     """Lists them in the order of execution, with their means."""
-    counts = turns[-1].pixels
+    counts, precision = turns[-1].pixels, spec.setup.precision
     size = hr_size(spec.picture.size, spec.scale)
-    work = stage_work(manifest, spec.setup.precision, spec.picture.size, size, counts)
-    whole_ms = fmean(_known(turn.staged_ms for turn in turns))
-    is_half = spec.setup.precision in ("fp16", "bf16") and ceilings.half_gflop_s is not None
-    peak = ceilings.half_gflop_s if is_half else ceilings.gflop_s
+    work = stage_work(manifest, precision, spec.picture.size, size, counts)
+    half = ceilings.half_gflop_s if precision in ("fp16", "bf16") else None
     pixels = {f"upsampler_{j}": count for j, count in enumerate(counts)}
-    return tuple(
-        _stage(name, ms, whole_ms, pixels.get(name), work.get(name), peak or 0, ceilings.gb_s)
-        for name, ms in stage_means([turn.stage_ms for turn in turns]).items()
-    )
-
-
-def _stage(
-    name: str,
-    ms: float,
-    whole_ms: float,
-    pixels: int | None,
-    work: Work | None,
-    gflop_s: float,
-    gb_s: float,
-) -> Stage:
-    found = speed(work, ms) if work else {"gb_s": None, "tflop_s": None}
-    moved = found["gb_s"]
-    computed = 1000 * found["tflop_s"] if found["tflop_s"] else None
-    return Stage(
-        name,
-        ms,
-        ms / whole_ms,
-        pixels,
-        computed,
-        moved,
-        computed / gflop_s if computed and gflop_s else None,
-        moved / gb_s if moved and gb_s else None,
-    )
+    found = []
+    for name, ms in stage_means([turn.stage_ms for turn in turns]).items():
+        achieved = speed(work.get(name, Work(0.0)), ms)
+        gflop_s, gb_s = 1000 * (achieved["tflop_s"] or 0) or None, achieved["gb_s"] or None
+        of_compute = gflop_s and gflop_s / (half or ceilings.gflop_s)
+        of_memory = gb_s and gb_s / ceilings.gb_s
+        share, made = ms / staged_ms, pixels.get(name)
+        found.append(Stage(name, ms, share, made, gflop_s, gb_s, of_compute, of_memory))
+    return tuple(found)
 
 
 def _distribution(values: Sequence[float | None], plan: MeasurementPlan) -> Distribution | None:

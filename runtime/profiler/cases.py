@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ PLAIN = "plain"
 
 @dataclass(frozen=True)
 class Setup:
-    """Is a bundle and how it is opened, once for many cases. Fields as of `Upscaler`."""
+    """A setup is how a bundle is opened, once for many cases: keywords of `Upscaler`."""
 
     bundle: str
     device: str = "cpu"
@@ -33,11 +34,17 @@ class Setup:
 
 @dataclass(frozen=True)
 class Choices:
-    """Says what to measure: all combinations. Fields without a word are those of `Upscaler`."""
+    """Choices are what to measure, all combined. Fields without a word are those of `Upscaler`."""
 
     bundles: Sequence[Path]
     baseline: Path | None = None
     """A plain bundle that all are compared with."""
+    sizes: Sequence[tuple[int, int]] = ()
+    """(height, width) of the inputs."""
+    images: Sequence[Path] = ()
+    """Photos, upscaled as they are; without any, a bundle's own sample is."""
+    originals: Sequence[Path] = ()
+    """Photos that are reduced first."""
     k: Sequence[float] = ()
     """Modes, as the next two, which add up; without any, k = 0."""
     adaptive: bool = False
@@ -54,20 +61,13 @@ class Choices:
     build: bool = True
     """TensorRT engines that are missing."""
 
-    @property
-    def modes(self) -> tuple[RoutingRequest, ...]:
-        """Gives the asked-for modes without repeats; empty where none was asked for."""
-        return RoutingRequest.each(self.k, self.adaptive, self.heavy_ratio)
-
 
 @dataclass(frozen=True, eq=False)
 class Spec:
-    """Is one case, before it is measured."""
+    """A spec is a case before it is measured."""
 
     name: str
     setup: Setup
-    manifest_kind: str
-    """`pcsr` or `plain`."""
     mode: str
     """In words."""
     scale: float
@@ -75,8 +75,12 @@ class Spec:
     options: Mapping[str, Any] = field(default_factory=dict)
     """Of the call."""
     baseline: str | None = None
-    """Name of the case it is compared with."""
-    is_baseline: bool = False
+    """Name of the case it is compared with, its own where that is itself."""
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether others are compared with it."""
+        return self.baseline == self.name
 
 
 def make_specs(
@@ -89,11 +93,14 @@ def make_specs(
     """
     labels = _labels([*bundles])
     specs: list[Spec] = []
-    for picture in pictures:
-        for backend in choices.backends:
-            for precision in choices.precisions:
-                specs += _of_engine(choices, bundles, labels, picture, backend, precision)
-    _check_unique([spec.name for spec in specs])
+    for picture, *engine in product(pictures, choices.backends, choices.precisions):
+        specs += _of_engine(choices, bundles, labels, picture, *engine)
+    twins = [name for name, count in Counter(spec.name for spec in specs).items() if count > 1]
+    if twins:
+        raise UsageError(
+            f"two cases would be called '{twins[0]}'; name each size, photo, backend and precision "
+            "once, and photos differently"
+        )
     return specs
 
 
@@ -104,15 +111,6 @@ def label(mode: RoutingRequest) -> str:
     if mode.heavy_ratio is not None:
         return f"{100 * mode.heavy_ratio:g}% heavy"
     return f"k={mode.cost_weight:g}"
-
-
-def _check_unique(names: Sequence[str]) -> None:
-    twins = [name for name, count in Counter(names).items() if count > 1]
-    if twins:
-        raise UsageError(
-            f"two cases would be called '{twins[0]}'; name each size, photo, backend and precision "
-            "once, and photos differently"
-        )
 
 
 def _of_engine(
@@ -132,42 +130,36 @@ def _of_engine(
         return ", ".join([labels[path], *several, *([mode] if mode != PLAIN else []), *place])
 
     rival = None if choices.baseline is None else name(choices.baseline, PLAIN)
-    paths = dict.fromkeys([*choices.bundles, *([choices.baseline] if choices.baseline else [])])
-    for path in paths:
-        bundle, is_baseline = bundles[path], path == choices.baseline
+    for path, bundle in bundles.items():
+        is_baseline = path == choices.baseline
         bundle.graphs(precision)
-        setup = Setup(
-            str(path),
-            choices.device,
-            backend,
-            precision,
-            choices.passes,
-            choices.threads,
-            choices.build,
-        )
+        engine = (str(path), choices.device, backend, precision)
+        setup = Setup(*engine, choices.passes, choices.threads, choices.build)
         for mode in _modes(choices, bundle, is_baseline):
             scale = _checked_scale(choices, bundle, mode, picture)
             words = label(mode) if bundle.upsamplers > 1 else PLAIN
             yield Spec(
                 name(path, words),
                 setup,
-                bundle.kind,
                 words,
                 scale,
                 picture,
-                _options(mode, scale, choices.refine),
-                None if is_baseline else rival,
-                is_baseline,
+                {"scale": scale} | asdict(mode),
+                rival,
             )
 
 
 def _modes(choices: Choices, bundle: Bundle, is_baseline: bool) -> Sequence[RoutingRequest]:
-    if choices.modes and bundle.upsamplers < 2 and not is_baseline:
+    default = (RoutingRequest(refine=choices.refine),)
+    if is_baseline:
+        return default
+    asked = RoutingRequest.each(choices.k, choices.adaptive, choices.heavy_ratio, choices.refine)
+    if asked and bundle.upsamplers < 2:
         raise UsageError(
             f"{bundle.path} has nothing to route: leave out --k, --adaptive and --heavy-ratio, or "
             "name it with --baseline"
         )
-    return (RoutingRequest(),) if is_baseline else choices.modes or (RoutingRequest(),)
+    return asked or default
 
 
 def refuse_large(size: tuple[int, int], max_pixels: int) -> None:
@@ -202,25 +194,12 @@ def _checked_scale(
     return scale
 
 
-def _options(mode: RoutingRequest, scale: float, refine: bool) -> dict[str, Any]:
-    return {
-        "scale": scale,
-        "k": mode.cost_weight,
-        "adaptive": mode.adaptive,
-        "heavy_ratio": mode.heavy_ratio,
-        "refine": refine,
-    }
-
-
 def _labels(paths: Sequence[Path]) -> dict[Path, str]:
     """Names bundles by their folders, with as many of those around them as tell them apart."""
-    whole = {path: path.resolve().parts for path in paths}
-
-    def name(path: Path) -> str:
-        parts = whole[path]
-        for count in range(1, len(parts)):
-            if [other[-count:] for other in whole.values()].count(parts[-count:]) == 1:
-                return "/".join(parts[-count:])
-        return str(path)
-
-    return {path: name(path) for path in paths}
+    whole = {path: path.resolve().parts[1:] for path in paths}
+    labels = {path: str(path) for path in paths}
+    for count in range(max(map(len, whole.values())), 0, -1):
+        ends = {path: "/".join(parts[-count:]) for path, parts in whole.items()}
+        times = Counter(ends.values())
+        labels |= {path: end for path, end in ends.items() if times[end] == 1}
+    return labels

@@ -7,25 +7,22 @@ from typing import Any
 
 import click
 
-from pcsr.cli import STDOUT, check_text_output, command_errors, show_log, write_text
+from pcsr.cli import FILE, STDOUT, check_text_output, command_errors, show_log, write_text
 from pcsr.errors import UsageError
 from pcsr.extras import needs_extra
 from pcsr.text import one_line, parse_size
 
 from .plan import MeasurementPlan, parse_percentiles
 
-PATH = click.Path(path_type=Path)
-MAX_PIXELS = 2**23  # of an input: 2160x3840 and a little
-
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.argument("bundles", nargs=-1, required=True, type=PATH)
-@click.option("--baseline", type=PATH, help="Bundle of a plain network; gives ratios.")
+@click.argument("bundles", nargs=-1, required=True, type=FILE)
+@click.option("--baseline", type=FILE, help="Bundle of a plain network; gives ratios.")
 @click.option(
     "--size", "sizes", multiple=True, help="HxW of inputs; may repeat. [default: 276x420]"
 )
-@click.option("--image", "images", multiple=True, type=PATH, help="A photo or folder; may repeat.")
-@click.option("--hr", "originals", multiple=True, type=PATH, help="Originals, to be reduced: PSNR.")
+@click.option("--image", "images", multiple=True, type=FILE, help="A photo or folder; may repeat.")
+@click.option("--hr", "originals", multiple=True, type=FILE, help="Originals, to be reduced: PSNR.")
 @click.option("--scale", type=float, help="At least 1. [default: what it was trained for]")
 @click.option("--k", type=float, multiple=True, help="Weight of cost; may repeat. [default: 0]")
 @click.option("--adaptive", is_flag=True, help="Add adaptive decision making (ADM).")
@@ -48,20 +45,16 @@ MAX_PIXELS = 2**23  # of an input: 2160x3840 and a little
 @click.option("--duration", type=float, default=3.0, help="Seconds of each case, at least.")
 @click.option("--iterations", type=int, default=10, help="Calls of each case, at least.")
 @click.option("--percentiles", default="50,90,95,99", help="With commas.")
-@click.option("--max-pixels", type=click.IntRange(1), default=MAX_PIXELS, help="Of an input.")
+@click.option("--max-pixels", type=click.IntRange(1), default=2**23, help="Of an input.")
 @click.option(
-    "--json", "json_file", type=PATH, help="All figures; - for stdout, without the table."
+    "--json", "json_file", type=FILE, help="All figures; - for stdout, without the table."
 )
-@click.option("--trace", type=PATH, help="A few calls for chrome://tracing or Perfetto.")
-@click.option("--report", type=PATH, help="One HTML page with plots.")
+@click.option("--trace", type=FILE, help="A few calls for chrome://tracing or Perfetto.")
+@click.option("--report", type=FILE, help="One HTML page with plots.")
 @click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
 @command_errors
 def main(
-    bundles: tuple[Path, ...],
-    baseline: Path | None,
     sizes: tuple[str, ...],
-    images: tuple[Path, ...],
-    originals: tuple[Path, ...],
     warmup: float,
     duration: float,
     iterations: int,
@@ -78,33 +71,28 @@ def main(
     first-use costs, and what makes the figures doubtful.
     """
     if report is not None:
-        with needs_extra("pcsr-profile --report", "evaluate"):
-            import jinja2  # noqa: F401  # before anything is measured
-            import matplotlib  # noqa: F401
+        with needs_extra("pcsr-profile --report", "evaluate"):  # before anything is measured
+            from .report.page import write_report
     plan = MeasurementPlan(warmup, duration, iterations, parse_percentiles(percentiles))
-    parsed = [parse_size(size) for size in sizes]
+    wanted = [parse_size(size) for size in sizes]
     _check_outputs([json_file, trace, report], overwrite)
     from .cases import Choices
-    from .profile import Sources, measure, prepare, sampled, traced
+    from .profile import measure, prepare, sampled
 
     if choices["device"] != "cpu":
         show_log()
-    say = _Line()
-    prepared = prepare(
-        Choices(bundles, baseline, **choices), Sources(parsed, images, originals), say
-    )
-    profile = measure(prepared, plan, say)
+    prepared = prepare(Choices(sizes=wanted, **choices), _show)
+    profile = measure(prepared, plan, _show)
     if trace is not None:
-        from .trace import trace_json
+        from .trace import record_calls, trace_json
 
-        say("a few calls more for the trace")
-        write_text(trace, trace_json(traced(prepared)), overwrite)
+        _show("a few calls more for the trace")
+        spans = record_calls(prepared.specs, prepared.bundles)
+        write_text(trace, trace_json(spans), overwrite)
     if report is not None:
-        from .report.page import write_report
-
-        say("the report")
+        _show("the report")
         write_report(profile, report, sampled(prepared), overwrite)
-    say.end()
+    _show("")
     if json_file is not None:
         write_text(json_file, profile.to_json(), overwrite)
     if json_file != STDOUT:
@@ -124,17 +112,9 @@ def _check_outputs(files: Sequence[Path | None], overwrite: bool) -> None:
         raise UsageError("only --json goes to stdout; name a file for --trace and --report")
 
 
-class _Line:
-    """Shows what goes on, in one line of a terminal that is written over; silent elsewhere."""
-
-    def __init__(self) -> None:
-        self._shown = sys.stderr.isatty()
-
-    def __call__(self, text: str) -> None:
-        if self._shown:
-            click.echo(f"\r\x1b[K{one_line(text)} …", err=True, nl=False)
-
-    def end(self) -> None:
-        """Takes the line away."""
-        if self._shown:
-            click.echo("\r\x1b[K", err=True, nl=False)
+def _show(text: str) -> None:
+    """Shows what goes on, in one line of a terminal that is written over; silent elsewhere. An
+    empty text takes the line away.
+    """
+    if sys.stderr.isatty():
+        click.echo(f"\r\x1b[K{one_line(text)}{' …' if text else ''}", err=True, nl=False)

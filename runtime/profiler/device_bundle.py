@@ -12,10 +12,10 @@ import torch
 from pcsr.runtime.timing import recorded_spans
 
 from .cases import Setup, Spec
-from .measuring.calls import Answer, Measurement, timed, upscaler_caller
-from .measuring.device import DeviceImages, DeviceMemory, DeviceMeter, current, make_clock
+from .measuring.calls import Measurement, timed, upscaler_caller
+from .measuring.device import DeviceImages, DeviceMemory, DeviceMeter, make_clock
 from .measuring.first_use import FirstUse
-from .opened import open_upscaler
+from .opened import OpenedBundle, open_upscaler
 
 if TYPE_CHECKING:
     from pcsr.runtime.upscaler import Upscaler
@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 TRANSFERS = ("upload", "download")
 
 
-class DeviceBundle:
+class DeviceBundle(OpenedBundle):
     """Calls a bundle on a GPU, or on another device of PyTorch with its clock."""
 
     least_warm_ups = 4  # a frame is recorded in the second call, and replayed from the third on
+
+    _meter: DeviceMeter
 
     def __init__(self, setup: Setup, shapes: int) -> None:
         """shapes: how many different ones are to stay ready."""
@@ -46,25 +48,19 @@ class DeviceBundle:
         first_ms, _ = self.call(spec)
         return FirstUse(first_ms, self._open_ms, peak_mib=memory.peak_mib())
 
-    def call(self, spec: Spec) -> tuple[float, Answer]:
-        return self._meter.call(spec.picture.pixels, spec.options)
-
     def staged(self, spec: Spec) -> None:
         """Reads the details, which brings the device's spans."""
         self._staged.call(spec.picture.pixels, spec.options)[1].details()
 
     def measure(self, spec: Spec) -> Measurement:
-        with current(self._device):
-            return self._measure(spec)
-
-    def _measure(self, spec: Spec) -> Measurement:
         image, options = spec.picture.pixels, spec.options
-        host_ms, answer = self._meter.call(image, options)
-        details = answer.details()
-        lap, _ = self._meter.lap(image, options)
-        with recorded_spans():  # stages of a call whose result stays on the device
-            staged, answer = self._staged.lap(image, options)
-            stages = answer.details().stage_ms
+        with torch.accelerator.device_index(self._device.index):
+            host_ms, answer = self._meter.call(image, options)
+            details = answer.details()
+            lap, _ = self._meter.lap(image, options)
+            with recorded_spans():  # stages of a call whose result stays on the device
+                staged, answer = self._staged.lap(image, options)
+                stages = answer.details().stage_ms
         return Measurement(
             host_ms,
             {name: ms for name, ms in stages.items() if name not in TRANSFERS},

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from pcsr.errors import ImageError
 from pcsr.text import one_line
@@ -16,38 +16,18 @@ if TYPE_CHECKING:
     from pcsr.runtime.upscaler import Upscaler
 
 
-class OpenedBundle(Protocol):
-    """Is an opened bundle. least_warm_ups: calls of a new shape until it is at its pace."""
-
-    upscaler: "Upscaler"
-    least_warm_ups: int
-
-    def first(self, spec: Spec) -> FirstUse:
-        """Makes the first call of a case."""
-
-    def call(self, spec: Spec) -> tuple[float, Answer]:
-        """Gives the milliseconds from array to array, and the answer."""
-
-    def staged(self, spec: Spec) -> None:
-        """Makes a call whose spans are recorded, by who asks for that."""
-
-    def measure(self, spec: Spec) -> Measurement:
-        """Takes one turn."""
-
-
-OpenedBundles = Mapping[Setup, OpenedBundle]
-
-
-class HostBundle:
+class OpenedBundle:
     """Calls a bundle on the CPU, where a call returns when it is done."""
 
     least_warm_ups = 2
+    """Calls of a new shape until it is at its pace."""
 
     def __init__(self, setup: Setup) -> None:
         self.upscaler = open_upscaler(setup)
         self._meter = HostMeter(upscaler_caller(self.upscaler))
 
     def first(self, spec: Spec) -> FirstUse:
+        """Makes the first call of a case."""
         opener, arguments = f"{__name__}:{open_caller.__name__}", asdict(spec.setup)
         try:
             return first_use(opener, arguments, spec.picture.pixels, spec.options)
@@ -56,13 +36,21 @@ class HostBundle:
             raise ImageError(text) from why
 
     def call(self, spec: Spec) -> tuple[float, Answer]:
+        """Gives the milliseconds from array to array, and the answer."""
         return self._meter.call(spec.picture.pixels, spec.options)
 
     def staged(self, spec: Spec) -> None:
+        """Makes a call whose spans are recorded, by who asks for that."""
         self.call(spec)
 
     def measure(self, spec: Spec) -> Measurement:
-        return self._meter.measure(spec.picture.pixels, spec.options)
+        """Takes one turn."""
+        host_ms, answer = self.call(spec)
+        details = answer.details()
+        return Measurement(host_ms, details.stage_ms, host_ms, details.pixels)
+
+
+OpenedBundles = Mapping[Setup, OpenedBundle]
 
 
 def open_caller(**setup: Any) -> Caller:  # noqa: ANN401
@@ -78,13 +66,4 @@ def open_upscaler(setup: Setup, cuda_graphs: bool = True) -> "Upscaler":
     """
     from pcsr.runtime.upscaler import Upscaler
 
-    return Upscaler(
-        setup.bundle,
-        setup.device,
-        setup.backend,
-        setup.precision,
-        setup.threads,
-        passes=setup.passes,
-        cuda_graphs=cuda_graphs,
-        may_build=setup.may_build,
-    )
+    return Upscaler(**asdict(setup), cuda_graphs=cuda_graphs)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,7 @@ LARGEST_FILE = 2**27  # pixels
 
 @dataclass(frozen=True, eq=False)
 class InputImage:
-    """Is what is upscaled."""
+    """What is upscaled."""
 
     name: str
     pixels: Pixels
@@ -79,22 +78,12 @@ def samples(bundles: Sequence[Bundle], sizes: Sequence[Size]) -> list[InputImage
     Raises:
         UsageError: no bundle has one.
     """
-    held = [picture for bundle in bundles if (picture := _largest(bundle)) is not None]
-    picture = max(held, key=_area, default=None)
-    if picture is None:
+    known = [bundle for bundle in bundles if bundle.manifest.vectors is not None]
+    held = [vector.image for bundle in known for vector in bundle.vectors()]
+    if not held:
         raise UsageError("no bundle holds a sample picture; name a photo with --image")
+    picture = RGB8.from_network(max(held, key=np.size)).astype(np.uint8)
     return [InputImage("sample", filled(picture, size), is_sample=True) for size in sizes]
-
-
-def _largest(bundle: Bundle) -> Pixels | None:
-    if bundle.manifest.vectors is None:
-        return None
-    found = max((vector.image for vector in bundle.vectors()), key=_area)
-    return RGB8.from_network(found).astype(np.uint8)
-
-
-def _area(image: NDArray[Any]) -> int:
-    return int(image.shape[0]) * int(image.shape[1])
 
 
 def filled(pixels: Pixels, size: Size) -> Pixels:

@@ -4,15 +4,10 @@ from dataclasses import dataclass
 
 from pcsr.errors import UsageError
 
-from .measuring.rounds import Pace
-
-SEED = 0
-TRACED = 3  # calls of each case
-
 
 @dataclass(frozen=True)
 class MeasurementPlan:
-    """Says how long and how often the cases of a run are measured."""
+    """A plan is how long and how often the cases of a run are measured."""
 
     warmup_ms: float = 200.0
     """Calls of each case are thrown away for so long, the first two in any case."""
@@ -22,7 +17,7 @@ class MeasurementPlan:
     """Each case is measured at least so often."""
     percentiles: tuple[float, ...] = (50.0, 90.0, 95.0, 99.0)
     """Beside those that are always there."""
-    seed: int = SEED
+    seed: int = 0
     """Of the order in the rounds."""
 
     def __post_init__(self) -> None:
@@ -35,10 +30,6 @@ class MeasurementPlan:
         wrong = [point for point in self.percentiles if not 0 < point < 100]
         if wrong:
             raise UsageError(f"a percentile lies between 0 and 100, found {wrong[0]:g}")
-
-    def pace(self, cases: int) -> Pace:
-        """Gives the pace of the rounds over so many cases."""
-        return Pace(self.iterations, duration_s=self.duration_s * cases, seed=self.seed)
 
 
 def parse_percentiles(text: str) -> tuple[float, ...]:

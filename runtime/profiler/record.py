@@ -10,13 +10,10 @@ from .measuring.statistics import Distribution
 
 __all__ = ["Case", "Ceilings", "Distribution", "Profile", "Stage"]
 
-FORMAT = "pcsr-profile"
-FORMAT_VERSION = 1
-
 
 @dataclass(frozen=True)
 class Stage:
-    """Is one stage of the calls of a case."""
+    """A stage is a part of the calls of a case; None where its work is not counted."""
 
     name: str
     """As in `Stats.stage_ms`."""
@@ -27,18 +24,18 @@ class Stage:
     pixels: int | None
     """Output pixels that an upsampler made."""
     gflop_s: float | None
-    """Achieved GFLOP/s; None where the work of a stage is not counted."""
+    """Achieved GFLOP/s."""
     gb_s: float | None
-    """Achieved GB/s, likewise."""
+    """Achieved GB/s."""
     of_compute: float | None
     """`gflop_s` as a share of the ceiling measured in the same run."""
     of_memory: float | None
-    """`gb_s` as a share of the ceiling measured in the same run."""
+    """`gb_s` likewise."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """Is one bundle in one mode at one size. Sizes are (height, width)."""
+    """A case is one bundle in one mode at one size. Sizes are (height, width)."""
 
     name: str
     """Unique in a run."""
@@ -47,21 +44,14 @@ class Case:
     kind: str
     """`pcsr` or `plain`."""
     device: str
-    """`cpu`, `cuda` or `cuda:N`."""
     backend: str
-    """What ran the graphs."""
     precision: str
-    """Which set of graphs."""
     passes: str
-    """What ran the passes over the pixels."""
     mode: str
     """How pixels were routed, in words; `plain` where there is nothing to route."""
     lr_size: tuple[int, int]
-    """Of the input."""
     hr_size: tuple[int, int]
-    """Of the output."""
     scale: float
-    """Output size / input size."""
     host_ms: Distribution
     """Wall time of a call from array to array."""
     device_ms: Distribution | None
@@ -73,9 +63,8 @@ class Case:
     enqueue_ms: Distribution | None
     """Until the host has queued the work."""
     calls_per_s: float
-    """From the mean of the device's time where there is one, else of the wall time."""
+    """From the mean of the device's time where there is one, else of the wall time; as the next."""
     output_megapixels_per_s: float
-    """Likewise."""
     stages: tuple[Stage, ...]
     """In the order of execution."""
     unaccounted_ms: float
@@ -86,9 +75,8 @@ class Case:
     heavy_share: float | None
     """Share of the heavier half of the upsamplers; None for a plain network."""
     open_ms: float
-    """Loading the bundle; on the CPU in a process of its own."""
+    """Loading the bundle; on the CPU in a process of its own, as the first call."""
     first_ms: float
-    """The first call; on the CPU in a process of its own."""
     switch_ms: float | None
     """Median of the calls right after one with another size; None with one size."""
     peak_mib: float | None
@@ -97,7 +85,6 @@ class Case:
     over_baseline: float | None
     """Median of time / the baseline's in the same round."""
     is_baseline: bool
-    """Whether the others are compared with it."""
     psnr_db: float | None
     """Against the original, where one was given."""
     times_ms: tuple[float, ...]
@@ -110,10 +97,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Profile:
-    """Is a whole run."""
+    """A profile is a whole run."""
 
     environment: Mapping[str, Any]
-    """Machine, versions, GPU with clocks, power and temperature where NVML tells."""
+    """Machine, versions, GPU with clocks, power and temperature where nvidia-smi tells."""
     plan: Mapping[str, Any]
     """Warm-up and length as asked for."""
     ceilings: Ceilings
@@ -125,5 +112,5 @@ class Profile:
 
     def to_json(self) -> str:
         """Writes all fields, with `format` and `format_version`."""
-        head = {"format": FORMAT, "format_version": FORMAT_VERSION}
+        head = {"format": "pcsr-profile", "format_version": 1}
         return json.dumps(head | asdict(self), indent=2, allow_nan=False) + "\n"

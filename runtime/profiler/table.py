@@ -1,41 +1,42 @@
 """A profile on the terminal: all cases of a size side by side, then where each one's time goes."""
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from tabulate import tabulate
 
-from .measuring.statistics import KEPT_POINTS
-from .record import Case, Distribution, Profile
+from .measuring.statistics import grouped
+from .record import Case, Profile, Stage
+from .report.words import family, size
 
 WIDTH = 100  # characters
 NAME_WIDTH = 20  # of a case, in a comparison; longer ones take several lines
 BAR = 20
 
+Row = Mapping[str, str]
+"""Cells by the heads of their columns."""
+
 
 def format_profile(profile: Profile) -> str:
     """Prints several lines without a line break at the end."""
-    groups: dict[tuple[object, ...], list[Case]] = {}
-    for case in profile.cases:
-        groups.setdefault((case.lr_size, case.hr_size, case.picture), []).append(case)
+    groups = grouped(profile.cases, lambda case: (case.lr_size, case.hr_size, case.picture))
+    percentiles = [f"p{point:g}" for point in profile.plan["percentiles"]]
     parts = [_head(profile)]
     for cases in groups.values():
-        parts.append(_comparison(cases, _names(profile), len(groups) > 1))
+        parts.append(_comparison(cases, percentiles, len(groups) > 1))
         parts += [_breakdown(case) for case in cases]
-    parts += ["\n".join(f"! {line}" for warning in profile.warnings for line in _wrapped(warning))]
-    return "\n\n".join(part for part in parts if part)
+    parts.append("\n".join(_warned(profile.warnings)))
+    return "\n\n".join(filter(None, parts))
 
 
 def _head(profile: Profile) -> str:
     environment, roof = profile.environment, profile.ceilings
-    where = environment.get("gpu") or (
-        f"{environment.get('cpu')}, {environment.get('threads')} threads"
-    )
-    half = f" ({_rate(roof.half_gflop_s)} half)" if roof.half_gflop_s else ""
-    ceilings = f"ceilings here: {_rate(roof.gflop_s)} GFLOP/s{half}, {_rate(roof.gb_s)} GB/s"
-    lines = [str(where), ceilings]
+    where = environment.get("gpu") or f"{environment['cpu']}, {environment['threads']} threads"
+    half = f" ({_digits(roof.half_gflop_s)} half)" if roof.half_gflop_s else ""
+    ceilings = f"ceilings here: {_digits(roof.gflop_s)} GFLOP/s{half}, {_digits(roof.gb_s)} GB/s"
+    lines = [where, ceilings]
     state = environment.get("gpu_state", {})
-    if state.get("after"):
+    if "after" in state:
         units = {"sm_mhz": "MHz", "power_w": "W", "temperature_c": "°C"}
         now = state["after"]
         known = [f"{now[key]:.0f} {unit}" for key, unit in units.items() if key in now]
@@ -43,60 +44,54 @@ def _head(profile: Profile) -> str:
     return "\n".join(lines)
 
 
-def _names(profile: Profile) -> list[str]:
-    """The percentiles that were asked for."""
-    return [f"p{point:g}" for point in profile.plan.get("percentiles", KEPT_POINTS)]
-
-
 def _comparison(cases: Sequence[Case], percentiles: Sequence[str], has_groups: bool) -> str:
     first = cases[0]
-    baseline = next((case for case in cases if case.is_baseline), None)
-    title = f"{_size(first.lr_size)} -> {_size(first.hr_size)}, {first.picture}"
+    title = f"{size(first.lr_size)} -> {size(first.hr_size)}, {first.picture}"
     title += f", {first.device}: ms of "
     title += "device time" if first.device_ms else "wall time, array to array"
-    columns = {"": [textwrap.fill(_label(case), NAME_WIDTH) for case in cases]}
-    times = [case.device_ms or case.host_ms for case in cases]
-    for name in percentiles:
-        columns[name] = [_ms(_point(one, name)) for one in times]
-    columns["mean ± std"] = [f"{_ms(one.mean)} ± {_ms(one.std)}" for one in times]
-    columns["n"] = [str(one.samples) for one in times]
-    columns["MP/s"] = [f"{case.output_megapixels_per_s:.3g}" for case in cases]
-    columns["heavy"] = [_share(case.heavy_share) for case in cases]
-    if baseline is not None:
-        columns["time/base"] = [_times(case.over_baseline) for case in cases]
-    columns["PSNR"] = [f"{case.psnr_db:.2f}" if case.psnr_db is not None else "" for case in cases]
-    rule = "=" * len(title) if has_groups else ""
-    return "\n".join(filter(None, (title, rule, _tabulated(columns))))
+    rule = ["=" * len(title)] if has_groups else []
+    return "\n".join([title, *rule, _tabulated([_row(case, percentiles) for case in cases])])
+
+
+def _row(case: Case, percentiles: Sequence[str]) -> Row:
+    times = case.device_ms or case.host_ms
+    return {
+        "": textwrap.fill(_label(case), NAME_WIDTH),
+        **{name: _digits(times.percentiles[name]) for name in percentiles},
+        "mean ± std": f"{_digits(times.mean)} ± {_digits(times.std)}",
+        "n": str(times.samples),
+        "MP/s": f"{case.output_megapixels_per_s:.3g}",
+        "heavy": _share(case.heavy_share),
+        "time/base": "" if case.over_baseline is None else f"{case.over_baseline:.2f}",
+        "PSNR": "" if case.psnr_db is None else f"{case.psnr_db:.2f}",
+    }
 
 
 def _breakdown(case: Case) -> str:
-    stages = [*case.stages]
-    columns = {
-        "stage": [stage.name for stage in stages],
-        "ms": [_ms(stage.ms) for stage in stages],
-        "share": [f"{stage.share:.1%}" for stage in stages],
-        "Mpx": [_mega(stage.pixels) for stage in stages],
-        "GFLOP/s": [_number(stage.gflop_s) for stage in stages],
-        "of peak": [_share(stage.of_compute) for stage in stages],
-        "GB/s": [_number(stage.gb_s) for stage in stages],
-        "of copy": [_share(stage.of_memory) for stage in stages],
-        " ": [_bar(stage.share) for stage in stages],
-    }
-    rest = _share_of_rest(case)
-    if columns["stage"]:
-        for name, cell in (
-            ("stage", "(no stage)"),
-            ("ms", _ms(case.unaccounted_ms)),
-            ("share", rest),
-        ):
-            columns[name] = [*columns[name], cell]
-    body = _tabulated(columns)
     whole_ms = case.unaccounted_ms + sum(stage.ms for stage in case.stages)
+    rest = f"{case.unaccounted_ms / whole_ms:.1%}"
+    rows = [
+        *map(_stage_row, case.stages),
+        {"stage": "(no stage)", "ms": _digits(case.unaccounted_ms), "share": rest},
+    ]
     kind = f"{case.backend}, {case.precision}, passes {case.passes}"
-    lines = [f"{_label(case)}: mean {_ms(whole_ms)} ms ({kind})", body]
+    lines = [f"{_label(case)}: mean {_digits(whole_ms)} ms ({kind})", _tabulated(rows)]
     lines += _wrapped("; ".join(_facts(case)))
-    lines += [f"! {line}" for warning in case.warnings for line in _wrapped(warning)]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_warned(case.warnings)])
+
+
+def _stage_row(stage: Stage) -> Row:
+    return {
+        "stage": stage.name,
+        "ms": _digits(stage.ms),
+        "share": f"{stage.share:.1%}",
+        "Mpx": "" if stage.pixels is None else f"{stage.pixels / 1e6:.3f}",
+        "GFLOP/s": _digits(stage.gflop_s),
+        "of peak": _share(stage.of_compute),
+        "GB/s": _digits(stage.gb_s),
+        "of copy": _share(stage.of_memory),
+        " ": "█" * round(BAR * stage.share),
+    }
 
 
 def _facts(case: Case) -> Iterator[str]:
@@ -107,81 +102,43 @@ def _facts(case: Case) -> Iterator[str]:
         "enqueue": case.enqueue_ms,
     }
     if case.device_ms is not None:
-        yield "p50 of " + ", ".join(f"{k} {_ms(v.p50)} ms" for k, v in transfers.items() if v)
-    yield f"open {_ms(case.open_ms)} ms"
-    yield f"first call {_ms(case.first_ms)} ms"
+        yield "p50 of " + ", ".join(f"{k} {_digits(v.p50)} ms" for k, v in transfers.items() if v)
+    yield f"open {_digits(case.open_ms)} ms"
+    yield f"first call {_digits(case.first_ms)} ms"
     if case.switch_ms is not None:
-        yield f"after another size {_ms(case.switch_ms)} ms"
+        yield f"after another size {_digits(case.switch_ms)} ms"
     if case.peak_mib is not None:
         yield f"peak {case.peak_mib:.0f} MiB"
 
 
-def _share_of_rest(case: Case) -> str:
-    whole = case.unaccounted_ms + sum(stage.ms for stage in case.stages)
-    return f"{case.unaccounted_ms / whole:.1%}" if whole else ""
-
-
-def _tabulated(columns: dict[str, list[str]]) -> str:
-    """Without the columns that are empty."""
-    rows = max(map(len, columns.values()))
-    kept = {
-        name: cells + [""] * (rows - len(cells)) for name, cells in columns.items() if any(cells)
-    }
-    align = ["left" if name in ("", " ", "stage") else "right" for name in kept]
-    return tabulate(kept, "keys", tablefmt="simple", colalign=align, disable_numparse=True)
+def _tabulated(rows: Sequence[Row]) -> str:
+    """Leaves out the columns that are empty. The first row has all heads."""
+    heads = [head for head in rows[0] if any(row.get(head) for row in rows)]
+    cells = [[row.get(head, "") for head in heads] for row in rows]
+    align = ["left" if head in ("", " ", "stage") else "right" for head in heads]
+    return tabulate(cells, heads, tablefmt="simple", colalign=align, disable_numparse=True)
 
 
 def _label(case: Case) -> str:
-    """The name without what the title says."""
-    name = case.name.removesuffix(f", {_size(case.lr_size)}").removesuffix(f", {case.picture}")
-    return f"{name} (baseline)" if case.is_baseline else name
+    """Names the case without what the title says."""
+    return f"{family(case)} (baseline)" if case.is_baseline else family(case)
 
 
-def _point(one: Distribution, name: str) -> float:
-    found = one.percentiles.get(name)
-    return float(getattr(one, name)) if found is None else found
-
-
-def _bar(share: float) -> str:
-    return "█" * round(BAR * max(0.0, share))
-
-
-def _ms(value: float) -> str:
-    """Three to four digits that count."""
-    if abs(value) >= 100:
-        return f"{value:.0f}"
-    return (
-        f"{value:.1f}"
-        if abs(value) >= 10
-        else f"{value:.2f}"
-        if abs(value) >= 1
-        else f"{value:.3f}"
-    )
-
-
-def _number(value: float | None) -> str:
-    return "" if not value else _rate(value)
-
-
-def _rate(value: float) -> str:
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+def _digits(value: float | None) -> str:
+    """Gives three to four digits that count."""
+    if value is None:
+        return ""
+    places = sum(abs(value) < limit for limit in (1, 10, 100))
+    return f"{value:.{places}f}"
 
 
 def _share(value: float | None) -> str:
     return "" if value is None else f"{value:.0%}"
 
 
-def _times(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
-
-
-def _mega(pixels: int | None) -> str:
-    return "" if pixels is None else f"{pixels / 1e6:.3f}"
-
-
-def _size(size: tuple[int, int]) -> str:
-    return f"{size[0]}x{size[1]}"
+def _warned(warnings: Sequence[str]) -> list[str]:
+    return [f"! {line}" for warning in warnings for line in _wrapped(warning)]
 
 
 def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH - 2) or []
+    return textwrap.wrap(text, WIDTH - 2)

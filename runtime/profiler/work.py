@@ -18,7 +18,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Work:
-    """Is the work of one stage. flops: two per multiply-add."""
+    """Work is what one stage moves and computes. flops: two per multiply-add."""
 
     bytes: float
     flops: float = 0.0
@@ -35,36 +35,34 @@ def stage_work(
     """
     lr, hr = lr_size[0] * lr_size[1], hr_size[0] * hr_size[1]
     costs, item = manifest.costs, ITEM.get(precision, FLOAT)
-    image, result = 3 * lr, 3 * hr
-    transfers = {"upload": Work(image), "download": Work(result)}
+    image, result, planes, canvas = 3 * lr, 3 * hr, 3 * FLOAT * lr, 3 * FLOAT * hr
     if manifest.kind == "plain":
-        upscaled = 3 * FLOAT * hr
-        network = Work(3 * FLOAT * lr + upscaled, 2 * costs.backbone_macs * lr)
-        return transfers | {"network": network, "convert": Work(upscaled + result)}
+        return {
+            "upload": Work(image),
+            "network": Work(planes + canvas, 2 * costs.backbone_macs * lr),
+            "convert": Work(canvas + result),
+            "download": Work(result),
+        }
     outputs = {1: 0, 2: 1}.get(len(counts), len(counts))
     features = manifest.model.feature_width * item * lr
-    canvas, logits, routing = 3 * FLOAT * hr, outputs * FLOAT * hr, (1 + FLOAT) * hr
+    logits, routing = outputs * FLOAT * hr, (1 + FLOAT) * hr
     heavier = FLOAT * sum(counts[:-1])  # their list
-    classifier = Work(features + logits, 2 * costs.classifier_macs * hr)
-    upsamplers = [
-        Work(features + (FLOAT + 3 * FLOAT) * count, 2 * macs * count)
-        for macs, count in zip(costs.upsampler_macs, counts, strict=True)
-    ]
     dense_macs = (costs.classifier_macs + costs.upsampler_macs[-1]) * hr
-    return (
-        transfers
-        | {
-            "download": Work(result + routing),
-            "backbone": Work(3 * FLOAT * lr + features, 2 * costs.backbone_macs * lr),
-            "dense": Work(features + 3 * FLOAT * lr + canvas + logits, 2 * dense_macs),
-            "classifier": classifier,
-            "routing": Work(logits + routing + heavier),
-            "compose": Work(3 * FLOAT * lr + canvas),
-            "finish": Work(canvas + hr + result),
-            "refinement": Work(canvas + hr + result),
-        }
-        | {f"upsampler_{j}": work for j, work in enumerate(upsamplers)}
-    )
+    upsamplers = enumerate(zip(costs.upsampler_macs, counts, strict=True))
+    return {
+        "upload": Work(image),
+        "backbone": Work(planes + features, 2 * costs.backbone_macs * lr),
+        "dense": Work(features + planes + canvas + logits, 2 * dense_macs),
+        "classifier": Work(features + logits, 2 * costs.classifier_macs * hr),
+        "routing": Work(logits + routing + heavier),
+        "compose": Work(planes + canvas),
+        "finish": Work(canvas + hr + result),
+        "refinement": Work(canvas + hr + result),
+        "download": Work(result + routing),
+    } | {
+        f"upsampler_{j}": Work(features + 4 * FLOAT * count, 2 * macs * count)
+        for j, (macs, count) in upsamplers
+    }
 
 
 def total_work(stages: Mapping[str, Work]) -> Work:

@@ -17,18 +17,17 @@ CallOptions = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Details:
-    """Is what a call tells of itself."""
+    """What a call tells of itself."""
 
     pixels: tuple[int, ...] = ()
     """Output pixels of each upsampler, the heaviest first; empty without routing."""
     threshold: float | None = None
     """The difficulty above which pixels were heavy; None where the caller does not say."""
     stage_ms: Mapping[str, float] = field(default_factory=dict)
-    """Milliseconds by stage."""
 
 
 class Answer(NamedTuple):
-    """Is what a call gives: the image [H, W, 3], on the device where one on the device was given,
+    """What a call gives: the image [H, W, 3], on the device where one on the device was given,
     and its details, which wait for the device.
     """
 
@@ -42,20 +41,19 @@ Caller = Callable[[Any, CallOptions], Answer]
 
 @dataclass(frozen=True)
 class Measurement:
-    """Says what one turn took; on the CPU there are no times of a device."""
+    """A measurement is what one turn took; on the CPU there are no times of a device."""
 
     host_ms: float | None = None
     """Wall time of a call from array to array; None where the turn made none."""
     stage_ms: Mapping[str, float] = field(default_factory=dict)
-    """Milliseconds by stage, of the call that took `staged_ms` as a whole."""
+    """By stage, of the call that took `staged_ms` as a whole."""
     staged_ms: float | None = None
-    """Milliseconds of the call that the stages are of."""
     pixels: tuple[int, ...] = ()
     """Output pixels of each upsampler, the heaviest first."""
     device_ms: float | None = None
     """Time on the device of a call from tensor to tensor."""
     enqueue_ms: float | None = None
-    """Milliseconds until the host had queued that call."""
+    """Time until the host had queued that call."""
     h2d_ms: float | None = None
     """Copy to the device, within `host_ms`."""
     d2h_ms: float | None = None
@@ -76,12 +74,6 @@ class HostMeter:
     def call(self, image: Pixels, options: CallOptions) -> tuple[float, Answer]:
         """Calls it, and gives the milliseconds from array to array and the answer."""
         return timed(partial(self.caller, image, options))
-
-    def measure(self, image: Pixels, options: CallOptions) -> Measurement:
-        """Takes one turn."""
-        host_ms, answer = self.call(image, options)
-        details = answer.details()
-        return Measurement(host_ms, details.stage_ms, host_ms, details.pixels)
 
 
 def timed(call: Callable[[], T]) -> tuple[float, T]:

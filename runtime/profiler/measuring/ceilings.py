@@ -21,7 +21,7 @@ POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM
 
 @dataclass(frozen=True)
 class Ceilings:
-    """Says what a machine reached in this run."""
+    """What a machine reached in this run."""
 
     gflop_s: float
     """GFLOP/s (two per multiply-add) of products of float32 matrices."""
@@ -32,10 +32,8 @@ class Ceilings:
 
     def higher(self, other: "Ceilings") -> "Ceilings":
         """Takes the better of two attempts: what a disturbance took is no ceiling."""
-        half = [one.half_gflop_s for one in (self, other) if one.half_gflop_s is not None]
-        return Ceilings(
-            max(self.gflop_s, other.gflop_s), max(self.gb_s, other.gb_s), max(half, default=None)
-        )
+        half = max(self.half_gflop_s or 0, other.half_gflop_s or 0) or None
+        return Ceilings(max(self.gflop_s, other.gflop_s), max(self.gb_s, other.gb_s), half)
 
 
 def measure_ceilings(

@@ -1,16 +1,14 @@
 """Times and memory of calls on a device of PyTorch: on a GPU by its own events and counters."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 
 from pcsr.metrics import Pixels
 
-from .calls import Answer, Caller, CallOptions, timed
+from .calls import Answer, Caller, CallOptions, HostMeter, timed
 
 T = TypeVar("T")
 SLEEP_HZ = 2.0e9  # cycles per second of torch.cuda._sleep, about
@@ -19,29 +17,28 @@ HOLD_MS = 0.1
 MIB = 2**20
 
 
-@dataclass(frozen=True)
-class Lap:
-    """Says what one call took on its device."""
+class Lap(NamedTuple):
+    """What one call took on its device, and how long the host took until it returned."""
 
     device_ms: float
-    """The work on the device."""
     enqueue_ms: float
-    """Until the call returned."""
 
 
-class Clock(Protocol):
-    """Times calls on one device."""
+class Clock:
+    """Times calls on the CPU, where a call returns when it is done."""
 
-    name: str
+    name = "wall clock"
 
     def lap(self, call: Callable[[], T], hold_ms: float) -> tuple[Lap, T]:
         """Times one call, and gives its result. hold_ms: what the host needs to queue it, about."""
+        wall_ms, result = timed(call)
+        return Lap(wall_ms, wall_ms), result
 
     def wait(self) -> None:
         """Waits until the device has done all."""
 
 
-class EventClock:
+class EventClock(Clock):
     """Sets CUDA events before and behind the call on the caller's stream. The stream is held while
     the host queues the call, so that they enclose the device's work and not its waiting for the
     host.
@@ -65,30 +62,9 @@ class EventClock:
         torch.cuda.synchronize()
 
 
-class WallClock:
-    """Serves the CPU, where a call returns when it is done."""
-
-    name = "wall clock"
-
-    def lap(self, call: Callable[[], T], hold_ms: float) -> tuple[Lap, T]:
-        wall_ms, result = timed(call)
-        return Lap(wall_ms, wall_ms), result
-
-    def wait(self) -> None:
-        """Returns at once, for nothing is queued."""
-
-
 def make_clock(device: torch.device) -> Clock:
     """Chooses the clock of a device."""
-    return EventClock() if device.type == "cuda" else WallClock()
-
-
-def current(device: torch.device) -> AbstractContextManager[Any]:
-    """Makes it the current device: events and streams are those of that one."""
-    if device.type != "cuda":
-        return nullcontext()
-    found: AbstractContextManager[Any] = torch.cuda.device(device)
-    return found
+    return EventClock() if device.type == "cuda" else Clock()
 
 
 class DeviceImages:
@@ -105,17 +81,17 @@ class DeviceImages:
         return self._copies[id(image)][1]
 
 
-class DeviceMeter:
+class DeviceMeter(HostMeter):
     """Times a caller on a device, from array to array and from tensor to tensor."""
 
     def __init__(self, caller: Caller, clock: Clock, images: DeviceImages) -> None:
-        self.caller, self._clock, self._images = caller, clock, images
+        super().__init__(caller)
+        self._clock, self._images = clock, images
         self._enqueue_ms: dict[tuple[object, ...], float] = {}
 
     def call(self, image: Pixels, options: CallOptions) -> tuple[float, Answer]:
-        """Calls it, and gives the milliseconds from array to array and the answer."""
         self._clock.wait()
-        return timed(partial(self.caller, image, options))
+        return super().call(image, options)
 
     def lap(self, image: Pixels, options: CallOptions) -> tuple[Lap, Answer]:
         """Times tensor to tensor. The device waits as long as the host took to queue it before."""

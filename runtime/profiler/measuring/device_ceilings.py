@@ -1,29 +1,25 @@
 """What this device reaches at most: copies in its memory, copies to the host, matrix products."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from pcsr.runtime.torch_backend.arithmetic import exact_arithmetic
 
 from .ceilings import Ceilings
-from .device import HOLD_MS, Clock, current, make_clock
+from .device import HOLD_MS, Clock, make_clock
 
 REPEATS = 20
 WARM_UPS = 5
 
 
-@dataclass(frozen=True)
-class Extent:
-    """Says how much is copied and multiplied."""
+class Extent(NamedTuple):
+    """How many bytes are copied, and the side of the square matrices that are multiplied."""
 
     bytes: int
-    """Of the copied buffer."""
     side: int
-    """Of the square matrices."""
 
 
 ON_GPU = Extent(2**31, 8192)
@@ -44,13 +40,10 @@ def device_ceilings(name: str) -> Ceilings:
     """Measures those of `cuda` or `cuda:N`."""
     device = torch.device(name)
     extent = ON_GPU if device.type == "cuda" else QUICK
-    with current(device):
+    with torch.accelerator.device_index(device.index):
         found = measure_ceilings(device, make_clock(device), extent)
-    return Ceilings(
-        1000 * found["matmul_fp32_tflop_s"],
-        found["copy_gb_s"],
-        1000 * found["matmul_fp16_tflop_s"],
-    )
+    single, half = (1000 * found[f"matmul_{kind}_tflop_s"] for kind in ("fp32", "fp16"))
+    return Ceilings(single, found["copy_gb_s"], half)
 
 
 def _copy(device: torch.device, clock: Clock, size: int) -> float:

@@ -5,8 +5,8 @@ process that does nothing else.
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
@@ -14,16 +14,15 @@ import numpy as np
 from pcsr.metrics import Pixels
 from pcsr.runtime.machine import peak_resident_mib, resident_mib
 
-from .calls import Caller, CallOptions, timed
-from .process import LONGEST_S, call_alone
+from .calls import CallOptions, timed
+from .process import call_alone
 
 
 @dataclass(frozen=True)
 class FirstUse:
-    """Says what a first use took; None where nobody looked or the system does not say."""
+    """What a first use took; None where nobody looked or the system does not say."""
 
     first_ms: float
-    """The first call."""
     open_ms: float | None = None
     """Opening the caller, imports included."""
     loaded_mib: float | None = None
@@ -42,12 +41,11 @@ def first_use(
     image: Pixels,
     options: CallOptions,
     folder: Path | None = None,
-    timeout_s: float = LONGEST_S,
 ) -> FirstUse:
     """Opens a caller in a fresh process and calls it once.
 
-    opener: `module:function`, which makes the caller from the arguments (JSON values). folder,
-    timeout_s: as of `call_alone`.
+    opener: `module:function`, which makes the caller from the arguments (JSON values). folder: as
+    of `call_alone`.
 
     Raises:
         DidNotFinish: as `call_alone`.
@@ -57,19 +55,13 @@ def first_use(
         np.save(file, image)
         request = {"opener": opener, "arguments": dict(arguments), "image": str(file)}
         request["options"] = dict(options)
-        return FirstUse(**call_alone(f"{__name__}:use", request, timeout_s, folder=folder))
+        return FirstUse(**call_alone(f"{__name__}:use", request, folder=folder))
 
 
 def use(opener: str, arguments: dict[str, Any], image: str, options: CallOptions) -> dict[str, Any]:
     """Makes a first use in this process, as the fields of `FirstUse`. image: a file of NumPy."""
     pixels: Pixels = np.load(image)
-
-    def opened() -> Caller:
-        module, _, function = opener.partition(":")
-        caller: Caller = getattr(import_module(module), function)(**arguments)
-        return caller
-
-    open_ms, caller = timed(opened)
+    open_ms, caller = timed(lambda: resolve_name(opener)(**arguments))
     loaded_mib = resident_mib()
     first_ms, answer = timed(lambda: caller(pixels, options))
     peak_mib = peak_resident_mib()

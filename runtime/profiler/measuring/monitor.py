@@ -10,7 +10,7 @@ from typing import Any
 
 from pcsr.runtime.machine import throttled_periods
 
-from .nvml import GpuSensors, Reading
+from .nvml import Reading
 from .stability import gpu_warnings, load_warnings
 
 INTERVAL_S = 1.0
@@ -33,7 +33,7 @@ class Load:
     @classmethod
     def now(cls) -> "Load":
         """Reads those of this process and its machine."""
-        return cls(perf_counter(), process_time(), _busy_s(Path("/proc/stat")))
+        return cls(perf_counter(), process_time(), _busy_s())
 
 
 def foreign_cores(before: Load, after: Load) -> float | None:
@@ -44,9 +44,9 @@ def foreign_cores(before: Load, after: Load) -> float | None:
     return max(0.0, foreign_s / (after.wall_s - before.wall_s))
 
 
-def _busy_s(file: Path) -> float | None:
+def _busy_s() -> float | None:
     try:
-        line = file.read_text(encoding="ascii").splitlines()[0]
+        line = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0]
     except OSError:
         return None
     ticks = [int(number) for number in line.split()[1 : 1 + COLUMNS]]
@@ -54,49 +54,45 @@ def _busy_s(file: Path) -> float | None:
 
 
 class Monitor:
-    """Watches from when it is made. gpu: None on the CPU. throttled: how often a limit struck."""
+    """Watches from when it is made. read_gpu: None on the CPU. throttled: how often a limit of CPU
+    time struck; None without a limit.
+    """
 
     def __init__(
-        self, gpu: GpuSensors | None = None, throttled: Callable[[], int | None] = throttled_periods
+        self,
+        read_gpu: Callable[[], Reading | None] | None = None,
+        throttled: Callable[[], int | None] = throttled_periods,
     ) -> None:
-        self._gpu, self._throttled = gpu, throttled
-        self._load, self._strikes = Load.now(), throttled()
+        self._read_gpu, self._throttled = read_gpu, throttled
+        self._load, self._strikes = Load.now(), throttled() or 0
         self._readings: list[Reading] = []
         self._last_s = 0.0
 
     def tick(self) -> None:
         """Reads the GPU, between calls, once a second at most."""
-        if self._gpu is None or perf_counter() - self._last_s < INTERVAL_S:
+        if self._read_gpu is None or perf_counter() - self._last_s < INTERVAL_S:
             return
         self._last_s = perf_counter()
-        reading = self._gpu.read()
-        if reading is not None:
-            self._readings.append(reading)
+        self._readings += filter(None, [self._read_gpu()])
 
     def warnings(self) -> list[str]:
         """Tells of all that happened since."""
-        strikes = self._throttled()
-        struck = None
-        if strikes is not None and self._strikes is not None:
-            struck = strikes - self._strikes
-        foreign = foreign_cores(self._load, Load.now()) if self._gpu is None else None
+        struck = (self._throttled() or 0) - self._strikes
+        foreign = foreign_cores(self._load, Load.now()) if self._read_gpu is None else None
         return load_warnings(foreign, struck) + gpu_warnings(self._readings)
 
     def facts(self) -> dict[str, Any]:
         """Describes cores of others, and the GPU at its start, its end and between."""
-        foreign = foreign_cores(self._load, Load.now())
-        found: dict[str, Any] = {"foreign_cores": foreign}
-        if self._gpu is not None:
-            found["gpu_state"] = self._of_gpu(self._gpu)
-        return found
+        found = {"foreign_cores": foreign_cores(self._load, Load.now())}
+        return found if self._read_gpu is None else found | {"gpu_state": self._gpu_state()}
 
-    def _of_gpu(self, gpu: GpuSensors) -> dict[str, Any]:
+    def _gpu_state(self) -> dict[str, Any]:
         if not self._readings:
-            return {"source": "no answer of NVML or nvidia-smi"}
+            return {"source": "no answer of nvidia-smi"}
         clocks = [one.sm_mhz for one in self._readings if one.sm_mhz is not None]
         powers = [one.power_w for one in self._readings if one.power_w is not None]
         return {
-            "source": gpu.source,
+            "source": "nvidia-smi",
             "before": self._readings[0].to_json(),
             "after": self._readings[-1].to_json(),
             "median_sm_mhz": median(clocks) if clocks else None,

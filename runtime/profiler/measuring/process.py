@@ -6,16 +6,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 LONGEST_S = 1800
-KILLED_FIRST = "1000"  # the largest oom_score_adj
+OOM_SCORE, KILLED_FIRST = Path("/proc/self/oom_score_adj"), "1000"  # the largest
 
 
 class DidNotFinish(Exception):
-    """Says that a process died, failed or took too long."""
+    """A process died, failed or took too long."""
 
 
 def call_alone(
@@ -83,20 +83,13 @@ def read_answer(code: int, stdout: str, stderr: str) -> Any:  # noqa: ANN401
     return answer["result"]
 
 
-def _be_killed_first() -> None:
-    """Lets this process go where memory runs out, and not the one that reports it."""
-    score = Path("/proc/self/oom_score_adj")
-    if score.exists():
-        score.write_text(KILLED_FIRST)
-
-
 def _main(function: str, arguments: str) -> None:
-    _be_killed_first()
+    if OOM_SCORE.exists():  # where memory runs out this process goes, not the one that reports it
+        OOM_SCORE.write_text(KILLED_FIRST)
     stdout = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print is no answer
-    module, _, name = function.partition(":")
     try:
-        answer = {"result": getattr(import_module(module), name)(**json.loads(arguments))}
+        answer = {"result": resolve_name(function)(**json.loads(arguments))}
     except Exception as error:  # what it raises is a result here
         answer = {"error": f"{type(error).__name__}: {error}"}
     stdout.write(json.dumps(answer) + "\n")

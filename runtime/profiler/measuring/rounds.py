@@ -18,6 +18,7 @@ from pcsr.text import one_line
 
 from .calls import Measurement
 from .first_use import FirstUse
+from .statistics import grouped
 
 T = TypeVar("T")
 LEAST_ROUNDS = 2  # even where the time is over
@@ -27,7 +28,7 @@ SAID = (RuntimeWarning, ResourceWarning)  # of a run, not of a library's future
 
 @dataclass(frozen=True)
 class Pace:
-    """Says how often and how long entries are measured."""
+    """A pace is how often and how long entries are measured."""
 
     rounds: int
     """So many count, or more."""
@@ -41,7 +42,7 @@ class Pace:
     """Of the order."""
 
     def is_over(self, number: int, elapsed_s: float) -> bool:
-        """Says whether round `number` does not begin. elapsed_s: since the first that counts."""
+        """Tells whether round `number` does not begin. elapsed_s: since the first that counts."""
         if number >= LEAST_ROUNDS and perf_counter() > self.stop_at:
             return True
         return number >= self.rounds and elapsed_s >= self.duration_s
@@ -81,9 +82,7 @@ def turns(
 def _shuffled(
     entries: Sequence[T], rng: random.Random, shape: Callable[[T], Hashable]
 ) -> Iterator[T]:
-    shapes: dict[Hashable, list[T]] = {}
-    for entry in entries:
-        shapes.setdefault(shape(entry), []).append(entry)
+    shapes = grouped(entries, shape)
     for key in rng.sample(list(shapes), len(shapes)):
         yield from rng.sample(shapes[key], len(shapes[key]))
 

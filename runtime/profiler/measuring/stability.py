@@ -28,7 +28,7 @@ def case_warnings(times_ms: Sequence[float], unaccounted: float) -> list[str]:
     return found
 
 
-def load_warnings(foreign_cores: float | None, throttled: int | None) -> list[str]:
+def load_warnings(foreign_cores: float | None, throttled: int) -> list[str]:
     """Judges the machine. foreign_cores: of others. throttled: how often a limit struck."""
     found = []
     if foreign_cores is not None and foreign_cores > FOREIGN_CORES:

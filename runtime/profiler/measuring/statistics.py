@@ -1,34 +1,30 @@
 """Statistics of a few times."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median, stdev
+from typing import TypeVar
 
 import numpy as np
 
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 KEPT_POINTS = (50.0, 90.0, 95.0, 99.0)
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """Describes the milliseconds of one or more calls."""
+    """Describes milliseconds of one or more calls; percentiles are linear between neighbours."""
 
     p50: float
-    """Median."""
     p90: float
-    """90th percentile, as all of them linear between neighbours."""
     p95: float
-    """95th percentile."""
     p99: float
-    """99th percentile."""
     mean: float
-    """Mean of all calls."""
     std: float
     """Standard deviation of the sample; 0 for one call."""
     least: float
-    """The shortest call."""
     most: float
-    """The longest call."""
     samples: int
     """How many calls."""
     percentiles: Mapping[str, float] = field(default_factory=dict)
@@ -39,18 +35,10 @@ def distribution(values: Sequence[float], points: Sequence[float] = ()) -> Distr
     """Describes one or more values. points: percentiles beside those that are always there."""
     points = tuple(dict.fromkeys((*KEPT_POINTS, *points)))
     p50, p90, p95, p99, *_ = found = np.percentile(values, points).tolist()
-    return Distribution(
-        p50,
-        p90,
-        p95,
-        p99,
-        mean=fmean(values),
-        std=stdev(values) if len(values) > 1 else 0.0,
-        least=min(values),
-        most=max(values),
-        samples=len(values),
-        percentiles={f"p{point:g}": value for point, value in zip(points, found, strict=True)},
-    )
+    spread = stdev(values) if len(values) > 1 else 0.0
+    moments = (fmean(values), spread, min(values), max(values))
+    named = {f"p{point:g}": value for point, value in zip(points, found, strict=True)}
+    return Distribution(p50, p90, p95, p99, *moments, len(values), named)
 
 
 def paired_ratio(times: Mapping[int, float], baseline: Mapping[int, float]) -> float | None:
@@ -74,6 +62,14 @@ def stage_medians(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def _names(runs: Iterable[Mapping[str, float]]) -> list[str]:
     """Lists all names, in the order of their first appearance."""
     return list(dict.fromkeys(name for run in runs for name in run))
+
+
+def grouped(entries: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    """Gathers entries of the same key, in the order of their first appearance."""
+    groups: dict[K, list[T]] = {}
+    for entry in entries:
+        groups.setdefault(key(entry), []).append(entry)
+    return groups
 
 
 def drift(values: Sequence[float]) -> float:

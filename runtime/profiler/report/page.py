@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from pcsr.atomic import atomic_file, refuse_existing
-from pcsr.extras import needs_extra
+import jinja2
+import matplotlib
+
+from pcsr.atomic import atomic_file
 from pcsr.runtime.profiler.record import Profile
 
-from . import routed_image, words
-from .routed_image import RoutedImage
-
-__all__ = ["RoutedImage", "write_report"]
+from . import plots, svg, words
+from .routed_image import RoutedImage, data_uri, upsampler_shares
 
 
 def write_report(
@@ -19,16 +19,9 @@ def write_report(
     """Writes the report of a profile, with the routing of a sample where one is given.
 
     Raises:
-        BackendError: Jinja2 or matplotlib is not installed.
         OutputError: `path` exists and `overwrite` is off, or cannot be written.
         ImageError, UsageError: the arrays of the sample do not fit each other.
     """
-    refuse_existing(path, overwrite)
-    with needs_extra("--report", "evaluate"):
-        import jinja2
-        import matplotlib
-
-        from . import plots, svg
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader(__package__, ""),
         autoescape=True,
@@ -42,7 +35,7 @@ def write_report(
         "number": words.number,
         "percent": words.percent,
         "title": words.title,
-        "data_uri": routed_image.data_uri,
+        "data_uri": data_uri,
     }
     template = environment.get_template("page.html.j2")
     with matplotlib.rc_context(svg.STYLE):
@@ -52,7 +45,7 @@ def write_report(
             sample=sample,
             marks=plots.stage_marks(profile.cases),
             plots=plots,
-            upsampler_shares=routed_image.upsampler_shares,
+            upsampler_shares=upsampler_shares,
             words=words,
         )
     with atomic_file(path, overwrite) as temporary:

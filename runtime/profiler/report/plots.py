@@ -1,6 +1,6 @@
 """The plots of the report."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from pcsr.runtime.profiler.measuring.statistics import grouped
 from pcsr.runtime.profiler.record import Case
 
 from .svg import INK, PAGE, WIDTH_INCHES, Drawing, to_drawing
@@ -43,7 +44,7 @@ def stage_marks(cases: Sequence[Case]) -> dict[str, StageMark]:
 
 def draw_stages(cases: Sequence[Case], marks: Mapping[str, StageMark]) -> Iterator[Drawing]:
     """Draws where the time goes: a plot per picture and size, with a bar of stages per case."""
-    for where, some in _grouped(cases, place).items():
+    for where, some in grouped(cases, place).items():
         yield _draw_stages(where, some, marks)
 
 
@@ -52,12 +53,12 @@ def draw_comparisons(cases: Sequence[Case]) -> Iterator[Drawing]:
     it is known.
     """
     rivals = [case for case in cases if case.over_baseline and not case.is_baseline]
-    for where, some in _grouped(rivals, place).items():
+    for where, some in grouped(rivals, place).items():
         yield _draw_ratios(where, some)
     if len({case.lr_size for case in cases}) > 1:
         yield _draw_sizes(cases)
     scored = [case for case in cases if case.psnr_db is not None]
-    for where, some in _grouped(scored, place).items():
+    for where, some in grouped(scored, place).items():
         yield _draw_quality(where, sorted(some, key=lambda case: case.host_ms.p50))
 
 
@@ -75,13 +76,6 @@ def draw_latency(case: Case) -> Drawing:
     )
     kind = "Latency distribution and run"
     return to_drawing(figure, "Latency of the calls", kind, {title(case): fact})
-
-
-def _grouped(cases: Sequence[Case], key: Callable[[Case], str]) -> dict[str, list[Case]]:
-    groups: dict[str, list[Case]] = {}
-    for case in cases:
-        groups.setdefault(key(case), []).append(case)
-    return groups
 
 
 def _draw_stages(where: str, cases: Sequence[Case], marks: Mapping[str, StageMark]) -> Drawing:
@@ -136,7 +130,7 @@ def _caption(axes: Axes, row: int, text: str) -> None:
 def _draw_sizes(cases: Sequence[Case]) -> Drawing:
     lines = {
         label: sorted((_megapixels(case), case.host_ms.p50) for case in some)
-        for label, some in _grouped(cases, family).items()
+        for label, some in grouped(cases, family).items()
     }
     figure, axes = _lines(lines, "output megapixels", "ms, median")
     pixels = [_megapixels(case) for case in cases]
@@ -161,7 +155,7 @@ def _megapixels(case: Case) -> float:
 
 def _draw_quality(where: str, cases: Sequence[Case]) -> Drawing:
     """Numbers the cases as given, and joins the modes of a network."""
-    lines = {label: list(map(_point, some)) for label, some in _grouped(cases, network).items()}
+    lines = {label: list(map(_point, some)) for label, some in grouped(cases, network).items()}
     figure, axes = _lines(lines, "ms, median", "PSNR, dB")
     for count, case in enumerate(cases, 1):
         axes.annotate(str(count), _point(case), (0, 6), textcoords="offset points", ha="center")

@@ -16,18 +16,17 @@ _QUALITY = 85
 
 @dataclass(frozen=True, eq=False)
 class RoutedImage:
-    """One upscaled image.
+    """A routed image is an upscaled one, and which upsampler made which of its pixels.
 
-    image [h,w] or [h,w,2..4], upscaled [H,W] or [H,W,2..4]: uint8, uint16 or float32 (0..1), alpha
-    left out. assignment: [H,W] uint8, 0 = heaviest; None for a plain network. upsamplers: M. name:
-    what the image is called in the report.
+    image [h,w,3], upscaled [H,W,3]: uint8. assignment: [H,W] uint8, 0 = heaviest; None for a plain
+    network. pixels: of each upsampler, the heaviest first. name: what it is called in the report.
     """
 
     image: np.ndarray
     upscaled: np.ndarray
     assignment: np.ndarray | None
-    upsamplers: int
-    name: str = "sample"
+    pixels: Sequence[int]
+    name: str
 
     def pictures(self) -> dict[str, np.ndarray]:
         """Gives what the report shows of it, by caption; the routing first, where there is one.
@@ -38,13 +37,7 @@ class RoutedImage:
         shown = {"Input": self.image, "Upscaled": self.upscaled}
         if self.assignment is None:
             return shown
-        return {"Routing": draw_overlay(self.upscaled, self.assignment, self.upsamplers)} | shown
-
-    def pixels_per_upsampler(self) -> list[int]:
-        """Counts the pixels of each upsampler; none for a plain network."""
-        if self.assignment is None:
-            return []
-        return list(map(int, np.bincount(self.assignment.ravel(), minlength=self.upsamplers)))
+        return {"Routing": draw_overlay(self.upscaled, self.assignment, len(self.pixels))} | shown
 
 
 class UpsamplerShare(NamedTuple):
@@ -68,9 +61,8 @@ def upsampler_shares(counts: Sequence[int]) -> list[UpsamplerShare]:
 
 
 def data_uri(pixels: np.ndarray) -> str:
-    """Gives an image, reduced where it is large, as the JPEG of an `<img>`."""
-    nothing = np.zeros(pixels.shape[:2], np.uint8)
-    image = pyvips.Image.new_from_array(draw_overlay(pixels, nothing, 1, opacity=0))  # 8 bit, RGB
+    """Gives an image [h,w,3] uint8, reduced where it is large, as the JPEG of an `<img>`."""
+    image = pyvips.Image.new_from_array(pixels)
     reduced = image.thumbnail_image(_LONGEST_SIDE, height=_LONGEST_SIDE, size="down")
     jpeg = reduced.jpegsave_buffer(Q=_QUALITY, subsample_mode="off")
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"

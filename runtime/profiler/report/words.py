@@ -41,9 +41,7 @@ def number(value: float | None) -> str:
         return NOTHING
     if isinstance(value, int):
         return f"{value:,}"
-    digits = 0 if abs(value) >= 99.95 else 1 if abs(value) >= 9.995 else 2
-    if value and abs(value) < 0.9995:
-        digits = 3
+    digits = sum(abs(value) < limit for limit in (0.9995, 9.995, 99.95))
     return f"{value:,.{digits}f}"
 
 
@@ -58,27 +56,23 @@ def size(pair: Sequence[int]) -> str:
 
 
 def speed(case: Case) -> float | None:
-    """Says how many times as fast as its baseline the case is."""
+    """Gives how many times as fast as its baseline the case is."""
     return case.over_baseline and 1 / case.over_baseline
 
 
 def series(case: Case) -> str:
     """Names the case without its size."""
-    return _without(case.name, size(case.lr_size))
+    return case.name.removesuffix(f", {size(case.lr_size)}")
 
 
 def family(case: Case) -> str:
     """Names what a case shares with the same bundle and mode on other pictures."""
-    return _without(series(case), case.picture)
+    return series(case).removesuffix(f", {case.picture}")
 
 
 def network(case: Case) -> str:
     """Names what a case shares with the same bundle in other modes, on this picture."""
-    return _without(family(case), case.mode)
-
-
-def _without(name: str, last: str) -> str:
-    return name.removesuffix(last).rstrip(" ,") or name
+    return family(case).removesuffix(f", {case.mode}")
 
 
 def title(case: Case) -> str:
@@ -93,7 +87,7 @@ def place(case: Case) -> str:
 
 
 def answer(case: Case, cases: Sequence[Case]) -> str:
-    """Says after a case's title what was measured of it, as the rest of a sentence."""
+    """Tells what was measured of a case, as the rest of a sentence behind its title."""
     said = f"{number(case.host_ms.p50)} ms median"
     if case.device_ms is not None:
         said += f" ({number(case.device_ms.p50)} ms of device time)"
@@ -101,33 +95,23 @@ def answer(case: Case, cases: Sequence[Case]) -> str:
         said += ", the baseline"
     elif case.over_baseline:
         ratio, word = max((1 / case.over_baseline, "fast"), (case.over_baseline, "slow"))
-        said += f", {number(ratio)} times as {word} as {_baseline_of(case, cases)}"
-    if case.stages:
-        slowest = max(case.stages, key=lambda stage: stage.ms)
-        said += f"; {slowest.name} takes {100 * slowest.share:.0f} %"
-    return f"{said}."
-
-
-def _baseline_of(case: Case, cases: Sequence[Case]) -> str:
-    baselines = [other for other in cases if other.is_baseline]
-    same = [other for other in baselines if other.lr_size == case.lr_size]
-    return next(map(network, same or baselines), "its baseline")
+        rivals = (one for one in cases if one.is_baseline and one.lr_size == case.lr_size)
+        said += f", {number(ratio)} times as {word} as {next(map(network, rivals))}"
+    slowest = max(case.stages, key=lambda stage: stage.ms)
+    return f"{said}; {slowest.name} takes {100 * slowest.share:.0f} %."
 
 
 def headline(cases: Sequence[Case]) -> str:
     """Names the bundles, each once."""
     names = (Path(case.bundle).name or case.bundle for case in cases)
-    return ", ".join(dict.fromkeys(names)) or "nothing measured"
+    return ", ".join(dict.fromkeys(names))
 
 
 def machine(profile: Profile) -> str:
-    """Names the processors that ran, and when, as far as the environment knows them."""
+    """Names the processors that ran, and when."""
     environment = profile.environment
-    on_gpu = any(case.device != "cpu" for case in profile.cases)
-    names = [environment.get("gpu") if on_gpu else None, environment.get("cpu")]
-    where = " with ".join(filter(None, names)) or "a machine that it does not name"
-    when = environment.get("date")
-    return f"{where}, {when[:16].replace('T', ' ')}" if when else where
+    names = filter(None, [environment.get("gpu"), environment["cpu"]])
+    return f"{' with '.join(names)}, {environment['date'][:16].replace('T', ' ')}"
 
 
 def case_table(
@@ -154,9 +138,8 @@ def time_table(case: Case) -> tuple[Row, Sequence[Row]]:
 
 
 def _figures(times: Distribution) -> dict[str, float]:
-    usual = {"p50": times.p50, "p90": times.p90, "p95": times.p95, "p99": times.p99}
     moments = {"mean": times.mean, "std": times.std, "least": times.least, "most": times.most}
-    return usual | dict(times.percentiles) | moments | {"calls": times.samples}
+    return dict(times.percentiles) | moments | {"calls": times.samples}
 
 
 def facts(values: Mapping[str, Any], above: str = "") -> list[Row]:
@@ -171,8 +154,6 @@ def facts(values: Mapping[str, Any], above: str = "") -> list[Row]:
 def _plain(value: Any) -> str:  # noqa: ANN401
     if value is None:
         return "not known"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
     if isinstance(value, float):
         return number(value)
     if isinstance(value, (list, tuple)):

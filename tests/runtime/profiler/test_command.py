@@ -23,7 +23,7 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("it measures")
 
     monkeypatch.setattr(profiling, "measure_cases", begun)
-    monkeypatch.setattr(profiling, "_roof_of", begun)
+    monkeypatch.setattr(profiling, "_ceilings", begun)
 
 
 @pytest.mark.parametrize(

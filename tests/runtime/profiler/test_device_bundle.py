@@ -12,7 +12,7 @@ from pcsr.runtime.profiler.assemble import make_case
 from pcsr.runtime.profiler.cases import Setup, Spec
 from pcsr.runtime.profiler.device_bundle import DeviceBundle
 from pcsr.runtime.profiler.measuring.ceilings import Ceilings
-from pcsr.runtime.profiler.measuring.device import Lap, WallClock
+from pcsr.runtime.profiler.measuring.device import Clock, Lap
 from pcsr.runtime.profiler.measuring.device_ceilings import device_ceilings
 from pcsr.runtime.profiler.opened import open_upscaler
 from pcsr.runtime.profiler.pictures import InputImage
@@ -27,7 +27,7 @@ PICTURE = InputImage("p", np.random.default_rng(0).integers(0, 256, (20, 24, 3),
 def spec(carn_like_bundle: Path) -> Spec:
     setup = Setup(str(carn_like_bundle), "cpu", "torch")
     options = {"scale": 4, "adaptive": True}
-    return Spec("ours, 20x24", setup, "pcsr", "ADM", 4, PICTURE, options)
+    return Spec("ours, 20x24", setup, "ADM", 4, PICTURE, options)
 
 
 def opened(spec: Spec) -> DeviceBundle:
@@ -64,10 +64,10 @@ def test_stages_of_slower_calls_are_told(spec: Spec, monkeypatch: pytest.MonkeyP
     """The calls that stages are timed in come second."""
     bundle, laps = opened(spec), [1.0, 1.5] * PLAN.iterations
 
-    def lap(self: WallClock, call: Callable[[], Any], hold_ms: float) -> tuple[Lap, Any]:
+    def lap(self: Clock, call: Callable[[], Any], hold_ms: float) -> tuple[Lap, Any]:
         return Lap(laps.pop(0), 0.1), call()
 
-    monkeypatch.setattr(WallClock, "lap", lap)
+    monkeypatch.setattr(Clock, "lap", lap)
     series = measure_cases([spec], {spec.setup: bundle}, PLAN)
     case = make_case(spec, bundle.upscaler, series, Ceilings(100, 10), PLAN)
     assert case.device_ms is not None
@@ -81,11 +81,11 @@ def test_the_stream_is_held_for_as_long_as_queueing_took(
     held: list[float] = []
     enqueue_ms = iter([4.0, 5.0, 9.0, 3.0, 1.0, 1.0])
 
-    def lap(self: WallClock, call: Callable[[], Any], hold_ms: float) -> tuple[Lap, Any]:
+    def lap(self: Clock, call: Callable[[], Any], hold_ms: float) -> tuple[Lap, Any]:
         held.append(hold_ms)
         return Lap(1.0, next(enqueue_ms)), call()
 
-    monkeypatch.setattr(WallClock, "lap", lap)
+    monkeypatch.setattr(Clock, "lap", lap)
     bundle = opened(spec)
     for _ in range(3):
         bundle.measure(spec)

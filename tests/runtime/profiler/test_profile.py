@@ -17,10 +17,10 @@ from pcsr.runtime.cpu.passes import PixelPasses
 from pcsr.runtime.profiler.cases import Choices
 from pcsr.runtime.profiler.measuring.stability import UNACCOUNTED
 from pcsr.runtime.profiler.plan import MeasurementPlan
-from pcsr.runtime.profiler.profile import SAMPLE, Prepared, Sources, measure, prepare, traced
+from pcsr.runtime.profiler.profile import SAMPLE, Prepared, measure, prepare
 from pcsr.runtime.profiler.record import Profile
 from pcsr.runtime.profiler.table import WIDTH, format_profile
-from pcsr.runtime.profiler.trace import trace_json
+from pcsr.runtime.profiler.trace import record_calls, trace_json
 
 from .conftest import FIRST
 
@@ -33,7 +33,7 @@ def silent(text: str) -> None:
 
 
 def prepared(bundle: Path, size: tuple[int, int] = (24, 32), **choices: Any) -> Prepared:  # noqa: ANN401
-    return prepare(Choices([bundle], threads=2, **choices), Sources([size]), silent)
+    return prepare(Choices([bundle], threads=2, sizes=[size], **choices), silent)
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_a_sleep_planted_in_a_stage_shows_up_there_and_only_there(
 
 def test_a_trace_has_a_lane_per_stage(quick: None, carn_like_bundle: Path) -> None:
     ready = prepared(carn_like_bundle, (120, 160), k=(0.0,), adaptive=True)
-    trace = json.loads(trace_json(traced(ready)))
+    trace = json.loads(trace_json(record_calls(ready.specs, ready.bundles)))
     events = trace["traceEvents"]
     assert {event["ph"] for event in events} == {"M", "X"}
     named = {(e["pid"], e["tid"]): e for e in events if e["name"] == "thread_name"}
@@ -177,7 +177,7 @@ def test_originals_give_psnr(quick: None, carn_like_bundle: Path, tmp_path: Path
 
     pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     images.write(images.Picture(pixels), tmp_path / "a.png")
-    ready = prepare(Choices([carn_like_bundle]), Sources(originals=[tmp_path]), silent)
+    ready = prepare(Choices([carn_like_bundle], originals=[tmp_path]), silent)
     profile = measure(ready, PLAN)
     case = profile.cases[0]
     assert case.psnr_db is not None
@@ -193,6 +193,6 @@ def test_sizes_are_filled_with_the_photo(
 
     pixels = np.arange(8 * 6 * 3, dtype=np.uint8).reshape(8, 6, 3)
     images.write(images.Picture(pixels), tmp_path / "a.png")
-    sources = Sources([(10, 4)], [tmp_path / "a.png"])
-    picture = prepare(Choices([carn_like_bundle]), sources, silent).specs[0].picture
+    choices = Choices([carn_like_bundle], sizes=[(10, 4)], images=[tmp_path / "a.png"])
+    picture = prepare(choices, silent).specs[0].picture
     assert np.array_equal(picture.pixels, np.concatenate([pixels, pixels[:2]])[:, :4])

@@ -14,6 +14,7 @@ from pcsr.runtime.profiler.cases import Setup, Spec
 from pcsr.runtime.profiler.measuring.calls import Answer, Measurement
 from pcsr.runtime.profiler.measuring.ceilings import Ceilings
 from pcsr.runtime.profiler.measuring.first_use import FirstUse
+from pcsr.runtime.profiler.opened import OpenedBundle
 from pcsr.runtime.profiler.pictures import InputImage
 from pcsr.runtime.profiler.plan import MeasurementPlan
 from pcsr.runtime.profiler.session import measure_cases
@@ -26,10 +27,10 @@ SMALL, LARGE = (
 
 
 def spec(name: str, setup: Setup, picture: InputImage = SMALL, baseline: str | None = None) -> Spec:
-    return Spec(name, setup, "pcsr", "k=0", 4, picture, {}, baseline, name == baseline)
+    return Spec(name, setup, "k=0", 4, picture, {}, baseline)
 
 
-class Known:
+class Known(OpenedBundle):
     """Its turns take `ms`; keeps the order of calls."""
 
     least_warm_ups = 2

@@ -11,7 +11,7 @@ from pcsr.runtime.profiler.cases import Setup, Spec
 from pcsr.runtime.profiler.measuring.ceilings import measure_ceilings
 from pcsr.runtime.profiler.measuring.first_use import first_use
 from pcsr.runtime.profiler.measuring.process import DidNotFinish, call_alone, read_answer
-from pcsr.runtime.profiler.opened import HostBundle
+from pcsr.runtime.profiler.opened import OpenedBundle
 from pcsr.runtime.profiler.pictures import InputImage
 
 IMAGE = np.zeros((8, 9, 3), np.uint8)
@@ -46,7 +46,7 @@ def test_one_that_raises_and_one_that_takes_too_long(tmp_path: Path) -> None:
     with pytest.raises(DidNotFinish, match=r"BundleError: .* is not a bundle"):
         first_use(OPENER, arguments, IMAGE, {})
     with pytest.raises(DidNotFinish, match="takes more than"):
-        first_use(OPENER, arguments, IMAGE, {}, timeout_s=0.01)
+        call_alone("time:sleep", {}, timeout_s=0.01)
 
 
 def test_a_process_that_is_killed_or_fails() -> None:
@@ -67,8 +67,8 @@ def test_a_first_use_that_fails_is_one_line_of_its_case(
     carn_like_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     setup = Setup(str(carn_like_bundle), threads=1)
-    spec = Spec("a, 8x9", setup, "pcsr", "ADM", 4, InputImage("p", IMAGE))
-    bundle = HostBundle(setup)
+    spec = Spec("a, 8x9", setup, "ADM", 4, InputImage("p", IMAGE))
+    bundle = OpenedBundle(setup)
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(ImageError, match=r"^a, 8x9: a call in a process of its own failed: exit"):
         bundle.first(spec)

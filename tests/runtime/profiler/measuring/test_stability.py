@@ -1,7 +1,5 @@
 """A run that is not to be trusted says why."""
 
-from types import SimpleNamespace
-
 import pytest
 
 from pcsr.runtime.profiler.measuring.monitor import Monitor
@@ -11,7 +9,7 @@ from pcsr.runtime.profiler.measuring.stability import case_warnings, gpu_warning
 
 def test_quiet_times_raise_no_warning() -> None:
     assert case_warnings([10, 10.5, 9.8, 10.1, 10.2, 9.9], 0.03) == []
-    assert load_warnings(0.1, 0) == load_warnings(None, None) == []
+    assert load_warnings(0.1, 0) == load_warnings(None, 0) == []
     assert gpu_warnings([Reading(sm_mhz=1980, reasons=0x1), Reading(sm_mhz=1950)]) == []
 
 
@@ -30,7 +28,7 @@ def test_each_doubt_has_its_word(times: list[float], unaccounted: float, word: s
 
 
 def test_load_and_limits() -> None:
-    assert "1.5 cores" in load_warnings(1.5, None)[0]
+    assert "1.5 cores" in load_warnings(1.5, 0)[0]
     assert "3 times" in load_warnings(None, 3)[0]
 
 
@@ -50,8 +48,7 @@ def test_the_monitor_counts_what_struck_since_it_was_made() -> None:
 
 def test_the_monitor_reads_the_gpu_at_most_once_a_second() -> None:
     readings = iter([Reading(sm_mhz=1000.0, power_w=300.0), Reading(sm_mhz=1.0)])
-    gpu = SimpleNamespace(source="fake", read=lambda: next(readings))
-    monitor = Monitor(gpu, lambda: None)  # type: ignore[arg-type]
+    monitor = Monitor(lambda: next(readings), lambda: None)
     monitor.tick()
     monitor.tick()
     state = monitor.facts()["gpu_state"]

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pcsr.runtime.profiler.report.page import RoutedImage, write_report
+from pcsr.runtime.profiler.report.page import write_report
+from pcsr.runtime.profiler.report.routed_image import RoutedImage
 from tests.runtime.profiler import made
 
 BROWSER = next(
@@ -115,7 +116,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     upscaled = np.kron(image, np.ones((4, 4, 1), np.uint8))
     assignment = np.ones(upscaled.shape[:2], np.uint8)
     path = tmp_path_factory.mktemp("page") / "report.html"
-    write_report(made.full_profile(), path, RoutedImage(image, upscaled, assignment, 2))
+    write_report(
+        made.full_profile(), path, RoutedImage(image, upscaled, assignment, (0, 115920), "s")
+    )
     return path.read_text("utf-8")
 
 

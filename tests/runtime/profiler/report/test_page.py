@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from pcsr.errors import BackendError, OutputError, UsageError
+from pcsr.errors import OutputError, UsageError
 from pcsr.overlay import draw_overlay
 from pcsr.runtime.profiler.cli import main
 from pcsr.runtime.profiler.record import Profile
-from pcsr.runtime.profiler.report.page import RoutedImage, write_report
+from pcsr.runtime.profiler.report.page import write_report
+from pcsr.runtime.profiler.report.routed_image import RoutedImage
+from tests.commands import assert_refused, profile
 from tests.runtime.profiler import made
 
 HOSTILE = 'a<b><script>&"q"\'$x_1$\x07\udc80 \u6a21\u578b'
@@ -173,7 +175,7 @@ def test_warnings_come_first_and_at_their_case(full: str, one: str) -> None:
 
 def test_names_are_escaped_everywhere(tmp_path: Path) -> None:
     case = replace(
-        made.case(psnr_db=28.0),
+        made.case(psnr_db=28.0, over_baseline=0.4),
         name=f"{HOSTILE}, {HOSTILE} mode, 276x420",
         bundle=f"/bundles/{HOSTILE}",
         mode=f"{HOSTILE} mode",
@@ -181,10 +183,13 @@ def test_names_are_escaped_everywhere(tmp_path: Path) -> None:
         warnings=(HOSTILE,),
     )
     stages = (replace(case.stages[0], name=HOSTILE), *case.stages[1:])
-    whole = made.profile(replace(case, stages=stages), warnings=(HOSTILE,))
+    cases = replace(case, stages=stages), made.case(mode="plain")
+    whole = made.profile(*cases, warnings=(HOSTILE,))
     other = replace(made.case(lr_size=(64, 64)), name=f"{HOSTILE}, 64x64")
     profile = replace(
-        whole, environment={HOSTILE: {HOSTILE: [HOSTILE]}}, cases=(*whole.cases, other)
+        whole,
+        environment={**whole.environment, HOSTILE: {HOSTILE: [HOSTILE]}},
+        cases=(*whole.cases, other),
     )
     page = report(profile, tmp_path)
     shown = HOSTILE.replace("\x07\udc80", "\N{REPLACEMENT CHARACTER}")
@@ -213,16 +218,8 @@ def test_nothing_known_is_no_error(tmp_path: Path) -> None:
         pixels_per_upsampler=(),
         times_ms=(719.0,),
     )
-    page = report(replace(made.profile(bare), environment={}, plan={}), tmp_path)
+    page = report(made.profile(replace(bare, unaccounted_ms=-3.0)), tmp_path)
     assert row_of(page, "Stages, mean per call", "1 backbone")[2:] == ["\N{EN DASH}"] * 5
-    assert "on a machine that it does not name" in page
-
-
-def test_no_stages_and_no_cases_are_no_error(tmp_path: Path) -> None:
-    unstaged = replace(made.case(), stages=(), unaccounted_ms=-3.0)
-    write_report(made.profile(unstaged), tmp_path / "unstaged.html")
-    write_report(made.profile(), tmp_path / "none.html")
-    assert "nothing measured" in (tmp_path / "none.html").read_text("utf-8")
 
 
 def test_a_sample_shows_its_routing(tmp_path: Path) -> None:
@@ -231,7 +228,7 @@ def test_a_sample_shows_its_routing(tmp_path: Path) -> None:
     assignment = np.ones(upscaled.shape[:2], np.uint8)
     assignment[:69] = 0
     page = report(
-        made.profile(made.case()), tmp_path, RoutedImage(image, upscaled, assignment, 2, "<s>")
+        made.profile(made.case()), tmp_path, RoutedImage(image, upscaled, assignment, (1, 3), "<s>")
     )
     shown = list(tree_of(page).iter("img"))
     assert [image.get("alt") for image in shown] == [
@@ -255,11 +252,9 @@ def decoded(uri: str) -> np.ndarray:
     return np.asarray(image.numpy(), int)
 
 
-@pytest.mark.parametrize("dtype", ["uint16", "float32"])
-def test_a_sample_may_be_large_deep_gray_and_plain(tmp_path: Path, dtype: str) -> None:
-    white = 65535 if dtype == "uint16" else 1
-    image = np.full((600, 1000), 0.5 * white).astype(dtype)
-    page = report(made.profile(made.case()), tmp_path, RoutedImage(image, image, None, 1))
+def test_a_sample_may_be_large_and_plain(tmp_path: Path) -> None:
+    image = np.full((600, 1000, 3), 128, np.uint8)
+    page = report(made.profile(made.case()), tmp_path, RoutedImage(image, image, None, (), "s"))
     shown = [decoded(element.get("src", "")) for element in tree_of(page).iter("img")]
     assert [picture.shape[:2] for picture in shown] == [(576, 960)] * 2
     assert all(abs(picture.mean() - 127.5) < 2 for picture in shown)
@@ -267,7 +262,7 @@ def test_a_sample_may_be_large_deep_gray_and_plain(tmp_path: Path, dtype: str) -
 
 def test_a_sample_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     image = made.picture()
-    wrong = RoutedImage(image, image, np.zeros((5, 5), np.uint8), 2)
+    wrong = RoutedImage(image, image, np.zeros((5, 5), np.uint8), (1, 1), "s")
     with pytest.raises(UsageError, match="expected an assignment"):
         report(made.profile(made.case()), tmp_path, wrong)
     assert not list(tmp_path.iterdir())
@@ -303,9 +298,10 @@ def test_an_existing_file_is_kept_unless_told(tmp_path: Path) -> None:
 def test_without_a_package_it_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
+    monkeypatch.delitem(sys.modules, "pcsr.runtime.profiler.report.page")
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(BackendError, match=rf"--report needs {package}.*pcsr\[evaluate\]"):
-        write_report(made.profile(made.case()), tmp_path / "report.html")
+    ended = profile(tmp_path / "unread", "--report", tmp_path / "report.html")
+    assert_refused(ended, 3, rf"--report needs {package}.*pcsr\[evaluate\]")
 
 
 def test_the_style_of_the_callers_plots_stays(tmp_path: Path) -> None:
