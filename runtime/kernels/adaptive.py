@@ -13,7 +13,7 @@ from torch import Tensor
 from pcsr.manifest import classifier_outputs
 from pcsr.runtime.routing.adaptive import ITERATIONS, TOLERANCE
 
-from .histogram import BINS, COPIES, expect_extremes
+from .histogram import BINS, COPIES
 from .launch import expect, expect_band, over
 from .route import difficulty_logit, sigmoid
 
@@ -144,14 +144,15 @@ def lloyd(table: Tensor, low: Tensor, high: Tensor, clusters: int) -> Tensor:
 
     Args:
         table: [COPIES, BINS] int32 of `histogram`.
-        low, high: one float32 each, as given to `histogram`.
+        low, high: [] float32, as given to `histogram`.
         clusters: M > 1.
 
     Raises:
         ValueError: a tensor is not of this kind.
     """
     expect("table", table, torch.int32, (COPIES, BINS))
-    expect_extremes(low, high)
+    expect("low", low, torch.float32, ())
+    expect("high", high, torch.float32, ())
     counts = table.sum(dim=0, dtype=torch.int64)
     bins = torch.arange(BINS, device=table.device)
     sums = torch.zeros((2, BINS + 1), dtype=torch.int64, device=table.device)

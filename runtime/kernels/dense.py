@@ -160,9 +160,9 @@ def dense(inputs: BandInputs, canvas: Tensor, logits: Tensor | None) -> None:
     classes = 0 if classifier is None else classifier.outputs
     if logits is not None:
         expect("logits", logits, torch.float32, (classes, rows * width))
-    how = for_mlps(width, light, classifier)
     other = light if classifier is None else classifier
-    dense_kernel[(triton.cdiv(width, how.block) * triton.cdiv(rows, ROWS),)](
+    how = for_mlps(width, *{light, other})
+    dense_kernel[(triton.cdiv(width, how["BLOCK"]) * triton.cdiv(rows, ROWS),)](
         *inputs.tensors,
         light.weights,
         light.vectors,
@@ -183,7 +183,7 @@ def dense(inputs: BandInputs, canvas: Tensor, logits: Tensor | None) -> None:
         **_shape(other, "CLASS_"),
         DTYPE=DTYPES[inputs.mlps.dtype],
         ROWS=ROWS,
-        **how.constants,
+        **how,
     )
 
 

@@ -113,5 +113,5 @@ def sparse(
         A=own.a,
         B=own.b,
         DTYPE=DTYPES[inputs.mlps.dtype],
-        **for_mlps(rows * width, own).constants,
+        **for_mlps(rows * width, own),
     )

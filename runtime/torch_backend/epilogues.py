@@ -59,8 +59,7 @@ class EpilogueConvolution:
             return activated(_sum(y, bias, added), self._slope)
         if added is not None and not _share_layout(y, added):
             added = torch.empty_like(y).copy_(added)
-        with torch.cuda.device_of(y):  # type: ignore[no-untyped-call]
-            return self._epilogue(y, bias, added, self._slope)
+        return self._epilogue(y, bias, added, self._slope)
 
 
 class Epilogues:

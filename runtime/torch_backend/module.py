@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from .arithmetic import exact_arithmetic
-from .candidates import Chooser
+from .candidates import tuned
 from .epilogues import Epilogues
 from .fusions import fusion_report, may_fuse
 from .graph import OperatorGraph, read_graph
-from .operators import PARAMETERS
+from .operators import SHAPED_BY_INPUTS
 from .program import run_steps, steps_of
 from .rewrites import dense_groups, fuse_convolutions, fuse_epilogues, in_place, is_typed
 from .trial import laid_out, layout_for
@@ -48,8 +48,10 @@ class OnnxModule(nn.Module):
         super().__init__()
         graph = read_graph(model, outputs)
         typed_cuda = device.type == "cuda" and is_typed(graph)
-        self._chooser = Chooser(device)
-        graph = dense_groups(self._chooser.improved(graph)) if typed_cuda else graph
+        self._choices: list[str] = []
+        if typed_cuda:
+            graph, self._choices = tuned(graph, device)
+            graph = dense_groups(graph)
         self._layout = layout_for(torch.float16 if typed_cuda else torch.float32)
         self._epilogues = Epilogues(device, self._layout)
         graph = fuse_convolutions(graph, partial(may_fuse, device=device))
@@ -66,7 +68,7 @@ class OnnxModule(nn.Module):
         layout = "channels last" if self._layout == torch.channels_last else "channels first"
         functions = [step.function for step in self._steps]
         found = [fusion_report(functions), *self._epilogues.report(functions)]
-        return "; ".join([layout, *found, *self._chooser.report()])
+        return "; ".join([layout, *found, *self._choices])
 
     @torch.no_grad()
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -78,7 +80,8 @@ class OnnxModule(nn.Module):
         values = self._host | {name: buffers[key] for name, key in self._names.items()}
         for name, value in zip(self.inputs, inputs, strict=True):
             values[name] = laid_out(value, self._layout)
-        with exact_arithmetic():
+        on_device = torch.cuda.device_of(inputs[0])  # type: ignore[no-untyped-call]
+        with exact_arithmetic(), on_device:  # of our kernels, which run on the current one
             return run_steps(self._steps, values, self.outputs)
 
     def _place_constants(self, graph: OperatorGraph, device: torch.device) -> None:
@@ -102,8 +105,7 @@ def _device_names(graph: OperatorGraph) -> set[str]:
     host = set[str]()
     on_device = {*graph.inputs, *graph.outputs}
     for node in graph.nodes:
-        slots = PARAMETERS.get(node.op, frozenset())
-        operands = {name for index, name in enumerate(node.inputs) if index not in slots and name}
+        operands = {*(node.inputs[:1] if node.op in SHAPED_BY_INPUTS else node.inputs)} - {""}
         parameters = {*node.inputs} - operands - {""}
         if parameters & on_device - graph.constants.keys():
             node.refuse(f"{node.op} with parameters that are computed from pixels")

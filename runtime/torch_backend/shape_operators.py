@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -60,12 +59,7 @@ def reshape(node: Node) -> Function:
 
 def flatten(node: Node) -> Function:
     axis = node.attributes.get("axis", 1)
-
-    def run(x: Tensor) -> Tensor:
-        cut = axis % x.ndim if axis < 0 else axis
-        return x.reshape(x.shape[:cut].numel(), x.shape[cut:].numel())
-
-    return run
+    return lambda x: x.reshape(x.shape[:axis].numel(), x.shape[axis:].numel())
 
 
 def axes_of(node: Node, axes: Tensor | None) -> list[int] | None:
@@ -115,11 +109,8 @@ def split(node: Node) -> Function:
     axis, count = node.attributes.get("axis", 0), len(node.outputs)
 
     def run(x: Tensor, sizes: Tensor | None = None) -> tuple[Tensor, ...]:
-        if sizes is not None:
-            return torch.split_with_sizes(x, sizes.tolist(), axis)
         largest = -(-x.shape[axis] // count)  # the last part may be smaller
-        last = x.shape[axis] - largest * (count - 1)
-        return torch.split_with_sizes(x, [largest] * (count - 1) + [last], axis)
+        return torch.split(x, largest if sizes is None else sizes.tolist(), axis)
 
     return run
 
@@ -130,4 +121,4 @@ def shape(node: Node) -> Function:
 
 
 def expand(x: Tensor, shape: Tensor) -> Tensor:
-    return x.expand(np.broadcast_shapes(tuple(x.shape), tuple(shape.tolist())))
+    return x.expand(torch.broadcast_shapes(x.shape, shape.tolist()))

@@ -26,17 +26,6 @@ from .pointwise import MOST_OUTPUTS, activated, end
 
 
 @dataclass(frozen=True)
-class GroupedTile:
-    """How the work is divided."""
-
-    block: int = 64
-    """The pixels of a row that a program computes."""
-    rows: int = 4
-    """The rows that a program computes."""
-    warps: int = 4
-
-
-@dataclass(frozen=True)
 class Projection:
     """A 1x1 convolution that takes the result."""
 
@@ -218,7 +207,7 @@ def grouped(
     bias: Tensor | None,
     slope: float,
     projection: Projection | None = None,
-    tile: GroupedTile = GroupedTile(),
+    tile: tuple[int, int, int] = (64, 4, 4),
 ) -> Tensor:
     """Computes the 3x3 convolution, zeros past the border, in groups of C to O channels (up to 16):
     [n, groups * O or projection.outputs, h, w], channels last. Sums are in float32, rounded once,
@@ -230,6 +219,7 @@ def grouped(
         shape: (groups, O).
         bias: [groups * O].
         slope: of negative results, 0 for ReLU, 1 for nothing.
+        tile: the pixels of a row, the rows and the warps of a program.
 
     Raises:
         ValueError: tensors that do not fit each other.
@@ -244,8 +234,9 @@ def grouped(
     added = None if added is None else pixels_last(added)
     if not out.numel():
         return out
-    block = max(16, min(tile.block, launch.block(tile.block, width)))
-    strips = count * triton.cdiv(height, tile.rows)
+    most, rows, warps = tile
+    block = max(16, min(most, launch.block(most, width)))
+    strips = count * triton.cdiv(height, rows)
     parts = groups if projection is None else 1
     grouped_kernel[(parts * triton.cdiv(width, block) * strips,)](
         x,
@@ -269,8 +260,8 @@ def grouped(
         ADDED_STRIDE=0 if added is None else added.stride(3),
         PROJECTION_SLOPE=1 if projection is None else projection.slope,
         BLOCK=block,
-        ROWS=tile.rows,
-        num_warps=tile.warps,
+        ROWS=rows,
+        num_warps=warps,
         num_stages=1,
     )
     return out

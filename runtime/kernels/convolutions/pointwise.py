@@ -3,7 +3,6 @@ activation.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import triton
 import triton.language as tl
@@ -15,15 +14,6 @@ from pcsr.runtime.kernels.packed import padded
 from .layout import chunk_of, empty_pixels_last, pixels_last, row_starts
 
 MOST_MAPS, MOST_OUTPUTS = 4, 128
-
-
-@dataclass(frozen=True)
-class PointwiseTile:
-    """How the work is divided."""
-
-    block: int = 128
-    """The pixels of a program."""
-    warps: int = 4
 
 
 @triton.jit
@@ -149,7 +139,7 @@ def pointwise(
     bias: Tensor | None,
     added: Tensor | None,
     slope: float,
-    tile: PointwiseTile = PointwiseTile(),
+    tile: tuple[int, int] = (128, 4),
 ) -> Tensor:
     """Computes the 1x1 convolution of maps [n, C_j, h, w], joined: [n, outputs, h, w], channels
     last. Sums are in float32 and rounded once.
@@ -160,6 +150,7 @@ def pointwise(
         bias: [outputs].
         added: [n, outputs, h, w], before the activation.
         slope: of negative results, 0 for ReLU, 1 for nothing.
+        tile: the pixels and warps of a program.
 
     Raises:
         ValueError: too many maps or outputs, or tensors that do not fit each other.
@@ -173,7 +164,7 @@ def pointwise(
     if not (pixels := out.numel() // outputs):
         return out
     spare = MOST_MAPS - len(maps)
-    block = max(16, launch.block(tile.block, pixels))
+    block, warps = max(16, launch.block(tile[0], pixels)), tile[1]
     pointwise_kernel[(triton.cdiv(pixels, block),)](
         *laid,
         *[laid[0]] * spare,
@@ -195,7 +186,7 @@ def pointwise(
         ADDED_STRIDE=0 if plus is None else plus.stride(3),
         SLOPE=slope,
         BLOCK=block,
-        num_warps=tile.warps,
+        num_warps=warps,
         num_stages=1,
     )
     return out

@@ -47,8 +47,8 @@ def test_on_a_gpu_it_computes_the_same_and_can_be_captured(
     (expected,) = OnnxModule(data, outputs=["features"])(image)
     if forced:
         monkeypatch.setattr(
-            "pcsr.runtime.torch_backend.candidates.Chooser.improved",
-            lambda _chooser, graph: improved(graph, ours),
+            "pcsr.runtime.torch_backend.module.tuned",
+            lambda graph, _device: (improved(graph, ours), []),
         )
     module = OnnxModule(data, torch.device("cuda"), ["features"])
     print(module.fusions)  # noqa: T201
