@@ -160,8 +160,8 @@ def dense(inputs: BandInputs, canvas: Tensor, logits: Tensor | None) -> None:
     classes = 0 if classifier is None else classifier.outputs
     if logits is not None:
         expect("logits", logits, torch.float32, (classes, rows * width))
-    other = light if classifier is None else classifier
-    how = for_mlps(width, *{light, other})
+    mlps = (light,) if classifier is None else (light, classifier)
+    how, other = for_mlps(width, *mlps), mlps[-1]
     dense_kernel[(triton.cdiv(width, how["BLOCK"]) * triton.cdiv(rows, ROWS),)](
         *inputs.tensors,
         light.weights,

@@ -1,8 +1,8 @@
 """ONNX operators become functions of PyTorch tensors.
 
 OPERATORS maps an operator to a maker: node -> function of the node's inputs (None where an optional
-input is absent). A name that ends in _ overwrites its first input. With SHAPED_BY_INPUTS, all inputs
-but the first shape the work, and are on the CPU: reading them never waits for a GPU.
+input is absent). A name that ends in _ overwrites its first input. SHAPED_BY_INPUTS are those of
+which all inputs but the first shape the work, and are on the CPU: reading them waits for no GPU.
 """
 
 from collections.abc import Callable, Mapping
