@@ -66,7 +66,9 @@ def tuned(graph: OperatorGraph, device: torch.device) -> tuple[OperatorGraph, li
 @lru_cache(maxsize=256)
 def measured(site: Site, device: torch.device) -> TrialOutcome:
     """Tries the candidates on random maps, once per process, kind of site and device."""
-    inputs = random_inputs(site, device, SIZE)
+    random = random_source(device, site.dtype, LAYOUT)
+    channels = zip(site.graph.inputs, site.channels, strict=True)
+    inputs = {name: random(1, count, *SIZE) for name, count in channels}
     first = inputs[site.graph.inputs[0]]
     on_device = torch.cuda.device_of(first)  # type: ignore[no-untyped-call]
     with torch.no_grad(), exact_arithmetic(), on_device:
@@ -81,13 +83,6 @@ def runner(graph: OperatorGraph, inputs: Mapping[str, Tensor]) -> Run:
     steps, device = [*steps_of(graph)], next(iter(inputs.values())).device
     known = {name: laid_out(value.to(device), LAYOUT) for name, value in graph.constants.items()}
     return lambda: run_steps(steps, {**known, **inputs}, graph.outputs)[0]
-
-
-def random_inputs(site: Site, device: torch.device, size: tuple[int, int]) -> dict[str, Tensor]:
-    """Makes the site's maps and what is added, for one image of a (height, width)."""
-    random = random_source(device, site.dtype, LAYOUT)
-    channels = zip(site.graph.inputs, site.channels, strict=True)
-    return {name: random(1, count, *size) for name, count in channels}
 
 
 def _made(recipe: Recipe, inputs: Mapping[str, Tensor]) -> Run:

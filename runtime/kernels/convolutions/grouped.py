@@ -207,7 +207,7 @@ def grouped(
     bias: Tensor | None,
     slope: float,
     projection: Projection | None = None,
-    tile: tuple[int, int, int] = (64, 4, 4),
+    tile: tuple[int, ...] = (64, 4, 4),
 ) -> Tensor:
     """Computes the 3x3 convolution, zeros past the border, in groups of C to O channels (up to 16):
     [n, groups * O or projection.outputs, h, w], channels last. Sums are in float32, rounded once,
@@ -228,9 +228,18 @@ def grouped(
     count, channels, height, width = x.shape
     wide = groups * outputs if projection is None else projection.outputs
     result = (count, wide, height, width)
-    _expect(channels, weight, shape, projection, result)
-    x, out = pixels_last(x), empty_pixels_last(result, x)
+    launch.expect("weight", weight, x.dtype, (groups * 3 * WINDOW.value, GROUP))
+    if channels % groups or max(channels // groups, outputs) > GROUP:
+        raise ValueError(f"{channels} channels in {groups} groups, {outputs} out of each")
     added = None if projection is None else projection.added
+    if projection and projection.outputs > MOST_OUTPUTS:
+        raise ValueError(f"a 1x1 convolution to {wide} outputs: at most {MOST_OUTPUTS}")
+    if projection:
+        expected = (groups * GROUP, padded(wide))
+        launch.expect("1x1 convolution", projection.weight, x.dtype, expected)
+    if added is not None and added.shape != result:
+        raise ValueError(f"a sum {tuple(added.shape)} that does not fit {result}")
+    x, out = pixels_last(x), empty_pixels_last(result, x)
     added = None if added is None else pixels_last(added)
     if not out.numel():
         return out
@@ -265,25 +274,3 @@ def grouped(
         num_stages=1,
     )
     return out
-
-
-def _expect(
-    channels: int,
-    weight: Tensor,
-    shape: tuple[int, int],
-    projection: Projection | None,
-    result: tuple[int, ...],
-) -> None:
-    """Raises ValueError as `grouped` does."""
-    groups, outputs = shape
-    if weight.shape != (groups * 3 * WINDOW.value, GROUP) or channels % groups or outputs > GROUP:
-        raise ValueError(f"{channels} channels in {groups} groups, weight {tuple(weight.shape)}")
-    added = None if projection is None else projection.added
-    if channels // groups > GROUP or (added is not None and added.shape != result):
-        raise ValueError(f"{channels} channels in {groups} groups, or a sum that is not {result}")
-    expected = (groups * GROUP, padded(result[1]))
-    if projection and (projection.outputs > MOST_OUTPUTS or projection.weight.shape != expected):
-        raise ValueError(
-            f"a 1x1 convolution to {projection.outputs} outputs, "
-            f"weight {tuple(projection.weight.shape)}"
-        )

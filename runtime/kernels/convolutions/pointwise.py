@@ -139,7 +139,7 @@ def pointwise(
     bias: Tensor | None,
     added: Tensor | None,
     slope: float,
-    tile: tuple[int, int] = (128, 4),
+    tile: tuple[int, ...] = (128, 4),
 ) -> Tensor:
     """Computes the 1x1 convolution of maps [n, C_j, h, w], joined: [n, outputs, h, w], channels
     last. Sums are in float32 and rounded once.
