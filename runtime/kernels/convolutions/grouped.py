@@ -228,9 +228,9 @@ def grouped(
     count, channels, height, width = x.shape
     wide = groups * outputs if projection is None else projection.outputs
     result = (count, wide, height, width)
-    launch.expect("weight", weight, x.dtype, (groups * 3 * WINDOW.value, GROUP))
     if channels % groups or max(channels // groups, outputs) > GROUP:
         raise ValueError(f"{channels} channels in {groups} groups, {outputs} out of each")
+    launch.expect("weight", weight, x.dtype, (groups * 3 * WINDOW.value, GROUP))
     added = None if projection is None else projection.added
     if projection and projection.outputs > MOST_OUTPUTS:
         raise ValueError(f"a 1x1 convolution to {wide} outputs: at most {MOST_OUTPUTS}")
