@@ -38,6 +38,11 @@ class PackedMlp:
         """P, the padded hidden width."""
         return self.a + self.b
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """What the kernels are compiled for."""
+        return self.layers, self.a, self.b
+
 
 @dataclass(frozen=True)
 class PackedMlps:
