@@ -20,12 +20,7 @@ from .route import difficulty_logit, sigmoid
 
 @triton.jit(do_not_specialize=["pixels"])
 def difficulties_kernel(
-    logits,
-    out,
-    pixels,
-    UPSAMPLERS: tl.constexpr,
-    AS_LOGIT: tl.constexpr,
-    BLOCK: tl.constexpr,
+    logits, out, pixels, UPSAMPLERS: tl.constexpr, AS_LOGIT: tl.constexpr, BLOCK: tl.constexpr
 ):
     """Writes the difficulty of BLOCK pixels: logsumexp(heavier logits) - logsumexp(lighter ones),
     AS_LOGIT or through the sigmoid.
@@ -47,9 +42,6 @@ def difficulties(logits: Tensor, upsamplers: int, out: Tensor, as_logit: bool = 
         logits: [K, N] float32, of `dense`.
         upsamplers: M.
         out: [N] float32.
-
-    Raises:
-        ValueError: a tensor is not of this kind.
     """
     pixels = logits.shape[-1]
     expect_band(1, pixels)
@@ -146,9 +138,6 @@ def lloyd(table: Tensor, low: Tensor, high: Tensor, clusters: int) -> Tensor:
         table: [COPIES, BINS] int32 of `histogram`.
         low, high: [] float32, as given to `histogram`.
         clusters: M > 1.
-
-    Raises:
-        ValueError: a tensor is not of this kind.
     """
     expect("table", table, torch.int32, (COPIES, BINS))
     expect("low", low, torch.float32, ())

@@ -60,9 +60,6 @@ def histogram(difficulty: Tensor, low: Tensor, high: Tensor) -> Tensor:
     Args:
         difficulty: [N] float32.
         low, high: [] float32, the extremes.
-
-    Raises:
-        ValueError: a tensor is not of this kind.
     """
     pixels = len(difficulty)
     expect_band(1, pixels)

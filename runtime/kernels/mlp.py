@@ -87,14 +87,7 @@ def _held_product(x, y, of_x, of_y, bias, COUNT: tl.constexpr, B: tl.constexpr):
 
 @triton.jit
 def _product(
-    x,
-    y,
-    weights,
-    bias,
-    COUNT: tl.constexpr,
-    STRIDE: tl.constexpr,
-    A: tl.constexpr,
-    B: tl.constexpr,
+    x, y, weights, bias, COUNT: tl.constexpr, STRIDE: tl.constexpr, A: tl.constexpr, B: tl.constexpr
 ):
     """Gives the same as `_held_product`, but loads each tile of `weights` where it is used: few are
     in shared memory then.

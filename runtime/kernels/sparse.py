@@ -66,12 +66,7 @@ def sparse_kernel(
 
 
 def sparse(
-    inputs: BandInputs,
-    upsampler: int,
-    pixels: Tensor,
-    count: Tensor,
-    canvas: Tensor,
-    programs: int,
+    inputs: BandInputs, upsampler: int, pixels: Tensor, count: Tensor, canvas: Tensor, programs: int
 ) -> None:
     """Overwrites the colours of the listed pixels with those of one upsampler.
 
@@ -81,9 +76,6 @@ def sparse(
         count: [1] int32.
         canvas: [n, W, 3] float32, the output rows from `inputs.first` on.
         programs: how many run at once, a small multiple of the GPU's multiprocessors.
-
-    Raises:
-        ValueError: a tensor is not of this kind.
     """
     own = inputs.mlps.upsamplers[upsampler]
     rows, width = inputs.check(canvas)

@@ -53,13 +53,7 @@ def _window(x, row, height, width, column, STRIDE: tl.constexpr, C: tl.constexpr
 
 @triton.jit
 def _rows_of_group(
-    x,
-    weight,
-    place,
-    STRIDE: tl.constexpr,
-    C: tl.constexpr,
-    BLOCK: tl.constexpr,
-    ROWS: tl.constexpr,
+    x, weight, place, STRIDE: tl.constexpr, C: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr
 ):
     """Computes ROWS rows of one group from `first` on: a tuple of [BLOCK, 16] float32.
 
@@ -226,17 +220,18 @@ def grouped(
     """
     groups, outputs = shape
     count, channels, height, width = x.shape
-    wide = groups * outputs if projection is None else projection.outputs
+    behind = projection or Projection(weight, 0)
+    wide = behind.outputs or groups * outputs
     result = (count, wide, height, width)
     if channels % groups or max(channels // groups, outputs) > GROUP:
         raise ValueError(f"{channels} channels in {groups} groups, {outputs} out of each")
     launch.expect("weight", weight, x.dtype, (groups * 3 * WINDOW.value, GROUP))
-    added = None if projection is None else projection.added
-    if projection and projection.outputs > MOST_OUTPUTS:
+    if behind.outputs > MOST_OUTPUTS:
         raise ValueError(f"a 1x1 convolution to {wide} outputs: at most {MOST_OUTPUTS}")
     if projection:
         expected = (groups * GROUP, padded(wide))
         launch.expect("1x1 convolution", projection.weight, x.dtype, expected)
+    added = behind.added
     if added is not None and added.shape != result:
         raise ValueError(f"a sum {tuple(added.shape)} that does not fit {result}")
     x, out = pixels_last(x), empty_pixels_last(result, x)
@@ -251,8 +246,8 @@ def grouped(
         x,
         weight,
         weight if bias is None else bias,
-        weight if projection is None else projection.weight,
-        weight if projection is None or projection.bias is None else projection.bias,
+        behind.weight,
+        weight if behind.bias is None else behind.bias,
         out if added is None else added,
         out,
         height,
@@ -263,11 +258,11 @@ def grouped(
         O=outputs,
         HAS_BIAS=bias is not None,
         SLOPE=slope,
-        PROJECTION=0 if projection is None else wide,
+        PROJECTION=behind.outputs,
         COLUMNS=padded(wide),
-        HAS_PROJECTION_BIAS=projection is not None and projection.bias is not None,
+        HAS_PROJECTION_BIAS=behind.bias is not None,
         ADDED_STRIDE=0 if added is None else added.stride(3),
-        PROJECTION_SLOPE=1 if projection is None else projection.slope,
+        PROJECTION_SLOPE=behind.slope,
         BLOCK=block,
         ROWS=rows,
         num_warps=warps,
