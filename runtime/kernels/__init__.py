@@ -3,6 +3,7 @@
 One frame is `dense` over all pixels, `route` into lists, `sparse` over each heavier upsampler's
 list, and `finish`. Between the first two, ADM is `difficulties`, `histogram` and `lloyd`, and a
 share of heavy pixels `difficulties` and `select`. The backbone's kernels are in `convolutions`.
+All raise ValueError for a tensor that is not as they say, before anything is launched.
 """
 
 from .adaptive import difficulties, lloyd

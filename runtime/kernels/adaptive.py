@@ -13,19 +13,14 @@ from torch import Tensor
 from pcsr.manifest import classifier_outputs
 from pcsr.runtime.routing.adaptive import ITERATIONS, TOLERANCE
 
-from .histogram import BINS, COPIES, expect_extremes
+from .histogram import BINS, COPIES
 from .launch import expect, expect_band, over
 from .route import difficulty_logit, sigmoid
 
 
 @triton.jit(do_not_specialize=["pixels"])
 def difficulties_kernel(
-    logits,
-    out,
-    pixels,
-    UPSAMPLERS: tl.constexpr,
-    AS_LOGIT: tl.constexpr,
-    BLOCK: tl.constexpr,
+    logits, out, pixels, UPSAMPLERS: tl.constexpr, AS_LOGIT: tl.constexpr, BLOCK: tl.constexpr
 ):
     """Writes the difficulty of BLOCK pixels: logsumexp(heavier logits) - logsumexp(lighter ones),
     AS_LOGIT or through the sigmoid.
@@ -47,9 +42,6 @@ def difficulties(logits: Tensor, upsamplers: int, out: Tensor, as_logit: bool = 
         logits: [K, N] float32, of `dense`.
         upsamplers: M.
         out: [N] float32.
-
-    Raises:
-        ValueError: a tensor is not of this kind.
     """
     pixels = logits.shape[-1]
     expect_band(1, pixels)
@@ -144,14 +136,12 @@ def lloyd(table: Tensor, low: Tensor, high: Tensor, clusters: int) -> Tensor:
 
     Args:
         table: [COPIES, BINS] int32 of `histogram`.
-        low, high: one float32 each, as given to `histogram`.
+        low, high: [] float32, as given to `histogram`.
         clusters: M > 1.
-
-    Raises:
-        ValueError: a tensor is not of this kind.
     """
     expect("table", table, torch.int32, (COPIES, BINS))
-    expect_extremes(low, high)
+    expect("low", low, torch.float32, ())
+    expect("high", high, torch.float32, ())
     counts = table.sum(dim=0, dtype=torch.int64)
     bins = torch.arange(BINS, device=table.device)
     sums = torch.zeros((2, BINS + 1), dtype=torch.int64, device=table.device)

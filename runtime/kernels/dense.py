@@ -8,39 +8,36 @@ from torch import Tensor
 from .band_inputs import BandInputs
 from .launch import DTYPES, expect, for_mlps
 from .mlp import bilinear, colours, held_weights, mlp
-from .packed import PackedMlp
 
 
 @triton.jit
 def _classify(
     layer,
-    weights,
+    classifier,
     held,
-    vectors,
     logits,
     column,
     pixels,
     CLASSES: tl.constexpr,
-    LAYERS: tl.constexpr,
-    A: tl.constexpr,
-    B: tl.constexpr,
+    SHAPE: tl.constexpr,
     HELD: tl.constexpr,
     DTYPE: tl.constexpr,
 ):
     """Stores the CLASSES logits of the pixels of one row: logits[c, column] = classifier(pixel)_c.
 
-    With LAYERS = 0 the classifier is one layer, and its CLASSES outputs are read from `pre`.
+    A classifier of one layer has its CLASSES outputs in `pre`.
     """
     pre, at, mask, constant, row_offset, column_offset = layer
-    if LAYERS == 0:
+    if SHAPE[0] == 0:
+        vectors = classifier[1]
         for c in tl.static_range(CLASSES):
             near = tl.load(pre + at + c, mask=mask, other=0.0).to(tl.float32)
             by_row = row_offset * tl.load(vectors + c)
-            by_column = column_offset * tl.load(vectors + A + B + c)
+            by_column = column_offset * tl.load(vectors + SHAPE[1] + SHAPE[2] + c)
             out = near + (tl.load(constant + c) + by_row) + by_column
             tl.store(logits + tl.cast(pixels, tl.int64) * c + column, out, mask=mask)
     else:
-        out = mlp(layer, weights, held, vectors, LAYERS, A, B, HELD, DTYPE)
+        out = mlp(layer, classifier, held, SHAPE, HELD, DTYPE)
         if CLASSES == 1:  # the others are padding, 0
             tl.store(logits + column, tl.sum(out, axis=1), mask=mask)
         else:
@@ -53,17 +50,9 @@ def _classify(
     do_not_specialize=["first", "top", "rows", "pixels", "height", "width", "lr_width", "plane"]
 )
 def dense_kernel(
-    pre,
-    image,
-    constant,
-    row_places,
-    row_shares,
-    column_places,
-    column_shares,
-    light_weights,
-    light_vectors,
-    class_weights,
-    class_vectors,
+    band,
+    light,
+    classifier,
     canvas,
     logits,
     first,
@@ -76,14 +65,10 @@ def dense_kernel(
     plane,
     STRIDE: tl.constexpr,
     LIGHT_COLUMN: tl.constexpr,
-    LAYERS: tl.constexpr,
-    A: tl.constexpr,
-    B: tl.constexpr,
+    LIGHT_SHAPE: tl.constexpr,
     CLASS_COLUMN: tl.constexpr,
     CLASSES: tl.constexpr,
-    CLASS_LAYERS: tl.constexpr,
-    CLASS_A: tl.constexpr,
-    CLASS_B: tl.constexpr,
+    CLASS_SHAPE: tl.constexpr,
     DTYPE: tl.constexpr,
     HELD: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -92,6 +77,7 @@ def dense_kernel(
     """Computes ROWS output rows of BLOCK columns: canvas = lightest upsampler's
     MLP + bilinear base, logits = classifier's MLP. The arguments are those of `dense`.
     """
+    pre, image, constant, row_places, row_shares, column_places, column_shares = band
     across = tl.cdiv(width, BLOCK)
     strip = tl.program_id(0) // across
     column = (tl.program_id(0) % across) * BLOCK + tl.arange(0, BLOCK)
@@ -103,8 +89,8 @@ def dense_kernel(
     column_weight = tl.load(column_shares + width + column, mask=mask, other=0.0)
     colour = tl.arange(0, 4)
     is_colour = mask[:, None] & (colour < 3)[None, :]
-    held = held_weights(light_weights, LAYERS, A, B, HELD)
-    class_held = held_weights(class_weights, CLASS_LAYERS, CLASS_A, CLASS_B, HELD)
+    held = held_weights(light[0], LIGHT_SHAPE, HELD)
+    class_held = held_weights(classifier[0], CLASS_SHAPE, HELD)
     for row in range(strip * ROWS, tl.minimum(strip * ROWS + ROWS, rows)):
         on_rows = row_places + first + row
         at = (tl.cast(tl.load(on_rows) - top, tl.int64) * lr_width + nearest) * STRIDE
@@ -114,22 +100,19 @@ def dense_kernel(
             inputs, shared = pre + CLASS_COLUMN, constant + CLASS_COLUMN
             _classify(
                 (inputs, at, mask, shared, row_offset, column_offset),
-                class_weights,
+                classifier,
                 class_held,
-                class_vectors,
                 logits + start,
                 column,
                 pixels,
                 CLASSES,
-                CLASS_LAYERS,
-                CLASS_A,
-                CLASS_B,
+                CLASS_SHAPE,
                 HELD,
                 DTYPE,
             )
         inputs, shared = pre + LIGHT_COLUMN, constant + LIGHT_COLUMN
         layer = (inputs, at, mask, shared, row_offset, column_offset)
-        residual = mlp(layer, light_weights, held, light_vectors, LAYERS, A, B, HELD, DTYPE)
+        residual = mlp(layer, light, held, LIGHT_SHAPE, HELD, DTYPE)
         row_base = (
             tl.load(on_rows + height).to(tl.int64) * lr_width,
             tl.load(on_rows + 2 * height).to(tl.int64) * lr_width,
@@ -160,14 +143,12 @@ def dense(inputs: BandInputs, canvas: Tensor, logits: Tensor | None) -> None:
     classes = 0 if classifier is None else classifier.outputs
     if logits is not None:
         expect("logits", logits, torch.float32, (classes, rows * width))
-    how = for_mlps(width, light, classifier)
-    other = light if classifier is None else classifier
-    dense_kernel[(triton.cdiv(width, how.block) * triton.cdiv(rows, ROWS),)](
-        *inputs.tensors,
-        light.weights,
-        light.vectors,
-        other.weights,
-        other.vectors,
+    mlps = (light,) if classifier is None else (light, classifier)
+    how, other = for_mlps(width, *mlps), mlps[-1]
+    dense_kernel[(triton.cdiv(width, how["BLOCK"]) * triton.cdiv(rows, ROWS),)](
+        inputs.tensors,
+        (light.weights, light.vectors),
+        (other.weights, other.vectors),
         canvas,
         canvas if logits is None else logits,
         inputs.first,
@@ -177,15 +158,11 @@ def dense(inputs: BandInputs, canvas: Tensor, logits: Tensor | None) -> None:
         *inputs.sizes,
         STRIDE=inputs.pre.shape[1],
         LIGHT_COLUMN=light.column,
-        **_shape(light),
+        LIGHT_SHAPE=light.shape,
         CLASS_COLUMN=other.column,
         CLASSES=classes,
-        **_shape(other, "CLASS_"),
+        CLASS_SHAPE=other.shape,
         DTYPE=DTYPES[inputs.mlps.dtype],
         ROWS=ROWS,
-        **how.constants,
+        **how,
     )
-
-
-def _shape(mlp: PackedMlp, prefix: str = "") -> dict[str, int]:
-    return {f"{prefix}LAYERS": mlp.layers, f"{prefix}A": mlp.a, f"{prefix}B": mlp.b}

@@ -59,22 +59,13 @@ def histogram(difficulty: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
     Args:
         difficulty: [N] float32.
-        low, high: one float32 each, the extremes.
-
-    Raises:
-        ValueError: a tensor is not of this kind.
+        low, high: [] float32, the extremes.
     """
     pixels = len(difficulty)
     expect_band(1, pixels)
     expect("difficulty", difficulty, torch.float32, (pixels,))
-    expect_extremes(low, high)
+    expect("low", low, torch.float32, ())
+    expect("high", high, torch.float32, ())
     table = empty_table(difficulty.device)
     over(histogram_kernel, pixels, difficulty, low, high, table, pixels, BINS=BINS, COPIES=COPIES)
     return table
-
-
-def expect_extremes(low: Tensor, high: Tensor) -> None:
-    """Raises ValueError unless both are one float32."""
-    for name, value in (("low", low), ("high", high)):
-        if value.numel() != 1 or value.dtype != torch.float32:
-            raise ValueError(f"{name}: expected one float32, found {value.dtype} {value.shape}")

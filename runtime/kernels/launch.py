@@ -3,7 +3,6 @@ the pixels of a tile, warps, and what stays in shared memory are chosen.
 """
 
 import functools
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -42,33 +41,19 @@ def expect_band(rows: int, width: int) -> None:
         raise ValueError(f"a band of {rows} x {width} pixels is too large; cut it into bands")
 
 
-@dataclass(frozen=True)
-class Launch:
-    """How a pass with MLPs is launched."""
-
-    block: int
-    """The pixels of a tile."""
-    held: bool
-    """Whether the weights are loaded once per program and stay in shared memory."""
-    warps: int
-
-    @property
-    def constants(self) -> dict[str, Any]:
-        """The kernel's arguments and the compiler's options."""
-        options = {"num_warps": self.warps, "num_stages": 1}
-        return {"HELD": self.held, "BLOCK": self.block, **options}
-
-
-def for_mlps(size: int, *mlps: PackedMlp | None) -> Launch:
-    """Chooses for a pass that runs these MLPs on tiles of a row or list of `size` pixels."""
-    there = [mlp for mlp in mlps if mlp is not None]
-    width = max(mlp.width for mlp in there)
-    held = sum(mlp.weights.numel() * mlp.weights.element_size() for mlp in there) <= HELD_BYTES
+def for_mlps(size: int, *mlps: PackedMlp) -> dict[str, int]:
+    """Chooses the constants and options of a pass that runs these MLPs on tiles of a row or list of
+    `size` pixels. HELD: whether the weights are loaded once per program and stay in shared memory.
+    """
+    width, held, warps = max(mlp.width for mlp in mlps), True, 4
     if interpreted():
-        return Launch(min(INTERPRETED_BLOCK, max(16, triton.next_power_of_2(size))), held, 4)
-    if there[0].weights.dtype == torch.float32:  # no tensor cores: the products take registers
-        return Launch(16 if width > 96 else 32, False, 8 if width > 48 else 4)
-    return Launch(128 if width <= 32 else 64, held, 4)
+        tile = min(INTERPRETED_BLOCK, max(16, triton.next_power_of_2(size)))
+    elif mlps[0].weights.dtype == torch.float32:  # no tensor cores: the products take registers
+        tile, held, warps = (16 if width > 96 else 32), False, 8 if width > 48 else 4
+    else:
+        tile = 128 if width <= 32 else 64
+    held &= sum(mlp.weights.nbytes for mlp in mlps) <= HELD_BYTES
+    return {"HELD": held, "BLOCK": tile, "num_warps": warps, "num_stages": 1}
 
 
 def over(kernel: Any, size: int, *arguments: Any, **constants: Any) -> None:  # noqa: ANN401

@@ -41,10 +41,11 @@ def _last_tiles(weights, A: tl.constexpr, B: tl.constexpr):
 
 
 @triton.jit
-def held_weights(
-    weights, LAYERS: tl.constexpr, A: tl.constexpr, B: tl.constexpr, HELD: tl.constexpr
-):
+def held_weights(weights, SHAPE: tl.constexpr, HELD: tl.constexpr):
     """Loads the tiles of every layer, once before a loop over pixels; none unless HELD."""
+    LAYERS: tl.constexpr = SHAPE[0]
+    A: tl.constexpr = SHAPE[1]
+    B: tl.constexpr = SHAPE[2]
     held = ()
     if HELD:
         for layer in tl.static_range(LAYERS):
@@ -86,14 +87,7 @@ def _held_product(x, y, of_x, of_y, bias, COUNT: tl.constexpr, B: tl.constexpr):
 
 @triton.jit
 def _product(
-    x,
-    y,
-    weights,
-    bias,
-    COUNT: tl.constexpr,
-    STRIDE: tl.constexpr,
-    A: tl.constexpr,
-    B: tl.constexpr,
+    x, y, weights, bias, COUNT: tl.constexpr, STRIDE: tl.constexpr, A: tl.constexpr, B: tl.constexpr
 ):
     """Gives the same as `_held_product`, but loads each tile of `weights` where it is used: few are
     in shared memory then.
@@ -107,26 +101,20 @@ def _product(
 
 
 @triton.jit
-def mlp(
-    layer,
-    weights,
-    held,
-    vectors,
-    LAYERS: tl.constexpr,
-    A: tl.constexpr,
-    B: tl.constexpr,
-    HELD: tl.constexpr,
-    DTYPE: tl.constexpr,
-):
+def mlp(layer, of, held, SHAPE: tl.constexpr, HELD: tl.constexpr, DTYPE: tl.constexpr):
     """Runs an MLP on a tile of N pixels: x_0 = the first layer, x_l = W_l relu(x_l-1) + b_l for
     l = 1 to LAYERS; gives [N, OUTPUTS] float32. With LAYERS = 0, A is OUTPUTS.
 
     layer: (pre, at, mask, constant, row_offset, column_offset), what the first layer is made from:
     pre, constant from this MLP's first channel on; at [N] int64, where each pixel's row of pre
-    begins; row_offset, a number or [N, 1]; column_offset [N]. held: of `held_weights`. vectors: row
-    weights [P], column weights [P], biases.
+    begins; row_offset, a number or [N, 1]; column_offset [N]. of: weights, vectors of `PackedMlp`.
+    held: of `held_weights`. SHAPE: (LAYERS, A, B).
     """
+    LAYERS: tl.constexpr = SHAPE[0]
+    A: tl.constexpr = SHAPE[1]
+    B: tl.constexpr = SHAPE[2]
     P: tl.constexpr = A + B
+    weights, vectors = of
     a = _first_layer(layer, vectors, 0, A, P)
     b = a
     if B > 0 and LAYERS > 0:

@@ -1,6 +1,5 @@
 """Folded MLPs on the device, laid out as the kernels read them."""
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -39,6 +38,11 @@ class PackedMlp:
         """P, the padded hidden width."""
         return self.a + self.b
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """What the kernels are compiled for."""
+        return self.layers, self.a, self.b
+
 
 @dataclass(frozen=True)
 class PackedMlps:
@@ -62,32 +66,19 @@ class PackedMlps:
         cls, mlps: Mapping[str, Mlp], dtype: torch.dtype, device: torch.device | str
     ) -> "PackedMlps":
         """Packs what `read_mlps` gives: classifier (M > 1) and upsampler_0 to upsampler_{M-1}."""
-        roles = sorted((role for role in mlps if role != "classifier"), key=_number)
-        order = [*roles, "classifier"] if "classifier" in mlps else roles
-        widths = [sum(_blocks(mlps[role])) for role in order]
-        starts = [0, *itertools.accumulate(widths)]
-        packed = [
-            _pack(mlps[role], start, dtype, device)
-            for role, start in zip(order, starts[:-1], strict=True)
-        ]
-        joined = {
-            name: np.concatenate(
-                [
-                    _zero_padded(getattr(mlps[r], name), n)
-                    for r, n in zip(order, widths, strict=True)
-                ]
-            )
-            for name in ("feature_weight", "cell_weight", "bias")
-        }
-        first = np.ascontiguousarray(joined["feature_weight"].T)
-        return cls(
-            dtype,
-            torch.from_numpy(first).to(device, dtype),
-            tuple(packed[: len(roles)]),
-            packed[len(roles)] if len(order) > len(roles) else None,
-            joined["cell_weight"],
-            joined["bias"],
-        )
+        count = len(mlps) - ("classifier" in mlps)
+        ordered = [mlps[f"upsampler_{index}"] for index in range(count)]
+        ordered += [mlps["classifier"]] if "classifier" in mlps else []
+        packed, parts, column = [], [], 0
+        for mlp in ordered:
+            packed.append(_pack(mlp, column, dtype, device))
+            first_layer = (mlp.feature_weight, mlp.cell_weight, mlp.bias)
+            parts.append([_zero_padded(array, packed[-1].width) for array in first_layer])
+            column += packed[-1].width
+        feature_weight, cell_weight, bias = map(np.concatenate, zip(*parts, strict=True))
+        first = torch.from_numpy(np.ascontiguousarray(feature_weight.T)).to(device, dtype)
+        classifier = packed[count] if count < len(packed) else None
+        return cls(dtype, first, tuple(packed[:count]), classifier, cell_weight, bias)
 
     def constants(self, cell: Floats) -> Tensor:
         """Computes the part [S] float32 of the first layers that is the same for all pixels of a
@@ -113,17 +104,6 @@ def padded(count: int) -> int:
     return max(OUTPUTS, 1 << (count - 1).bit_length())
 
 
-def _number(role: str) -> int:
-    return int(role.rpartition("_")[2])
-
-
-def _blocks(mlp: Mlp) -> tuple[int, int]:
-    widths = mlp.widths.tolist()
-    if mlp.outputs > OUTPUTS:
-        raise ValueError(f"the kernels take up to {OUTPUTS} outputs of an MLP, not {mlp.outputs}")
-    return split_width(max(widths[:-1], default=widths[0]))
-
-
 def _zero_padded(array: Floats, *shape: int) -> Floats:
     """Puts zeros behind the ends of the leading axes, up to this shape."""
     missing = [(0, n - have) for n, have in zip(shape, array.shape, strict=False)]
@@ -132,7 +112,10 @@ def _zero_padded(array: Floats, *shape: int) -> Floats:
 
 
 def _pack(mlp: Mlp, column: int, dtype: torch.dtype, device: torch.device | str) -> PackedMlp:
-    a, b = _blocks(mlp)
+    if mlp.outputs > OUTPUTS:
+        raise ValueError(f"the kernels take up to {OUTPUTS} outputs of an MLP, not {mlp.outputs}")
+    widths = mlp.widths.tolist()
+    a, b = split_width(max(widths[:-1], default=widths[0]))
     width = a + b
     layers = list(mlp.layers())
     wide = [width] * (len(layers) - 1) + [OUTPUTS]

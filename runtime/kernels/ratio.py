@@ -43,9 +43,6 @@ def select(values: Tensor, above: Tensor) -> Tensor:
     Args:
         values: [N] float32, the difficulty logits of an image.
         above: [1] int64, at most N; on the device, so that a recorded frame takes another one.
-
-    Raises:
-        ValueError: a tensor is not of this kind.
     """
     expect("above", above, torch.int64, (1,))
     expect("values", values, torch.float32, (len(values),))

@@ -14,9 +14,6 @@ from pcsr.manifest import classifier_outputs
 
 from .launch import expect, expect_band, over
 
-CUT, BOUNDS, COSTS = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
-_KINDS = {"cut": 0, "bounds": 1, "penalty": 2}
-
 
 @dataclass(frozen=True)
 class DeviceRule:
@@ -120,11 +117,11 @@ def _label(
 ):
     """Chooses the upsampler of each pixel, as `Rule` does."""
     HEAVY: tl.constexpr = (UPSAMPLERS + 1) // 2
-    if KIND == BOUNDS:
+    if KIND == "bounds":
         label = tl.zeros_like(pixel)
         for bound in tl.static_range(UPSAMPLERS - 1):
             label += (probability < tl.load(values + bound)).to(tl.int32)
-    elif KIND == COSTS:
+    elif KIND == "penalty":
         label = _best(logits, values, pixel, mask, pixels, 0, UPSAMPLERS, True)
     elif UPSAMPLERS == 2:
         label = (logit <= tl.load(values)).to(tl.int32)
@@ -139,11 +136,7 @@ def _label(
 def route_kernel(
     logits,
     values,
-    labels,
-    difficulty,
-    lists,
-    counts,
-    unfit,
+    buffers,
     pixels,
     UPSAMPLERS: tl.constexpr,
     KIND: tl.constexpr,
@@ -152,6 +145,7 @@ def route_kernel(
     """Routes BLOCK pixels (paper section 3.3). The arguments are those of `route`; each program
     takes its places in the lists by atomic sums of `counts`.
     """
+    labels, difficulty, lists, counts, unfit = buffers
     pixel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = pixel < pixels
     logit, is_fit = difficulty_logit(logits, pixel, mask, pixels, UPSAMPLERS)
@@ -176,9 +170,6 @@ def route(logits: Tensor, rule: DeviceRule, out: RoutingBuffers) -> None:
 
     Args:
         logits: [K, N] float32, of `dense`.
-
-    Raises:
-        ValueError: a tensor is not of this kind.
     """
     count, pixels = rule.upsamplers, logits.shape[-1]
     expect_band(1, pixels)
@@ -190,5 +181,5 @@ def route(logits: Tensor, rule: DeviceRule, out: RoutingBuffers) -> None:
     expect("unfit", out.unfit, torch.int32, (1,))
     out.counts.zero_()
     buffers = (out.labels, out.difficulty, out.lists, out.counts, out.unfit)
-    constants = {"UPSAMPLERS": count, "KIND": _KINDS[rule.kind]}
-    over(route_kernel, pixels, logits, rule.values, *buffers, pixels, **constants)
+    constants = {"UPSAMPLERS": count, "KIND": rule.kind}
+    over(route_kernel, pixels, logits, rule.values, buffers, pixels, **constants)

@@ -12,15 +12,8 @@ from .mlp import bilinear, colours, held_weights, mlp
 
 @triton.jit(do_not_specialize=["first", "top", "height", "width", "lr_width", "plane"])
 def sparse_kernel(
-    pre,
-    image,
-    constant,
-    row_places,
-    row_shares,
-    column_places,
-    column_shares,
-    weights,
-    vectors,
+    band,
+    upsampler,
     pixels,
     count,
     canvas,
@@ -32,9 +25,7 @@ def sparse_kernel(
     plane,
     STRIDE: tl.constexpr,
     COLUMN: tl.constexpr,
-    LAYERS: tl.constexpr,
-    A: tl.constexpr,
-    B: tl.constexpr,
+    SHAPE: tl.constexpr,
     DTYPE: tl.constexpr,
     HELD: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -42,9 +33,10 @@ def sparse_kernel(
     """Computes listed pixels, one tile of BLOCK after another: canvas[pixel] =
     upsampler's MLP + bilinear base. The arguments are those of `sparse`.
     """
+    pre, image, constant, row_places, row_shares, column_places, column_shares = band
     listed = tl.load(count)
     colour = tl.arange(0, 4)
-    held = held_weights(weights, LAYERS, A, B, HELD)
+    held = held_weights(upsampler[0], SHAPE, HELD)
     for tile in range(tl.program_id(0), tl.cdiv(listed, BLOCK), tl.num_programs(0)):
         entry = tile * BLOCK + tl.arange(0, BLOCK)
         mask = entry < listed
@@ -59,7 +51,7 @@ def sparse_kernel(
         column_offset = tl.where(mask, tl.load(column_share), 0.0)
         at = near * STRIDE
         layer = (pre + COLUMN, at, mask, constant + COLUMN, row_offset, column_offset)
-        residual = mlp(layer, weights, held, vectors, LAYERS, A, B, HELD, DTYPE)
+        residual = mlp(layer, upsampler, held, SHAPE, HELD, DTYPE)
         is_colour = mask[:, None] & (colour < 3)[None, :]
         row_base = (
             (tl.load(on_rows + height).to(tl.int64) * lr_width)[:, None],
@@ -74,12 +66,7 @@ def sparse_kernel(
 
 
 def sparse(
-    inputs: BandInputs,
-    upsampler: int,
-    pixels: Tensor,
-    count: Tensor,
-    canvas: Tensor,
-    programs: int,
+    inputs: BandInputs, upsampler: int, pixels: Tensor, count: Tensor, canvas: Tensor, programs: int
 ) -> None:
     """Overwrites the colours of the listed pixels with those of one upsampler.
 
@@ -89,18 +76,14 @@ def sparse(
         count: [1] int32.
         canvas: [n, W, 3] float32, the output rows from `inputs.first` on.
         programs: how many run at once, a small multiple of the GPU's multiprocessors.
-
-    Raises:
-        ValueError: a tensor is not of this kind.
     """
     own = inputs.mlps.upsamplers[upsampler]
     rows, width = inputs.check(canvas)
     expect("pixels", pixels, torch.int32, (rows * width,))
     expect("count", count, torch.int32, (1,))
     sparse_kernel[(programs,)](
-        *inputs.tensors,
-        own.weights,
-        own.vectors,
+        inputs.tensors,
+        (own.weights, own.vectors),
         pixels,
         count,
         canvas,
@@ -109,9 +92,7 @@ def sparse(
         *inputs.sizes,
         STRIDE=inputs.pre.shape[1],
         COLUMN=own.column,
-        LAYERS=own.layers,
-        A=own.a,
-        B=own.b,
+        SHAPE=own.shape,
         DTYPE=DTYPES[inputs.mlps.dtype],
-        **for_mlps(rows * width, own).constants,
+        **for_mlps(rows * width, own),
     )

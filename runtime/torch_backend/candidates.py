@@ -47,33 +47,28 @@ def candidates(site: Site, choose: Choose) -> Mapping[str, Recipe]:
     return {**found, **kernel_graphs(site, is_pointwise)}
 
 
-class Chooser:
-    """Chooses the fastest candidates on a device."""
+def tuned(graph: OperatorGraph, device: torch.device) -> tuple[OperatorGraph, list[str]]:
+    """Gives a graph of float16 or bfloat16 the fastest of what is right on a device, and a line for
+    each kind of site: the winner, and milliseconds at SIZE.
+    """
+    outcomes: dict[Site, TrialOutcome] = {}
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._outcomes: dict[Site, TrialOutcome] = {}
+    def choose(site: Site) -> str:
+        outcomes[site] = measured(site, device)
+        return outcomes[site].winner
 
-    def improved(self, graph: OperatorGraph) -> OperatorGraph:
-        """Gives a graph of float16 or bfloat16 the fastest of what is right."""
-        graph = improved(graph, self._choose)
-        if self._outcomes and self._device.type == "cuda":
-            torch.cuda.empty_cache()  # maps of SIZE are larger than those of many images
-        return graph
-
-    def report(self) -> list[str]:
-        """Writes a line for each kind of site: the winner, and milliseconds at SIZE."""
-        return [f"{site.key}: {outcome}" for site, outcome in self._outcomes.items()]
-
-    def _choose(self, site: Site) -> str:
-        outcome = self._outcomes[site] = measured(site, self._device)
-        return outcome.winner
+    graph = improved(graph, choose)
+    if outcomes and device.type == "cuda":
+        torch.cuda.empty_cache()  # maps of SIZE are larger than those of many images
+    return graph, [f"{site.key}: {outcome}" for site, outcome in outcomes.items()]
 
 
 @lru_cache(maxsize=256)
 def measured(site: Site, device: torch.device) -> TrialOutcome:
     """Tries the candidates on random maps, once per process, kind of site and device."""
-    inputs = random_inputs(site, device, SIZE)
+    random = random_source(device, site.dtype, LAYOUT)
+    channels = zip(site.graph.inputs, site.channels, strict=True)
+    inputs = {name: random(1, count, *SIZE) for name, count in channels}
     first = inputs[site.graph.inputs[0]]
     on_device = torch.cuda.device_of(first)  # type: ignore[no-untyped-call]
     with torch.no_grad(), exact_arithmetic(), on_device:
@@ -90,13 +85,6 @@ def runner(graph: OperatorGraph, inputs: Mapping[str, Tensor]) -> Run:
     return lambda: run_steps(steps, {**known, **inputs}, graph.outputs)[0]
 
 
-def random_inputs(site: Site, device: torch.device, size: tuple[int, int]) -> dict[str, Tensor]:
-    """Makes the site's maps and what is added, for one image of a (height, width)."""
-    random = random_source(device, site.dtype, LAYOUT)
-    channels = zip(site.graph.inputs, site.channels, strict=True)
-    return {name: random(1, count, *size) for name, count in channels}
-
-
 def _made(recipe: Recipe, inputs: Mapping[str, Tensor]) -> Run:
     """Makes a candidate as the whole graph will run it."""
     device = next(iter(inputs.values())).device
@@ -105,10 +93,5 @@ def _made(recipe: Recipe, inputs: Mapping[str, Tensor]) -> Run:
 
 
 def _with_groups(graph: OperatorGraph) -> OperatorGraph:
-    marked = [
-        replace(node, attributes={**node.attributes, KEEPS_GROUPS: 1})
-        if node.op == "Conv"
-        else node
-        for node in graph.nodes
-    ]
+    marked = (replace(n, attributes={**n.attributes, KEEPS_GROUPS: 1}) for n in graph.nodes)
     return replace(graph, nodes=tuple(marked))

@@ -12,11 +12,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from .epilogues import activated
 from .graph import Node, OperatorGraph
+from .shape_operators import Function
 from .sites import Site
 
 # What is tried: (pixels, warps) of a program, and (pixels, rows, warps).
@@ -25,66 +25,49 @@ GROUPED_TILES = ((64, 4, 4), (64, 8, 4), (32, 8, 2))
 PROJECTED_TILES = ((64, 2, 4), (64, 4, 4), (32, 2, 2))
 
 
-class PointwiseConvolution:
-    """Runs a Pointwise node."""
+def pointwise_function(node: Node) -> Function:
+    """Makes the function of a Pointwise node."""
+    from pcsr.runtime.kernels.convolutions.pointwise import pointwise
 
-    def __init__(self, node: Node) -> None:
-        from pcsr.runtime.kernels.convolutions.pointwise import PointwiseTile, pointwise
+    how, count = node.attributes, node.attributes["maps"]
 
-        self._kernel, self._how = pointwise, node.attributes
-        self._tile = PointwiseTile(*self._how["tile"])
-
-    def __call__(self, *tensors: Any) -> Tensor:  # noqa: ANN401
-        count, slope = self._how["maps"], self._how["slope"]
+    def run(*tensors: Any) -> Tensor:  # noqa: ANN401
         maps, (weight, bias, added) = tensors[:count], tensors[count:]
-        fits = added is None or _fits(added, maps[0], self._how["outputs"])
-        with torch.cuda.device_of(maps[0]):  # type: ignore[no-untyped-call]
-            out = self._kernel(
-                maps,
-                weight,
-                self._how["outputs"],
-                bias,
-                added if fits else None,
-                slope if fits else 1,
-                self._tile,
-            )
-        return out if fits else activated(out + added, slope)
+        kernel = partial(pointwise, maps, weight, how["outputs"], bias, tile=how["tile"])
+        return _with_sum(kernel, maps[0], how["outputs"], added, how["slope"])
+
+    return run
 
 
-class GroupedConvolution:
-    """Runs a Grouped node."""
+def grouped_function(node: Node) -> Function:
+    """Makes the function of a Grouped node."""
+    from pcsr.runtime.kernels.convolutions.grouped import Projection, grouped
 
-    def __init__(self, node: Node) -> None:
-        from pcsr.runtime.kernels.convolutions.grouped import GroupedTile, Projection, grouped
+    how = node.attributes
+    outputs, shape = how["projection"], (how["groups"], how["outputs"])
 
-        self._kernel, self._projection, self._how = grouped, Projection, node.attributes
-        self._tile = GroupedTile(*self._how["tile"])
+    def run(x: Tensor, weight: Tensor, bias: Any, *behind: Any) -> Tensor:  # noqa: ANN401
+        kernel = partial(grouped, x, weight, shape, bias, how["slope"], tile=how["tile"])
+        if not behind:
+            return kernel()
+        weight, bias, added = behind
 
-    def __call__(
-        self,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        projection_weight: Tensor | None = None,
-        projection_bias: Tensor | None = None,
-        added: Tensor | None = None,
-    ) -> Tensor:
-        how, projection = self._how, None
-        fits = added is None or _fits(added, x, how["projection"])
-        if projection_weight is not None:
-            plus, slope = (added, how["projection_slope"]) if fits else (None, 1)
-            projection = self._projection(
-                projection_weight, how["projection"], projection_bias, plus, slope
-            )
-        shape = how["groups"], how["outputs"]
-        with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
-            out = self._kernel(x, weight, shape, bias, how["slope"], projection, self._tile)
-        return out if added is None or fits else activated(out + added, how["projection_slope"])
+        def projected(added: Tensor | None, slope: float) -> Tensor:
+            return kernel(projection=Projection(weight, outputs, bias, added, slope))
+
+        return _with_sum(projected, x, outputs, added, how["projection_slope"])
+
+    return run
 
 
-def _fits(added: Tensor, x: Tensor, channels: int) -> bool:
-    """Says whether a sum does not broadcast."""
-    return added.shape == (x.shape[0], channels, *x.shape[2:]) and added.dtype == x.dtype
+def _with_sum(
+    kernel: Callable[..., Tensor], x: Tensor, outputs: int, added: Tensor | None, slope: float
+) -> Tensor:
+    """Runs a kernel with sum and activation at its end; behind it, where the sum broadcasts."""
+    shape = (x.shape[0], outputs, *x.shape[2:])
+    if added is None or (added.shape == shape and added.dtype == x.dtype):
+        return kernel(added=added, slope=slope)
+    return activated(kernel(added=None, slope=1) + added, slope)
 
 
 def kernel_graphs(site: Site, is_pointwise: bool) -> Mapping[str, Callable[[], OperatorGraph]]:

@@ -57,10 +57,9 @@ class EpilogueConvolution:
         y: Tensor = self._convolve(x, weight, None)
         if added is not None and added.shape != y.shape:
             return activated(_sum(y, bias, added), self._slope)
-        if added is not None and not _share_layout(y, added):
+        if added is not None and added.stride() != y.stride():
             added = torch.empty_like(y).copy_(added)
-        with torch.cuda.device_of(y):  # type: ignore[no-untyped-call]
-            return self._epilogue(y, bias, added, self._slope)
+        return self._epilogue(y, bias, added, self._slope)
 
 
 class Epilogues:
@@ -118,11 +117,3 @@ def activated(values: Tensor, slope: float) -> Tensor:
 def _sum(y: Tensor, bias: Tensor | None, added: Tensor | None) -> Tensor:
     out = y if bias is None else y + bias[:, None, None]
     return out if added is None else out + added
-
-
-def _share_layout(y: Tensor, other: Tensor) -> bool:
-    layouts = (torch.channels_last, torch.contiguous_format)
-    return any(
-        y.is_contiguous(memory_format=form) and other.is_contiguous(memory_format=form)
-        for form in layouts
-    )

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .arithmetic import exact_arithmetic
-from .candidates import Chooser
+from .candidates import tuned
 from .epilogues import Epilogues
 from .fusions import fusion_report, may_fuse
 from .graph import OperatorGraph, read_graph
-from .operators import PARAMETERS
+from .operators import SHAPED_BY_INPUTS
 from .program import run_steps, steps_of
 from .rewrites import dense_groups, fuse_convolutions, fuse_epilogues, in_place, is_typed
 from .trial import laid_out, layout_for
@@ -19,10 +19,10 @@ from .trial import laid_out, layout_for
 CPU = torch.device("cpu")
 
 
-class OnnxModule(nn.Module):
+class OnnxModule:
     """Runs an ONNX graph, or the part of it that the wanted outputs need, operator by operator.
 
-    Constants are buffers on `device`. On CUDA nothing waits for the device and nothing is copied
+    Constants are on `device`. On CUDA nothing waits for the device and nothing is copied
     to it, so that a run can be captured in a CUDA graph, after a run with the same shapes.
 
     There, graphs of float16 or bfloat16 keep images channels last (which their outputs may be,
@@ -45,20 +45,23 @@ class OnnxModule(nn.Module):
     def __init__(
         self, model: bytes, device: torch.device = CPU, outputs: Sequence[str] | None = None
     ) -> None:
-        super().__init__()
         graph = read_graph(model, outputs)
         typed_cuda = device.type == "cuda" and is_typed(graph)
-        self._chooser = Chooser(device)
-        graph = dense_groups(self._chooser.improved(graph)) if typed_cuda else graph
+        self._choices: list[str] = []
+        if typed_cuda:
+            graph, self._choices = tuned(graph, device)
+            graph = dense_groups(graph)
         self._layout = layout_for(torch.float16 if typed_cuda else torch.float32)
         self._epilogues = Epilogues(device, self._layout)
         graph = fuse_convolutions(graph, partial(may_fuse, device=device))
         graph = in_place(fuse_epilogues(graph, self._epilogues.may_fuse))
         self.inputs, self.outputs = graph.inputs, graph.outputs
         self._steps = [*steps_of(graph)]
-        self._host: dict[str, Tensor] = {}
-        self._names: dict[str, str] = {}
-        self._place_constants(graph, device)
+        on_device = device_names(graph)  # what only shapes the work stays on the CPU
+        self.constants = {
+            name: laid_out(value.to(device), self._layout) if name in on_device else value
+            for name, value in graph.constants.items()
+        }
 
     @property
     def fusions(self) -> str:
@@ -66,33 +69,22 @@ class OnnxModule(nn.Module):
         layout = "channels last" if self._layout == torch.channels_last else "channels first"
         functions = [step.function for step in self._steps]
         found = [fusion_report(functions), *self._epilogues.report(functions)]
-        return "; ".join([layout, *found, *self._chooser.report()])
+        return "; ".join([layout, *found, *self._choices])
 
     @torch.no_grad()
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Runs the graph. Inputs and outputs are ordered as the names in `inputs` and `outputs`.
 
         Images are [n, c, h, w] of any strides. On CUDA all work is queued on the current stream.
         """
-        buffers = dict(self.named_buffers())
-        values = self._host | {name: buffers[key] for name, key in self._names.items()}
-        for name, value in zip(self.inputs, inputs, strict=True):
-            values[name] = laid_out(value, self._layout)
-        with exact_arithmetic():
+        laid = (laid_out(value, self._layout) for value in inputs)
+        values = self.constants | dict(zip(self.inputs, laid, strict=True))
+        on_device = torch.cuda.device_of(inputs[0])  # type: ignore[no-untyped-call]
+        with exact_arithmetic(), on_device:  # of our kernels, which run on the current one
             return run_steps(self._steps, values, self.outputs)
 
-    def _place_constants(self, graph: OperatorGraph, device: torch.device) -> None:
-        """Makes tensors buffers; what only shapes the work stays on the CPU, under its name."""
-        on_device = _device_names(graph)
-        for index, (name, value) in enumerate(graph.constants.items()):
-            if name in on_device:
-                self._names[name] = f"constant_{index}"
-                self.register_buffer(self._names[name], laid_out(value.to(device), self._layout))
-            else:
-                self._host[name] = value
 
-
-def _device_names(graph: OperatorGraph) -> set[str]:
+def device_names(graph: OperatorGraph) -> set[str]:
     """Names the values that are computed with on the device: all but parameters and arithmetic on
     shapes.
 
@@ -102,8 +94,7 @@ def _device_names(graph: OperatorGraph) -> set[str]:
     host = set[str]()
     on_device = {*graph.inputs, *graph.outputs}
     for node in graph.nodes:
-        slots = PARAMETERS.get(node.op, frozenset())
-        operands = {name for index, name in enumerate(node.inputs) if index not in slots and name}
+        operands = {*(node.inputs[:1] if node.op in SHAPED_BY_INPUTS else node.inputs)} - {""}
         parameters = {*node.inputs} - operands - {""}
         if parameters & on_device - graph.constants.keys():
             node.refuse(f"{node.op} with parameters that are computed from pixels")

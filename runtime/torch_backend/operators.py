@@ -1,8 +1,8 @@
 """ONNX operators become functions of PyTorch tensors.
 
 OPERATORS maps an operator to a maker: node -> function of the node's inputs (None where an optional
-input is absent). A name that ends in _ overwrites its first input. The inputs in PARAMETERS shape
-the work and are tensors on the CPU, so that reading them never waits for a GPU.
+input is absent). A name that ends in _ overwrites its first input. SHAPED_BY_INPUTS are those of
+which all inputs but the first shape the work, and are on the CPU: reading them waits for no GPU.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,28 +18,9 @@ from .shape_operators import Function
 
 Maker = Callable[[Node], Function]
 
-PARAMETERS: Mapping[str, frozenset[int]] = {
-    "Clip": frozenset({1, 2}),
-    "Expand": frozenset({1}),
-    "ReduceMean": frozenset({1}),
-    "Reshape": frozenset({1}),
-    "Resize": frozenset({1, 2, 3}),
-    "Slice": frozenset({1, 2, 3, 4}),
-    "Split": frozenset({1}),
-    "Squeeze": frozenset({1}),
-    "Unsqueeze": frozenset({1}),
-}
-DTYPES = {
-    1: torch.float32,
-    2: torch.uint8,
-    3: torch.int8,
-    6: torch.int32,
-    7: torch.int64,
-    9: torch.bool,
-    10: torch.float16,
-    11: torch.float64,
-    16: torch.bfloat16,
-}
+SHAPED_BY_INPUTS = frozenset(
+    {"Clip", "Expand", "ReduceMean", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Unsqueeze"}
+)
 
 
 def function_of(node: Node) -> Function:
@@ -94,13 +75,8 @@ def _conv_transpose(node: Node) -> Function:
 
 
 def _leaky_relu(node: Node) -> Function:
-    slope = node.attributes.get("alpha", 0.01)
-    return lambda x: F.leaky_relu(x, slope)
-
-
-def _leaky_relu_(node: Node) -> Function:
-    slope = node.attributes.get("alpha", 0.01)
-    return lambda x: F.leaky_relu_(x, slope)
+    slope, is_in_place = node.attributes.get("alpha", 0.01), node.op.endswith("_")
+    return lambda x: F.leaky_relu(x, slope, is_in_place)
 
 
 def _prelu(x: Tensor, slope: Tensor) -> Tensor:
@@ -162,8 +138,11 @@ def _reduce_mean(node: Node) -> Function:
 
 
 def _cast(node: Node) -> Function:
-    dtype = DTYPES.get(node.attributes["to"])
-    if dtype is None:
+    from onnx import TensorProto
+
+    name = TensorProto.DataType.Name(node.attributes["to"]).lower()
+    dtype = getattr(torch, name, None)  # PyTorch has the same names: float, double, bfloat16
+    if not isinstance(dtype, torch.dtype):
         node.refuse(f"Cast to ONNX type {node.attributes['to']}")
     return lambda x: x.to(dtype)
 
@@ -190,7 +169,7 @@ OPERATORS: Mapping[str, Maker] = {
     "GlobalAveragePool": _always(lambda x: x.mean((2, 3), keepdim=True)),
     "Identity": _always(lambda x: x),
     "LeakyRelu": _leaky_relu,
-    "LeakyRelu_": _leaky_relu_,
+    "LeakyRelu_": _leaky_relu,
     "MatMul": _always(torch.matmul),
     "Mul": _always(torch.mul),
     "PRelu": _always(_prelu),

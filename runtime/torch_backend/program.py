@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .convolutions import GroupedConvolution, PointwiseConvolution
+from .convolutions import grouped_function, pointwise_function
 from .epilogues import EpilogueConvolution
 from .fusions import FusedConvolution
 from .graph import OperatorGraph
@@ -17,8 +17,8 @@ MADE: Mapping[str, Maker] = {
     "ConvEpilogue": EpilogueConvolution,
     "ConvRelu": FusedConvolution,
     "ConvTransposeEpilogue": EpilogueConvolution,
-    "Grouped": GroupedConvolution,
-    "Pointwise": PointwiseConvolution,
+    "Grouped": grouped_function,
+    "Pointwise": pointwise_function,
 }
 
 

@@ -60,12 +60,7 @@ def reshape(node: Node) -> Function:
 
 def flatten(node: Node) -> Function:
     axis = node.attributes.get("axis", 1)
-
-    def run(x: Tensor) -> Tensor:
-        cut = axis % x.ndim if axis < 0 else axis
-        return x.reshape(x.shape[:cut].numel(), x.shape[cut:].numel())
-
-    return run
+    return lambda x: x.reshape(x.shape[:axis].numel(), x.shape[axis:].numel())
 
 
 def axes_of(node: Node, axes: Tensor | None) -> list[int] | None:
@@ -115,11 +110,8 @@ def split(node: Node) -> Function:
     axis, count = node.attributes.get("axis", 0), len(node.outputs)
 
     def run(x: Tensor, sizes: Tensor | None = None) -> tuple[Tensor, ...]:
-        if sizes is not None:
-            return torch.split_with_sizes(x, sizes.tolist(), axis)
         largest = -(-x.shape[axis] // count)  # the last part may be smaller
-        last = x.shape[axis] - largest * (count - 1)
-        return torch.split_with_sizes(x, [largest] * (count - 1) + [last], axis)
+        return torch.split(x, largest if sizes is None else sizes.tolist(), axis)
 
     return run
 

@@ -69,9 +69,6 @@ def epilogue(
         bias: [C] of any of these types.
         added: of y's shape, dtype and layout.
         slope: RELU, IDENTITY, or that of LeakyReLU.
-
-    Raises:
-        ValueError: a tensor is not of this kind.
     """
     is_last = _expect(y, bias, added)
     if y.numel() == 0:

@@ -26,17 +26,6 @@ from .pointwise import MOST_OUTPUTS, activated, end
 
 
 @dataclass(frozen=True)
-class GroupedTile:
-    """How the work is divided."""
-
-    block: int = 64
-    """The pixels of a row that a program computes."""
-    rows: int = 4
-    """The rows that a program computes."""
-    warps: int = 4
-
-
-@dataclass(frozen=True)
 class Projection:
     """A 1x1 convolution that takes the result."""
 
@@ -64,13 +53,7 @@ def _window(x, row, height, width, column, STRIDE: tl.constexpr, C: tl.constexpr
 
 @triton.jit
 def _rows_of_group(
-    x,
-    weight,
-    place,
-    STRIDE: tl.constexpr,
-    C: tl.constexpr,
-    BLOCK: tl.constexpr,
-    ROWS: tl.constexpr,
+    x, weight, place, STRIDE: tl.constexpr, C: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr
 ):
     """Computes ROWS rows of one group from `first` on: a tuple of [BLOCK, 16] float32.
 
@@ -218,7 +201,7 @@ def grouped(
     bias: Tensor | None,
     slope: float,
     projection: Projection | None = None,
-    tile: GroupedTile = GroupedTile(),
+    tile: tuple[int, ...] = (64, 4, 4),
 ) -> Tensor:
     """Computes the 3x3 convolution, zeros past the border, in groups of C to O channels (up to 16):
     [n, groups * O or projection.outputs, h, w], channels last. Sums are in float32, rounded once,
@@ -230,29 +213,41 @@ def grouped(
         shape: (groups, O).
         bias: [groups * O].
         slope: of negative results, 0 for ReLU, 1 for nothing.
+        tile: the pixels of a row, the rows and the warps of a program.
 
     Raises:
         ValueError: tensors that do not fit each other.
     """
     groups, outputs = shape
     count, channels, height, width = x.shape
-    wide = groups * outputs if projection is None else projection.outputs
+    behind = projection or Projection(weight, 0)
+    wide = behind.outputs or groups * outputs
     result = (count, wide, height, width)
-    _expect(channels, weight, shape, projection, result)
+    if channels % groups or max(channels // groups, outputs) > GROUP:
+        raise ValueError(f"{channels} channels in {groups} groups, {outputs} out of each")
+    launch.expect("weight", weight, x.dtype, (groups * 3 * WINDOW.value, GROUP))
+    if behind.outputs > MOST_OUTPUTS:
+        raise ValueError(f"a 1x1 convolution to {wide} outputs: at most {MOST_OUTPUTS}")
+    if projection:
+        expected = (groups * GROUP, padded(wide))
+        launch.expect("1x1 convolution", projection.weight, x.dtype, expected)
+    added = behind.added
+    if added is not None and added.shape != result:
+        raise ValueError(f"a sum {tuple(added.shape)} that does not fit {result}")
     x, out = pixels_last(x), empty_pixels_last(result, x)
-    added = None if projection is None else projection.added
     added = None if added is None else pixels_last(added)
     if not out.numel():
         return out
-    block = max(16, min(tile.block, launch.block(tile.block, width)))
-    strips = count * triton.cdiv(height, tile.rows)
+    most, rows, warps = tile
+    block = max(16, min(most, launch.block(most, width)))
+    strips = count * triton.cdiv(height, rows)
     parts = groups if projection is None else 1
     grouped_kernel[(parts * triton.cdiv(width, block) * strips,)](
         x,
         weight,
         weight if bias is None else bias,
-        weight if projection is None else projection.weight,
-        weight if projection is None or projection.bias is None else projection.bias,
+        behind.weight,
+        weight if behind.bias is None else behind.bias,
         out if added is None else added,
         out,
         height,
@@ -263,36 +258,14 @@ def grouped(
         O=outputs,
         HAS_BIAS=bias is not None,
         SLOPE=slope,
-        PROJECTION=0 if projection is None else wide,
+        PROJECTION=behind.outputs,
         COLUMNS=padded(wide),
-        HAS_PROJECTION_BIAS=projection is not None and projection.bias is not None,
+        HAS_PROJECTION_BIAS=behind.bias is not None,
         ADDED_STRIDE=0 if added is None else added.stride(3),
-        PROJECTION_SLOPE=1 if projection is None else projection.slope,
+        PROJECTION_SLOPE=behind.slope,
         BLOCK=block,
-        ROWS=tile.rows,
-        num_warps=tile.warps,
+        ROWS=rows,
+        num_warps=warps,
         num_stages=1,
     )
     return out
-
-
-def _expect(
-    channels: int,
-    weight: Tensor,
-    shape: tuple[int, int],
-    projection: Projection | None,
-    result: tuple[int, ...],
-) -> None:
-    """Raises ValueError as `grouped` does."""
-    groups, outputs = shape
-    if weight.shape != (groups * 3 * WINDOW.value, GROUP) or channels % groups or outputs > GROUP:
-        raise ValueError(f"{channels} channels in {groups} groups, weight {tuple(weight.shape)}")
-    added = None if projection is None else projection.added
-    if channels // groups > GROUP or (added is not None and added.shape != result):
-        raise ValueError(f"{channels} channels in {groups} groups, or a sum that is not {result}")
-    expected = (groups * GROUP, padded(result[1]))
-    if projection and (projection.outputs > MOST_OUTPUTS or projection.weight.shape != expected):
-        raise ValueError(
-            f"a 1x1 convolution to {projection.outputs} outputs, "
-            f"weight {tuple(projection.weight.shape)}"
-        )

@@ -3,7 +3,6 @@ activation.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import triton
 import triton.language as tl
@@ -14,16 +13,7 @@ from pcsr.runtime.kernels.packed import padded
 
 from .layout import chunk_of, empty_pixels_last, pixels_last, row_starts
 
-MOST_MAPS, MOST_OUTPUTS = 4, 128
-
-
-@dataclass(frozen=True)
-class PointwiseTile:
-    """How the work is divided."""
-
-    block: int = 128
-    """The pixels of a program."""
-    warps: int = 4
+MOST_MAPS, MOST_OUTPUTS = tl.constexpr(4), 128
 
 
 @triton.jit
@@ -92,26 +82,15 @@ def end(
 
 @triton.jit(do_not_specialize=["pixels"])
 def pointwise_kernel(
-    x0,
-    x1,
-    x2,
-    x3,
+    maps,
     weight,
     bias,
     added,
     out,
     pixels,
-    C0: tl.constexpr,
-    C1: tl.constexpr,
-    C2: tl.constexpr,
-    C3: tl.constexpr,
-    STRIDE0: tl.constexpr,
-    STRIDE1: tl.constexpr,
-    STRIDE2: tl.constexpr,
-    STRIDE3: tl.constexpr,
-    FROM1: tl.constexpr,
-    FROM2: tl.constexpr,
-    FROM3: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    STRIDES: tl.constexpr,
+    STARTS: tl.constexpr,
     CHUNK: tl.constexpr,
     O: tl.constexpr,  # noqa: E741
     COLUMNS: tl.constexpr,
@@ -120,25 +99,19 @@ def pointwise_kernel(
     SLOPE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Computes out = act(sum over maps j of x_j @ weight_j + bias + added) for BLOCK pixels.
+    """Computes out = act(sum over maps x_j @ weight_j + bias + added) for BLOCK pixels.
 
-    Map j has Cj channels (0: there is none), its pixels begin STRIDEj values apart, its rows of the
-    weight at FROMj.
+    Map j has CHANNELS[j] channels (0: there is none), its pixels begin STRIDES[j] values apart, its
+    rows of the weight at STARTS[j].
     """
     begin = tl.program_id(0).to(tl.int64) * BLOCK
     pixel = tl.arange(0, BLOCK)
     place = (begin, pixel, pixel < pixels - begin)
     acc = tl.zeros((BLOCK, COLUMNS), dtype=tl.float32)
-    acc = _join(acc, x0, weight, place, C0, STRIDE0, CHUNK, COLUMNS)
-    if C1 > 0:
-        of = weight + FROM1 * COLUMNS
-        acc = _join(acc, x1, of, place, C1, STRIDE1, CHUNK, COLUMNS)
-    if C2 > 0:
-        of = weight + FROM2 * COLUMNS
-        acc = _join(acc, x2, of, place, C2, STRIDE2, CHUNK, COLUMNS)
-    if C3 > 0:
-        of = weight + FROM3 * COLUMNS
-        acc = _join(acc, x3, of, place, C3, STRIDE3, CHUNK, COLUMNS)
+    for j in tl.static_range(MOST_MAPS):
+        if CHANNELS[j] > 0:
+            of = weight + STARTS[j] * COLUMNS
+            acc = _join(acc, maps[j], of, place, CHANNELS[j], STRIDES[j], CHUNK, COLUMNS)
     end(acc, bias, added, out, place, O, O, COLUMNS, HAS_BIAS, ADDED_STRIDE, SLOPE)
 
 
@@ -149,7 +122,7 @@ def pointwise(
     bias: Tensor | None,
     added: Tensor | None,
     slope: float,
-    tile: PointwiseTile = PointwiseTile(),
+    tile: tuple[int, ...] = (128, 4),
 ) -> Tensor:
     """Computes the 1x1 convolution of maps [n, C_j, h, w], joined: [n, outputs, h, w], channels
     last. Sums are in float32 and rounded once.
@@ -160,6 +133,7 @@ def pointwise(
         bias: [outputs].
         added: [n, outputs, h, w], before the activation.
         slope: of negative results, 0 for ReLU, 1 for nothing.
+        tile: the pixels and warps of a program.
 
     Raises:
         ValueError: too many maps or outputs, or tensors that do not fit each other.
@@ -172,22 +146,18 @@ def pointwise(
     out = empty_pixels_last(shape, maps[0])
     if not (pixels := out.numel() // outputs):
         return out
-    spare = MOST_MAPS - len(maps)
-    block = max(16, launch.block(tile.block, pixels))
+    spare = MOST_MAPS.value - len(maps)
+    block, warps = max(16, launch.block(tile[0], pixels)), tile[1]
     pointwise_kernel[(triton.cdiv(pixels, block),)](
-        *laid,
-        *[laid[0]] * spare,
+        (*laid, *[laid[0]] * spare),
         weight,
         weight if bias is None else bias,
         out if plus is None else plus,
         out,
         pixels,
-        *channels,
-        *[0] * spare,
-        *[x.stride(3) for x in laid],
-        *[0] * spare,
-        *starts[1:],
-        *[0] * spare,
+        CHANNELS=(*channels, *[0] * spare),
+        STRIDES=(*[x.stride(3) for x in laid], *[0] * spare),
+        STARTS=(*starts, *[0] * spare),
         CHUNK=chunk_of(channels),
         O=outputs,
         COLUMNS=padded(outputs),
@@ -195,7 +165,7 @@ def pointwise(
         ADDED_STRIDE=0 if plus is None else plus.stride(3),
         SLOPE=slope,
         BLOCK=block,
-        num_warps=tile.warps,
+        num_warps=warps,
         num_stages=1,
     )
     return out
@@ -205,9 +175,9 @@ def _expect(
     maps: Sequence[Tensor], weight: Tensor, added: Tensor | None, shape: tuple[int, ...]
 ) -> list[int]:
     """Gives the rows at which the maps begin. Raises ValueError as `pointwise` does."""
-    if not 1 <= len(maps) <= MOST_MAPS or shape[1] > MOST_OUTPUTS:
+    if not 1 <= len(maps) <= MOST_MAPS.value or shape[1] > MOST_OUTPUTS:
         raise ValueError(
-            f"{len(maps)} maps and {shape[1]} outputs: at most {MOST_MAPS}, {MOST_OUTPUTS}"
+            f"{len(maps)} maps and {shape[1]} outputs: at most {MOST_MAPS.value}, {MOST_OUTPUTS}"
         )
     if any((x.shape[0], *x.shape[2:]) != (shape[0], *shape[2:]) for x in maps):
         raise ValueError(f"maps of different sizes: {[tuple(x.shape) for x in maps]}")

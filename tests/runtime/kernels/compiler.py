@@ -3,7 +3,7 @@
 import re
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import triton
-from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia import compiler as nvidia
 from triton.compiler import ASTSource
@@ -62,8 +61,7 @@ class Launches:
         signature = {
             name: "constexpr" if name in constants else _type(values[name]) for name in names
         }
-        aligned = [i for i, name in enumerate(names) if signature[name].startswith("*")]
-        attributes = {(i,): [["tt.divisibility", 16]] for i in aligned}
+        attributes = {path: [["tt.divisibility", 16]] for path in _pointers(signature.values())}
         done = triton.compile(
             ASTSource(self.kernel, signature, constants, attributes),
             target=GPUTarget("cuda", capability, 32),
@@ -73,9 +71,19 @@ class Launches:
         return Compiled(done.asm["ptx"], registers, stack, done.metadata.shared)
 
 
-def _type(value: int | Tensor) -> str:
+def _pointers(types: Iterable[Any], *path: int) -> Iterator[tuple[int, ...]]:
+    for i, kind in enumerate(types):
+        if isinstance(kind, tuple):
+            yield from _pointers(kind, *path, i)
+        elif kind.startswith("*"):
+            yield (*path, i)
+
+
+def _type(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, int):
         return "i32"
+    if isinstance(value, tuple):
+        return tuple(map(_type, value))
     name: str = triton.runtime.jit.mangle_type(value)
     return name
 

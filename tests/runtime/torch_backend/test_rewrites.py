@@ -121,18 +121,16 @@ def test_what_the_device_lacks_is_not_fused(carn_like_bundle: Path) -> None:
 def test_a_probe_of_a_missing_kernel_says_no() -> None:
     (conv,) = (node for node in read_graph(residual_model()).nodes if node.op == "Conv")
     for adds in (True, False):
-        kernel = fusion.FusedKernel.of(conv, (4, 4, 3, 3), adds)
-        assert not fusion.probe(kernel, torch.float32, CPU)
+        options = fusion.options_of(conv)
+        assert not fusion.probe((4, 4, 3, 3), options, adds, torch.float32, CPU)
 
 
 @pytest.mark.parametrize("wrong", [0.0, 0.01, float("nan")])
 def test_a_probe_compares_with_the_operators(wrong: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fused(self: fusion.FusedKernel, *tensors: torch.Tensor) -> torch.Tensor:
-        return self.plain(*tensors) + wrong
-
-    monkeypatch.setattr(fusion.FusedKernel, "fused", fused)
-    kernel = fusion.FusedKernel((5, 4, 3, 3), (1, 1), (1, 1), (1, 1), 1, True)
-    assert fusion.probe.__wrapped__(kernel, torch.float32, CPU) == (wrong == 0)
+    monkeypatch.setattr(fusion, "fused", lambda *arguments: fusion.plain(*arguments) + wrong)
+    options = ((1, 1), (1, 1), (1, 1), 1)
+    found = fusion.probe.__wrapped__((5, 4, 3, 3), options, True, torch.float32, CPU)
+    assert found == (wrong == 0)
 
 
 def test_refused_at_run_time_it_computes_unfused_and_says_so(
@@ -172,11 +170,11 @@ def test_memory_that_runs_out_is_no_refusal(monkeypatch: pytest.MonkeyPatch) -> 
     def full(*_arguments: object) -> None:
         raise torch.OutOfMemoryError("full")
 
-    monkeypatch.setattr(fusion.FusedKernel, "fused", full)
+    monkeypatch.setattr(fusion, "fused", full)
     step = fusion.FusedConvolution(Node("ConvRelu", "", ("x", "w"), ("y",), {}))
     with pytest.raises(torch.OutOfMemoryError):
         step(torch.rand(1, 2, 3, 3), torch.rand(2, 2, 1, 1))
-    assert step.refused is None
+    assert step.refused == ""
 
 
 def test_only_fresh_values_are_overwritten() -> None:

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from pcsr.runtime.kernels.convolutions import grouped as grouped_module
 from pcsr.runtime.kernels.convolutions import pointwise as pointwise_module
-from pcsr.runtime.kernels.convolutions.grouped import GroupedTile, Projection, grouped
+from pcsr.runtime.kernels.convolutions.grouped import Projection, grouped
 from pcsr.runtime.kernels.convolutions.layout import pack_grouped, pack_pointwise, pack_projection
-from pcsr.runtime.kernels.convolutions.pointwise import PointwiseTile, pointwise
+from pcsr.runtime.kernels.convolutions.pointwise import pointwise
 from pcsr.runtime.torch_backend.convolutions import GROUPED_TILES, POINTWISE_TILES, PROJECTED_TILES
 from tests.runtime.kernels.compiler import SHARED_LIMIT, Compiled, Launches
 
@@ -48,7 +48,7 @@ def _grouped(tile: Tile, groups: int = 4, outputs: int = 0) -> None:
         weight = pack_projection(zeros(outputs, groups * 16, 1, 1), groups)
         projection = Projection(weight, outputs, zeros(outputs), _image(outputs), 0.0)
     packed, bias = pack_grouped(zeros(groups * 16, 16, 3, 3), groups), zeros(groups * 16)
-    grouped(_image(groups * 16), packed, (groups, 16), bias, 0.0, projection, GroupedTile(*tile))
+    grouped(_image(groups * 16), packed, (groups, 16), bias, 0.0, projection, tile)
 
 
 @pytest.mark.parametrize("join", list(JOINS))
@@ -58,7 +58,7 @@ def test_joins(join: str, tile: Tile, capability: int, monkeypatch: pytest.Monke
     launches = Launches.of(monkeypatch, pointwise_module, "pointwise_kernel")
     weight = pack_pointwise(zeros(outputs, sum(channels), 1, 1), channels)
     maps, bias = [_image(count) for count in channels], zeros(outputs)
-    pointwise(maps, weight, outputs, bias, None, 0.0, PointwiseTile(*tile))
+    pointwise(maps, weight, outputs, bias, None, 0.0, tile)
     _check(launches.compile(capability), f"join {join} {tile}", capability)
 
 

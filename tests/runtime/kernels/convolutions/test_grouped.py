@@ -5,13 +5,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pcsr.runtime.kernels.convolutions.grouped import GroupedTile, Projection, grouped
+from pcsr.runtime.kernels.convolutions.grouped import Projection, grouped
 from pcsr.runtime.kernels.convolutions.layout import pack_grouped, pack_projection
 
 from .test_pointwise import SLOPES, TOLERANCE, ended, last, random
 
 SIZES = [(1, 1), (1, 37), (9, 1), (2, 3), (5, 17), (2, 90)]
-TILE = GroupedTile()
+TILE = (64, 4, 4)
 each_dtype = pytest.mark.parametrize("dtype", list(TOLERANCE))
 
 
@@ -32,7 +32,7 @@ def compare(
     adds: bool = False,
     projection_slope: float = 0.0,
     count: int = 1,
-    tile: GroupedTile = TILE,
+    tile: tuple[int, int, int] = TILE,
 ) -> None:
     """width: channels of a group in and out. projection: outputs of the 1x1 convolution, or 0."""
     inputs, outputs = width
@@ -79,7 +79,7 @@ def test_several_images(projection: int) -> None:
 @pytest.mark.parametrize("projection", [0, 20])
 def test_rows_of_a_program(rows: int, projection: int) -> None:
     for height in (1, 5):
-        compare(1, size=(height, 40), projection=projection, tile=GroupedTile(32, rows))
+        compare(1, size=(height, 40), projection=projection, tile=(32, rows, 4))
 
 
 @pytest.mark.parametrize("slope", SLOPES)

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from pcsr.export.graphs.onnx_graph import export_graph, graph_sources
 from pcsr.models import PlainNetwork, make_backbone
+from pcsr.runtime.kernels.convolutions import grouped as grouped_module
+from pcsr.runtime.kernels.convolutions.grouped import grouped
 from pcsr.runtime.torch_backend import candidates as room
-from pcsr.runtime.torch_backend import convolutions
 from pcsr.runtime.torch_backend import module as onnx_module
 from pcsr.runtime.torch_backend.candidates import OPERATORS, candidates, improved, measured
 from pcsr.runtime.torch_backend.graph import OperatorGraph, read_graph
@@ -198,10 +199,9 @@ def trials(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, float]]:
 
 def test_trials_find_our_kernels_right_and_take_what_is_fastest(trials: dict[str, float]) -> None:
     trials |= {"Grouped": 0.5, "Pointwise": 0.3}
-    chooser = room.Chooser(CPU)
-    placed = chooser.improved(growing("h"))
+    placed, report = room.tuned(growing("h"), CPU)
     assert ops(placed) == ["Grouped", "Pointwise", "Grouped", "Pointwise"]
-    first, *others = chooser.report()
+    first, *others = report
     assert first.startswith("3x3 2 x 16 to 32 bias LeakyReLU 0.2 + 1x1 32 to 32 bias sum ReLU: one")
     assert "operators 1.000, in parts 1.000, one kernel 64x2x4 0.500" in first
     assert [line.partition(":")[0] for line in others] == [
@@ -214,7 +214,7 @@ def test_trials_find_our_kernels_right_and_take_what_is_fastest(trials: dict[str
 def test_operators_stay_where_they_are_faster(trials: dict[str, float]) -> None:
     trials |= {"Grouped": 2.0, "Pointwise": 2.0, "Grouped+Pointwise": 2.0}
     graph = growing("h")
-    assert ops(room.Chooser(CPU).improved(graph)) == ops(graph)
+    assert ops(room.tuned(graph, CPU)[0]) == ops(graph)
 
 
 def test_cudnn_may_keep_its_groups(trials: dict[str, float]) -> None:
@@ -230,9 +230,8 @@ def test_a_wrong_kernel_is_dropped(
     trials: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trials |= {"Grouped": 0.1}
-    right = convolutions.GroupedConvolution.__call__
     monkeypatch.setattr(
-        convolutions.GroupedConvolution, "__call__", lambda *arguments: right(*arguments) + 0.1
+        grouped_module, "grouped", lambda *args, **options: grouped(*args, **options) + 0.1
     )
     (site,) = (s for s in sites_of(growing("h")) if s.key == "3x3 2 x 16 to 32 bias")
     outcome = measured(site, CPU)
