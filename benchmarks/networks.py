@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +47,15 @@ class Networks:
     """Holds the files of one model."""
 
     files: Files
-    pcsr_weights: str
-    """Name of the checkpoint."""
-    plain_weights: str
-    """Likewise of the plain network."""
+    weights: tuple[str, str]
+    """Names of the checkpoints, PCSR first."""
     is_trained: bool
     """Whether the classifier of the PCSR network has learnt anything."""
-    key: str
-    """Of the weights and of the sources that exported them."""
+
+    @property
+    def key(self) -> str:
+        """Names the weights and the sources that exported them."""
+        return f"{Path(self.files.pcsr_bundle).name} {Path(self.files.plain_bundle).name}"
 
 
 def find_networks(
@@ -72,30 +74,20 @@ def find_networks(
         CheckpointError, VerificationError, OutputError: as `export_bundle`.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    names = (f"{model}-pcsr.pth", f"{model}-pcsr-random.pth")
-    own = OWN / f"{model}-pcsr-x4.pth"
-    pcsr_ckpt = _first(*(checkpoints / name for name in names), own)
-    pcsr_ckpt = pcsr_ckpt or _made(cache / names[1], lambda: random_pcsr(model), say)
-    plain_ckpt = _first(checkpoints / f"{model}-x4.pth")
-    plain_ckpt = plain_ckpt or _made(
-        cache / f"{model}-x4-random.pth", lambda: random_plain(model), say
-    )
-    bundles = [bundle_of(ckpt, cache, say, precisions) for ckpt in (pcsr_ckpt, plain_ckpt)]
+    random, random_x4 = f"{model}-pcsr-random.pth", f"{model}-x4-random.pth"
+    known = [checkpoints / f"{model}-pcsr.pth", checkpoints / random, OWN / f"{model}-pcsr-x4.pth"]
+    pcsr_ckpt = _found_or_made(known, cache / random, partial(random_pcsr, model), say)
+    known = [checkpoints / f"{model}-x4.pth"]
+    plain_ckpt = _found_or_made(known, cache / random_x4, partial(random_plain, model), say)
+    bundles = [cache / bundle_name(ckpt, precisions) for ckpt in (pcsr_ckpt, plain_ckpt)]
+    for ckpt, bundle in zip((pcsr_ckpt, plain_ckpt), bundles, strict=True):
+        if not is_bundle(bundle):
+            export_bundle(ckpt, bundle, ExportOptions(precisions=precisions), say)
     return Networks(
         files=Files(*map(str, (*bundles, pcsr_ckpt, plain_ckpt))),
-        pcsr_weights=pcsr_ckpt.name,
-        plain_weights=plain_ckpt.name,
+        weights=(pcsr_ckpt.name, plain_ckpt.name),
         is_trained="random" not in pcsr_ckpt.name,
-        key=" ".join(bundle.name for bundle in bundles),
     )
-
-
-def bundle_of(ckpt: Path, cache: Path, say: Say, precisions: Sequence[str] = ("fp32",)) -> Path:
-    """Gives the bundle of a checkpoint; exports it unless this exporter did, of these weights."""
-    bundle = cache / bundle_name(ckpt, precisions)
-    if not is_bundle(bundle):
-        export_bundle(ckpt, bundle, ExportOptions(precisions=precisions), say)
-    return bundle
 
 
 def bundle_name(ckpt: Path, precisions: Sequence[str] = ("fp32",)) -> str:
@@ -145,12 +137,12 @@ def _sampler(widths: Sequence[int]) -> dict[str, Any]:
     return {"name": "liif-sampler", "args": {"imnet_spec": mlp}}
 
 
-def _first(*paths: Path) -> Path | None:
-    return next((path for path in paths if path.is_file()), None)
-
-
-def _made(path: Path, make: Callable[[], dict[str, Any]], say: Say) -> Path:
-    if not path.exists():
-        say(f"no published weights: making {path.name}, random ones of the published shape")
-        torch.save(make(), path)
-    return path
+def _found_or_made(
+    paths: Sequence[Path], path: Path, make: Callable[[], dict[str, Any]], say: Say
+) -> Path:
+    """Gives the first of the paths that is a file; without any, what is made at `path`, once."""
+    found = next((one for one in paths if one.is_file()), path)
+    if not found.exists():
+        say(f"no published weights: making {found.name}, random ones of the published shape")
+        torch.save(make(), found)
+    return found
