@@ -98,8 +98,10 @@ def parse_size(name: str) -> Size:
 
 def _groups(threads: int, **choices: Any) -> Iterator["Group"]:  # noqa: ANN401
     """Yields small sizes first: the long ones come when the rest is known."""
+    from pcsr.runtime.profiler.pictures import photos
+
     from .cpu.group import BenchOptions, Group
-    from .image import image_from_file, sample_image
+    from .image import sample_image
     from .networks import find_networks
 
     names = choices["sizes"] or tuple(NAMED)
@@ -113,7 +115,7 @@ def _groups(threads: int, **choices: Any) -> Iterator["Group"]:  # noqa: ANN401
     for name, (height, width) in sizes.items():
         small = (height // SCALE, width // SCALE)
         file = choices["image"]
-        image = sample_image(small) if file is None else image_from_file(file, small)
+        image = sample_image(small) if file is None else photos([file], [small])[0].pixels
         for model in models:
             yield Group(model, name, networks[model], image, options)
 

@@ -36,6 +36,7 @@ class ContenderSeries(Series):
 
 AllSeries = Mapping[str, ContenderSeries]
 """By the names of the contenders."""
+NOT_TIMED = ContenderSeries()
 
 
 def k_of_difficulty(difficulty: float | None, heavy: float, light: float) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks.contenders import SCALE, Contender, Implementation
 from benchmarks.image import Image, Size
 from benchmarks.records import Record
-from benchmarks.series import AllSeries, ContenderSeries
+from benchmarks.series import NOT_TIMED, AllSeries, ContenderSeries
 from pcsr.manifest import Costs
 from pcsr.metrics import psnr
 from pcsr.runtime.profiler.measuring.first_use import FirstUse
@@ -18,7 +18,6 @@ from pcsr.runtime.profiler.measuring.statistics import distribution, paired_rati
 
 from .rounds import Care
 
-NOT_TIMED = ContenderSeries()
 # One level is rounding. The design lets 1e-4 of the pixels go to another upsampler, and refinement
 # spreads each over at most nine.
 LARGEST_SHARE_OFF = 1e-3

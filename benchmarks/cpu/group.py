@@ -20,7 +20,7 @@ from benchmarks.contenders import (
 from benchmarks.image import Image, Size
 from benchmarks.networks import Networks
 from benchmarks.records import Record
-from benchmarks.series import k_of_difficulty
+from benchmarks.series import NOT_TIMED, k_of_difficulty
 from pcsr.bundle import Bundle
 from pcsr.manifest import Costs
 from pcsr.runtime.machine import available_mib, machine
@@ -29,7 +29,7 @@ from pcsr.runtime.profiler.measuring.first_use import FirstUse, first_use
 from pcsr.runtime.profiler.measuring.monitor import Load, foreign_cores
 from pcsr.runtime.profiler.measuring.process import DidNotFinish
 
-from .figures import NOT_TIMED, fidelity_figures, memory_figures, time_figures, work_figures
+from .figures import fidelity_figures, memory_figures, time_figures, work_figures
 from .rounds import Care, Say, give_back_memory, run_rounds
 
 FILL = 0.8  # of the available memory; the rest is for what else the machine does

@@ -73,17 +73,13 @@ class _Callers:
         self._kept: dict[Implementation, HostMeter] = {}
 
     def call(self, contender: Contender, image: Image) -> tuple[float, Answer]:
-        implementation = contender.implementation
-        if implementation.family in self._released:
-            return self._call_once(contender, image)
-        if implementation not in self._kept:
-            self._kept[implementation] = HostMeter(self._open(implementation))
-        return self._kept[implementation].call(image, contender.options)
-
-    def _call_once(self, contender: Contender, image: Image) -> tuple[float, Answer]:
-        meter = HostMeter(self._open(contender.implementation))
-        meter.call(image, contender.options)
-        timed = meter.call(image, contender.options)
+        implementation, options = contender.implementation, contender.options
+        meter = self._kept.get(implementation) or HostMeter(self._open(implementation))
+        if implementation.family not in self._released:
+            self._kept[implementation] = meter
+            return meter.call(image, options)
+        meter.call(image, options)  # warms up
+        timed = meter.call(image, options)
         del meter
         give_back_memory()
         return timed
