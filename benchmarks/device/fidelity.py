@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from benchmarks.records import Record
 from pcsr.export.verification.checks import AnyCheck, DifferenceCheck
@@ -156,9 +155,3 @@ def compare(
     decibels = psnr_db(found.image[where], expected.image[where]) if where.any() else 200.0
     finite = decibels if np.isfinite(found.image).all() else 0.0
     return VectorCheck(what, apart, finite, LEAST_DB[precision], rerouted, pixels)
-
-
-def to_array(values: Any) -> NDArray[Any]:  # noqa: ANN401
-    """Makes an array of an array, or of a tensor on any device."""
-    array: NDArray[Any] = values.cpu().numpy() if isinstance(values, torch.Tensor) else values
-    return array
