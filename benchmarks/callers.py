@@ -229,10 +229,8 @@ def _eager(
 def _details(assignment: "Tensor | None", watch: Stopwatch) -> Details:
     import torch
 
-    counts: tuple[int, ...] = ()
-    if assignment is not None:
-        counts = tuple(torch.bincount(assignment.flatten(), minlength=2).tolist())
-    return Details(counts, stage_ms=watch.stage_ms)
+    found = () if assignment is None else torch.bincount(assignment.flatten(), minlength=2).tolist()
+    return Details(tuple(found), stage_ms=watch.stage_ms)
 
 
 def _replayed(function: "Callable[[Tensor], Tensor]") -> "Callable[[Tensor], Tensor]":

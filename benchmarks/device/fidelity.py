@@ -32,11 +32,10 @@ class PathResult:
     """Is what a path makes of an image."""
 
     image: Floats
-    """[H, W, 3] float32."""
+    """[H, W, 3]."""
     assignment: Labels
-    """[H, W] uint8, empty without routing."""
+    """[H, W], empty without routing."""
     stages: Sequence[str] = ()
-    """Names of those that took time."""
 
 
 Run = Callable[[Any, float, dict[str, Any]], PathResult]
@@ -81,8 +80,7 @@ def check_path(
     """Checks every vector from arrays and, where `device` is given, from a tensor there; then the
     quality cases in half precision. The figures are the worst.
 
-    calls: with each array, of which the last is checked; the second records, the third replays.
-    must_replay: whether the last must have.
+    calls: with each array, of which the last is checked. must_replay: it must be a replay.
     """
     checks: list[AnyCheck | VectorCheck] = []
     for vector in vectors:

@@ -42,12 +42,10 @@ class Effort:
     """Says how often contenders are measured."""
 
     rounds: int
-    """That count."""
     host_rounds: int
-    """The first so many of them also from array to array."""
+    """The first so many rounds are also from array to array."""
     warm_ups: int
-    """Calls before, beside the first one; a recording is made in the second call of all and
-    replayed from the third on. Slow contenders make one."""
+    """Calls beside the first one; a recording is replayed from the third of all on."""
 
 
 ON_GPU = Effort(30, 12, 4)
@@ -75,8 +73,8 @@ def measure(
     effort: Effort,
     limit_s: float,
 ) -> Iterator[Record]:
-    """Makes one record per contender; one that failed says why. images: arrays of one size that
-    differ. limit_s: when no round begins any more.
+    """Makes one record per contender; one that failed says why. images: of one size. limit_s: when
+    no round begins any more.
     """
     run = _Run(images, setting, effort)
     everyone = run.rounds(contenders, perf_counter() + limit_s)
@@ -85,8 +83,8 @@ def measure(
     if setting.device.type == "cuda":
         torch.cuda.empty_cache()
     height, width = images[0].shape[:2]
+    facts = {"clock": make_clock(setting.device).name, "lr_size": [height, width]}
     for contender in contenders:
-        facts = {"clock": make_clock(setting.device).name, "lr_size": [height, width]}
         yield facts | _record(contender, everyone, setting, (height, width))
 
 
@@ -112,9 +110,7 @@ class _Run:
         self._share_threshold: float | None = None
 
     def rounds(self, contenders: Sequence[Contender], stop_at: float) -> AllSeries:
-        """Times all contenders until the rounds are done or `perf_counter` reaches stop_at. One
-        that raises says so in its `error` and takes part no more.
-        """
+        """Times all until the rounds are done or `perf_counter` reaches stop_at; not who fails."""
         for contender in contenders:
             if perf_counter() > stop_at:
                 series = ContenderSeries(error="no time was left for it", skipped=True)

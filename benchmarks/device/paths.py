@@ -105,7 +105,6 @@ def _check(
 
 
 def _vectors(bundle: str, depth: Depth) -> list[Vector]:
-    """Gives those of the bundle, the smallest first."""
     vectors = Bundle.load(bundle).vectors()
     return sorted(vectors, key=lambda vector: vector.expected.size)[: depth.vectors]
 
@@ -128,9 +127,8 @@ def upscaler_run(implementation: Implementation, setting: DeviceSetting) -> Run:
 
 def _agreement(setting: DeviceSetting, depth: Depth) -> Record:
     """Compares graphs and fused passes, in their replay, on odd images and in odd modes."""
-    graphs = Implementation("pcsr", "torch", "graphs", False)
-    fused = Implementation("pcsr", "torch", "fused", True)
-    expect, run = upscaler_run(graphs, setting), upscaler_run(fused, setting)
+    expect = upscaler_run(Implementation("pcsr", "torch", "graphs"), setting)
+    run = upscaler_run(Implementation("pcsr", "torch", "fused", cuda_graphs=True), setting)
     checks = []
     for size, scale, options in ODD_CASES[: depth.odd_cases]:
         image = synthetic_image(size)

@@ -32,9 +32,7 @@ def summary(records: Sequence[Record]) -> str:
 
 
 def _row(records: Sequence[Record], model: str, size: tuple[int, int], precision: str) -> Record:
-    """Gives the fastest pcsr at 20 % heavy, with medians by the names of other contenders, by mode
-    of the fastest pcsr, and of the plain network in the same backend.
-    """
+    """Gives the fastest pcsr at 20 % heavy, with the medians by contender and by mode."""
     case = (model, size, precision)
     of_case = [r for r in records if (r["model"], tuple(r["lr_size"]), r["precision"]) == case]
     fastest_of = {mode: fastest(of_case, *case, mode) or {} for mode in MODES}

@@ -19,14 +19,13 @@ from .sections import Section, time_limit
 PATIENCE_S = 180.0  # of one step: kernels are compiled, convolutions tried
 START_PATIENCE_S = 120.0
 MOST_RESTARTS = 8
+Keep = Callable[[Record], object]
 GRACE_S = 20.0  # past the budget, for the step that is under way
 
 
 @dataclass
 class Supervisor:
-    """Leads a run. start: what workers are told first. deadline: of time.monotonic, for all
-    sections.
-    """
+    """Leads a run. start: what workers are told first. deadline: of time.monotonic, for all."""
 
     say: Callable[[str], object]
     start: Start
@@ -55,15 +54,8 @@ class Supervisor:
         machine: dict[str, Any] = message["machine"]
         return machine
 
-    def run(
-        self,
-        sections: Sequence[Section],
-        files: Mapping[str, Files],
-        keep: Callable[[Record], object],
-    ) -> None:
-        """Does the sections in their order while there is time; the names of the others are in
-        `dropped`. keep: takes each record at once.
-        """
+    def run(self, sections: Sequence[Section], files: Mapping[str, Files], keep: Keep) -> None:
+        """Does the sections in their order while there is time. keep: takes each record at once."""
         waiting = list(sections)
         restarts = 0
         while waiting and restarts <= MOST_RESTARTS:
@@ -92,13 +84,7 @@ class Supervisor:
         if self._link is not None:
             self._link.kill()
 
-    def _do(
-        self,
-        section: Section,
-        files: Files | None,
-        limit_s: float,
-        keep: Callable[[Record], object],
-    ) -> None:
+    def _do(self, section: Section, files: Files | None, limit_s: float, keep: Keep) -> None:
         assert self._link is not None
         self._step = reason = ""
         self._link.send((section, files, limit_s))
