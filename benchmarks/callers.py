@@ -163,11 +163,9 @@ def _plain_session(files: Files, place: Place) -> Caller:
 def _bicubic(files: Files, place: Place) -> Caller:
     from pcsr.metrics import bicubic_resize
 
-    def call(image: Any, options: CallOptions) -> Answer:  # noqa: ANN401
-        height, width = (side * SCALE for side in image.shape[:2])
-        return Answer(bicubic_resize(image, height, width))
-
-    return call
+    return lambda image, options: Answer(
+        bicubic_resize(image, image.shape[0] * SCALE, image.shape[1] * SCALE)
+    )
 
 
 FOREIGN: dict[str, Callable[[Files, Place], Caller]] = {
@@ -196,11 +194,7 @@ def _plain_network(files: Files, place: Place) -> "Callable[[Tensor], Tensor]":
     network = load_network(files.plain_ckpt).to(device, dtype)
     network = network.to(memory_format=order)  # type: ignore[call-overload]
 
-    def run(planes: "Tensor") -> "Tensor":
-        out: Tensor = network(planes.to(dtype, memory_format=order))
-        return out
-
-    return run
+    return lambda planes: network(planes.to(dtype, memory_format=order))
 
 
 def _eager(

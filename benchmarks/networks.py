@@ -59,16 +59,10 @@ class Networks:
 
 
 def find_networks(
-    model: str,
-    checkpoints: Path,
-    cache: Path,
-    say: Say,
-    precisions: Sequence[str] = ("fp32",),
+    model: str, checkpoints: Path, cache: Path, say: Say, precisions: Sequence[str] = ("fp32",)
 ) -> Networks:
-    """Finds the PCSR and the plain network of a model, both as checkpoint and as bundle in `cache`.
-
-    Checkpoints are the published ones where `checkpoints` holds them, this project's own, or random
-    ones of the published shape.
+    """Finds the PCSR and the plain network of a model, both as checkpoint and as bundle in `cache`:
+    those in `checkpoints`, this project's own, or random ones of the published shape.
 
     Raises:
         CheckpointError, VerificationError, OutputError: as `export_bundle`.

@@ -9,14 +9,7 @@ from functools import partial
 
 from benchmarks import environment
 from benchmarks.callers import Files, Place, open_caller
-from benchmarks.contenders import (
-    OURS_AT_SHARE,
-    SCALE,
-    Contender,
-    Family,
-    Implementation,
-    cpu_line_up,
-)
+from benchmarks.contenders import OURS_AT_SHARE, SCALE, Contender, Family, cpu_line_up
 from benchmarks.image import Image, Size
 from benchmarks.networks import Networks
 from benchmarks.records import Record
@@ -81,10 +74,9 @@ class Group:
         ]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
-    def costs(self, implementation: Implementation) -> Costs:
-        """Gives those of the bundle that an implementation runs or its network was exported to."""
-        files = self.networks.files
-        return Bundle.load(files.bundle(implementation.is_pcsr)).manifest.costs
+    def costs(self, is_pcsr: bool) -> Costs:
+        """Gives those of the bundle of either form."""
+        return Bundle.load(self.networks.files.bundle(is_pcsr)).manifest.costs
 
 
 def measure_group(group: Group, say: Say) -> list[Record]:
@@ -114,7 +106,7 @@ def measure_group(group: Group, say: Say) -> list[Record]:
 
     def record(contender: Contender) -> Record:
         series = everyone.get(contender.name, NOT_TIMED)
-        costs = group.costs(contender.implementation)
+        costs = group.costs(contender.implementation.is_pcsr)
         who = {
             "contender": contender.name,
             "label": contender.label,
@@ -175,7 +167,7 @@ def _contenders(group: Group, use_first: Callable[[Contender], First]) -> tuple[
         return cpu_line_up(group.options.eager)
     found = use_first(OURS_AT_SHARE) if group.options.eager else None
     difficulty = found.threshold if isinstance(found, FirstUse) else None
-    heavy, light = group.costs(OURS_AT_SHARE.implementation).cost_table(SCALE).tolist()
+    heavy, light = group.costs(is_pcsr=True).cost_table(SCALE).tolist()
     return cpu_line_up(group.options.eager, k_of_difficulty(difficulty, heavy, light))
 
 

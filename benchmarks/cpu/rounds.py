@@ -27,8 +27,7 @@ class Care:
     slow: Collection[str] = ()
     """Names of contenders that take part in the first `SLOW_ROUNDS` alone, without warm-up."""
     released: Collection[Family] = ()
-    """Implementations that are thrown away after each of their calls, since not all fit in memory
-    at once; each timed call then has a warm-up call of its own before it."""
+    """Implementations that are thrown away after each call, which then has a warm-up of its own."""
 
 
 def run_rounds(

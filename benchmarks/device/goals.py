@@ -31,7 +31,7 @@ def goals(records: Sequence[Record]) -> list[Record]:
 
 
 def _goals(records: Sequence[Record], model: str, size: Size, mode: str) -> Iterator[Record]:
-    record = fastest(records, model, size, PRECISION, mode)
+    record = fastest(of_case(records, model, size, PRECISION), mode)
     case = f"{model} {size[0]}x{size[1]} {PRECISION}, {mode}"
     limit_ms = LIMITS_MS.get((model, size))
     if limit_ms is not None:
@@ -49,16 +49,15 @@ def _goal(what: str, wanted: str, measured: str | None, is_met: bool | None) -> 
     return {"what": what, "wanted": wanted, "measured": measured, "verdict": verdict}
 
 
-def fastest(
-    records: Sequence[Record], model: str, size: Size, precision: str, mode: str
-) -> Record | None:
+def of_case(records: Sequence[Record], model: str, size: Size, precision: str) -> list[Record]:
+    """Lists the times of one model at one size in one precision."""
+    times = [r for r in records if r["kind"] == "time" and "contender" in r]
+    case = (model, size, precision)
+    return [r for r in times if (r["model"], tuple(r["lr_size"]), r["precision"]) == case]
+
+
+def fastest(records: Sequence[Record], mode: str) -> Record | None:
     """Finds the fastest of our contenders in a mode; one that failed is none."""
-    candidates = [
-        r
-        for r in records
-        if r["kind"] == "time"
-        and (r["model"], tuple(r["lr_size"]), r["precision"]) == (model, size, precision)
-        and (r.get("family"), r["mode"], r["error"]) == ("pcsr", mode, None)
-        and r["device_ms"]
-    ]
+    ours = [r for r in records if (r["family"], r["mode"], r["error"]) == ("pcsr", mode, None)]
+    candidates = [r for r in ours if r["device_ms"]]
     return min(candidates, key=lambda r: float(r["device_ms"]["p50"]), default=None)

@@ -59,6 +59,13 @@ def test_the_report_shows_times_failures_and_what_was_dropped() -> None:
     assert "| pcsr, torch, fused, ADM        |       failed |" in details
 
 
+def test_a_section_that_failed_as_a_whole_is_a_remark() -> None:
+    failed = {"kind": "time", "model": "carn", "precision": "fp16", "error": "boom", "ours": True}
+    records = [run(), timed(7.123), failed]
+    assert "- carn fp16 [time]: boom" in write_summary(records, [])
+    assert "7.123" in write_details(records)
+
+
 def test_stages_are_shown_with_their_share_of_the_ceilings() -> None:
     stages = {"dense": {"ms": 0.5, "gb_s": 1000.0, "tflop_s": 30.0}}
     record = timed(2.0, contender="pcsr, torch, fused, ADM", stages=stages)
