@@ -1,45 +1,29 @@
 """The networks that are measured: checkpoints found or made, and their bundles, exported once."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch import nn
 
 import pcsr
 from pcsr.bundle import is_bundle
 from pcsr.export.exporter import ExportOptions, export_bundle
 from pcsr.models import PCSR, make_backbone
-from pcsr.models.checkpoint import read_file
+from pcsr.models.checkpoint import describe, read_file
 
 from .callers import Files
 from .environment import ROOT, source_hash
 
 OWN = ROOT / "training" / "checkpoints"
+CONFIGS = ROOT / "training" / "configs"
 EXPORTING = ("export/**/*.py", "models/**/*.py", "pcsr/manifest.py")
 Say = Callable[[str], object]
-
-
-@dataclass(frozen=True)
-class PublishedShape:
-    """Is the published shape of one model, with the hidden widths of the MLPs."""
-
-    pcsr_args: Mapping[str, Any]
-    plain_args: Mapping[str, Any]
-    heavy: Sequence[int]
-    light: Sequence[int]
-    classifier: Sequence[int]
-
-
-SHAPES: Mapping[str, PublishedShape] = {
-    "fsrcnn": PublishedShape({"d": 48}, {"d": 56}, [58] * 4, [10] * 3, []),
-    "carn": PublishedShape({"nf": 52}, {"nf": 64}, [74] * 4, [20] * 3, [10, 10]),
-    "srresnet": PublishedShape({"nf": 58}, {"nf": 64, "nb": 16}, [170] * 4, [40] * 3, [20, 20]),
-}
 
 
 @dataclass(frozen=True)
@@ -94,17 +78,13 @@ def bundle_name(ckpt: Path, precisions: Sequence[str] = ("fp32",)) -> str:
 def random_pcsr(model: str) -> dict[str, Any]:
     """Makes a PCSR checkpoint of the published shape and format, the same every time."""
     torch.manual_seed(0)
-    shape = SHAPES[model]
-    args = {**shape.pcsr_args, "no_upsampling": True}
-    network = PCSR(make_backbone(model, args), [shape.heavy, shape.light], shape.classifier)
+    config = CONFIGS / f"{model}-pcsr-x4-div2k.yaml"
+    published = yaml.safe_load(config.read_text(encoding="utf-8"))["model"]
+    shape = describe(published["name"], published["args"])
+    backbone = make_backbone(shape.backbone, shape.backbone_args)
+    network = PCSR(backbone, shape.upsampler_widths, shape.classifier_widths)
     _calm(network)
-    specs = {
-        "encoder_spec": {"name": model, "args": args},
-        "heavy_sampler_spec": _sampler(shape.heavy),
-        "light_sampler_spec": _sampler(shape.light),
-        "classifier_spec": _sampler(shape.classifier),
-    }
-    return {"model": {"name": "pcsr-phase1", "args": specs, "sd": network.state_dict()}}
+    return {"model": published | {"sd": network.state_dict()}}
 
 
 @torch.no_grad()
@@ -119,16 +99,11 @@ def _calm(network: PCSR) -> None:
 
 
 def random_plain(model: str) -> dict[str, Any]:
-    """Makes a checkpoint of the plain network of the published shape, x4, the same every time."""
+    """Makes a checkpoint of the plain network of the published shape, the same every time."""
     torch.manual_seed(0)
-    args = {**SHAPES[model].plain_args, "no_upsampling": False}
-    network = make_backbone(model, args)
-    return {"model": {"name": model, "args": args, "sd": network.state_dict()}}
-
-
-def _sampler(widths: Sequence[int]) -> dict[str, Any]:
-    mlp = {"name": "mlp", "args": {"hidden_list": list(widths)}}
-    return {"name": "liif-sampler", "args": {"imnet_spec": mlp}}
+    args = {"no_upsampling": False}  # all else is published as it is by default
+    weights = make_backbone(model, args).state_dict()
+    return {"model": {"name": model, "args": args, "sd": weights}}
 
 
 def _found_or_made(
