@@ -30,7 +30,7 @@ bench: $(INSTALLED)
 bench-short: $(INSTALLED)
 	$(BIN)/python -m benchmarks.bench --short
 
-# Needs an NVIDIA GPU and a Python that has PyTorch for it, onnx, onnxscript, onnxruntime, click and tabulate;
+# Needs an NVIDIA GPU and a Python that has PyTorch for it, onnx, onnxscript, onnxruntime, pyyaml, click and tabulate;
 # installs nothing. GPU_ARGS: see $(GPU_PYTHON) -m benchmarks.gpu --help
 gpu:
 	$(GPU_PYTHON) -m benchmarks.gpu $(GPU_ARGS)

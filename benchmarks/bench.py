@@ -1,10 +1,10 @@
 """make bench: what the runtime gains over the plain network and over the published form."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -31,6 +31,8 @@ NAMED: dict[str, Size] = {
 TINY = ("192x288", "212x308")
 MODELS = ("fsrcnn", "carn", "srresnet")
 FOLDER = click.Path(path_type=Path, file_okay=False)
+CHECKPOINTS = ROOT.parent / "shared" / "checkpoints"
+CACHE, RESULTS = ROOT / "benchmarks" / "cache", ROOT / "benchmarks" / "results"
 SHORT_ROUNDS = 2
 
 
@@ -48,9 +50,9 @@ SHORT_ROUNDS = 2
 @click.option(
     "--image", type=click.Path(path_type=Path, dir_okay=False), help="Instead of samples."
 )
-@click.option("--checkpoints", type=FOLDER, default=ROOT.parent / "shared" / "checkpoints")
-@click.option("--output", type=FOLDER, default=ROOT / "benchmarks" / "results", help="Folder.")
-@click.option("--cache", type=FOLDER, default=ROOT / "benchmarks" / "cache", help="For bundles.")
+@click.option("--checkpoints", type=FOLDER, default=CHECKPOINTS)
+@click.option("--output", type=FOLDER, default=RESULTS, help="Folder.")
+@click.option("--cache", type=FOLDER, default=CACHE, help="For bundles.")
 @click.option("--again", is_flag=True, help="Measure what the results already hold, too.")
 @click.option("--short", is_flag=True, help="FSRCNN, tiny images, 2 rounds: does it all run?")
 @command_errors
@@ -72,10 +74,8 @@ def main(threads: int, output: Path, again: bool, short: bool, **choices: Any) -
         records = _measured(group, file, again or short)
         click.echo(format_group(records))
         wrong += faults(records, must_compare=short)
-    click.echo(f"records: {file}", err=True)
-    for fault in wrong:
-        complain(PcsrError(fault))
-    sys.exit(1 if wrong else 0)
+    say(f"records: {file}")
+    end(wrong)
 
 
 def parse_size(name: str) -> Size:
@@ -98,8 +98,10 @@ def parse_size(name: str) -> Size:
 
 def _groups(threads: int, **choices: Any) -> Iterator["Group"]:  # noqa: ANN401
     """Yields small sizes first: the long ones come when the rest is known."""
+    from pcsr.runtime.profiler.pictures import photos
+
     from .cpu.group import BenchOptions, Group
-    from .image import image_from_file, sample_image
+    from .image import sample_image
     from .networks import find_networks
 
     names = choices["sizes"] or tuple(NAMED)
@@ -107,13 +109,13 @@ def _groups(threads: int, **choices: Any) -> Iterator["Group"]:  # noqa: ANN401
     models = choices["models"] or MODELS
     options = BenchOptions(choices["rounds"], threads, choices["max_seconds"], choices["eager"])
     networks = {
-        model: find_networks(model, choices["checkpoints"], choices["cache"], _say)
+        model: find_networks(model, choices["checkpoints"], choices["cache"], say)
         for model in models
     }
     for name, (height, width) in sizes.items():
         small = (height // SCALE, width // SCALE)
         file = choices["image"]
-        image = sample_image(small) if file is None else image_from_file(file, small)
+        image = sample_image(small) if file is None else photos([file], [small])[0].pixels
         for model in models:
             yield Group(model, name, networks[model], image, options)
 
@@ -123,15 +125,24 @@ def _measured(group: "Group", file: Path, again: bool) -> list[Record]:
 
     known = None if again else complete_group(read_records(file), group.key)
     if known is not None:
-        _say(f"{group.model} {group.size}: in {file.name} already (--again measures it again)")
+        say(f"{group.model} {group.size}: in {file.name} already (--again measures it again)")
         return known
-    records = measure_group(group, lambda text: _say(f"{group.model} {group.size}: {text} …"))
+    records = measure_group(group, lambda text: say(f"{group.model} {group.size}: {text} …"))
     append_group(file, records)
     return records
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Prints a line of progress."""
     click.echo(text, err=True)
+
+
+def end(faults: Sequence[str]) -> NoReturn:
+    """Prints what is wrong, and ends with the exit status."""
+    for fault in faults:
+        complain(PcsrError(fault))
+    sys.stdout.flush()
+    sys.exit(1 if faults else 0)
 
 
 if __name__ == "__main__":

@@ -121,7 +121,7 @@ def _plain_compiled(files: Files, place: Place) -> Caller:
     import torch
 
     run = _plain_network(files, place)
-    compiled = Replayed(torch.compile(lambda image: to_bytes(run(to_planes(image)))))
+    compiled = _replayed(torch.compile(lambda image: to_bytes(run(to_planes(image)))))
     device = _torch_device(place)
 
     def call(image: Any, options: CallOptions) -> Answer:  # noqa: ANN401
@@ -163,11 +163,9 @@ def _plain_session(files: Files, place: Place) -> Caller:
 def _bicubic(files: Files, place: Place) -> Caller:
     from pcsr.metrics import bicubic_resize
 
-    def call(image: Any, options: CallOptions) -> Answer:  # noqa: ANN401
-        height, width = (side * SCALE for side in image.shape[:2])
-        return Answer(bicubic_resize(image, height, width))
-
-    return call
+    return lambda image, options: Answer(
+        bicubic_resize(image, image.shape[0] * SCALE, image.shape[1] * SCALE)
+    )
 
 
 FOREIGN: dict[str, Callable[[Files, Place], Caller]] = {
@@ -196,11 +194,7 @@ def _plain_network(files: Files, place: Place) -> "Callable[[Tensor], Tensor]":
     network = load_network(files.plain_ckpt).to(device, dtype)
     network = network.to(memory_format=order)  # type: ignore[call-overload]
 
-    def run(planes: "Tensor") -> "Tensor":
-        out: Tensor = network(planes.to(dtype, memory_format=order))
-        return out
-
-    return run
+    return lambda planes: network(planes.to(dtype, memory_format=order))
 
 
 def _eager(
@@ -229,43 +223,42 @@ def _eager(
 def _details(assignment: "Tensor | None", watch: Stopwatch) -> Details:
     import torch
 
-    counts: tuple[int, ...] = ()
-    if assignment is not None:
-        counts = tuple(torch.bincount(assignment.flatten(), minlength=2).tolist())
-    return Details(counts, stage_ms=watch.stage_ms)
+    found = () if assignment is None else torch.bincount(assignment.flatten(), minlength=2).tolist()
+    return Details(tuple(found), stage_ms=watch.stage_ms)
 
 
-class Replayed:
-    """Replays a function of one image from a CUDA graph, for one shape."""
+def _replayed(function: "Callable[[Tensor], Tensor]") -> "Callable[[Tensor], Tensor]":
+    """Replays a function of one image from a CUDA graph, for one shape; on the CPU just calls."""
+    recordings: list[tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = []
 
-    def __init__(self, function: "Callable[[Tensor], Tensor]") -> None:
-        self._function = function
-        self._graph: torch.cuda.CUDAGraph | None = None
-
-    def __call__(self, image: "Tensor") -> "Tensor":
+    def run(image: "Tensor") -> "Tensor":
         if not image.is_cuda:
-            return self._function(image)
-        if self._graph is None:
-            self._record(image)
-        assert self._graph is not None
-        self._image.copy_(image)
-        self._graph.replay()
-        return self._out.clone()
+            return function(image)
+        if not recordings:
+            recordings.append(_record(function, image.clone()))
+        graph, source, out = recordings[0]
+        source.copy_(image)
+        graph.replay()
+        return out.clone()
 
-    def _record(self, image: "Tensor") -> None:
-        import torch
+    return run
 
-        self._image = image.clone()
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(WARM_UPS):
-                self._function(self._image)
-        torch.cuda.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self._out = self._function(self._image)
-        self._graph = graph
+
+def _record(
+    function: "Callable[[Tensor], Tensor]", source: "Tensor"
+) -> "tuple[torch.cuda.CUDAGraph, Tensor, Tensor]":
+    import torch
+
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(WARM_UPS):
+            function(source)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = function(source)
+    return graph, source, out
 
 
 def to_planes(image: "Tensor") -> "Tensor":

@@ -62,10 +62,8 @@ class Contender:
     """Is an implementation in one mode of routing: one way to make the large image."""
 
     name: str
-    """Unique among those that are measured together."""
     implementation: Implementation
     label: str = ""
-    """For people."""
     mode: str = ""
     """One of `MODES`; empty without routing, and for modes of `make bench` alone."""
     options: CallOptions = field(default_factory=dict)
@@ -122,13 +120,10 @@ def cpu_line_up(eager: bool, k_of_share: float | None = None) -> tuple[Contender
     ADM mean nothing: the k at which `HEAVY_SHARE` of the pixels are heavy; the published form has
     no other way to say so.
     """
-    ours: tuple[Contender, ...] = OURS
-    published: tuple[Contender, ...] = PUBLISHED
+    everyone: tuple[Contender, ...] = (*OURS, *PUBLISHED, *OTHERS)
     if k_of_share is not None:
         rival = _on_cpu("eager-heavy20", "published form, 20 % heavy", "published", k=k_of_share)
-        ours = (replace(OURS_AT_SHARE, published=rival.name), *OURS[3:])
-        published = (rival,)
-    everyone = (*ours, *published, *OTHERS)
+        everyone = (replace(OURS_AT_SHARE, published=rival.name), *OURS[3:], rival, *OTHERS)
     left_out = () if eager else ("published", "plain-eager")
     return tuple(c for c in everyone if c.implementation.family not in left_out)
 
@@ -148,16 +143,11 @@ def installed_backends() -> Sequence[str]:
 
 def pcsr_implementations(backends: Sequence[str] = ()) -> list[Implementation]:
     """Lists ways to run a PCSR bundle on a device, the fastest first. backends: beside PyTorch."""
-    found = [
-        Implementation("pcsr", "torch", "fused", True),
-        Implementation("pcsr", "torch", "fused", False),
-        Implementation("pcsr", "torch", "graphs", False),
-    ]
-    for backend in backends:
-        found += [
-            Implementation("pcsr", backend, "fused", backend == "tensorrt"),
-            Implementation("pcsr", backend, "graphs", False),
-        ]
+    found = [Implementation("pcsr", "torch", "fused", cuda_graphs=True)]
+    for backend in ("torch", *backends):
+        is_recorded = backend == "tensorrt"
+        found.append(Implementation("pcsr", backend, "fused", is_recorded))
+        found.append(Implementation("pcsr", backend, "graphs"))
     return found
 
 

@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,9 +89,7 @@ def source_hash(patterns: Sequence[str] = TIMED, root: Path = ROOT) -> str:
 
 
 def _git(*arguments: str) -> str | None:
-    try:
+    with suppress(OSError, subprocess.CalledProcessError):
         command = ["git", "-C", str(ROOT), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
+        return subprocess.check_output(command, stderr=subprocess.DEVNULL, text=True).strip()
+    return None

@@ -30,7 +30,8 @@ from pcsr.runtime.torch_backend.rewrites import dense_groups, fuse_convolutions,
 from pcsr.runtime.torch_backend.sites import Site
 from pcsr.text import parse_size
 
-BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
+Shapes = Mapping[str, tuple[int, ...]]
+
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 EPILOGUES = ("ConvEpilogue", "ConvTransposeEpilogue")
 CONVOLUTIONS = ("Conv", "ConvRelu", "ConvAddRelu", "ConvTranspose", *EPILOGUES)
@@ -52,7 +53,6 @@ class Estimate:
 
     name: str
     kernels: int
-    """How many are launched."""
     bytes: float
     """Moved in the device's memory."""
     operations: float
@@ -76,7 +76,7 @@ def image_stage(bundle: Bundle, precision: str, size: tuple[int, int]) -> Estima
     role = bundle.image_role
     data = bundle.graph_bytes(role, precision)
     shapes = shapes_at(onnx.load_model_from_string(data), {"h": size[0], "w": size[1]})
-    parts = partial(_parts, shapes=shapes, width=BYTES[precision])
+    parts = partial(_parts, shapes=shapes, width=DTYPES[precision].itemsize)
     graph = read_graph(data, [bundle.image_output])
     if precision != "fp32":
         graph = improved(graph, partial(_cheapest, parts=parts))
@@ -94,26 +94,15 @@ def _cheapest(site: Site, parts: Callable[[OperatorGraph], list[Estimate]]) -> s
     return min(times, key=lambda name: times[name])
 
 
-def _parts(
-    graph: OperatorGraph, shapes: Mapping[str, tuple[int, ...]], width: int
-) -> list[Estimate]:
+def _parts(graph: OperatorGraph, shapes: Shapes, width: int) -> list[Estimate]:
     graph = fuse_convolutions(dense_groups(graph), lambda *_: True)
     graph = fuse_epilogues(graph, lambda *_: True)
-    return [
-        _node(node, shapes, graph.constants, width)
-        for node in graph.nodes
-        if node.outputs[0] in shapes
-    ]
+    nodes = [node for node in graph.nodes if node.outputs[0] in shapes]
+    return [_node(node, shapes, graph.constants, width) for node in nodes]
 
 
-def _node(
-    node: Node,
-    shapes: Mapping[str, tuple[int, ...]],
-    weights: Mapping[str, torch.Tensor],
-    width: int,
-) -> Estimate:
-    moved = [name for name in (*node.inputs, *node.outputs) if name in shapes]
-    moved = [name for name in moved if name not in weights]
+def _node(node: Node, shapes: Shapes, weights: Mapping[str, torch.Tensor], width: int) -> Estimate:
+    moved = [n for n in (*node.inputs, *node.outputs) if n in shapes and n not in weights]
     total = float(width * sum(math.prod(shapes[name]) for name in moved))
     if node.op in ("Grouped", "Pointwise"):
         return _ours(node, shapes[node.outputs[0]], weights, width, total)
@@ -124,10 +113,9 @@ def _node(
     kernels = 1
     if node.op in EPILOGUES:  # bias, sum and activation in one more pass
         total, kernels = total + 2 * width * result, 2
-    per_result = weight[0].numel()
     if node.op.startswith("ConvTranspose"):
-        per_result, result = weight[0].numel(), math.prod(shapes[node.inputs[0]])
-    return Estimate(node.op, kernels, total, 2.0 * per_result * result)
+        result = math.prod(shapes[node.inputs[0]])
+    return Estimate(node.op, kernels, total, 2.0 * weight[0].numel() * result)
 
 
 def _ours(
@@ -151,19 +139,17 @@ def _ours(
 def _sum(name: str, parts: list[Estimate]) -> Estimate:
     """Adds the longer of both counts, stage by stage, turned back into bytes at the common rate."""
     seconds = sum(part.milliseconds - part.kernels * LAUNCH_MS for part in parts) / 1000
-    return Estimate(
-        name, sum(part.kernels for part in parts), seconds * BANDWIDTH * MOVED, 0, CONVOLVED
-    )
+    return Estimate(name, sum(part.kernels for part in parts), seconds * BANDWIDTH * MOVED, 0)
 
 
 def pixel_stages(
-    bundle: Bundle, precision: str, size: tuple[int, int], scale: float, heavy: float, adm: bool
+    bundle: Bundle, precision: str, size: tuple[int, int], scale: float, heavy: float
 ) -> Iterator[Estimate]:
-    """Counts the fused passes of a network with two upsamplers. heavy: share of heavy pixels."""
+    """Counts the fused passes of a network with two upsamplers under ADM. heavy: their share."""
     mlps = load_mlps(bundle)
     packed = PackedMlps.of(mlps, DTYPES[precision], "cpu")
     depth, stride = packed.first_weight.shape
-    width, lr = BYTES[precision], math.prod(size)
+    width, lr = DTYPES[precision].itemsize, math.prod(size)
     pixels = math.prod(hr_size(size, scale))
     heavy_pixels = heavy * pixels
     light, heavier, classifier = packed.upsamplers[-1], packed.upsamplers[0], packed.classifier
@@ -172,8 +158,7 @@ def pixel_stages(
     read = (light.width + classifier.width) * width + 12
     work = _products(light) + _products(classifier)
     yield Estimate("dense", 1, lr * read + pixels * 16, 2 * work * pixels, MULTIPLIED)
-    if adm:
-        yield Estimate("ADM", 9, pixels * 16, 0)
+    yield Estimate("ADM", 9, pixels * 16, 0)
     yield Estimate("route", 2, pixels * 9 + 4 * heavy_pixels, 0)
     touched = heavy_pixels * (heavier.width * width / 4 + 16)  # 4 neighbours share an input pixel
     yield Estimate("upsampler_0", 1, touched, 2 * _products(heavier) * heavy_pixels, MULTIPLIED)
@@ -188,11 +173,11 @@ def _products(mlp: PackedMlp) -> int:
 def expect(bundle: Bundle, precision: str, size: tuple[int, int], heavy: float) -> list[Estimate]:
     """Estimates the stages of one frame, at the scale that the network was trained for."""
     stages = [image_stage(bundle, precision, size)]
-    if bundle.kind == "pcsr" and bundle.upsamplers != 2:
+    if bundle.upsamplers not in (0, 2):
         raise UsageError(f"{bundle.path} has {bundle.upsamplers} upsamplers; only two are counted")
-    if bundle.kind == "pcsr":
+    if bundle.upsamplers:
         scale = bundle.manifest.trained_scale
-        stages += pixel_stages(bundle, precision, size, scale, heavy, adm=True)
+        stages += pixel_stages(bundle, precision, size, scale, heavy)
     return stages
 
 

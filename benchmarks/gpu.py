@@ -1,48 +1,28 @@
 """make gpu: is every path on this GPU right, and how fast is it?"""
 
 import re
-import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
 
 from pcsr.atomic import atomic_file
-from pcsr.cli import command_errors, complain
-from pcsr.errors import PcsrError
+from pcsr.cli import command_errors
 from pcsr.text import parse_size
 
-from .device.exporting import ExportedModel, export_models
-from .device.link import Link
+from .bench import CACHE, CHECKPOINTS, FOLDER, RESULTS, end, say
+from .callers import Files
+from .device.exporting import export_models
 from .device.report import write_details, write_summary
 from .device.sections import MODELS, PRECISIONS, QUICK_SIZES, SIZES, make_sections
 from .device.summary import faults
 from .device.supervisor import Supervisor
-from .environment import ROOT
-from .records import Record, append_group
+from .records import Record, append_group, finite
 
-FOLDER = click.Path(path_type=Path, file_okay=False)
 EXPORT_SHARE = 0.5  # of the budget, at most
 QUICK_MODELS = ("fsrcnn",)
-
-
-@dataclass
-class Journal:
-    """Keeps what was found, in memory and at once in a file."""
-
-    file: Path
-    run: str
-    records: list[Record] = field(default_factory=list)
-
-    def keep(self, record: Record) -> None:
-        """Adds one record."""
-        record = {"run": self.run, "model": "", "precision": ""} | record
-        self.records.append(record)
-        append_group(self.file, [record])
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -52,9 +32,9 @@ class Journal:
 @click.option("--size", "sizes", multiple=True, help="Of the input, HEIGHTxWIDTH; may repeat.")
 @click.option("--fidelity/--no-fidelity", default=True, help="Check results before timing.")
 @click.option("--compiled/--no-compiled", default=True, help="Last, beside torch.compile.")
-@click.option("--checkpoints", type=FOLDER, default=ROOT.parent / "shared" / "checkpoints")
-@click.option("--cache", type=FOLDER, default=ROOT / "benchmarks" / "cache", help="For bundles.")
-@click.option("--out", type=FOLDER, default=ROOT / "benchmarks" / "results", help="Folder.")
+@click.option("--checkpoints", type=FOLDER, default=CHECKPOINTS)
+@click.option("--cache", type=FOLDER, default=CACHE, help="For bundles.")
+@click.option("--out", type=FOLDER, default=RESULTS, help="Folder.")
 @click.option("--budget-s", type=float, default=500.0, show_default=True, help="Of the whole run.")
 @click.option("--quick", is_flag=True, help="Tiny: does it all run?")
 @command_errors
@@ -80,67 +60,46 @@ def main(
     models = models or (QUICK_MODELS if quick else MODELS)
     precisions = precisions or PRECISIONS
     inputs = [parse_size(size) for size in sizes] or (QUICK_SIZES if quick else SIZES)
-    supervisor = _supervisor(device, quick, deadline)
+    supervisor = Supervisor(say, {"device": device, "quick": quick}, deadline)
+    records: list[Record] = []
+    date = datetime.now(UTC).isoformat(timespec="seconds")
     try:
         machine = supervisor.open()
-        journal = _journal(out, machine, quick)
-        supervisor.keep = journal.keep
+        out.mkdir(parents=True, exist_ok=True)
+        name = re.sub(r"[^a-z0-9]+", "-", machine["device"].lower()).strip("-") or "device"
+        file = out / f"gpu-{name}{'-quick' if quick else ''}.jsonl"
+
+        def keep(record: Record) -> None:
+            records.append(finite({"run": date, "model": "", "precision": ""} | record))
+            append_group(file, records[-1:])
+
+        keep({"kind": "run", "machine": machine, "quick": quick})
         timeout_s = max(1.0, EXPORT_SHARE * (deadline - time.monotonic()))
-        exported = export_models(models, precisions, checkpoints, cache, timeout_s, _say)
+        exported = export_models(models, precisions, checkpoints, cache, timeout_s, say)
         for model, found in exported.items():
-            journal.keep({"kind": "networks", "model": model} | asdict(found))
-        sections = make_sections(models, precisions, inputs, fidelity, compiled)
-        ready = [
-            one for one in sections if not one.model or _has(exported[one.model], one.precision)
+            keep({"kind": "networks", "model": model} | found)
+        sections = [
+            section
+            for section in make_sections(models, precisions, inputs, fidelity, compiled)
+            if not section.model or section.precision in exported[section.model]["precisions"]
         ]
-        files = {model: found.files for model, found in exported.items() if found.files}
-        supervisor.run(ready, files)
+        files = {
+            model: Files(**found["files"]) for model, found in exported.items() if found["files"]
+        }
+        supervisor.run(sections, files, keep)
     finally:
         supervisor.close()
-    _finish(journal, supervisor.dropped)
+    _finish(records, file, supervisor.dropped)
 
 
-def _supervisor(device: str, quick: bool, deadline: float) -> Supervisor:
-    environment = {"TRITON_INTERPRET": "1"} if device == "cpu" else {}
-    return Supervisor(
-        keep=lambda record: None,
-        say=_say,
-        start={"device": device, "quick": quick},
-        connect=lambda start: Link(start, environment=environment),
-        deadline=deadline,
-    )
-
-
-def _journal(out: Path, machine: dict[str, Any], quick: bool) -> Journal:
-    out.mkdir(parents=True, exist_ok=True)
-    device = re.sub(r"[^a-z0-9]+", "-", machine["device"].lower()).strip("-") or "device"
-    name = f"gpu-{device}{'-quick' if quick else ''}"
-    journal = Journal(out / f"{name}.jsonl", datetime.now(UTC).isoformat(timespec="seconds"))
-    journal.keep({"kind": "run", "machine": machine, "quick": quick})
-    return journal
-
-
-def _has(exported: ExportedModel, precision: str) -> bool:
-    return exported.files is not None and precision in exported.precisions
-
-
-def _finish(journal: Journal, dropped: Sequence[str]) -> None:
+def _finish(records: Sequence[Record], file: Path, dropped: Sequence[str]) -> None:
     """Prints the report, keeps it beside the records, and ends with the exit status."""
-    report = write_summary(journal.records, dropped)
-    file = journal.file.with_suffix(".md")
-    with atomic_file(file, overwrite=True) as temporary:
-        temporary.write_text(f"{report}\n{write_details(journal.records)}", encoding="utf-8")
+    report, written = write_summary(records, dropped), file.with_suffix(".md")
+    with atomic_file(written, overwrite=True) as temporary:
+        temporary.write_text(f"{report}\n{write_details(records)}", encoding="utf-8")
     click.echo(report)
-    _say(f"records: {journal.file}, report: {file}")
-    wrong = faults(journal.records)
-    for fault in wrong:
-        complain(PcsrError(fault))
-    sys.stdout.flush()
-    sys.exit(1 if wrong else 0)
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)
+    say(f"records: {file}, report: {written}")
+    end(faults(records))
 
 
 if __name__ == "__main__":

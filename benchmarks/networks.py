@@ -1,44 +1,29 @@
 """The networks that are measured: checkpoints found or made, and their bundles, exported once."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch import nn
 
 import pcsr
 from pcsr.bundle import is_bundle
 from pcsr.export.exporter import ExportOptions, export_bundle
 from pcsr.models import PCSR, make_backbone
-from pcsr.models.checkpoint import read_file
+from pcsr.models.checkpoint import describe, read_file
 
 from .callers import Files
 from .environment import ROOT, source_hash
 
 OWN = ROOT / "training" / "checkpoints"
+CONFIGS = ROOT / "training" / "configs"
 EXPORTING = ("export/**/*.py", "models/**/*.py", "pcsr/manifest.py")
 Say = Callable[[str], object]
-
-
-@dataclass(frozen=True)
-class PublishedShape:
-    """Is the published shape of one model, with the hidden widths of the MLPs."""
-
-    pcsr_args: Mapping[str, Any]
-    plain_args: Mapping[str, Any]
-    heavy: Sequence[int]
-    light: Sequence[int]
-    classifier: Sequence[int]
-
-
-SHAPES: Mapping[str, PublishedShape] = {
-    "fsrcnn": PublishedShape({"d": 48}, {"d": 56}, [58] * 4, [10] * 3, []),
-    "carn": PublishedShape({"nf": 52}, {"nf": 64}, [74] * 4, [20] * 3, [10, 10]),
-    "srresnet": PublishedShape({"nf": 58}, {"nf": 64, "nb": 16}, [170] * 4, [40] * 3, [20, 20]),
-}
 
 
 @dataclass(frozen=True)
@@ -46,56 +31,41 @@ class Networks:
     """Holds the files of one model."""
 
     files: Files
-    pcsr_weights: str
-    """Name of the checkpoint."""
-    plain_weights: str
-    """Likewise of the plain network."""
+    weights: tuple[str, str]
+    """Names of the checkpoints, PCSR first."""
     is_trained: bool
     """Whether the classifier of the PCSR network has learnt anything."""
-    key: str
-    """Of the weights and of the sources that exported them."""
+
+    @property
+    def key(self) -> str:
+        """Names the weights and the sources that exported them."""
+        return f"{Path(self.files.pcsr_bundle).name} {Path(self.files.plain_bundle).name}"
 
 
 def find_networks(
-    model: str,
-    checkpoints: Path,
-    cache: Path,
-    say: Say,
-    precisions: Sequence[str] = ("fp32",),
+    model: str, checkpoints: Path, cache: Path, say: Say, precisions: Sequence[str] = ("fp32",)
 ) -> Networks:
-    """Finds the PCSR and the plain network of a model, both as checkpoint and as bundle in `cache`.
-
-    Checkpoints are the published ones where `checkpoints` holds them, this project's own, or random
-    ones of the published shape.
+    """Finds the PCSR and the plain network of a model, both as checkpoint and as bundle in `cache`:
+    those in `checkpoints`, this project's own, or random ones of the published shape.
 
     Raises:
         CheckpointError, VerificationError, OutputError: as `export_bundle`.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    names = (f"{model}-pcsr.pth", f"{model}-pcsr-random.pth")
-    own = OWN / f"{model}-pcsr-x4.pth"
-    pcsr_ckpt = _first(*(checkpoints / name for name in names), own)
-    pcsr_ckpt = pcsr_ckpt or _made(cache / names[1], lambda: random_pcsr(model), say)
-    plain_ckpt = _first(checkpoints / f"{model}-x4.pth")
-    plain_ckpt = plain_ckpt or _made(
-        cache / f"{model}-x4-random.pth", lambda: random_plain(model), say
-    )
-    bundles = [bundle_of(ckpt, cache, say, precisions) for ckpt in (pcsr_ckpt, plain_ckpt)]
+    random, random_x4 = f"{model}-pcsr-random.pth", f"{model}-x4-random.pth"
+    known = [checkpoints / f"{model}-pcsr.pth", checkpoints / random, OWN / f"{model}-pcsr-x4.pth"]
+    pcsr_ckpt = _found_or_made(known, cache / random, partial(random_pcsr, model), say)
+    known = [checkpoints / f"{model}-x4.pth"]
+    plain_ckpt = _found_or_made(known, cache / random_x4, partial(random_plain, model), say)
+    bundles = [cache / bundle_name(ckpt, precisions) for ckpt in (pcsr_ckpt, plain_ckpt)]
+    for ckpt, bundle in zip((pcsr_ckpt, plain_ckpt), bundles, strict=True):
+        if not is_bundle(bundle):
+            export_bundle(ckpt, bundle, ExportOptions(precisions=precisions), say)
     return Networks(
         files=Files(*map(str, (*bundles, pcsr_ckpt, plain_ckpt))),
-        pcsr_weights=pcsr_ckpt.name,
-        plain_weights=plain_ckpt.name,
+        weights=(pcsr_ckpt.name, plain_ckpt.name),
         is_trained="random" not in pcsr_ckpt.name,
-        key=" ".join(bundle.name for bundle in bundles),
     )
-
-
-def bundle_of(ckpt: Path, cache: Path, say: Say, precisions: Sequence[str] = ("fp32",)) -> Path:
-    """Gives the bundle of a checkpoint; exports it unless this exporter did, of these weights."""
-    bundle = cache / bundle_name(ckpt, precisions)
-    if not is_bundle(bundle):
-        export_bundle(ckpt, bundle, ExportOptions(precisions=precisions), say)
-    return bundle
 
 
 def bundle_name(ckpt: Path, precisions: Sequence[str] = ("fp32",)) -> str:
@@ -108,17 +78,13 @@ def bundle_name(ckpt: Path, precisions: Sequence[str] = ("fp32",)) -> str:
 def random_pcsr(model: str) -> dict[str, Any]:
     """Makes a PCSR checkpoint of the published shape and format, the same every time."""
     torch.manual_seed(0)
-    shape = SHAPES[model]
-    args = {**shape.pcsr_args, "no_upsampling": True}
-    network = PCSR(make_backbone(model, args), [shape.heavy, shape.light], shape.classifier)
+    config = CONFIGS / f"{model}-pcsr-x4-div2k.yaml"
+    published = yaml.safe_load(config.read_text(encoding="utf-8"))["model"]
+    shape = describe(published["name"], published["args"])
+    backbone = make_backbone(shape.backbone, shape.backbone_args)
+    network = PCSR(backbone, shape.upsampler_widths, shape.classifier_widths)
     _calm(network)
-    specs = {
-        "encoder_spec": {"name": model, "args": args},
-        "heavy_sampler_spec": _sampler(shape.heavy),
-        "light_sampler_spec": _sampler(shape.light),
-        "classifier_spec": _sampler(shape.classifier),
-    }
-    return {"model": {"name": "pcsr-phase1", "args": specs, "sd": network.state_dict()}}
+    return {"model": published | {"sd": network.state_dict()}}
 
 
 @torch.no_grad()
@@ -133,24 +99,19 @@ def _calm(network: PCSR) -> None:
 
 
 def random_plain(model: str) -> dict[str, Any]:
-    """Makes a checkpoint of the plain network of the published shape, x4, the same every time."""
+    """Makes a checkpoint of the plain network of the published shape, the same every time."""
     torch.manual_seed(0)
-    args = {**SHAPES[model].plain_args, "no_upsampling": False}
-    network = make_backbone(model, args)
-    return {"model": {"name": model, "args": args, "sd": network.state_dict()}}
+    args = {"no_upsampling": False}  # all else is published as it is by default
+    weights = make_backbone(model, args).state_dict()
+    return {"model": {"name": model, "args": args, "sd": weights}}
 
 
-def _sampler(widths: Sequence[int]) -> dict[str, Any]:
-    mlp = {"name": "mlp", "args": {"hidden_list": list(widths)}}
-    return {"name": "liif-sampler", "args": {"imnet_spec": mlp}}
-
-
-def _first(*paths: Path) -> Path | None:
-    return next((path for path in paths if path.is_file()), None)
-
-
-def _made(path: Path, make: Callable[[], dict[str, Any]], say: Say) -> Path:
-    if not path.exists():
-        say(f"no published weights: making {path.name}, random ones of the published shape")
-        torch.save(make(), path)
-    return path
+def _found_or_made(
+    paths: Sequence[Path], path: Path, make: Callable[[], dict[str, Any]], say: Say
+) -> Path:
+    """Gives the first of the paths that is a file; without any, what is made at `path`, once."""
+    found = next((one for one in paths if one.is_file()), path)
+    if not found.exists():
+        say(f"no published weights: making {found.name}, random ones of the published shape")
+        torch.save(make(), found)
+    return found

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ def read_records(file: Path) -> list[Record]:
     """Reads all records of a file that are whole; a line that was cut off is left out."""
     if not file.exists():
         return []
-    found = (_parse(line) for line in file.read_text(encoding="utf-8").splitlines())
-    return [record for record in found if record is not None]
+    records: list[Record] = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        with suppress(ValueError):
+            records.append(json.loads(line))
+    return records
 
 
 def append_group(file: Path, records: Sequence[Record]) -> None:
@@ -24,6 +28,12 @@ def append_group(file: Path, records: Sequence[Record]) -> None:
         stream.write("\n" + text if torn else text)
 
 
+def finite(record: Record) -> Record:
+    """Gives the record with None for what is no finite number, which JSON does not know."""
+    found: Record = json.loads(json.dumps(record), parse_constant=lambda name: None)
+    return found
+
+
 def complete_group(records: Sequence[Record], key: str) -> list[Record] | None:
     """Finds the latest records of a group, where all of them are there."""
     groups: dict[str, list[Record]] = {}
@@ -32,11 +42,3 @@ def complete_group(records: Sequence[Record], key: str) -> list[Record] | None:
             groups.setdefault(record["environment"]["date"], []).append(record)
     whole = [group for group in groups.values() if len(group) == group[0]["group_size"]]
     return whole[-1] if whole else None
-
-
-def _parse(line: str) -> Record | None:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) else None

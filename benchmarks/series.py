@@ -23,9 +23,20 @@ class ContenderSeries(Series):
     skipped: bool = False
     """Whether the error is that there was no time left."""
 
+    @property
+    def pixels(self) -> tuple[int, ...]:
+        """Gives the output pixels of each upsampler, the heaviest first; empty without routing."""
+        return self.details.pixels if self.details else ()
+
+    @property
+    def heavy_share(self) -> float | None:
+        """Gives the share of pixels that the heaviest upsampler made; None without routing."""
+        return self.pixels[0] / sum(self.pixels) if self.pixels else None
+
 
 AllSeries = Mapping[str, ContenderSeries]
 """By the names of the contenders."""
+NOT_TIMED = ContenderSeries()
 
 
 def k_of_difficulty(difficulty: float | None, heavy: float, light: float) -> float:

@@ -9,18 +9,11 @@ from functools import partial
 
 from benchmarks import environment
 from benchmarks.callers import Files, Place, open_caller
-from benchmarks.contenders import (
-    OURS_AT_SHARE,
-    SCALE,
-    Contender,
-    Family,
-    Implementation,
-    cpu_line_up,
-)
+from benchmarks.contenders import OURS_AT_SHARE, SCALE, Contender, Family, cpu_line_up
 from benchmarks.image import Image, Size
 from benchmarks.networks import Networks
 from benchmarks.records import Record
-from benchmarks.series import AllSeries, k_of_difficulty
+from benchmarks.series import NOT_TIMED, k_of_difficulty
 from pcsr.bundle import Bundle
 from pcsr.manifest import Costs
 from pcsr.runtime.machine import available_mib, machine
@@ -29,19 +22,13 @@ from pcsr.runtime.profiler.measuring.first_use import FirstUse, first_use
 from pcsr.runtime.profiler.measuring.monitor import Load, foreign_cores
 from pcsr.runtime.profiler.measuring.process import DidNotFinish
 
-from .figures import (
-    NOT_TIMED,
-    fidelity_figures,
-    memory_figures,
-    time_figures,
-    work_figures,
-)
+from .figures import fidelity_figures, memory_figures, time_figures, work_figures
 from .rounds import Care, Say, give_back_memory, run_rounds
 
 FILL = 0.8  # of the available memory; the rest is for what else the machine does
 OPENER = "benchmarks.callers:open_in_process"
-FirstUses = Mapping[str, FirstUse | DidNotFinish]
-UseFirst = Callable[[Contender], FirstUse | DidNotFinish]
+First = FirstUse | DidNotFinish
+"""What a first use took, or why there was none."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +74,9 @@ class Group:
         ]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
-    def costs(self, implementation: Implementation) -> Costs:
-        """Gives those of the bundle that an implementation runs or its network was exported to."""
-        files = self.networks.files
-        return Bundle.load(files.bundle(implementation.is_pcsr)).manifest.costs
+    def costs(self, is_pcsr: bool) -> Costs:
+        """Gives those of the bundle of either form."""
+        return Bundle.load(self.networks.files.bundle(is_pcsr)).manifest.costs
 
 
 def measure_group(group: Group, say: Say) -> list[Record]:
@@ -99,7 +85,7 @@ def measure_group(group: Group, say: Say) -> list[Record]:
     where = environment.describe(options.threads)
     use_first = partial(try_first_use, files=files, threads=options.threads, image=group.image)
     contenders = _contenders(group, use_first)
-    firsts: dict[str, FirstUse | DidNotFinish] = {}
+    firsts: dict[str, First] = {}
     for contender in contenders:
         say(f"memory of {contender.label}")
         firsts[contender.name] = use_first(contender)
@@ -110,18 +96,52 @@ def measure_group(group: Group, say: Say) -> list[Record]:
     everyone = run_rounds(runners, group.image, opener, options.rounds, care, say)
     foreign = foreign_cores(start, Load.now())
     give_back_memory()
+    roof = max(before, sgemm_gflops(options.threads))
     facts = _facts(group) | {
         "group_size": len(contenders),
         "environment": where,
         "foreign_cores": foreign,
-        "sgemm_gflops": max(before, sgemm_gflops(options.threads)),
+        "sgemm_gflops": roof,
     }
-    return [facts | _record(group, c, firsts[c.name], everyone, care, facts) for c in contenders]
+
+    def record(contender: Contender) -> Record:
+        series = everyone.get(contender.name, NOT_TIMED)
+        costs = group.costs(contender.implementation.is_pcsr)
+        who = {
+            "contender": contender.name,
+            "label": contender.label,
+            "ours": contender.implementation.is_ours,
+            "rival": contender.published or None,
+        }
+        return (
+            facts
+            | who
+            | memory_figures(firsts[contender.name], series)
+            | time_figures(contender, everyone, care)
+            | work_figures(contender, series, costs, group.lr_size, roof)
+            | fidelity_figures(contender, everyone)
+        )
+
+    return [record(contender) for contender in contenders]
+
+
+def _facts(group: Group) -> Record:
+    height, width = group.lr_size
+    return {
+        "key": group.key,
+        "model": group.model,
+        "size": group.size,
+        "lr_size": [height, width],
+        "hr_size": [height * SCALE, width * SCALE],
+        "weights": list(group.networks.weights),
+        "is_trained": group.networks.is_trained,
+        "rounds": group.options.rounds,
+    }
 
 
 def make_care(
     contenders: Sequence[Contender],
-    firsts: FirstUses,
+    firsts: Mapping[str, First],
     max_seconds: float,
     available_mib: float | None,
 ) -> Care:
@@ -142,33 +162,16 @@ def make_care(
     return Care(slow, ["plain-session"] if too_much else [])
 
 
-def _facts(group: Group) -> Record:
-    """What all records of a group share."""
-    height, width = group.lr_size
-    return {
-        "key": group.key,
-        "model": group.model,
-        "size": group.size,
-        "lr_size": [height, width],
-        "hr_size": [height * SCALE, width * SCALE],
-        "weights": [group.networks.pcsr_weights, group.networks.plain_weights],
-        "is_trained": group.networks.is_trained,
-        "rounds": group.options.rounds,
-    }
-
-
-def _contenders(group: Group, use_first: UseFirst) -> tuple[Contender, ...]:
+def _contenders(group: Group, use_first: Callable[[Contender], First]) -> tuple[Contender, ...]:
     if group.networks.is_trained:
         return cpu_line_up(group.options.eager)
     found = use_first(OURS_AT_SHARE) if group.options.eager else None
     difficulty = found.threshold if isinstance(found, FirstUse) else None
-    heavy, light = group.costs(OURS_AT_SHARE.implementation).cost_table(SCALE).tolist()
+    heavy, light = group.costs(is_pcsr=True).cost_table(SCALE).tolist()
     return cpu_line_up(group.options.eager, k_of_difficulty(difficulty, heavy, light))
 
 
-def try_first_use(
-    contender: Contender, files: Files, threads: int, image: Image
-) -> FirstUse | DidNotFinish:
+def try_first_use(contender: Contender, files: Files, threads: int, image: Image) -> First:
     """Tries the first use of a contender in a process of its own; or says why there is none."""
     implementation = asdict(contender.implementation)
     arguments = {"implementation": implementation, "files": asdict(files), "threads": threads}
@@ -176,28 +179,3 @@ def try_first_use(
         return first_use(OPENER, arguments, image, contender.options, environment.ROOT)
     except DidNotFinish as why:
         return why
-
-
-def _record(
-    group: Group,
-    contender: Contender,
-    first: FirstUse | DidNotFinish,
-    everyone: AllSeries,
-    care: Care,
-    facts: Record,
-) -> Record:
-    series = everyone.get(contender.name, NOT_TIMED)
-    costs = group.costs(contender.implementation)
-    who = {
-        "contender": contender.name,
-        "label": contender.label,
-        "ours": contender.implementation.is_ours,
-        "rival": contender.published or None,
-    }
-    return (
-        who
-        | memory_figures(first, series)
-        | time_figures(contender, everyone, care)
-        | work_figures(contender, series, costs, group.lr_size, facts["sgemm_gflops"])
-        | fidelity_figures(contender, everyone)
-    )

@@ -27,8 +27,7 @@ class Care:
     slow: Collection[str] = ()
     """Names of contenders that take part in the first `SLOW_ROUNDS` alone, without warm-up."""
     released: Collection[Family] = ()
-    """Implementations that are thrown away after each of their calls, since not all fit in memory
-    at once; each timed call then has a warm-up call of its own before it."""
+    """Implementations that are thrown away after each call, which then has a warm-up of its own."""
 
 
 def run_rounds(
@@ -73,17 +72,13 @@ class _Callers:
         self._kept: dict[Implementation, HostMeter] = {}
 
     def call(self, contender: Contender, image: Image) -> tuple[float, Answer]:
-        implementation = contender.implementation
-        if implementation.family in self._released:
-            return self._call_once(contender, image)
-        if implementation not in self._kept:
-            self._kept[implementation] = HostMeter(self._open(implementation))
-        return self._kept[implementation].call(image, contender.options)
-
-    def _call_once(self, contender: Contender, image: Image) -> tuple[float, Answer]:
-        meter = HostMeter(self._open(contender.implementation))
-        meter.call(image, contender.options)
-        timed = meter.call(image, contender.options)
+        implementation, options = contender.implementation, contender.options
+        meter = self._kept.get(implementation) or HostMeter(self._open(implementation))
+        if implementation.family not in self._released:
+            self._kept[implementation] = meter
+            return meter.call(image, options)
+        meter.call(image, options)  # warms up
+        timed = meter.call(image, options)
         del meter
         give_back_memory()
         return timed

@@ -2,33 +2,18 @@
 
 import os
 import sys
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
-from benchmarks.callers import Files
 from benchmarks.environment import ROOT
+from benchmarks.records import Record
 from pcsr.runtime.profiler.measuring.process import DidNotFinish, result, start
 from pcsr.runtime.profiler.measuring.rounds import reason
 
-Say = Callable[[str], object]
-
-
-@dataclass(frozen=True)
-class ExportedModel:
-    """Is one model, ready to be run, or says why it is not."""
-
-    files: Files | None
-    precisions: Sequence[str] = ()
-    """That its bundles have."""
-    weights: Sequence[str] = ()
-    """Names of the checkpoints."""
-    is_trained: bool = False
-    """Whether the classifier has learnt anything."""
-    problems: Sequence[str] = ()
-    """Precisions that could not be exported, and why."""
+NOTHING: Record = {"files": None, "precisions": [], "weights": [], "is_trained": False}
 
 
 def export_models(
@@ -37,8 +22,8 @@ def export_models(
     checkpoints: Path,
     cache: Path,
     timeout_s: float,
-    say: Say,
-) -> dict[str, ExportedModel]:
+    say: Callable[[str], object],
+) -> dict[str, Record]:
     """Exports all models, each in its process. One that fails or takes too long has no files."""
     order = {"checkpoints": str(checkpoints), "cache": str(cache), "precisions": list(precisions)}
     hidden = {"CUDA_VISIBLE_DEVICES": ""}
@@ -47,23 +32,21 @@ def export_models(
         say(f"{model}: networks …")
         arguments = order | {"model": model, "share": [number, len(models)]}
         running[model] = start(f"{__name__}:export", arguments, hidden, ROOT)
-    stop_at = time.monotonic() + timeout_s
+    stop_at = monotonic() + timeout_s
     exported = {}
     for model, process in running.items():
         try:
-            found = result(process, max(1.0, stop_at - time.monotonic()))
+            exported[model] = result(process, max(1.0, stop_at - monotonic()))
         except DidNotFinish as why:
-            found = {"files": None, "problems": [reason(f"exporting: {why}")]}
-        files = found.pop("files")
-        exported[model] = ExportedModel(Files(**files) if files else None, **found)
+            exported[model] = NOTHING | {"problems": [reason(f"exporting: {why}")]}
     return exported
 
 
 def export(
     model: str, precisions: Sequence[str], checkpoints: str, cache: str, share: tuple[int, int]
 ) -> dict[str, Any]:
-    """Finds or makes the networks, as the fields of `ExportedModel`; without a precision where that
-    does not pass verification. share: the number of this process among so many.
+    """Finds or makes the networks, as `Networks` with the precisions that passed verification and
+    the `problems` of the others. share: the number of this process among so many.
     """
     _take_cores(*share)
     from benchmarks.networks import find_networks
@@ -80,9 +63,8 @@ def export(
         except PcsrError as error:
             problems.append(reason(f"{', '.join(some)}: {type(error).__name__}: {error}"))
             continue
-        weights = (found.pcsr_weights, found.plain_weights)
-        return asdict(ExportedModel(found.files, some, weights, found.is_trained, problems))
-    return asdict(ExportedModel(None, problems=problems))
+        return asdict(found) | {"precisions": some, "problems": problems}
+    return NOTHING | {"problems": problems}
 
 
 def _take_cores(number: int, of: int) -> None:

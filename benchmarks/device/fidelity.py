@@ -2,13 +2,12 @@
 half precision the exporter's quality cases.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from benchmarks.records import Record
 from pcsr.export.verification.checks import AnyCheck, DifferenceCheck
@@ -33,11 +32,10 @@ class PathResult:
     """Is what a path makes of an image."""
 
     image: Floats
-    """[H, W, 3] float32."""
+    """[H, W, 3]."""
     assignment: Labels
-    """[H, W] uint8, empty without routing."""
+    """[H, W], empty without routing."""
     stages: Sequence[str] = ()
-    """Names of those that took time."""
 
 
 Run = Callable[[Any, float, dict[str, Any]], PathResult]
@@ -82,10 +80,22 @@ def check_path(
     """Checks every vector from arrays and, where `device` is given, from a tensor there; then the
     quality cases in half precision. The figures are the worst.
 
-    calls: with each array, of which the last is checked; the second records, the third replays.
-    must_replay: whether the last must have.
+    calls: with each array, of which the last is checked. must_replay: it must be a replay.
     """
-    checks = list(_vector_checks(run, vectors, precision, device, calls, must_replay))
+    checks: list[AnyCheck | VectorCheck] = []
+    for vector in vectors:
+        assignment = NO_ROUTING if vector.assignment is None else vector.assignment
+        expected = PathResult(vector.expected, assignment)
+        options = {"adaptive": True} if vector.adaptive else {}
+        for _ in range(calls):
+            found = run(vector.image, vector.scale, options)
+        if must_replay and REPLAYED not in found.stages:
+            raise RuntimeError(f"{vector.name}: call {calls} was not replayed from a recording")
+        checks.append(compare(vector.name, found, expected, precision))
+        if device is not None:
+            image = torch.from_numpy(vector.image).to(device)
+            found = run(image, vector.scale, options)
+            checks.append(compare(f"{vector.name}, from a tensor", found, expected, precision))
     if precision != "fp32":
 
         def in_mode(image: Floats, scale: float, adaptive: bool) -> tuple[Floats, Labels]:
@@ -124,11 +134,11 @@ def compare(
     tolerance: float = IMAGE_TOLERANCE,
 ) -> AnyCheck | VectorCheck:
     """Compares one result with another, by the rule of the precision."""
-    is_routed = expected.assignment.size > 0
-    same = found.assignment == expected.assignment if is_routed else None
-    where = inner(same) if same is not None else np.ones(found.image.shape[:2], dtype=np.bool_)
-    rerouted = 0 if same is None else int((~same).sum())
-    pixels = 0 if same is None else same.size
+    where = np.ones(found.image.shape[:2], dtype=np.bool_)
+    rerouted = pixels = 0
+    if expected.assignment.size:
+        same = found.assignment == expected.assignment
+        where, rerouted, pixels = inner(same), int((~same).sum()), same.size
     apart = difference(found.image, expected.image, where)
     if precision == "fp32":
         return DifferenceCheck(
@@ -143,32 +153,3 @@ def compare(
     decibels = psnr_db(found.image[where], expected.image[where]) if where.any() else 200.0
     finite = decibels if np.isfinite(found.image).all() else 0.0
     return VectorCheck(what, apart, finite, LEAST_DB[precision], rerouted, pixels)
-
-
-def _vector_checks(
-    run: Run,
-    vectors: Sequence[Vector],
-    precision: str,
-    device: torch.device | None,
-    calls: int,
-    must_replay: bool,
-) -> Iterator[AnyCheck | VectorCheck]:
-    for vector in vectors:
-        assignment = NO_ROUTING if vector.assignment is None else vector.assignment
-        expected = PathResult(vector.expected, assignment)
-        options = {"adaptive": True} if vector.adaptive else {}
-        for _ in range(calls):
-            found = run(vector.image, vector.scale, options)
-        if must_replay and REPLAYED not in found.stages:
-            raise RuntimeError(f"{vector.name}: call {calls} was not replayed from a recording")
-        yield compare(vector.name, found, expected, precision)
-        if device is not None:
-            image = torch.from_numpy(vector.image).to(device)
-            found = run(image, vector.scale, options)
-            yield compare(f"{vector.name}, from a tensor", found, expected, precision)
-
-
-def to_array(values: Any) -> NDArray[Any]:  # noqa: ANN401
-    """Makes an array of an array, or of a tensor on any device."""
-    array: NDArray[Any] = values.cpu().numpy() if isinstance(values, torch.Tensor) else values
-    return array

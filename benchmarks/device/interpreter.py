@@ -10,7 +10,7 @@ from triton.runtime import interpreter
 def repair() -> None:
     """Repairs it; once per process, before a kernel runs."""
     interpreter._patch_lang_tensor = _with_index(interpreter._patch_lang_tensor)
-    interpreter._patch_lang = _Once(interpreter._patch_lang)
+    interpreter._patch_lang = _once(interpreter._patch_lang)
 
 
 def _with_index(original: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
@@ -23,27 +23,24 @@ def _with_index(original: Callable[[Any, Any], None]) -> Callable[[Any, Any], No
     return patched
 
 
-class _Once:
+def _once(original: Callable[[Any], Any]) -> Callable[[FunctionType], object]:
     """Patches the language once per kernel and module, not at each call of a function in it."""
+    done: set[int] = set()
 
-    def __init__(self, original: Callable[[Any], Any]) -> None:
-        self._original = original
-        self._done: set[int] = set()
-
-    def __call__(self, function: FunctionType) -> object:
-        module = id(function.__globals__)
-        if module in self._done:
+    def patched(function: FunctionType) -> object:
+        module, is_kernel = id(function.__globals__), not done
+        if module in done:
             return interpreter._LangPatchScope()
-        is_kernel = not self._done
-        self._done.add(module)
-        scope = self._original(function)
-        if is_kernel:
-            scope.restore = self._ending(scope.restore)
-        return scope
+        done.add(module)
+        scope = original(function)
+        restore = scope.restore
 
-    def _ending(self, restore: Callable[[], None]) -> Callable[[], None]:
         def end() -> None:
-            self._done.clear()
+            done.clear()
             restore()
 
-        return end
+        if is_kernel:
+            scope.restore = end
+        return scope
+
+    return patched

@@ -1,19 +1,19 @@
 """The worker's process as its parent sees it: messages with a patience, and its end."""
 
-import json
+import multiprocessing
 import os
-import queue
-import subprocess
-import sys
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
-from benchmarks.environment import ROOT
 from pcsr.runtime.profiler.measuring.rounds import reason
 
-WORKER = (sys.executable, "-m", "benchmarks.device.worker")
-KEPT_LINES = 40
+SPAWN = multiprocessing.get_context("spawn")
+Start = dict[str, Any]
+Work = Callable[[Connection, Start], None]
+"""(pipe to the parent; what the worker is told first): what the process does."""
 
 
 class WorkerEnded(Exception):
@@ -21,76 +21,66 @@ class WorkerEnded(Exception):
 
 
 class Link:
-    """Is one process."""
+    """Is one process. What it prints is kept for the last line: why it ended."""
 
-    def __init__(
-        self,
-        start: Mapping[str, Any],
-        command: Sequence[str] = WORKER,
-        environment: Mapping[str, str] | None = None,
-    ) -> None:
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-            env={**os.environ, **(environment or {})},
-        )
-        self._messages: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._last_lines: list[str] = []
-        self._threads = [
-            threading.Thread(target=target, daemon=True)
-            for target in (self._read_messages, self._read_errors)
-        ]
-        for thread in self._threads:
-            thread.start()
-        self.send(start)
+    def __init__(self, work: Work, start: Start) -> None:
+        self._printed = NamedTemporaryFile()  # noqa: SIM115  # lives as long as this
+        self._pipe, far_end = SPAWN.Pipe()
+        arguments = (work, far_end, start, self._printed.name)
+        self._process = SPAWN.Process(target=_begin, args=arguments)
+        self._process.start()
+        far_end.close()
 
-    def send(self, order: Mapping[str, Any]) -> None:
+    def send(self, order: object) -> None:
         """Raises WorkerEnded where nobody is there any more."""
-        assert self._process.stdin is not None
         try:
-            self._process.stdin.write(json.dumps(order) + "\n")
-            self._process.stdin.flush()
+            self._pipe.send(order)
         except OSError:
             raise WorkerEnded(self._reason()) from None
 
     def receive(self, patience_s: float) -> dict[str, Any]:
-        """Waits for the next message, with None for what is no finite number.
+        """Waits for the next message.
 
         Raises:
             WorkerEnded: the process is gone, or silent for so long.
         """
         try:
-            line = self._messages.get(timeout=max(0.01, patience_s))
-        except queue.Empty:
-            self.kill()
-            raise WorkerEnded(f"no sign of life for {patience_s:.0f} s: killed") from None
-        if line is None:
-            raise WorkerEnded(self._reason())
-        message: dict[str, Any] = json.loads(line, parse_constant=lambda name: None)
-        return message
+            if self._pipe.poll(max(0.01, patience_s)):
+                message: dict[str, Any] = self._pipe.recv()
+                return message
+        except (EOFError, OSError):
+            raise WorkerEnded(self._reason()) from None
+        self.kill()
+        raise WorkerEnded(f"no sign of life for {patience_s:.0f} s: killed")
 
     def kill(self) -> None:
         """Ends the process, whatever it does."""
         self._process.kill()
-        self._process.wait()
+        self._process.join()
 
     def _reason(self) -> str:
-        code = self._process.wait()
-        self._threads[1].join(timeout=5)
-        last = [line for line in self._last_lines if line.strip()][-1:]
-        return reason(f"the process ended with status {code}: {''.join(last) or 'no message'}")
+        self._process.join()
+        lines = Path(self._printed.name).read_text(encoding="utf-8", errors="replace").split("\n")
+        last = [line for line in lines if line.strip()][-1:] or ["no message"]
+        return reason(f"the process ended with status {self._process.exitcode}: {last[0]}")
 
-    def _read_messages(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._messages.put(line)
-        self._messages.put(None)
 
-    def _read_errors(self) -> None:
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
-            self._last_lines = [*self._last_lines[-KEPT_LINES:], line]
+def _begin(work: Work, pipe: Connection, start: Start, printed: str) -> None:
+    with open(printed, "ab") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    work(pipe, start)
+
+
+def measure_sections(pipe: Connection, start: Start) -> None:
+    """Does the work of `worker`. On the CPU kernels are interpreted, which Triton asks for before
+    it is imported.
+    """
+    if start["device"] == "cpu":
+        os.environ["TRITON_INTERPRET"] = "1"
+        from .interpreter import repair
+
+        repair()
+    from .worker import serve
+
+    serve(pipe, start)

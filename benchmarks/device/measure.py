@@ -14,7 +14,7 @@ from benchmarks.callers import Files, Place, open_caller
 from benchmarks.contenders import AT_SHARE, SCALE, CallOptions, Contender, Implementation
 from benchmarks.image import Image, Size
 from benchmarks.records import Record
-from benchmarks.series import AllSeries, ContenderSeries, k_of_difficulty
+from benchmarks.series import NOT_TIMED, AllSeries, ContenderSeries, k_of_difficulty
 from pcsr.bundle import Bundle
 from pcsr.runtime.profiler.measuring.calls import Measurement, timed
 from pcsr.runtime.profiler.measuring.device import (
@@ -30,7 +30,6 @@ from pcsr.runtime.profiler.work import Work, speed, stage_work, total_work
 
 SLOW_MS = 150.0
 SLOW_ROUNDS = 4
-POINTS = (50, 90, 99)
 IMAGES = 3
 SHIFT = (37, 53)
 
@@ -43,12 +42,10 @@ class Effort:
     """Says how often contenders are measured."""
 
     rounds: int
-    """That count."""
     host_rounds: int
-    """The first so many of them also from array to array."""
+    """The first so many rounds are also from array to array."""
     warm_ups: int
-    """Calls before, beside the first one; a recording is made in the second call of all and
-    replayed from the third on. Slow contenders make one."""
+    """Calls beside the first one; a recording is replayed from the third of all on."""
 
 
 ON_GPU = Effort(30, 12, 4)
@@ -76,8 +73,8 @@ def measure(
     effort: Effort,
     limit_s: float,
 ) -> Iterator[Record]:
-    """Makes one record per contender; one that failed says why. images: arrays of one size that
-    differ. limit_s: when no round begins any more.
+    """Makes one record per contender; one that failed says why. images: of one size. limit_s: when
+    no round begins any more.
     """
     run = _Run(images, setting, effort)
     everyone = run.rounds(contenders, perf_counter() + limit_s)
@@ -86,8 +83,8 @@ def measure(
     if setting.device.type == "cuda":
         torch.cuda.empty_cache()
     height, width = images[0].shape[:2]
+    facts = {"clock": make_clock(setting.device).name, "lr_size": [height, width]}
     for contender in contenders:
-        facts = {"clock": make_clock(setting.device).name, "lr_size": [height, width]}
         yield facts | _record(contender, everyone, setting, (height, width))
 
 
@@ -113,9 +110,7 @@ class _Run:
         self._share_threshold: float | None = None
 
     def rounds(self, contenders: Sequence[Contender], stop_at: float) -> AllSeries:
-        """Times all contenders until the rounds are done or `perf_counter` reaches stop_at. One
-        that raises says so in its `error` and takes part no more.
-        """
+        """Times all until the rounds are done or `perf_counter` reaches stop_at; not who fails."""
         for contender in contenders:
             if perf_counter() > stop_at:
                 series = ContenderSeries(error="no time was left for it", skipped=True)
@@ -179,14 +174,11 @@ class _Run:
 
     def _options(self, contender: Contender) -> CallOptions:
         if contender.implementation.family == "published" and contender.mode == AT_SHARE:
-            return {"k": k_of_difficulty(self._threshold_at_share(), *self._cost)}
+            if self._share_threshold is None:
+                ran = "no contender of ours ran at 20 % heavy"
+                raise LookupError(f"{ran}, which tells the k of this one")
+            return {"k": k_of_difficulty(self._share_threshold, *self._cost)}
         return contender.options
-
-    def _threshold_at_share(self) -> float:
-        if self._share_threshold is None:
-            ran = "no contender of ours ran at 20 % heavy"
-            raise LookupError(f"{ran}, which tells the k of this one")
-        return self._share_threshold
 
 
 def _record(
@@ -194,10 +186,9 @@ def _record(
 ) -> Record:
     series = everyone[contender.name]
     implementation, first = contender.implementation, series.first
-    rivals = [
-        everyone[name].times_ms if name in everyone else {}
-        for name in (contender.plain, contender.published)
-    ]
+    plain, published = (
+        everyone.get(name, NOT_TIMED).times_ms for name in (contender.plain, contender.published)
+    )
     turns = series.rounds.values()
     return {
         "contender": contender.name,
@@ -210,8 +201,8 @@ def _record(
         "device_ms": _points([turn.device_ms for turn in turns]),
         "host_ms": _points([turn.host_ms for turn in turns]),
         "enqueue_ms": _points([turn.enqueue_ms for turn in turns]),
-        "over_plain": paired_ratio(series.times_ms, rivals[0]),
-        "over_published": paired_ratio(series.times_ms, rivals[1]),
+        "over_plain": paired_ratio(series.times_ms, plain),
+        "over_published": paired_ratio(series.times_ms, published),
         "plain": contender.plain,
         "peak_mib": first and first.peak_mib,
         "held_mib": first and first.held_mib,
@@ -223,8 +214,8 @@ def _points(times_ms: Sequence[float | None]) -> dict[str, float] | None:
     known = [ms for ms in times_ms if ms is not None]
     if not known:
         return None
-    found = distribution(known, POINTS).percentiles
-    return {f"p{point}": found[f"p{point}"] for point in POINTS} | {"rounds": len(known)}
+    found = distribution(known)
+    return {"p50": found.p50, "p90": found.p90, "p99": found.p99, "rounds": found.samples}
 
 
 def _work(
@@ -233,7 +224,7 @@ def _work(
     """Gives the share of heavy pixels, work and speed, as a whole and by stage."""
     implementation, times = contender.implementation, list(series.times_ms.values())
     manifest = Bundle.load(setting.files.bundle(implementation.is_pcsr)).manifest
-    counts = series.details.pixels if series.details else ()
+    counts = series.pixels
     hr_size = (lr_size[0] * SCALE, lr_size[1] * SCALE)
     stages: dict[str, Work] = {}
     if times and (counts or not implementation.is_pcsr):
@@ -243,7 +234,7 @@ def _work(
         total = Work(total.bytes, manifest.costs.paper_flops(lr_size, hr_size, counts))
     medians = stage_medians([turn.stage_ms for turn in series.rounds.values() if turn.stage_ms])
     return {
-        "heavy_share": counts[0] / sum(counts) if counts else None,
+        "heavy_share": series.heavy_share,
         "gflop": total.flops / 1e9 if stages else None,
         "least_mb": total.bytes / 1e6 if stages else None,
         **speed(total, distribution(times).p50 if stages else 0.0),

@@ -26,7 +26,7 @@ from pcsr.runtime.profiler.measuring.rounds import reason
 from pcsr.runtime.torch_backend.arithmetic import exact_arithmetic
 from pcsr.vectors import Vector
 
-from .fidelity import PathResult, Run, check_path, compare, summary, to_array
+from .fidelity import PathResult, Run, check_path, compare, summary
 from .measure import DeviceSetting, Guard
 
 BOTH_INEXACT = 2 * IMAGE_TOLERANCE  # each is within one of the reference
@@ -46,16 +46,14 @@ ODD_CASES: tuple[tuple[tuple[int, int], float, Mapping[str, Any]], ...] = (
 
 @dataclass(frozen=True)
 class Depth:
-    """Says how much is checked; None: all."""
+    """Says how many are checked; None: all."""
 
     calls: int
     """With each image."""
     vectors: int | None = None
-    """So many, the smallest."""
+    """The smallest ones."""
     quality_cases: int | None = None
-    """So many, the first."""
     odd_cases: int | None = None
-    """So many, the first."""
 
 
 FULL = Depth(4)
@@ -66,10 +64,12 @@ def check_model(
     setting: DeviceSetting, backends: Sequence[str], depth: Depth = FULL
 ) -> Iterator[Record]:
     """Makes one record per path; one that raises has its reason. backends: beside PyTorch."""
-    for is_pcsr in (True, False):
+    as_users_have_it = Implementation("pcsr", "torch", "graphs", cuda_graphs=True)
+    pcsr = [*pcsr_implementations(backends), as_users_have_it]
+    for is_pcsr, implementations in ((True, pcsr), (False, plain_implementations(backends))):
         needed = setting.precision != "fp32" and depth.quality_cases != 0
         cases = _cases(setting.files, is_pcsr)[: depth.quality_cases] if needed else []
-        for one in _implementations(backends, is_pcsr):
+        for one in implementations:
             check = partial(_check, one, setting, cases, depth)
             yield _attempted(one.label, True, check, setting.guard)
     agree = partial(_agreement, setting, depth)
@@ -77,13 +77,6 @@ def check_model(
     if setting.precision == "fp32":
         published = partial(_published, setting, depth)
         yield _attempted("published form, eager", False, published, setting.guard)
-
-
-def _implementations(backends: Sequence[str], is_pcsr: bool) -> list[Implementation]:
-    """Lists those that are measured, and `graphs` with recording allowed, as users have it."""
-    if not is_pcsr:
-        return plain_implementations(backends)
-    return [*pcsr_implementations(backends), Implementation("pcsr", "torch", "graphs", True)]
 
 
 def _cases(files: Files, is_pcsr: bool) -> list[QualityCase]:
@@ -112,7 +105,6 @@ def _check(
 
 
 def _vectors(bundle: str, depth: Depth) -> list[Vector]:
-    """Gives those of the bundle, the smallest first."""
     vectors = Bundle.load(bundle).vectors()
     return sorted(vectors, key=lambda vector: vector.expected.size)[: depth.vectors]
 
@@ -124,17 +116,19 @@ def upscaler_run(implementation: Implementation, setting: DeviceSetting) -> Run:
 
     def run(image: Any, scale: float, options: dict[str, Any]) -> PathResult:  # noqa: ANN401
         result = upscaler(image, scale, **options)
-        routed = NO_ROUTING if result.assignment is None else to_array(result.assignment)
-        return PathResult(to_array(result.image), routed, list(result.stats.stage_ms))
+        image, routed = (
+            NO_ROUTING if found is None else torch.as_tensor(found).cpu().numpy()
+            for found in (result.image, result.assignment)
+        )
+        return PathResult(image, routed, list(result.stats.stage_ms))
 
     return run
 
 
 def _agreement(setting: DeviceSetting, depth: Depth) -> Record:
     """Compares graphs and fused passes, in their replay, on odd images and in odd modes."""
-    graphs = Implementation("pcsr", "torch", "graphs", False)
-    fused = Implementation("pcsr", "torch", "fused", True)
-    expect, run = upscaler_run(graphs, setting), upscaler_run(fused, setting)
+    expect = upscaler_run(Implementation("pcsr", "torch", "graphs"), setting)
+    run = upscaler_run(Implementation("pcsr", "torch", "fused", cuda_graphs=True), setting)
     checks = []
     for size, scale, options in ODD_CASES[: depth.odd_cases]:
         image = synthetic_image(size)

@@ -1,7 +1,6 @@
 """A run's records as Markdown: what it ran on, whether it is right, how fast it is."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from benchmarks.contenders import Implementation
@@ -72,7 +71,7 @@ def write_summary(records: Sequence[Record], dropped: Sequence[str]) -> str:
 
 def write_details(records: Sequence[Record]) -> str:
     """Writes every contender and every stage of every case."""
-    roof = next((r for r in records if r["kind"] == "ceilings" and not r.get("error")), {})
+    roof = _roof(records)
     cases: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
         if record["kind"] in TIMED and "contender" in record:
@@ -101,9 +100,13 @@ def _pairs(values: Mapping[str, Any] | str) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
+def _roof(records: Sequence[Record]) -> Record:
+    return next((r for r in records if r["kind"] == "ceilings" and not r.get("error")), {})
+
+
 def _ceilings(records: Sequence[Record]) -> str:
-    found = next((r for r in records if r["kind"] == "ceilings" and not r.get("error")), None)
-    if found is None:
+    found = _roof(records)
+    if not found:
         return ""
     return (
         f"Ceilings of this run: copy {found['copy_gb_s']:.0f} GB/s (read + written), matrix "
@@ -114,13 +117,11 @@ def _ceilings(records: Sequence[Record]) -> str:
 
 def _fidelity(records: Sequence[Record]) -> str:
     latest = {(r["model"], r["precision"], r.get("path")): r for r in records}
-    shown = [*latest.values()]
-    return "## Fidelity\n\n" + table(FIDELITY_COLUMNS, shown) if shown else ""
+    return "## Fidelity\n\n" + table(FIDELITY_COLUMNS, [*latest.values()]) if latest else ""
 
 
 def _goals(records: Sequence[Record]) -> str:
-    rows = [asdict(goal) | {"verdict": goal.verdict} for goal in goals(records)]
-    return "## The design's figures (H200, fp16)\n\n" + table(GOAL_COLUMNS, rows)
+    return "## The design's figures (H200, fp16)\n\n" + table(GOAL_COLUMNS, goals(records))
 
 
 def _case(records: Sequence[Record], roof: Record) -> str:
@@ -136,19 +137,16 @@ def _case(records: Sequence[Record], roof: Record) -> str:
 
 def _stages(records: Sequence[Record], roof: Record) -> str:
     """Writes those of the fused passes without a recording."""
+    matmul = "matmul_{}_tflop_s"
     rows = [
         {"mode": record["mode"], "stage": name, **stage}
         | {"of_copy": _share(stage.get("gb_s"), roof.get("copy_gb_s"))}
-        | {"of_matmul": _share(stage.get("tflop_s"), roof.get(_matmul(record)))}
+        | {"of_matmul": _share(stage.get("tflop_s"), roof.get(matmul.format(record["precision"])))}
         for record in records
         if record["contender"] == f"{STAGED}, {record['mode']}"
         for name, stage in record["stages"].items()
     ]
     return f"{STAGED}, by stage:\n\n" + table(STAGE_COLUMNS, rows) if rows else ""
-
-
-def _matmul(record: Record) -> str:
-    return f"matmul_{record['precision']}_tflop_s"
 
 
 def _share(value: float | None, roof: float | None) -> float | None:

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from benchmarks.image import Size
+from benchmarks.records import Record
 
 Kind = Literal["ceilings", "fidelity", "time", "compiled"]
 
@@ -19,9 +20,7 @@ LEAST_S = 6.0  # no section is begun with less than this
 
 @dataclass(frozen=True)
 class Section:
-    """Is one part of a run: what a failure of the device takes with it. size: (height, width) of
-    the input.
-    """
+    """Is one part of a run: what a failure of the device takes with it. size: of the input."""
 
     kind: Kind
     model: str = ""
@@ -34,10 +33,10 @@ class Section:
         size = f"{self.size[0]}x{self.size[1]}" if self.size[0] else ""
         return " ".join(part for part in (self.kind, self.model, self.precision, size) if part)
 
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Section":
-        """Makes one of what `asdict` gave."""
-        return cls(**{**data, "size": tuple(data["size"])})
+    @property
+    def facts(self) -> Record:
+        """Gives what its records have in common."""
+        return {"kind": self.kind, "model": self.model, "precision": self.precision}
 
 
 def make_sections(

@@ -6,7 +6,7 @@ from benchmarks.contenders import AT_SHARE, MODES
 from benchmarks.records import Record
 from benchmarks.tables import Column, table, value_of
 
-from .goals import fastest
+from .goals import fastest, of_case
 
 COLUMNS: tuple[Column, ...] = (
     ("model", "model", ""),
@@ -32,14 +32,11 @@ def summary(records: Sequence[Record]) -> str:
 
 
 def _row(records: Sequence[Record], model: str, size: tuple[int, int], precision: str) -> Record:
-    """Gives the fastest pcsr at 20 % heavy, with medians by the names of other contenders, by mode
-    of the fastest pcsr, and of the plain network in the same backend.
-    """
-    case = (model, size, precision)
-    of_case = [r for r in records if (r["model"], tuple(r["lr_size"]), r["precision"]) == case]
-    fastest_of = {mode: fastest(of_case, *case, mode) or {} for mode in MODES}
+    """Gives the fastest pcsr at 20 % heavy, with the medians by contender and by mode."""
+    shown = of_case(records, model, size, precision)
+    fastest_of = {mode: fastest(shown, mode) or {} for mode in MODES}
     at_share = fastest_of[AT_SHARE]
-    medians = {r["contender"]: value_of(r, "device_ms.p50") for r in of_case}
+    medians = {r["contender"]: value_of(r, "device_ms.p50") for r in shown}
     return {
         **at_share,
         **medians,

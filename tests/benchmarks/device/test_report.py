@@ -10,7 +10,9 @@ from .made import checked, run, timed
 def verdicts(ms: float, **values: float | None) -> dict[str, str]:
     found = goals([timed(ms, **values)])
     return {
-        t.what.rpartition(": ")[2]: t.verdict for t in found if "carn 1080x1920 fp16, ADM" in t.what
+        t["what"].rpartition(": ")[2]: t["verdict"]
+        for t in found
+        if "carn 1080x1920 fp16, ADM" in t["what"]
     }
 
 
@@ -21,7 +23,7 @@ def test_a_figure_is_met_missed_or_not_measured() -> None:
     assert verdicts(1.0, over_plain=0.51)["speed over plain, same backend"] == "MISSED"
     assert verdicts(1.0, over_published=0.05)["speed over published form"] == "met"
     assert verdicts(1.0, over_published=None)["speed over published form"] == "not measured"
-    assert {t.verdict for t in goals([])} == {"not measured"}
+    assert {t["verdict"] for t in goals([])} == {"not measured"}
 
 
 def test_other_precisions_sizes_and_failures_are_not_the_figure() -> None:
@@ -31,12 +33,16 @@ def test_other_precisions_sizes_and_failures_are_not_the_figure() -> None:
         timed(1.0, error="x"),
         timed(1.0, family="plain"),
     ]
-    assert {t.verdict for t in goals(others) if "1080x1920 fp16" in t.what} == {"not measured"}
+    assert {t["verdict"] for t in goals(others) if "1080x1920 fp16" in t["what"]} == {
+        "not measured"
+    }
 
 
 def test_the_fastest_of_ours_is_held_against_the_figure() -> None:
     slow, fast = timed(9.0), timed(7.5, contender="other")
-    found = [t.measured for t in goals([slow, fast]) if t.wanted == "<= 8 ms" and t.measured]
+    found = [
+        t["measured"] for t in goals([slow, fast]) if t["wanted"] == "<= 8 ms" and t["measured"]
+    ]
     assert found == ["7.500 ms"]
 
 
@@ -51,6 +57,13 @@ def test_the_report_shows_times_failures_and_what_was_dropped() -> None:
     assert "carn fp16 1080x1920 [pcsr, torch, fused, ADM]: boom" in text
     details = write_details(records)
     assert "| pcsr, torch, fused, ADM        |       failed |" in details
+
+
+def test_a_section_that_failed_as_a_whole_is_a_remark() -> None:
+    failed = {"kind": "time", "model": "carn", "precision": "fp16", "error": "boom", "ours": True}
+    records = [run(), timed(7.123), failed]
+    assert "- carn fp16 [time]: boom" in write_summary(records, [])
+    assert "7.123" in write_details(records)
 
 
 def test_stages_are_shown_with_their_share_of_the_ceilings() -> None:

@@ -1,70 +1,65 @@
 """A worker that crashes, hangs or is out of time costs one step, not the run."""
 
+import os
 import sys
 import time
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from multiprocessing.connection import Connection
 
 import pytest
 
-from benchmarks.device.link import Link
+from benchmarks.device.link import Start
 from benchmarks.device.sections import Section, make_sections, time_limit
 from benchmarks.device.supervisor import Supervisor
 from benchmarks.records import Record
 from pcsr.errors import BackendError
 
-WORKER = """
-import json, os, sys, time
-def tell(**message): print(json.dumps(message), flush=True)
-start = json.loads(sys.stdin.readline())
-if start["device"] == "none": tell(absent="no GPU here"); sys.exit(3)
-tell(machine={"device": "made up"})
-for line in sys.stdin:
-    section = json.loads(line)["section"]
-    name = "time " + section["model"]
-    for step in ("good", section["precision"]):
-        key = name + ": " + step
-        if key in start["avoid"] or step in start["avoid"]:
-            tell(record={"kind": "time", "who": key, "error": "avoided"}); continue
-        tell(step=key)
-        if step == "crash":
-            sys.stderr.write("illegal memory access\\n"); sys.stderr.flush(); os._exit(7)
-        if step == "hang": time.sleep(60)
-        tell(record={"kind": "time", "who": key, "error": None})
-    tell(done=True)
-"""
+
+def work(pipe: Connection, start: Start) -> None:
+    """Does two steps of every section; a precision names what the second one does."""
+    if start["device"] == "none":
+        pipe.send({"absent": "no GPU here"})
+        return
+    pipe.send({"machine": {"device": "made up"}})
+    while True:
+        section, _, _ = pipe.recv()
+        for step in ("good", section.precision):
+            key = f"time {section.model}: {step}"
+            if key in start["avoid"] or step in start["avoid"]:
+                pipe.send({"record": {"kind": "time", "who": key, "error": "avoided"}})
+                continue
+            pipe.send({"step": key})
+            if step == "crash":
+                sys.stderr.write("illegal memory access\n")
+                sys.stderr.flush()
+                os._exit(7)
+            if step == "hang":
+                time.sleep(60)
+            pipe.send({"record": {"kind": "time", "who": key, "error": None}})
+        pipe.send({"done": True})
 
 
 class Setup:
-    def __init__(self, folder: Path, device: str = "gpu", seconds: float = 60) -> None:
-        script = folder / "worker.py"
-        script.write_text(WORKER)
+    def __init__(self, device: str = "gpu", seconds: float = 60) -> None:
         self.records: list[Record] = []
-
-        def connect(start: Mapping[str, Any]) -> Link:
-            return Link(start, (sys.executable, str(script)))
-
         self.supervisor = Supervisor(
-            keep=self.records.append,
             say=lambda text: None,
             start={"device": device},
-            connect=connect,
             deadline=time.monotonic() + seconds,
+            work=work,
             patience_s=1.5,
         )
 
     def run(self, *sections: Section) -> list[tuple[str, str | None]]:
         try:
             self.supervisor.open()
-            self.supervisor.run(sections, {})
+            self.supervisor.run(sections, {}, self.records.append)
         finally:
             self.supervisor.close()
         return [(r.get("who") or f"{r['kind']} {r['contender']}", r["error"]) for r in self.records]
 
 
-def test_a_crash_is_a_record_and_the_others_are_measured(tmp_path: Path) -> None:
-    found = Setup(tmp_path).run(Section("time", "a", "crash"), Section("time", "b", "fine"))
+def test_a_crash_is_a_record_and_the_others_are_measured() -> None:
+    found = Setup().run(Section("time", "a", "crash"), Section("time", "b", "fine"))
     crash = "the process ended with status 7: illegal memory access"
     assert found == [
         ("time a: good", None),
@@ -76,20 +71,20 @@ def test_a_crash_is_a_record_and_the_others_are_measured(tmp_path: Path) -> None
     ]
 
 
-def test_a_hang_is_ended_and_what_did_it_twice_is_not_tried_again(tmp_path: Path) -> None:
+def test_a_hang_is_ended_and_what_did_it_twice_is_not_tried_again() -> None:
     sections = [Section("time", name, "hang") for name in "abc"]
-    found = Setup(tmp_path).run(*sections)
+    found = Setup().run(*sections)
     assert found.count(("crash hang", "no sign of life for 2 s: killed")) == 2
     assert ("time c: hang", "avoided") in found
 
 
-def test_no_device_is_said(tmp_path: Path) -> None:
+def test_no_device_is_said() -> None:
     with pytest.raises(BackendError, match="no GPU here"):
-        Setup(tmp_path, device="none").run()
+        Setup(device="none").run()
 
 
-def test_what_there_is_no_time_for_is_named(tmp_path: Path) -> None:
-    setup = Setup(tmp_path, seconds=1)
+def test_what_there_is_no_time_for_is_named() -> None:
+    setup = Setup(seconds=1)
     assert setup.run(Section("time", "a", "fp16"), Section("time", "b", "fp16")) == []
     assert setup.supervisor.dropped == ["time a fp16", "time b fp16"]
 
