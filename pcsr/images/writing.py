@@ -31,7 +31,6 @@ def write(picture: Picture, path: Path, overwrite: bool = False, quality: int = 
     RGB. Left out: an ICC profile that is damaged or for other channels, EXIF in TIFF (by libvips).
 
     Examples:
-        >>> from pathlib import Path
         >>> from pcsr.images import Picture, write
         >>> write(Picture(photo), Path("copy.webp"), quality=90)
 
@@ -66,7 +65,6 @@ def row_writer(
     (no alpha), dtype (uint8 or uint16) and metadata.
 
     Examples:
-        >>> from pathlib import Path
         >>> from pcsr import Upscaler
         >>> from pcsr.images import Picture, row_writer
         >>> with row_writer(Picture(photo), (108, 160), Path("large.png")) as take:
@@ -118,7 +116,6 @@ def check_output(path: Path, overwrite: bool, shape: tuple[int, ...] | None = No
     `shape` is that of the coming pixels, [H,W] or [H,W,C]; None while it is not known.
 
     Examples:
-        >>> from pathlib import Path
         >>> from pcsr.images import check_output
         >>> check_output(Path("out.png"), overwrite=False, shape=(108, 160, 3))
     """
