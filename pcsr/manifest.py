@@ -53,22 +53,19 @@ class Graph(File):
 
 @dataclass(frozen=True)
 class Costs:
-    """Work of each part, in the paper's FLOPs and in multiply-adds of the exported graphs. A plain
-    network counts as a backbone without upsamplers.
+    """Work of each part, in the paper's FLOPs and in multiply-adds of the exported graphs, per
+    output pixel where nothing else is said; upsamplers heaviest first. A plain network counts as a
+    backbone without upsamplers.
     """
 
     backbone_flops: int
     """Those of a 16x16 input."""
     classifier_flops: int
-    """Per output pixel."""
     upsampler_flops: tuple[int, ...]
-    """Per output pixel, heaviest first."""
     backbone_macs: float
     """Per input pixel."""
     classifier_macs: int
-    """Per output pixel."""
     upsampler_macs: tuple[int, ...]
-    """Per output pixel, heaviest first."""
 
     def cost_table(self, scale: float) -> NDArray[np.float32]:
         """Computes the shares [M] of the FLOPs of (backbone + upsampler j) at a 16x16 input,

@@ -241,7 +241,8 @@ def _planes(
 def _mean_ssim(image: Pixels, reference: Pixels) -> float:
     from skimage.metrics import structural_similarity
 
-    found: Any = structural_similarity(
+    similarity: Any = structural_similarity  # untyped
+    found = similarity(
         image,
         reference,
         data_range=255,

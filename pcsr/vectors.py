@@ -32,9 +32,8 @@ class Vector:
     expected: Floats
     """[H, W, 3], refined and not clipped."""
     assignment: NDArray[np.uint8] | None
-    """[H, W] as in `Result`; None for a plain network."""
+    """[H, W] as in `Result`; as the difficulty None for a plain network."""
     difficulty: Floats | None
-    """[H, W] as in `Result`; None for a plain network."""
 
 
 def read_vectors(data: bytes, upsamplers: int) -> list[Vector]:

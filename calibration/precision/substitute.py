@@ -51,7 +51,7 @@ class SubstitutePipeline:
         self._setting, self._plain = setting, bundle.kind == "plain"
         native = find_spec("pcsr.runtime.cpu._pixels") is not None
         name = "native" if native else "onnxruntime"
-        engine = open_runner(name, bundle, "cpu", "fp32", setting.threads)
+        engine = open_runner(name, bundle, "fp32", setting.threads)
         self._backend = _SubstituteRunner(engine)
         workers = Workers(setting.threads)
         self._pipeline = open_pipeline(bundle, self._backend, workers, native, None)

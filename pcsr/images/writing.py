@@ -17,7 +17,7 @@ from pcsr.text import last_line
 
 from .formats import BLOCKS, GREY, RGB, WHITE, Format, check_fits, format_of
 from .picture import Metadata, Picture
-from .png_feed import PngFeed
+from .png_feed import png_feed
 
 _SMALLEST_BLOCK = 4  # bytes; libvips refuses to save a shorter EXIF and crashes on an empty XMP
 _CLASSIC_TIFF_BYTES = 2**32 - 2**24  # 4 GiB, less what deflate may add to noise
@@ -78,16 +78,14 @@ def row_writer(
         outlet, inlet = os.pipe()
         failed: list[OutputError] = []
         encoding = thread.submit(_encode_rows, outlet, like.metadata, temporary, quality, failed)
-        with os.fdopen(inlet, "wb") as pipe:
-            feed = PngFeed(pipe, size, like.pixels)
+        with os.fdopen(inlet, "wb") as pipe, png_feed(pipe, size, like.pixels) as feed:
 
             def take(rows: np.ndarray) -> None:
                 if failed:
                     raise OutputError(f"cannot write {path}: {failed[0]}; disk full?")
-                feed.write(rows)
+                feed(rows)
 
             yield take
-            feed.close()
         encoding.result()
         if failed:
             raise OutputError(f"cannot write {path}: {failed[0]}; disk full?")

@@ -10,7 +10,7 @@ from torch import Tensor
 from pcsr.bundle import Bundle
 from pcsr.errors import BackendError, UsageError
 from pcsr.runtime.geometry.tiling import Tile, fitting
-from pcsr.runtime.mlps import Mlp, load_mlps
+from pcsr.runtime.mlps import MlpWeights, load_mlps
 
 from .passes import Passes
 from .row_graph_passes import RowGraphPasses
@@ -76,7 +76,9 @@ class LoadedBundle:
         return fitting(size, halo, limit, self.runner.image_least)
 
 
-def make_passes(kind: str, runner: DeviceRunner, precision: str, mlps: Mapping[str, Mlp]) -> Passes:
+def make_passes(
+    kind: str, runner: DeviceRunner, precision: str, mlps: Mapping[str, MlpWeights]
+) -> Passes:
     """Makes the passes that `LoadedBundle.load` describes."""
     if kind not in KINDS:
         raise UsageError(f"passes must be one of {', '.join(KINDS)}, found '{kind}'")

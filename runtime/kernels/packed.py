@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pcsr.runtime.geometry.grid import Floats
-from pcsr.runtime.mlps import Mlp
+from pcsr.runtime.mlps import MlpWeights
 
 OUTPUTS = 16  # of a last layer, padded: the least that a matrix product on tensor cores takes
 
@@ -59,9 +59,9 @@ class PackedMlps:
 
     @classmethod
     def of(
-        cls, mlps: Mapping[str, Mlp], dtype: torch.dtype, device: torch.device | str
+        cls, mlps: Mapping[str, MlpWeights], dtype: torch.dtype, device: torch.device | str
     ) -> "PackedMlps":
-        """Packs what `read_mlps` gives: classifier (M > 1) and upsampler_0 to upsampler_{M-1}."""
+        """Packs what `load_mlps` gives: classifier (M > 1) and upsampler_0 to upsampler_{M-1}."""
         roles = sorted((role for role in mlps if role != "classifier"), key=_number)
         order = [*roles, "classifier"] if "classifier" in mlps else roles
         widths = [sum(_blocks(mlps[role])) for role in order]
@@ -117,7 +117,7 @@ def _number(role: str) -> int:
     return int(role.rpartition("_")[2])
 
 
-def _blocks(mlp: Mlp) -> tuple[int, int]:
+def _blocks(mlp: MlpWeights) -> tuple[int, int]:
     widths = mlp.widths.tolist()
     if mlp.outputs > OUTPUTS:
         raise ValueError(f"the kernels take up to {OUTPUTS} outputs of an MLP, not {mlp.outputs}")
@@ -131,7 +131,9 @@ def _zero_padded(array: Floats, *shape: int) -> Floats:
     return np.pad(array, missing)
 
 
-def _pack(mlp: Mlp, column: int, dtype: torch.dtype, device: torch.device | str) -> PackedMlp:
+def _pack(
+    mlp: MlpWeights, column: int, dtype: torch.dtype, device: torch.device | str
+) -> PackedMlp:
     a, b = _blocks(mlp)
     width = a + b
     layers = list(mlp.layers())
