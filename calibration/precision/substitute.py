@@ -12,8 +12,7 @@ from pcsr.bundle import Bundle
 from pcsr.metrics import Pixels
 from pcsr.runtime.cpu.open import open_pipeline, open_runner
 from pcsr.runtime.cpu.output import ArrayOutput
-from pcsr.runtime.cpu.pipeline import Task
-from pcsr.runtime.cpu.runner import FloatArray, Runner
+from pcsr.runtime.cpu.pipeline import FloatArray, Runner, Task
 from pcsr.runtime.cpu.workers import Workers
 from pcsr.runtime.geometry.grid import hr_size
 from pcsr.runtime.layout import Layout

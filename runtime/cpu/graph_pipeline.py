@@ -18,8 +18,7 @@ from pcsr.runtime.routing.rule import Routing, refined_below, route
 from pcsr.runtime.timing import Stopwatch
 
 from .output import Output
-from .pipeline import Routed, Size, Task
-from .runner import Runner
+from .pipeline import Routed, Runner, Size, Task
 from .workers import Workers
 
 Maps = dict[str, Floats]

@@ -24,8 +24,7 @@ from pcsr.runtime.timing import Stopwatch, ThreadSpans
 from .held_rows import ArrayPool, HeldRows
 from .output import Output, Rows
 from .passes import FeatureBand, PixelPasses, finish, sigmoid
-from .pipeline import Routed, Task
-from .runner import Runner
+from .pipeline import Routed, Runner, Task
 from .statistics import Statistics
 from .workers import Workers
 

@@ -9,7 +9,7 @@ from pcsr.bundle import Bundle
 from pcsr.errors import ImageError
 from pcsr.runtime.onnxruntime_session import open_session, provider_of, run_options
 
-from .runner import FloatArray
+from .pipeline import FloatArray
 
 
 class OnnxRuntimeRunner:

@@ -4,8 +4,7 @@ from pcsr.bundle import Bundle
 from pcsr.errors import BackendError, BundleError
 from pcsr.runtime.backends import CPU_SETS
 
-from .pipeline import Pipeline
-from .runner import Runner
+from .pipeline import Pipeline, Runner
 from .workers import Workers
 
 

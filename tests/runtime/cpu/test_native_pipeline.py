@@ -14,8 +14,7 @@ from pcsr.runtime.cpu import native_pipeline
 from pcsr.runtime.cpu.native_pipeline import NativePipeline
 from pcsr.runtime.cpu.open import open_runner
 from pcsr.runtime.cpu.output import ArrayOutput, Rows
-from pcsr.runtime.cpu.pipeline import Routed, Task
-from pcsr.runtime.cpu.runner import Runner
+from pcsr.runtime.cpu.pipeline import Routed, Runner, Task
 from pcsr.runtime.cpu.workers import Workers
 from pcsr.runtime.geometry.grid import Floats, hr_size
 from pcsr.runtime.routing.request import RoutingRequest
