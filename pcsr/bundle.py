@@ -151,7 +151,7 @@ class Bundle:
 
 
 def is_bundle(path: Path) -> bool:
-    """Says whether a directory holds a bundle of ours, of whatever version."""
+    """Tests whether a directory holds a bundle of ours, of whatever version."""
     try:
         return bool(_read_manifest(path))
     except BundleError:

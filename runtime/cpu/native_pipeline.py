@@ -57,27 +57,23 @@ class NativePipeline:
         return banded.compose(banded.rule(), output)
 
     def plan(self, size: tuple[int, int], scale: float, two_passes: bool) -> tuple[Bands, bool]:
-        """Says how an image is cut, and whether the second pass finds the features of the first."""
+        """Cuts an image into bands; the flag is whether the second pass finds the features of the
+        first, which are held beside a tile.
+        """
         kept_bytes = 4 * (self.depth * math.prod(size) + math.prod(hr_size(size, scale)))
         keeps = two_passes and kept_bytes + LEAST_TILE_BYTES <= WORKING_BYTES
+        if self._tile_px is not None:
+            return square_bands(size, self._halo_px, self._tile_px), keeps
+        budget = min(WORKING_BYTES, available_bytes() // 2)
+        left_bytes = max(budget - keeps * kept_bytes, min(LEAST_TILE_BYTES, budget))
+        tile_bytes = min(left_bytes, TILE_BYTES)
+        crop_pixels = int(tile_bytes / (ARENA_GROWTH * self._working_bytes_per_px))
         band_pixels = int(OUTPUT_PIXELS_PER_BAND / scale**2)
-        return self.bands(size, kept_bytes if keeps else 0, band_pixels), keeps
+        return least_work_bands(size, self._halo_px, crop_pixels, band_pixels), keeps
 
     def backbone_px(self, size: tuple[int, int], scale: float) -> int:
         bands, keeps = self.plan(size, scale, True)
         return (1 if keeps else 2) * sum(map(seen_pixels, bands.tiles))
-
-    def bands(self, size: tuple[int, int], kept_bytes: int, band_pixels: int) -> Bands:
-        """Cuts an image into bands of about band_pixels input pixels, where features of
-        `kept_bytes` are held beside a tile.
-        """
-        if self._tile_px is not None:
-            return square_bands(size, self._halo_px, self._tile_px)
-        budget = min(WORKING_BYTES, available_bytes() // 2)
-        left_bytes = max(budget - kept_bytes, min(LEAST_TILE_BYTES, budget))
-        tile_bytes = min(left_bytes, TILE_BYTES)
-        crop_pixels = int(tile_bytes / (ARENA_GROWTH * self._working_bytes_per_px))
-        return least_work_bands(size, self._halo_px, crop_pixels, band_pixels)
 
     def features(self, tiles: tuple[Tile, ...], rows: slice, image: Floats, width: int) -> Floats:
         """Computes the features [D, n, w] of some input rows, tile by tile.
@@ -122,7 +118,7 @@ class _BandedRun:
         self._bands, self._keeps = pipeline.plan(task.size, task.scale, self._two_passes)
 
     def rule(self) -> Rule:
-        """Says how the pixels are routed; classifies all where the request needs that."""
+        """Makes the rule of routing; classifies all pixels where the request needs that."""
         if not self._two_passes:
             return fixed_rule(self._cost, self._task.request.cost_weight)
         statistics = Statistics(self._task.request)

@@ -34,8 +34,7 @@ PEAKS = {"uint8": 255, "uint16": 65535, "float32": 0}
 
 def instructions() -> str:
     """Names the instruction set that the compiled passes use on this processor."""
-    name: str = ffi.string(lib.pcsr_instructions()).decode()
-    return name
+    return str(ffi.string(lib.pcsr_instructions()).decode())
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,10 @@ def examine(bundle: Path | None = None) -> MachineReport:
     contents = None if bundle is None else examine_bundle(bundle)
     own = {"pcsr": pcsr.__version__, "python": platform.python_version()}
     checks = tuple(probe.check() for probe in PROBES)
+    cpu: dict[str, str | int] = {"machine": platform.machine(), "cores": usable_cores()}
+    cpu["compiled passes"] = attempt(compiled_passes, reason)
     installed, gpus = own | versions(*PACKAGES), tuple(_gpus())
-    return MachineReport(installed, _providers(), _cpu(), gpus, checks, contents)
+    return MachineReport(installed, _providers(), cpu, gpus, checks, contents)
 
 
 def examine_bundle(path: Path) -> dict[str, Any]:
@@ -83,11 +85,6 @@ def _providers() -> tuple[str, ...]:
         return tuple(import_module("onnxruntime").get_available_providers())
 
     return attempt(ask, lambda _error: ())
-
-
-def _cpu() -> dict[str, str | int]:
-    passes = attempt(compiled_passes, reason)
-    return {"machine": platform.machine(), "cores": usable_cores(), "compiled passes": passes}
 
 
 def _gpus() -> list[dict[str, str]]:

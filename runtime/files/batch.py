@@ -228,7 +228,7 @@ class _Stages:
 
 
 def _streams(job: Job, picture: images.Picture) -> bool:
-    """Says whether an image can be written while it is computed."""
+    """Tests whether an image can be written while it is computed."""
     has_alpha = picture.pixels.shape[2:] in ((2,), (4,))
     integer = picture.pixels.dtype.kind == "u"
     return integer and not has_alpha and job.overlay is None

@@ -28,7 +28,7 @@ Bar = Callable[[Iterable[Any], str, int | None], AbstractContextManager[Iterable
 
 
 def no_bar(items: Iterable[Any], *_: object) -> AbstractContextManager[Iterable[Any]]:
-    """Is a `Bar` that shows nothing."""
+    """Shows nothing, as a `Bar`."""
     return nullcontext(items)
 
 
@@ -66,7 +66,7 @@ class VideoStats:
 
 
 def is_video(path: Path) -> bool:
-    """Says whether a path has the suffix of a video."""
+    """Tests whether a path has the suffix of a video."""
     return path.suffix.lower() in READ
 
 

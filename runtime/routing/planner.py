@@ -27,7 +27,7 @@ class ResolvedRequest:
     request: RoutingRequest
     """It names k, ADM or a share of heavy pixels, and nothing that needs a calibration."""
     took: Callable[[Ready], None] | None = None
-    """Is told how to ask for the time of the call; None where nobody learns from it."""
+    """Takes how to ask for the time of the call; None where nobody learns from it."""
 
 
 @dataclass
