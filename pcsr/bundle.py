@@ -39,9 +39,7 @@ class Bundle:
     """
 
     path: Path
-    """Its folder."""
     manifest: Manifest
-    """What manifest.json says."""
 
     @classmethod
     def load(cls, path: Path | str) -> "Bundle":
@@ -135,13 +133,13 @@ class Bundle:
             return None
         try:
             found: dict[str, Any] = json.loads(self._checked(entry))
+            return found
         except ValueError as error:
             raise BundleError(
                 f"{self.path / entry.file} is not JSON ({error}); run pcsr-calibrate again"
             ) from error
-        return found
 
-    def _checked(self, entry: File | Graph) -> bytes:
+    def _checked(self, entry: File) -> bytes:
         data = _read_inside(self.path, entry.file)
         found = hashlib.sha256(data).hexdigest()
         if found != entry.sha256:
@@ -153,7 +151,7 @@ class Bundle:
 
 
 def is_bundle(path: Path) -> bool:
-    """Says whether a directory holds a bundle of ours, of whatever version."""
+    """Tests whether a directory holds a bundle of ours, of whatever version."""
     try:
         return bool(_read_manifest(path))
     except BundleError:
@@ -183,15 +181,10 @@ def _parse(file: Path, data: dict[str, Any]) -> Manifest:
         raise BundleError(
             f"{file} has no valid format version ({version!r}); export the bundle again"
         )
-    if version > FORMAT_VERSION:
+    if version != FORMAT_VERSION:
+        advice = "upgrade pcsr" if version > FORMAT_VERSION else "export the bundle again"
         raise BundleError(
-            f"{file} has format version {version}, this pcsr reads up to {FORMAT_VERSION}; "
-            "upgrade pcsr"
-        )
-    if version < FORMAT_VERSION:
-        raise BundleError(
-            f"{file} has format version {version}, this pcsr reads {FORMAT_VERSION}; export the "
-            "bundle again"
+            f"{file} has format version {version}, this pcsr reads {FORMAT_VERSION}; {advice}"
         )
     try:
         return parse_manifest(data)

@@ -22,7 +22,18 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 Item = TypeVar("Item")
 Bar = AbstractContextManager[Iterable[Item]]
 FILE = click.Path(path_type=Path)
-_IMAGE_OPTIONS = (
+
+
+def _together(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+image_options = _together(
     click.argument("bundle", type=FILE),
     click.argument("images", nargs=-1, required=True, type=FILE),
     click.option(
@@ -42,15 +53,23 @@ _IMAGE_OPTIONS = (
     ),
     click.option("--recursive", is_flag=True, help="Look into sub-folders."),
 )
-_RUNTIME_OPTIONS = (
-    click.option("--device", default="cpu", show_default=True, help="Use cpu, cuda or cuda:N."),
+"""Decorates a command with BUNDLE, IMAGES, and how they are read and reported."""
+runtime_options = _together(
+    click.option("--device", default="cpu", show_default=True, help="Run on cpu, cuda or cuda:N."),
     click.option(
-        "--backend", default="auto", show_default=True, help="Run graphs as pcsr-upscale does."
+        "--backend",
+        default="auto",
+        show_default=True,
+        help="Run with auto, native, onnxruntime, torch or tensorrt.",
     ),
     click.option(
-        "--precision", default="fp32", show_default=True, help="Take these graphs of the bundle."
+        "--precision",
+        default="fp32",
+        show_default=True,
+        help="Run these graphs of the bundle: fp32, fp16, int8, ...",
     ),
 )
+"""Decorates a command with what an `Upscaler` is opened with."""
 
 
 def command_errors(function: Command) -> Command:
@@ -94,22 +113,6 @@ def _interrupt_on_terminate() -> None:
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, interrupt)
-
-
-def image_options(command: Command) -> Command:
-    """Decorates a command with BUNDLE, IMAGES, and how they are read and reported."""
-    return _decorated(command, _IMAGE_OPTIONS)
-
-
-def runtime_options(command: Command) -> Command:
-    """Decorates a command with what an `Upscaler` is opened with."""
-    return _decorated(command, _RUNTIME_OPTIONS)
-
-
-def _decorated(command: Command, options: tuple[Callable[[Any], Any], ...]) -> Command:
-    for option in reversed(options):
-        command = option(command)
-    return command
 
 
 def show_log() -> None:

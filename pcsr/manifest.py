@@ -44,33 +44,28 @@ class File:
 
 
 @dataclass(frozen=True)
-class Graph:
-    """One ONNX file of a bundle. `file` is relative to the bundle's directory."""
+class Graph(File):
+    """One ONNX file of a bundle."""
 
-    file: str
-    sha256: str
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Work of each part, in the paper's FLOPs and in multiply-adds of the exported graphs. A plain
-    network counts as a backbone without upsamplers.
+    """Work of each part, in the paper's FLOPs and in multiply-adds of the exported graphs, per
+    output pixel where nothing else is said; upsamplers heaviest first. A plain network counts as a
+    backbone without upsamplers.
     """
 
     backbone_flops: int
     """Those of a 16x16 input."""
     classifier_flops: int
-    """Per output pixel."""
     upsampler_flops: tuple[int, ...]
-    """Per output pixel, heaviest first."""
     backbone_macs: float
     """Per input pixel."""
     classifier_macs: int
-    """Per output pixel."""
     upsampler_macs: tuple[int, ...]
-    """Per output pixel, heaviest first."""
 
     def cost_table(self, scale: float) -> NDArray[np.float32]:
         """Computes the shares [M] of the FLOPs of (backbone + upsampler j) at a 16x16 input,
@@ -149,11 +144,9 @@ class Manifest:
     @property
     def files(self) -> set[str]:
         """All files that are named, relative to the bundle's directory."""
-        entries: list[File | Graph] = [
-            g for graphs in self.graphs.values() for g in graphs.values()
-        ]
-        entries += [entry for entry in (self.mlps, self.vectors) if entry is not None]
-        return {entry.file for entry in (*entries, *self.calibrations.values())}
+        graphs = [graph for graphs in self.graphs.values() for graph in graphs.values()]
+        entries = (*graphs, self.mlps, self.vectors, *self.calibrations.values())
+        return {entry.file for entry in entries if entry is not None}
 
     def to_json(self) -> str:
         """Returns the text of manifest.json."""
@@ -186,16 +179,15 @@ def parse_manifest(data: Mapping[str, Any]) -> Manifest:
     manifest = Manifest(**values)
     for work in (manifest.costs.upsampler_flops, manifest.costs.upsampler_macs):
         count = len(manifest.model.upsampler_widths)
-        _require(len(work) == count, f"costs of {len(work)} upsamplers instead of {count}")
+        require(len(work) == count, f"costs of {len(work)} upsamplers instead of {count}")
     for precision, graphs in manifest.graphs.items():
         _check_roles(manifest, precision, graphs)
     return manifest
 
 
 @cache
-def _schema() -> Mapping[str, Any]:
-    found: Mapping[str, Any] = json.loads(SCHEMA.read_text(encoding="utf-8"))
-    return found
+def _schema() -> Any:  # noqa: ANN401
+    return json.loads(SCHEMA.read_text(encoding="utf-8"))
 
 
 def _graph(data: Mapping[str, Any]) -> Graph:
@@ -217,17 +209,18 @@ def _check_roles(manifest: Manifest, precision: str, graphs: Mapping[str, Graph]
         return
     count = len(manifest.costs.upsampler_flops)
     roles = [*(["classifier"] if count > 1 else []), *(f"upsampler_{j}" for j in range(count))]
-    _require(sorted(graphs) == sorted(["backbone", *roles]), f"{precision} graphs {list(graphs)}")
+    require(sorted(graphs) == sorted(["backbone", *roles]), f"{precision} graphs {list(graphs)}")
     outputs = graphs["backbone"].outputs
     maps = {tensor.name: tensor.shape[-1] for tensor in outputs[1:]}
     expected = ["features", *(f"{role}_features" for role in roles)]
-    _require([t.name for t in outputs] == expected, f"outputs {[t.name for t in outputs]}")
+    require([t.name for t in outputs] == expected, f"outputs {[t.name for t in outputs]}")
     for role in roles:
         inputs = graphs[role].inputs
-        _require([t.name for t in inputs] == list(ROW_INPUTS), f"inputs of {role}")
-        _require(inputs[0].shape[-1] == maps[f"{role}_features"], f"width of {role}")
+        require([t.name for t in inputs] == list(ROW_INPUTS), f"inputs of {role}")
+        require(inputs[0].shape[-1] == maps[f"{role}_features"], f"width of {role}")
 
 
-def _require(condition: bool, what: str) -> None:
+def require(condition: bool, what: str) -> None:
+    """Raises ValueError where a condition does not hold."""
     if not condition:
         raise ValueError(f"unexpected {what}")

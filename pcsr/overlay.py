@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from pcsr.errors import ImageError, UsageError
+from pcsr.errors import UsageError
+from pcsr.images import Picture
 
 _WHITE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.float32): 1}
 # Heavy to light: red, amber, green. Luminance rises all the way, so the order can be told without
@@ -29,7 +30,7 @@ def draw_overlay(
         ImageError: `image` has another layout or dtype.
         UsageError: `assignment` does not fit the image or M, or `opacity` is out of range.
     """
-    _check_image(image)
+    Picture(image)  # refuses other layouts
     _check_assignment(assignment, image, upsamplers)
     if not 0 <= opacity <= 1:
         raise UsageError(f"expected an opacity from 0 to 1, found {opacity}")
@@ -57,15 +58,6 @@ def _blend(image: np.ndarray, tint: np.ndarray, white: float) -> np.ndarray:
     dimmed = picture * np.float32(white / _WHITE[image.dtype])
     blended: np.ndarray = np.rint(dimmed.clip(0, white) + tint)
     return blended.astype(np.uint8)
-
-
-def _check_image(image: np.ndarray) -> None:
-    layout = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (2, 3, 4))
-    if not layout or 0 in image.shape or image.dtype not in _WHITE:
-        raise ImageError(
-            "expected an image [H,W] or [H,W,2..4], not empty, of uint8, uint16 or float32; found "
-            f"{list(image.shape)} of {image.dtype}; convert it first"
-        )
 
 
 def _check_assignment(assignment: np.ndarray, image: np.ndarray, upsamplers: int) -> None:

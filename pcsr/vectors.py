@@ -11,6 +11,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from pcsr.manifest import require
+
 Floats = NDArray[np.float32]
 DAMAGES = (BadZipFile, EOFError, OSError, KeyError, TypeError, ValueError, AttributeError)
 
@@ -30,9 +32,8 @@ class Vector:
     expected: Floats
     """[H, W, 3], refined and not clipped."""
     assignment: NDArray[np.uint8] | None
-    """[H, W] as in `Result`; None for a plain network."""
+    """[H, W] as in `Result`; as the difficulty None for a plain network."""
     difficulty: Floats | None
-    """[H, W] as in `Result`; None for a plain network."""
 
 
 def read_vectors(data: bytes, upsamplers: int) -> list[Vector]:
@@ -48,7 +49,7 @@ def read_vectors(data: bytes, upsamplers: int) -> list[Vector]:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         names = [name.removesuffix(".expected") for name in arrays if name.endswith(".expected")]
-        _require(len(names) > 0, "emptiness")
+        require(len(names) > 0, "emptiness")
         return [_vector(name, arrays, upsamplers) for name in names]
     except DAMAGES as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
@@ -58,17 +59,17 @@ def read_vectors(data: bytes, upsamplers: int) -> list[Vector]:
 def _vector(name: str, arrays: Mapping[str, NDArray[Any]], upsamplers: int) -> Vector:
     size, scale = name.split("_")[0], float(arrays[f"{name}.scale"])
     image = arrays[f"{size}.image"]
-    _require(image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3, f"{size}.image")
+    require(image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3, f"{size}.image")
     height, width = (round(n * scale) for n in image.shape[:2])
     expected = arrays[f"{name}.expected"]
-    _require(_is(expected, np.float32, (height, width, 3)), f"{name}.expected")
+    require(_is(expected, np.float32, (height, width, 3)), f"{name}.expected")
     assignment = difficulty = None
     if upsamplers:
         case = name.rpartition("_")[0]
         assignment, difficulty = arrays[f"{name}.assignment"], arrays[f"{case}.difficulty"]
-        _require(_is(assignment, np.uint8, (height, width)), f"{name}.assignment")
-        _require(int(assignment.max(initial=0)) < upsamplers, f"{name}.assignment")
-        _require(_is(difficulty, np.float32, (height, width)), f"{case}.difficulty")
+        require(_is(assignment, np.uint8, (height, width)), f"{name}.assignment")
+        require(int(assignment.max(initial=0)) < upsamplers, f"{name}.assignment")
+        require(_is(difficulty, np.float32, (height, width)), f"{case}.difficulty")
     pixels = image.astype(np.float32) / np.float32(255)
     adaptive = bool(arrays[f"{name}.adaptive"])
     return Vector(name, pixels, scale, adaptive, expected, assignment, difficulty)
@@ -76,8 +77,3 @@ def _vector(name: str, arrays: Mapping[str, NDArray[Any]], upsamplers: int) -> V
 
 def _is(array: NDArray[Any], dtype: type[np.generic], shape: tuple[int, ...]) -> bool:
     return array.dtype == dtype and array.shape == shape and bool(np.isfinite(array).all())
-
-
-def _require(condition: bool, what: str) -> None:
-    if not condition:
-        raise ValueError(f"unexpected {what}")

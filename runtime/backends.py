@@ -12,9 +12,9 @@ CPU_SETS = {"int8": "int8-cpu"}
 
 
 def choose_backend(name: str, device: str, precision: str, bundle: Bundle) -> str:
-    """Says what `auto` stands for: on the CPU the compiled passes where they are built and can run,
-    else ONNX Runtime; on a GPU TensorRT where it is installed and the bundle has engines, else
-    torch. Any other name stays.
+    """Chooses what `auto` stands for: on the CPU the compiled passes where they are built and
+    can run, else ONNX Runtime; on a GPU TensorRT where it is installed and the bundle has engines,
+    else torch. Any other name stays.
 
     Raises:
         BackendError: it is unknown, or cannot run on `device`.

@@ -4,10 +4,9 @@ with kernels of their own.
 
 import io
 import itertools
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +14,13 @@ from numpy.typing import NDArray
 from pcsr.bundle import Bundle
 from pcsr.errors import BundleError
 from pcsr.manifest import classifier_outputs
+from pcsr.vectors import DAMAGES
 
 from .geometry.grid import Floats
 
 
 @dataclass(frozen=True)
-class Mlp:
+class MlpWeights:
     """A folded MLP: the parts of its first layer, and all layers that follow in one array."""
 
     widths: NDArray[np.int32]
@@ -39,7 +39,7 @@ class Mlp:
     """The layers behind the first, one after another: weight [outputs, inputs], bias [outputs]."""
 
     @classmethod
-    def of(cls, arrays: Mapping[str, Floats]) -> "Mlp":
+    def of(cls, arrays: Mapping[str, Floats]) -> "MlpWeights":
         """Makes it from arrays of a bundle's mlps.npz, without the role in their names."""
         parts, widths = [np.zeros(0, np.float32)], [len(arrays["bias"])]
         while (weight := arrays.get(f"weight_{len(widths)}")) is not None:
@@ -66,55 +66,34 @@ class Mlp:
         return int(self.widths[-1])
 
 
-def load_mlps(bundle: Bundle) -> dict[str, Mlp]:
-    """Reads the MLPs of a PCSR bundle, as `read_mlps` does.
+def load_mlps(bundle: Bundle) -> dict[str, MlpWeights]:
+    """Reads the MLPs of a PCSR bundle by role: the classifier (M > 1), then from heavy to light.
 
     Raises:
         BundleError: they are missing, damaged, or do not fit the bundle's network.
     """
+    data, count, depth = bundle.mlp_bytes(), bundle.upsamplers, bundle.manifest.model.feature_width
+    roles = {"classifier": classifier_outputs(count)} if count > 1 else {}
+    roles |= {f"upsampler_{j}": 3 for j in range(count)}
     try:
-        return read_mlps(bundle.mlp_bytes(), bundle.manifest.model.feature_width, bundle.upsamplers)
-    except ValueError as error:
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            arrays: dict[str, dict[str, Floats]] = defaultdict(dict)
+            for name in file.files:
+                role, _, part = name.partition(".")
+                arrays[role][part] = file[name]
+        if arrays.keys() != roles.keys():
+            raise ValueError(f"expected {', '.join(roles)}, found {', '.join(sorted(arrays))}")
+        return {role: _mlp(role, arrays[role], depth, roles[role]) for role in roles}
+    except (*DAMAGES, IndexError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else error
         raise BundleError(
-            f"{bundle.path}: the weights of the upsamplers cannot be read ({error}); export "
-            "the bundle again"
+            f"{bundle.path}: the weights of the upsamplers cannot be read ({reason}); "
+            "export the bundle again"
         ) from error
 
 
-def read_mlps(data: bytes, depth: int, upsamplers: int) -> dict[str, Mlp]:
-    """Reads the MLPs of an mlps.npz by role: the classifier (M > 1), then from heavy to light.
-
-    Args:
-        depth: D of the features.
-        upsamplers: M.
-
-    Raises:
-        ValueError: it is damaged, or does not fit such a network.
-    """
-    roles = {f"upsampler_{j}": 3 for j in range(upsamplers)}
-    if upsamplers > 1:
-        roles = {"classifier": classifier_outputs(upsamplers)} | roles
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (BadZipFile, EOFError, OSError, TypeError, AttributeError) as error:
-        raise ValueError(f"not an npz file: {error}") from error
-    found = {name.partition(".")[0] for name in arrays}
-    if found != set(roles):
-        raise ValueError(f"expected {', '.join(roles)}, found {', '.join(sorted(found)) or 'none'}")
-    return {role: _mlp(role, arrays, depth, outputs) for role, outputs in roles.items()}
-
-
-def _mlp(role: str, arrays: Mapping[str, NDArray[Any]], depth: int, outputs: int) -> Mlp:
-    own = {
-        name.partition(".")[2]: array
-        for name, array in arrays.items()
-        if name.startswith(f"{role}.")
-    }
-    try:
-        mlp = Mlp.of(own)
-    except (KeyError, IndexError, TypeError) as error:
-        raise ValueError(f"{role}: {error!r}") from error
+def _mlp(role: str, arrays: Mapping[str, Floats], depth: int, outputs: int) -> MlpWeights:
+    mlp = MlpWeights.of(arrays)
     width = int(mlp.widths[0])
     expected = {
         "feature_weight": (width, depth),

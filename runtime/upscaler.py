@@ -185,8 +185,7 @@ class Upscaler:
         scale, request = self.completed(scale, request)
         pixels, layout = self._executor.look(image)
         resolved = self._resolve(request, scale, pixels, layout)
-        took = resolved.took if resolved.is_watched else None
-        return self._executor(pixels, scale, resolved.request, took)
+        return self._executor(pixels, scale, resolved.request, resolved.took)
 
     def stream(
         self,
@@ -223,7 +222,8 @@ class Upscaler:
             raise ImageError("an image with alpha cannot be streamed; upscale it whole")
         resolved = self._resolve(request, scale, pixels, layout)
         stats = self._executor.stream(pixels, take, scale, resolved.request)
-        resolved.took(lambda: stats.total_ms)
+        if resolved.took is not None:
+            resolved.took(lambda: stats.total_ms)
         return stats
 
     def completed(

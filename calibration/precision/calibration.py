@@ -19,7 +19,7 @@ from pcsr.export.graphs.join_splitting import merge_joins
 from pcsr.manifest import File, Graph, Manifest
 from pcsr.metrics import check_scale
 from pcsr.runtime.backends import CPU_SETS
-from pcsr.runtime.cpu.runner import FloatArray
+from pcsr.runtime.cpu.pipeline import FloatArray
 from pcsr.runtime.machine import cpu_name, usable_cores
 from pcsr.runtime.onnxruntime_session import SETTINGS
 from pcsr.runtime.routing.checks import check_request

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from pcsr.export.graphs.layers import Layers
-from pcsr.runtime.cpu.runner import FloatArray
+from pcsr.runtime.cpu.pipeline import FloatArray
 from pcsr.runtime.onnxruntime_session import run_options
 
 from .equalisation import read_parts

@@ -12,8 +12,7 @@ from pcsr.bundle import Bundle
 from pcsr.metrics import Pixels
 from pcsr.runtime.cpu.open import open_pipeline, open_runner
 from pcsr.runtime.cpu.output import ArrayOutput
-from pcsr.runtime.cpu.pipeline import Task
-from pcsr.runtime.cpu.runner import FloatArray, Runner
+from pcsr.runtime.cpu.pipeline import FloatArray, Runner, Task
 from pcsr.runtime.cpu.workers import Workers
 from pcsr.runtime.geometry.grid import hr_size
 from pcsr.runtime.layout import Layout
@@ -51,7 +50,7 @@ class SubstitutePipeline:
         self._setting, self._plain = setting, bundle.kind == "plain"
         native = find_spec("pcsr.runtime.cpu._pixels") is not None
         name = "native" if native else "onnxruntime"
-        engine = open_runner(name, bundle, "cpu", "fp32", setting.threads)
+        engine = open_runner(name, bundle, "fp32", setting.threads)
         self._backend = _SubstituteRunner(engine)
         workers = Workers(setting.threads)
         self._pipeline = open_pipeline(bundle, self._backend, workers, native, None)

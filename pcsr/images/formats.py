@@ -66,7 +66,6 @@ def find_images(inputs: Sequence[Path], recursive: bool = False) -> dict[Path, P
     Folders give their visible files of known suffix, sorted; linked sub-folders are not followed.
 
     Examples:
-        >>> from pathlib import Path
         >>> from pcsr.images import find_images
         >>> [str(name) for name in find_images([Path("photo.png")]).values()]
         ['photo.png']

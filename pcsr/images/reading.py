@@ -25,7 +25,6 @@ def read(path: Path, max_pixels: int) -> Picture:
     and RGB become sRGB without an ICC profile. EXIF in a TIFF is not read (libvips does not).
 
     Examples:
-        >>> from pathlib import Path
         >>> from pcsr.images import read
         >>> read(Path("photo.png"), max_pixels=10**8).pixels.shape
         (27, 40, 3)

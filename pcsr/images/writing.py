@@ -17,7 +17,7 @@ from pcsr.text import last_line
 
 from .formats import BLOCKS, GREY, RGB, WHITE, Format, check_fits, format_of
 from .picture import Metadata, Picture
-from .png_feed import PngFeed
+from .png_feed import png_feed
 
 _SMALLEST_BLOCK = 4  # bytes; libvips refuses to save a shorter EXIF and crashes on an empty XMP
 _CLASSIC_TIFF_BYTES = 2**32 - 2**24  # 4 GiB, less what deflate may add to noise
@@ -31,7 +31,6 @@ def write(picture: Picture, path: Path, overwrite: bool = False, quality: int = 
     RGB. Left out: an ICC profile that is damaged or for other channels, EXIF in TIFF (by libvips).
 
     Examples:
-        >>> from pathlib import Path
         >>> from pcsr.images import Picture, write
         >>> write(Picture(photo), Path("copy.webp"), quality=90)
 
@@ -66,7 +65,6 @@ def row_writer(
     (no alpha), dtype (uint8 or uint16) and metadata.
 
     Examples:
-        >>> from pathlib import Path
         >>> from pcsr import Upscaler
         >>> from pcsr.images import Picture, row_writer
         >>> with row_writer(Picture(photo), (108, 160), Path("large.png")) as take:
@@ -80,16 +78,14 @@ def row_writer(
         outlet, inlet = os.pipe()
         failed: list[OutputError] = []
         encoding = thread.submit(_encode_rows, outlet, like.metadata, temporary, quality, failed)
-        with os.fdopen(inlet, "wb") as pipe:
-            feed = PngFeed(pipe, size, like.pixels)
+        with os.fdopen(inlet, "wb") as pipe, png_feed(pipe, size, like.pixels) as feed:
 
             def take(rows: np.ndarray) -> None:
                 if failed:
                     raise OutputError(f"cannot write {path}: {failed[0]}; disk full?")
-                feed.write(rows)
+                feed(rows)
 
             yield take
-            feed.close()
         encoding.result()
         if failed:
             raise OutputError(f"cannot write {path}: {failed[0]}; disk full?")
@@ -118,7 +114,6 @@ def check_output(path: Path, overwrite: bool, shape: tuple[int, ...] | None = No
     `shape` is that of the coming pixels, [H,W] or [H,W,C]; None while it is not known.
 
     Examples:
-        >>> from pathlib import Path
         >>> from pcsr.images import check_output
         >>> check_output(Path("out.png"), overwrite=False, shape=(108, 160, 3))
     """

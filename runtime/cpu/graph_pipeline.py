@@ -3,6 +3,7 @@ in memory.
 """
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,15 @@ from pcsr.manifest import classifier_outputs
 from pcsr.runtime.geometry.grid import Floats, Grid, hr_size
 from pcsr.runtime.geometry.tiling import TILE_PX, seen_pixels, split
 from pcsr.runtime.layout import to_dtype
-from pcsr.runtime.routing.request import RoutingRequest
-from pcsr.runtime.routing.rule import Routing, heavy_count, route
+from pcsr.runtime.routing.rule import Routing, refined_below, route
 from pcsr.runtime.timing import Stopwatch
 
 from .output import Output
-from .pipeline import Routed, Size, Task
-from .runner import Runner
+from .pipeline import Routed, Runner, Size, Task
 from .workers import Workers
+
+Maps = dict[str, Floats]
+"""The backbone's outputs [h*w, C] by the role that reads them."""
 
 
 class GraphPipeline:
@@ -47,7 +49,7 @@ class GraphPipeline:
             image = task.read(0, task.size[0])
         with watch.stage("backbone"):
             features = self._encode(image)
-        routing = self._route(features, grid, task.scale, task.request, watch)
+        routing = self._route(features, grid, task, watch)
         with watch.stage("routing"):
             labels = routing.assignment.reshape(grid.hr_size)
             counts = np.bincount(routing.assignment, minlength=self._count)
@@ -58,24 +60,18 @@ class GraphPipeline:
                 self._run_rows(f"upsampler_{j}", features, grid, picked, residual)
         with watch.stage("compose"):
             out: Floats = residual.reshape(*grid.hr_size, 3)
-            self._add_bilinear(out, image, grid)
-        refine_below = (
-            heavy_count(self._count) if task.request.is_refined and self._count > 1 else 0
-        )
-        with watch.stage("refinement"):
-            target = output.rows(0, grid.hr_size[0])
-            self._finish(out, labels, refine_below, target.pixels)
+            pixels = np.ascontiguousarray(image[0].transpose(1, 2, 0))
+            self._workers.over_rows(grid.hr_size, partial(add_bilinear, out, pixels, grid))
+        with output.rows(0, grid.hr_size[0]) as target, watch.stage("refinement"):
+            self._finish(out, labels < refined_below(task.request, self._count), target.pixels)
             target.assignment[:] = labels
             target.difficulty[:] = routing.difficulty.reshape(grid.hr_size)
-        output.done(0, grid.hr_size[0])
         return Routed(counts, routing.threshold)
 
-    def _encode(self, image: Floats) -> dict[str, Floats]:
-        """Computes the row maps [h*w, C] by role, in the graphs' type, from tiles that bound the
-        backbone's working memory.
-        """
+    def _encode(self, image: Floats) -> Maps:
+        """Computes the maps, in the graphs' type, from tiles that bound the backbone's memory."""
         height, width = image.shape[2:]
-        maps: dict[str, Floats] = {}
+        maps: Maps = {}
         for tile in split((height, width), self._halo_px, self._tile_px):
             crop = np.ascontiguousarray(image[:, :, *tile.crop])
             names = [f"{role}_features" for role in self._mlps]
@@ -87,60 +83,32 @@ class GraphPipeline:
                 maps[role][tile.core] = block
         return {role: whole.reshape(height * width, -1) for role, whole in maps.items()}
 
-    def _route(
-        self,
-        features: dict[str, Floats],
-        grid: Grid,
-        scale: float,
-        request: RoutingRequest,
-        watch: Stopwatch,
-    ) -> Routing:
+    def _route(self, features: Maps, grid: Grid, task: Task, watch: Stopwatch) -> Routing:
         if self._count == 1:
             with watch.stage("prepare"):
                 only = np.zeros(grid.pixels, dtype=np.uint8)
                 return Routing(only, np.ones(grid.pixels, dtype=np.float32), None)
         with watch.stage("classifier"):
-            logits = self._classify(features, grid)
+            logits = np.empty((grid.pixels, classifier_outputs(self._count)), dtype=np.float32)
+            self._run_rows("classifier", features, grid, np.arange(grid.pixels), logits)
         with watch.stage("routing"):
-            return route(logits, self._costs.cost_table(scale), request)
-
-    def _classify(self, features: dict[str, Floats], grid: Grid) -> Floats:
-        logits = np.empty((grid.pixels, classifier_outputs(self._count)), dtype=np.float32)
-        self._run_rows("classifier", features, grid, np.arange(grid.pixels), logits)
-        return logits
+            return route(logits, self._costs.cost_table(task.scale), task.request)
 
     def _run_rows(
-        self,
-        role: str,
-        features: dict[str, Floats],
-        grid: Grid,
-        pixels: NDArray[np.int64],
-        out: Floats,
+        self, role: str, features: Maps, grid: Grid, pixels: NDArray[np.int64], out: Floats
     ) -> None:
         """Runs the graph of a role on these flat output pixels, and writes their rows of `out`."""
 
-        def work(start: int, stop: int) -> None:
-            part = pixels[start:stop]
+        def work(chunk: slice) -> None:
+            part = pixels[chunk]
             index, offset = grid.locate(part)
             rows = {"features": features[role], "index": index, "offset": offset, "cell": grid.cell}
             out[part] = self._runner.run_rows(role, rows)
 
         self._workers.over_pixels(len(pixels), work)
 
-    def _add_bilinear(self, residual: Floats, image: Floats, grid: Grid) -> None:
-        pixels = np.ascontiguousarray(image[0].transpose(1, 2, 0))
-        self._workers.over_rows(
-            grid.hr_size,
-            lambda start, stop: add_bilinear(residual, pixels, grid, slice(start, stop)),
-        )
-
-    def _finish(
-        self, image: Floats, labels: NDArray[np.uint8], refine_below: int, out: NDArray[Any]
-    ) -> None:
-        heavy = labels < refine_below
-
-        def work(start: int, stop: int) -> None:
-            rows = slice(start, stop)
+    def _finish(self, image: Floats, heavy: NDArray[np.bool_], out: NDArray[Any]) -> None:
+        def work(rows: slice) -> None:
             out[rows] = to_dtype(refine_rows(image, heavy, rows), out.dtype)
 
         self._workers.over_rows(heavy.shape, work)
@@ -198,13 +166,11 @@ class PlainPipeline:
         return math.prod(size)
 
     def run(self, task: Task, output: Output, watch: Stopwatch) -> Routed:
-        height, _ = hr_size(task.size, task.scale)
         with watch.stage("prepare"):
             image = task.read(0, task.size[0])
         with watch.stage("network"):
             upscaled = self._runner.run_image("network", image, ("upscaled",))[0]
-        with watch.stage("convert"):
-            target = output.rows(0, height)
+        height, _ = hr_size(task.size, task.scale)
+        with output.rows(0, height) as target, watch.stage("convert"):
             target.pixels[:] = to_dtype(upscaled[0].transpose(1, 2, 0), output.dtype)
-        output.done(0, height)
         return Routed(np.zeros(0, dtype=np.int64), None)

@@ -18,14 +18,13 @@ from pcsr.runtime.geometry.grid import Floats, Grid, hr_size
 from pcsr.runtime.geometry.tiling import Bands, Tile, least_work_bands, seen_pixels, square_bands
 from pcsr.runtime.machine import available_bytes
 from pcsr.runtime.mlps import load_mlps
-from pcsr.runtime.routing.rule import Rule, fixed_rule, heavy_count
+from pcsr.runtime.routing.rule import Rule, fixed_rule, refined_below
 from pcsr.runtime.timing import Stopwatch, ThreadSpans
 
 from .held_rows import ArrayPool, HeldRows
-from .output import Output
+from .output import Output, Rows
 from .passes import FeatureBand, PixelPasses, finish, sigmoid
-from .pipeline import Routed, Task
-from .runner import Runner
+from .pipeline import Routed, Runner, Task
 from .statistics import Statistics
 from .workers import Workers
 
@@ -58,27 +57,23 @@ class NativePipeline:
         return banded.compose(banded.rule(), output)
 
     def plan(self, size: tuple[int, int], scale: float, two_passes: bool) -> tuple[Bands, bool]:
-        """Says how an image is cut, and whether the second pass finds the features of the first."""
+        """Cuts an image into bands; the flag is whether the second pass finds the features of the
+        first, which are held beside a tile.
+        """
         kept_bytes = 4 * (self.depth * math.prod(size) + math.prod(hr_size(size, scale)))
         keeps = two_passes and kept_bytes + LEAST_TILE_BYTES <= WORKING_BYTES
+        if self._tile_px is not None:
+            return square_bands(size, self._halo_px, self._tile_px), keeps
+        budget = min(WORKING_BYTES, available_bytes() // 2)
+        left_bytes = max(budget - keeps * kept_bytes, min(LEAST_TILE_BYTES, budget))
+        tile_bytes = min(left_bytes, TILE_BYTES)
+        crop_pixels = int(tile_bytes / (ARENA_GROWTH * self._working_bytes_per_px))
         band_pixels = int(OUTPUT_PIXELS_PER_BAND / scale**2)
-        return self.bands(size, kept_bytes if keeps else 0, band_pixels), keeps
+        return least_work_bands(size, self._halo_px, crop_pixels, band_pixels), keeps
 
     def backbone_px(self, size: tuple[int, int], scale: float) -> int:
         bands, keeps = self.plan(size, scale, True)
         return (1 if keeps else 2) * sum(map(seen_pixels, bands.tiles))
-
-    def bands(self, size: tuple[int, int], kept_bytes: int, band_pixels: int) -> Bands:
-        """Cuts an image into bands of about band_pixels input pixels, where features of
-        `kept_bytes` are held beside a tile.
-        """
-        if self._tile_px is not None:
-            return square_bands(size, self._halo_px, self._tile_px)
-        budget = min(WORKING_BYTES, available_bytes() // 2)
-        left_bytes = max(budget - kept_bytes, min(LEAST_TILE_BYTES, budget))
-        tile_bytes = min(left_bytes, TILE_BYTES)
-        crop_pixels = int(tile_bytes / (ARENA_GROWTH * self._working_bytes_per_px))
-        return least_work_bands(size, self._halo_px, crop_pixels, band_pixels)
 
     def features(self, tiles: tuple[Tile, ...], rows: slice, image: Floats, width: int) -> Floats:
         """Computes the features [D, n, w] of some input rows, tile by tile.
@@ -117,12 +112,13 @@ class _BandedRun:
         self._grid = Grid.make(task.size, task.scale)
         self._cost = pipeline.costs.cost_table(task.scale)
         self._passes = PixelPasses(pipeline.mlps, self._grid, pipeline.depth)
+        self._refined_below = refined_below(task.request, self._count)
         self._kept: dict[int, _Classified] = {}
         self._two_passes = task.request.needs_statistics and self._count > 1
         self._bands, self._keeps = pipeline.plan(task.size, task.scale, self._two_passes)
 
     def rule(self) -> Rule:
-        """Says how the pixels are routed; classifies all where the request needs that."""
+        """Makes the rule of routing; classifies all pixels where the request needs that."""
         if not self._two_passes:
             return fixed_rule(self._cost, self._task.request.cost_weight)
         statistics = Statistics(self._task.request)
@@ -137,29 +133,23 @@ class _BandedRun:
 
     def compose(self, rule: Rule, output: Output) -> Routed:
         """Computes and hands on all output rows: the second pass, or the only one."""
-        with self._pipeline.arrays.lent() as arrays:
-            with self._watch.stage("prepare"):
-                held = HeldRows(arrays, 0, self._grid.hr_size[1])
-            return self._compose(rule, output, held)
-
-    def _compose(self, rule: Rule, output: Output, held: HeldRows) -> Routed:
         counts = np.zeros(self._count, dtype=np.int64)
         threshold, finished = None, 0
-        refine_below = (
-            heavy_count(self._count) if self._task.request.is_refined and self._count > 1 else 0
-        )
-        for index in range(len(self._bands.rows)):
-            rows = self._hr_rows(self._bands.rows[index])
-            known = self._kept.pop(index, None) or _Classified(self._band(index), {})
+        height, width = self._grid.hr_size
+        with self._pipeline.arrays.lent() as arrays:
             with self._watch.stage("prepare"):
-                held = held.followed_by(rows.stop - rows.start)
-            stop = rows.stop if rows.stop == self._grid.hr_size[0] else rows.stop - 1
-            with self._watch.shared() as spans:
-                threshold = self._fill(known, rows, rule, held, counts, spans)
-                self._finish(held, rows.stop, (finished, stop), refine_below, output, spans)
-            if finished < stop:
-                output.done(finished, stop)
-            finished = stop
+                held = HeldRows(arrays, 0, width)
+            for index, lr_rows in enumerate(self._bands.rows):
+                rows = self._hr_rows(lr_rows)
+                known = self._kept.pop(index, None) or _Classified(self._band(index), {})
+                with self._watch.stage("prepare"):
+                    held = held.followed_by(rows.stop - rows.start)
+                stop = rows.stop if rows.stop == height else rows.stop - 1
+                with output.rows(finished, stop) as target, self._watch.shared() as spans:
+                    threshold = self._fill(known, rows, rule, held, counts, spans)
+                    self._finish(held, rows.stop - finished, target, spans)
+                del target  # large; the next is made before this name is taken again
+                finished = stop
         return Routed(counts, threshold)
 
     def _fill(
@@ -175,9 +165,9 @@ class _BandedRun:
         thresholds: list[float | None] = []
         found: list[list[int]] = []
 
-        def work(first: int, stop: int) -> None:
+        def work(part: slice) -> None:
             # Of the rows held, those of the band come last.
-            local = slice(first - rows.stop, (stop - rows.stop) or None)
+            local = slice(part.start - rows.stop, (part.stop - rows.stop) or None)
             labels = held.labels[local]
             if self._count == 1:
                 with spans.stage("prepare"):
@@ -185,7 +175,7 @@ class _BandedRun:
                     found.append([labels.size])
             else:
                 with spans.stage("classifier"):
-                    logits = self._logits(known, first, stop)
+                    logits = self._logits(known, part)
                 with spans.stage("routing"):
                     routing = rule(logits.reshape(len(logits), -1).T, sigmoid)
                     labels[:] = routing.assignment.reshape(labels.shape)
@@ -194,40 +184,26 @@ class _BandedRun:
                     thresholds.append(routing.threshold)
             with spans.stages("compose", self._upsamplers) as seconds:
                 planes = held.planes[:, local]
-                self._passes.compose(known.band, slice(first, stop), labels, planes, seconds)
+                self._passes.compose(known.band, part, labels, planes, seconds)
 
         self._pipeline.workers.over_ranges(self._chunks(rows, known.band.top), work)
         counts += np.sum(found, axis=0)
         return thresholds[0] if thresholds else None
 
-    def _finish(
-        self,
-        held: HeldRows,
-        stop: int,
-        ready: tuple[int, int],
-        refine_below: int,
-        output: Output,
-        spans: ThreadSpans,
-    ) -> None:
-        """Finishes the rows that are ready, whose neighbours are there. Row `stop` of the image is
-        the first behind those held.
+    def _finish(self, held: HeldRows, unfinished: int, target: Rows, spans: ThreadSpans) -> None:
+        """Finishes rows whose neighbours are there, as many as `target` has. The last `unfinished`
+        ones of those held are not finished yet.
         """
-        (first, last), first_held = ready, stop - len(held.labels)
-        if first == last:
-            return
-        target = output.rows(first, last)
+        first = len(held.labels) - unfinished
 
-        def work(start: int, end: int) -> None:
-            local = slice(start - first_held, end - first_held)
-            part = slice(start - first, end - first)
+        def work(part: slice) -> None:
+            local = slice(first + part.start, first + part.stop)
             with spans.stage("refinement"):
-                finish(held.planes, held.labels, local, refine_below, target.pixels[part])
+                finish(held.planes, held.labels, local, self._refined_below, target.pixels[part])
                 target.assignment[part] = held.labels[local]
                 target.difficulty[part] = held.difficulty[local]
 
-        step = max(1, PIXELS_PER_CHUNK // self._grid.hr_size[1])
-        ranges = [(i, min(i + step, last)) for i in range(first, last, step)]
-        self._pipeline.workers.over_ranges(ranges, work)
+        self._pipeline.workers.over_rows(target.assignment.shape, work, PIXELS_PER_CHUNK)
 
     def _classify_all(self, statistics: Statistics) -> None:
         for index in range(len(self._bands.rows)):
@@ -237,22 +213,22 @@ class _BandedRun:
         known = self._kept.get(index) or _Classified(self._band(index), {})
         with self._watch.shared() as spans:
 
-            def work(first: int, stop: int) -> None:
+            def work(part: slice) -> None:
                 with spans.stage("classifier"):
-                    logits = self._logits(known, first, stop)
+                    logits = self._logits(known, part)
                 with spans.stage("routing"):
                     statistics.add(logits.reshape(len(logits), -1).T)
                 if self._keeps:
-                    known.logits[first] = logits
+                    known.logits[part.start] = logits
 
             rows = self._hr_rows(self._bands.rows[index])
             self._pipeline.workers.over_ranges(self._chunks(rows, known.band.top), work)
         if self._keeps:
             self._kept[index] = known
 
-    def _logits(self, known: "_Classified", first: int, stop: int) -> Floats:
-        logits = known.logits.get(first)
-        return self._passes.logits(known.band, slice(first, stop)) if logits is None else logits
+    def _logits(self, known: "_Classified", rows: slice) -> Floats:
+        logits = known.logits.get(rows.start)
+        return self._passes.logits(known.band, rows) if logits is None else logits
 
     def _band(self, index: int) -> FeatureBand:
         rows, tiles = self._bands.rows[index], self._bands.tiles[index]
@@ -273,14 +249,14 @@ class _BandedRun:
         first, stop = np.searchsorted(nearest, [lr_rows.start, lr_rows.stop])
         return slice(int(first), int(stop))
 
-    def _chunks(self, rows: slice, lr_first: int) -> list[tuple[int, int]]:
+    def _chunks(self, rows: slice, lr_first: int) -> list[slice]:
         """Cuts output rows into ranges, each of whole input rows, for one thread at a time."""
         height, width = self._grid.hr_size
         step = max(1, PIXELS_PER_CHUNK * self._task.size[0] // (height * width))
         nearest = self._grid.rows.nearest[rows]
         lr_rows = range(lr_first, int(nearest[-1]) + 1, step)
         edges = rows.start + np.append(np.searchsorted(nearest, lr_rows), len(nearest))
-        return [(int(a), int(b)) for a, b in itertools.pairwise(edges) if a < b]
+        return [slice(int(a), int(b)) for a, b in itertools.pairwise(edges) if a < b]
 
 
 @dataclass(frozen=True)

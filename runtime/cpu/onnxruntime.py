@@ -9,7 +9,7 @@ from pcsr.bundle import Bundle
 from pcsr.errors import ImageError
 from pcsr.runtime.onnxruntime_session import open_session, provider_of, run_options
 
-from .runner import FloatArray
+from .pipeline import FloatArray
 
 
 class OnnxRuntimeRunner:
@@ -20,10 +20,8 @@ class OnnxRuntimeRunner:
     large batch that ONNX Runtime splits inside each operator.
     """
 
-    def __init__(
-        self, bundle: Bundle, device: str, precision: str, threads: int, roles: Sequence[str]
-    ) -> None:
-        provider = provider_of(device)
+    def __init__(self, bundle: Bundle, precision: str, threads: int, roles: Sequence[str]) -> None:
+        provider = provider_of("cpu")
         self._options = run_options()
         self._sessions: dict[str, Any] = {}
         for role in roles:
@@ -41,10 +39,10 @@ class OnnxRuntimeRunner:
     ) -> list[FloatArray]:
         try:
             outputs: list[FloatArray] = self._sessions[role].run(names, inputs, self._options)
+            return outputs
         except Exception as error:  # onnxruntime has no common base class for its errors
             reason = str(error).splitlines()[0]
             raise ImageError(
                 f"ONNX Runtime fails in the {role} graph, out of memory or unfit for this image: "
                 f"{reason}; try a smaller image or scale"
             ) from error
-        return outputs

@@ -4,42 +4,34 @@ from pcsr.bundle import Bundle
 from pcsr.errors import BackendError, BundleError
 from pcsr.runtime.backends import CPU_SETS
 
-from .pipeline import Pipeline
-from .runner import Runner
+from .pipeline import Pipeline, Runner
 from .workers import Workers
 
 
-def open_runner(name: str, bundle: Bundle, device: str, precision: str, threads: int) -> Runner:
+def open_runner(name: str, bundle: Bundle, precision: str, threads: int) -> Runner:
     """Loads those graphs of the bundle that backend `native` or `onnxruntime` runs on the CPU.
 
     Raises:
-        BackendError: it is unknown, not installed, or cannot run on `device`.
+        BackendError: ONNX Runtime is not installed, or this precision does not run on the CPU.
         BundleError: the bundle has no graphs of this precision for the CPU.
     """
-    precision = _cpu_set(bundle, precision)
+    asked, precision = precision, CPU_SETS.get(precision, precision)
+    if precision not in (asked, *bundle.manifest.graphs):
+        raise BundleError(
+            f"{bundle.path} has no {asked} graphs for the CPU; make them with "
+            f"pcsr-calibrate precision {bundle.path} IMAGES"
+        )
     if name == "native" and precision not in ("fp32", *CPU_SETS.values()):
         raise BackendError(
             f"the native backend computes in fp32, not in {precision}; use onnxruntime or torch"
         )
-    graphs = [*bundle.graphs(precision)]
+    roles = [*bundle.graphs(precision)]
     if precision == "bf16":
         raise BackendError("ONNX Runtime has no bf16 on the CPU; use the torch backend, or fp32")
     from .onnxruntime import OnnxRuntimeRunner
 
-    if name == "native":
-        graphs = [bundle.image_role]
-    return OnnxRuntimeRunner(bundle, device, precision, threads, graphs)
-
-
-def _cpu_set(bundle: Bundle, precision: str) -> str:
-    """Names the set of graphs that ONNX Runtime runs on the CPU for a precision."""
-    name = CPU_SETS.get(precision, precision)
-    if name != precision and name not in bundle.manifest.graphs:
-        raise BundleError(
-            f"{bundle.path} has no {precision} graphs for the CPU; make them with "
-            f"pcsr-calibrate precision {bundle.path} IMAGES"
-        )
-    return name
+    roles = [bundle.image_role] if name == "native" else roles
+    return OnnxRuntimeRunner(bundle, precision, threads, roles)
 
 
 def open_pipeline(

@@ -1,6 +1,7 @@
 """Where finished rows of an image go: into arrays of the whole image, or on to a writer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -31,11 +32,8 @@ class Output(Protocol):
 
     dtype: np.dtype[Any]
 
-    def rows(self, first: int, stop: int) -> Rows:
-        """Returns memory for some rows, to be filled. Ranges are consecutive."""
-
-    def done(self, first: int, stop: int) -> None:
-        """Is told that these rows, the last that were asked for, are filled."""
+    def rows(self, first: int, stop: int) -> AbstractContextManager[Rows]:
+        """Lends memory for some rows, which the body fills. Ranges are consecutive."""
 
 
 class ArrayOutput:
@@ -45,12 +43,10 @@ class ArrayOutput:
         self.dtype = dtype
         self.whole = Rows.empty(size, dtype)
 
-    def rows(self, first: int, stop: int) -> Rows:
+    @contextmanager
+    def rows(self, first: int, stop: int) -> Iterator[Rows]:
         whole, part = self.whole, slice(first, stop)
-        return Rows(whole.pixels[part], whole.assignment[part], whole.difficulty[part])
-
-    def done(self, first: int, stop: int) -> None:
-        pass
+        yield Rows(whole.pixels[part], whole.assignment[part], whole.difficulty[part])
 
 
 class StreamOutput:
@@ -63,13 +59,10 @@ class StreamOutput:
     ) -> None:
         self.dtype = dtype
         self._width, self._take = size[1], take
-        self._pending: Rows | None = None
 
-    def rows(self, first: int, stop: int) -> Rows:
-        self._pending = Rows.empty((stop - first, self._width), self.dtype)
-        return self._pending
-
-    def done(self, first: int, stop: int) -> None:
-        if self._pending is not None:
-            self._take(self._pending.pixels)
-        self._pending = None
+    @contextmanager
+    def rows(self, first: int, stop: int) -> Iterator[Rows]:
+        rows = Rows.empty((stop - first, self._width), self.dtype)
+        yield rows
+        if stop > first:
+            self._take(rows.pixels)

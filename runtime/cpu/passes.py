@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pcsr.errors import BackendError
 from pcsr.runtime.geometry.grid import Axis, Floats, Grid
-from pcsr.runtime.mlps import Mlp
+from pcsr.runtime.mlps import MlpWeights
 
 try:
     from pcsr.runtime.cpu._pixels import ffi, lib
@@ -34,8 +34,7 @@ PEAKS = {"uint8": 255, "uint16": 65535, "float32": 0}
 
 def instructions() -> str:
     """Names the instruction set that the compiled passes use on this processor."""
-    name: str = ffi.string(lib.pcsr_instructions()).decode()
-    return name
+    return str(ffi.string(lib.pcsr_instructions()).decode())
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class FeatureBand:
 class PixelPasses:
     """Runs the passes for one network and one size of output."""
 
-    def __init__(self, mlps: Mapping[str, Mlp], grid: Grid, depth: int) -> None:
+    def __init__(self, mlps: Mapping[str, MlpWeights], grid: Grid, depth: int) -> None:
         self._grid = grid
         self._kept: list[Any] = []  # cffi structs do not keep what they point to alive
         self._rows, self._columns = self._axis(grid.rows), self._axis(grid.columns)
@@ -73,7 +72,8 @@ class PixelPasses:
         """Computes the classifier's outputs for some output rows: [K, rows, W]."""
         shape = (self._outputs["classifier"], rows.stop - rows.start, self._grid.hr_size[1])
         out = np.empty(shape, dtype=np.float32)
-        lib.pcsr_dense(self._band(band, rows), self._classifier, _floats(out), self._scratch())
+        scratch = _scratch(self._scratch_floats)
+        lib.pcsr_dense(self._band(band, rows), self._classifier, _floats(out), scratch)
         return out
 
     def compose(
@@ -96,11 +96,8 @@ class PixelPasses:
             ffi.cast("float *", out.ctypes.data),
             plane,
             ffi.from_buffer("double[]", seconds),
-            self._scratch(),
+            _scratch(self._scratch_floats),
         )
-
-    def _scratch(self) -> Any:  # noqa: ANN401
-        return _floats(_scratch(self._scratch_floats))
 
     def _band(self, band: FeatureBand, rows: slice) -> Any:  # noqa: ANN401
         depth, height, width = band.features.shape
@@ -122,7 +119,7 @@ class PixelPasses:
         self._kept.append(view)
         return view[0]
 
-    def _structs(self, mlps: list[Mlp]) -> Any:  # noqa: ANN401
+    def _structs(self, mlps: list[MlpWeights]) -> Any:  # noqa: ANN401
         views = ffi.new("pcsr_mlp[]", len(mlps))
         for view, mlp in zip(views, mlps, strict=True):
             view.layers = len(mlp.widths) - 1
@@ -158,7 +155,7 @@ def finish(
         refine_below,
         PEAKS[out.dtype.name],
         ffi.from_buffer(out),
-        _floats(_scratch(5 * width)),
+        _scratch(5 * width),
     )
 
 
@@ -181,12 +178,12 @@ def add_to_histogram(
 _threads = threading.local()
 
 
-def _scratch(floats: int) -> Floats:
+def _scratch(floats: int) -> Any:  # noqa: ANN401
     """Returns memory of this thread, at least that large and not cleared."""
     held: Floats | None = getattr(_threads, "scratch", None)
     if held is None or held.size < floats:
         held = _threads.scratch = np.empty(floats, dtype=np.float32)
-    return held
+    return _floats(held)
 
 
 def _floats(array: Floats) -> Any:  # noqa: ANN401

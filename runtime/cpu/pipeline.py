@@ -1,21 +1,36 @@
-"""The protocol of what runs an image through the graphs of a bundle."""
+"""The protocols of what runs the graphs of a bundle, and of what runs an image through them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pcsr.runtime.geometry.grid import Floats
 from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.timing import Stopwatch
 
 from .output import Output
 
+FloatArray = NDArray[np.float32]
 Size = tuple[int, int]
-ReadRows = Callable[[int, int], Floats]
+ReadRows = Callable[[int, int], FloatArray]
 """Input rows first … stop - 1 as [1, 3, n, w] float32 RGB in [0, 1]."""
+
+
+class Runner(Protocol):
+    """Runs the graphs of one bundle with one backend. Several threads may call it at once."""
+
+    def run_image(self, role: str, image: FloatArray, outputs: Sequence[str]) -> list[FloatArray]:
+        """Runs `backbone` or `network` with all threads.
+
+        Args:
+            image: [1, 3, h, w] float32 RGB in [0, 1].
+            outputs: names of the outputs to compute; no other is.
+        """
+
+    def run_rows(self, role: str, inputs: dict[str, NDArray[Any]]) -> FloatArray:
+        """Runs `classifier` or `upsampler_j` on some pixels, on the calling thread: [N, K]."""
 
 
 @dataclass(frozen=True)

@@ -25,40 +25,29 @@ Pixels = NDArray[Any]
 
 
 class HostUpscaler:
-    """The `Executor` of the CPU. Any number of threads may call it."""
+    """The `Executor` of the CPU. It keeps nothing for a shape."""
 
-    kind = "cpu"
+    kind, kept_shapes = "cpu", 0
 
     def __init__(
-        self,
-        bundle: Bundle,
-        backend: str,
-        precision: str,
-        threads: int,
-        tile_px: int | None,
+        self, bundle: Bundle, backend: str, precision: str, threads: int, tile_px: int | None
     ) -> None:
         native = backend == "native"
         self.machine, self.threads = cpu_name(), threads
         self.passes = "none" if bundle.kind == "plain" else "native" if native else "graphs"
         self._bundle, self._workers = bundle, Workers(threads)
-        engine = open_runner(backend, bundle, "cpu", precision, threads)
-        self._pipeline = open_pipeline(bundle, engine, self._workers, native, tile_px)
+        runner = open_runner(backend, bundle, precision, threads)
+        self._pipeline = open_pipeline(bundle, runner, self._workers, native, tile_px)
 
-    kept_shapes = 0
+    def keep_shapes(self, count: int) -> None: ...
 
-    def keep_shapes(self, count: int) -> None:
-        """Does nothing: nothing is kept for a shape."""
-
-    def forget_shapes(self) -> None:
-        """Does nothing, likewise."""
+    def forget_shapes(self) -> None: ...
 
     def look(self, image: Any) -> tuple[Pixels, Layout]:  # noqa: ANN401
-        """Takes a caller's image as an array, with its layout; raises ImageError for none."""
         pixels = as_array(image)
         return pixels, Layout.of(pixels)
 
     def backbone_px(self, size: tuple[int, int], scale: float) -> int:
-        """Counts the input pixels that the backbone computes, halos and second passes included."""
         return self._pipeline.backbone_px(size, scale)
 
     def __call__(
@@ -68,9 +57,6 @@ class HostUpscaler:
         request: RoutingRequest,
         took: Callable[[Ready], None] | None = None,
     ) -> Result:
-        """Upscales as `Upscaler.__call__`, with a scale and a request that were checked. `took` is
-        told how to ask for the time of the call.
-        """
         result = self._upscale(pixels, scale, request)
         if took is not None:
             took(lambda: result.stats.total_ms)
@@ -108,7 +94,6 @@ class HostUpscaler:
         scale: float,
         request: RoutingRequest,
     ) -> Stats:
-        """Streams as `Upscaler.stream`: rows are handed on band by band."""
         watch, layout = Stopwatch(), Layout.of(pixels)
 
         def hand_on(rows: Pixels) -> None:
@@ -125,8 +110,8 @@ class HostUpscaler:
     def _to_gray(self, rgb: Floats, layout: Layout) -> Pixels:
         out = np.empty((*rgb.shape[:2], 1), dtype=layout.dtype)
 
-        def work(start: int, stop: int) -> None:
-            out[start:stop] = layout.from_network(rgb[start:stop])
+        def work(rows: slice) -> None:
+            out[rows] = layout.from_network(rgb[rows])
 
         self._workers.over_rows(rgb.shape[:2], work)
         return out

@@ -1,6 +1,8 @@
 """The command pcsr-doctor says what is installed, which backends work, and why others do not."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -22,7 +24,7 @@ def main(bundle: Path | None, as_json: bool) -> None:
     """
     report = examine(bundle)
     if as_json:
-        click.echo(json.dumps(report.to_json(), indent=2))
+        click.echo(json.dumps(asdict(report), indent=2))
     else:
         click.echo("\n".join(_lines(report)))
 
@@ -43,9 +45,9 @@ def _lines(report: MachineReport) -> list[str]:
     return lines
 
 
-def _pairs(values: dict[str, object] | dict[str, str] | dict[str, str | int]) -> list[str]:
-    shown = {
-        name: (", ".join(map(str, value)) or "none") if isinstance(value, list) else value
-        for name, value in values.items()
-    }
-    return [f"  {name:<18}{value}" for name, value in shown.items()]
+def _pairs(values: Mapping[str, object]) -> list[str]:
+    lines = []
+    for name, value in values.items():
+        shown = (", ".join(map(str, value)) or "none") if isinstance(value, list) else value
+        lines.append(f"  {name:<18}{shown}")
+    return lines

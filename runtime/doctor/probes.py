@@ -95,12 +95,17 @@ def _expect(value: float) -> None:
         raise BackendError(f"it computes {value:g} where {EXPECTED:g} is right; install it again")
 
 
-def native() -> str:
-    """Loads the compiled passes, and runs what the backbone runs in."""
-    session = in_onnxruntime("CPUExecutionProvider")
+def compiled_passes() -> str:
+    """Loads the compiled passes, and names the instructions that they use."""
     from pcsr.runtime.cpu.passes import instructions
 
-    return f"{instructions()} passes, {session}"
+    return instructions()
+
+
+def native() -> str:
+    """Runs what the backbone runs in, and loads the compiled passes."""
+    session = in_onnxruntime("CPUExecutionProvider")
+    return f"{compiled_passes()} passes, {session}"
 
 
 def in_onnxruntime(provider: str) -> str:

@@ -2,7 +2,7 @@
 
 import platform
 import subprocess
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import pcsr
 from pcsr.runtime.machine import usable_cores, versions
 
-from .probes import PROBES, BackendCheck, attempt, reason
+from .probes import PROBES, BackendCheck, attempt, compiled_passes, reason
 
 PACKAGES = (
     *("numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "torch", "triton"),
@@ -25,7 +25,6 @@ class MachineReport:
     """What pcsr-doctor found."""
 
     versions: dict[str, str]
-    """Versions of what is installed."""
     providers: tuple[str, ...]
     """Those of ONNX Runtime; none where it does not load: the checks say why."""
     cpu: dict[str, str | int]
@@ -34,10 +33,6 @@ class MachineReport:
     checks: tuple[BackendCheck, ...]
     bundle: dict[str, Any] | None
     """What `examine_bundle` found, where a bundle was given."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns it for json.dumps."""
-        return asdict(self)
 
 
 def examine(bundle: Path | None = None) -> MachineReport:
@@ -49,8 +44,10 @@ def examine(bundle: Path | None = None) -> MachineReport:
     contents = None if bundle is None else examine_bundle(bundle)
     own = {"pcsr": pcsr.__version__, "python": platform.python_version()}
     checks = tuple(probe.check() for probe in PROBES)
+    cpu: dict[str, str | int] = {"machine": platform.machine(), "cores": usable_cores()}
+    cpu["compiled passes"] = attempt(compiled_passes, reason)
     installed, gpus = own | versions(*PACKAGES), tuple(_gpus())
-    return MachineReport(installed, _providers(), _cpu(), gpus, checks, contents)
+    return MachineReport(installed, _providers(), cpu, gpus, checks, contents)
 
 
 def examine_bundle(path: Path) -> dict[str, Any]:
@@ -62,24 +59,23 @@ def examine_bundle(path: Path) -> dict[str, Any]:
     from pcsr.bundle import Bundle
 
     bundle = Bundle.load(path)
-    precisions = [*bundle.manifest.graphs]
-    for precision in precisions:
-        for role in bundle.graphs(precision):
+    manifest = bundle.manifest
+    for precision, graphs in manifest.graphs.items():
+        for role in graphs:
             bundle.graph_bytes(role, precision)
-    if bundle.manifest.mlps is not None:
+    if manifest.mlps is not None:
         bundle.mlp_bytes()
-    if bundle.manifest.vectors is not None:
+    if manifest.vectors is not None:
         bundle.vectors()
-    calibrations = [*bundle.manifest.calibrations]
-    for name in calibrations:
+    for name in manifest.calibrations:
         bundle.calibration(name)
     engines = sorted(file.parent.name for file in bundle.path.glob("engines/*/build.json"))
     return {
         "path": str(path),
         "kind": bundle.kind,
-        "backbone": bundle.manifest.model.backbone,
-        "precisions": precisions,
-        "calibrations": calibrations,
+        "backbone": manifest.model.backbone,
+        "precisions": [*manifest.graphs],
+        "calibrations": [*manifest.calibrations],
         "engines": engines,
     }
 
@@ -89,16 +85,6 @@ def _providers() -> tuple[str, ...]:
         return tuple(import_module("onnxruntime").get_available_providers())
 
     return attempt(ask, lambda _error: ())
-
-
-def _cpu() -> dict[str, str | int]:
-    def ask() -> str:
-        from pcsr.runtime.cpu.passes import instructions
-
-        return instructions()
-
-    passes = attempt(ask, reason)
-    return {"machine": platform.machine(), "cores": usable_cores(), "compiled passes": passes}
 
 
 def _gpus() -> list[dict[str, str]]:

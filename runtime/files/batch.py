@@ -39,18 +39,13 @@ STREAMED_PIXELS = 2**26  # of outputs that leave while they are computed, never 
 
 
 @dataclass(frozen=True)
-class UpscaleOptions:
-    """How images are upscaled (see `Upscaler.run`) and written."""
+class UpscaleOptions(Encoding):
+    """How images and videos are upscaled (see `Upscaler.run`) and written."""
 
     scale: float | None = None
     request: RoutingRequest = field(default_factory=RoutingRequest)
-    overwrite: bool = False
     quality: int = 95
     """Quality of JPEG and WebP, 1 to 100."""
-    codec: str | None = None
-    """See `Encoding`."""
-    crf: float | None = None
-    """See `Encoding`."""
     max_pixels: int = MAX_PIXELS
     """Limit of an input image or frame; an output may have 16 times as many."""
 
@@ -63,7 +58,6 @@ class Done:
     stats: Stats | VideoStats | None
     """Its figures; None if it failed."""
     error: PcsrError | None
-    """What ended it; None if it succeeded."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -215,12 +209,11 @@ class _Stages:
         return stats
 
     def _convert(self, job: Job) -> VideoStats:
-        options = self._options
-        encoding = Encoding(options.codec, options.crf, options.overwrite, self._bar)
-        with open_video(job.source, options.max_pixels) as source:
+        with open_video(job.source, self._options.max_pixels) as source:
             size = self._hr_size(job, source.size)
             _make_folder(job.target.parent)
-            return upscale_video(source, job.target, size, self._upscale, encoding)
+            where = (source, job.target, size)
+            return upscale_video(*where, self._upscale, self._options, self._bar)
 
     def _stream(self, job: Job, picture: images.Picture, size: tuple[int, int]) -> Stats:
         options = self._options
@@ -235,7 +228,7 @@ class _Stages:
 
 
 def _streams(job: Job, picture: images.Picture) -> bool:
-    """Says whether an image can be written while it is computed."""
+    """Tests whether an image can be written while it is computed."""
     has_alpha = picture.pixels.shape[2:] in ((2,), (4,))
     integer = picture.pixels.dtype.kind == "u"
     return integer and not has_alpha and job.overlay is None

@@ -8,20 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pcsr.cli import command_errors, complain, progress, show_log, warn
+from pcsr.cli import FILE, command_errors, complain, progress, runtime_options, show_log, warn
 
 from . import MAX_PIXELS
 
 if TYPE_CHECKING:
     from .batch import Done
 
-PATH = click.Path(path_type=Path)
-
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.argument("bundle", type=PATH)
-@click.argument("inputs", nargs=-1, required=True, type=PATH)
-@click.argument("output", type=PATH)
+@click.argument("bundle", type=FILE)
+@click.argument("inputs", nargs=-1, required=True, type=FILE)
+@click.argument("output", type=FILE)
 @click.option("--scale", type=float, help="Scale, at least 1. [default: the trained one]")
 @click.option("--k", type=float, help="Weight of cost: larger is lighter, faster. [default: 0]")
 @click.option("--adaptive", is_flag=True, help="Route by each image's spread of difficulty (ADM).")
@@ -31,7 +29,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--max-psnr-loss-db", type=float, help="Calibrated routing: largest mean loss.")
 @click.option("--adaptive-budget", is_flag=True, help="Correct the budget by the frames before.")
 @click.option("--refine/--no-refine", default=True, help="Smooth light pixels beside heavy ones.")
-@click.option("--overlay", type=PATH, help="Draw the routing map here (a folder for several).")
+@click.option("--overlay", type=FILE, help="Draw the routing map here (a folder for several).")
 @click.option("--recursive", is_flag=True, help="Look into sub-folders.")
 @click.option(
     "--format",
@@ -53,13 +51,7 @@ PATH = click.Path(path_type=Path)
     "--max-pixels", type=click.IntRange(1), default=MAX_PIXELS, help="Refuse larger inputs."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON per file on stdout.")
-@click.option("--device", default="cpu", help="Run on cpu, cuda or cuda:N.")
-@click.option(
-    "--backend", default="auto", help="Run with auto, native, onnxruntime, torch or tensorrt."
-)
-@click.option(
-    "--precision", default="fp32", help="Run these graphs of the bundle: fp32, fp16, int8, ..."
-)
+@runtime_options
 @click.option(
     "-t", "--tile", default="auto", help="Side of the tiles in input pixels; auto goes by memory."
 )

@@ -30,16 +30,13 @@ _EXACT = (
 
 @dataclass(frozen=True)
 class Colour:
-    """What a video says of its colours, in the numbers of ITU-T H.273."""
+    """What a video says of its colours, in the numbers of ITU-T H.273: 2 is unspecified."""
 
     matrix: int
-    """2 is unspecified."""
     range_: int
     """0 is unspecified (taken for limited), 1 limited, 2 full."""
     primaries: int
-    """2 is unspecified."""
     transfer: int
-    """2 is unspecified."""
     depth: int
     """Bits per sample."""
 

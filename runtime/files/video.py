@@ -28,7 +28,7 @@ Bar = Callable[[Iterable[Any], str, int | None], AbstractContextManager[Iterable
 
 
 def no_bar(items: Iterable[Any], *_: object) -> AbstractContextManager[Iterable[Any]]:
-    """Is a `Bar` that shows nothing."""
+    """Shows nothing, as a `Bar`."""
     return nullcontext(items)
 
 
@@ -41,8 +41,6 @@ class Encoding:
     crf: float | None = None
     """Constant rate factor: smaller is better and larger. None takes the codec's usual one."""
     overwrite: bool = False
-    bar: Bar = no_bar
-    """Shows the progress over the frames."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class VideoStats:
 
 
 def is_video(path: Path) -> bool:
-    """Says whether a path has the suffix of a video."""
+    """Tests whether a path has the suffix of a video."""
     return path.suffix.lower() in READ
 
 
@@ -97,8 +95,10 @@ def upscale_video(
     hr_size: tuple[int, int],
     upscale: Callable[[NDArray[Any]], Result],
     encoding: Encoding,
+    bar: Bar = no_bar,
 ) -> VideoStats:
-    """Upscales every frame of `source`; a frame is decoded and one encoded meanwhile.
+    """Upscales every frame of `source`; a frame is decoded and one encoded meanwhile. `bar` shows
+    the progress over the frames.
 
     Timestamps are kept in the source's time base, sound and subtitles are copied, colours are
     written as the source states them.
@@ -117,7 +117,7 @@ def upscale_video(
         closing(
             write_behind(_computed(chunks, upscale, stats), lambda step: video.write(*step))
         ) as written,
-        encoding.bar(written, source.path.name, source.stream.frames or None) as steps,
+        bar(written, source.path.name, source.stream.frames or None) as steps,
     ):
         for _ in steps:
             pass

@@ -1,7 +1,7 @@
 """The source of a video gives its frames as RGB, its other streams as packets."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
@@ -34,12 +34,11 @@ class Chunk:
     pixels: NDArray[Any] | None = None
     """[h, w, 3] RGB, uint8 or uint16; None behind the last frame."""
     pts: int = 0
-    """In the video stream's time base."""
+    """As `duration` in the video stream's time base."""
     duration: int = 0
-    """In the video stream's time base."""
 
 
-class VideoSource:
+class VideoSource(AbstractContextManager["VideoSource"]):
     """The first video stream of a file. It is a context; another thread may use `chunks`.
 
     Raises:
@@ -48,27 +47,21 @@ class VideoSource:
 
     def __init__(self, path: Path, max_pixels: int) -> None:
         self.path = path
-        with self._image_errors():
+        with self._image_errors(), ExitStack() as opened:
             self.container = av.open(str(path), "r", metadata_errors="replace")
-        try:
-            with self._image_errors():
-                self.stream = self._video_stream()
-                self._check_size(max_pixels)
-                self.stream.thread_type = "AUTO"
-                self.copied = [s for s in self.container.streams if s.type in _COPIED]
-                frames = self._frames()
-                packets, first = next(frames, ([], None))
-                if first is None:
-                    raise ImageError("there is no frame in it; name another file")
-                self.first = first
-                self.colour = Colour.of(first)
+            opened.callback(self.container.close)
+            self.stream = self._video_stream()
+            self._check_size(max_pixels)
+            self.stream.thread_type = "AUTO"
+            self.copied = [s for s in self.container.streams if s.type in _COPIED]
+            frames = self._frames()
+            packets, first = next(frames, ([], None))
+            if first is None:
+                raise ImageError("there is no frame in it; name another file")
+            self.first = first
+            self.colour = Colour.of(first)
             self._frames_left = chain([(packets, first)], frames)
-        except BaseException:
-            self.container.close()
-            raise
-
-    def __enter__(self) -> "VideoSource":
-        return self
+            opened.pop_all()
 
     def __exit__(self, *_: object) -> None:
         self.container.close()

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ _OWN_TAGS = (  # what the tags that describe the old file start with
 )
 
 
-class VideoTarget:
+class VideoTarget(AbstractContextManager["VideoTarget"]):
     """Writes the frames of `source`, upscaled to `size` (height, width), to `path`.
 
     `shown` is its final name, for messages. It is a context that finishes the file, or on an
@@ -58,33 +58,23 @@ class VideoTarget:
         encoder = find_encoder(shown, codec)
         self._pix_fmt = self._choose_format(encoder, size)
         self._colour = source.colour.for_yuv(size[0])
-        with self._output_errors():
+        with self._output_errors(), ExitStack() as opened:
             self._container = av.open(str(path), "w", format=_CONTAINERS[shown.suffix.lower()])
-        try:
-            with self._output_errors():
-                self._stream = self._add_video(encoder, size, crf)
-                self._copies = dict(self._add_copies())
-                self._container.metadata.update(_kept_tags(source.container.metadata))
-                self._container.set_chapters(source.container.chapters())
-                self._container.start_encoding()
-        except BaseException:
-            self._abandon()
-            raise
-
-    def __enter__(self) -> "VideoTarget":
-        return self
+            opened.callback(self._abandon)
+            self._stream = self._add_video(encoder, size, crf)
+            self._copies = dict(self._add_copies())
+            self._container.metadata.update(_kept_tags(source.container.metadata))
+            self._container.set_chapters(source.container.chapters())
+            self._container.start_encoding()
+            opened.pop_all()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            self._abandon()
-            return
-        try:
-            with self._output_errors():
+        with self._output_errors(), ExitStack() as unfinished:
+            unfinished.callback(self._abandon)
+            if kind is None:
                 self._container.mux(self._stream.encode())
                 self._container.close()
-        except BaseException:
-            self._abandon()
-            raise
+                unfinished.pop_all()
 
     def write(self, chunk: Chunk, pixels: NDArray[Any] | None) -> None:
         """Writes the packets of a chunk, then `pixels` [H, W, 3], where it has a frame."""

@@ -8,7 +8,7 @@ from torch import Tensor
 from pcsr.runtime import kernels
 from pcsr.runtime.geometry.device_grid import DeviceGrid
 from pcsr.runtime.geometry.grid import Grid
-from pcsr.runtime.mlps import Mlp
+from pcsr.runtime.mlps import MlpWeights
 
 from .bands import FrameBand
 from .passes import Decision, FrameInputs, Pixels, StageTimer
@@ -25,7 +25,9 @@ class FusedPasses:
     capturable = True
     most_lr_pixels: int | None = None
 
-    def __init__(self, device: torch.device, precision: str, mlps: Mapping[str, Mlp]) -> None:
+    def __init__(
+        self, device: torch.device, precision: str, mlps: Mapping[str, MlpWeights]
+    ) -> None:
         self._device = device
         self._mlps = kernels.PackedMlps.of(mlps, HALVES.get(precision, torch.float32), device)
         self._count = len(self._mlps.upsamplers)

@@ -10,7 +10,7 @@ from torch import Tensor
 from pcsr.bundle import Bundle
 from pcsr.errors import BackendError, UsageError
 from pcsr.runtime.geometry.tiling import Tile, fitting
-from pcsr.runtime.mlps import Mlp
+from pcsr.runtime.mlps import MlpWeights
 
 from .passes import Passes
 from .row_graph_passes import RowGraphPasses
@@ -63,7 +63,9 @@ class LoadedBundle:
         return fitting(size, halo, limit, self.runner.image_least)
 
 
-def make_passes(kind: str, runner: DeviceRunner, precision: str, mlps: Mapping[str, Mlp]) -> Passes:
+def make_passes(
+    kind: str, runner: DeviceRunner, precision: str, mlps: Mapping[str, MlpWeights]
+) -> Passes:
     """Makes the passes of a kind: `fused` (Triton kernels), `graphs` (the bundle's own graphs), or
     `auto`, which is fused on a GPU where Triton is installed.
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from pcsr.runtime.geometry.device_grid import DeviceGrid
 from pcsr.runtime.geometry.grid import Grid
-from pcsr.runtime.mlps import Mlp
+from pcsr.runtime.mlps import MlpWeights
 
 from . import routing
 from .bands import FrameBand
@@ -29,7 +29,7 @@ class RowGraphPasses:
     finishing = "refinement"
     capturable = False
 
-    def __init__(self, runner: DeviceRunner, mlps: Mapping[str, Mlp]) -> None:
+    def __init__(self, runner: DeviceRunner, mlps: Mapping[str, MlpWeights]) -> None:
         self._runner = runner
         self._least = runner.map_limits[0] if runner.map_limits else 0
         self.most_lr_pixels = runner.map_limits[1] if runner.map_limits else None

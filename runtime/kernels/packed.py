@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pcsr.runtime.geometry.grid import Floats
-from pcsr.runtime.mlps import Mlp
+from pcsr.runtime.mlps import MlpWeights
 
 OUTPUTS = 16  # of a last layer, padded: the least that a matrix product on tensor cores takes
 
@@ -63,9 +63,9 @@ class PackedMlps:
 
     @classmethod
     def of(
-        cls, mlps: Mapping[str, Mlp], dtype: torch.dtype, device: torch.device | str
+        cls, mlps: Mapping[str, MlpWeights], dtype: torch.dtype, device: torch.device | str
     ) -> "PackedMlps":
-        """Packs what `read_mlps` gives: classifier (M > 1) and upsampler_0 to upsampler_{M-1}."""
+        """Packs what `load_mlps` gives: classifier (M > 1) and upsampler_0 to upsampler_{M-1}."""
         count = len(mlps) - ("classifier" in mlps)
         ordered = [mlps[f"upsampler_{index}"] for index in range(count)]
         ordered += [mlps["classifier"]] if "classifier" in mlps else []
@@ -111,7 +111,9 @@ def _zero_padded(array: Floats, *shape: int) -> Floats:
     return np.pad(array, missing)
 
 
-def _pack(mlp: Mlp, column: int, dtype: torch.dtype, device: torch.device | str) -> PackedMlp:
+def _pack(
+    mlp: MlpWeights, column: int, dtype: torch.dtype, device: torch.device | str
+) -> PackedMlp:
     if mlp.outputs > OUTPUTS:
         raise ValueError(f"the kernels take up to {OUTPUTS} outputs of an MLP, not {mlp.outputs}")
     widths = mlp.widths.tolist()

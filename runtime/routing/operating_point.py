@@ -40,9 +40,7 @@ class OperatingPoint:
     points: tuple[Point, ...]
     """The curve from all heavy to all light."""
     presets: Mapping[str, Point]
-    """The named points of it."""
     times: tuple[TimeModel, ...]
-    """The time models by machine and way of computing."""
 
     @classmethod
     def load(cls, bundle: Bundle) -> "OperatingPoint":

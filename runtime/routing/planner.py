@@ -5,7 +5,7 @@ pcsr-calibrate wrote into the bundle.
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
 
 from pcsr.bundle import Bundle
 from pcsr.errors import UsageError
@@ -26,22 +26,8 @@ class ResolvedRequest:
 
     request: RoutingRequest
     """It names k, ADM or a share of heavy pixels, and nothing that needs a calibration."""
-    predicted_ms: float = 0.0
-    """The usual time of such a call; 0 without a budget."""
-    shape: Any = None
-    """What the call has in common with others of the same pace."""
-    feedback: Feedback | None = None
-    """What learns from the time; None where nothing does."""
-
-    @property
-    def is_watched(self) -> bool:
-        """Whether the time of the call is wanted."""
-        return self.feedback is not None
-
-    def took(self, ready: Ready) -> None:
-        """Hands on how to ask for the time; see `Feedback.expect`."""
-        if self.feedback is not None:
-            self.feedback.expect(self.shape, self.predicted_ms, ready)
+    took: Callable[[Ready], None] | None = None
+    """Takes how to ask for the time of the call; None where nobody learns from it."""
 
 
 @dataclass
@@ -94,8 +80,7 @@ class Planner:
         if request.preset is not None:
             return ResolvedRequest(replace(plain, k=self.point.preset(request.preset)))
         if request.max_psnr_loss_db is not None:
-            k = self.point.lightest(request.max_psnr_loss_db)
-            return ResolvedRequest(replace(plain, k=k))
+            return ResolvedRequest(replace(plain, k=self.point.lightest(request.max_psnr_loss_db)))
         if request.budget_ms is None:
             return ResolvedRequest(request)
         model = self.point.time_model(self.key(arrays), self.bundle)
@@ -132,12 +117,9 @@ class Planner:
         if ratio is None:
             least_ms = factor * model.safe_ms(work, 0.0)
             ratio = self._least(request, least_ms, (size, scale))
-        return ResolvedRequest(
-            RoutingRequest(heavy_ratio=ratio, refine=request.refine),
-            images * model.usual_ms(work, ratio),
-            shape,
-            self.feedback if request.adaptive_budget else None,
-        )
+        resolved = RoutingRequest(heavy_ratio=ratio, refine=request.refine)
+        took = partial(self.feedback.expect, shape, images * model.usual_ms(work, ratio))
+        return ResolvedRequest(resolved, took if request.adaptive_budget else None)
 
     def _least(self, request: RoutingRequest, least_ms: float, shape: tuple[Size, float]) -> float:
         """Takes no heavy pixel where frames before have shown that the budget cannot be held."""

@@ -30,8 +30,8 @@ class RoutingOptions(CallOptions, total=False):
 
 @dataclass(frozen=True)
 class RoutingRequest:
-    """How an image is to be routed. At most one of the ways is named; with none of them the
-    upscaler's default counts, or k = 0 where that names none either.
+    """How an image is to be routed. At most one of the ways is named; with none of them (k is None,
+    too) the upscaler's default counts, or k = 0 where that names none either.
 
     Raises:
         UsageError: a number out of its range, or two ways at once.
@@ -77,11 +77,6 @@ class RoutingRequest:
         return tuple(dict.fromkeys(requests))
 
     @property
-    def is_default(self) -> bool:
-        """Whether it names no way, so that the upscaler's default counts."""
-        return self.k is None and not self._ways
-
-    @property
     def routes(self) -> bool:
         """Whether it asks for more than the classifier's own choice."""
         return bool(self._ways)
@@ -109,7 +104,7 @@ class RoutingRequest:
 
     def or_else(self, default: "RoutingRequest") -> "RoutingRequest":
         """Fills in what it leaves open: its way, its refinement and the correction of a budget."""
-        chosen = default if self.is_default else self
+        chosen = default if self.k is None and not self.routes else self
         corrects = _first(self.adaptive_budget, default.adaptive_budget)
         return replace(
             chosen,

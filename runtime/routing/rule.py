@@ -47,6 +47,11 @@ def heavy_count(upsamplers: int) -> int:
     return (upsamplers + 1) // 2
 
 
+def refined_below(request: RoutingRequest, upsamplers: int) -> int:
+    """Counts the upsamplers beside whose pixels those of the others are smoothed; 0 for none."""
+    return heavy_count(upsamplers) if request.is_refined and upsamplers > 1 else 0
+
+
 @dataclass(frozen=True)
 class Rule:
     """Routes pixels one by one: what a request, the costs and, where it needs them, the statistics
@@ -175,8 +180,5 @@ def _lightest_best(utility: Floats) -> Labels:
 
 def _by_half(utility: Floats, is_heavy: NDArray[np.bool_]) -> Labels:
     heavy = heavy_count(utility.shape[1])
-    heavier, lighter = (
-        _lightest_best(utility[:, :heavy]),
-        _lightest_best(utility[:, heavy:]) + heavy,
-    )
-    return np.where(is_heavy, heavier, lighter).astype(np.uint8)
+    heavier, lighter = _lightest_best(utility[:, :heavy]), _lightest_best(utility[:, heavy:])
+    return np.where(is_heavy, heavier, lighter + heavy).astype(np.uint8)

@@ -47,7 +47,6 @@ class Workload:
     backbone_px: int
     """The input pixels that the backbone computes, halos and repeated passes included."""
     output_px: int
-    """The pixels of the result."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,6 @@ class TimeModel:
     """Predicts times of calls by their `heavy_ratio`."""
 
     key: Key
-    """What the times were measured with."""
     coefficients: Coefficients
     factors: tuple[tuple[float, float], ...]
     """(backbone_px, factor) by size, interpolated over the logarithm of the size, level outside."""

@@ -47,7 +47,8 @@ def test_example(
     shutil.copy(pcsr_ckpt, "network.pth")
     Image.fromarray(photo).save("photo.png")
     name = public.__name__
-    names = {"np": np, "photo": photo}
+    names = {"np": np, "Path": Path, "photo": photo}
+    names |= vars(metrics) if getmodule(public) is metrics else {}
     test = doctest.DocTestParser().get_doctest(getdoc(public) or "", names, name, None, None)
     assert test.examples, f"the docstring of {name} has no example"
     said: list[str] = []

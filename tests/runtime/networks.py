@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pcsr.runtime.cpu.passes import FeatureBand, PixelPasses
 from pcsr.runtime.geometry.grid import Floats, Grid
-from pcsr.runtime.mlps import Mlp
+from pcsr.runtime.mlps import MlpWeights
 
 from . import reference
 
@@ -79,7 +79,7 @@ class Scene:
     @property
     def passes(self) -> PixelPasses:
         """The compiled passes."""
-        mlps = {role: Mlp.of(arrays) for role, arrays in self.mlps.items()}
+        mlps = {role: MlpWeights.of(arrays) for role, arrays in self.mlps.items()}
         return PixelPasses(mlps, self.grid, len(self.features))
 
     @property

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pcsr import Bundle, BundleError, Upscaler
 from pcsr.bundle import MANIFEST
 from pcsr.export.graphs.folding import fold_classifier, fold_upsamplers, mlp_arrays
-from pcsr.runtime.mlps import Mlp, read_mlps
+from pcsr.runtime.mlps import MlpWeights, load_mlps
 from tests import checkpoints
 
 from .networks import mlp_arrays as random_arrays
@@ -77,9 +77,7 @@ def test_roles_are_in_the_order_of_the_upsamplers(
     name: str, roles: list[str], request: pytest.FixtureRequest
 ) -> None:
     path: Path = request.getfixturevalue(name)
-    model = Bundle.load(path).manifest.model
-    depth, count = model.feature_width, len(model.upsampler_widths)
-    mlps = read_mlps((path / FILE).read_bytes(), depth, count)
+    mlps = load_mlps(Bundle.load(path))
     assert list(mlps) == roles
     outputs = dict.fromkeys(roles, 3) | {"classifier": 1 if len(roles) == 3 else 3}
     for role, mlp in mlps.items():
@@ -89,8 +87,7 @@ def test_roles_are_in_the_order_of_the_upsamplers(
 def test_the_file_holds_the_folded_weights_of_the_network(carn_like_bundle: Path) -> None:
     network = checkpoints.pcsr_network("carn", 2)
     folded = [fold_classifier(network), *fold_upsamplers(network)]
-    depth = Bundle.load(carn_like_bundle).manifest.model.feature_width
-    mlps = read_mlps((carn_like_bundle / FILE).read_bytes(), depth, 2)
+    mlps = load_mlps(Bundle.load(carn_like_bundle))
     for mlp, source in zip(mlps.values(), folded, strict=True):
         with torch.no_grad():
             arrays = mlp_arrays(source)
@@ -112,7 +109,7 @@ def test_a_plain_network_has_no_such_file(plain_bundle: Path) -> None:
 
 @pytest.mark.parametrize("widths", [[3], [5, 3], [7, 6, 1], [1, 1, 1, 1]])
 def test_widths_are_those_of_the_layers(widths: list[int]) -> None:
-    mlp = Mlp.of(random_arrays(4, widths))
+    mlp = MlpWeights.of(random_arrays(4, widths))
     assert mlp.widths.tolist() == widths
     assert mlp.outputs == widths[-1]
     sizes = [(inputs + 1) * outputs for inputs, outputs in itertools.pairwise(widths)]
@@ -122,7 +119,7 @@ def test_widths_are_those_of_the_layers(widths: list[int]) -> None:
 def test_layers_follow_one_another_each_with_its_bias() -> None:
     arrays = random_arrays(2, [3, 2, 1])
     expected = [arrays[f"{what}_{n}"].ravel() for n in (1, 2) for what in ("weight", "bias")]
-    assert np.array_equal(Mlp.of(arrays).rest, np.concatenate(expected))
+    assert np.array_equal(MlpWeights.of(arrays).rest, np.concatenate(expected))
 
 
 # The file as a whole

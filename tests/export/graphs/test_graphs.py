@@ -20,7 +20,7 @@ from pcsr.export.graphs.folding import FoldedMlp, deployable
 from pcsr.export.network import NetworkSettings
 from pcsr.models import make_backbone
 from pcsr.models.liif import Mlp
-from pcsr.runtime.mlps import read_mlps
+from pcsr.runtime.mlps import load_mlps
 from tests.checkpoints import BACKBONES, pcsr_checkpoint, pcsr_network, save, shake_batch_norm
 
 
@@ -86,7 +86,7 @@ def test_the_backbone_gives_its_features_first_then_a_row_map_per_mlp(bundle: Bu
     features, *maps = found.values()
     assert features.shape == (1, width, 7, 9)
     rows = features[0].reshape(width, -1).T
-    mlps = read_mlps(bundle.mlp_bytes(), width, bundle.upsamplers)
+    mlps = load_mlps(bundle)
     assert list(mlps) == roles
     for mlp, row_map in zip(mlps.values(), maps, strict=True):
         np.testing.assert_allclose(row_map, rows @ mlp.feature_weight.T, atol=1e-5)

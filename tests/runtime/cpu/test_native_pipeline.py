@@ -14,8 +14,7 @@ from pcsr.runtime.cpu import native_pipeline
 from pcsr.runtime.cpu.native_pipeline import NativePipeline
 from pcsr.runtime.cpu.open import open_runner
 from pcsr.runtime.cpu.output import ArrayOutput, Rows
-from pcsr.runtime.cpu.pipeline import Routed, Task
-from pcsr.runtime.cpu.runner import Runner
+from pcsr.runtime.cpu.pipeline import Routed, Runner, Task
 from pcsr.runtime.cpu.workers import Workers
 from pcsr.runtime.geometry.grid import Floats, hr_size
 from pcsr.runtime.routing.request import RoutingRequest
@@ -82,7 +81,7 @@ class Upscaling:
 def upscaling(request: pytest.FixtureRequest) -> Upscaling:
     """M = 2 and 3; their backbones look 19 and 4 pixels around."""
     bundle = Bundle.load(request.getfixturevalue(request.param))
-    runner = open_runner("native", bundle, "cpu", "fp32", threads=2)
+    runner = open_runner("native", bundle, "fp32", threads=2)
     return Upscaling(bundle, Counting(runner), Workers(2))
 
 
@@ -207,7 +206,7 @@ def test_only_features_are_asked_for(upscaling: Upscaling, monkeypatch: pytest.M
 
 def test_one_upsampler_in_tiles(single_bundle: Path) -> None:
     bundle = Bundle.load(single_bundle)
-    runner = open_runner("native", bundle, "cpu", "fp32", threads=2)
+    runner = open_runner("native", bundle, "fp32", threads=2)
     upscaling = Upscaling(bundle, Counting(runner), Workers(2))
     whole = upscaling((37, 29), 2.5, RoutingRequest())
     assert (whole[0].difficulty == 1).all()

@@ -10,7 +10,7 @@ from torch import Tensor
 from pcsr.runtime.geometry.device_grid import DeviceGrid
 from pcsr.runtime.geometry.grid import Floats
 from pcsr.runtime.kernels import BandInputs, PackedMlps, RoutingBuffers, dense, sparse
-from pcsr.runtime.mlps import Mlp
+from pcsr.runtime.mlps import MlpWeights
 from tests.runtime.networks import Doubles, Labels, Scene
 
 Hidden = Mapping[str, Sequence[int]]
@@ -32,7 +32,9 @@ NAN = float("nan")
 
 
 def packed(scene: Scene, dtype: torch.dtype) -> PackedMlps:
-    return PackedMlps.of({role: Mlp.of(mlp) for role, mlp in scene.mlps.items()}, dtype, "cpu")
+    return PackedMlps.of(
+        {role: MlpWeights.of(mlp) for role, mlp in scene.mlps.items()}, dtype, "cpu"
+    )
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Band:
         classifier = self.scene.mlps.get("classifier")
         logits = None
         if classifier is not None:
-            outputs = Mlp.of(classifier).outputs
+            outputs = MlpWeights.of(classifier).outputs
             logits = torch.full((outputs, self.size[0] * self.size[1]), NAN)
         dense(self.inputs(), canvas, logits)
         return canvas, logits
