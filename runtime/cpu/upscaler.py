@@ -19,13 +19,17 @@ from pcsr.runtime.timing import Stopwatch
 from .open import open_pipeline, open_runner
 from .output import ArrayOutput, StreamOutput
 from .pipeline import Routed, Task
+from .runner import Runner
 from .workers import Workers
 
 Pixels = NDArray[Any]
 
 
 class HostUpscaler:
-    """The `Executor` of the CPU. Any number of threads may call it."""
+    """The `Executor` of the CPU. Any number of threads may call it.
+
+    runner: runs the graphs; None opens one for `backend` and `precision`.
+    """
 
     kind = "cpu"
 
@@ -36,13 +40,14 @@ class HostUpscaler:
         precision: str,
         threads: int,
         tile_px: int | None,
+        runner: Runner | None = None,
     ) -> None:
         native = backend == "native"
         self.machine, self.threads = cpu_name(), threads
         self.passes = "none" if bundle.kind == "plain" else "native" if native else "graphs"
         self._bundle, self._workers = bundle, Workers(threads)
-        engine = open_runner(backend, bundle, "cpu", precision, threads)
-        self._pipeline = open_pipeline(bundle, engine, self._workers, native, tile_px)
+        runner = runner or open_runner(backend, bundle, "cpu", precision, threads)
+        self._pipeline = open_pipeline(bundle, runner, self._workers, native, tile_px)
 
     kept_shapes = 0
 
