@@ -1,6 +1,4 @@
-"""Runs pcsr-calibrate: what a bundle's quality costs on the user's images. A command per
-question.
-"""
+"""Runs pcsr-calibrate: a command per question about a bundle's quality and its cost."""
 
 import click
 

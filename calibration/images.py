@@ -1,7 +1,6 @@
-"""Reads the user's images as pairs of an original and the input that is made of it, and compares
-results with them.
-"""
+"""Reads the user's images as pairs of original and input, and compares results with them."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from pcsr.images import read
@@ -10,6 +9,18 @@ from pcsr.runtime.layout import Layout, as_rgb8
 
 MOST_PSNR_DB = 100.0
 """Stands for infinity, the PSNR of images that do not differ."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageOptions:
+    """Says how images are read and upscaled."""
+
+    scale: float | None = None
+    """None stands for the trained one."""
+    refine: bool = True
+    """Whether light pixels beside heavy ones are smoothed."""
+    max_pixels: int = 2**27
+    """Height x width that a file may have."""
 
 
 def finite_psnr_db(image: Pixels, reference: Pixels, border: int) -> float:

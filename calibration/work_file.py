@@ -33,9 +33,7 @@ class WorkFile:
         self._written = perf_counter()
 
     def answer(self, name: str, compute: Callable[[], Any]) -> Any:  # noqa: ANN401
-        """Returns what was found before, else what `compute` gives now (JSON values), and
-        keeps it.
-        """
+        """Returns what was found before, else keeps what `compute` gives now (JSON values)."""
         if name not in self.found:
             self.keep(name, compute())
         return self.found[name]

@@ -28,23 +28,24 @@ def describe_model(
 ) -> Model:
     """Returns the manifest's entry of the network. models: the float32 graphs."""
     what = checkpoint.description
-    role = _image_role(models)
+    graph = _image_graph(models)
     encoder = network.encoder if isinstance(network, PCSR) else None
+    working = working_bytes(graph, h=MAC_SIZE, w=MAC_SIZE)
     return Model(
         backbone=what.backbone,
         backbone_args=what.backbone_args,
         feature_width=feature_width(encoder) if encoder is not None else 0,
         upsampler_widths=what.upsampler_widths,
         classifier_widths=what.classifier_widths,
-        receptive_radius_px=receptive_radius(models[role]) if encoder is not None else None,
-        working_bytes_per_px=_working_bytes(models[role]),
+        receptive_radius_px=receptive_radius(graph) if encoder is not None else None,
+        working_bytes_per_px=math.ceil(working / MAC_SIZE**2),
         mean=_rounded(network.mean),
         std=_rounded(network.std),
     )
 
 
-def _image_role(models: Mapping[str, onnx.ModelProto]) -> str:
-    return next(role for role in models if role in IMAGE_OUTPUTS)
+def _image_graph(models: Mapping[str, onnx.ModelProto]) -> onnx.ModelProto:
+    return next(model for role, model in models.items() if role in IMAGE_OUTPUTS)
 
 
 def _rounded(values: torch.Tensor) -> tuple[float, ...]:
@@ -53,37 +54,22 @@ def _rounded(values: torch.Tensor) -> tuple[float, ...]:
 
 def count_costs(network: PCSR | PlainNetwork, models: Mapping[str, onnx.ModelProto]) -> Costs:
     """Counts the work of each part. models: the float32 graphs."""
-    image_role = _image_role(models)
-    macs = _macs_per_input_pixel(models[image_role])
+    macs = count_macs(_image_graph(models), h=MAC_SIZE, w=MAC_SIZE) / MAC_SIZE**2
     if isinstance(network, PlainNetwork):
         image = torch.zeros(1, 3, COST_LR_SIZE, COST_LR_SIZE)
         return Costs(count_flops(network, image), 0, (), macs, 0, ())
     flops, upsamplers = network.cost_flops(1)
-    row_macs = {role: _macs_per_row(model) for role, model in models.items() if role != image_role}
+    row_macs = {r: _macs_per_row(model) for r, model in models.items() if r not in IMAGE_OUTPUTS}
     classifier_macs = row_macs.pop("classifier", 0)
-    classifier_flops = (
-        count_flops(network.classifier.imnet, _query(network)) if classifier_macs else 0
-    )
+    query = torch.zeros(1, feature_width(network.encoder) + POSITION_WIDTH)
     return Costs(
         backbone_flops=flops,
-        classifier_flops=classifier_flops,
+        classifier_flops=count_flops(network.classifier.imnet, query) if classifier_macs else 0,
         upsampler_flops=tuple(work // COST_LR_SIZE**2 for work in upsamplers),
         backbone_macs=macs,
         classifier_macs=classifier_macs,
         upsampler_macs=tuple(row_macs.values()),
     )
-
-
-def _query(network: PCSR) -> torch.Tensor:
-    return torch.zeros(1, feature_width(network.encoder) + POSITION_WIDTH)
-
-
-def _macs_per_input_pixel(model: onnx.ModelProto) -> float:
-    return count_macs(model, h=MAC_SIZE, w=MAC_SIZE) / MAC_SIZE**2
-
-
-def _working_bytes(model: onnx.ModelProto) -> int:
-    return math.ceil(working_bytes(model, h=MAC_SIZE, w=MAC_SIZE) / MAC_SIZE**2)
 
 
 def _macs_per_row(model: onnx.ModelProto) -> int:

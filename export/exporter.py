@@ -1,6 +1,5 @@
 """Exports a checkpoint to a verified bundle."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 import onnx
 
 import pcsr
+from pcsr.amend import Folder
 from pcsr.atomic import atomic_directory
 from pcsr.bundle import MANIFEST, Bundle, is_bundle
 from pcsr.errors import OutputError, UsageError
@@ -43,7 +43,6 @@ class ExportOptions:
     opset: int = 20
     """The opset of the ONNX graphs; bf16 needs at least 22 and gets that."""
     overwrite: bool = False
-    """Whether an existing bundle may be replaced."""
     precisions: Sequence[str] = ("fp32",)
     """The sets of graphs to write, of `fp32`, `fp16` and `bf16`; fp32 is always one."""
 
@@ -83,7 +82,11 @@ def export_bundle(
     """
     precisions = check_precisions(options.precisions)
     check_output(output, options.overwrite)
-    export = _Export.start(checkpoint_path, options)
+    checkpoint = read_checkpoint(checkpoint_path)
+    settings = completed(options.settings, checkpoint)
+    network = build_network(checkpoint, settings)
+    scale = trained_scale(network, settings)
+    export = _Export(checkpoint, network, graph_sources(network), scale, options.opset)
     say(f"exporting {len(export.sources)} graphs of {checkpoint_path} …")
     exported = {source.role: export_graph(source, options.opset) for source in export.sources}
     sets = {precision: _finished(exported, precision) for precision in precisions}
@@ -92,13 +95,14 @@ def export_bundle(
             name: export.write_graphs(models, name, directory) for name, models in sets.items()
         }
         say("computing what PyTorch makes of sample images …")
-        write_vectors(directory / VECTORS, export.network, export.scale)
+        write_vectors(directory / VECTORS, network, scale)
         manifest = export.manifest(sets["fp32"], graphs, directory)
         _write_manifest(manifest, directory)
-        checks: list[AnyCheck] = []
-        for precision in precisions:
+        say("comparing fp32 with PyTorch …")
+        checks: list[AnyCheck] = [*verify_bundle(directory, network, export.sources)]
+        for precision in precisions[1:]:
             say(f"comparing {precision} with PyTorch …")
-            checks += export.verify(directory, precision)
+            checks += verify_typed(directory, network, export.sources, precision)
         _write_manifest(replace(manifest, verification=[c.to_json() for c in checks]), directory)
     return ExportResult(Bundle.load(output), checks)
 
@@ -113,14 +117,6 @@ class _Export:
     scale: float
     """The scale that the network was trained for."""
     opset: int
-
-    @classmethod
-    def start(cls, checkpoint_path: Path, options: ExportOptions) -> "_Export":
-        checkpoint = read_checkpoint(checkpoint_path)
-        settings = completed(options.settings, checkpoint)
-        network = build_network(checkpoint, settings)
-        scale = trained_scale(network, settings)
-        return cls(checkpoint, network, graph_sources(network), scale, options.opset)
 
     @property
     def kind(self) -> Kind:
@@ -146,9 +142,8 @@ class _Export:
         }
         label_graph(model, f"{backbone}_{role}_{precision}_{sha256[:12]}", metadata)
         name = f"{precision}/{role}.onnx"
-        data = model.SerializeToString(deterministic=True)
-        (directory / name).write_bytes(data)
-        return describe_graph(model, name, hashlib.sha256(data).hexdigest())
+        (directory / name).write_bytes(model.SerializeToString(deterministic=True))
+        return describe_graph(model, _file(name, directory))
 
     def manifest(
         self, models: Models, graphs: Mapping[str, Mapping[str, Graph]], directory: Path
@@ -167,12 +162,6 @@ class _Export:
             tools=tool_versions(),
             verification=(),
         )
-
-    def verify(self, directory: Path, precision: str) -> Sequence[AnyCheck]:
-        """Compares the written graphs of one precision with PyTorch."""
-        if precision == "fp32":
-            return verify_bundle(directory, self.network, self.sources)
-        return verify_typed(directory, self.network, self.sources, precision)
 
 
 def format_report(exported: ExportResult) -> str:
@@ -244,7 +233,7 @@ def _write_mlps(sources: Sequence[GraphSource], directory: Path) -> File | None:
 
 
 def _file(name: str, directory: Path) -> File:
-    return File(name, hashlib.sha256((directory / name).read_bytes()).hexdigest())
+    return Folder(directory, directory).file(name)
 
 
 def _write_manifest(manifest: Manifest, directory: Path) -> None:

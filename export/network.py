@@ -1,9 +1,8 @@
-"""Builds the PyTorch network that a checkpoint describes, with its normalisation, and loads the
-weights.
-"""
+"""Builds the PyTorch network that a checkpoint describes, and loads its weights."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,52 +78,35 @@ def build_network(checkpoint: Checkpoint, settings: NetworkSettings) -> PCSR | P
     Raises:
         CheckpointError: unknown backbone, or missing, misshapen or left-over weights.
     """
-    what = checkpoint.description
+    path, what = checkpoint.path, checkpoint.description
     mean, std = normalisation(what.backbone, settings.mean, settings.std)
-    backbone = _backbone(checkpoint)
-    network: PCSR | PlainNetwork
+    with warnings.catch_warnings(action="ignore"), _blamed_on(f"{path}"):
+        backbone = make_backbone(what.backbone, what.backbone_args)
     if what.upsampler_widths:
-        network = _pcsr(checkpoint, backbone, mean, std)
-        _load_strictly(network, checkpoint)
-    else:
-        network = PlainNetwork(backbone, _tail_scale(checkpoint, backbone), mean, std)
-        _load_strictly(network.network, checkpoint)
-    return network.eval().requires_grad_(False)
+        with _blamed_on(f"{path}: backbone '{what.backbone}'"):
+            pcsr = PCSR(backbone, what.upsampler_widths, what.classifier_widths, mean, std)
+        _load_strictly(pcsr, checkpoint)
+        return pcsr.eval().requires_grad_(False)
+    with _blamed_on(f"{path} is neither a PCSR network nor a plain one: '{what.backbone}'"):
+        plain = PlainNetwork(backbone, tail_scale(backbone), mean, std)
+    _load_strictly(plain.network, checkpoint)
+    return plain.eval().requires_grad_(False)
 
 
-def _backbone(checkpoint: Checkpoint) -> nn.Module:
-    what = checkpoint.description
+@contextmanager
+def _blamed_on(what: str) -> Iterator[None]:
+    """Raises CheckpointError, beginning with `what`, for what a network in the body refuses."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return make_backbone(what.backbone, what.backbone_args)
-    except CheckpointError as error:
-        raise CheckpointError(f"{checkpoint.path}: {error}") from error
-
-
-def _pcsr(checkpoint: Checkpoint, backbone: nn.Module, mean: Rgb, std: Rgb) -> PCSR:
-    what = checkpoint.description
-    try:
-        return PCSR(backbone, what.upsampler_widths, what.classifier_widths, mean, std)
-    except (ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{checkpoint.path}: backbone '{what.backbone}': {error}") from error
+        yield
+    except (CheckpointError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{what}: {error}") from error
 
 
 def trained_scale(network: PCSR | PlainNetwork, settings: NetworkSettings) -> float:
     """Returns the scale that a network was trained for: its tail's, the config's, or 4."""
     if isinstance(network, PlainNetwork):
         return float(network.scale)
-    return PUBLISHED_SCALE if settings.trained_scale is None else settings.trained_scale
-
-
-def _tail_scale(checkpoint: Checkpoint, backbone: nn.Module) -> int:
-    try:
-        return tail_scale(backbone)
-    except ValueError as error:
-        raise CheckpointError(
-            f"{checkpoint.path} is neither a PCSR network nor a plain one: "
-            f"'{checkpoint.description.backbone}': {error}"
-        ) from error
+    return settings.trained_scale or PUBLISHED_SCALE
 
 
 def _load_strictly(module: nn.Module, checkpoint: Checkpoint) -> None:
@@ -152,9 +134,8 @@ def _load_strictly(module: nn.Module, checkpoint: Checkpoint) -> None:
 
 def _settings(config: Mapping[str, Any]) -> NetworkSettings:
     norm = config.get("data_norm") or {}
-    return NetworkSettings(
-        parse_rgb(norm.get("mean")), parse_rgb(norm.get("std")), _trained_scale(config)
-    )
+    mean, std = parse_rgb(norm.get("mean")), parse_rgb(norm.get("std"))
+    return NetworkSettings(mean, std, _trained_scale(config))
 
 
 def _trained_scale(config: Mapping[str, Any]) -> float | None:

@@ -3,6 +3,7 @@ residual blocks with shared weights, BatchNorm in the 1x1 fusions.
 """
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +13,7 @@ from .registry import register_backbone
 
 
 class SharedResidual(nn.Module):
-    """Adds two grouped 3x3 convolutions and a 1x1 to the input, then ReLU. [B, nf, h, w] ->
-    same.
-    """
+    """Adds two grouped 3x3 convolutions and a 1x1 to [B, nf, h, w], then ReLU; same shape."""
 
     def __init__(self, nf: int, group: int) -> None:
         super().__init__()
@@ -35,26 +34,16 @@ def fusion(inputs: int, nf: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs * nf, nf, 1, bias=False), nn.BatchNorm2d(nf), nn.ReLU())
 
 
-class Cascade(nn.Module):
+def cascade(x: Tensor, stages: Iterable[nn.Module], fusions: Iterable[nn.Module]) -> Tensor:
     """Runs three stages; each sees all before it, concatenated. [B, nf, h, w] -> same."""
-
-    b1: nn.Module
-    c1: nn.Module
-    c2: nn.Module
-    c3: nn.Module
-
-    def stages(self) -> tuple[nn.Module, nn.Module, nn.Module]:
-        raise NotImplementedError
-
-    def cascade(self, x: Tensor) -> Tensor:
-        seen = out = x
-        for stage, fuse in zip(self.stages(), (self.c1, self.c2, self.c3), strict=True):
-            seen = torch.cat([seen, stage(out)], dim=1)
-            out = fuse(seen)
-        return out
+    seen = out = x
+    for stage, fuse in zip(stages, fusions, strict=True):
+        seen = torch.cat([seen, stage(out)], dim=1)
+        out = fuse(seen)
+    return out
 
 
-class Block(Cascade):
+class Block(nn.Module):
     """Cascades one residual whose weights all three stages share."""
 
     def __init__(self, nf: int, group: int) -> None:
@@ -62,17 +51,12 @@ class Block(Cascade):
         self.b1 = SharedResidual(nf, group)
         self.c1, self.c2, self.c3 = (fusion(n, nf) for n in (2, 3, 4))
 
-    def stages(self) -> tuple[nn.Module, nn.Module, nn.Module]:
-        return (self.b1, self.b1, self.b1)
-
     def forward(self, x: Tensor) -> Tensor:
-        return self.cascade(x)
+        return cascade(x, [self.b1] * 3, [self.c1, self.c2, self.c3])
 
 
 class PixelShuffleTail(nn.Module):
-    """Upsamples by grouped convolutions and pixel shuffles. [B, nf, h, w] -> [B, nf, scale*h,
-    scale*w].
-    """
+    """Upsamples [B, nf, h, w] by grouped convolutions and shuffles to [B, nf, scale*h, scale*w]."""
 
     def __init__(self, nf: int, scale: int, group: int) -> None:
         super().__init__()
@@ -91,7 +75,7 @@ class PixelShuffleTail(nn.Module):
 
 
 @register_backbone("carn", mean=(0.4488, 0.4371, 0.4040))
-class CARN(Cascade):
+class CARN(nn.Module):
     """Maps [B, 3, h, w] -> [B, nf, h, w] (`no_upsampling`), or -> [B, 3, scale*h, scale*w] with its
     own tail.
     """
@@ -115,11 +99,9 @@ class CARN(Cascade):
             self.upsample = PixelShuffleTail(nf, scale, group)
             self.exit = nn.Conv2d(nf, out_nc, 3, padding=1)
 
-    def stages(self) -> tuple[nn.Module, nn.Module, nn.Module]:
-        return (self.b1, self.b2, self.b3)
-
     def forward(self, x: Tensor) -> Tensor:
-        features = self.cascade(self.entry(x))
+        blocks, fusions = [self.b1, self.b2, self.b3], [self.c1, self.c2, self.c3]
+        features = cascade(self.entry(x), blocks, fusions)
         if self.no_upsampling:
             return features
         image: Tensor = self.exit(self.upsample(features))

@@ -40,9 +40,7 @@ class Checkpoint:
     weights: Mapping[str, torch.Tensor]
     """On the CPU."""
     training: Mapping[str, Any]
-    """`data_norm` and `scale` where its training noted them, keyed as in a config; published
-    checkpoints do not.
-    """
+    """`data_norm` and `scale`, keyed as in a config, where its training noted them."""
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -55,10 +53,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
     data = read_file(path)
     content = _load(path, data)
     model = _model_entry(path, content)
+    try:
+        description = describe(str(model["name"]), model["args"])
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     return Checkpoint(
         path=path,
         sha256=hashlib.sha256(data).hexdigest(),
-        description=_described(path, model),
+        description=description,
         weights=_finite_weights(path, model["sd"]),
         training={key: content[key] for key in ("data_norm", "scale") if key in content},
     )
@@ -78,8 +80,7 @@ def read_file(path: Path) -> bytes:
 
 def _load(path: Path, data: bytes) -> Any:  # noqa: ANN401
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(_refusal(path, str(error))) from error
@@ -101,28 +102,16 @@ def _refusal(path: Path, message: str) -> str:
 
 def _model_entry(path: Path, data: Any) -> Mapping[str, Any]:  # noqa: ANN401
     model = data.get("model") if isinstance(data, dict) else None
-    missing = [
-        key for key in ("name", "args", "sd") if not isinstance(model, dict) or key not in model
-    ]
-    if isinstance(model, dict) and not missing:
+    if isinstance(model, dict) and {"name", "args", "sd"} <= model.keys():
         return model
-    if isinstance(model, dict):
-        found = f"a model without {' and '.join(missing)}"
-    elif isinstance(data, dict):
-        found = f"a dict of {', '.join(map(str, list(data)[:4])) or 'nothing'}"
-    else:
-        found = f"a {type(data).__name__}"
+    found = f"a {type(data).__name__}"
+    if isinstance(data, dict):
+        content, what = (model, "model") if isinstance(model, dict) else (data, "dict")
+        found = f"a {what} of {', '.join(map(str, list(content)[:4])) or 'nothing'}"
     raise CheckpointError(
         f"{path} does not describe its network: expected a dict model of name, args and sd, as "
         f"published; found {found}"
     )
-
-
-def _described(path: Path, model: Mapping[str, Any]) -> Description:
-    try:
-        return describe(str(model["name"]), model["args"])
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
 
 
 def describe(name: str, args: Any) -> Description:  # noqa: ANN401

@@ -20,9 +20,7 @@ PER_ELEMENT: dict[type[nn.Module], int] = {
 
 @torch.no_grad()
 def count_flops(module: nn.Module, *inputs: Any) -> int:  # noqa: ANN401
-    """Counts FLOPs of `module(*inputs)` in the paper's convention (module calls counted, functional
-    ones not).
-    """
+    """Counts FLOPs of `module(*inputs)` as the paper does: of module calls, not functional ones."""
     total = 0
 
     def add(layer: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> None:

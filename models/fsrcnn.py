@@ -1,6 +1,4 @@
-"""Defines FSRCNN (Dong et al., ECCV 2016, arXiv 1608.00367) with RGB input, as PCSR
-publishes it.
-"""
+"""Defines FSRCNN (Dong et al., ECCV 2016, arXiv 1608.00367) with RGB input, as PCSR has it."""
 
 from torch import Tensor, nn
 

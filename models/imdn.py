@@ -4,6 +4,8 @@ over-parameterised by a parallel 1x1 while it trains.
 """
 
 import copy
+from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -14,6 +16,7 @@ from .registry import register_backbone
 
 KEPT = 16  # channels that each step of a block distils
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
+MakeConv = Callable[[int, int], nn.Module]
 
 
 class CollapsibleConv(nn.Module):
@@ -40,8 +43,8 @@ class CollapsibleConv(nn.Module):
 
 
 def collapse(network: AnyModule) -> AnyModule:
-    """Returns a copy with every collapsible convolution in its single-branch form: the same
-    function, and what `pcsr-export` makes of any network.
+    """Returns a copy with every collapsible convolution in its single-branch form, as `pcsr-export`
+    makes of any network: the same function, whose weights fit `IMDN(..., collapsed=True)`.
     """
     network = copy.deepcopy(network)
     for parent in list(network.modules()):
@@ -56,7 +59,7 @@ class DistillationBlock(nn.Module):
     kept ones are joined, mixed by a 1x1 and added to the input. [B, nf, h, w] -> same.
     """
 
-    def __init__(self, nf: int, conv: type[nn.Module]) -> None:
+    def __init__(self, nf: int, conv: MakeConv) -> None:
         super().__init__()
         passed = nf - KEPT
         self.steps = nn.ModuleList([conv(nf, nf), conv(passed, nf), conv(passed, nf)])
@@ -75,20 +78,12 @@ class DistillationBlock(nn.Module):
         return mixed
 
 
-class Conv3x3(nn.Conv2d):
-    """Is the collapsed form of `CollapsibleConv`."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, 3, padding=1)
-
-
 @register_backbone("imdn")
 class IMDN(nn.Module):
     """Maps [B, 3, h, w] -> [B, nf, h, w] (`no_upsampling`), or -> [B, 3, scale*h, scale*w] with a
     pixel-shuffle tail.
 
-    nb: number of blocks. collapsed: build the single-branch form, as a collapsed checkpoint holds
-        it.
+    nb: number of blocks. collapsed: build the single-branch form, as in a collapsed checkpoint.
     """
 
     def __init__(
@@ -100,7 +95,8 @@ class IMDN(nn.Module):
         no_upsampling: bool = False,
     ) -> None:
         super().__init__()
-        conv: type[nn.Module] = Conv3x3 if collapsed else CollapsibleConv
+        single = partial(nn.Conv2d, kernel_size=3, padding=1)
+        conv: MakeConv = single if collapsed else CollapsibleConv
         self.scale = scale
         self.no_upsampling = no_upsampling
         self.head = conv(3, nf)
@@ -113,7 +109,3 @@ class IMDN(nn.Module):
         shallow = self.head(x)
         features: Tensor = self.after(self.blocks(shallow)) + shallow
         return features if self.no_upsampling else F.pixel_shuffle(self.tail(features), self.scale)
-
-    def collapse(self) -> "IMDN":
-        """Returns the single-branch network; its weights fit `IMDN(..., collapsed=True)`."""
-        return collapse(self)

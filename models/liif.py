@@ -51,17 +51,13 @@ class LiifUpsampler(nn.Module):
 
 
 def pixel_centres(size: tuple[int, int], device: torch.device | None = None) -> Tensor:
-    """Returns the normalised centres [height, width, 2] (row, column) of the pixels of an image
-    that spans [-1, 1].
-    """
+    """Returns the centres [height, width, 2] (row, column) of pixels that span [-1, 1]."""
     axes = [-1 + 1 / n + (2 / n) * torch.arange(n, device=device).float() for n in size]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
 
 
 def sample(image: Tensor, coordinates: Tensor, mode: str) -> Tensor:
-    """Samples image [B, C, h, w] at coordinates [B, Q, 2] (row, column), borders clamped ->
-    [B, Q, C].
-    """
+    """Samples image [B, C, h, w] at (row, column) [B, Q, 2], borders clamped -> [B, Q, C]."""
     grid = coordinates.flip(-1).unsqueeze(1)
     padding = "zeros" if mode == "nearest" else "border"
     sampled = F.grid_sample(image, grid, mode=mode, padding_mode=padding, align_corners=False)

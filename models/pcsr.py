@@ -99,8 +99,7 @@ class PCSR(nn.Module):
         refine: bool = True,
         pixel_batch_size: int = 300_000,
     ) -> Prediction:
-        """Upscales images [B, 3, h, w], RGB in [0, 1], to H = round(h * scale), W = round(w *
-        scale).
+        """Upscales images [B, 3, h, w], RGB in [0, 1], to round(h * scale) x round(w * scale).
 
         k: how much the cost of an upsampler counts in the routing (0: only the classifier).
         adaptive: route by adaptive decision making (paper section 3.3) instead of k.
@@ -111,7 +110,7 @@ class PCSR(nn.Module):
         features = self.encoder(normalised)
         queries = list(_queries((height, width), image, pixel_batch_size))
         cell = torch.tensor([2 / height, 2 / width], device=image.device)
-        probabilities = self._probabilities(features, queries, cell)
+        probabilities = self.probabilities(features, queries, cell)
         assignment = self._route(probabilities, scale, k, adaptive)
         pixels = self._upsample(normalised, features, queries, cell, assignment)
         out = pixels.transpose(1, 2).reshape(-1, 3, height, width)
@@ -121,8 +120,8 @@ class PCSR(nn.Module):
         difficulty = difficulty_of(probabilities).view_as(assignment)
         return Prediction(out * self.std + self.mean, assignment, difficulty)
 
-    def _probabilities(self, features: Tensor, queries: list[Tensor], cell: Tensor) -> Tensor:
-        """Computes [B, H*W, M], heaviest first."""
+    def probabilities(self, features: Tensor, queries: list[Tensor], cell: Tensor) -> Tensor:
+        """Computes the probabilities [B, Q, M] of all queries, heaviest first."""
         if len(self.names) == 1:
             count = sum(query.shape[1] for query in queries)
             return torch.ones(features.shape[0], count, 1, device=features.device)
@@ -162,9 +161,7 @@ class PCSR(nn.Module):
 
 
 def sampler_names(count: int) -> list[str]:
-    """Names M upsamplers as in a state dict, heaviest first; as the published code does for
-    M <= 2.
-    """
+    """Names M upsamplers as in a state dict, heaviest first; for M <= 2 as published."""
     if count <= 2:
         return ["heavy_sampler", "light_sampler"][:count]
     return [f"sampler_{j}" for j in range(count)]

@@ -34,10 +34,8 @@ _registrations: dict[str, Registration] = {}
 def register_backbone(
     name: str, mean: Rgb = (0.0, 0.0, 0.0), std: Rgb = (1.0, 1.0, 1.0)
 ) -> Callable[[BackboneClass], BackboneClass]:
-    """Class decorator: makes a backbone known under the name that checkpoints carry.
-
-    `mean` and `std` (RGB in [0, 1]) are the normalisation used where neither an option nor a config
-    sets it.
+    """Makes a backbone class known under the name that checkpoints carry. `mean` and `std` (RGB in
+    [0, 1]) are the normalisation used where neither an option nor a config sets it.
     """
 
     def register(build: BackboneClass) -> BackboneClass:
@@ -50,7 +48,8 @@ def register_backbone(
 def find_registration(name: str) -> Registration:
     """Finds the backbone registered as `name`. Raises CheckpointError where there is none."""
     if name not in _registrations:
-        _load_entry_points()
+        for entry in entry_points(group="pcsr.backbones"):
+            entry.load()
     if name not in _registrations:
         known = ", ".join(sorted(_registrations))
         raise CheckpointError(
@@ -61,9 +60,7 @@ def find_registration(name: str) -> Registration:
 
 
 def parse_rgb(value: Any) -> Rgb | None:  # noqa: ANN401
-    """Reads what a config says of RGB; None stays. Raises ValueError or TypeError for anything but
-    three numbers.
-    """
+    """Reads three numbers of a config; None stays. Raises ValueError or TypeError for all else."""
     if value is None:
         return None
     if not isinstance(value, Sequence) or len(value) != 3:
@@ -100,8 +97,3 @@ def make_backbone(name: str, args: Mapping[str, Any]) -> nn.Module:
         raise CheckpointError(
             f"backbone '{name}' cannot be built from the checkpoint's {dict(args)}: {error}"
         ) from error
-
-
-def _load_entry_points() -> None:
-    for entry in entry_points(group="pcsr.backbones"):
-        entry.load()

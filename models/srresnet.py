@@ -1,6 +1,4 @@
-"""Defines SRResNet without BatchNorm (MSRResNet; Ledig et al., CVPR 2017, arXiv 1609.04802), as
-PCSR publishes it.
-"""
+"""Defines SRResNet without BatchNorm (Ledig et al., CVPR 2017, arXiv 1609.04802), as in PCSR."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F

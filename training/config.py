@@ -1,20 +1,25 @@
 """Reads training configs: YAML with the published keys, our defaults, and `key=value` on top."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pytorch_optimizer import SOAP
+from torch.optim import Adam, Optimizer
 
 from pcsr.errors import CheckpointError, UsageError
 from pcsr.models.checkpoint import Description, describe
 from pcsr.models.registry import Rgb, normalisation, parse_rgb
 
+from .data import AUGMENTS, Data
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": Adam, "soap": SOAP}
+"""`adam` is the published one. `soap` (Vyas et al., ICLR 2025, arXiv 2409.11321) is Adam in the
+eigenbasis of Shampoo's preconditioner."""
 SAMPLE_PHOTOS = "sample-photos"
-AUGMENT_NAMES = ("hflip", "vflip", "dflip", "bgr")
-OPTIMIZER_NAMES = ("adam", "soap")
 DEFAULTS: dict[str, Any] = {
     "seed": 0,
     "train_dataset": {
@@ -47,26 +52,6 @@ DEFAULTS: dict[str, Any] = {
 OPEN = ("model.args",)  # their keys are the network's own
 IGNORED = frozenset({"phase", "test_dataset", "psnr_type", "patch_size", "step", "iter_print"})
 IGNORED_BELOW = frozenset({"name", "scales", "scale", "T_period", "restarts", "weights"})
-
-
-@dataclass(frozen=True)
-class Data:
-    """Says what patches to train on."""
-
-    photos: Path | None
-    """A folder, or None for the sample photos of scikit-image."""
-    validation: Path | None
-    """As `photos`."""
-    scale: float
-    patch_px: tuple[int, ...]
-    """Sides of the low-resolution patch, each for an equal part of a training stage."""
-    pixels_per_patch: int | None
-    """Output pixels drawn from each; None for all."""
-    margin_px: int
-    """Most of them lie at least this far (in low-resolution pixels) inside the patch."""
-    augment: tuple[str, ...]
-    batch: int
-    workers: int
 
 
 @dataclass(frozen=True)
@@ -210,15 +195,13 @@ def _check_ranges(config: Config) -> None:
             raise UsageError(f"{key} must be positive, found {value}")
     if config.chroma_iterations < 0:
         raise UsageError(f"loss_chroma_iter must be at least 0, found {config.chroma_iterations}")
-    unknown = set(config.data.augment) - set(AUGMENT_NAMES)
-    if unknown:
-        raise UsageError(
-            f"unknown augment {', '.join(unknown)} (known: {', '.join(AUGMENT_NAMES)})"
-        )
-    if config.optimizer not in OPTIMIZER_NAMES:
-        raise UsageError(
-            f"unknown optimizer {config.optimizer} (known: {', '.join(OPTIMIZER_NAMES)})"
-        )
+    for what, names, known in (
+        ("augment", config.data.augment, [*AUGMENTS]),
+        ("optimizer", (config.optimizer,), [*OPTIMIZERS]),
+    ):
+        unknown = ", ".join(set(names).difference(known))
+        if unknown:
+            raise UsageError(f"unknown {what} {unknown} (known: {', '.join(known)})")
     if not 0 <= 2 * config.data.margin_px < min(config.data.patch_px):
         raise UsageError(
             "train_dataset.wrapper.args.sample_margin must leave a part of the patch of "

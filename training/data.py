@@ -1,8 +1,7 @@
-"""Draws training patches. Batch i depends on the seed and i alone, so a resumed run sees what an
-unbroken one would.
-"""
+"""Draws training patches. A batch depends on the seed and its number alone: runs can resume."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,6 @@ from pcsr.errors import UsageError
 from pcsr.images import find_images, read
 from pcsr.metrics import bicubic_resize
 from pcsr.runtime.layout import as_rgb8
-
-from .config import Data
 
 Photo = NDArray[np.uint8]
 HELD_OUT = ("coffee", "rocket")
@@ -35,6 +32,25 @@ AUGMENTS: dict[str, Callable[[Photo], Photo]] = {
     "bgr": lambda patch: patch[..., ::-1],
 }
 MAX_PIXELS = 2**27
+
+
+@dataclass(frozen=True)
+class Data:
+    """Says what patches to train on."""
+
+    photos: Path | None
+    """This and the next are a folder, or None for the sample photos of scikit-image."""
+    validation: Path | None
+    scale: float
+    patch_px: tuple[int, ...]
+    """Sides of the low-resolution patch, each for an equal part of a training stage."""
+    pixels_per_patch: int | None
+    """Output pixels drawn from each; None for all."""
+    margin_px: int
+    """Most of them lie at least this far (in low-resolution pixels) inside the patch."""
+    augment: tuple[str, ...]
+    batch: int
+    workers: int
 
 
 def load_photos(folder: Path | None, samples: Sequence[str]) -> list[Photo]:
@@ -60,13 +76,11 @@ def training_photos(folder: Path | None) -> list[Photo]:
     photos = load_photos(folder, TRAINING)
     if folder is not None:
         return photos
-    return [_shrunk(photo, factor) for photo in photos for factor in PYRAMID]
-
-
-def _shrunk(photo: Photo, factor: float) -> Photo:
-    height, width = (round(side * factor) for side in photo.shape[:2])
-    small: Photo = bicubic_resize(photo, height, width)
-    return small
+    return [
+        bicubic_resize(photo, *(round(side * factor) for side in photo.shape[:2]))
+        for photo in photos
+        for factor in PYRAMID
+    ]
 
 
 class Batches(Dataset[tuple[Tensor, Tensor, Tensor]]):
@@ -100,8 +114,7 @@ class Batches(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
     def _draw(self, random: np.random.Generator, side: int) -> NDArray[np.intp]:
         """Draws flat positions in a patch of side x side pixels. With a margin, four of five lie
-        inside it: nearer to the border the backbone sees its zero padding, as few pixels of a photo
-        do.
+        inside it: near the border the backbone sees its zero padding, as few pixels of a photo do.
         """
         order = random.permutation(side**2)
         if not self._data.margin_px:

@@ -7,8 +7,7 @@ AXES = ((1, 1, 1), (1, -1, 0), (1, 1, -2))  # of RGB: one of brightness, two of 
 
 
 def reconstruction_loss(residual: Tensor, target: Tensor, chroma_weight: float = 0) -> Tensor:
-    """Takes the mean absolute difference of predicted and true residual (HR minus bilinear), [B, Q,
-    3].
+    """Takes the mean absolute difference of two residuals (HR minus bilinear), [B, Q, 3].
 
     chroma_weight: 0 takes it of R, G and B, as published; else of brightness, and so many times of
     two axes of colour (all three at right angles and of length 1).
@@ -22,8 +21,7 @@ def reconstruction_loss(residual: Tensor, target: Tensor, chroma_weight: float =
 
 
 def average_loss(probabilities: Tensor) -> Tensor:
-    """Measures the distance of the upsamplers from equal shares: mean over j of |sum of p_j - N/M|
-    / (N/M).
+    """Measures how far upsamplers are from equal shares: mean over j of |sum of p_j - N/M| / (N/M).
 
     probabilities: [B, Q, M], N = B * Q. The paper sums |sum of p_j - N/M| over j; the published
     code, whose weight of 3 goes with it, divides by N/M and takes one of the two equal terms of M =

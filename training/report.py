@@ -18,13 +18,12 @@ LINES = 50  # per stage, where there is no terminal
 
 
 class Reporter:
-    """Is called after every iteration. Scalars go to `folder`/tensorboard where that is
-    installed.
-    """
+    """Reports every iteration. Scalars go to `folder`/tensorboard where that is installed."""
 
     def __init__(self, folder: Path, quiet: bool = False) -> None:
         self._quiet = quiet
         self._terminal = sys.stderr.isatty()
+        self._line_start = "\r\x1b[K" if self._terminal else ""
         self._writer = None if quiet else _writer(folder)
         self._started = (-1, 0, 0.0)  # stage, first iteration seen, when
 
@@ -35,18 +34,16 @@ class Reporter:
             self._started = (progress.stage, progress.iteration, time.monotonic())
         self._write_scalars(progress)
         due = progress.iteration % max(1, progress.total // LINES) == 0
+        line = f"{self._line_start}{self._line(progress)}"
         if progress.validation or (due and not self._terminal):
-            _say(f"{self._line_start()}{self._line(progress)}\n")
+            _say(f"{line}\n")
         elif self._terminal:
-            _say(f"{self._line_start()}{self._line(progress)}")
+            _say(line)
 
     def close(self) -> None:
         """Writes what TensorBoard still holds back."""
         if self._writer is not None:
             self._writer.close()
-
-    def _line_start(self) -> str:
-        return "\r\x1b[K" if self._terminal else ""
 
     def _line(self, progress: Progress) -> str:
         where = f"stage {progress.stage} {progress.iteration}/{progress.total}"
@@ -64,9 +61,7 @@ class Reporter:
         return f", {timedelta(seconds=round(seconds))} left"
 
     def _write_scalars(self, progress: Progress) -> None:
-        """An exception amid the writer's queue can lose a wake-up, and closing it then waits for
-        minutes: Ctrl-C comes afterwards.
-        """
+        """Defers Ctrl-C, which amid the writer's queue can make closing it wait for minutes."""
         if self._writer is None:
             return
         with interrupts_deferred():

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pcsr.errors import CheckpointError, UsageError
 from pcsr.models import PCSR, PlainNetwork, make_backbone
@@ -35,8 +34,7 @@ class StageNetwork(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, lr: Tensor, drawn: Tensor, colours: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Predicts from lr [B, 3, p, p] in [0, 1] at drawn [Q] flat output pixels, their colours
-        [B, Q, 3].
+        """Predicts from lr [B, 3, p, p] in [0, 1] at drawn [Q] output pixels of colours [B, Q, 3].
 
         Returns what is predicted and what is true, both [B, Q, 3] and normalised, and the
         probabilities [B, Q, upsamplers].
@@ -51,9 +49,9 @@ class StageNetwork(nn.Module, ABC):
         """
 
     @property
-    @abstractmethod
     def saved(self) -> nn.Module:
         """The module whose weights a checkpoint holds."""
+        return self.trained if isinstance(self.trained, PCSR) else self.trained.network
 
     @abstractmethod
     def model(self) -> dict[str, Any]:
@@ -93,18 +91,12 @@ class PlainStage(StageNetwork):
     def start_from(self, checkpoint: Checkpoint) -> None:
         load_part(self.trained.network, checkpoint)
 
-    @property
-    def saved(self) -> nn.Module:
-        return self.trained.network
-
     def model(self) -> dict[str, Any]:
         return {**self._config.model, "sd": self.saved.state_dict()}
 
 
 class PcsrStage(StageNetwork):
-    """Predicts residuals with the upsamplers of this stage, each pixel a mixture of its
-    upsamplers by their probabilities (paper section 3.4).
-    """
+    """Predicts residuals: each pixel mixes the upsamplers by their probabilities (section 3.4)."""
 
     trained: PCSR
 
@@ -119,10 +111,8 @@ class PcsrStage(StageNetwork):
             config.mean,
             config.std,
         )
-        if before is not None:
-            self._take_over(before)
-
-    def _take_over(self, before: PCSR) -> None:
+        if before is None:
+            return
         self.trained.encoder.load_state_dict(before.encoder.state_dict())
         for mine, theirs in zip(self.trained.upsamplers, before.upsamplers, strict=False):
             mine.load_state_dict(theirs.state_dict())
@@ -145,15 +135,10 @@ class PcsrStage(StageNetwork):
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.stage == 0):
             features = self.trained.encoder(normalised)
         residuals = [u(features, query, cell) for u in self.trained.upsamplers]
-        probabilities = self._probabilities(features, query, cell)
+        probabilities = self.trained.probabilities(features, [query], cell)
         predicted = (torch.stack(residuals, dim=-1) * probabilities[:, :, None]).sum(dim=-1)
         true = self._true(colours) - sample(normalised, query, "bilinear")
         return predicted, true, probabilities
-
-    def _probabilities(self, features: Tensor, query: Tensor, cell: Tensor) -> Tensor:
-        if self.stage == 0:
-            return features.new_ones(*query.shape[:2], 1)
-        return F.softmax(self.trained.classifier(features, query, cell), dim=-1).flip(-1)
 
     def start_from(self, checkpoint: Checkpoint) -> None:
         """Takes over the backbone, and from another PCSR its heaviest upsampler."""
@@ -162,10 +147,6 @@ class PcsrStage(StageNetwork):
         if upsamplers:
             heaviest = sampler_names(upsamplers)[0]
             load_part(self.trained.upsamplers[0], checkpoint, f"{heaviest}.")
-
-    @property
-    def saved(self) -> nn.Module:
-        return self.trained
 
     def model(self) -> dict[str, Any]:
         args = self._config.model["args"]
@@ -182,11 +163,6 @@ class PcsrStage(StageNetwork):
             name = "pcsr"
             kept["sampler_specs"] = samplers
         return {"name": name, "args": kept, "sd": self.saved.state_dict()}
-
-
-def stage_count(config: Config) -> int:
-    """Counts training stages: one per upsampler, or one for a plain network."""
-    return max(1, len(config.network.upsampler_widths))
 
 
 def stage_network(config: Config, stage: int, before: PCSR | None) -> StageNetwork:

@@ -1,6 +1,4 @@
-"""Runs the training loop: training stages in turn; resumed at any time, it ends as an unbroken run
-would.
-"""
+"""Runs the training loop; resumed at any time, it ends as an unbroken run would."""
 
 import hashlib
 import json
@@ -20,11 +18,10 @@ from pcsr.errors import CheckpointError, OutputError, UsageError
 from pcsr.models import PCSR
 from pcsr.models.checkpoint import read_checkpoint
 
-from .config import Config
+from .config import OPTIMIZERS, Config
 from .data import HELD_OUT, Batches, load_photos, stream, training_photos
 from .losses import average_loss, reconstruction_loss
-from .optimizers import make_optimizer
-from .stages import StageNetwork, stage_count, stage_network
+from .stages import StageNetwork, stage_network
 from .validation import Validator
 
 FINISHED = "network.pth"
@@ -45,8 +42,7 @@ class Progress:
 
 
 class Trainer:
-    """Trains what a config asks for into a folder: `stage-J.pth` while it runs, `network.pth` at
-    the end.
+    """Trains what a config says into a folder: `stage-J.pth` on the way, `network.pth` at the end.
 
     Started again on the same folder it goes on where it was. Under torchrun every process trains on
     its own batches.
@@ -83,18 +79,19 @@ class Trainer:
         self, stage: int, before: PCSR | None, report: Callable[[Progress], None]
     ) -> StageNetwork:
         network = stage_network(self._config, stage, before).to(self._device)
-        optimizer = make_optimizer(self._config, network)
+        optimizer = _optimizer(self._config, network)
         done = self._resume(stage, network, optimizer)
         if stage == 0 and not done and self._config.start_from is not None:
             network.start_from(read_checkpoint(self._config.start_from))
         total = self._iterations[stage]
         seed = (self._config.seed, stage, self.rank)
         batches = Batches(self._photos, self._config.data, total, seed)
-        step = _parallel(network, self._world)
+        step = DistributedDataParallel(network) if self._world > 1 else network
         for iteration, batch in enumerate(
             stream(batches, done, total, self._config.data.workers), done + 1
         ):
-            _set_learning_rate(optimizer, self._config, iteration - 1, total)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(self._config, iteration - 1, total)
             colourful = stage == 0 and iteration <= self._config.chroma_iterations
             losses = self._step(step, optimizer, batch, CHROMA_WEIGHT if colourful else 0)
             _refuse_divergence(losses, stage, iteration)
@@ -168,9 +165,7 @@ class Trainer:
 
 
 def _digest(config: Config) -> str:
-    """Digests all that the result depends on: not how often a run is saved, or by how many
-    workers.
-    """
+    """Digests all that the result depends on: not how often a run is saved, nor its workers."""
     parts = asdict(config)
     for harmless in ("validate_every", "save_every"):
         del parts[harmless]
@@ -180,13 +175,22 @@ def _digest(config: Config) -> str:
 
 
 def _per_stage(config: Config) -> tuple[int, ...]:
-    stages = stage_count(config)
+    stages = max(1, len(config.network.upsampler_widths))  # a plain network has one
     if len(config.iterations) not in (1, stages):
         raise UsageError(
             f"iter_max has {len(config.iterations)} numbers for {stages} stages; give one for "
             "all, or one for each"
         )
     return config.iterations if len(config.iterations) == stages else config.iterations * stages
+
+
+def _optimizer(config: Config, network: nn.Module) -> torch.optim.Optimizer:
+    return OPTIMIZERS[config.optimizer](
+        [weight for weight in network.parameters() if weight.requires_grad],
+        lr=config.learning_rate,
+        betas=config.betas,
+        weight_decay=config.weight_decay,
+    )
 
 
 def learning_rate(config: Config, iteration: int, total: int) -> float:
@@ -204,20 +208,9 @@ def _refuse_divergence(losses: Mapping[str, float], stage: int, iteration: int) 
         )
 
 
-def _set_learning_rate(
-    optimizer: torch.optim.Optimizer, config: Config, iteration: int, total: int
-) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(config, iteration, total)
-
-
 def _join_group(device: torch.device) -> tuple[int, int]:
     """Joins the process group that torchrun describes; returns (rank, world size)."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world > 1 and not distributed.is_initialized():
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return (distributed.get_rank(), world) if world > 1 else (0, 1)
-
-
-def _parallel(network: nn.Module, world: int) -> nn.Module:
-    return DistributedDataParallel(network) if world > 1 else network

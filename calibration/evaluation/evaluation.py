@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pcsr.calibration.images import read_rgb8
+from pcsr.calibration.images import ImageOptions, read_rgb8
 from pcsr.errors import ImageError, UsageError
 from pcsr.images import find_images
 from pcsr.metrics import Pixels, bicubic_resize, check_scale, degrade, psnr, ssim
@@ -17,21 +17,14 @@ from .report import EvaluationReport, Score
 
 
 @dataclass(frozen=True)
-class EvaluationOptions:
-    """Says what to evaluate. The modes of `k`, `adaptive` and `heavy_ratio` add up; without any,
-    k = 0.
-    """
+class EvaluationOptions(ImageOptions):
+    """Says what to evaluate: the modes of `k`, `adaptive` and `heavy_ratio`; without any, k = 0."""
 
     k: tuple[float, ...] = ()
     """Cost weights, one mode each."""
     adaptive: bool = False
-    """Whether ADM is one of the modes."""
     heavy_ratio: tuple[float, ...] = ()
     """Shares of heavy pixels in [0, 1], one mode each."""
-    refine: bool = True
-    """Whether light pixels beside heavy ones are smoothed."""
-    scale: float | None = None
-    """None stands for the trained one."""
     border: int | None = None
     """Pixels left out on each side; None stands for ceil(scale)."""
     lr: Path | None = None
@@ -42,8 +35,6 @@ class EvaluationOptions:
     """Device, backend and precision are those of `Upscaler`; the plain network has the same."""
     backend: str = "auto"
     precision: str = "fp32"
-    max_pixels: int = 2**27
-    """Height x width that a file may have."""
     recursive: bool = False
     """Whether sub-folders of `lr` are looked into."""
 
@@ -73,15 +64,17 @@ def evaluate(bundle: Path, images: Iterable[Path], options: EvaluationOptions) -
     notes: list[str] = []
     for path in images:
         try:
-            pair = evaluator.pair(path)
-            bicubic = evaluator.score_bicubic(path, pair)
+            hr, lr, more = evaluator.pair(path)
+            bicubic = evaluator.score_bicubic(path, hr, lr)
         except (ImageError, UsageError) as error:
             failures.append(_naming(path, error))
             continue
         if not scores:
-            evaluator.warm_up(pair.lr)
-        scores += [bicubic, *evaluator.score_methods(path, pair)]
-        notes += pair.notes
+            for method in evaluator.methods:
+                method.run(lr, evaluator.scale)  # a warm-up
+        scores.append(bicubic)
+        scores += [evaluator.score(method, path, hr, lr) for method in evaluator.methods]
+        notes += more
     found = (tuple(scores), tuple(failures), tuple(notes))
     return EvaluationReport(str(bundle), evaluator.scale, evaluator.border, *found)
 
@@ -99,22 +92,12 @@ class _Method:
 
 
 @dataclass(frozen=True)
-class _Pair:
-    """A test pair has RGB uint8 images, [H,W,3] and [h,w,3] with H = round(h * scale)."""
-
-    hr: Pixels
-    lr: Pixels
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class _Evaluator:
     """Holds what is the same for all images."""
 
     methods: tuple[_Method, ...]
     scale: float
     border: int
-    refine: bool
     max_pixels: int
     lr_files: Mapping[str, Sequence[Path]] | None
     """The given LR files by stem; None to make the LR images."""
@@ -128,12 +111,13 @@ class _Evaluator:
         check_scale(scale)
         border = math.ceil(scale) if options.border is None else options.border
         methods, lr_files = _methods(network, options), _lr_files(options)
-        return cls(methods, scale, border, options.refine, options.max_pixels, lr_files)
+        return cls(methods, scale, border, options.max_pixels, lr_files)
 
-    def pair(self, path: Path) -> _Pair:
+    def pair(self, path: Path) -> tuple[Pixels, Pixels, tuple[str, ...]]:
+        """Reads RGB uint8 images [H,W,3] and [h,w,3] with H = round(h * scale), and notes."""
         hr, notes = read_rgb8(path, self.max_pixels)
         if self.lr_files is None:
-            return _Pair(*degrade(hr, self.scale), notes)
+            return (*degrade(hr, self.scale), notes)
         lr_path = _partner(path, self.scale, self.lr_files)
         lr, lr_notes = read_rgb8(lr_path, self.max_pixels)
         height, width = (round(side * self.scale) for side in lr.shape[:2])
@@ -142,27 +126,20 @@ class _Evaluator:
                 f"{path} does not fit {lr_path}: expected {height}x{width} pixels at scale "
                 f"{self.scale:g}, found {hr.shape[0]}x{hr.shape[1]}; check --scale"
             )
-        return _Pair(hr, lr, notes + lr_notes)
+        return hr, lr, notes + lr_notes
 
-    def warm_up(self, lr: Pixels) -> None:
-        for method in self.methods:
-            method.run(lr, self.scale)
+    def score_bicubic(self, path: Path, hr: Pixels, lr: Pixels) -> Score:
+        image = bicubic_resize(lr, *hr.shape[:2])
+        return Score(str(path), "bicubic", *self._quality(image, hr))
 
-    def score_bicubic(self, path: Path, pair: _Pair) -> Score:
-        image = bicubic_resize(pair.lr, *pair.hr.shape[:2])
-        return Score(str(path), "bicubic", *self._quality(image, pair.hr))
-
-    def score_methods(self, path: Path, pair: _Pair) -> list[Score]:
-        return [self._score(method, path, pair) for method in self.methods]
-
-    def _score(self, method: _Method, path: Path, pair: _Pair) -> Score:
-        result = method.run(pair.lr, self.scale)
+    def score(self, method: _Method, path: Path, hr: Pixels, lr: Pixels) -> Score:
+        result = method.run(lr, self.scale)
         costs, stats = method.upscaler.bundle.manifest.costs, result.stats
         work = (stats.lr_size, stats.hr_size, stats.pixels_per_upsampler)
         return Score(
             str(path),
             method.name,
-            *self._quality(result.image, pair.hr),
+            *self._quality(result.image, hr),
             heavy_percent=100 * stats.heavy_share if stats.pixels_per_upsampler else None,
             paper_gflops=costs.paper_flops(*work) / 1e9,
             gmacs=costs.macs(*work) / 1e9,

@@ -39,9 +39,7 @@ _MARKS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Score:
-    """Says how one method did on one image, or in the mean over the images. A figure is None where
-    a method has none.
-    """
+    """Says how one method did on one image, or in the mean; a figure that it lacks is None."""
 
     image: str
     method: str
@@ -57,7 +55,6 @@ class Score:
     gmacs: float | None = None
     """As the exported graphs execute them."""
     time_ms: float | None = None
-    """Wall time of one call."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +79,7 @@ class EvaluationReport:
         return tuple(_mean(scores) for scores in of_method.values())
 
     def to_json(self) -> str:
-        """Writes all fields and `means`. No figure and nan are null, infinity is the string
-        "inf".
-        """
+        """Writes all fields and `means`. No figure and nan are null, infinity is "inf"."""
         report = vars(self) | {
             "scores": [_json_figures(score) for score in self.scores],
             "means": [_json_figures(mean) for mean in self.means],

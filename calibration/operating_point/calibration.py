@@ -10,6 +10,7 @@ from typing import Any
 
 from pcsr.amend import commit, new_folder, with_calibration
 from pcsr.bundle import Bundle
+from pcsr.calibration.images import ImageOptions
 from pcsr.calibration.work_file import ShowProgress, WorkFile
 from pcsr.errors import ImageError, UsageError
 from pcsr.metrics import Pixels, check_scale
@@ -18,20 +19,17 @@ from pcsr.runtime.upscaler import Upscaler
 
 from .clock import LEAST_LARGEST_PX, CallTimes, call_kinds
 from .cost_model import Fit, fit
-from .presets import BOUNDS_DB, check_bounds, choose
 from .sweep import Sweep, sweep
 
 NAME = "operating-point"
+BOUNDS_DB = {"quality": 0.01, "balanced": 0.05, "fast": 0.2}
 TILED_IMAGES = 4
 
 
 @dataclass(frozen=True)
-class OperatingPointOptions:
+class OperatingPointOptions(ImageOptions):
     """Says how to calibrate."""
 
-    scale: float | None = None
-    """None stands for the trained one."""
-    refine: bool = True
     lr_only: bool = False
     """Whether the images are inputs; losses are then estimated."""
     assumed_psnr_db: float = 30.0
@@ -41,16 +39,12 @@ class OperatingPointOptions:
     rounds: int = 5
     """Timed calls of each case."""
     largest: tuple[int, int] | None = None
-    """(height, width) of the largest input to time; None stands for twice the largest image, at
-    least 720p.
-    """
+    """(height, width) to time at most; None stands for twice the largest image, at least 720p."""
     device: str = "cpu"
     """Device, backend, precision and threads are those of `Upscaler`."""
     backend: str = "auto"
     precision: str = "fp32"
     threads: int | None = None
-    max_pixels: int = 2**27
-    """Height x width that a file may have."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +52,9 @@ class OperatingPointReport:
     """Says what is in the bundle now."""
 
     data: Mapping[str, Any]
-    """Its JSON."""
     points: tuple[Point, ...]
     presets: Mapping[str, Point]
     fits: tuple[Fit, ...]
-    """The models of the time on this machine."""
     scale: float
     lr_size: tuple[int, int]
     """(height, width) of the first image."""
@@ -90,7 +82,7 @@ def calibrate(
     assumed_db = options.assumed_psnr_db if options.lr_only else None
     task = Sweep(upscaler, scale, options.refine, assumed_db, options.max_pixels)
     before = bundle.calibration(CALIBRATION) or {}
-    usable, samples, failures = _look(task, images, bundle.manifest.model.receptive_radius_px)
+    usable, samples, failures = _look(task, images, bundle.manifest.model.receptive_radius_px or 0)
     with WorkFile(path, NAME, _work_key(bundle, usable, options, upscaler)) as work:
         points = sweep(task, list(usable), work, show)
         fits = _time(task, samples, options, work, show)
@@ -104,7 +96,10 @@ def calibrate(
 
 
 def _check(options: OperatingPointOptions) -> None:
-    check_bounds(options.bounds_db)
+    bounds_db = list(options.bounds_db.values())
+    if not all(0 <= value < math.inf for value in bounds_db) or sorted(bounds_db) != bounds_db:
+        shown = ", ".join(f"{name} {value:g}" for name, value in options.bounds_db.items())
+        raise UsageError(f"expected losses in dB from 0 on, none below the one before: {shown}")
     if options.rounds < 2:
         raise UsageError(f"rounds must be at least 2, found {options.rounds}")
     if not 10 <= options.assumed_psnr_db <= 60:
@@ -128,18 +123,21 @@ def _open(path: Path, options: OperatingPointOptions) -> Upscaler:
 
 
 def _look(
-    task: Sweep, images: Sequence[Path], radius_px: int | None
+    task: Sweep, images: Sequence[Path], radius_px: int
 ) -> tuple[dict[Path, str], list[Pixels], list[str]]:
-    """Finds the usable images with their hashes, the inputs of the first ones, and what is wrong
-    with the others.
-    """
+    """Finds usable images and their hashes, the first inputs, and what is wrong with others."""
     usable: dict[Path, str] = {}
     samples: list[Pixels] = []
     failures = []
     for path in images:
         try:
             lr = task.pair(path)[1]
-            _refuse_small(path, lr, radius_px)
+            height, width = lr.shape[:2]
+            if min(height, width) <= radius_px:
+                raise ImageError(
+                    f"{path}: an input of {height}x{width} pixels is smaller than the halo of the "
+                    f"network ({radius_px}); use larger images"
+                )
             usable[path] = hashlib.sha256(path.read_bytes()).hexdigest()
         except (ImageError, UsageError, OSError) as error:
             failures.append(str(error) if str(path) in str(error) else f"{path}: {error}")
@@ -149,15 +147,6 @@ def _look(
     if not usable:
         raise UsageError("no image that can be used: " + "; ".join(failures or ["none given"]))
     return usable, samples, failures
-
-
-def _refuse_small(path: Path, lr: Pixels, radius_px: int | None) -> None:
-    height, width = lr.shape[:2]
-    if min(height, width) <= (radius_px or 0):
-        raise ImageError(
-            f"{path}: an input of {height}x{width} pixels is smaller than the halo of the network "
-            f"({radius_px}); use larger images"
-        )
 
 
 def _work_key(
@@ -194,6 +183,17 @@ def _time(
         held_out = [sample for case, sample in pairs if case.held_out]
         fits.append(fit(upscaler.time_key(arrays), fitted, held_out))
     return tuple(fits)
+
+
+def choose(points: Sequence[Point], bounds_db: Mapping[str, float]) -> dict[str, Point]:
+    """Takes for each bound on the mean loss against all heavy the lightest point of k within it."""
+    by_k = [point for point in points if point.k is not None]
+    return {
+        name: max(
+            (point for point in by_k if point.loss_db <= bound_db), key=lambda point: point.k or 0.0
+        )
+        for name, bound_db in bounds_db.items()
+    }
 
 
 def _data(

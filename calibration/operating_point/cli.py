@@ -9,6 +9,7 @@ import click
 
 from pcsr.cli import (
     FILE,
+    Command,
     check_outputs,
     command_errors,
     complain,
@@ -22,9 +23,19 @@ from pcsr.extras import require_packages
 from pcsr.images import find_images
 from pcsr.text import parse_size
 
-from .presets import BOUNDS_DB
+from .calibration import BOUNDS_DB, OperatingPointOptions, calibrate
+from .report import draw, format_table
 
 _EXTRA = {"PIL": "pillow", "scipy": "scikit-image", "matplotlib": "matplotlib"}
+
+
+def _bound_options(command: Command) -> Command:
+    """Decorates a command with the bound of each preset."""
+    for name, bound_db in reversed(BOUNDS_DB.items()):
+        text = f"Let '{name}' lose at most this."
+        option = click.option(f"--{name}-loss-db", type=float, default=bound_db, help=text)
+        command = option(command)
+    return command
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -33,21 +44,7 @@ _EXTRA = {"PIL": "pillow", "scipy": "scikit-image", "matplotlib": "matplotlib"}
 @click.option(
     "--assumed-psnr-db", type=float, default=30.0, help="With --lr-only, assume this of all heavy."
 )
-@click.option(
-    "--quality-loss-db",
-    type=float,
-    default=BOUNDS_DB["quality"],
-    help="Let 'quality' lose at most this.",
-)
-@click.option(
-    "--balanced-loss-db",
-    type=float,
-    default=BOUNDS_DB["balanced"],
-    help="Let 'balanced' lose at most this.",
-)
-@click.option(
-    "--fast-loss-db", type=float, default=BOUNDS_DB["fast"], help="Let 'fast' lose at most this."
-)
+@_bound_options
 @click.option("--rounds", type=int, default=5, help="Time each case this many times.")
 @click.option("--largest", help="Time inputs up to HEIGHTxWIDTH. [default: about 720p]")
 @click.option("--curve", type=FILE, help="Draw PSNR against time and GFLOPs as a PNG.")
@@ -59,9 +56,6 @@ _EXTRA = {"PIL": "pillow", "scipy": "scikit-image", "matplotlib": "matplotlib"}
 def operating_point(
     bundle: Path,
     images: tuple[Path, ...],
-    quality_loss_db: float,
-    balanced_loss_db: float,
-    fast_loss_db: float,
     largest: str | None,
     curve: Path | None,
     json_file: Path | None,
@@ -75,11 +69,7 @@ def operating_point(
     run on another machine adds its times. An interrupted run goes on when it is called again.
     """
     require_packages("pcsr-calibrate operating-point", _EXTRA, "cpu,evaluate")
-    from .calibration import OperatingPointOptions, calibrate
-    from .report import draw, format_table
-
-    losses = (quality_loss_db, balanced_loss_db, fast_loss_db)
-    bounds = dict(zip(BOUNDS_DB, losses, strict=True))
+    bounds = {name: choices.pop(f"{name}_loss_db") for name in BOUNDS_DB}
     most = None if largest is None else parse_size(largest)
     options = OperatingPointOptions(bounds_db=bounds, largest=most, **choices)
     check_outputs(curve, json_file, overwrite)

@@ -1,5 +1,6 @@
 """Fits how long a call takes to measured calls."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -40,13 +41,10 @@ class Fit:
 
     model: TimeModel
     median_error: float
-    """Median of |predicted / measured - 1|."""
+    """This and the worst are of |predicted / measured - 1|."""
     worst_error: float
-    """Largest of |predicted / measured - 1|."""
     spread: float
-    """90th percentile of call / usual call; the model has it too, but no more than MOST_SPREAD, for
-    a calibration on a busy machine.
-    """
+    """90th percentile of call / usual call; the model's own is at most MOST_SPREAD."""
     samples: tuple[TimedCalls, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -81,13 +79,9 @@ def fit(key: Key, samples: Sequence[TimedCalls], held_out: Sequence[TimedCalls])
         model = replace(model, coefficients=_coefficients(samples, model.factors))
     spread = _spread([*samples, *held_out])
     model = replace(model, p90_over_p50=min(spread, MOST_SPREAD))
-    errors = [abs(predicted(model, one) / one.usual_ms - 1) for one in held_out]
+    foreseen = [model.usual_ms(one.work, one.heavy_ratio) / one.usual_ms for one in held_out]
+    errors = [abs(relative - 1) for relative in foreseen]
     return Fit(model, float(np.median(errors)), max(errors), spread, (*samples, *held_out))
-
-
-def predicted(model: TimeModel, sample: TimedCalls) -> float:
-    """Predicts how many milliseconds a call takes."""
-    return model.usual_ms(sample.work, sample.heavy_ratio)
 
 
 def _coefficients(
@@ -113,17 +107,12 @@ def _terms(sample: TimedCalls, factor: float) -> Numbers:
 
 
 def _factors(model: TimeModel, samples: Sequence[TimedCalls]) -> tuple[tuple[float, float], ...]:
-    sizes = sorted({sample.work.backbone_px for sample in samples})
-    return tuple((float(size), _factor(model, samples, size)) for size in sizes)
-
-
-def _factor(model: TimeModel, samples: Sequence[TimedCalls], backbone_px: int) -> float:
-    of_size = [sample for sample in samples if sample.work.backbone_px == backbone_px]
-    ratios = [
-        (one.usual_ms - model.heavy_ms(one.work, one.heavy_ratio)) / model.light_ms(one.work)
-        for one in of_size
-    ]
-    return float(max(np.median(ratios), LEAST_FACTOR))
+    ratios: dict[int, list[float]] = defaultdict(list)
+    for one in samples:
+        rest_ms = one.usual_ms - model.heavy_ms(one.work, one.heavy_ratio)
+        ratios[one.work.backbone_px].append(rest_ms / model.light_ms(one.work))
+    medians = ((float(size), float(np.median(ratios[size]))) for size in sorted(ratios))
+    return tuple((size, max(median, LEAST_FACTOR)) for size, median in medians)
 
 
 def _spread(samples: Sequence[TimedCalls]) -> float:

@@ -18,9 +18,7 @@ _HEADERS = ("", "k", "difficulty", "heavy %", "loss dB", "worst dB", "PSNR dB", 
 
 
 def format_table(found: OperatingPointReport) -> str:
-    """Formats the presets between all heavy and all light, their time at the first image's size,
-    and how far the model of the time was off.
-    """
+    """Formats the presets, their times at the first image's size, and the model's errors."""
     by_k = [point for point in found.points if point.k is not None]
     rows = {"all heavy": by_k[0], **found.presets, "all light": by_k[-1]}
     table = tabulate(

@@ -32,9 +32,7 @@ class Sweep:
     scale: float
     refine: bool
     assumed_psnr_db: float | None
-    """None where the images are originals; else they are inputs, and losses are estimated as if all
-    heavy had that PSNR.
-    """
+    """The PSNR of all heavy, by which losses are estimated; None where there are originals."""
     max_pixels: int
 
     def pair(self, path: Path) -> tuple[Pixels | None, Pixels]:
@@ -49,9 +47,7 @@ class Sweep:
 def sweep(
     task: Sweep, images: Sequence[Path], work: WorkFile, show: ShowProgress
 ) -> tuple[Point, ...]:
-    """Takes the mean over the images of each point, from all heavy to all light by k, then by
-    share.
-    """
+    """Takes the mean over the images of each point: by k from heavy to light, then by share."""
     logits = []
     with show(images, "difficulties") as watched:
         for path in watched:

@@ -13,6 +13,7 @@ import onnxruntime
 
 from pcsr.amend import commit, new_folder, with_calibration
 from pcsr.bundle import Bundle
+from pcsr.calibration.images import ImageOptions
 from pcsr.calibration.work_file import ShowProgress, WorkFile
 from pcsr.errors import UsageError
 from pcsr.export.graphs.join_splitting import merge_joins
@@ -33,7 +34,7 @@ from .ranges import LevelRanges, collect_peaks, collect_ranges
 from .report import GraphSetReport, PrecisionReport
 from .search import Search, SearchResult
 from .speed import Speed, measure_speed
-from .substitute import AS_WRITTEN, PipelineSettings, SubstitutePipeline, open_graph
+from .substitute import AS_WRITTEN, SubstitutePipeline, open_graph
 from .tensorrt_graph import tensorrt_graph
 
 FORMATS = ("int8", "fp8")
@@ -42,7 +43,7 @@ METHOD = 2
 
 
 @dataclass(frozen=True)
-class PrecisionOptions:
+class PrecisionOptions(ImageOptions):
     """Says how to quantise."""
 
     format: str = "int8"
@@ -52,21 +53,14 @@ class PrecisionOptions:
     min_fidelity_db: float = 45.0
     """With `lr_only`, where there is no original: the mean PSNR against the fp32 results."""
     lr_only: bool = False
-    scale: float | None = None
-    """None stands for the trained one."""
     k: float = 0.0
-    """k, adaptive, heavy_ratio and refine are those of `Upscaler`."""
+    """k, adaptive and heavy_ratio are those of `Upscaler`."""
     adaptive: bool = False
     heavy_ratio: float | None = None
-    refine: bool = True
     search_px: int = 128
-    """Candidates are compared on the middle of each image, at most so many input pixels each way;
-    the last ones on whole images.
-    """
+    """Most input pixels each way, in the middle of each image, that candidates are compared on."""
     threads: int | None = None
     """None stands for all cores."""
-    max_pixels: int = 2**27
-    """Height x width that a file may have."""
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
@@ -126,7 +120,6 @@ class _Calibration:
 
     bundle: Bundle
     options: PrecisionOptions
-    setting: PipelineSettings
     samples: list[CalibrationImage]
     model: onnx.ModelProto
     pipeline: SubstitutePipeline
@@ -145,7 +138,6 @@ class _Calibration:
             options.k, options.adaptive, options.heavy_ratio, refine=options.refine
         )
         check_request(bundle, scale, request)
-        setting = PipelineSettings(scale, request, options.threads or usable_cores())
         least_px = (bundle.manifest.model.receptive_radius_px or 0) + 1
         with watch(images, "reading images") as watched:
             samples = read_calibration_images(
@@ -153,8 +145,8 @@ class _Calibration:
             )
         model = merge_joins(onnx.load_from_string(bundle.graph_bytes(bundle.image_role)))
         work = WorkFile(path, "precision", _identity(bundle, samples, options))
-        pipeline = SubstitutePipeline(bundle, setting)
-        return cls(bundle, options, setting, samples, model, pipeline, work, watch)
+        pipeline = SubstitutePipeline(bundle, scale, request, options.threads or usable_cores())
+        return cls(bundle, options, samples, model, pipeline, work, watch)
 
     def run(self) -> tuple[PrecisionReport, dict[str, onnx.ModelProto]]:
         peaks = self.work.answer("peaks", self._peaks)
@@ -175,21 +167,21 @@ class _Calibration:
 
     def _peaks(self) -> dict[str, list[float]]:
         with self.watch(self.samples, "channels") as watched:
-            found = collect_peaks(self.model, self._inputs(watched), self.setting.threads)
+            found = collect_peaks(self.model, self._inputs(watched), self.pipeline.threads)
             return {name: peaks.tolist() for name, peaks in found.items()}
 
     def _ranges(self) -> LevelRanges:
         with self.watch(self.samples, "activations") as watched:
-            return collect_ranges(self.model, self._inputs(watched), self.setting.threads)
+            return collect_ranges(self.model, self._inputs(watched), self.pipeline.threads)
 
     def _inputs(self, samples: Iterable[CalibrationImage]) -> Iterator[FloatArray]:
         """Yields what the runtime gives the image graph."""
         return (image for sample in samples for image in self.pipeline.inputs(sample.lr))
 
     def _search(self, one: _GraphSet, ranges: LevelRanges) -> SearchResult:
-        border = -int(-self.setting.scale // 1)
+        border = -int(-self.pipeline.scale // 1)
         side, options = self.options.search_px, self.options
-        crops = [sample.centre(side, self.setting.scale) for sample in self.samples]
+        crops = [sample.centre(side, self.pipeline.scale) for sample in self.samples]
 
         def build(level: float, chosen: Collection[str]) -> Any:  # noqa: ANN401
             return self._open(one.write(self.model, ranges[str(level)], chosen), one.settings)
@@ -205,10 +197,10 @@ class _Calibration:
         ).run(self.model)
 
     def _open(self, graph: onnx.ModelProto, settings: Mapping[str, str] = SETTINGS) -> Any:  # noqa: ANN401
-        return open_graph(graph.SerializeToString(), self.setting.threads, settings)
+        return open_graph(graph.SerializeToString(), self.pipeline.threads, settings)
 
     def _speed(self, graph: onnx.ModelProto) -> Speed:
-        threads, bundle = self.setting.threads, self.bundle
+        threads, bundle = self.pipeline.threads, self.bundle
         fp32 = open_graph(bundle.graph_bytes(bundle.image_role), threads)
         sample = max(self.samples, key=lambda sample: sample.lr.size)
         with self.watch([sample], "cpu: speed") as watched:
@@ -220,10 +212,10 @@ class _Calibration:
         return PrecisionReport(
             precision=self.options.format,
             bundle=str(self.bundle.path),
-            options=asdict(self.options) | {"scale": self.setting.scale},
+            options=asdict(self.options) | {"scale": self.pipeline.scale},
             images=tuple({"file": s.path, "sha256": s.digest} for s in self.samples),
-            sets=tuple(sets),
-            machine={"processor": cpu_name(), "threads": self.setting.threads},
+            targets=tuple(sets),
+            machine={"processor": cpu_name(), "threads": self.pipeline.threads},
             tools={"onnxruntime": onnxruntime.__version__, "onnx": onnx.__version__},
         )
 

@@ -22,27 +22,21 @@ class CalibrationImage:
     lr: Pixels
     """[h,w,3]."""
     hr: Pixels | None
-    """The original [round(h*scale),round(w*scale),3] that `lr` was made from; None where only `lr`
-    is known.
-    """
+    """The original [round(h*scale),round(w*scale),3]; None where only `lr` is known."""
 
     @property
     def digest(self) -> str:
         """The digest is the SHA-256 of the pixels."""
         sizes = (self.lr.shape, None if self.hr is None else self.hr.shape)
-        return hashlib.sha256(repr(sizes).encode() + self._bytes()).hexdigest()
+        pixels = self.lr if self.hr is None else self.hr
+        return hashlib.sha256(repr(sizes).encode() + pixels.tobytes()).hexdigest()
 
     def centre(self, side: int, scale: float) -> "CalibrationImage":
-        """Cuts out the middle, at most `side` input pixels each way, degraded anew where it
-        is HR.
-        """
+        """Cuts out the middle, at most `side` input pixels each way; HR is degraded anew."""
         if self.hr is None:
             return CalibrationImage(self.path, _middle(self.lr, side), None)
         hr, lr = degrade(_middle(self.hr, round(side * scale)), scale)
         return CalibrationImage(self.path, lr, hr)
-
-    def _bytes(self) -> bytes:
-        return (self.lr if self.hr is None else self.hr).tobytes()
 
 
 def read_calibration_images(
@@ -60,9 +54,12 @@ def read_calibration_images(
     unreadable: list[str] = []
     for path in paths:
         try:
-            samples.append(_image(path, scale, lr_only, max_pixels))
+            hr, lr = read_pair(path, scale, lr_only, max_pixels)
+            samples.append(CalibrationImage(str(path), np.ascontiguousarray(lr), hr))
         except ImageError as error:
             unreadable.append(str(error))
+        except UsageError as error:
+            unreadable.append(f"{path}: {error}")
     if unreadable:
         raise ImageError(_many("these images cannot be used", unreadable))
     small = [s for s in samples if min(s.lr.shape[:2]) < least_px]
@@ -71,14 +68,6 @@ def read_calibration_images(
         what = f"these LR images are smaller than the network's reach of {least_px} px"
         raise ImageError(_many(what, found))
     return samples
-
-
-def _image(path: Path, scale: float, lr_only: bool, max_pixels: int) -> CalibrationImage:
-    try:
-        hr, lr = read_pair(path, scale, lr_only, max_pixels)
-    except UsageError as error:
-        raise ImageError(f"{path}: {error}") from error
-    return CalibrationImage(str(path), np.ascontiguousarray(lr), hr)
 
 
 def _middle(image: Pixels, side: int) -> Pixels:

@@ -51,9 +51,8 @@ class Integers:
         scales: NDArray[np.float64],
         zeros: NDArray[np.int64],
     ) -> "Integers":
-        """Quantises a convolution whose input channels have codes of these scales and zeros
-        [inputs]. Different scales go into the weights; different zeros into the bias, which is
-        exact where nothing is padded.
+        """Quantises a convolution whose inputs have codes of these scales and zeros [inputs].
+        Scales that differ go into the weights, zeros into the bias, which is exact without padding.
         """
         reference = scales.max()
         weight = weight * (scales / reference)[None, :, None, None]

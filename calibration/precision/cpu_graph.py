@@ -58,10 +58,10 @@ class _CpuGraph:
         self._layers, self._ranges, self._chosen = Layers(model), ranges, chosen
         self._nodes: list[onnx.NodeProto] = []
         self._new: Arrays = {}
-        self._graph_sets: dict[tuple[str, str], str] = {}
+        self._forms: dict[tuple[str, str], str] = {
+            (value.name, "nchw"): value.name for value in model.graph.input
+        }
         self._absorbed: set[str] = set()
-        for value in model.graph.input:
-            self._graph_sets[value.name, "nchw"] = value.name
 
     def build(self) -> onnx.ModelProto:
         for node in self._layers.nodes:
@@ -83,24 +83,41 @@ class _CpuGraph:
         elif node.op_type == "Add" and self._is_sum(node):
             self._add_sum(node)
         elif node.op_type in ("Relu", "LeakyRelu") and self._is_last(node.input[0]):
-            made = self._emit(node, [self._form(node.input[0], "nhwc")], f"{node.output[0]}:nhwc")
-            self._graph_sets[node.output[0], "nhwc"] = made
+            self._add_same(node, "nhwc")
         else:
-            known = self._layers.weights
-            names = [n if n in known or not n else self._form(n, "nchw") for n in node.input]
-            same = copy.deepcopy(node)
-            same.input[:] = names
-            self._nodes.append(same)
-            self._graph_sets |= {(name, "nchw"): name for name in node.output}
+            self._add_same(node, "nchw")
+
+    def _add_same(self, node: onnx.NodeProto, form: str) -> None:
+        """Writes a node as it is, on tensors of one form."""
+        known = self._layers.weights
+        same = copy.deepcopy(node)
+        same.input[:] = [n if n in known or not n else self._form(n, form) for n in node.input]
+        same.output[:] = [_formed(name, form) for name in node.output]
+        self._nodes.append(same)
+        self._forms |= {(name, form): _formed(name, form) for name in node.output}
+
+    def _make(
+        self,
+        operator: str,
+        inputs: Sequence[str],
+        tensor: str,
+        form: str,
+        **attributes: Any,  # noqa: ANN401
+    ) -> str:
+        """Writes a node that makes a tensor in one form; returns the name of that."""
+        made = _formed(tensor, form)
+        named = {"name": made} | attributes
+        self._nodes.append(helper.make_node(operator, inputs, [made], **named))
+        self._forms[tensor, form] = made
+        return made
 
     def _add_quantised(self, node: onnx.NodeProto) -> None:
         weight = dense(self._layers.weights[node.input[1]], groups(node))
         bias = self._layers.bias(node)
         codes, scales, zeros = self._input_codes(node, weight.shape[1])
         integers = Integers.of(weight, bias, scales, zeros)
-        target = self._layers.activated(node)
-        self._absorb(node, target)
-        name, out = node.output[0], self._code(target)
+        target = self._absorbing(node)
+        name = node.output[0]
         inputs = [
             codes,
             self._constant(f"{name}:x_scale", integers.input_scale),
@@ -108,17 +125,12 @@ class _CpuGraph:
             self._constant(f"{name}:w", integers.weight),
             self._constant(f"{name}:w_scale", integers.scale),
             self._constant(f"{name}:w_zero", np.zeros(len(weight), np.int8)),
-            *self._code_constants(target, out),
+            *self._code_constants(target),
             self._constant(f"{name}:bias", integers.bias),
         ]
         kept = {k: v for k, v in attributes(node).items() if k != "group"}
-        made = f"{target}:u8"
-        self._nodes.append(
-            helper.make_node(
-                "QLinearConv", inputs, [made], node.name, domain=DOMAIN, channels_last=1, **kept
-            )
-        )
-        self._graph_sets[target, "u8"] = made
+        kept |= {"name": node.name, "domain": DOMAIN, "channels_last": 1}
+        self._make("QLinearConv", inputs, target, "u8", **kept)
 
     def _input_codes(
         self, node: onnx.NodeProto, channels: int
@@ -126,12 +138,13 @@ class _CpuGraph:
         """Returns the codes that a layer reads, and their scale and zero per channel."""
         name = node.input[0]
         parts = self._layers.parts(name)
-        padded = any(attributes(node).get("pads", [0]))
-        if len(parts) > 1 and padded:
-            self._requantise(name, parts)
+        if len(parts) > 1 and any(attributes(node).get("pads", [0])):
+            if not self._has_codes(name):  # one scale, for what pads it with one zero
+                inputs = [*self._code_constants(name), *self._coded(parts)]
+                self._make("QLinearConcat", inputs, name, "u8", domain=DOMAIN, axis=3)
             parts = [name]
         codes = [self._code(part) for part in parts]
-        widths = [channels] if len(parts) == 1 else [self._layers.channels(p) for p in parts]
+        widths = [channels] if len(parts) == 1 else [self._layers.channels[p] for p in parts]
         scales = np.repeat([float(code.scale) for code in codes], widths)
         zeros = np.repeat([int(code.zero) for code in codes], widths)
         return self._joined_codes(name, parts), scales, zeros
@@ -139,25 +152,9 @@ class _CpuGraph:
     def _joined_codes(self, name: str, parts: Sequence[str]) -> str:
         if len(parts) == 1:
             return self._form(parts[0], "u8")
-        if (name, "parts") not in self._graph_sets:
-            inputs = [self._form(part, "u8") for part in parts]
-            made = f"{name}:parts"
-            self._nodes.append(helper.make_node("Concat", inputs, [made], made, axis=3))
-            self._graph_sets[name, "parts"] = made
-        return self._graph_sets[name, "parts"]
-
-    def _requantise(self, name: str, parts: Sequence[str]) -> None:
-        """Writes a join in one scale, for what pads it with one zero."""
-        if (name, "u8") in self._graph_sets:
-            return
-        inputs = self._code_constants(name, self._code(name))
-        for part in parts:
-            inputs += [self._form(part, "u8"), *self._code_constants(part, self._code(part))]
-        made = f"{name}:u8"
-        self._nodes.append(
-            helper.make_node("QLinearConcat", inputs, [made], made, domain=DOMAIN, axis=3)
-        )
-        self._graph_sets[name, "u8"] = made
+        if (name, "parts") not in self._forms:
+            self._make("Concat", [self._form(part, "u8") for part in parts], name, "parts", axis=3)
+        return self._forms[name, "parts"]
 
     def _is_product(self, node: onnx.NodeProto) -> bool:
         """Tells whether an unchosen 1x1 convolution reads codes alone: it is a matrix product."""
@@ -169,7 +166,7 @@ class _CpuGraph:
             and not any(values.get("pads", [0]))
             and set(values.get("strides", [1])) == {1}
         )
-        return plain and all((part, "u8") in self._graph_sets for part in parts)
+        return plain and all(map(self._has_codes, parts))
 
     def _add_product(self, node: onnx.NodeProto) -> None:
         """Writes float32 weights on codes: a float32 layer behind quantised ones costs least so."""
@@ -180,12 +177,9 @@ class _CpuGraph:
         name = node.output[0]
         weights = self._constant(f"{name}:w", np.ascontiguousarray(product.T))
         shift = self._constant(f"{name}:bias", bias.astype(np.float32))
-        self._nodes += [
-            helper.make_node("Cast", [codes], [f"{name}:x"], to=onnx.TensorProto.FLOAT),
-            helper.make_node("MatMul", [f"{name}:x", weights], [f"{name}:product"], node.name),
-            helper.make_node("Add", [f"{name}:product", shift], [f"{name}:nhwc"]),
-        ]
-        self._graph_sets[name, "nhwc"] = f"{name}:nhwc"
+        floats = self._make("Cast", [codes], name, "x", to=onnx.TensorProto.FLOAT)
+        products = self._make("MatMul", [floats, weights], name, "product", name=node.name)
+        self._make("Add", [products, shift], name, "nhwc")
 
     def _is_sum(self, node: onnx.NodeProto) -> bool:
         known = self._layers.weights
@@ -194,20 +188,12 @@ class _CpuGraph:
     def _add_sum(self, node: onnx.NodeProto) -> None:
         """Writes a sum in 8 bit where both sides and all readers are; else in float32."""
         target = self._layers.activated(node)
-        stored = all((name, "u8") in self._graph_sets for name in node.input)
+        stored = all(map(self._has_codes, node.input))
         if stored and target not in self._layers.outputs and self._only_codes_read(target):
-            inputs: list[str] = []
-            for name in node.input:
-                inputs += [self._form(name, "u8"), *self._code_constants(name, self._code(name))]
-            inputs += self._code_constants(target, self._code(target))
-            made = f"{target}:u8"
-            self._nodes.append(helper.make_node("QLinearAdd", inputs, [made], made, domain=DOMAIN))
-            self._graph_sets[target, "u8"] = made
-            self._absorb(node, target)
-            return
-        inputs = [self._form(name, "nhwc") for name in node.input]
-        name = node.output[0]
-        self._graph_sets[name, "nhwc"] = self._emit(node, inputs, f"{name}:nhwc")
+            inputs = [*self._coded(node.input), *self._code_constants(target)]
+            self._make("QLinearAdd", inputs, self._absorbing(node), "u8", domain=DOMAIN)
+        else:
+            self._add_same(node, "nhwc")
 
     def _only_codes_read(self, name: str) -> bool:
         for node in self._layers.readers[name]:
@@ -218,59 +204,52 @@ class _CpuGraph:
 
     def _form(self, name: str, form: str) -> str:
         """Returns a tensor in one form, made from another one where it is not there yet."""
-        if (name, form) in self._graph_sets:
-            return self._graph_sets[name, form]
+        if (name, form) in self._forms:
+            return self._forms[name, form]
         parts = self._layers.parts(name)
-        if len(parts) > 1 and (name, "u8") not in self._graph_sets:
-            made = self._join(name, form, parts)
-        elif form == "nchw":
-            made = self._turn(self._form(name, "nhwc"), name, _CHANNELS_FIRST)
-        elif form == "u8":
-            made = f"{name}:u8"
-            inputs = [self._form(name, "nhwc"), *self._code_constants(name, self._code(name))]
-            self._nodes.append(helper.make_node("QuantizeLinear", inputs, [made], made))
-        elif (name, "u8") in self._graph_sets:
-            made = f"{name}:nhwc"
-            inputs = [self._graph_sets[name, "u8"], *self._code_constants(name, self._code(name))]
-            self._nodes.append(helper.make_node("DequantizeLinear", inputs, [made], made))
-        else:
-            made = self._turn(self._graph_sets[name, "nchw"], f"{name}:nhwc", _CHANNELS_LAST)
-        self._graph_sets[name, form] = made
-        return made
+        if len(parts) > 1 and not self._has_codes(name):
+            inputs = [self._form(part, form) for part in parts]
+            return self._make("Concat", inputs, name, form, axis=1 if form == "nchw" else 3)
+        if form == "nchw":
+            inputs = [self._form(name, "nhwc")]
+            return self._make("Transpose", inputs, name, form, perm=_CHANNELS_FIRST)
+        if form == "u8":
+            inputs = [self._form(name, "nhwc"), *self._code_constants(name)]
+            return self._make("QuantizeLinear", inputs, name, form)
+        if self._has_codes(name):
+            return self._make("DequantizeLinear", self._coded([name]), name, form)
+        return self._make("Transpose", [self._form(name, "nchw")], name, form, perm=_CHANNELS_LAST)
 
-    def _join(self, name: str, form: str, parts: Sequence[str]) -> str:
-        made = name if form == "nchw" else f"{name}:{form}"
-        inputs = [self._form(part, form) for part in parts]
-        axis = 1 if form == "nchw" else 3
-        self._nodes.append(helper.make_node("Concat", inputs, [made], made, axis=axis))
-        return made
-
-    def _turn(self, source: str, made: str, order: Sequence[int]) -> str:
-        self._nodes.append(helper.make_node("Transpose", [source], [made], made, perm=order))
-        return made
+    def _has_codes(self, name: str) -> bool:
+        return (name, "u8") in self._forms
 
     def _is_last(self, name: str) -> bool:
         """Tells whether a tensor is there with its channels last."""
-        return any((name, form) in self._graph_sets for form in ("nhwc", "u8"))
+        return self._has_codes(name) or (name, "nhwc") in self._forms
 
-    def _emit(self, node: onnx.NodeProto, inputs: Sequence[str], made: str) -> str:
-        same = copy.deepcopy(node)
-        same.input[:], same.output[:] = inputs, [made]
-        self._nodes.append(same)
-        return made
-
-    def _absorb(self, node: onnx.NodeProto, target: str) -> None:
-        """Drops the ReLU behind a layer: it is the zero point 0 of the layer's code."""
-        if target != node.output[0]:
-            self._absorbed.add(target)
+    def _absorbing(self, node: onnx.NodeProto) -> str:
+        """Returns what a layer makes, its ReLU included: that is the zero point 0 of the code."""
+        target = self._layers.activated(node)
+        self._absorbed |= {target} - {node.output[0]}
+        return target
 
     def _code(self, name: str) -> Code:
         return Code.of(*self._ranges[name])
 
-    def _code_constants(self, name: str, code: Code) -> list[str]:
+    def _code_constants(self, name: str) -> list[str]:
+        code = self._code(name)
         scale = self._constant(f"{name}:scale", code.scale)
         return [scale, self._constant(f"{name}:zero", code.zero)]
+
+    def _coded(self, names: Sequence[str]) -> list[str]:
+        """Lists the codes of tensors, each followed by scale and zero."""
+        return [x for n in names for x in (self._form(n, "u8"), *self._code_constants(n))]
 
     def _constant(self, name: str, value: Any) -> str:  # noqa: ANN401
         self._new[name] = np.asarray(value)
         return name
+
+
+def _formed(name: str, form: str) -> str:
+    """Names a tensor in one form."""
+    return name if form == "nchw" else f"{name}:{form}"

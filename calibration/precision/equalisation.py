@@ -54,9 +54,7 @@ def equalised(model: onnx.ModelProto, peaks: Peaks) -> onnx.ModelProto:
 
 
 def _rescale(layers: Layers, node: onnx.NodeProto, factors: Peaks, peaks: Peaks) -> Arrays:
-    """Returns the weight and the bias of a convolution by their new names; nothing where they
-    stay.
-    """
+    """Returns the new weight and bias of a convolution by name; nothing where they stay."""
     parts, made = layers.parts(node.input[0]), factors.get(node.output[0])
     if made is None and not any(part in factors for part in parts):
         return {}

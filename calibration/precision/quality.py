@@ -9,20 +9,21 @@ import numpy as np
 
 from pcsr.calibration.images import finite_psnr_db
 from pcsr.metrics import Pixels
+from pcsr.runtime.result import Result
 
 from .calibration_images import CalibrationImage
-from .substitute import SubstitutePipeline, UpscaledImage
+from .substitute import SubstitutePipeline
 
 
 @dataclass(frozen=True)
 class ImageFigures:
-    """Says how a candidate did on one image. PSNR in dB is that of RGB within the border."""
+    """Says how a candidate did on one image. PSNR in dB is of RGB within the border, that of the
+    fp32 result and of the candidate against the original, or None where there is none.
+    """
 
     image: str
     psnr_fp32_db: float | None
-    """Of the fp32 result against the original; None where there is none."""
     psnr_db: float | None
-    """Of the candidate's result against the original; None where there is none."""
     fidelity_db: float
     """Of one result against the other."""
     error: float
@@ -59,7 +60,7 @@ class QualityComparison:
         self, pipeline: SubstitutePipeline, samples: Sequence[CalibrationImage], border: int
     ) -> None:
         self._pipeline, self.samples, self._border = pipeline, samples, border
-        self._references: list[UpscaledImage] = []
+        self._references: list[Result] = []
 
     def figures(self, graph: Any) -> list[ImageFigures]:  # noqa: ANN401
         """Returns the figures of each image. graph: a session of the candidate."""
@@ -68,7 +69,7 @@ class QualityComparison:
         pairs = zip(self.samples, self._references, strict=True)
         return [self._one(sample, reference, graph) for sample, reference in pairs]
 
-    def _one(self, sample: CalibrationImage, reference: UpscaledImage, graph: Any) -> ImageFigures:  # noqa: ANN401
+    def _one(self, sample: CalibrationImage, reference: Result, graph: Any) -> ImageFigures:  # noqa: ANN401
         found = self._pipeline.run(sample.lr, graph)
         difference = found.image.astype(np.float64) - reference.image
         return ImageFigures(
@@ -77,7 +78,7 @@ class QualityComparison:
             self._psnr(found.image, sample.hr),
             finite_psnr_db(found.image, reference.image, self._border),
             float((difference**2).mean()),
-            float((found.assignment == reference.assignment).mean()),
+            float(np.mean(found.assignment == reference.assignment)),
         )
 
     def _psnr(self, image: Pixels, original: Pixels | None) -> float | None:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -37,10 +38,12 @@ def collect_ranges(
     for seen in _observe(model, _image_tensors(model), images, threads):
         for name, (least, most, some) in seen.items():
             for level in LEVELS:
-                low, high = _quantiles(some, level) if level < 1 else (least.min(), most.max())
+                cuts = [1 - level, level]
+                ends: Any = np.quantile(some, cuts) if level < 1 else (least.min(), most.max())
+                low, high = map(float, ends)
                 ranges = found[str(level)]
                 before = ranges.get(name, (low, high))
-                ranges[name] = (float(min(before[0], low)), float(max(before[1], high)))
+                ranges[name] = (min(before[0], low), max(before[1], high))
     return found
 
 
@@ -91,10 +94,8 @@ def _observed(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
     steps = {"starts": [0, 0], "ends": [2**31 - 1] * 2, "axes": [2, 3], "steps": [STRIDE] * 2}
     graph.initializer.extend(
         numpy_helper.from_array(np.array(values, np.int64), f"every:{name}")
-        for name, values in steps.items()
+        for name, values in {**steps, "pixel": [0, 2, 3]}.items()
     )
-    pixel = numpy_helper.from_array(np.array([0, 2, 3], np.int64), "every:pixel")
-    graph.initializer.append(pixel)
     for name in names:
         least, most, some = _ends(name)
         graph.node.extend(
@@ -106,8 +107,3 @@ def _observed(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
         )
         graph.output.extend(onnx.ValueInfoProto(name=end) for end in (least, most, some))
     return observed
-
-
-def _quantiles(values: NDArray[np.float32], level: float) -> NDArray[np.float64]:
-    ends: NDArray[np.float64] = np.quantile(values, [1 - level, level])
-    return ends

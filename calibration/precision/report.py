@@ -19,17 +19,16 @@ class GraphSetReport:
     """Says what was found for one set of quantised graphs."""
 
     platform: str
-    """`cpu` or `tensorrt`."""
     set_name: str
     found: SearchResult
     speed: Speed | None
     """Measured on this machine; None where it cannot be."""
 
     def as_json(self) -> dict[str, Any]:
-        speed = None
-        if self.speed is not None:
-            gains = {"graph_speedup": self.speed.graph_speedup}
-            speed = asdict(self.speed) | gains | {"call_speedup": self.speed.call_speedup}
+        speed = self.speed and asdict(self.speed) | {
+            "graph_speedup": self.speed.graph_speedup,
+            "call_speedup": self.speed.call_speedup,
+        }
         return {
             "target": self.platform,
             "graphs": self.set_name,
@@ -49,20 +48,18 @@ class PrecisionReport:
     bundle: str
     options: Mapping[str, Any]
     images: tuple[Mapping[str, str], ...]
-    sets: tuple[GraphSetReport, ...]
+    targets: tuple[GraphSetReport, ...]
     machine: Mapping[str, Any]
     tools: Mapping[str, str]
 
     def to_json(self) -> str:
         """Writes everything; where there is no figure it is null."""
-        data = {
-            "targets" if name == "sets" else name: value for name, value in vars(self).items()
-        } | {"targets": [one.as_json() for one in self.sets]}
+        data = vars(self) | {"targets": [one.as_json() for one in self.targets]}
         return json.dumps(data, indent=2, allow_nan=False) + "\n"
 
     def warnings(self) -> list[str]:
         """Says what a user should know before relying on the graphs."""
-        speeds = [one.speed for one in self.sets if one.speed is not None]
+        speeds = [one.speed for one in self.targets if one.speed is not None]
         return [
             f"on this machine {self.precision} is slower than fp32 "
             f"({speed.graph_ms:.1f} ms instead of {speed.graph_fp32_ms:.1f})"
@@ -83,7 +80,7 @@ def mean_figures(figures: Sequence[ImageFigures]) -> dict[str, float | None]:
 
 def format_tables(report: PrecisionReport) -> str:
     """Formats for each set a table of images, one of layers and a line on the speed."""
-    return "\n\n".join(_set(one) for one in report.sets)
+    return "\n\n".join(_set(one) for one in report.targets)
 
 
 def _set(one: GraphSetReport) -> str:
@@ -102,17 +99,17 @@ def _set(one: GraphSetReport) -> str:
 
 
 def _images(figures: Sequence[ImageFigures]) -> str:
-    rows: list[Any] = [[Path(f.image).name, *_columns(asdict(f), f.psnr_loss_db)] for f in figures]
-    means = mean_figures(figures)
-    rows += [SEPARATING_LINE, ["mean", *_columns(means, means["psnr_loss_db"])]]
+    rows: list[Any] = [[Path(f.image).name, *_columns([f])] for f in figures]
+    rows += [SEPARATING_LINE, ["mean", *_columns(figures)]]
     head = ["image", "PSNR fp32", "PSNR", "loss dB", "to fp32 dB", "routing equal %"]
     formats = ("", ".3f", ".3f", ".4f", ".2f", ".2f")
     return tabulate(rows, head, floatfmt=formats, missingval="-")
 
 
-def _columns(figures: Mapping[str, Any], loss: float | None) -> list[Any]:
-    agreement = 100 * figures["routing_agreement"]
-    return [figures["psnr_fp32_db"], figures["psnr_db"], loss, figures["fidelity_db"], agreement]
+def _columns(figures: Sequence[ImageFigures]) -> list[float | None]:
+    means = mean_figures(figures)
+    names = ("psnr_fp32_db", "psnr_db", "psnr_loss_db", "fidelity_db")
+    return [*(means[name] for name in names), 100 * fmean(f.routing_agreement for f in figures)]
 
 
 def _layers(found: SearchResult) -> str:

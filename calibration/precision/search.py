@@ -37,19 +37,15 @@ class SearchResult:
     """All layers, in the order of the graph."""
     quantised: tuple[str, ...]
     level: float
-    """The level of the ranges."""
     figures: tuple[ImageFigures, ...]
     """On the whole images."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """Looks for the layers of one set. Every evaluation is kept in `work`, so that an interrupted
-    search goes on where it was.
-    """
+    """Looks for the layers of one set; keeps every evaluation in `work`, to go on from there."""
 
     platform: str
-    """`cpu` or `tensorrt`."""
     build: Build
     crops: QualityComparison
     """Compares the many candidates."""
@@ -78,9 +74,7 @@ class Search:
         return SearchResult(measured, names, level, tuple(figures))
 
     def _best_level(self, names: Sequence[str]) -> float:
-        """Takes the widest ranges, or narrower ones that do much better: other images than these
-        may need the width.
-        """
+        """Takes the widest ranges, which other images may need, or much better narrow ones."""
         with self.watch(LEVELS, f"{self.platform}: ranges") as watched:
             found = [
                 (level, mean_error(self._figures(self.crops, level, names))) for level in watched
@@ -108,7 +102,11 @@ class Search:
                     if self.bound.holds(figures):
                         return chosen, figures
                 chosen.remove(layer.name)
-        raise UsageError(self._hopeless())
+        if self.whole.samples[0].hr is None:
+            limit = f"a fidelity of {self.bound.min_fidelity_db:g} dB; lower --min-fidelity-db"
+        else:
+            limit = f"a loss of {self.bound.max_psnr_loss_db:g} dB; raise --max-psnr-loss-db"
+        raise UsageError(f"{self.platform}: not one layer can be quantised within {limit}")
 
     def _figures(
         self, comparison: QualityComparison, level: float, chosen: Collection[str]
@@ -122,13 +120,6 @@ class Search:
 
         found = self.work.answer(f"{self.platform} {level} {where} {digest}", compute)
         return [ImageFigures(**figures) for figures in found]
-
-    def _hopeless(self) -> str:
-        if self.whole.samples[0].hr is None:
-            limit = f"a fidelity of {self.bound.min_fidelity_db:g} dB; lower --min-fidelity-db"
-        else:
-            limit = f"a loss of {self.bound.max_psnr_loss_db:g} dB; raise --max-psnr-loss-db"
-        return f"{self.platform}: not one layer can be quantised within {limit}"
 
 
 def as_rows(found: SearchResult) -> list[Mapping[str, Any]]:

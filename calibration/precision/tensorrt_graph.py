@@ -9,8 +9,10 @@ import copy
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
+from numpy.typing import DTypeLike
 from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
@@ -20,6 +22,7 @@ from pcsr.export.graphs.layers import Layers
 from .codes import Ranges
 
 PEAKS = {"int8": 127.0, "fp8": 448.0}
+_DTYPES: Mapping[str, DTypeLike] = {"int8": np.int8, "fp8": ml_dtypes.float8_e4m3fn}
 _TYPES = {"int8": QuantType.QInt8, "fp8": QuantType.QFLOAT8E4M3FN}
 _LEAST = 1e-8
 _SETTINGS = {
@@ -49,7 +52,7 @@ def tensorrt_graph(
     for node in nodes:
         least, most = ranges[node.input[0]]
         seen[node.input[0]] = (np.array(least, np.float32), np.array(most, np.float32))
-        overrides[node.input[0]] = [_override(_largest(ranges, node.input[0]), precision)]
+        overrides[node.input[0]] = [_override(max(abs(least), abs(most)), precision)]
         rows = np.abs(layers.weights[node.input[1]]).reshape(len(layers.bias(node)), -1).max(axis=1)
         overrides[node.input[1]] = [{"axis": 0} | _override(row, precision) for row in rows]
     return _quantised(
@@ -98,18 +101,10 @@ def _give_back(graph: onnx.GraphProto) -> None:
                 node.input[place] = makers[maker.input[0]].input[0]
 
 
-def _largest(ranges: Ranges, name: str) -> float:
-    return max(map(abs, ranges[name]))
-
-
 def _override(largest: float, precision: str) -> dict[str, Any]:
     scale = np.array(max(largest / PEAKS[precision], _LEAST), np.float32)
-    return {"scale": scale, "zero_point": _zero(precision), "quant_type": _TYPES[precision]}
-
-
-def _zero(precision: str) -> Any:  # noqa: ANN401
-    if precision == "int8":
-        return np.array(0, np.int8)
-    from ml_dtypes import float8_e4m3fn
-
-    return np.array(0, float8_e4m3fn)
+    return {
+        "scale": scale,
+        "zero_point": np.array(0, _DTYPES[precision]),
+        "quant_type": _TYPES[precision],
+    }

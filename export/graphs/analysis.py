@@ -20,22 +20,19 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def count_macs(model: onnx.ModelProto, **sizes: int) -> int:
-    """Counts the multiply-adds of one run, with the graph's symbolic dimensions set to `sizes`.
-
-    Convolutions and matrix products are counted; a deconvolution at its input size, as it is
-    executed.
+    """Counts the multiply-adds of convolutions (of deconvolutions at their input size) and matrix
+    products in one run, with the graph's symbolic dimensions set to `sizes`.
     """
     shapes = shapes_at(model, sizes)
     return sum(_node_macs(node, shapes) for node in model.graph.node)
 
 
 def receptive_radius(model: onnx.ModelProto) -> int | None:
-    """Returns the largest distance (input pixels) at which the input still reaches an output; None
-    where it has no bound.
+    """Returns the largest distance (input pixels) at which the input reaches an output, if any.
 
     Follows the longest path of convolutions and pools at stride 1. Operators that this function
-    does not know to be point-wise count as unbounded. Spatial operations behind the flattening of
-    pixels to rows do not occur.
+    does not know to be point-wise count as unbounded: then it is None. Spatial operations behind
+    the flattening of pixels to rows do not occur.
     """
     weights = _initializer_shapes(model)
     radius: dict[str, float] = {}

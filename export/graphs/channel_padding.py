@@ -27,8 +27,7 @@ EXAMPLE_PX = 16
 
 def pad_channels(model: onnx.ModelProto, block: int = CPU_BLOCK) -> onnx.ModelProto:
     """Returns a copy whose convolutions have groups of a multiple of `block` channels, between
-    input and outputs and where that adds at most 40 %. Its outputs are those of `model`, up to
-    rounding.
+    input and outputs and where that adds at most 40 %. Outputs stay as they are up to rounding.
     """
     layers = Layers(model)
     padding = _Padding(layers, block)

@@ -72,9 +72,7 @@ class FoldedMlp(nn.Module):
 
 
 def mlp_arrays(mlp: FoldedMlp) -> dict[str, NDArray[np.float32]]:
-    """Returns the weights of a folded MLP by name, [outputs, inputs] (`docs/bundle.md`,
-    mlps.npz).
-    """
+    """Returns the weights of a folded MLP, [outputs, inputs], by their names in mlps.npz."""
     row, column = mlp.offset_weight
     tensors = {
         "feature_weight": mlp.feature_weight.t(),
@@ -90,9 +88,7 @@ def mlp_arrays(mlp: FoldedMlp) -> dict[str, NDArray[np.float32]]:
 
 
 def fold_upsamplers(network: PCSR) -> list[FoldedMlp]:
-    """Folds the upsamplers, heaviest first. The residual's unit becomes RGB in [0, 1]: std goes
-    into the last layer.
-    """
+    """Folds the upsamplers, heaviest first; std goes into their last layers: residuals are RGB."""
     return [
         FoldedMlp(_scaled(upsampler.imnet, network.std.flatten()))
         for upsampler in network.upsamplers
@@ -114,9 +110,7 @@ def fold_classifier(network: PCSR) -> FoldedMlp:
 
 def deployable(module: nn.Module) -> nn.Module:
     """Returns a copy with PReLU of one slope as LeakyReLU, which engines fuse with its convolution,
-    and collapsible linear blocks collapsed.
-
-    BatchNorm is folded into its convolution by the ONNX exporter.
+    and collapsible blocks collapsed. The ONNX exporter folds BatchNorm into its convolution.
     """
     module = collapse(module).eval()
     for parent in list(module.modules()):

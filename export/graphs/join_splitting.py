@@ -28,7 +28,7 @@ def split_joins(model: onnx.ModelProto) -> onnx.ModelProto:
     for node in layers.nodes:
         if node.op_type == "Conv" and node.input[0] in joins:
             before, last = joins[node.input[0]].input
-            nodes += _two_convolutions(node, before, last, layers.channels(before), weights)
+            nodes += _two_convolutions(node, before, last, layers.channels[before], weights)
         elif node.output[0] not in joins:
             nodes.append(node)
     return rewritten(model, nodes, weights)

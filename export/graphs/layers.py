@@ -15,9 +15,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 class Layers:
-    """Holds who makes and who reads each tensor of a graph, and its weights. The model is not
-    changed.
-    """
+    """Holds who makes and who reads each tensor of a graph, and its weights."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = model
@@ -47,20 +45,15 @@ class Layers:
         return str(reader.output[0] if reader is not None and is_relu else node.output[0])
 
     def parts(self, name: str) -> list[str]:
-        """Returns what a tensor of joined channels is made of, joins of joins included; else the
-        tensor itself.
-        """
+        """Lists what a tensor joins, joins of joins included; any other one is its only part."""
         node = self.maker.get(name)
         if node is None or not joins_channels(node):
             return [name]
         return [part for each in node.input for part in self.parts(each)]
 
-    def channels(self, name: str) -> int:
-        """Counts the channels of a tensor [1, C, h, w] that a node makes."""
-        return self._channels[name]
-
     @cached_property
-    def _channels(self) -> dict[str, int]:
+    def channels(self) -> dict[str, int]:
+        """The numbers of channels of the tensors [1, C, h, w] that nodes make, by name."""
         values = shape_inference.infer_shapes(self.model).graph.value_info
         shapes = {value.name: value.type.tensor_type.shape.dim for value in values}
         return {name: dims[1].dim_value for name, dims in shapes.items() if len(dims) == 4}
@@ -105,9 +98,7 @@ class TensorFamilies:
 def rewritten(
     model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto], weights: Mapping[str, NDArray[Any]]
 ) -> onnx.ModelProto:
-    """Returns a copy of a model with `nodes` in place of its own, and with those of `weights` that
-    they read.
-    """
+    """Returns a copy of a model with other `nodes`, and those of `weights` that they read."""
     new = copy.deepcopy(model)
     graph = new.graph
     del graph.node[:], graph.initializer[:], graph.value_info[:]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pcsr.errors import VerificationError
-from pcsr.manifest import IMAGE_OUTPUTS, Graph
+from pcsr.manifest import IMAGE_OUTPUTS, File, Graph
 from pcsr.manifest import Tensor as TensorInfo
 from pcsr.models import PCSR, PlainNetwork
 
@@ -36,9 +36,7 @@ class GraphSource:
 
 
 def graph_sources(network: PCSR | PlainNetwork) -> list[GraphSource]:
-    """Lists the graphs of a bundle: one for a plain network; backbone, classifier (M > 1) and
-    upsamplers for PCSR.
-    """
+    """Lists a bundle's graphs: a plain network, or backbone, classifier (M > 1) and upsamplers."""
     if isinstance(network, PlainNetwork):
         return [_image_source("network", deployable(network), [])]
     mlps = {f"upsampler_{j}": mlp for j, mlp in enumerate(fold_upsamplers(network))}
@@ -108,14 +106,11 @@ def label_graph(model: onnx.ModelProto, name: str, metadata: Mapping[str, str]) 
     _check(model, metadata["pcsr.role"])
 
 
-def describe_graph(model: onnx.ModelProto, file: str, sha256: str) -> Graph:
+def describe_graph(model: onnx.ModelProto, file: File) -> Graph:
     """Returns the manifest's entry of a graph."""
-    return Graph(
-        file=file,
-        sha256=sha256,
-        inputs=tuple(_tensor(value) for value in model.graph.input),
-        outputs=tuple(_tensor(value) for value in model.graph.output),
-    )
+    ends = (model.graph.input, model.graph.output)
+    inputs, outputs = (tuple(map(_tensor, values)) for values in ends)
+    return Graph(file.file, file.sha256, inputs, outputs)
 
 
 def _tensor(value: onnx.ValueInfoProto) -> TensorInfo:
@@ -144,8 +139,7 @@ def _quiet() -> Iterator[None]:
     level = log.level
     log.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             yield
     finally:
         log.setLevel(level)

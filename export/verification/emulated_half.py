@@ -57,9 +57,7 @@ class RoundingRunner:
 
 
 def emulated(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Returns a typed graph in float32 with the rounding of its type. What it rounds are outputs as
-    well, behind those of `model`.
-    """
+    """Returns a typed graph in float32, rounded as its type; what it rounds are further outputs."""
     inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
     values = (*inferred.input, *inferred.value_info, *inferred.output)
     types = {value.name: value.type.tensor_type.elem_type for value in values}

@@ -1,8 +1,7 @@
-"""Checks the float32 graphs of a written bundle against PyTorch: each one, and the whole pipeline,
-in ONNX Runtime on the CPU.
-"""
+"""Checks the float32 graphs of a written bundle, each and all together, against PyTorch."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,8 @@ from .synthetic_images import synthetic_image
 LR_SIZES = ((37, 53), (24, 40))
 GRAPH_TOLERANCE = 1e-4  # float32 sums in another order, relative to the largest value
 IMAGE_TOLERANCE = 2e-5
+Floats = NDArray[np.float32]
+Arrays = dict[str, NDArray[Any]]
 
 
 def verify_bundle(
@@ -47,31 +48,38 @@ def _graph_checks(
     upscaler: Upscaler, sources: Sequence[GraphSource], size: tuple[int, int]
 ) -> Iterator[DifferenceCheck]:
     for source in sources:
-        inputs = example_inputs(source, size)
-        expected = expected_outputs(source, inputs)
         session = ort.InferenceSession(
             upscaler.bundle.graph_bytes(source.role), providers=["CPUExecutionProvider"]
         )
-        found = session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})
-        worst = max(difference(a, b) for a, b in zip(found, expected.values(), strict=True))
-        yield DifferenceCheck(
-            what=f"{source.role} graph",
-            lr_size=size,
-            scale=None,
-            difference=worst,
-            tolerance=GRAPH_TOLERANCE,
-        )
+        run = partial(session.run, source.outputs)
+        yield check_graph(source, size, run, difference, GRAPH_TOLERANCE)
 
 
-def expected_outputs(
-    source: GraphSource, inputs: Mapping[str, Tensor]
-) -> dict[str, NDArray[np.float32]]:
-    """Computes what the module of a graph gives, by output."""
+def check_graph(
+    source: GraphSource,
+    size: tuple[int, int],
+    run: Callable[[Arrays], Sequence[Floats]],
+    measure: Callable[[Floats, Floats], float],
+    tolerance: float,
+    precision: str = "fp32",
+) -> DifferenceCheck:
+    """Compares a graph with its module, for an image of `size`. run: inputs by name -> outputs, in
+    the order of the source's. measure: (found, expected) -> how far they are apart.
+    """
+    inputs = example_inputs(source, size)
     with torch.no_grad():
-        found = source.module(*inputs.values())
-    found = (found,) if torch.is_tensor(found) else found
-    pairs = zip(source.outputs, found, strict=True)
-    return {name: tensor.numpy() for name, tensor in pairs}
+        expected = source.module(*inputs.values())
+    expected = (expected,) if torch.is_tensor(expected) else expected
+    found = run({name: tensor.numpy() for name, tensor in inputs.items()})
+    pairs = zip(found, expected, strict=True)
+    return DifferenceCheck(
+        what=f"{source.role} graph",
+        precision=precision,
+        lr_size=size,
+        scale=None,
+        difference=max(measure(a, b.numpy()) for a, b in pairs),
+        tolerance=tolerance,
+    )
 
 
 def example_inputs(source: GraphSource, size: tuple[int, int]) -> Mapping[str, Tensor]:
@@ -123,9 +131,7 @@ def inner(same: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def difference(
     found: NDArray[Any], expected: NDArray[Any], where: NDArray[np.bool_] | None = None
 ) -> float:
-    """Finds the largest difference, relative to the largest expected value if that is above 1;
-    infinite for NaN.
-    """
+    """Finds the largest difference, relative to the largest value if above 1; inf for NaN."""
     with np.errstate(invalid="ignore", over="ignore"):
         gap = np.abs(found - expected)
     if where is not None:

@@ -2,9 +2,10 @@
 arithmetic, and what the whole pipeline loses in quality.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,19 +14,16 @@ from pcsr.bundle import Bundle
 from pcsr.export.graphs.onnx_graph import GraphSource
 from pcsr.metrics import psnr_of_error
 from pcsr.models import PCSR, PlainNetwork
-from pcsr.runtime.cpu.open import open_pipeline
-from pcsr.runtime.cpu.output import ArrayOutput
-from pcsr.runtime.cpu.pipeline import Task
-from pcsr.runtime.cpu.workers import Workers
+from pcsr.runtime.cpu.upscaler import HostUpscaler
 from pcsr.runtime.geometry.grid import hr_size
 from pcsr.runtime.machine import usable_cores
 from pcsr.runtime.routing.request import RoutingRequest
-from pcsr.runtime.timing import Stopwatch
-from pcsr.runtime.upscaler import Upscaler
+from pcsr.runtime.upscaler import Result, Upscaler
+from pcsr.vectors import Vector
 
 from .checks import AnyCheck, DifferenceCheck, QualityCheck, refuse_failed
 from .emulated_half import RoundingRunner
-from .fp32 import example_inputs, expected_outputs
+from .fp32 import check_graph
 from .references import references, scales
 from .synthetic_images import resized, synthetic_image
 
@@ -65,62 +63,39 @@ def verify_typed(
 
 
 def _graph_check(runner: RoundingRunner, source: GraphSource, precision: str) -> DifferenceCheck:
-    inputs = example_inputs(source, LR_SIZE)
-    expected = expected_outputs(source, inputs)
-    arrays = {name: tensor.numpy() for name, tensor in inputs.items()}
-    found = runner.run(source.role, arrays)
-    return DifferenceCheck(
-        what=f"{source.role} graph",
-        precision=precision,
-        lr_size=LR_SIZE,
-        scale=None,
-        difference=max(_noise(found[name], expected[name]) for name in expected),
-        tolerance=GRAPH_TOLERANCE[precision],
-    )
+    def run(inputs: Mapping[str, NDArray[Any]]) -> list[Floats]:
+        found = runner.run(source.role, inputs)
+        return [found[name] for name in source.outputs]
+
+    return check_graph(source, LR_SIZE, run, _noise, GRAPH_TOLERANCE[precision], precision)
 
 
 def _ways(bundle: Bundle, runner: RoundingRunner, precision: str) -> dict[str, Upscale]:
-    pipeline = open_pipeline(bundle, runner, Workers(usable_cores()), False, None)
-
-    def rounded(image: Floats, scale: float, adaptive: bool) -> ImageAndLabels:
-        def read(first: int, stop: int) -> Floats:
-            return np.ascontiguousarray(image[first:stop].transpose(2, 0, 1)[None])
-
-        size = (image.shape[0], image.shape[1])
-        output = ArrayOutput(hr_size(size, scale), np.dtype(np.float32))
-        request = RoutingRequest(adaptive=adaptive)
-        pipeline.run(Task(size, read, scale, request), output, Stopwatch())
-        is_routed = bundle.upsamplers > 0
-        return output.whole.pixels, output.whole.assignment if is_routed else NO_ROUTING
-
-    ways: dict[str, Upscale] = {"every result rounded": rounded}
+    rounded = HostUpscaler(bundle, "onnxruntime", precision, usable_cores(), None, runner)
+    ways = {"every result rounded": _in_mode(rounded)}
     if precision == "fp16":
-        upscaler = Upscaler(bundle.path, backend="onnxruntime", precision=precision)
-
-        def in_runtime(image: Floats, scale: float, adaptive: bool) -> ImageAndLabels:
-            found = upscaler(image, scale, adaptive=adaptive)
-            return found.image, NO_ROUTING if found.assignment is None else found.assignment
-
-        ways["in ONNX Runtime"] = in_runtime
+        in_runtime = Upscaler(bundle.path, backend="onnxruntime", precision=precision)
+        ways["in ONNX Runtime"] = _in_mode(in_runtime.run)
     return ways
+
+
+def _in_mode(run: Callable[[Floats, float, RoutingRequest], Result]) -> Upscale:
+    def upscale(image: Floats, scale: float, adaptive: bool) -> ImageAndLabels:
+        found = run(image, scale, RoutingRequest(adaptive=adaptive))
+        return found.image, NO_ROUTING if found.assignment is None else found.assignment
+
+    return upscale
 
 
 @dataclass(frozen=True)
 class QualityCase:
-    """Holds an image, its original, and what the float32 PyTorch network makes of it."""
+    """Holds what the float32 PyTorch network makes of an image whose original is known."""
 
-    image: Floats
-    """[h, w, 3]."""
     original: Floats
     """[H, W, 3]."""
-    scale: float
-    adaptive: bool
+    reference: Vector
     mode: str
     """Begins the name of a check; empty where nothing is routed."""
-    expected: Floats
-    """[H, W, 3]."""
-    routed: Labels
-    """[H, W], or empty."""
 
 
 def quality_cases(network: PCSR | PlainNetwork, trained_scale: float) -> list[QualityCase]:
@@ -128,15 +103,10 @@ def quality_cases(network: PCSR | PlainNetwork, trained_scale: float) -> list[Qu
     cases = []
     for scale in scales(network, trained_scale):
         original = resized(synthetic_image(ORIGINAL_SIZE), hr_size(LR_SIZE, scale))
-        image = resized(original, LR_SIZE)
-        found = references(network, image, scale)
+        found = references(network, resized(original, LR_SIZE), scale)
         for reference in found:
-            labels = NO_ROUTING if reference.assignment is None else reference.assignment
-            adaptive = reference.adaptive
-            mode = ("adaptive, " if adaptive else "k = 0, ") if len(found) > 1 else ""
-            cases.append(
-                QualityCase(image, original, scale, adaptive, mode, reference.expected, labels)
-            )
+            mode = ("adaptive, " if reference.adaptive else "k = 0, ") if len(found) > 1 else ""
+            cases.append(QualityCase(original, reference, mode))
     return cases
 
 
@@ -145,19 +115,21 @@ def quality_checks(
 ) -> Iterator[QualityCheck]:
     """Compares the results of `run` with PyTorch's, case by case."""
     for case in cases:
-        found, assignment = run(case.image, case.scale, case.adaptive)
-        loss = psnr_db(case.expected, case.original) - psnr_db(found, case.original)
+        by_torch = case.reference
+        found, assignment = run(by_torch.image, by_torch.scale, by_torch.adaptive)
+        routed = NO_ROUTING if by_torch.assignment is None else by_torch.assignment
+        loss = psnr_db(by_torch.expected, case.original) - psnr_db(found, case.original)
         yield QualityCheck(
             what=f"pipeline, {case.mode}{what}",
             precision=precision,
             lr_size=LR_SIZE,
-            scale=case.scale,
+            scale=by_torch.scale,
             psnr_loss_db=loss,
             allowed_db=ALLOWED_DB[precision],
-            psnr_db=psnr_db(found, case.expected),
+            psnr_db=psnr_db(found, by_torch.expected),
             least_db=LEAST_DB[precision],
-            rerouted_px=int(np.count_nonzero(assignment != case.routed)),
-            pixels=case.routed.size,
+            rerouted_px=int(np.count_nonzero(assignment != routed)),
+            pixels=routed.size,
         )
 
 
@@ -168,8 +140,6 @@ def _noise(found: Floats, expected: Floats) -> float:
 
 
 def psnr_db(image: Floats, reference: Floats) -> float:
-    """Measures the PSNR in dB of two images whose values are clipped to [0, 1]; equal ones have
-    200.
-    """
+    """Measures the PSNR in dB of images that are clipped to [0, 1]; of equal ones it is 200."""
     gap = image.clip(0, 1).astype(np.float64) - reference.clip(0, 1)
     return min(psnr_of_error(float(np.mean(gap**2)), 1.0), EQUAL_DB)

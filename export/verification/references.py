@@ -22,9 +22,7 @@ def scales(network: PCSR | PlainNetwork, trained: float) -> tuple[float, ...]:
 def references(
     network: PCSR | PlainNetwork, image: NDArray[np.float32], scale: float
 ) -> list[Vector]:
-    """Upscales an image [h, w, 3] in each mode: k = 0 and, where there is something to route,
-    adaptive.
-    """
+    """Upscales an image [h, w, 3] by k = 0 and, where there is something to route, adaptively."""
     batch, case = as_batch(image), f"{image.shape[0]}x{image.shape[1]}_x{scale:g}"
     if isinstance(network, PlainNetwork):
         return [Vector(case, image, scale, False, as_image(network(batch)), None, None)]

@@ -7,9 +7,7 @@ Floats = NDArray[np.float32]
 
 
 def synthetic_image(size: tuple[int, int]) -> Floats:
-    """Draws an image [h, w, 3] in [0, 1] with flats, gradients, edges and texture, always
-    the same.
-    """
+    """Draws always the same image [h, w, 3] in [0, 1]: flats, gradients, edges and texture."""
     y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
     noise = np.random.default_rng(0).random((*size, 3), dtype=np.float32)
     stripes = ((x // 3 + y // 5) % 2)[..., None] * (x[..., None] > size[1] / 2)

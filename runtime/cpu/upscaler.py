@@ -18,25 +18,34 @@ from pcsr.runtime.timing import Stopwatch
 
 from .open import open_pipeline, open_runner
 from .output import ArrayOutput, StreamOutput
-from .pipeline import Routed, Task
+from .pipeline import Routed, Runner, Task
 from .workers import Workers
 
 Pixels = NDArray[Any]
 
 
 class HostUpscaler:
-    """The `Executor` of the CPU. It keeps nothing for a shape."""
+    """The `Executor` of the CPU. It keeps nothing for a shape.
+
+    runner: runs the graphs; None opens one for `backend` and `precision`.
+    """
 
     kind, kept_shapes = "cpu", 0
 
     def __init__(
-        self, bundle: Bundle, backend: str, precision: str, threads: int, tile_px: int | None
+        self,
+        bundle: Bundle,
+        backend: str,
+        precision: str,
+        threads: int,
+        tile_px: int | None,
+        runner: Runner | None = None,
     ) -> None:
         native = backend == "native"
         self.machine, self.threads = cpu_name(), threads
         self.passes = "none" if bundle.kind == "plain" else "native" if native else "graphs"
         self._bundle, self._workers = bundle, Workers(threads)
-        runner = open_runner(backend, bundle, precision, threads)
+        runner = runner or open_runner(backend, bundle, precision, threads)
         self._pipeline = open_pipeline(bundle, runner, self._workers, native, tile_px)
 
     def keep_shapes(self, count: int) -> None: ...

@@ -12,26 +12,26 @@ from pcsr import Upscaler
 from pcsr.export.exporter import ExportOptions, export_bundle
 from pcsr.export.graphs.folding import deployable
 from pcsr.models import IMDN, PCSR
-from pcsr.models.imdn import CollapsibleConv
+from pcsr.models.imdn import CollapsibleConv, collapse
 from tests.checkpoints import UPSAMPLERS, pcsr_checkpoint, save
 
 
 @pytest.mark.parametrize(("blocks", "parameters"), [(7, 790_496), (8, 893_936)])
 def test_collapsed_parameter_counts_are_the_papers(blocks: int, parameters: int) -> None:
-    network = IMDN(nb=blocks).collapse()
+    network = collapse(IMDN(nb=blocks))
     assert sum(p.numel() for p in network.parameters()) == parameters
     collapsed = IMDN(nb=blocks, collapsed=True)
     assert sum(p.numel() for p in collapsed.parameters()) == parameters
 
 
 @pytest.mark.parametrize("size", [(1, 1), (9, 7)])
-@pytest.mark.parametrize("collapse", [IMDN.collapse, deployable], ids=["method", "export"])
+@pytest.mark.parametrize("single_branch", [collapse, deployable], ids=["function", "export"])
 def test_collapse_computes_the_same(
-    size: tuple[int, int], collapse: Callable[[IMDN], nn.Module]
+    size: tuple[int, int], single_branch: Callable[[IMDN], nn.Module]
 ) -> None:
     torch.manual_seed(0)
     network = IMDN(nf=24, nb=2).eval()
-    single = collapse(network)
+    single = single_branch(network)
     assert not any(isinstance(module, CollapsibleConv) for module in single.modules())
     image = torch.rand(1, 3, *size)
     torch.testing.assert_close(single(image), network(image), atol=1e-5, rtol=1e-5)
@@ -50,7 +50,7 @@ def test_one_convolution_collapses_to_one() -> None:
 def test_a_collapsed_network_loads_into_the_collapsed_form() -> None:
     network = IMDN(nf=24, nb=1)
     collapsed = IMDN(nf=24, nb=1, collapsed=True)
-    collapsed.load_state_dict(network.collapse().state_dict(), strict=True)
+    collapsed.load_state_dict(collapse(network).state_dict(), strict=True)
 
 
 def test_it_is_exported_as_a_plain_network(tmp_path: Path) -> None:

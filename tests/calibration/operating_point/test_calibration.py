@@ -16,8 +16,7 @@ from click.testing import CliRunner, Result
 from pcsr.bundle import Bundle
 from pcsr.calibration.cli import main
 from pcsr.calibration.operating_point import clock
-from pcsr.calibration.operating_point.calibration import OperatingPointOptions, calibrate
-from pcsr.calibration.operating_point.presets import choose
+from pcsr.calibration.operating_point.calibration import OperatingPointOptions, calibrate, choose
 from pcsr.calibration.operating_point.sweep import estimated_loss_db
 from pcsr.images import Picture, read, write
 from pcsr.metrics import bicubic_resize, degrade, psnr

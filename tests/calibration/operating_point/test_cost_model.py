@@ -6,7 +6,7 @@ from dataclasses import astuple, replace
 import numpy as np
 import pytest
 
-from pcsr.calibration.operating_point.cost_model import MOST_SPREAD, TimedCalls, fit, predicted
+from pcsr.calibration.operating_point.cost_model import MOST_SPREAD, TimedCalls, fit
 from pcsr.errors import UsageError
 from pcsr.runtime.routing.time_model import Coefficients, Key, TimeModel, Workload
 
@@ -56,7 +56,9 @@ def test_sizes_that_are_slower_get_a_factor() -> None:
     assert found.worst_error < 0.03
     factors = [factor for _, factor in found.model.factors]
     assert factors[-1] > 1.1 * factors[0]
-    errors = [predicted(found.model, one) / one.usual_ms - 1 for one in found.samples]
+    errors = [
+        found.model.usual_ms(one.work, one.heavy_ratio) / one.usual_ms - 1 for one in found.samples
+    ]
     assert np.abs(errors).max() < 0.04
 
 

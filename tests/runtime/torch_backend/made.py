@@ -1,6 +1,5 @@
 """Small ONNX models, made by hand or from our networks, and what ONNX Runtime says of them."""
 
-import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
+from pcsr.amend import Folder
 from pcsr.bundle import MANIFEST, Bundle
 from pcsr.export.graphs.onnx_graph import describe_graph
 
@@ -86,8 +86,7 @@ def with_precision(bundle: Bundle, precision: str, path: Path) -> Bundle:
         model = typed(onnx.load_model_from_string(bundle.graph_bytes(role)), TYPES[precision][0])
         file = f"{precision}/{role}.onnx"
         onnx.save_model(model, path / file)
-        digest = hashlib.sha256((path / file).read_bytes()).hexdigest()
-        graphs[role] = describe_graph(model, file, digest)
+        graphs[role] = describe_graph(model, Folder(path, path).file(file))
     both = {**bundle.manifest.graphs, precision: graphs}
     (path / MANIFEST).write_text(replace(bundle.manifest, graphs=both).to_json())
     return Bundle.load(path)
