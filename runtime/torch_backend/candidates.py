@@ -43,8 +43,7 @@ def candidates(site: Site, choose: Choose) -> Mapping[str, Recipe]:
         found["in parts"] = lambda: improved(site.graph, choose, projections=False)
     elif conv.attributes.get("group", 1) > 1:
         found[GROUPS] = lambda: _with_groups(site.graph)
-    is_pointwise = tuple(site.graph.constants[conv.inputs[1]].shape[2:]) == (1, 1)
-    return {**found, **kernel_graphs(site, is_pointwise)}
+    return {**found, **kernel_graphs(site)}
 
 
 def tuned(graph: OperatorGraph, device: torch.device) -> tuple[OperatorGraph, list[str]]:
