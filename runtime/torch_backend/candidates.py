@@ -47,8 +47,8 @@ def candidates(site: Site, choose: Choose) -> Mapping[str, Recipe]:
 
 
 def tuned(graph: OperatorGraph, device: torch.device) -> tuple[OperatorGraph, list[str]]:
-    """Gives a graph of float16 or bfloat16 the fastest of what is right on a device, and a line for
-    each kind of site: the winner, and milliseconds at SIZE.
+    """Gives a graph of float16 or bfloat16 the fastest of what is right on a device, other narrow
+    groups dense, and a line for each kind of site: the winner, and milliseconds at SIZE.
     """
     outcomes: dict[Site, TrialOutcome] = {}
 
@@ -56,7 +56,7 @@ def tuned(graph: OperatorGraph, device: torch.device) -> tuple[OperatorGraph, li
         outcomes[site] = measured(site, device)
         return outcomes[site].winner
 
-    graph = improved(graph, choose)
+    graph = dense_groups(improved(graph, choose))
     if outcomes and device.type == "cuda":
         torch.cuda.empty_cache()  # maps of SIZE are larger than those of many images
     return graph, [f"{site.key}: {outcome}" for site, outcome in outcomes.items()]
