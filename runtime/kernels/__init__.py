@@ -6,28 +6,16 @@ share of heavy pixels `difficulties` and `select`. The backbone's kernels are in
 All raise ValueError for a tensor that is not as they say, before anything is launched.
 """
 
-from .adaptive import difficulties, lloyd
-from .band_inputs import BandInputs
-from .dense import dense
-from .finish import finish
-from .histogram import histogram
-from .packed import PackedMlp, PackedMlps
-from .ratio import select
-from .route import DeviceRule, RoutingBuffers, route
-from .sparse import sparse
-
-__all__ = [
-    "BandInputs",
-    "DeviceRule",
-    "PackedMlp",
-    "PackedMlps",
-    "RoutingBuffers",
-    "dense",
-    "difficulties",
-    "finish",
-    "histogram",
-    "lloyd",
-    "route",
-    "select",
-    "sparse",
-]
+from .adaptive import difficulties as difficulties
+from .adaptive import lloyd as lloyd
+from .band_inputs import BandInputs as BandInputs
+from .dense import dense as dense
+from .finish import finish as finish
+from .histogram import histogram as histogram
+from .packed import PackedMlp as PackedMlp
+from .packed import PackedMlps as PackedMlps
+from .ratio import select as select
+from .route import DeviceRule as DeviceRule
+from .route import RoutingBuffers as RoutingBuffers
+from .route import route as route
+from .sparse import sparse as sparse

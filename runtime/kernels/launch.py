@@ -24,9 +24,8 @@ INTERPRETED_BLOCK = 2048  # Triton's interpreter takes nearly the same time for 
 
 def expect(name: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int | None, ...]) -> None:
     """Raises ValueError unless `tensor` is contiguous, of this dtype and shape (None: any size)."""
-    fits = len(shape) == tensor.ndim and all(
-        size is None or size == found for size, found in zip(shape, tensor.shape, strict=True)
-    )
+    sizes = zip(shape, tensor.shape, strict=False)
+    fits = len(shape) == tensor.ndim and all(size in (None, found) for size, found in sizes)
     if not fits or tensor.dtype != dtype or not tensor.is_contiguous():
         layout = "" if tensor.is_contiguous() else ", not contiguous"
         raise ValueError(

@@ -43,13 +43,12 @@ def candidates(site: Site, choose: Choose) -> Mapping[str, Recipe]:
         found["in parts"] = lambda: improved(site.graph, choose, projections=False)
     elif conv.attributes.get("group", 1) > 1:
         found[GROUPS] = lambda: _with_groups(site.graph)
-    is_pointwise = tuple(site.graph.constants[conv.inputs[1]].shape[2:]) == (1, 1)
-    return {**found, **kernel_graphs(site, is_pointwise)}
+    return {**found, **kernel_graphs(site)}
 
 
 def tuned(graph: OperatorGraph, device: torch.device) -> tuple[OperatorGraph, list[str]]:
-    """Gives a graph of float16 or bfloat16 the fastest of what is right on a device, and a line for
-    each kind of site: the winner, and milliseconds at SIZE.
+    """Gives a graph of float16 or bfloat16 the fastest of what is right on a device, other narrow
+    groups dense, and a line for each kind of site: the winner, and milliseconds at SIZE.
     """
     outcomes: dict[Site, TrialOutcome] = {}
 
@@ -57,7 +56,7 @@ def tuned(graph: OperatorGraph, device: torch.device) -> tuple[OperatorGraph, li
         outcomes[site] = measured(site, device)
         return outcomes[site].winner
 
-    graph = improved(graph, choose)
+    graph = dense_groups(improved(graph, choose))
     if outcomes and device.type == "cuda":
         torch.cuda.empty_cache()  # maps of SIZE are larger than those of many images
     return graph, [f"{site.key}: {outcome}" for site, outcome in outcomes.items()]

@@ -7,7 +7,7 @@ projection: its outputs, 0: none) packed weight, bias or "", what is added or ""
 groups, outputs (of a group), slope, projection, projection_slope, tile.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -70,13 +70,13 @@ def _with_sum(
     return activated(kernel(added=None, slope=1) + added, slope)
 
 
-def kernel_graphs(site: Site, is_pointwise: bool) -> Mapping[str, Callable[[], OperatorGraph]]:
+def kernel_graphs(site: Site) -> Mapping[str, Callable[[], OperatorGraph]]:
     """Gives a site as one kernel, by tile: a 1x1 convolution of a join, or grouped 3x3 ones with a
     1x1 behind or without.
     """
-    make = _pointwise if is_pointwise else _grouped
     grouped = PROJECTED_TILES if len(site.parts) > 1 else GROUPED_TILES
-    tiles: Sequence[tuple[int, ...]] = POINTWISE_TILES if is_pointwise else grouped
+    is_pointwise = site.graph.constants[site.parts[0].conv.inputs[1]].shape[2:] == (1, 1)
+    make, tiles = (_pointwise, POINTWISE_TILES) if is_pointwise else (_grouped, grouped)
     return {f"one kernel {'x'.join(map(str, tile))}": partial(make, site, tile) for tile in tiles}
 
 

@@ -50,10 +50,13 @@ class OperatorGraph:
 
     def with_nodes(self, nodes: Iterable[Node]) -> "OperatorGraph":
         """Gives the graph with these nodes, less what no output needs."""
-        kept = needed(nodes, self.outputs)
-        used = {name for node in kept for name in node.inputs} | set(self.outputs)
-        constants = {name: value for name, value in self.constants.items() if name in used}
-        return replace(self, nodes=tuple(kept), constants=constants)
+        needed, kept = {*self.outputs}, list[Node]()
+        for node in reversed([*nodes]):
+            if needed.intersection(node.outputs):
+                needed.update(node.inputs)
+                kept.append(node)
+        constants = {name: value for name, value in self.constants.items() if name in needed}
+        return replace(self, nodes=tuple(kept[::-1]), constants=constants)
 
 
 def read_graph(model: bytes, outputs: Sequence[str] | None = None) -> OperatorGraph:
@@ -80,16 +83,6 @@ def read_graph(model: bytes, outputs: Sequence[str] | None = None) -> OperatorGr
     inputs = tuple(value.name for value in graph.input if value.name not in constants)
     whole = OperatorGraph(inputs, wanted, (), constants)
     return whole.with_nodes(node for node in nodes if node.op != "Constant")
-
-
-def needed(nodes: Iterable[Node], outputs: Sequence[str]) -> list[Node]:
-    """Gives those nodes that the outputs depend on, in their order."""
-    wanted, kept = set(outputs), []
-    for node in reversed([*nodes]):
-        if wanted.intersection(node.outputs):
-            wanted.update(node.inputs)
-            kept.append(node)
-    return kept[::-1]
 
 
 def uses_of(graph: OperatorGraph) -> Counter[str]:

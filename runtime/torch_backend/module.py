@@ -13,7 +13,7 @@ from .fusions import fusion_report, may_fuse
 from .graph import OperatorGraph, read_graph
 from .operators import SHAPED_BY_INPUTS
 from .program import run_steps, steps_of
-from .rewrites import dense_groups, fuse_convolutions, fuse_epilogues, in_place, is_typed
+from .rewrites import fuse_convolutions, fuse_epilogues, in_place, is_typed
 from .trial import laid_out, layout_for
 
 CPU = torch.device("cpu")
@@ -47,10 +47,7 @@ class OnnxModule:
     ) -> None:
         graph = read_graph(model, outputs)
         typed_cuda = device.type == "cuda" and is_typed(graph)
-        self._choices: list[str] = []
-        if typed_cuda:
-            graph, self._choices = tuned(graph, device)
-            graph = dense_groups(graph)
+        graph, self._choices = tuned(graph, device) if typed_cuda else (graph, [])
         self._layout = layout_for(torch.float16 if typed_cuda else torch.float32)
         self._epilogues = Epilogues(device, self._layout)
         graph = fuse_convolutions(graph, partial(may_fuse, device=device))

@@ -23,10 +23,7 @@ def gather(node: Node) -> Function:
     axis = node.attributes.get("axis", 0)
 
     def run(x: Tensor, index: Tensor) -> Tensor:
-        rows = torch.index_select(x, axis, index.reshape(-1))
-        if index.ndim == 1:
-            return rows
-        start = axis % x.ndim
+        rows, start = torch.index_select(x, axis, index.reshape(-1)), axis % x.ndim
         return rows.reshape(*x.shape[:start], *index.shape, *x.shape[start + 1 :])
 
     return run

@@ -10,6 +10,7 @@ from pcsr.bundle import Bundle
 from pcsr.runtime.torch_backend.candidates import candidates, improved
 from pcsr.runtime.torch_backend.graph import read_graph
 from pcsr.runtime.torch_backend.module import OnnxModule
+from pcsr.runtime.torch_backend.rewrites import dense_groups
 from pcsr.runtime.torch_backend.sites import Site
 
 from . import made
@@ -48,7 +49,7 @@ def test_on_a_gpu_it_computes_the_same_and_can_be_captured(
     if forced:
         monkeypatch.setattr(
             "pcsr.runtime.torch_backend.module.tuned",
-            lambda graph, _device: (improved(graph, ours), []),
+            lambda graph, _device: (dense_groups(improved(graph, ours)), []),
         )
     module = OnnxModule(data, torch.device("cuda"), ["features"])
     print(module.fusions)  # noqa: T201
