@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: the compiled passes of the CPU runtime."""
+"""Defines what pyproject.toml cannot say: the compiled passes of the CPU runtime."""
 
 from setuptools import setup
 

@@ -1,1 +1,3 @@
-"""What the runtime gains: this runtime, the published form and the plain network, interleaved."""
+"""Defines what the runtime gains: this runtime, the published form and the plain network,
+interleaved.
+"""

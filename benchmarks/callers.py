@@ -1,4 +1,5 @@
-"""What each implementation runs, as a caller: an image [h, w, 3] uint8 in, its upscaled one out.
+"""Defines what each implementation runs, as a caller: an image [h, w, 3] uint8 in, its upscaled one
+out.
 
 Tensors on the device stay there and nothing waits for them; NumPy arrays come back as such. Every
 caller imports what it needs when it is opened, so that the memory of one is not that of all.

@@ -59,7 +59,7 @@ class Implementation:
 
 @dataclass(frozen=True)
 class Contender:
-    """Is an implementation in one mode of routing: one way to make the large image."""
+    """A contender is an implementation in one mode of routing: one way to make the large image."""
 
     name: str
     implementation: Implementation

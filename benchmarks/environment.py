@@ -1,4 +1,4 @@
-"""Where and with what a measurement was made, and the cores it is held to."""
+"""Says where and with what a measurement was made, and the cores it is held to."""
 
 import hashlib
 import os

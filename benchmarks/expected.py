@@ -1,4 +1,5 @@
-"""What a frame should take on a GPU, from the bytes that it moves and the products that it makes.
+"""Defines what a frame should take on a GPU, from the bytes that it moves and the products that it
+makes.
 
     python -m benchmarks.expected BUNDLE... --size 1080x1920
 
@@ -49,7 +50,7 @@ LAUNCH_MS = 0.002  # of a kernel in a CUDA graph
 
 @dataclass(frozen=True)
 class Estimate:
-    """Is the work of one stage, and the time that it should take."""
+    """Holds the work of one stage, and the time that it should take."""
 
     name: str
     kernels: int

@@ -1,4 +1,4 @@
-"""What is measured of contenders, on the CPU and on a device."""
+"""Defines what is measured of contenders, on the CPU and on a device."""
 
 import math
 from collections.abc import Mapping

@@ -59,7 +59,9 @@ def check(value: Any, schema: Json, root: Json, path: str = "") -> None:  # noqa
 
 
 def _parts(value: Any, schema: Json, root: Json, path: str) -> Iterator[tuple[Any, Json, str]]:  # noqa: ANN401
-    """What else has to fit: the values inside, and the same value for other parts of the schema."""
+    """Tells what else has to fit: the values inside, and the same value for other parts of the
+    schema.
+    """
     if "$ref" in schema:
         yield value, root["$defs"][schema["$ref"].removeprefix("#/$defs/")], path
     if "if" in schema:

@@ -1,3 +1,3 @@
-"""From a bundle to an upscaled image: backends, routing, refinement. Imports neither models, export
-nor training.
+"""Turns a bundle and an image into an upscaled image: backends, routing, refinement. Imports
+neither models, export nor training.
 """

@@ -22,15 +22,17 @@ class Executor(Protocol):
 
     @property
     def threads(self) -> int:
-        """How many threads of the CPU compute; 0 where a GPU does."""
+        """Tells how many threads of the CPU compute; 0 where a GPU does."""
 
     @property
     def passes(self) -> str:
-        """What follows the backbone: `native`, `fused` or `graphs`; `none` for a plain network."""
+        """Tells what follows the backbone: `native`, `fused` or `graphs`; `none` for a plain
+        network.
+        """
 
     @property
     def kept_shapes(self) -> int:
-        """How many shapes (size, scale, way of routing) something is kept for."""
+        """Tells how many shapes (size, scale, way of routing) something is kept for."""
 
     def keep_shapes(self, count: int) -> None:
         """Keeps what is prepared for a shape for at least the `count` that were used last."""

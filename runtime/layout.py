@@ -16,7 +16,9 @@ LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 @dataclass(frozen=True)
 class Layout:
-    """How an image is stored: [h, w] or [h, w, channels] of uint8, uint16 or float32 (0..1)."""
+    """Describes how an image is stored: [h, w] or [h, w, channels] of uint8, uint16 or float32
+    (0..1).
+    """
 
     dtype: np.dtype[Any]
     channels: int
@@ -43,12 +45,12 @@ class Layout:
 
     @property
     def has_alpha(self) -> bool:
-        """Whether the last channel is alpha."""
+        """Tells whether the last channel is alpha."""
         return self.channels in (2, 4)
 
     @property
     def is_gray(self) -> bool:
-        """Whether one channel carries the picture."""
+        """Tells whether one channel carries the picture."""
         return self.channels < 3
 
     @property

@@ -101,14 +101,14 @@ class Upscaler:
 
     @property
     def passes(self) -> str:
-        """What is done behind the backbone: `native`, `fused` or `graphs`; `none` for a plain
+        """Tells what is done behind the backbone: `native`, `fused` or `graphs`; `none` for a plain
         network.
         """
         return self._executor.passes
 
     @property
     def kept_shapes(self) -> int:
-        """How many shapes (size, scale, way of routing) something is kept for; 0 on the CPU."""
+        """Tells how many shapes (size, scale, way of routing) something is kept for; 0 on the CPU."""
         return self._executor.kept_shapes
 
     def keep_shapes(self, count: int) -> None:
@@ -123,7 +123,7 @@ class Upscaler:
 
     @property
     def operating_point(self) -> OperatingPoint:
-        """What pcsr-calibrate operating-point wrote into the bundle.
+        """Tells what pcsr-calibrate operating-point wrote into the bundle.
 
         Raises:
             UsageError: the bundle was not calibrated.

@@ -22,7 +22,7 @@ PUBLISHED_NAMES = ("pcsr-phase0", "pcsr-phase1")  # of one and two upsamplers; "
 
 
 class StageNetwork(nn.Module, ABC):
-    """Is the network of one training stage in its training form."""
+    """Holds the network of one training stage in its training form."""
 
     trained: PCSR | PlainNetwork
     """The network as it is used afterwards."""

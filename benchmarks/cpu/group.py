@@ -46,7 +46,7 @@ class BenchOptions:
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Is what is measured together."""
+    """A group is measured together: one model at one size."""
 
     model: str
     size: str
@@ -62,7 +62,7 @@ class Group:
 
     @property
     def key(self) -> str:
-        """Is equal for measurements that would repeat each other."""
+        """The key is equal for measurements that would repeat each other."""
         content = [
             self.model,
             self.image.shape,

@@ -1,5 +1,5 @@
-"""Whether a path gives what the float32 PyTorch network gives: the bundle's own vectors, and in
-half precision the exporter's quality cases.
+"""Tests whether a path gives what the float32 PyTorch network gives: the bundle's own vectors, and
+in half precision the exporter's quality cases.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ REPLAYED = "recorded frame"
 
 @dataclass(frozen=True)
 class PathResult:
-    """Is what a path makes of an image."""
+    """Holds what a path makes of an image."""
 
     image: Floats
     """[H, W, 3]."""

@@ -21,7 +21,7 @@ class WorkerEnded(Exception):
 
 
 class Link:
-    """Is one process. What it prints is kept for the last line: why it ended."""
+    """A link leads to one process. What it prints is kept for the last line: why it ended."""
 
     def __init__(self, work: Work, start: Start) -> None:
         self._printed = NamedTemporaryFile()  # noqa: SIM115  # lives as long as this

@@ -20,7 +20,9 @@ LEAST_S = 6.0  # no section is begun with less than this
 
 @dataclass(frozen=True)
 class Section:
-    """Is one part of a run: what a failure of the device takes with it. size: of the input."""
+    """A section is one part of a run: what a failure of the device takes with it. size: of the
+    input.
+    """
 
     kind: Kind
     model: str = ""

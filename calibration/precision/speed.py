@@ -1,4 +1,4 @@
-"""How much faster a quantised graph is here, in one interleaved run."""
+"""Defines how much faster a quantised graph is here, in one interleaved run."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

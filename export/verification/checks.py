@@ -46,13 +46,13 @@ class DifferenceCheck(_Comparison):
 
     @property
     def passed(self) -> bool:
-        """Whether it is within tolerance, and finite."""
+        """Tells whether it is within tolerance, and finite."""
         allowed = max(ROUTING_SLACK_PX, ROUTING_TOLERANCE * self.pixels)
         return self.difference <= self.tolerance and self.rerouted_px <= allowed
 
     @property
     def found(self) -> str:
-        """What it found, in words."""
+        """Tells what it found, in words."""
         return (
             f"difference {self.difference:.1e} (allowed {self.tolerance:.0e}), "
             f"{self.rerouted_px} pixels routed differently"
@@ -74,12 +74,12 @@ class QualityCheck(_Comparison):
 
     @property
     def passed(self) -> bool:
-        """Whether both the original and PyTorch are near enough."""
+        """Tells whether both the original and PyTorch are near enough."""
         return self.psnr_loss_db <= self.allowed_db and self.psnr_db >= self.least_db
 
     @property
     def found(self) -> str:
-        """What it found, in words."""
+        """Tells what it found, in words."""
         return (
             f"PSNR loss {self.psnr_loss_db:.4f} dB (allowed {self.allowed_db:g}), "
             f"{self.psnr_db:.1f} dB from it (at least {self.least_db:g})"

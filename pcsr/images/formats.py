@@ -18,7 +18,7 @@ BLOCKS = {"icc": "icc-profile-data", "exif": "exif-data", "xmp": "xmp-data", "ip
 
 
 class Format(NamedTuple):
-    """What a kind of file can hold."""
+    """Holds what a kind of file can hold."""
 
     name: str
     suffixes: tuple[str, ...]

@@ -11,7 +11,7 @@ DPI_72 = (72 / 25.4, 72 / 25.4)  # what viewers assume for a file that states no
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a file says about its pixels: raw blocks, and the resolution.
+    """Holds what a file says about its pixels: raw blocks, and the resolution.
 
     Examples:
         >>> from pcsr.images import Metadata

@@ -1,4 +1,4 @@
-"""Where finished rows of an image go: into arrays of the whole image, or on to a writer."""
+"""Says where finished rows of an image go: into arrays of the whole image, or on to a writer."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager

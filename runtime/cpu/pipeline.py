@@ -35,7 +35,7 @@ class Runner(Protocol):
 
 @dataclass(frozen=True)
 class Routed:
-    """How an image was routed."""
+    """Describes how an image was routed."""
 
     counts: NDArray[np.int64]
     """Pixels per upsampler, heaviest first; none for a plain network."""

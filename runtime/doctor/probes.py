@@ -30,7 +30,7 @@ INSTALL = {
 
 @dataclass(frozen=True)
 class BackendCheck:
-    """What was found of a backend on a device."""
+    """Holds what was found of a backend on a device."""
 
     backend: str
     device: str

@@ -22,7 +22,7 @@ NVIDIA_SMI_S = 10
 
 @dataclass(frozen=True)
 class MachineReport:
-    """What pcsr-doctor found."""
+    """Holds what pcsr-doctor found."""
 
     versions: dict[str, str]
     providers: tuple[str, ...]

@@ -40,7 +40,7 @@ STREAMED_PIXELS = 2**26  # of outputs that leave while they are computed, never 
 
 @dataclass(frozen=True)
 class UpscaleOptions(Encoding):
-    """How images and videos are upscaled (see `Upscaler.run`) and written."""
+    """Describes how images and videos are upscaled (see `Upscaler.run`) and written."""
 
     scale: float | None = None
     request: RoutingRequest = field(default_factory=RoutingRequest)

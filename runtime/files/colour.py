@@ -30,7 +30,7 @@ _EXACT = (
 
 @dataclass(frozen=True)
 class Colour:
-    """What a video says of its colours, in the numbers of ITU-T H.273: 2 is unspecified."""
+    """Holds what a video says of its colours, in the numbers of ITU-T H.273: 2 is unspecified."""
 
     matrix: int
     range_: int

@@ -34,7 +34,7 @@ def no_bar(items: Iterable[Any], *_: object) -> AbstractContextManager[Iterable[
 
 @dataclass(frozen=True)
 class Encoding:
-    """How a video is written."""
+    """Describes how a video is written."""
 
     codec: str | None = None
     """None takes the container's usual one."""

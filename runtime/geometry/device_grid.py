@@ -1,4 +1,4 @@
-"""Where output pixels lie on the input, as PyTorch tensors on a device."""
+"""Says where output pixels lie on the input, as PyTorch tensors on a device."""
 
 from dataclasses import dataclass
 

@@ -24,7 +24,7 @@ TakeRows = Callable[[Tensor], None]
 
 @dataclass(frozen=True)
 class FrameShape:
-    """What makes one frame differ from another in memory and steps."""
+    """Holds what makes one frame differ from another in memory and steps."""
 
     lr_size: tuple[int, int]
     """(height, width) of the input."""
@@ -78,7 +78,9 @@ class Frame:
 
     @property
     def capturable(self) -> bool:
-        """Whether the frame can be recorded: it never waits for the device, and its rows stay."""
+        """Tells whether the frame can be recorded: it never waits for the device, and its rows
+        stay.
+        """
         loaded = self._loaded
         return loaded.runner.capturable and loaded.passes.capturable and self._keep
 

@@ -17,7 +17,7 @@ from .frame import AnyFrame
 
 @dataclass(frozen=True)
 class FrameResult:
-    """What one frame gave: for a plain network, without labels and difficulty."""
+    """Holds what one frame gave: for a plain network, without labels and difficulty."""
 
     image: Tensor
     """[H, W, c], in the caller's dtype."""

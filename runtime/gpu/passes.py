@@ -1,5 +1,5 @@
-"""What is done for every output pixel, behind the backbone: the seam between the frame, which holds
-the memory and the order, and the two ways of computing it.
+"""Defines what is done for every output pixel, behind the backbone: the seam between the frame,
+which holds the memory and the order, and the two ways of computing it.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ StageTimer = Callable[[str], AbstractContextManager[None]]
 
 @dataclass(frozen=True)
 class FrameInputs:
-    """What the output pixels of a frame are made from."""
+    """Holds what the output pixels of a frame are made from."""
 
     image: Tensor
     """[3, h, w] float32 RGB in [0, 1]."""
@@ -79,7 +79,9 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Decision:
-    """How logits become labels, in the device's memory: so a recorded frame takes new values."""
+    """Describes how logits become labels, in the device's memory: so a recorded frame takes new
+    values.
+    """
 
     routing: str
     """`fixed` (penalty for M > 2, else cut), `adaptive` (bounds) or `ratio` (cut, from above)."""

@@ -1,4 +1,4 @@
-"""What the dense and the sparse pass read."""
+"""Defines what the dense and the sparse pass read."""
 
 from dataclasses import dataclass
 
@@ -13,8 +13,8 @@ from .packed import PackedMlps
 
 @dataclass(frozen=True)
 class BandInputs:
-    """What a band of n output rows is computed from; h, w are the input's size, W the output's
-    width.
+    """Holds what a band of n output rows is computed from; h, w are the input's size, W the
+    output's width.
     """
 
     mlps: PackedMlps

@@ -1,5 +1,5 @@
-"""What the dense and the sparse pass share inside a kernel: an MLP on a tile of pixels, and the
-bilinear base.
+"""Defines what the dense and the sparse pass share inside a kernel: an MLP on a tile of pixels, and
+the bilinear base.
 
 A hidden width is kept as one or two blocks of channels, A and B, both powers of two (B may be 0),
 because the tensor cores take nothing else: 74 channels are 64 + 16, not 128.

@@ -40,7 +40,7 @@ class PackedMlp:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """What the kernels are compiled for."""
+        """Tells what the kernels are compiled for."""
         return self.layers, self.a, self.b
 
 

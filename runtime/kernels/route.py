@@ -37,7 +37,7 @@ class DeviceRule:
 
 @dataclass(frozen=True)
 class RoutingBuffers:
-    """What `route` fills in, for N pixels of a band."""
+    """Holds what `route` fills in, for N pixels of a band."""
 
     labels: Tensor
     """[N] uint8, 0 is the heaviest."""

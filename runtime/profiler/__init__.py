@@ -1,1 +1,1 @@
-"""Where the milliseconds go: `pcsr-profile`."""
+"""Says where the milliseconds go: `pcsr-profile`."""

@@ -1,4 +1,4 @@
-"""What is measured: every bundle on every picture in every mode, each a case."""
+"""Defines what is measured: every bundle on every picture in every mode, each a case."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -79,7 +79,7 @@ class Spec:
 
     @property
     def is_baseline(self) -> bool:
-        """Whether others are compared with it."""
+        """Tells whether others are compared with it."""
         return self.baseline == self.name
 
 

@@ -1,4 +1,4 @@
-"""What is upscaled: the user's photos, reduced originals, or a bundle's own sample."""
+"""Defines what is upscaled: the user's photos, reduced originals, or a bundle's own sample."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ LARGEST_FILE = 2**27  # pixels
 
 @dataclass(frozen=True, eq=False)
 class InputImage:
-    """What is upscaled."""
+    """Holds what is upscaled."""
 
     name: str
     pixels: Pixels

@@ -1,4 +1,6 @@
-"""How long and how often is measured, after trtexec: `--warmup`, `--duration`, `--iterations`."""
+"""Defines how long and how often is measured, after trtexec: `--warmup`, `--duration`,
+`--iterations`.
+"""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,6 @@
-"""What a profile says: the contract between measuring and printing, and the form of `--json`."""
+"""Defines what a profile says: the contract between measuring and printing, and the form of
+`--json`.
+"""
 
 import json
 from collections.abc import Mapping

@@ -40,8 +40,8 @@ class Histogram:
 
     @property
     def is_coarse(self) -> bool:
-        """Whether the values fill less than half of the bins, without being all the same: another
-        histogram from `low` to `high` tells more.
+        """Tells whether the values fill less than half of the bins, without being all the same:
+        another histogram from `low` to `high` tells more.
         """
         return 0 < self.high - self.low < (self.last - self.first) / 2
 

@@ -36,7 +36,7 @@ class Feedback:
 
     @property
     def has_learnt(self) -> bool:
-        """Whether any call has counted."""
+        """Tells whether any call has counted."""
         with self._lock:
             self._collect()
             return bool(self._ratios)

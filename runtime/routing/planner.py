@@ -22,7 +22,7 @@ WorkOf = Callable[[Size, float], Workload]
 
 @dataclass(frozen=True)
 class ResolvedRequest:
-    """How one image is routed, and what is learnt from the time that it takes."""
+    """Describes how one image is routed, and what is learnt from the time that it takes."""
 
     request: RoutingRequest
     """It names k, ADM or a share of heavy pixels, and nothing that needs a calibration."""

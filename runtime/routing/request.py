@@ -1,4 +1,6 @@
-"""What a caller asks of the routing, in one frozen record from the command line to the kernels."""
+"""Defines what a caller asks of the routing, in one frozen record from the command line to the
+kernels.
+"""
 
 import math
 from collections.abc import Iterable
@@ -30,8 +32,8 @@ class RoutingOptions(CallOptions, total=False):
 
 @dataclass(frozen=True)
 class RoutingRequest:
-    """How an image is to be routed. At most one of the ways is named; with none of them (k is None,
-    too) the upscaler's default counts, or k = 0 where that names none either.
+    """Describes how an image is to be routed. At most one of the ways is named; with none of them
+    (k is None, too) the upscaler's default counts, or k = 0 where that names none either.
 
     Raises:
         UsageError: a number out of its range, or two ways at once.
@@ -78,18 +80,18 @@ class RoutingRequest:
 
     @property
     def routes(self) -> bool:
-        """Whether it asks for more than the classifier's own choice."""
+        """Tells whether it asks for more than the classifier's own choice."""
         return bool(self._ways)
 
     @property
     def needs_calibration(self) -> bool:
-        """Whether the bundle must hold an operating point."""
+        """Tells whether the bundle must hold an operating point."""
         calibrated = (self.preset, self.budget_ms, self.max_psnr_loss_db)
         return any(value is not None for value in calibrated)
 
     @property
     def needs_statistics(self) -> bool:
-        """Whether the whole image must be classified before its first pixel can be routed."""
+        """Tells whether the whole image must be classified before its first pixel can be routed."""
         return self.adaptive or self.heavy_ratio is not None
 
     @property
@@ -99,7 +101,7 @@ class RoutingRequest:
 
     @property
     def is_refined(self) -> bool:
-        """Whether light pixels beside heavy ones are smoothed."""
+        """Tells whether light pixels beside heavy ones are smoothed."""
         return self.refine is not False
 
     def or_else(self, default: "RoutingRequest") -> "RoutingRequest":

@@ -42,7 +42,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Workload:
-    """What one call has to do, whatever is heavy."""
+    """Holds what one call has to do, whatever is heavy."""
 
     backbone_px: int
     """The input pixels that the backbone computes, halos and repeated passes included."""

@@ -20,7 +20,9 @@ PROBE_SIDE = 32
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What the builder is told besides the graph and the profile; it is part of an engine's key."""
+    """Holds what the builder is told besides the graph and the profile; it is part of an engine's
+    key.
+    """
 
     opt_level: int = 3
     """How long the builder searches, from 0 to 5."""

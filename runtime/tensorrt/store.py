@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """What to build, and how."""
+    """Holds what to build, and how."""
 
     shapes: Shapes = field(default_factory=Shapes)
     options: BuildOptions = field(default_factory=BuildOptions)

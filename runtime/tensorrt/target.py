@@ -29,7 +29,7 @@ class LocalGpu:
 
 @dataclass(frozen=True)
 class Target:
-    """What an engine is built for."""
+    """Holds what an engine is built for."""
 
     gpu: str
     """One GPU model, or `portable`."""

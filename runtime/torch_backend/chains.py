@@ -38,7 +38,7 @@ class ConvolutionChain:
 
     @property
     def added(self) -> str:
-        """What is added to the convolution's result, or ""."""
+        """Tells what is added to the convolution's result, or ""."""
         names = [name for node in self.behind if node.op == "Add" for name in node.inputs]
         return next((name for name in names if name != self.conv.outputs[0]), "")
 

@@ -22,7 +22,7 @@ DEVICES = frozenset({"cuda"})
 
 @dataclass(frozen=True)
 class EpilogueForm:
-    """What decides which kernel is compiled."""
+    """Holds what decides which kernel is compiled."""
 
     channels: int
     slope: float

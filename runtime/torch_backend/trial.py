@@ -19,7 +19,7 @@ TOLERANCE = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 
 @dataclass(frozen=True)
 class TrialOutcome:
-    """What a trial found."""
+    """Holds what a trial found."""
 
     winner: str
     times_ms: Mapping[str, float]

@@ -1,4 +1,4 @@
-"""What a runner on a device is."""
+"""Defines what a runner on a device is."""
 
 from typing import Protocol
 

@@ -1,4 +1,4 @@
-"""What is timed: callers, what they answer, and the time of a call by the wall clock."""
+"""Defines what is timed: callers, what they answer, and the time of a call by the wall clock."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ CallOptions = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Details:
-    """What a call tells of itself."""
+    """Holds what a call tells of itself."""
 
     pixels: tuple[int, ...] = ()
     """Output pixels of each upsampler, the heaviest first; empty without routing."""
@@ -27,8 +27,8 @@ class Details:
 
 
 class Answer(NamedTuple):
-    """What a call gives: the image [H, W, 3], on the device where one on the device was given,
-    and its details, which wait for the device.
+    """Holds what a call gives: the image [H, W, 3], on the device where one on the device was
+    given, and its details, which wait for the device.
     """
 
     image: Any

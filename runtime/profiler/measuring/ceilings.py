@@ -1,5 +1,5 @@
-"""What a CPU reaches at most: products of float32 matrices, copies in memory. In a process of its
-own, since NumPy's libraries read their number of threads once, when they are loaded.
+"""Defines what a CPU reaches at most: products of float32 matrices, copies in memory. In a process
+of its own, since NumPy's libraries read their number of threads once, when they are loaded.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM
 
 @dataclass(frozen=True)
 class Ceilings:
-    """What a machine reached in this run."""
+    """Holds what a machine reached in this run."""
 
     gflop_s: float
     """GFLOP/s (two per multiply-add) of products of float32 matrices."""

@@ -18,7 +18,7 @@ MIB = 2**20
 
 
 class Lap(NamedTuple):
-    """What one call took on its device, and how long the host took until it returned."""
+    """Holds what one call took on its device, and how long the host took until it returned."""
 
     device_ms: float
     enqueue_ms: float

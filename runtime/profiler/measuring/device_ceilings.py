@@ -1,4 +1,6 @@
-"""What this device reaches at most: copies in its memory, copies to the host, matrix products."""
+"""Defines what this device reaches at most: copies in its memory, copies to the host, matrix
+products.
+"""
 
 from collections.abc import Callable
 from statistics import median
@@ -16,7 +18,7 @@ WARM_UPS = 5
 
 
 class Extent(NamedTuple):
-    """How many bytes are copied, and the side of the square matrices that are multiplied."""
+    """Describes how many bytes are copied, and the side of the square matrices that are multiplied."""
 
     bytes: int
     side: int

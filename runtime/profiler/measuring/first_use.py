@@ -20,7 +20,7 @@ from .process import call_alone
 
 @dataclass(frozen=True)
 class FirstUse:
-    """What a first use took; None where nobody looked or the system does not say."""
+    """Holds what a first use took; None where nobody looked or the system does not say."""
 
     first_ms: float
     open_ms: float | None = None

@@ -1,4 +1,6 @@
-"""What goes on around a measurement: the load of others, limits that strike, the GPU's state."""
+"""Defines what goes on around a measurement: the load of others, limits that strike, the GPU's
+state.
+"""
 
 import os
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What makes a run doubtful, in words."""
+"""Defines what makes a run doubtful, in words."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean, median, stdev

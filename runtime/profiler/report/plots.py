@@ -22,7 +22,9 @@ _CALLS = "#7d8ca3"
 
 
 class StageMark(NamedTuple):
-    """How a stage is marked. colour, ink: "#rrggbb" of its bars and of the number on them."""
+    """Describes how a stage is marked. colour, ink: "#rrggbb" of its bars and of the number on
+    them.
+    """
 
     number: str
     colour: str

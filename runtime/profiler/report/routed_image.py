@@ -41,7 +41,9 @@ class RoutedImage:
 
 
 class UpsamplerShare(NamedTuple):
-    """What one upsampler made. colour: "#rrggbb" in the routing overlay. share: of all pixels."""
+    """Holds what one upsampler made. colour: "#rrggbb" in the routing overlay. share: of all
+    pixels.
+    """
 
     name: str
     colour: str
