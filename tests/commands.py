@@ -66,7 +66,9 @@ def start(name: str, *args: object, **options: Any) -> subprocess.Popen[str]:  #
         "pcsr-build": "runtime.tensorrt",
     }
     room = rooms[name]
-    code = f"import sys; from pcsr.{room}.cli import main; sys.exit(main(prog_name={name!r}))"
+    # Where the tests themselves run in the background, a shell has them ignore Ctrl-C.
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += f"from pcsr.{room}.cli import main; sys.exit(main(prog_name={name!r}))"
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     command = [sys.executable, "-c", code, *map(str, args)]
     return subprocess.Popen(command, text=True, **(pipes | options))
