@@ -1,6 +1,4 @@
-"""Verification vectors are images with what the float32 PyTorch network makes of them, for hosts
-that want to check themselves and have no PyTorch network.
-"""
+"""Verification vectors are images with what the float32 PyTorch network makes of them."""
 
 import io
 from collections.abc import Mapping

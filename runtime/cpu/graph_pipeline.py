@@ -1,6 +1,4 @@
-"""Pipelines whose graphs all run in one runner: the portable path. The whole image's maps are held
-in memory.
-"""
+"""Pipelines whose graphs all run in one runner, with the maps of the whole image in memory."""
 
 import math
 from functools import partial

@@ -57,9 +57,7 @@ class NativePipeline:
         return banded.compose(banded.rule(), output)
 
     def plan(self, size: tuple[int, int], scale: float, two_passes: bool) -> tuple[Bands, bool]:
-        """Cuts an image into bands; the flag is whether the second pass finds the features of the
-        first, which are held beside a tile.
-        """
+        """Cuts an image into bands; the flag: whether features are held for the second pass."""
         kept_bytes = 4 * (self.depth * math.prod(size) + math.prod(hr_size(size, scale)))
         keeps = two_passes and kept_bytes + LEAST_TILE_BYTES <= WORKING_BYTES
         if self._tile_px is not None:
@@ -191,9 +189,7 @@ class _BandedRun:
         return thresholds[0] if thresholds else None
 
     def _finish(self, held: HeldRows, unfinished: int, target: Rows, spans: ThreadSpans) -> None:
-        """Finishes rows whose neighbours are there, as many as `target` has. The last `unfinished`
-        ones of those held are not finished yet.
-        """
+        """Finishes the rows of `target`: the first of the last `unfinished` ones of those held."""
         first = len(held.labels) - unfinished
 
         def work(part: slice) -> None:

@@ -64,6 +64,4 @@ class Pipeline(Protocol):
         """
 
     def backbone_px(self, size: Size, scale: float) -> int:
-        """Counts the input pixels that the backbone computes of an image, halos and repeated passes
-        included, where a share of heavy pixels is asked for.
-        """
+        """Counts the input pixels that the backbone computes for a heavy_ratio, repeats and all."""
