@@ -239,8 +239,7 @@ def _planes(
 def _mean_ssim(image: Pixels, reference: Pixels) -> float:
     from skimage.metrics import structural_similarity
 
-    similarity: Any = structural_similarity  # untyped
-    found: float = similarity(
+    found: float = structural_similarity(  # type: ignore[no-untyped-call]
         image,
         reference,
         data_range=255,

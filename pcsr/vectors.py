@@ -17,9 +17,7 @@ DAMAGES = (BadZipFile, EOFError, OSError, KeyError, TypeError, ValueError, Attri
 
 @dataclass(frozen=True)
 class Vector:
-    """One image and its result, as an fp32 `Upscaler` gives it to within 2e-5:
-    `Upscaler(bundle)(vector.image, vector.scale, adaptive=vector.adaptive)`.
-    """
+    """One image and what `Upscaler(bundle)(image, scale, adaptive=adaptive)` gives within 2e-5."""
 
     name: str
     image: Floats

@@ -113,9 +113,7 @@ class GraphPipeline:
 
 
 def add_bilinear(residual: Floats, image: Floats, grid: Grid, rows: slice) -> None:
-    """Adds the bilinear upsample of `image` [h, w, 3] to some rows of `residual` [H, W, 3], in
-    place. Pixel centres lie at halves and borders are clamped, as `grid_sample` does it.
-    """
+    """Adds `image` [h, w, 3], upsampled as `grid_sample` does, to rows of `residual` [H, W, 3]."""
     y, x = grid.rows, grid.columns
     upper, lower = image[y.upper[rows]], image[y.lower[rows]]
     lines = lower + y.weight[rows, None, None] * (upper - lower)

@@ -207,8 +207,7 @@ class _Stages:
         with open_video(job.source, self._options.max_pixels) as source:
             size = self._hr_size(job, source.size)
             make_folder(job.target.parent)
-            where = (source, job.target, size)
-            return upscale_video(*where, self._upscale, self._options, self._bar)
+            return upscale_video(source, job.target, size, self._upscale, self._options, self._bar)
 
     def _stream(self, job: Job, picture: images.Picture, size: tuple[int, int]) -> Stats:
         options = self._options
