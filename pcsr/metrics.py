@@ -68,8 +68,7 @@ def psnr(image: Pixels, reference: Pixels, border: int = 0, channel: Channel = "
 
 
 def psnr_of_error(mean_squared_error: float, peak: float) -> float:
-    """Computes the peak signal-to-noise ratio in dB of a mean squared error; it is infinite where
-    there is no error.
+    """Computes the PSNR in dB of a mean squared error; it is infinite where there is no error.
 
     Examples:
         >>> psnr_of_error(1.0, peak=10)
@@ -79,8 +78,7 @@ def psnr_of_error(mean_squared_error: float, peak: float) -> float:
 
 
 def ssim(image: Pixels, reference: Pixels, border: int = 0, channel: Channel = "rgb") -> float:
-    """Computes the structural similarity (Wang et al. 2004) with a Gaussian window of 1.5 px; it is
-    1 for identical images.
+    """Computes the structural similarity (Wang et al. 2004) with a Gaussian window of 1.5 px.
 
     Examples:
         >>> round(ssim(photo, photo), 6)

@@ -33,10 +33,7 @@ class Vector:
 
 
 def read_vectors(data: bytes, upsamplers: int) -> list[Vector]:
-    """Reads the vectors of a bundle's verification.npz, in their order.
-
-    Args:
-        upsamplers: M, 0 for a plain network.
+    """Reads the vectors of a bundle's verification.npz; `upsamplers` is M, 0 for a plain network.
 
     Raises:
         ValueError: it is damaged.

@@ -76,9 +76,7 @@ class NativePipeline:
     def features(self, tiles: tuple[Tile, ...], rows: slice, image: Floats, width: int) -> Floats:
         """Computes the features [D, n, w] of some input rows, tile by tile.
 
-        Args:
-            image: [1, 3, m, w], the rows that the tiles see.
-            width: w of the whole image.
+        image: [1, 3, m, w], the rows that the tiles see. width: w of the whole image.
         """
         if len(tiles) == 1:
             whole = self._encode(np.ascontiguousarray(image))
