@@ -197,6 +197,6 @@ PROBES = (
     Probe("torch", "cpu", TORCH, partial(in_torch, "cpu")),
     Probe("torch", "cuda", TORCH, partial(in_torch, "cuda")),
     Probe("onnxruntime", "cuda", ORT, partial(in_onnxruntime, "CUDAExecutionProvider")),
-    Probe("tensorrt", "cuda", ("torch",), tensorrt_cuda),
+    Probe("tensorrt", "cuda", ("torch", "numpy"), tensorrt_cuda),
     Probe("fused kernels", "cuda", ("torch", "triton"), triton_cuda),
 )
