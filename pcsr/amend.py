@@ -1,6 +1,4 @@
-"""Adds what a calibration found to a bundle that is there. Readers see the bundle as it was, or
-with all that is new.
-"""
+"""Adds what a calibration found to a bundle. Readers see it as it was, or with all that is new."""
 
 import hashlib
 import shutil

@@ -61,6 +61,14 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
         raise OutputError(f"{path} exists; pass --overwrite to replace it, or choose another name")
 
 
+def make_folder(folder: Path) -> None:
+    """Makes a folder, and those above it, where missing; raises OutputError where it cannot."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot create {folder}: {error.strerror}") from error
+
+
 def _sibling(path: Path, suffix: str = "") -> Path:
     return path.with_name(f".pcsr-{secrets.token_hex(4)}{suffix}")
 

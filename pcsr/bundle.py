@@ -177,12 +177,9 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 def _parse(file: Path, data: dict[str, Any]) -> Manifest:
     version = data.get("format_version")
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise BundleError(
-            f"{file} has no valid format version ({version!r}); export the bundle again"
-        )
     if version != FORMAT_VERSION:
-        advice = "upgrade pcsr" if version > FORMAT_VERSION else "export the bundle again"
+        newer = isinstance(version, int) and version > FORMAT_VERSION
+        advice = "upgrade pcsr" if newer else "export the bundle again"
         raise BundleError(
             f"{file} has format version {version}, this pcsr reads {FORMAT_VERSION}; {advice}"
         )

@@ -21,9 +21,7 @@ def needs_extra(command: str, extra: str) -> Iterator[None]:
 
 
 def require_packages(command: str, packages: Mapping[str, str], extras: str) -> None:
-    """Raises BackendError, at the start of a command, where modules are missing. `packages` maps
-    the name to import to the name to install.
-    """
+    """Raises BackendError where `packages`, names to install by names to import, are missing."""
     missing = [package for module, package in packages.items() if find_spec(module) is None]
     if missing:
         raise BackendError(

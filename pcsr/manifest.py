@@ -1,6 +1,4 @@
-"""The manifest of a bundle, manifest.json, is read strictly. `docs/bundle.md` describes it, and
-`manifest.schema.json` is what it is checked with.
-"""
+"""Reads manifest.json by `manifest.schema.json`; `docs/bundle.md` describes it."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -89,9 +87,7 @@ class Costs:
         return float(backbone + self.classifier_flops * hr_pixels + pixel_work)
 
     def macs(self, lr_size: Size, hr_size: Size, pixels_per_upsampler: Sequence[int]) -> float:
-        """Counts the multiply-adds that the exported graphs execute for one image. Sizes are
-        (height, width).
-        """
+        """Counts the multiply-adds of the exported graphs likewise."""
         lr_pixels, hr_pixels = lr_size[0] * lr_size[1], hr_size[0] * hr_size[1]
         pixel_work = np.dot(self.upsampler_macs, pixels_per_upsampler)
         return float(self.backbone_macs * lr_pixels + self.classifier_macs * hr_pixels + pixel_work)
@@ -155,9 +151,7 @@ class Manifest:
 
 
 def classifier_outputs(upsamplers: int) -> int:
-    """Counts the outputs of a classifier for M upsamplers: for M = 2 the logit of heavy less that
-    of light, else M logits.
-    """
+    """Counts a classifier's outputs for M upsamplers: M = 2 has one, heavy's logit less light's."""
     return 1 if upsamplers == 2 else upsamplers
 
 

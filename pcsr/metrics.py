@@ -68,8 +68,7 @@ def psnr(image: Pixels, reference: Pixels, border: int = 0, channel: Channel = "
 
 
 def psnr_of_error(mean_squared_error: float, peak: float) -> float:
-    """Computes the peak signal-to-noise ratio in dB of a mean squared error; it is infinite where
-    there is no error.
+    """Computes the PSNR in dB of a mean squared error; it is infinite where there is no error.
 
     Examples:
         >>> psnr_of_error(1.0, peak=10)
@@ -79,8 +78,7 @@ def psnr_of_error(mean_squared_error: float, peak: float) -> float:
 
 
 def ssim(image: Pixels, reference: Pixels, border: int = 0, channel: Channel = "rgb") -> float:
-    """Computes the structural similarity (Wang et al. 2004) with a Gaussian window of 1.5 px; it is
-    1 for identical images.
+    """Computes the structural similarity (Wang et al. 2004) with a Gaussian window of 1.5 px.
 
     Examples:
         >>> round(ssim(photo, photo), 6)
@@ -217,9 +215,7 @@ def degrade(image: Pixels, scale: float) -> tuple[Pixels, Pixels]:
 def _planes(
     image: Pixels, reference: Pixels, border: int, channel: Channel
 ) -> tuple[Pixels, Pixels]:
-    """Cuts both images [H,W,C] to what lies within the border: C is 3 (uint8) for "rgb", 1
-    (float64) for "y".
-    """
+    """Cuts both to [H,W,C] within the border: C is 3 (uint8) for "rgb", 1 (float64) for "y"."""
     for pixels in (image, reference):
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
             found = f"{pixels.dtype} {list(pixels.shape)}"
@@ -241,8 +237,7 @@ def _planes(
 def _mean_ssim(image: Pixels, reference: Pixels) -> float:
     from skimage.metrics import structural_similarity
 
-    similarity: Any = structural_similarity  # untyped
-    found = similarity(
+    found: float = structural_similarity(  # type: ignore[no-untyped-call]
         image,
         reference,
         data_range=255,
@@ -251,13 +246,11 @@ def _mean_ssim(image: Pixels, reference: Pixels) -> float:
         use_sample_covariance=False,
         channel_axis=-1,
     )
-    return float(found)
+    return found
 
 
 def _resize_plane(plane: Pixels, height: int, width: int) -> NDArray[np.float32]:
-    """Resizes [h,w] with Pillow, whose kernel is MATLAB's; its edges are not, so it sees a padded
-    image through a `box`.
-    """
+    """Resizes [h,w] with Pillow, which has MATLAB's kernel but not its edges: those are padded."""
     from PIL import Image
 
     rows, columns = plane.shape

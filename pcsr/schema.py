@@ -59,9 +59,7 @@ def check(value: Any, schema: Json, root: Json, path: str = "") -> None:  # noqa
 
 
 def _parts(value: Any, schema: Json, root: Json, path: str) -> Iterator[tuple[Any, Json, str]]:  # noqa: ANN401
-    """Tells what else has to fit: the values inside, and the same value for other parts of the
-    schema.
-    """
+    """Yields what else has to fit: values inside, and the same value for parts of the schema."""
     if "$ref" in schema:
         yield value, root["$defs"][schema["$ref"].removeprefix("#/$defs/")], path
     if "if" in schema:

@@ -18,9 +18,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def one_line(text: str) -> str:
-    """Returns a text without line breaks and other control characters, which file names and files
-    may hold.
-    """
+    """Returns a text without line breaks and other control characters."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text).strip()
 
 

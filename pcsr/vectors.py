@@ -1,6 +1,4 @@
-"""Verification vectors are images with what the float32 PyTorch network makes of them, for hosts
-that want to check themselves and have no PyTorch network.
-"""
+"""Verification vectors are images with what the float32 PyTorch network makes of them."""
 
 import io
 from collections.abc import Mapping
@@ -19,9 +17,7 @@ DAMAGES = (BadZipFile, EOFError, OSError, KeyError, TypeError, ValueError, Attri
 
 @dataclass(frozen=True)
 class Vector:
-    """One image and its result, as an fp32 `Upscaler` gives it to within 2e-5:
-    `Upscaler(bundle)(vector.image, vector.scale, adaptive=vector.adaptive)`.
-    """
+    """One image and what `Upscaler(bundle)(image, scale, adaptive=adaptive)` gives within 2e-5."""
 
     name: str
     image: Floats
@@ -37,10 +33,7 @@ class Vector:
 
 
 def read_vectors(data: bytes, upsamplers: int) -> list[Vector]:
-    """Reads the vectors of a bundle's verification.npz, in their order.
-
-    Args:
-        upsamplers: M, 0 for a plain network.
+    """Reads the vectors of a bundle's verification.npz; `upsamplers` is M, 0 for a plain network.
 
     Raises:
         ValueError: it is damaged.

@@ -49,7 +49,6 @@ DEFAULTS: dict[str, Any] = {
     "iter_val": 1000,
     "iter_save": 1000,
 }
-OPEN = ("model.args",)  # their keys are the network's own
 IGNORED = frozenset({"phase", "test_dataset", "psnr_type", "patch_size", "step", "iter_print"})
 IGNORED_BELOW = frozenset({"name", "scales", "scale", "T_period", "restarts", "weights"})
 
@@ -110,7 +109,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 def _merge(into: dict[str, Any], given: Mapping[str, Any], where: str, prefix: str) -> None:
     for key, value in given.items():
         name = f"{prefix}{key}"
-        if name in OPEN:
+        if name == "model.args":  # its keys are the network's own
             into[key] = _updated(into[key], value)
         elif key not in into:
             if key not in (IGNORED_BELOW if prefix else IGNORED):

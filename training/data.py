@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -140,7 +139,5 @@ class Batches(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
 def stream(batches: Batches, start: int, stop: int, workers: int) -> Iterable[tuple[Tensor, ...]]:
     """Yields batches start … stop - 1 in order, made by `workers` processes (0: inline)."""
-    loader: DataLoader[Any] = DataLoader(
-        batches, batch_size=None, sampler=range(start, stop), num_workers=workers
-    )
-    return loader
+    order = range(start, stop)
+    return DataLoader(batches, batch_size=None, sampler=order, num_workers=workers)

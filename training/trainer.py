@@ -13,7 +13,7 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pcsr.atomic import atomic_file
+from pcsr.atomic import atomic_file, make_folder
 from pcsr.errors import CheckpointError, OutputError, UsageError
 from pcsr.models import PCSR
 from pcsr.models.checkpoint import read_checkpoint
@@ -60,10 +60,7 @@ class Trainer:
         self._validator = Validator(
             load_photos(config.data.validation, HELD_OUT), config.data.scale
         )
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot create {folder}: {error.strerror}") from error
+        make_folder(folder)
 
     def run(self, report: Callable[[Progress], None]) -> Path:
         """Trains all remaining stages; returns the finished checkpoint."""

@@ -23,9 +23,7 @@ class Validator:
         self._border = int(np.ceil(scale))
 
     def scores(self, network: PCSR | PlainNetwork) -> dict[str, float]:
-        """Returns `psnr_db` of a plain network; of PCSR `psnr_heavy_db` (every pixel by the
-        heaviest), and with more upsamplers `psnr_db` (k = 0).
-        """
+        """Returns `psnr_db` (k = 0), and of PCSR `psnr_heavy_db`: every pixel by the heaviest."""
         network.eval()
         if isinstance(network, PlainNetwork):
             return {"psnr_db": self._psnr(network)}
@@ -37,19 +35,13 @@ class Validator:
     @torch.no_grad()
     def _psnr(self, network: PCSR | PlainNetwork, k: float = 0.0) -> float:
         device = network.mean.device
-        images = []
-        for _, lr in self._pairs:
+        scores = []
+        for hr, lr in self._pairs:
             batch = torch.from_numpy(lr).to(device).permute(2, 0, 1)[None] / 255
             if isinstance(network, PCSR):
                 out = network(batch, self._scale, k).image
             else:
                 out = network(batch)
-            images.append(RGB8.from_network(out[0].permute(1, 2, 0).cpu().numpy()))
-        return self._mean(images)
-
-    def _mean(self, images: Sequence[Photo]) -> float:
-        scores = [
-            psnr(image, hr, self._border)
-            for image, (hr, _) in zip(images, self._pairs, strict=True)
-        ]
+            image = RGB8.from_network(out[0].permute(1, 2, 0).cpu().numpy())
+            scores.append(psnr(image, hr, self._border))
         return float(np.mean(scores))

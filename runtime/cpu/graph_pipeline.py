@@ -1,6 +1,4 @@
-"""Pipelines whose graphs all run in one runner: the portable path. The whole image's maps are held
-in memory.
-"""
+"""Pipelines whose graphs all run in one runner, with the maps of the whole image in memory."""
 
 import math
 from functools import partial
@@ -115,9 +113,7 @@ class GraphPipeline:
 
 
 def add_bilinear(residual: Floats, image: Floats, grid: Grid, rows: slice) -> None:
-    """Adds the bilinear upsample of `image` [h, w, 3] to some rows of `residual` [H, W, 3], in
-    place. Pixel centres lie at halves and borders are clamped, as `grid_sample` does it.
-    """
+    """Adds `image` [h, w, 3], upsampled as `grid_sample` does, to rows of `residual` [H, W, 3]."""
     y, x = grid.rows, grid.columns
     upper, lower = image[y.upper[rows]], image[y.lower[rows]]
     lines = lower + y.weight[rows, None, None] * (upper - lower)

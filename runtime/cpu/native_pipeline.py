@@ -57,9 +57,7 @@ class NativePipeline:
         return banded.compose(banded.rule(), output)
 
     def plan(self, size: tuple[int, int], scale: float, two_passes: bool) -> tuple[Bands, bool]:
-        """Cuts an image into bands; the flag is whether the second pass finds the features of the
-        first, which are held beside a tile.
-        """
+        """Cuts an image into bands; the flag: whether features are held for the second pass."""
         kept_bytes = 4 * (self.depth * math.prod(size) + math.prod(hr_size(size, scale)))
         keeps = two_passes and kept_bytes + LEAST_TILE_BYTES <= WORKING_BYTES
         if self._tile_px is not None:
@@ -78,9 +76,7 @@ class NativePipeline:
     def features(self, tiles: tuple[Tile, ...], rows: slice, image: Floats, width: int) -> Floats:
         """Computes the features [D, n, w] of some input rows, tile by tile.
 
-        Args:
-            image: [1, 3, m, w], the rows that the tiles see.
-            width: w of the whole image.
+        image: [1, 3, m, w], the rows that the tiles see. width: w of the whole image.
         """
         if len(tiles) == 1:
             whole = self._encode(np.ascontiguousarray(image))
@@ -191,9 +187,7 @@ class _BandedRun:
         return thresholds[0] if thresholds else None
 
     def _finish(self, held: HeldRows, unfinished: int, target: Rows, spans: ThreadSpans) -> None:
-        """Finishes rows whose neighbours are there, as many as `target` has. The last `unfinished`
-        ones of those held are not finished yet.
-        """
+        """Finishes the rows of `target`: the first of the last `unfinished` ones of those held."""
         first = len(held.labels) - unfinished
 
         def work(part: slice) -> None:

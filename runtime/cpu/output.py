@@ -50,9 +50,7 @@ class ArrayOutput:
 
 
 class StreamOutput:
-    """Hands rows on as soon as they are finished, and keeps none. Of the size (height, width) only
-    the width matters.
-    """
+    """Hands rows on when they are finished. Of the size (height, width) only the width matters."""
 
     def __init__(
         self, size: tuple[int, int], dtype: np.dtype[Any], take: Callable[[NDArray[Any]], None]

@@ -1,6 +1,4 @@
-"""The compiled per-pixel passes (`native/`): classifier, upsamplers with the bilinear base, and
-refinement with conversion, on bands of rows. They release the GIL; call them from several threads.
-"""
+"""The compiled passes (`native/`) over bands of rows. They release the GIL, for several threads."""
 
 import threading
 from collections.abc import Mapping
@@ -45,9 +43,7 @@ class FeatureBand:
     """[D, n, w], from input row `top` on."""
     top: int
     image: Floats
-    """[3, m, w] RGB, from input row `image_top` on: the rows beside those of the features are there
-    too, for the bilinear base.
-    """
+    """[3, m, w] RGB, from input row `image_top` on, with the rows beside those of the features."""
     image_top: int
 
 

@@ -22,11 +22,9 @@ class Runner(Protocol):
     """Runs the graphs of one bundle with one backend. Several threads may call it at once."""
 
     def run_image(self, role: str, image: FloatArray, outputs: Sequence[str]) -> list[FloatArray]:
-        """Runs `backbone` or `network` with all threads.
+        """Runs `backbone` or `network` with all threads, and computes the named outputs alone.
 
-        Args:
-            image: [1, 3, h, w] float32 RGB in [0, 1].
-            outputs: names of the outputs to compute; no other is.
+        image: [1, 3, h, w] float32 RGB in [0, 1].
         """
 
     def run_rows(self, role: str, inputs: dict[str, NDArray[Any]]) -> FloatArray:
@@ -64,6 +62,4 @@ class Pipeline(Protocol):
         """
 
     def backbone_px(self, size: Size, scale: float) -> int:
-        """Counts the input pixels that the backbone computes of an image, halos and repeated passes
-        included, where a share of heavy pixels is asked for.
-        """
+        """Counts the input pixels that the backbone computes for a heavy_ratio, repeats and all."""

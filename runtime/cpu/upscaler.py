@@ -157,12 +157,11 @@ def _task(pixels: Pixels, layout: Layout, scale: float, request: RoutingRequest)
 
 
 def _stats(pixels: Pixels, scale: float, routed: Routed, watch: Stopwatch) -> Stats:
-    total_ms = watch.total_ms
     return Stats(
         lr_size=size_of(pixels),
         hr_size=hr_size(size_of(pixels), scale),
         pixels_per_upsampler=tuple(int(count) for count in routed.counts),
         threshold=routed.threshold,
         stage_ms=watch.stage_ms,
-        total_ms=total_ms,
+        total_ms=watch.total_ms,
     )

@@ -168,34 +168,25 @@ def tensorrt_cuda() -> str:
     import torch
 
     from pcsr.runtime.devices import torch_device
+    from pcsr.runtime.tensorrt.engine import Engine
     from pcsr.runtime.tensorrt.library import load_library
 
-    library = load_library()
-    trt, device = library.trt, torch_device("cuda")
-    runtime = trt.Runtime(library.log)
-    engine = runtime.deserialize_cuda_engine(_plan(trt, library.log))
-    context = engine.create_execution_context()
+    library, device = load_library(), torch_device("cuda")
     x = torch.tensor(PIXELS, device=device).reshape(1, 1, 1, 2)
-    y = torch.zeros(1, device=device)
-    context.set_tensor_address("x", x.data_ptr())
-    context.set_tensor_address("y", y.data_ptr())
     torch.cuda.synchronize(device)
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    if not context.execute_async_v3(stream.cuda_stream):
-        raise BackendError("the engine was built but does not run; install TensorRT again")
-    stream.synchronize()
-    _expect(y.item())
-    return f"{trt.__name__} {trt.__version__}"
+    with torch.cuda.stream(torch.cuda.Stream(device)):  # type: ignore[no-untyped-call]
+        _expect(Engine(library, _plan(library), "smallest").run({"x": x}).item())
+    return f"{library.trt.__name__} {library.version}"
 
 
-def _plan(trt: ModuleType, logger: Any) -> Any:  # noqa: ANN401
-    builder = trt.Builder(logger)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    if not trt.OnnxParser(network, logger).parse(TINY):
-        raise BackendError("TensorRT does not parse the smallest model; install it again")
-    plan = builder.build_serialized_network(network, builder.create_builder_config())
+def _plan(library: Any) -> Any:  # noqa: ANN401
+    from pcsr.runtime.tensorrt.build import parse
+
+    parsed = parse(library, TINY, "smallest")
+    config = parsed.builder.create_builder_config()
+    plan = parsed.builder.build_serialized_network(parsed.network, config)
     if plan is None:
-        raise BackendError("TensorRT does not build the smallest engine; does it fit the driver?")
+        raise library.error("cannot build the smallest engine; does it fit the driver?")
     return plan
 
 
@@ -206,6 +197,6 @@ PROBES = (
     Probe("torch", "cpu", TORCH, partial(in_torch, "cpu")),
     Probe("torch", "cuda", TORCH, partial(in_torch, "cuda")),
     Probe("onnxruntime", "cuda", ORT, partial(in_onnxruntime, "CUDAExecutionProvider")),
-    Probe("tensorrt", "cuda", ("torch",), tensorrt_cuda),
+    Probe("tensorrt", "cuda", ("torch", "numpy"), tensorrt_cuda),
     Probe("fused kernels", "cuda", ("torch", "triton"), triton_cuda),
 )

@@ -81,10 +81,9 @@ def examine_bundle(path: Path) -> dict[str, Any]:
 
 
 def _providers() -> tuple[str, ...]:
-    def ask() -> tuple[str, ...]:
-        return tuple(import_module("onnxruntime").get_available_providers())
-
-    return attempt(ask, lambda _error: ())
+    return attempt(
+        lambda: tuple(import_module("onnxruntime").get_available_providers()), lambda _error: ()
+    )
 
 
 def _gpus() -> list[dict[str, str]]:

@@ -4,14 +4,13 @@ import math
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pcsr import images
-from pcsr.atomic import refuse_existing
+from pcsr.atomic import make_folder, refuse_existing
 from pcsr.errors import ImageError, OutputError, PcsrError, UsageError
 from pcsr.overlay import draw_overlay
 from pcsr.runtime.geometry.grid import hr_size
@@ -123,9 +122,7 @@ def upscale_files(
 
 
 def _guarded(work: Callable[[Job, Any], Any]) -> Callable[[tuple[Job, Any]], tuple[Job, Any]]:
-    """Makes `work` a stage over (job, what the stage before made of it); an error takes the place
-    of what it makes.
-    """
+    """Makes `work` a stage over (job, what the stage before made of it or its error)."""
 
     def guarded(step: tuple[Job, Any]) -> tuple[Job, Any]:
         job, found = step
@@ -180,14 +177,12 @@ class _Stages:
         return height, width
 
     def compute(self, job: Job, picture: images.Picture | None) -> _Computed | Stats | VideoStats:
-        """Returns the upscaled picture, with the input's metadata. Of a video, and of an image too
-        large for that, it does all that there is to do.
-        """
+        """Returns the upscaled picture. It writes a video, or an image too large for that, too."""
         options = self._options
         if picture is None:
             return self._convert(job)
         for target in job.targets:
-            _make_folder(target.parent)
+            make_folder(target.parent)
             images.check_output(target, options.overwrite)
         shape = (*self._hr_size(job, picture.pixels.shape[:2]), *picture.pixels.shape[2:])
         images.check_output(job.target, options.overwrite, shape)
@@ -211,9 +206,8 @@ class _Stages:
     def _convert(self, job: Job) -> VideoStats:
         with open_video(job.source, self._options.max_pixels) as source:
             size = self._hr_size(job, source.size)
-            _make_folder(job.target.parent)
-            where = (source, job.target, size)
-            return upscale_video(*where, self._upscale, self._options, self._bar)
+            make_folder(job.target.parent)
+            return upscale_video(source, job.target, size, self._upscale, self._options, self._bar)
 
     def _stream(self, job: Job, picture: images.Picture, size: tuple[int, int]) -> Stats:
         options = self._options
@@ -232,10 +226,3 @@ def _streams(job: Job, picture: images.Picture) -> bool:
     has_alpha = picture.pixels.shape[2:] in ((2,), (4,))
     integer = picture.pixels.dtype.kind == "u"
     return integer and not has_alpha and job.overlay is None
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot create the folder {folder}: {error.strerror}") from error

@@ -1,6 +1,4 @@
-"""The overlap of reading and writing with the computation: two threads, one item ahead and one
-behind.
-"""
+"""Reading and writing overlap the computation: two threads, one item ahead and one behind."""
 
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -1,6 +1,4 @@
-"""Videos go through an upscaler frame by frame; sound and timing stay. It needs PyAV (extra
-`video`).
-"""
+"""Videos go through an upscaler frame by frame, with PyAV; sound and timing stay."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext

@@ -113,9 +113,8 @@ class VideoTarget(AbstractContextManager["VideoTarget"]):
         self, encoder: Codec, size: tuple[int, int], crf: float | None
     ) -> av.VideoStream:
         source, colour = self._source, self._colour
-        stream: Any = self._add(
-            encoder.name, lambda: self._container.add_stream(encoder.name, rate=source.rate)
-        )
+        with self._refusals(encoder.name):
+            stream: Any = self._container.add_stream(encoder.name, rate=source.rate)
         context = stream.codec_context
         context.height, context.width = size
         context.pix_fmt = self._pix_fmt
@@ -144,10 +143,8 @@ class VideoTarget(AbstractContextManager["VideoTarget"]):
         for stream in self._source.copied:
             codec = stream.codec_context.codec.canonical_name
             try:
-                copy = self._add(
-                    codec,
-                    lambda template=stream: self._container.add_stream_from_template(template),
-                )
+                with self._refusals(codec):
+                    copy = self._container.add_stream_from_template(stream)
             except OutputError:
                 if stream.type == "audio":
                     raise
@@ -157,9 +154,10 @@ class VideoTarget(AbstractContextManager["VideoTarget"]):
             copy.disposition = stream.disposition
             yield stream.index, copy
 
-    def _add(self, codec: str, add: Any) -> Any:  # noqa: ANN401
+    @contextmanager
+    def _refusals(self, codec: str) -> Iterator[None]:
         try:
-            return add()
+            yield
         except ValueError as error:
             if isinstance(error, av.FFmpegError):
                 raise

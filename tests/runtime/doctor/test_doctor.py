@@ -16,6 +16,7 @@ from pcsr.runtime import machine
 from pcsr.runtime.doctor import probes as doctor_probes
 from pcsr.runtime.doctor import report as doctor
 from pcsr.runtime.doctor.cli import main
+from pcsr.runtime.tensorrt.library import load_library
 from tests import commands
 
 BLOCKED = ("numpy", "onnx", "onnxruntime", "torch", "triton", "tensorrt", "tensorrt_rtx")
@@ -177,8 +178,8 @@ def test_no_bundle(tmp_path: Path) -> None:
 
 
 def test_tensorrt_builds_the_smallest_model() -> None:
-    trt = pytest.importorskip("tensorrt_rtx")
-    plan = doctor_probes._plan(trt, trt.Logger(trt.Logger.ERROR))
+    pytest.importorskip("tensorrt_rtx")
+    plan = doctor_probes._plan(load_library())
     assert plan.nbytes > 100
 
 
