@@ -34,7 +34,9 @@ _registrations: dict[str, Registration] = {}
 def register_backbone(
     name: str, mean: Rgb = (0.0, 0.0, 0.0), std: Rgb = (1.0, 1.0, 1.0)
 ) -> Callable[[BackboneClass], BackboneClass]:
-    """Makes a backbone known by its name in checkpoints, with its usual RGB normalisation."""
+    """Makes a backbone class known under the name that checkpoints carry. `mean` and `std` (RGB in
+    [0, 1]) are the normalisation used where neither an option nor a config sets it.
+    """
 
     def register(build: BackboneClass) -> BackboneClass:
         _registrations[name] = Registration(build, mean, std)

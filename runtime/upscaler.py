@@ -108,7 +108,7 @@ class Upscaler:
 
     @property
     def kept_shapes(self) -> int:
-        """Tells how many shapes (size, scale, way of routing) something is kept for; 0 on the CPU."""
+        """Counts the shapes (size, scale, way of routing) that something is kept for."""
         return self._executor.kept_shapes
 
     def keep_shapes(self, count: int) -> None:

@@ -71,5 +71,5 @@ def block(block: int, size: int) -> int:
 
 @functools.cache
 def interpreted() -> bool:
-    """Tells whether the kernels run in Triton's interpreter (TRITON_INTERPRET=1 before the import)."""
+    """Tells whether kernels run in Triton's interpreter (TRITON_INTERPRET=1 before the import)."""
     return bool(triton.knobs.runtime.interpret)

@@ -30,7 +30,7 @@ class Library:
 
     @property
     def is_rtx(self) -> bool:
-        """Tells whether it is TensorRT-RTX, which builds engines without a GPU that fit many GPUs."""
+        """Tells whether it is TensorRT-RTX, which builds without a GPU engines that fit many."""
         return self.name == "tensorrt-rtx"
 
     @property

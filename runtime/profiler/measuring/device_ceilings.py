@@ -18,7 +18,7 @@ WARM_UPS = 5
 
 
 class Extent(NamedTuple):
-    """Describes how many bytes are copied, and the side of the square matrices that are multiplied."""
+    """Holds how many bytes are copied, and the side of the square matrices that are multiplied."""
 
     bytes: int
     side: int
