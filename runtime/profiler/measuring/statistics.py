@@ -26,7 +26,6 @@ class Distribution:
     least: float
     most: float
     samples: int
-    """How many calls."""
     percentiles: Mapping[str, float] = field(default_factory=dict)
     """By name (`p50`, `p99.9`): those above, and what else was asked for."""
 
