@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from statistics import median
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from pcsr.metrics import psnr
 from pcsr.runtime.profiler.measuring.first_use import FirstUse
 from pcsr.runtime.profiler.measuring.process import DidNotFinish
 from pcsr.runtime.profiler.measuring.rounds import reason
-from pcsr.runtime.profiler.measuring.statistics import distribution, paired_ratio, stage_medians
+from pcsr.runtime.profiler.measuring.statistics import by_stage, distribution, paired_ratio
 
 from .rounds import Care
 
@@ -50,7 +51,7 @@ def time_figures(contender: Contender, everyone: AllSeries, care: Care) -> Recor
         "in_rounds": [number + 1 for number in series.times_ms],
         "is_slow": contender.name in care.slow,
         "is_released": contender.implementation.family in care.released,
-        "stage_ms": stage_medians([turn.stage_ms for turn in series.rounds.values()]),
+        "stage_ms": by_stage([turn.stage_ms for turn in series.rounds.values()], median),
     }
 
 

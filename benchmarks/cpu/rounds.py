@@ -11,7 +11,7 @@ from functools import partial
 from benchmarks.contenders import Contender, Family, Implementation
 from benchmarks.image import Image
 from benchmarks.series import AllSeries, ContenderSeries
-from pcsr.runtime.profiler.measuring.calls import Answer, Caller, HostMeter, Measurement
+from pcsr.runtime.profiler.measuring.calls import Answer, Caller, Measurement, timed
 from pcsr.runtime.profiler.measuring.rounds import Pace, turns
 
 SLOW_ROUNDS = 2
@@ -69,19 +69,20 @@ class _Callers:
 
     def __init__(self, opener: Open, released: Collection[Family]) -> None:
         self._open, self._released = opener, released
-        self._kept: dict[Implementation, HostMeter] = {}
+        self._kept: dict[Implementation, Caller] = {}
 
     def call(self, contender: Contender, image: Image) -> tuple[float, Answer]:
-        implementation, options = contender.implementation, contender.options
-        meter = self._kept.get(implementation) or HostMeter(self._open(implementation))
+        implementation = contender.implementation
+        caller = self._kept.get(implementation) or self._open(implementation)
+        call = partial(caller, image, contender.options)
         if implementation.family not in self._released:
-            self._kept[implementation] = meter
-            return meter.call(image, options)
-        meter.call(image, options)  # warms up
-        timed = meter.call(image, options)
-        del meter
+            self._kept[implementation] = caller
+            return timed(call)
+        call()  # warms up
+        found = timed(call)
+        del caller, call
         give_back_memory()
-        return timed
+        return found
 
 
 def give_back_memory() -> None:

@@ -4,6 +4,7 @@ import gc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from statistics import median
 from time import perf_counter
 from typing import Any
 
@@ -25,7 +26,12 @@ from pcsr.runtime.profiler.measuring.device import (
 )
 from pcsr.runtime.profiler.measuring.first_use import FirstUse
 from pcsr.runtime.profiler.measuring.rounds import Pace, turns
-from pcsr.runtime.profiler.measuring.statistics import distribution, paired_ratio, stage_medians
+from pcsr.runtime.profiler.measuring.statistics import (
+    by_stage,
+    distribution,
+    known_distribution,
+    paired_ratio,
+)
 from pcsr.runtime.profiler.work import Work, speed, stage_work, total_work
 
 SLOW_MS = 150.0
@@ -211,10 +217,9 @@ def _record(
 
 
 def _points(times_ms: Sequence[float | None]) -> dict[str, float] | None:
-    known = [ms for ms in times_ms if ms is not None]
-    if not known:
+    found = known_distribution(times_ms)
+    if found is None:
         return None
-    found = distribution(known)
     return {"p50": found.p50, "p90": found.p90, "p99": found.p99, "rounds": found.samples}
 
 
@@ -232,7 +237,7 @@ def _work(
     total = total_work(stages)
     if implementation.family == "published" and counts:  # it computes what the paper counts
         total = Work(total.bytes, manifest.costs.paper_flops(lr_size, hr_size, counts))
-    medians = stage_medians([turn.stage_ms for turn in series.rounds.values() if turn.stage_ms])
+    staged = [turn.stage_ms for turn in series.rounds.values() if turn.stage_ms]
     return {
         "heavy_share": series.heavy_share,
         "gflop": total.flops / 1e9 if stages else None,
@@ -240,6 +245,6 @@ def _work(
         **speed(total, distribution(times).p50 if stages else 0.0),
         "stages": {
             name: {"ms": ms} | (speed(stages[name], ms) if name in stages else {})
-            for name, ms in medians.items()
+            for name, ms in by_stage(staged, median).items()
         },
     }

@@ -6,6 +6,7 @@ from typing import Any
 from benchmarks.contenders import Implementation
 from benchmarks.records import Record
 from benchmarks.tables import Column, table
+from pcsr.runtime.profiler.measuring.statistics import grouped
 
 from .goals import goals
 from .summary import remarks, summary
@@ -46,9 +47,7 @@ FIDELITY_COLUMNS: tuple[Column, ...] = (
     ("routed alike", "routed_alike", ".4%"),
 )
 GOAL_COLUMNS: tuple[Column, ...] = (
-    ("what", "what", ""),
-    ("wanted", "wanted", ""),
-    ("measured", "measured", ""),
+    *((name, name, "") for name in ("what", "wanted", "measured")),
     ("", "verdict", ""),
 )
 # Not recorded, so that its stages can be told apart.
@@ -63,7 +62,8 @@ def write_summary(records: Sequence[Record], dropped: Sequence[str]) -> str:
         _ceilings(records),
         _fidelity([r for r in records if r["kind"] == "fidelity"]),
         summary(records),
-        _goals(records),
+        "## The design's figures (H200, fp16)",
+        table(GOAL_COLUMNS, goals(records)),
         remarks(records, dropped),
     )
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -72,11 +72,8 @@ def write_summary(records: Sequence[Record], dropped: Sequence[str]) -> str:
 def write_details(records: Sequence[Record]) -> str:
     """Writes every contender and every stage of every case."""
     roof = _roof(records)
-    cases: dict[tuple[Any, ...], list[Record]] = {}
-    for record in records:
-        if record["kind"] in TIMED and "contender" in record:
-            case = (record["kind"], record["model"], *record["lr_size"], record["precision"])
-            cases.setdefault(case, []).append(record)
+    timed = [r for r in records if r["kind"] in TIMED and "contender" in r]
+    cases = grouped(timed, lambda r: (r["kind"], r["model"], *r["lr_size"], r["precision"]))
     return "\n\n".join(_case(rows, roof) for rows in cases.values()) + "\n"
 
 
@@ -118,10 +115,6 @@ def _ceilings(records: Sequence[Record]) -> str:
 def _fidelity(records: Sequence[Record]) -> str:
     latest = {(r["model"], r["precision"], r.get("path")): r for r in records}
     return "## Fidelity\n\n" + table(FIDELITY_COLUMNS, [*latest.values()]) if latest else ""
-
-
-def _goals(records: Sequence[Record]) -> str:
-    return "## The design's figures (H200, fp16)\n\n" + table(GOAL_COLUMNS, goals(records))
 
 
 def _case(records: Sequence[Record], roof: Record) -> str:

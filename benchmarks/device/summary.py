@@ -1,10 +1,12 @@
 """The short form of a run: a line per model, size and precision, and what went wrong."""
 
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 
 from benchmarks.contenders import AT_SHARE, MODES
 from benchmarks.records import Record
 from benchmarks.tables import Column, table, value_of
+from pcsr.runtime.profiler.measuring.statistics import grouped
 
 from .goals import fastest, of_case
 
@@ -59,26 +61,24 @@ def remarks(records: Sequence[Record], dropped: Sequence[str]) -> str:
                     f"- {record['model']} has random weights: k = 0 and ADM mean nothing, 20 % "
                     "heavy stands for them"
                 )
-    lines += [f"- {text}" for text in grouped(_troubles(records))]
+    lines += [f"- {text}" for text in _lines(_troubles(records))]
     return "## Remarks\n\n" + "\n".join(dict.fromkeys(lines)) if lines else ""
 
 
 def faults(records: Sequence[Record]) -> list[str]:
     """Lists what makes the run a failure: a path of ours is wrong or fails, a crash, no network."""
     ours = [r for r in records if r.get("ours") and not r.get("skipped")]
-    found = grouped(trouble for trouble in _troubles(ours, notes=False))
+    found = _lines(_troubles(ours, notes=False))
     for record in records:
         found += [f"{record['model']}: {problem}" for problem in record.get("problems", ())]
     return list(dict.fromkeys(found))
 
 
-def grouped(troubles: Iterator[tuple[str, str, str]]) -> list[str]:
+def _lines(troubles: Iterator[tuple[str, str, str]]) -> list[str]:
     """Turns (case, who, what) into lines, one for all of a case who have the same trouble."""
-    who: dict[tuple[str, str], list[str]] = {}
-    for case, name, what in troubles:
-        who.setdefault((case, what), []).append(name)
     return [
-        f"{case} [{'; '.join(dict.fromkeys(names))}]: {what}" for (case, what), names in who.items()
+        f"{case} [{'; '.join(dict.fromkeys(who for _, who, _ in same))}]: {what}"
+        for (case, what), same in grouped(troubles, itemgetter(0, 2)).items()
     ]
 
 

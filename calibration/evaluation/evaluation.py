@@ -1,7 +1,6 @@
 """Measures quality and cost of a bundle on images whose high-resolution original is known."""
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pcsr.calibration.images import ImageOptions, read_rgb8
 from pcsr.errors import ImageError, UsageError
 from pcsr.images import find_images
 from pcsr.metrics import Pixels, bicubic_resize, check_scale, degrade, psnr, ssim
+from pcsr.runtime.profiler.measuring.statistics import grouped
 from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.upscaler import Result, Upscaler
 
@@ -181,10 +181,7 @@ def _label(request: RoutingRequest) -> str:
 def _lr_files(options: EvaluationOptions) -> dict[str, list[Path]] | None:
     if options.lr is None:
         return None
-    by_stem = defaultdict(list)
-    for path in find_images([options.lr], options.recursive):
-        by_stem[path.stem].append(path)
-    return dict(by_stem)
+    return grouped(find_images([options.lr], options.recursive), lambda path: path.stem)
 
 
 def _partner(hr: Path, scale: float, lr_files: Mapping[str, Sequence[Path]]) -> Path:

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from tabulate import SEPARATING_LINE, tabulate
 
 from pcsr.atomic import atomic_file
+from pcsr.runtime.profiler.measuring.statistics import grouped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,10 +73,7 @@ class EvaluationReport:
     @property
     def means(self) -> tuple[Score, ...]:
         """Takes the plain mean of each method over the images; none where no image was scored."""
-        of_method = defaultdict(list)
-        for score in self.scores:
-            of_method[score.method].append(score)
-        return tuple(_mean(scores) for scores in of_method.values())
+        return tuple(map(_mean, grouped(self.scores, lambda score: score.method).values()))
 
     def to_json(self) -> str:
         """Writes all fields and `means`. No figure and nan are null, infinity is "inf"."""
@@ -127,12 +124,13 @@ def _draw_panel(axes: "Axes", by_kind: Points, label: str) -> None:
 
 def _points(report: EvaluationReport, cost: str) -> Points:
     """Lists (cost, PSNR, name) of methods with a finite PSNR, by kind, in the order of cost."""
-    by_kind = defaultdict(list)
-    for mean in report.means:
-        if math.isfinite(mean.psnr_rgb_db):
-            point = (getattr(mean, cost) or 0.0, mean.psnr_rgb_db, mean.method)
-            by_kind[mean.method.partition("=")[0]].append(point)
-    return {kind: sorted(points) for kind, points in by_kind.items()}
+    points = [
+        (getattr(mean, cost) or 0.0, mean.psnr_rgb_db, mean.method)
+        for mean in report.means
+        if math.isfinite(mean.psnr_rgb_db)
+    ]
+    by_kind = grouped(points, lambda point: point[2].partition("=")[0])
+    return {kind: sorted(some) for kind, some in by_kind.items()}
 
 
 def format_table(report: EvaluationReport) -> str:

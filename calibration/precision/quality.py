@@ -90,8 +90,3 @@ def mean_loss_db(figures: Sequence[ImageFigures]) -> float | None:
     losses = [f.psnr_loss_db for f in figures]
     known = [loss for loss in losses if loss is not None]
     return fmean(known) if known else None
-
-
-def mean_error(figures: Sequence[ImageFigures]) -> float:
-    """Takes the mean squared difference from the fp32 results."""
-    return fmean(f.error for f in figures)

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
 import onnx
@@ -11,7 +12,7 @@ from pcsr.calibration.work_file import ShowProgress, WorkFile
 from pcsr.errors import UsageError
 from pcsr.export.graphs.layers import Layers
 
-from .quality import ImageFigures, QualityBound, QualityComparison, mean_error, mean_loss_db
+from .quality import ImageFigures, QualityBound, QualityComparison, mean_loss_db
 from .ranges import LEVELS
 
 MUCH_BETTER = 0.75
@@ -76,9 +77,7 @@ class Search:
     def _best_level(self, names: Sequence[str]) -> float:
         """Takes the widest ranges, which other images may need, or much better narrow ones."""
         with self.watch(LEVELS, f"{self.platform}: ranges") as watched:
-            found = [
-                (level, mean_error(self._figures(self.crops, level, names))) for level in watched
-            ]
+            found = [(level, _error(self._figures(self.crops, level, names))) for level in watched]
         best, least = found[0]
         for level, error in found[1:]:
             if error < MUCH_BETTER * least:
@@ -87,7 +86,7 @@ class Search:
 
     def _alone(self, layer: LayerFigures, level: float) -> LayerFigures:
         figures = self._figures(self.crops, level, [layer.name])
-        return LayerFigures(layer.name, layer.weights, mean_loss_db(figures), mean_error(figures))
+        return LayerFigures(layer.name, layer.weights, mean_loss_db(figures), _error(figures))
 
     def _greedy(
         self, layers: Sequence[LayerFigures], level: float
@@ -120,6 +119,10 @@ class Search:
 
         found = self.work.answer(f"{self.platform} {level} {where} {digest}", compute)
         return [ImageFigures(**figures) for figures in found]
+
+
+def _error(figures: Sequence[ImageFigures]) -> float:
+    return fmean(one.error for one in figures)
 
 
 def as_rows(found: SearchResult) -> list[Mapping[str, Any]]:

@@ -1,6 +1,6 @@
 """Measured times -> a `Case`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 from typing import TYPE_CHECKING
 
@@ -12,9 +12,9 @@ from .cases import Spec
 from .measuring.calls import Measurement
 from .measuring.first_use import FirstUse
 from .measuring.stability import case_warnings
-from .measuring.statistics import distribution, paired_ratio, stage_means
+from .measuring.statistics import by_stage, distribution, known_distribution, paired_ratio
 from .plan import MeasurementPlan
-from .record import Case, Ceilings, Distribution, Stage
+from .record import Case, Ceilings, Stage
 from .session import CaseSeries
 from .work import Work, speed, stage_work
 
@@ -35,7 +35,7 @@ def make_case(
     series = all_series[spec.name]
     turns = list(series.rounds.values())
     first = series.first or FirstUse(0.0)
-    staged_ms = fmean(_known(turn.staged_ms for turn in turns))
+    staged_ms = fmean(turn.staged_ms for turn in turns if turn.staged_ms is not None)
     stages = _stages(spec, upscaler.bundle.manifest, turns, staged_ms, ceilings)
     unaccounted_ms = staged_ms - sum(stage.ms for stage in stages)
     size = hr_size(spec.picture.size, spec.scale)
@@ -56,10 +56,10 @@ def make_case(
         hr_size=size,
         scale=spec.scale,
         host_ms=distribution(series.host_ms, plan.percentiles),
-        device_ms=_distribution([turn.device_ms for turn in turns], plan),
-        h2d_ms=_distribution([turn.h2d_ms for turn in turns], plan),
-        d2h_ms=_distribution([turn.d2h_ms for turn in turns], plan),
-        enqueue_ms=_distribution([turn.enqueue_ms for turn in turns], plan),
+        device_ms=known_distribution((turn.device_ms for turn in turns), plan.percentiles),
+        h2d_ms=known_distribution((turn.h2d_ms for turn in turns), plan.percentiles),
+        d2h_ms=known_distribution((turn.d2h_ms for turn in turns), plan.percentiles),
+        enqueue_ms=known_distribution((turn.enqueue_ms for turn in turns), plan.percentiles),
         calls_per_s=1000 / mean_ms,
         output_megapixels_per_s=size[0] * size[1] / mean_ms / 1000,
         stages=stages,
@@ -97,7 +97,7 @@ def _stages(
     half = ceilings.half_gflop_s if precision in ("fp16", "bf16") else None
     pixels = {f"upsampler_{j}": count for j, count in enumerate(counts)}
     found = []
-    for name, ms in stage_means([turn.stage_ms for turn in turns]).items():
+    for name, ms in by_stage([turn.stage_ms for turn in turns], fmean).items():
         achieved = speed(work.get(name, Work(0.0)), ms)
         gflop_s, gb_s = 1000 * (achieved["tflop_s"] or 0) or None, achieved["gb_s"] or None
         of_compute = gflop_s and gflop_s / (half or ceilings.gflop_s)
@@ -105,15 +105,6 @@ def _stages(
         share, made = ms / staged_ms, pixels.get(name)
         found.append(Stage(name, ms, share, made, gflop_s, gb_s, of_compute, of_memory))
     return tuple(found)
-
-
-def _distribution(values: Sequence[float | None], plan: MeasurementPlan) -> Distribution | None:
-    known = _known(values)
-    return distribution(known, plan.percentiles) if known else None
-
-
-def _known(values: Iterable[float | None]) -> list[float]:
-    return [value for value in values if value is not None]
 
 
 def _recording(turns: Sequence[Measurement], staged_ms: float, mean_ms: float) -> list[str]:

@@ -69,11 +69,9 @@ class Spec:
     name: str
     setup: Setup
     mode: str
-    """In words."""
     scale: float
     picture: InputImage
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Of the call."""
     baseline: str | None = None
     """Name of the case it is compared with, its own where that is itself."""
 

@@ -12,7 +12,7 @@ import torch
 from pcsr.runtime.timing import recorded_spans
 
 from .cases import Setup, Spec
-from .measuring.calls import Measurement, timed, upscaler_caller
+from .measuring.calls import Answer, Measurement, timed, upscaler_caller
 from .measuring.device import DeviceImages, DeviceMemory, DeviceMeter, make_clock
 from .measuring.first_use import FirstUse
 from .opened import OpenedBundle, open_upscaler
@@ -27,8 +27,6 @@ class DeviceBundle(OpenedBundle):
     """Calls a bundle on a GPU, or on another device of PyTorch with its clock."""
 
     least_warm_ups = 4  # a frame is recorded in the second call, and replayed from the third on
-
-    _meter: DeviceMeter
 
     def __init__(self, setup: Setup, shapes: int) -> None:
         """shapes: how many different ones are to stay ready."""
@@ -48,6 +46,9 @@ class DeviceBundle(OpenedBundle):
         first_ms, _ = self.call(spec)
         return FirstUse(first_ms, self._open_ms, peak_mib=memory.peak_mib())
 
+    def call(self, spec: Spec) -> tuple[float, Answer]:
+        return self._meter.call(spec.picture.pixels, spec.options)
+
     def staged(self, spec: Spec) -> None:
         """Reads the details, which brings the device's spans."""
         self._staged.call(spec.picture.pixels, spec.options)[1].details()
@@ -55,7 +56,7 @@ class DeviceBundle(OpenedBundle):
     def measure(self, spec: Spec) -> Measurement:
         image, options = spec.picture.pixels, spec.options
         with torch.accelerator.device_index(self._device.index):
-            host_ms, answer = self._meter.call(image, options)
+            host_ms, answer = self.call(spec)
             details = answer.details()
             lap, _ = self._meter.lap(image, options)
             with recorded_spans():  # stages of a call whose result stays on the device

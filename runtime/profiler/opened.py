@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pcsr.errors import ImageError
 from pcsr.text import one_line
 
 from .cases import Setup, Spec
-from .measuring.calls import Answer, Caller, HostMeter, Measurement, upscaler_caller
+from .measuring.calls import Answer, Caller, Measurement, timed, upscaler_caller
 from .measuring.first_use import FirstUse, first_use
 from .measuring.process import DidNotFinish
 
@@ -24,7 +25,7 @@ class OpenedBundle:
 
     def __init__(self, setup: Setup) -> None:
         self.upscaler = open_upscaler(setup)
-        self._meter = HostMeter(upscaler_caller(self.upscaler))
+        self._caller = upscaler_caller(self.upscaler)
 
     def first(self, spec: Spec) -> FirstUse:
         """Makes the first call of a case."""
@@ -37,7 +38,7 @@ class OpenedBundle:
 
     def call(self, spec: Spec) -> tuple[float, Answer]:
         """Gives the milliseconds from array to array, and the answer."""
-        return self._meter.call(spec.picture.pixels, spec.options)
+        return timed(partial(self._caller, spec.picture.pixels, spec.options))
 
     def staged(self, spec: Spec) -> None:
         """Makes a call whose spans are recorded, by who asks for that."""

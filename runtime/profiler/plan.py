@@ -20,7 +20,6 @@ class MeasurementPlan:
     percentiles: tuple[float, ...] = (50.0, 90.0, 95.0, 99.0)
     """Beside those that are always there."""
     seed: int = 0
-    """Of the order in the rounds."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.warmup_ms <= 1e7:

@@ -42,7 +42,6 @@ class Case:
     name: str
     """Unique in a run."""
     bundle: str
-    """Directory of the bundle."""
     kind: str
     """`pcsr` or `plain`."""
     device: str
@@ -59,9 +58,7 @@ class Case:
     device_ms: Distribution | None
     """Time on the device by events; None on the CPU, as are the next three."""
     h2d_ms: Distribution | None
-    """Copy to the device."""
     d2h_ms: Distribution | None
-    """Copy from the device."""
     enqueue_ms: Distribution | None
     """Until the host has queued the work."""
     calls_per_s: float
@@ -94,7 +91,6 @@ class Case:
     warnings: tuple[str, ...]
     """What makes the figures doubtful."""
     picture: str = ""
-    """What was upscaled."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +100,7 @@ class Profile:
     environment: Mapping[str, Any]
     """Machine, versions, GPU with clocks, power and temperature where nvidia-smi tells."""
     plan: Mapping[str, Any]
-    """Warm-up and length as asked for."""
     ceilings: Ceilings
-    """What the machine reached in this run."""
     cases: tuple[Case, ...]
     """In the order of the choices, size by size."""
     warnings: tuple[str, ...]

@@ -6,8 +6,6 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from pcsr.metrics import Pixels
-
 if TYPE_CHECKING:
     from pcsr.runtime.upscaler import Result, Upscaler
 
@@ -63,17 +61,6 @@ class Measurement:
     def ms(self) -> float | None:
         """Gives the time that counts: that on the device where there is one, else the wall time."""
         return self.host_ms if self.device_ms is None else self.device_ms
-
-
-class HostMeter:
-    """Times a caller whose calls return when they are done."""
-
-    def __init__(self, caller: Caller) -> None:
-        self.caller = caller
-
-    def call(self, image: Pixels, options: CallOptions) -> tuple[float, Answer]:
-        """Calls it, and gives the milliseconds from array to array and the answer."""
-        return timed(partial(self.caller, image, options))
 
 
 def timed(call: Callable[[], T]) -> tuple[float, T]:

@@ -4,7 +4,7 @@ products.
 
 from collections.abc import Callable
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -15,26 +15,21 @@ from .device import HOLD_MS, Clock, make_clock
 
 REPEATS = 20
 WARM_UPS = 5
-
-
-class Extent(NamedTuple):
-    """Holds how many bytes are copied, and the side of the square matrices that are multiplied."""
-
-    bytes: int
-    side: int
-
-
-ON_GPU = Extent(2**31, 8192)
-QUICK = Extent(2**22, 256)
+Extent = tuple[int, int]
+"""(bytes that are copied, side of the square matrices that are multiplied)."""
+ON_GPU: Extent = (2**31, 8192)
+QUICK: Extent = (2**22, 256)
 
 
 def measure_ceilings(device: torch.device, clock: Clock, extent: Extent) -> dict[str, float]:
     """Measures medians of GB/s (read plus written) and TFLOP/s (two FLOPs per multiply-add)."""
+    size, side = extent
+    pinned = torch.empty(size // 16, dtype=torch.uint8, pin_memory=device.type == "cuda")
     return {
-        "copy_gb_s": _copy(device, clock, extent.bytes),
-        "matmul_fp16_tflop_s": _matmul(device, clock, extent.side, torch.float16),
-        "matmul_fp32_tflop_s": _matmul(device, clock, extent.side // 2, torch.float32),
-        "to_host_gb_s": _to_host(device, clock, extent.bytes // 16),
+        "copy_gb_s": 2 * _copy(device, clock, torch.empty(size, dtype=torch.uint8, device=device)),
+        "matmul_fp16_tflop_s": _matmul(device, clock, side, torch.float16),
+        "matmul_fp32_tflop_s": _matmul(device, clock, side // 2, torch.float32),
+        "to_host_gb_s": _copy(device, clock, pinned),
     }
 
 
@@ -48,16 +43,11 @@ def device_ceilings(name: str) -> Ceilings:
     return Ceilings(single, found["copy_gb_s"], half)
 
 
-def _copy(device: torch.device, clock: Clock, size: int) -> float:
-    source = torch.ones(size, dtype=torch.uint8, device=device)
-    target = torch.empty_like(source)
-    return 2e-6 * size / _median_ms(clock, lambda: target.copy_(source))
-
-
-def _to_host(device: torch.device, clock: Clock, size: int) -> float:
-    source = torch.ones(size, dtype=torch.uint8, device=device)
-    target = torch.empty(size, dtype=torch.uint8, pin_memory=device.type == "cuda")
-    return 1e-6 * size / _median_ms(clock, lambda: target.copy_(source, non_blocking=True))
+def _copy(device: torch.device, clock: Clock, target: torch.Tensor) -> float:
+    """Measures GB/s of bytes that are written to a target from the device."""
+    source = torch.ones_like(target, device=device)
+    took_ms = _median_ms(clock, lambda: target.copy_(source, non_blocking=True))
+    return 1e-6 * target.numel() / took_ms
 
 
 def _matmul(device: torch.device, clock: Clock, side: int, dtype: torch.dtype) -> float:

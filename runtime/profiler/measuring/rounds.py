@@ -39,7 +39,6 @@ class Pace:
     stop_at: float = math.inf
     """Of `perf_counter`: when no round begins any more, but for the first `LEAST_ROUNDS`."""
     seed: int = 0
-    """Of the order."""
 
     def is_over(self, number: int, elapsed_s: float) -> bool:
         """Tells whether round `number` does not begin. elapsed_s: since the first that counts."""
@@ -94,7 +93,6 @@ class Series:
     rounds: dict[int, Measurement] = field(default_factory=dict)
     """The measurement of each round, by its number from 0."""
     first: FirstUse | None = None
-    """What its first call took; None where nobody looked."""
     notes: list[str] = field(default_factory=list)
     """What the runtime warned of, each once."""
     error: str | None = None

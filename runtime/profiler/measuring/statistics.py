@@ -26,7 +26,6 @@ class Distribution:
     least: float
     most: float
     samples: int
-    """How many calls."""
     percentiles: Mapping[str, float] = field(default_factory=dict)
     """By name (`p50`, `p99.9`): those above, and what else was asked for."""
 
@@ -41,27 +40,28 @@ def distribution(values: Sequence[float], points: Sequence[float] = ()) -> Distr
     return Distribution(p50, p90, p95, p99, *moments, len(values), named)
 
 
+def known_distribution(
+    values: Iterable[float | None], points: Sequence[float] = ()
+) -> Distribution | None:
+    """Describes the values that are known; None without any."""
+    known = [value for value in values if value is not None]
+    return distribution(known, points) if known else None
+
+
 def paired_ratio(times: Mapping[int, float], baseline: Mapping[int, float]) -> float | None:
     """Gives the median of time / baseline over the rounds of both; None without any."""
     common = sorted(times.keys() & baseline.keys())
     return median(times[number] / baseline[number] for number in common) if common else None
 
 
-def stage_means(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Gives the mean of each stage over all runs, in the order of execution. What a run lacks took
-    nothing there.
+def by_stage(
+    runs: Sequence[Mapping[str, float]], average: Callable[[Iterable[float]], float]
+) -> dict[str, float]:
+    """Averages each stage over all runs, in the order of execution. What a run lacks took nothing
+    there. average: as `fmean` or `median`.
     """
-    return {name: fmean(run.get(name, 0.0) for run in runs) for name in _names(runs)}
-
-
-def stage_medians(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Gives the median of each stage, as `stage_means`."""
-    return {name: median(run.get(name, 0.0) for run in runs) for name in _names(runs)}
-
-
-def _names(runs: Iterable[Mapping[str, float]]) -> list[str]:
-    """Lists all names, in the order of their first appearance."""
-    return list(dict.fromkeys(name for run in runs for name in run))
+    names = dict.fromkeys(name for run in runs for name in run)
+    return {name: average(run.get(name, 0.0) for run in runs) for name in names}
 
 
 def grouped(entries: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:

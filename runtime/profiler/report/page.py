@@ -31,12 +31,9 @@ def write_report(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {
-        "number": words.number,
-        "percent": words.percent,
-        "title": words.title,
-        "data_uri": data_uri,
-    }
+    environment.filters.update(
+        number=words.number, percent=words.percent, title=words.title, data_uri=data_uri
+    )
     template = environment.get_template("page.html.j2")
     with matplotlib.rc_context(svg.STYLE):
         page = template.render(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pcsr.runtime.profiler.record import Case, Distribution, Profile
+from pcsr.runtime.profiler.record import Case, Profile
 
 Row = Sequence[str]
 NOTHING = "\N{EN DASH}"
@@ -132,14 +132,12 @@ def time_table(case: Case) -> tuple[Row, Sequence[Row]]:
         "copy from device (D2H)": case.d2h_ms,
         "enqueue": case.enqueue_ms,
     }
-    found = {name: _figures(times) for name, times in known.items() if times is not None}
-    rows = [[name, *map(number, figures.values())] for name, figures in found.items()]
-    return ["", *found["wall time"]], rows
-
-
-def _figures(times: Distribution) -> dict[str, float]:
-    moments = {"mean": times.mean, "std": times.std, "least": times.least, "most": times.most}
-    return dict(times.percentiles) | moments | {"calls": times.samples}
+    rows = [
+        [name, *map(number, (*t.percentiles.values(), t.mean, t.std, t.least, t.most, t.samples))]
+        for name, t in known.items()
+        if t is not None
+    ]
+    return ["", *case.host_ms.percentiles, "mean", "std", "least", "most", "calls"], rows
 
 
 def facts(values: Mapping[str, Any], above: str = "") -> list[Row]:

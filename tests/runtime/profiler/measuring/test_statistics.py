@@ -1,13 +1,14 @@
 """Statistics on numbers that can be checked in the head."""
 
+from statistics import fmean, median
+
 import pytest
 
 from pcsr.runtime.profiler.measuring.statistics import (
+    by_stage,
     distribution,
     drift,
     paired_ratio,
-    stage_means,
-    stage_medians,
 )
 
 
@@ -28,11 +29,11 @@ def test_of_one_time_the_spread_is_nothing() -> None:
 
 def test_a_stage_that_a_run_skipped_took_nothing_there() -> None:
     runs = [{"backbone": 3.0}, {"backbone": 1.0, "refinement": 4.0}]
-    assert stage_means(runs) == {"backbone": 2.0, "refinement": 2.0}
-    assert list(stage_means(runs)) == ["backbone", "refinement"]
+    assert by_stage(runs, fmean) == {"backbone": 2.0, "refinement": 2.0}
+    assert list(by_stage(runs, fmean)) == ["backbone", "refinement"]
     runs = [{"backbone": 3.0, "refinement": 9.0}, {"backbone": 1.0}, {"backbone": 2.0}]
-    assert stage_medians(runs) == {"backbone": 2.0, "refinement": 0.0}
-    assert stage_medians([]) == {}
+    assert by_stage(runs, median) == {"backbone": 2.0, "refinement": 0.0}
+    assert by_stage([], median) == {}
 
 
 def test_ratios_are_taken_within_a_round() -> None:
