@@ -1,8 +1,10 @@
 """Finds which layers may be quantised: each one's own damage, then as many as the bound allows."""
 
 import hashlib
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from statistics import fmean
 from typing import Any
 
 import onnx
@@ -11,7 +13,7 @@ from pcsr.calibration.work_file import ShowProgress, WorkFile
 from pcsr.errors import UsageError
 from pcsr.export.graphs.layers import Layers
 
-from .quality import ImageFigures, QualityBound, QualityComparison, mean_error, mean_loss_db
+from .quality import ImageFigures, QualityBound, QualityComparison, mean_figures
 from .ranges import LEVELS
 
 MUCH_BETTER = 0.75
@@ -75,19 +77,18 @@ class Search:
 
     def _best_level(self, names: Sequence[str]) -> float:
         """Takes the widest ranges, which other images may need, or much better narrow ones."""
+        best, least = LEVELS[0], math.inf
         with self.watch(LEVELS, f"{self.platform}: ranges") as watched:
-            found = [
-                (level, mean_error(self._figures(self.crops, level, names))) for level in watched
-            ]
-        best, least = found[0]
-        for level, error in found[1:]:
-            if error < MUCH_BETTER * least:
-                best, least = level, error
-        return float(best)
+            for level in watched:
+                error = fmean(f.error for f in self._figures(self.crops, level, names))
+                if error < MUCH_BETTER * least:
+                    best, least = level, error
+        return best
 
     def _alone(self, layer: LayerFigures, level: float) -> LayerFigures:
         figures = self._figures(self.crops, level, [layer.name])
-        return LayerFigures(layer.name, layer.weights, mean_loss_db(figures), mean_error(figures))
+        means = mean_figures(figures)
+        return replace(layer, psnr_loss_db=means["psnr_loss_db"], error=means["error"])
 
     def _greedy(
         self, layers: Sequence[LayerFigures], level: float
