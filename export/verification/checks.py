@@ -1,8 +1,7 @@
 """Holds what comparisons of a bundle with the PyTorch network found, and prints their tables."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from tabulate import tabulate
 
@@ -27,10 +26,6 @@ class _Comparison:
     """Pixels that went to another upsampler; 0 where there is no routing."""
     pixels: int = 0
     """All output pixels; 0 where there is no routing."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns what the manifest says of it."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
