@@ -218,12 +218,11 @@ def _finished(exported: Models, precision: str) -> dict[str, onnx.ModelProto]:
 
 
 def _write_mlps(sources: Sequence[GraphSource], directory: Path) -> File | None:
-    mlps = {source.role: source.module for source in sources}
     arrays = {
-        f"{role}.{name}": array
-        for role, mlp in mlps.items()
-        if isinstance(mlp, FoldedMlp)
-        for name, array in mlp_arrays(mlp).items()
+        f"{source.role}.{name}": array
+        for source in sources
+        if isinstance(source.module, FoldedMlp)
+        for name, array in mlp_arrays(source.module).items()
     }
     if not arrays:
         return None

@@ -115,11 +115,10 @@ class Search:
         names = sorted(chosen)
         where = "whole" if comparison is self.whole else "crops"
         digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
-
-        def compute() -> list[dict[str, Any]]:
-            return [asdict(f) for f in comparison.figures(self.build(level, names))]
-
-        found = self.work.answer(f"{self.platform} {level} {where} {digest}", compute)
+        found = self.work.answer(
+            f"{self.platform} {level} {where} {digest}",
+            lambda: [asdict(f) for f in comparison.figures(self.build(level, names))],
+        )
         return [ImageFigures(**figures) for figures in found]
 
 

@@ -43,8 +43,7 @@ def as_batch(image: Floats) -> Tensor:
 
 def as_image(batch: Tensor) -> Floats:
     """Turns a batch [1, 3, h, w] into an image [h, w, 3]."""
-    image: Floats = batch[0].permute(1, 2, 0).numpy()
-    return image
+    return np.asarray(batch[0].permute(1, 2, 0))
 
 
 def synthetic_image(size: tuple[int, int]) -> Floats:
@@ -55,15 +54,14 @@ def synthetic_image(size: tuple[int, int]) -> Floats:
     ramp = np.stack([x / size[1], y / size[0], (x + y) / sum(size)], axis=-1)
     grain = 0.1 * noise * (x[..., None] < size[1] / 3)
     image = np.where(y[..., None] < size[0] / 3, 0.3, 0.6 * ramp + 0.3 * stripes) + grain
-    clipped: Floats = image.clip(0, 1).astype(np.float32)
-    return clipped
+    return np.asarray(image.clip(0, 1), np.float32)
 
 
 def resized(image: Floats, size: tuple[int, int]) -> Floats:
     """Resizes an image [h, w, 3]: each pixel is the mean of the area that it covers."""
     rows, columns = (_areas(n, m) for n, m in zip(size, image.shape, strict=False))
-    small: Floats = np.einsum("ij,jkc,lk->ilc", rows, image, columns, optimize=True)
-    return small.astype(np.float32)
+    small = np.einsum("ij,jkc,lk->ilc", rows, image, columns, optimize=True)
+    return np.asarray(small, np.float32)
 
 
 def _areas(count: int, original: int) -> NDArray[np.float64]:

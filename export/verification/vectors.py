@@ -51,5 +51,4 @@ def _arrays(vector: Vector) -> dict[str, NDArray[Any]]:
 
 
 def _rounded(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    rounded: NDArray[np.float32] = (np.rint(values / STEP) * STEP).astype(np.float32)
-    return rounded
+    return np.asarray(np.rint(values / STEP) * STEP, np.float32)

@@ -30,7 +30,7 @@ class Library:
 
     @property
     def is_rtx(self) -> bool:
-        """Tells whether it is TensorRT-RTX, which builds engines without a GPU that fit many GPUs."""
+        """Tells whether it is TensorRT-RTX, which needs no GPU to build, and builds for many."""
         return self.name == "tensorrt-rtx"
 
     @property
