@@ -59,7 +59,11 @@ def count_costs(network: PCSR | PlainNetwork, models: Mapping[str, onnx.ModelPro
         image = torch.zeros(1, 3, COST_LR_SIZE, COST_LR_SIZE)
         return Costs(count_flops(network, image), 0, (), macs, 0, ())
     flops, upsamplers = network.cost_flops(1)
-    row_macs = {r: _macs_per_row(model) for r, model in models.items() if r not in IMAGE_OUTPUTS}
+    row_macs = {
+        role: count_macs(model, pixels=1, rows=2) - count_macs(model, pixels=1, rows=1)
+        for role, model in models.items()
+        if role not in IMAGE_OUTPUTS
+    }
     classifier_macs = row_macs.pop("classifier", 0)
     query = torch.zeros(1, feature_width(network.encoder) + POSITION_WIDTH)
     return Costs(
@@ -70,10 +74,6 @@ def count_costs(network: PCSR | PlainNetwork, models: Mapping[str, onnx.ModelPro
         classifier_macs=classifier_macs,
         upsampler_macs=tuple(row_macs.values()),
     )
-
-
-def _macs_per_row(model: onnx.ModelProto) -> int:
-    return count_macs(model, pixels=1, rows=2) - count_macs(model, pixels=1, rows=1)
 
 
 def tool_versions() -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Exports a checkpoint to a verified bundle."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -103,7 +103,7 @@ def export_bundle(
         for precision in precisions[1:]:
             say(f"comparing {precision} with PyTorch …")
             checks += verify_typed(directory, network, export.sources, precision)
-        _write_manifest(replace(manifest, verification=[c.to_json() for c in checks]), directory)
+        _write_manifest(replace(manifest, verification=[asdict(c) for c in checks]), directory)
     return ExportResult(Bundle.load(output), checks)
 
 
@@ -193,15 +193,14 @@ def check_output(output: Path, overwrite: bool) -> None:
         raise OutputError(
             f"cannot write {output}: {output.parent} is not a directory; create it first"
         )
-    if not exists:
-        return
-    if not is_bundle(output) and (output.is_file() or any(output.iterdir())):
+    if is_bundle(output):
+        if not overwrite:
+            raise OutputError(
+                f"{output} exists; pass --overwrite to replace it, or choose another name"
+            )
+    elif exists and (output.is_file() or any(output.iterdir())):
         raise OutputError(
             f"{output} exists and is not a bundle; it is left alone, choose another name"
-        )
-    if not overwrite and is_bundle(output):
-        raise OutputError(
-            f"{output} exists; pass --overwrite to replace it, or choose another name"
         )
 
 
@@ -219,12 +218,11 @@ def _finished(exported: Models, precision: str) -> dict[str, onnx.ModelProto]:
 
 
 def _write_mlps(sources: Sequence[GraphSource], directory: Path) -> File | None:
-    mlps = {source.role: source.module for source in sources}
     arrays = {
-        f"{role}.{name}": array
-        for role, mlp in mlps.items()
-        if isinstance(mlp, FoldedMlp)
-        for name, array in mlp_arrays(mlp).items()
+        f"{source.role}.{name}": array
+        for source in sources
+        if isinstance(source.module, FoldedMlp)
+        for name, array in mlp_arrays(source.module).items()
     }
     if not arrays:
         return None

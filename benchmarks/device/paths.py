@@ -19,8 +19,8 @@ from benchmarks.contenders import (
 from benchmarks.records import Record
 from pcsr.bundle import Bundle
 from pcsr.export.verification.fp32 import IMAGE_TOLERANCE
-from pcsr.export.verification.half import NO_ROUTING, QualityCase, quality_cases
-from pcsr.export.verification.synthetic_images import synthetic_image
+from pcsr.export.verification.half import QualityCase, quality_cases
+from pcsr.export.verification.references import synthetic_image
 from pcsr.models import PCSR
 from pcsr.runtime.profiler.measuring.rounds import reason
 from pcsr.runtime.torch_backend.arithmetic import exact_arithmetic
@@ -117,7 +117,7 @@ def upscaler_run(implementation: Implementation, setting: DeviceSetting) -> Run:
     def run(image: Any, scale: float, options: dict[str, Any]) -> PathResult:  # noqa: ANN401
         result = upscaler(image, scale, **options)
         image, routed = (
-            NO_ROUTING if found is None else torch.as_tensor(found).cpu().numpy()
+            None if found is None else torch.as_tensor(found).cpu().numpy()
             for found in (result.image, result.assignment)
         )
         return PathResult(image, routed, list(result.stats.stage_ms))

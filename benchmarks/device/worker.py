@@ -124,7 +124,7 @@ def _image(size: Size) -> tuple[Image, str]:
 
         return sample_image(size), "photos"
     except Exception as error:
-        from pcsr.export.verification.synthetic_images import synthetic_image
+        from pcsr.export.verification.references import synthetic_image
 
         drawn = np.rint(synthetic_image(size) * 255).astype(np.uint8)
         return drawn, f"drawn, for there are no photos: {reason(str(error))}"

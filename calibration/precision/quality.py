@@ -47,7 +47,7 @@ class QualityBound:
     min_fidelity_db: float
 
     def holds(self, figures: Sequence[ImageFigures]) -> bool:
-        loss = mean_loss_db(figures)
+        loss = mean_figures(figures)["psnr_loss_db"]
         if loss is None:
             return fmean(f.fidelity_db for f in figures) >= self.min_fidelity_db
         return loss <= self.max_psnr_loss_db
@@ -85,8 +85,11 @@ class QualityComparison:
         return None if original is None else finite_psnr_db(image, original, self._border)
 
 
-def mean_loss_db(figures: Sequence[ImageFigures]) -> float | None:
-    """Takes the mean loss of PSNR; None where the originals are not known."""
-    losses = [f.psnr_loss_db for f in figures]
-    known = [loss for loss in losses if loss is not None]
-    return fmean(known) if known else None
+def mean_figures(figures: Sequence[ImageFigures]) -> dict[str, float | None]:
+    """Takes plain means over the images; None where an image has no such figure."""
+    names = ("psnr_fp32_db", "psnr_db", "psnr_loss_db", "fidelity_db", "error", "routing_agreement")
+    means: dict[str, float | None] = {}
+    for name in names:
+        values = [getattr(f, name) for f in figures]
+        means[name] = None if None in values else fmean(values)
+    return means

@@ -9,7 +9,7 @@ from typing import Any
 
 from tabulate import SEPARATING_LINE, tabulate
 
-from .quality import ImageFigures
+from .quality import ImageFigures, mean_figures
 from .search import SearchResult, as_rows
 from .speed import Speed
 
@@ -68,16 +68,6 @@ class PrecisionReport:
         ]
 
 
-def mean_figures(figures: Sequence[ImageFigures]) -> dict[str, float | None]:
-    """Takes plain means over the images; None where an image has no such figure."""
-    names = ("psnr_fp32_db", "psnr_db", "psnr_loss_db", "fidelity_db", "error", "routing_agreement")
-    means: dict[str, float | None] = {}
-    for name in names:
-        values = [getattr(f, name) for f in figures]
-        means[name] = None if None in values else fmean(values)
-    return means
-
-
 def format_tables(report: PrecisionReport) -> str:
     """Formats for each set a table of images, one of layers and a line on the speed."""
     return "\n\n".join(_set(one) for one in report.targets)
@@ -86,16 +76,12 @@ def format_tables(report: PrecisionReport) -> str:
 def _set(one: GraphSetReport) -> str:
     found = one.found
     kept = len(found.layers) - len(found.quantised)
-    lines = [
+    head = (
         f"{one.platform} ({one.set_name}): {len(found.quantised)} convolutions quantised, "
-        f"{kept} kept in float32",
-        _images(found.figures),
-        "",
-        _layers(found),
-    ]
-    if one.speed is not None:
-        lines += ["", _speed(one.speed)]
-    return "\n".join(lines)
+        f"{kept} kept in float32\n"
+    )
+    parts = [head + _images(found.figures), _layers(found)]
+    return "\n\n".join([*parts, _speed(one.speed)] if one.speed is not None else parts)
 
 
 def _images(figures: Sequence[ImageFigures]) -> str:

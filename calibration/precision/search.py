@@ -1,8 +1,9 @@
 """Finds which layers may be quantised: each one's own damage, then as many as the bound allows."""
 
 import hashlib
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -12,7 +13,7 @@ from pcsr.calibration.work_file import ShowProgress, WorkFile
 from pcsr.errors import UsageError
 from pcsr.export.graphs.layers import Layers
 
-from .quality import ImageFigures, QualityBound, QualityComparison, mean_loss_db
+from .quality import ImageFigures, QualityBound, QualityComparison, mean_figures
 from .ranges import LEVELS
 
 MUCH_BETTER = 0.75
@@ -76,17 +77,18 @@ class Search:
 
     def _best_level(self, names: Sequence[str]) -> float:
         """Takes the widest ranges, which other images may need, or much better narrow ones."""
+        best, least = LEVELS[0], math.inf
         with self.watch(LEVELS, f"{self.platform}: ranges") as watched:
-            found = [(level, _error(self._figures(self.crops, level, names))) for level in watched]
-        best, least = found[0]
-        for level, error in found[1:]:
-            if error < MUCH_BETTER * least:
-                best, least = level, error
-        return float(best)
+            for level in watched:
+                error = fmean(f.error for f in self._figures(self.crops, level, names))
+                if error < MUCH_BETTER * least:
+                    best, least = level, error
+        return best
 
     def _alone(self, layer: LayerFigures, level: float) -> LayerFigures:
         figures = self._figures(self.crops, level, [layer.name])
-        return LayerFigures(layer.name, layer.weights, mean_loss_db(figures), _error(figures))
+        means = mean_figures(figures)
+        return replace(layer, psnr_loss_db=means["psnr_loss_db"], error=means["error"])
 
     def _greedy(
         self, layers: Sequence[LayerFigures], level: float
@@ -113,16 +115,11 @@ class Search:
         names = sorted(chosen)
         where = "whole" if comparison is self.whole else "crops"
         digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
-
-        def compute() -> list[dict[str, Any]]:
-            return [asdict(f) for f in comparison.figures(self.build(level, names))]
-
-        found = self.work.answer(f"{self.platform} {level} {where} {digest}", compute)
+        found = self.work.answer(
+            f"{self.platform} {level} {where} {digest}",
+            lambda: [asdict(f) for f in comparison.figures(self.build(level, names))],
+        )
         return [ImageFigures(**figures) for figures in found]
-
-
-def _error(figures: Sequence[ImageFigures]) -> float:
-    return fmean(one.error for one in figures)
 
 
 def as_rows(found: SearchResult) -> list[Mapping[str, Any]]:

@@ -55,27 +55,14 @@ def tensorrt_graph(
         overrides[node.input[0]] = [_override(max(abs(least), abs(most)), precision)]
         rows = np.abs(layers.weights[node.input[1]]).reshape(len(layers.bias(node)), -1).max(axis=1)
         overrides[node.input[1]] = [{"axis": 0} | _override(row, precision) for row in rows]
-    return _quantised(
-        copy.deepcopy(model), [node.name for node in nodes], seen, overrides, precision
-    )
-
-
-def _quantised(
-    model: onnx.ModelProto,
-    names: list[str],
-    seen: dict[str, tuple[Any, Any]],
-    overrides: Mapping[str, list[dict[str, Any]]],
-    precision: str,
-) -> onnx.ModelProto:
-    kind = _TYPES[precision]
     quantiser = QDQQuantizer(
-        model,
+        copy.deepcopy(model),
         per_channel=True,
         reduce_range=False,
-        weight_qType=kind,
-        activation_qType=kind,
+        weight_qType=_TYPES[precision],
+        activation_qType=_TYPES[precision],
         tensors_range=TensorsData(CalibrationMethod.MinMax, seen),
-        nodes_to_quantize=names,
+        nodes_to_quantize=[node.name for node in nodes],
         nodes_to_exclude=[],
         op_types_to_quantize=["Conv"],
         extra_options={**_SETTINGS, "TensorQuantOverrides": overrides},

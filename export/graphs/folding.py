@@ -6,6 +6,7 @@ output pixel is a gather, a 2-column product with the offset, and the remaining 
 """
 
 import copy
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -89,23 +90,24 @@ def mlp_arrays(mlp: FoldedMlp) -> dict[str, NDArray[np.float32]]:
 
 def fold_upsamplers(network: PCSR) -> list[FoldedMlp]:
     """Folds the upsamplers, heaviest first; std goes into their last layers: residuals are RGB."""
-    return [
-        FoldedMlp(_scaled(upsampler.imnet, network.std.flatten()))
-        for upsampler in network.upsamplers
-    ]
+    std = network.std.flatten()
+
+    def scaled(values: Tensor) -> Tensor:
+        return values * (std[:, None] if values.ndim == 2 else std)
+
+    return [FoldedMlp(_with_last(upsampler.imnet, scaled)) for upsampler in network.upsamplers]
 
 
 def fold_classifier(network: PCSR) -> FoldedMlp:
     """Folds the classifier: for M = 2 to one output, logit of heavy minus logit of light, whose
     sigmoid is p_heavy. Else to M logits, heaviest first.
     """
-    mlp = copy.deepcopy(network.classifier.imnet)
-    last = _last_linear(mlp)
-    weight, bias = last.weight.detach().flip(0), last.bias.detach().flip(0)
-    if len(network.names) == 2:
-        weight, bias = weight[:1] - weight[1:], bias[:1] - bias[1:]
-    last.weight, last.bias = nn.Parameter(weight), nn.Parameter(bias)
-    return FoldedMlp(mlp)
+
+    def turned(values: Tensor) -> Tensor:
+        values = values.flip(0)
+        return values[:1] - values[1:] if len(network.names) == 2 else values
+
+    return FoldedMlp(_with_last(network.classifier.imnet, turned))
 
 
 def deployable(module: nn.Module) -> nn.Module:
@@ -120,16 +122,12 @@ def deployable(module: nn.Module) -> nn.Module:
     return module
 
 
-def _scaled(mlp: Mlp, factor: Tensor) -> Mlp:
+def _with_last(mlp: Mlp, change: Callable[[Tensor], Tensor]) -> Mlp:
+    """Returns a copy with weight and bias of the last layer changed."""
     mlp = copy.deepcopy(mlp)
-    last = _last_linear(mlp)
-    last.weight = nn.Parameter(last.weight.detach() * factor[:, None])
-    last.bias = nn.Parameter(last.bias.detach() * factor)
+    last = _linear(mlp.layers[-1])
+    last.weight, last.bias = (nn.Parameter(change(v.detach())) for v in (last.weight, last.bias))
     return mlp
-
-
-def _last_linear(mlp: Mlp) -> nn.Linear:
-    return _linear(mlp.layers[-1])
 
 
 def _linear(layer: nn.Module) -> nn.Linear:

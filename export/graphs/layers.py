@@ -128,9 +128,7 @@ def dense(weight: NDArray[Any], count: int) -> NDArray[Any]:
     """Spreads the weights [outputs, inputs / count, …] of a grouped convolution to those [outputs,
     inputs, …] of a dense one, with zeros between the groups.
     """
-    outputs, inputs = weight.shape[0] // count, weight.shape[1]
-    spread = np.zeros((weight.shape[0], inputs * count, *weight.shape[2:]), dtype=weight.dtype)
-    for group in range(count):
-        rows = slice(group * outputs, (group + 1) * outputs)
-        spread[rows, group * inputs : (group + 1) * inputs] = weight[rows]
-    return spread
+    blocks = weight.reshape(count, -1, *weight.shape[1:])
+    spread = np.zeros((*blocks.shape[:2], count, *weight.shape[1:]), dtype=weight.dtype)
+    spread[np.arange(count), :, np.arange(count)] = blocks
+    return spread.reshape(len(weight), -1, *weight.shape[2:])

@@ -103,7 +103,17 @@ def label_graph(model: onnx.ModelProto, name: str, metadata: Mapping[str, str]) 
     """
     model.graph.name = name
     onnx.helper.set_model_props(model, dict(metadata))
-    _check(model, metadata["pcsr.role"])
+    role = metadata["pcsr.role"]
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise VerificationError(f"the {role} graph is not valid ONNX: {error}") from error
+    found = FORBIDDEN & {node.op_type for node in model.graph.node}
+    if found:
+        raise VerificationError(
+            f"the {role} graph contains {', '.join(sorted(found))}, which cannot be deployed; "
+            "change the backbone so that it needs none of these"
+        )
 
 
 def describe_graph(model: onnx.ModelProto, file: File) -> Graph:
@@ -117,19 +127,6 @@ def _tensor(value: onnx.ValueInfoProto) -> TensorInfo:
     kind = value.type.tensor_type
     dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
     return TensorInfo(value.name, dtype, tuple(d.dim_param or d.dim_value for d in kind.shape.dim))
-
-
-def _check(model: onnx.ModelProto, role: str) -> None:
-    try:
-        onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise VerificationError(f"the {role} graph is not valid ONNX: {error}") from error
-    found = FORBIDDEN & {node.op_type for node in model.graph.node}
-    if found:
-        raise VerificationError(
-            f"the {role} graph contains {', '.join(sorted(found))}, which cannot be deployed; "
-            "change the backbone so that it needs none of these"
-        )
 
 
 @contextmanager

@@ -1,8 +1,7 @@
 """Holds what comparisons of a bundle with the PyTorch network found, and prints their tables."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from tabulate import tabulate
 
@@ -27,10 +26,6 @@ class _Comparison:
     """Pixels that went to another upsampler; 0 where there is no routing."""
     pixels: int = 0
     """All output pixels; 0 where there is no routing."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns what the manifest says of it."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,36 +99,20 @@ def refuse_failed(checks: Sequence[AnyCheck]) -> None:
 
 def format_checks(checks: Sequence[AnyCheck]) -> str:
     """Formats the tables for a terminal: differences, then quality in half precision."""
-    exact = [check for check in checks if isinstance(check, DifferenceCheck)]
-    quality = [check for check in checks if isinstance(check, QualityCheck)]
-    tables = [_table(_HEAD, [_row(check) for check in exact])]
-    if quality:
-        tables.append(_table(_QUALITY_HEAD, [_quality_row(check) for check in quality]))
-    return "\n\n".join(tables)
+    kinds = ((DifferenceCheck, _HEAD), (QualityCheck, _QUALITY_HEAD))
+    found = [(head, [_row(c) for c in checks if isinstance(c, kind)]) for kind, head in kinds]
+    return "\n\n".join(tabulate(rows, head, disable_numparse=True) for head, rows in found if rows)
 
 
 _HEAD = ("compared with PyTorch", "type", "input", "scale", "difference", "allowed", "rerouted")
 _QUALITY_HEAD = ("quality", "type", "input", "scale", "PSNR loss", "allowed", "PSNR", "rerouted")
 
 
-def _row(check: DifferenceCheck) -> tuple[str, ...]:
-    differences = (f"{check.difference:.1e}", f"{check.tolerance:.0e}")
-    return (*_case(check), *differences, _rerouted(check))
-
-
-def _quality_row(check: QualityCheck) -> tuple[str, ...]:
-    loss = (f"{check.psnr_loss_db:+.4f} dB", f"{check.allowed_db:g} dB", f"{check.psnr_db:.1f} dB")
-    return (*_case(check), *loss, _rerouted(check))
-
-
-def _case(check: AnyCheck) -> tuple[str, ...]:
+def _row(check: AnyCheck) -> tuple[str, ...]:
     scale = "" if check.scale is None else f"x{check.scale:g}"
-    return check.what, check.precision, f"{check.lr_size[0]}x{check.lr_size[1]}", scale
-
-
-def _rerouted(check: AnyCheck) -> str:
-    return f"{check.rerouted_px} of {check.pixels}" if check.pixels else ""
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return tabulate(rows, head, disable_numparse=True)
+    case = check.what, check.precision, f"{check.lr_size[0]}x{check.lr_size[1]}", scale
+    rerouted = f"{check.rerouted_px} of {check.pixels}" if check.pixels else ""
+    if isinstance(check, DifferenceCheck):
+        return *case, f"{check.difference:.1e}", f"{check.tolerance:.0e}", rerouted
+    loss = f"{check.psnr_loss_db:+.4f} dB", f"{check.allowed_db:g} dB", f"{check.psnr_db:.1f} dB"
+    return *case, *loss, rerouted

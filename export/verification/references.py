@@ -1,4 +1,4 @@
-"""Computes what the PyTorch network makes of images: what a bundle is held to."""
+"""Makes the image that bundles are verified with, and what the PyTorch network makes of it."""
 
 import numpy as np
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 from pcsr.models import PCSR, PlainNetwork
 from pcsr.vectors import Vector
 
+Floats = NDArray[np.float32]
 OTHER_SCALE = 2.5
 
 
@@ -19,9 +20,7 @@ def scales(network: PCSR | PlainNetwork, trained: float) -> tuple[float, ...]:
 
 
 @torch.no_grad()
-def references(
-    network: PCSR | PlainNetwork, image: NDArray[np.float32], scale: float
-) -> list[Vector]:
+def references(network: PCSR | PlainNetwork, image: Floats, scale: float) -> list[Vector]:
     """Upscales an image [h, w, 3] by k = 0 and, where there is something to route, adaptively."""
     batch, case = as_batch(image), f"{image.shape[0]}x{image.shape[1]}_x{scale:g}"
     if isinstance(network, PlainNetwork):
@@ -37,12 +36,38 @@ def references(
     return found
 
 
-def as_batch(image: NDArray[np.float32]) -> Tensor:
+def as_batch(image: Floats) -> Tensor:
     """Turns an image [h, w, 3] into a batch [1, 3, h, w]."""
     return torch.from_numpy(image).permute(2, 0, 1)[None]
 
 
-def as_image(batch: Tensor) -> NDArray[np.float32]:
+def as_image(batch: Tensor) -> Floats:
     """Turns a batch [1, 3, h, w] into an image [h, w, 3]."""
-    image: NDArray[np.float32] = batch[0].permute(1, 2, 0).numpy()
-    return image
+    return np.asarray(batch[0].permute(1, 2, 0))
+
+
+def synthetic_image(size: tuple[int, int]) -> Floats:
+    """Draws always the same image [h, w, 3] in [0, 1]: flats, gradients, edges and texture."""
+    y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
+    noise = np.random.default_rng(0).random((*size, 3), dtype=np.float32)
+    stripes = ((x // 3 + y // 5) % 2)[..., None] * (x[..., None] > size[1] / 2)
+    ramp = np.stack([x / size[1], y / size[0], (x + y) / sum(size)], axis=-1)
+    grain = 0.1 * noise * (x[..., None] < size[1] / 3)
+    image = np.where(y[..., None] < size[0] / 3, 0.3, 0.6 * ramp + 0.3 * stripes) + grain
+    return np.asarray(image.clip(0, 1), np.float32)
+
+
+def resized(image: Floats, size: tuple[int, int]) -> Floats:
+    """Resizes an image [h, w, 3]: each pixel is the mean of the area that it covers."""
+    rows, columns = (_areas(n, m) for n, m in zip(size, image.shape, strict=False))
+    small = np.einsum("ij,jkc,lk->ilc", rows, image, columns, optimize=True)
+    return np.asarray(small, np.float32)
+
+
+def _areas(count: int, original: int) -> NDArray[np.float64]:
+    """Returns [count, original], the share of each original pixel in each of `count` new ones."""
+    edges = np.linspace(0, original, count + 1)[:, None]
+    pixels = np.arange(original)
+    overlap = np.minimum(edges[1:], pixels + 1) - np.maximum(edges[:-1], pixels)
+    shares: NDArray[np.float64] = np.maximum(overlap, 0) * count / original
+    return shares

@@ -11,8 +11,7 @@ from pcsr.models import PCSR, PlainNetwork
 from pcsr.vectors import Vector
 
 from .fp32 import LR_SIZES
-from .references import references, scales
-from .synthetic_images import synthetic_image
+from .references import references, scales, synthetic_image
 
 LARGER_SIZE = (64, 72)  # more than 65,504 output pixels at x4
 MOST_PIXELS = 2**17  # of an output, so that the file stays below 3 MB
@@ -52,5 +51,4 @@ def _arrays(vector: Vector) -> dict[str, NDArray[Any]]:
 
 
 def _rounded(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    rounded: NDArray[np.float32] = (np.rint(values / STEP) * STEP).astype(np.float32)
-    return rounded
+    return np.asarray(np.rint(values / STEP) * STEP, np.float32)

@@ -118,7 +118,7 @@ class DeviceUpscaler(Executor):
         if not stays:
             with timer.host_stage("prepare"):
                 layout.refuse_nan(given.numpy())
-        task = _Task(layout, scale, request, timer)
+        task = _DeviceCall(layout, scale, request, timer)
         span = DeviceSpan() if stays and took is not None else None
         with self._lock, self._side.entered(), exact_arithmetic():
             self._side.lend(given)
@@ -164,7 +164,7 @@ class DeviceUpscaler(Executor):
         timer = make_timer(self.device, False)
         with timer.host_stage("prepare"):
             layout.refuse_nan(given.numpy())
-        task = _Task(layout, scale, request, timer)
+        task = _DeviceCall(layout, scale, request, timer)
         handed_on = False
 
         def hand_on(rows: Tensor) -> None:
@@ -194,7 +194,7 @@ class DeviceUpscaler(Executor):
         total_ms = timer.total_ms
         return parts.stats(_size(given), scale, timer.stage_ms, total_ms)
 
-    def _upscale(self, image: Tensor, task: "_Task") -> FrameResult:
+    def _upscale(self, image: Tensor, task: "_DeviceCall") -> FrameResult:
         parts = self._within_memory(lambda: self._run(image, task), image)
         pixels, stage = parts.image, task.timer.stage
         if task.layout.is_gray:
@@ -206,7 +206,7 @@ class DeviceUpscaler(Executor):
                 pixels = torch.cat([pixels, alpha], 2)
         return replace(parts, image=pixels if image.ndim == 3 else pixels[..., 0])
 
-    def _upscale_alpha(self, alpha: Tensor, task: "_Task") -> Tensor:
+    def _upscale_alpha(self, alpha: Tensor, task: "_DeviceCall") -> Tensor:
         with task.timer.stage("alpha"):
             is_flat = bool((alpha == alpha[0, 0]).all())
         if is_flat:
@@ -215,7 +215,7 @@ class DeviceUpscaler(Executor):
         task = replace(task, layout=Layout(task.layout.dtype, 0))
         return self._upscale(alpha, task).image[..., None]
 
-    def _run(self, image: Tensor, task: "_Task") -> FrameResult:
+    def _run(self, image: Tensor, task: "_DeviceCall") -> FrameResult:
         stage = task.timer.stage
         with stage("prepare"):
             recorded = self._frames.get(task.shape(image))
@@ -224,7 +224,7 @@ class DeviceUpscaler(Executor):
         with stage("copy"):
             return FrameResult.of(recorded.frame)
 
-    def _fill(self, frame: AnyFrame, image: Tensor, task: "_Task") -> None:
+    def _fill(self, frame: AnyFrame, image: Tensor, task: "_DeviceCall") -> None:
         frame.image.copy_(to_network(image, task.layout)[None])
         frame.set_request(task.request)
 
@@ -274,7 +274,7 @@ def open_on_device(
 
 
 @dataclass(frozen=True)
-class _Task:
+class _DeviceCall:
     layout: Layout
     scale: float
     request: RoutingRequest

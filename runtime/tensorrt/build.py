@@ -1,7 +1,6 @@
 """The builder: one ONNX graph becomes one serialized plan."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,17 +153,17 @@ def _add_profile(library: Library, parsed: ParsedGraph, config: Any, profile: Sh
     ranges = parsed.builder.create_optimization_profile()
     for tensor in parsed.inputs:
         shape = tuple(tensor.shape)
-        if -1 in shape:
-            ranges.set_shape(tensor.name, *_range(tensor.name, shape, profile))
+        if -1 not in shape:
+            continue
+        if tensor.name == "image":
+            limits = [(*shape[:2], *size) for size in profile.image_sizes]
+        else:
+            by_pixel = tensor.name == "features"
+            counts = profile.pixel_counts if by_pixel else profile.row_counts
+            limits = [(count, *shape[1:]) for count in counts]
+        ranges.set_shape(tensor.name, *limits)
     if config.add_optimization_profile(ranges) < 0:
         raise library.error(f"refuses the sizes {profile} for the {parsed.role} graph")
-
-
-def _range(name: str, shape: Sequence[int], profile: ShapeProfile) -> list[tuple[int, ...]]:
-    if name == "image":
-        return [(*shape[:2], *size) for size in profile.image_sizes]
-    counts = profile.pixel_counts if name == "features" else profile.row_counts
-    return [(count, *shape[1:]) for count in counts]
 
 
 def _use_timing_cache(library: Library, config: Any, file: Path | None) -> Any:  # noqa: ANN401

@@ -32,12 +32,8 @@ class Engine:
         engine = runtime.deserialize_cuda_engine(plan)
         if engine is None:
             raise library.error(f"cannot load the {role} engine")
-        types = {
-            trt.float32: torch.float32,
-            trt.float16: torch.float16,
-            trt.bfloat16: torch.bfloat16,
-            trt.int32: torch.int32,
-        }
+        known = ("float32", "float16", "bfloat16", "int32")
+        types: dict[Any, torch.dtype] = {getattr(trt, n): getattr(torch, n) for n in known}
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         self._types = {name: types[engine.get_tensor_dtype(name)] for name in names}
         outputs = [n for n in names if engine.get_tensor_mode(n) == trt.TensorIOMode.OUTPUT]

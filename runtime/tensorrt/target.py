@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pcsr.errors import BackendError, UsageError
+from pcsr.extras import needs_extra
 from pcsr.runtime.devices import parse_device
 
 from .library import Library
@@ -59,18 +60,11 @@ def find_gpu(device: str) -> LocalGpu:
     Raises:
         BackendError: there is none, or PyTorch, which finds it, is not installed.
     """
-    try:
-        kind, index = parse_device(device)
-    except BackendError:
-        kind, index = "", None
+    kind, index = parse_device(device)
     if kind != "cuda":
         raise BackendError(f"TensorRT runs on cuda or cuda:N, not on '{device}'")
-    try:
+    with needs_extra("TensorRT", "tensorrt"):
         import torch
-    except ImportError as error:
-        raise BackendError(
-            f"TensorRT engines need PyTorch beside them ({error}); run pip install 'pcsr[tensorrt]'"
-        ) from error
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if (index or 0) >= count:
         raise BackendError(

@@ -57,12 +57,10 @@ def dense_groups(graph: OperatorGraph) -> OperatorGraph:
 
 def dense_weight(weight: Tensor, groups: int) -> Tensor:
     """Gives a grouped convolution's [O, I / groups, kh, kw] as [O, I, kh, kw], 0 across groups."""
-    outputs, inputs = weight.shape[0] // groups, weight.shape[1]
-    dense = weight.new_zeros(outputs * groups, inputs * groups, *weight.shape[2:])
-    for group in range(groups):
-        rows = slice(group * outputs, (group + 1) * outputs)
-        dense[rows, group * inputs : (group + 1) * inputs] = weight[rows]
-    return dense
+    blocks = weight.reshape(groups, -1, *weight.shape[1:])
+    dense = weight.new_zeros(*blocks.shape[:2], groups, *weight.shape[1:])
+    dense[torch.arange(groups), :, torch.arange(groups)] = blocks
+    return dense.flatten(2, 3).flatten(0, 1)
 
 
 def fuse_convolutions(

@@ -61,6 +61,7 @@ def test_a_planted_fault_is_found(files: Files, precision: str, fault: str) -> N
 
     def wrong(image: Any, scale: float, options: dict[str, Any]) -> PathResult:  # noqa: ANN401
         found = run(image, scale, options)
+        assert found.assignment is not None
         pixels, labels = found.image.copy(), found.assignment.copy()
         if fault == "one pixel":
             pixels[5, 5] += 0.5 if precision == "fp16" else 1e-4
