@@ -60,7 +60,10 @@ def find_gpu(device: str) -> LocalGpu:
     Raises:
         BackendError: there is none, or PyTorch, which finds it, is not installed.
     """
-    kind, index = parse_device(device)
+    try:
+        kind, index = parse_device(device)
+    except BackendError:
+        kind, index = "", None
     if kind != "cuda":
         raise BackendError(f"TensorRT runs on cuda or cuda:N, not on '{device}'")
     with needs_extra("TensorRT", "tensorrt"):
