@@ -180,12 +180,20 @@ class Upscaler:
         """
         return self.run(image, scale, RoutingRequest(k, **options))
 
-    def run(self, image: Any, scale: float | None, request: RoutingRequest) -> Result:  # noqa: ANN401
-        """Upscales one image as a call does, with its options as one request."""
+    def run(
+        self,
+        image: Any,  # noqa: ANN401
+        scale: float | None,
+        request: RoutingRequest,
+        on_rows: Callable[[int], None] | None = None,
+    ) -> Result:
+        """Upscales one image as a call does, with its options as one request. `on_rows` is told how
+        many more output rows are finished, those of alpha again; a device finishes all at once.
+        """
         scale, request = self.completed(scale, request)
         pixels, layout = self._executor.look(image)
         resolved = self._resolve(request, scale, pixels, layout)
-        return self._executor(pixels, scale, resolved.request, resolved.took)
+        return self._executor(pixels, scale, resolved.request, resolved.took, on_rows)
 
     def stream(
         self,

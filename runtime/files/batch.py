@@ -1,9 +1,12 @@
 """A batch of files is upscaled: what pcsr-upscale does for each image or video."""
 
 import math
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+import os
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +22,7 @@ from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.upscaler import Upscaler
 from pcsr.text import one_line
 
-from . import MAX_PIXELS
+from . import MAX_FRAME_PIXELS, MAX_PIXELS
 from .jobs import Job
 from .overlap import read_ahead, write_behind
 from .video import (
@@ -34,6 +37,7 @@ from .video import (
 )
 
 LARGEST_GROWTH = 16  # output pixels per allowed input pixel
+_SKIPPED = object()
 STREAMED_PIXELS = 2**26  # of outputs that leave while they are computed, never whole in memory
 
 
@@ -45,8 +49,15 @@ class UpscaleOptions(Encoding):
     request: RoutingRequest = field(default_factory=RoutingRequest)
     quality: int = 95
     """Quality of JPEG and WebP, 1 to 100."""
-    max_pixels: int = MAX_PIXELS
-    """Limit of an input image or frame; an output may have 16 times as many."""
+    max_pixels: int | None = None
+    """Limit of an input image or frame; an output may have 16 times as many. None takes 100 million
+    for images, 2**24 for frames."""
+    skip_existing: bool = False
+    """Whether what is there already stays, and jobs of which everything is there are skipped."""
+
+    def limit(self, is_frame: bool) -> int:
+        """Gives the limit of an image's or a frame's pixels."""
+        return self.max_pixels or (MAX_FRAME_PIXELS if is_frame else MAX_PIXELS)
 
 
 @dataclass(frozen=True)
@@ -55,8 +66,13 @@ class Done:
 
     job: Job
     stats: Stats | VideoStats | None
-    """Its figures; None if it failed."""
+    """Its figures; None if it failed or was skipped."""
     error: PcsrError | None
+
+    @property
+    def is_skipped(self) -> bool:
+        """Whether its results were there already."""
+        return self.stats is None and self.error is None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -67,7 +83,7 @@ class Done:
         """Makes a record of it that is valid JSON."""
         record: dict[str, Any] = {"input": str(self.job.source), "output": str(self.job.target)}
         if self.stats is None:
-            return record | {"error": str(self.error)}
+            return record | ({"skipped": True} if self.is_skipped else {"error": str(self.error)})
         stats = asdict(self.stats)
         if not math.isfinite(stats.get("threshold") or 0):
             stats["threshold"] = None
@@ -78,7 +94,7 @@ class Done:
         """Describes the image or video in one line, for a terminal."""
         stats = self.stats
         if stats is None:
-            return one_line(f"{self.job.source}: {self.error}")
+            return one_line(f"{self.job.target}: {self.error or 'skipped, it is there already'}")
         height, width = stats.hr_size
         heavy = f", {stats.heavy_share:.1%} heavy" if len(stats.pixels_per_upsampler) > 1 else ""
         if isinstance(stats, VideoStats):
@@ -117,8 +133,10 @@ def upscale_files(
         ) as written,
     ):
         for job, found in written:
-            failed = isinstance(found, PcsrError)
-            yield Done(job, None if failed else found, found if failed else None)
+            if isinstance(found, PcsrError):
+                yield Done(job, None, found)
+            else:
+                yield Done(job, None if found is _SKIPPED else found, None)
 
 
 def _guarded(work: Callable[[Job, Any], Any]) -> Callable[[tuple[Job, Any]], tuple[Job, Any]]:
@@ -126,12 +144,14 @@ def _guarded(work: Callable[[Job, Any], Any]) -> Callable[[tuple[Job, Any]], tup
 
     def guarded(step: tuple[Job, Any]) -> tuple[Job, Any]:
         job, found = step
-        if isinstance(found, PcsrError):
+        if isinstance(found, PcsrError) or found is _SKIPPED:
             return step
         try:
             return job, work(job, found)
-        except (ImageError, OutputError) as error:
+        except (ImageError, OutputError, UsageError) as error:
             return job, error
+        except OSError as error:
+            return job, OutputError(f"cannot upscale {job.source}: {error.strerror or error}")
         except MemoryError:
             return job, ImageError(f"out of memory for {job.source}; use a smaller scale")
 
@@ -154,25 +174,33 @@ class _Stages:
     def __init__(self, upscaler: Upscaler, options: UpscaleOptions, bar: Bar) -> None:
         self._upscaler, self._options, self._bar = upscaler, options, bar
 
-    def read(self, job: Job, _: None) -> images.Picture | None:
+    def read(self, job: Job, _: None) -> images.Picture | object | None:
         """Returns the decoded image, once its output may be written; None for a video."""
+        missing = self._missing(job)
+        if not missing:
+            return _SKIPPED
         if is_video(job.source):
             refuse_existing(job.target, self._options.overwrite)
             return None
-        for target in job.targets:
-            if target.parent.is_dir():
+        for target in missing:
+            if os.path.isdir(target.parent):
                 images.check_output(target, self._options.overwrite)
-        picture = images.read(job.source, self._options.max_pixels)
+        picture = images.read(job.source, self._options.limit(is_frame=False))
         self._hr_size(job, picture.pixels.shape[:2])
         return picture
+
+    def _missing(self, job: Job) -> list[Path]:
+        skips = self._options.skip_existing
+        return [path for path in job.targets if not (skips and os.path.isfile(path))]
 
     def _hr_size(self, job: Job, lr_size: tuple[int, ...]) -> tuple[int, int]:
         scale, _ = self._upscaler.completed(self._options.scale, self._options.request)
         height, width = hr_size((lr_size[0], lr_size[1]), scale)
-        if height * width > LARGEST_GROWTH * self._options.max_pixels:
+        limit = self._options.limit(is_video(job.source))
+        if height * width > LARGEST_GROWTH * limit:
             raise ImageError(
                 f"{job.source} would become {width}x{height}, more than {LARGEST_GROWTH} times "
-                f"--max-pixels ({self._options.max_pixels}); choose a smaller --scale or raise it"
+                f"--max-pixels ({limit}); choose a smaller --scale or raise it"
             )
         return height, width
 
@@ -181,14 +209,17 @@ class _Stages:
         options = self._options
         if picture is None:
             return self._convert(job)
-        for target in job.targets:
+        for target in self._missing(job):
             make_folder(target.parent)
             images.check_output(target, options.overwrite)
-        shape = (*self._hr_size(job, picture.pixels.shape[:2]), *picture.pixels.shape[2:])
-        images.check_output(job.target, options.overwrite, shape)
-        if shape[0] * shape[1] > STREAMED_PIXELS and _streams(job, picture):
-            return self._stream(job, picture, shape[:2])
-        result = self._upscale(picture.pixels)
+        size = self._hr_size(job, picture.pixels.shape[:2])
+        if job.target in self._missing(job):
+            shape = (*size, *picture.pixels.shape[2:])
+            images.check_output(job.target, options.overwrite, shape)
+        if size[0] * size[1] > STREAMED_PIXELS and _streams(job, picture):
+            return self._stream(job, picture, size)
+        with self._rows_shown(job, size[0] * (1 + _has_alpha(picture))) as on_rows:
+            result = self._upscale(picture.pixels, on_rows)
         assignment = result.assignment if job.overlay else None
         return _Computed(picture.with_pixels(result.image), assignment, result.stats)
 
@@ -197,32 +228,60 @@ class _Stages:
         if not isinstance(computed, _Computed):
             return computed
         (picture, assignment, stats), options = computed, self._options
-        images.write(picture, job.target, options.overwrite, options.quality)
-        if job.overlay and assignment is not None:
+        missing = self._missing(job)
+        if job.target in missing:
+            images.write(picture, job.target, options.overwrite, options.quality)
+        if job.overlay in missing and assignment is not None:
             drawn = draw_overlay(picture.pixels, assignment, self._upscaler.bundle.upsamplers)
             images.write(images.Picture(drawn), job.overlay, options.overwrite)
         return stats
 
     def _convert(self, job: Job) -> VideoStats:
-        with open_video(job.source, self._options.max_pixels) as source:
+        options = self._options
+        with open_video(job.source, options.limit(is_frame=True)) as source:
             size = self._hr_size(job, source.size)
             make_folder(job.target.parent)
-            return upscale_video(source, job.target, size, self._upscale, self._options, self._bar)
+            return upscale_video(source, job.target, size, self._upscale, options, self._bar)
 
     def _stream(self, job: Job, picture: images.Picture, size: tuple[int, int]) -> Stats:
         options = self._options
-        with images.row_writer(
-            picture, size, job.target, options.overwrite, options.quality
-        ) as take:
+        with (
+            images.row_writer(
+                picture, size, job.target, options.overwrite, options.quality
+            ) as write,
+            self._rows_shown(job, size[0]) as on_rows,
+        ):
+
+            def take(rows: NDArray[Any]) -> None:
+                write(rows)
+                on_rows(len(rows))
+
             return self._upscaler.run_stream(picture.pixels, take, options.scale, options.request)
 
-    def _upscale(self, pixels: NDArray[Any]) -> Result:
+    def _upscale(
+        self, pixels: NDArray[Any], on_rows: Callable[[int], None] | None = None
+    ) -> Result:
         options = self._options
-        return self._upscaler.run(pixels, options.scale, options.request)
+        return self._upscaler.run(pixels, options.scale, options.request, on_rows)
+
+    @contextmanager
+    def _rows_shown(self, job: Job, count: int) -> Iterator[Callable[[int], None]]:
+        """Lends what moves the bar on, which is over `count` rows, by some of them."""
+        with self._bar(range(count), job.source.name, count) as rows:
+            left = iter(rows)
+
+            def move(finished: int) -> None:
+                for _ in islice(left, finished):
+                    pass
+
+            yield move
+
+
+def _has_alpha(picture: images.Picture) -> bool:
+    return picture.pixels.shape[2:] in ((2,), (4,))
 
 
 def _streams(job: Job, picture: images.Picture) -> bool:
     """Tests whether an image can be written while it is computed."""
-    has_alpha = picture.pixels.shape[2:] in ((2,), (4,))
     integer = picture.pixels.dtype.kind == "u"
-    return integer and not has_alpha and job.overlay is None
+    return integer and not _has_alpha(picture) and job.overlay is None

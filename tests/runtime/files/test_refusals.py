@@ -44,7 +44,8 @@ def test_bad_images_among_good_ones(carn_like_bundle: Path, out: Path, tmp_path:
     assert len(errors) == len(bad)
     for path in bad:
         assert sum(str(path) in line for line in errors) == 1
-    assert len(ended.complaints) == len(good) + len(bad)
+    assert len(ended.complaints) == len(good) + len(bad) + 1
+    assert ended.complaints[-1].startswith(f"{len(good)} done, {len(bad)} failed in ")
 
 
 def test_each_bad_image_alone(carn_like_bundle: Path, out: Path, tmp_path: Path) -> None:
@@ -88,10 +89,11 @@ def test_own_limit_of_pixels(carn_like_bundle: Path, source: Path, out: Path) ->
     assert upscale(carn_like_bundle, source, target, "--max-pixels", pixels).code == 0
 
 
-@pytest.mark.parametrize("scale", [700, 999.9])
+@pytest.mark.parametrize(("scale", "size"), [(700, (60, 80)), (999.9, (40, 60))])
 def test_results_beyond_all_measure(
-    scale: float, carn_like_bundle: Path, source: Path, out: Path
+    scale: float, size: tuple[int, int], carn_like_bundle: Path, source: Path, out: Path
 ) -> None:
+    picture(source, size=size)
     ended = upscale(carn_like_bundle, source, out / "out.png", "--scale", scale)
     assert_refused(ended, 1, "in.png would become .*smaller --scale")
     assert snapshot(out) == {}
