@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from .video_source import Chunk, VideoSource
 
 WRITTEN = (".mp4", ".mkv", ".mov", ".webm")
-READ = (*WRITTEN, ".avi")
+READ = (
+    *(*WRITTEN, ".avi", ".m4v", ".3gp", ".3g2", ".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".vob"),
+    *(".flv", ".wmv", ".asf", ".ogv"),
+)
 
 Bar = Callable[[Iterable[Any], str, int | None], AbstractContextManager[Iterable[Any]]]
 """Makes a context of the same items that shows how far they are, of (items, label, count)."""
@@ -71,7 +74,7 @@ def is_video(path: Path) -> bool:
 def check_encoder(target: Path, codec: str | None) -> None:
     """Raises BackendError where PyAV or the encoder for `target` is not installed."""
     with needs_extra("upscaling a video", "video"):
-        from .video_target import find_encoder
+        from .video_encoder import find_encoder
     find_encoder(target, codec)
 
 
