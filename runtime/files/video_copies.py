@@ -1,10 +1,10 @@
-"""The sound and the subtitles of a video are copied, packet by packet."""
+"""The sound and the subtitles of a video are copied, packet by packet, where that can be."""
 
 import io
-from collections.abc import Iterator
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import av
 from av.container import OutputContainer
@@ -16,6 +16,10 @@ from .video_source import Packet, VideoSource
 from .video_times import Rising
 
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+_SOUND_CODECS = {".webm": "libopus"}  # of sound that no container holds; else AAC
+_LAYOUTS = {1: "mono", 2: "stereo"}  # where a file gives no more than their number
+_LEAST_S = Fraction(1, 1000)
+_GAP_S = Fraction(1, 10)
 _OWN_TAGS = (  # what the tags that describe the old file start with
     "major_brand",
     "minor_version",
@@ -29,53 +33,132 @@ _OWN_TAGS = (  # what the tags that describe the old file start with
 )
 
 
+class _Writer(Protocol):
+    def write(self, packet: Packet) -> None: ...
+
+    def finish(self) -> None: ...
+
+    @property
+    def warnings(self) -> list[str]: ...
+
+
 class Copies:
     """Copies the other streams of `source` into a container; `shown` is its file's name.
 
+    Subtitles that it does not hold are left out; sound that no container holds is encoded anew.
+
     Raises:
-        OutputError: the container does not hold the codec of a sound. Subtitles are left out.
+        OutputError: the container does not hold the codec of a sound, and another does.
     """
 
     def __init__(self, source: VideoSource, container: OutputContainer, shown: Path) -> None:
-        self._container = container
+        self._container, self._suffix = container, shown.suffix.lower()
         self._left_out: list[str] = []
-        self._copies = dict(self._added(source, shown))
+        writers = {s.index: self._writer(s, shown) for s in source.copied}
+        self._writers = {index: writer for index, writer in writers.items() if writer}
 
     def write(self, packets: list[Packet]) -> None:
         """Writes packets of the source."""
         for packet in packets:
-            if packet.stream.index in self._copies:
-                copy, times = self._copies[packet.stream.index]
-                _raise_times(packet, times)
-                packet.stream = copy
-                self._container.mux(packet)
+            writer = self._writers.get(packet.stream.index)
+            if writer:
+                writer.write(packet)
+
+    def finish(self) -> None:
+        """Writes what is left behind the last packet."""
+        for writer in self._writers.values():
+            writer.finish()
 
     @property
     def warnings(self) -> list[str]:
         """What was left out or changed so far, each in one line."""
-        changed = [
-            line for copy, times in self._copies.values() for line in times.warnings(copy.type)
-        ]
+        changed = [line for writer in self._writers.values() for line in writer.warnings]
         return self._left_out + list(dict.fromkeys(changed))
 
-    def _added(self, source: VideoSource, shown: Path) -> Iterator[tuple[int, tuple[Any, Rising]]]:
-        for stream in source.copied:
-            if not _holds(CONTAINERS[shown.suffix.lower()], stream):
-                self._leave_out(stream, shown)
-                continue
-            copy: Any = self._container.add_stream_from_template(stream)
-            copy.metadata.update(kept_tags(stream.metadata))
-            copy.disposition = stream.disposition
-            yield stream.index, (copy, Rising(stream.time_base or source.time_base))
-
-    def _leave_out(self, stream: Stream, shown: Path) -> None:
+    def _writer(self, stream: Stream, shown: Path) -> _Writer | None:
+        if _holds(CONTAINERS[self._suffix], stream):
+            return _Copied(self._container, stream)
         codec = _codec_name(stream)
         if stream.type != "audio":
             self._left_out.append(f"left out the {codec} subtitles, which it does not hold")
-            return
+            return None
         others = [suffix for suffix, name in CONTAINERS.items() if _holds(name, stream)]
+        if not others and stream.codec_context is not None:
+            with suppress(ValueError, av.FFmpegError):
+                return _Encoded(self._container, stream, _SOUND_CODECS.get(self._suffix, "aac"))
         advice = f"write {' or '.join(others)}" if others else "convert its sound first"
         raise OutputError(f"cannot write {shown}: {shown.suffix} holds no {codec}; {advice}")
+
+
+class _Copied:
+    def __init__(self, container: OutputContainer, stream: Stream) -> None:
+        self._container = container
+        self._copy: Any = container.add_stream_from_template(stream)
+        self._times = Rising(stream.time_base or _LEAST_S)
+        _describe(self._copy, stream)
+
+    def write(self, packet: Packet) -> None:
+        """Writes a packet of the source; its times are moved where the stream's go back."""
+        own = packet.dts if packet.dts is not None else packet.pts
+        moved = self._times.next(own, packet.duration or 1)
+        packet.pts = moved if packet.pts is None else packet.pts + moved - (own or 0)
+        packet.dts = moved
+        packet.stream = self._copy
+        self._container.mux(packet)
+
+    def finish(self) -> None:
+        """Does nothing: all is written."""
+
+    @property
+    def warnings(self) -> list[str]:
+        return self._times.warnings(f"{self._copy.type} packets")
+
+
+class _Encoded:
+    def __init__(self, container: OutputContainer, stream: Stream, codec: str) -> None:
+        self._container = container
+        self._decoder: Any = stream.codec_context
+        self._damaged = 0
+        self._end: Any = None  # of the last frame, in seconds
+        own: Any = self._decoder
+        rate = 48_000 if codec == "libopus" else own.sample_rate
+        self._stream: Any = container.add_stream(codec, rate=rate)
+        layout = own.layout
+        context: Any = self._stream.codec_context
+        context.layout = _LAYOUTS.get(layout.nb_channels, layout.name)
+        self._change = f"encoded its {_codec_name(stream)} sound anew, as {codec}"
+        _describe(self._stream, stream)
+        context.open()
+
+    def write(self, packet: Packet | None) -> None:
+        """Decodes a packet of the source, and encodes what comes out."""
+        try:
+            frames = self._decoder.decode(packet)
+        except av.InvalidDataError:
+            self._damaged += 1
+            return
+        for frame in frames:
+            self._continue(frame)
+            self._container.mux(self._stream.encode(frame))
+
+    def _continue(self, frame: Any) -> None:  # noqa: ANN401
+        """Sets the time of a frame to the end of the one before, unless there is a gap."""
+        time = self._end if frame.pts is None else frame.pts * frame.time_base
+        if self._end is None or time > self._end + _GAP_S:
+            self._end = time or Fraction(0)
+        frame.time_base = Fraction(1, frame.sample_rate)
+        frame.pts = round(self._end * frame.sample_rate)
+        self._end += Fraction(frame.samples, frame.sample_rate)
+
+    def finish(self) -> None:
+        """Decodes and encodes what is left."""
+        self.write(None)
+        self._container.mux(self._stream.encode())
+
+    @property
+    def warnings(self) -> list[str]:
+        damaged = [f"left out {self._damaged} damaged packets of its sound"] * bool(self._damaged)
+        return [self._change, *damaged]
 
 
 def kept_tags(tags: dict[str, str]) -> dict[str, str]:
@@ -104,10 +187,6 @@ def _codec_name(stream: Stream) -> str:
     return "unknown" if context is None else context.codec.canonical_name
 
 
-def _raise_times(packet: Packet, times: Rising) -> None:
-    """Moves the times of a packet where its stream's go back."""
-    own = packet.dts if packet.dts is not None else packet.pts
-    moved = times.next(own, packet.duration or 1)
-    shift = moved - (own or 0)
-    packet.pts = moved if packet.pts is None else packet.pts + shift
-    packet.dts = moved
+def _describe(stream: Any, like: Stream) -> None:  # noqa: ANN401
+    stream.metadata.update(kept_tags(like.metadata))
+    stream.disposition = like.disposition

@@ -67,6 +67,7 @@ class VideoTarget(AbstractContextManager["VideoTarget"]):
         with self._output_errors(), self._opened as unfinished:
             if kind is None:
                 self._container.mux(self._stream.encode())
+                self._copies.finish()
                 self._container.close()
                 unfinished.pop_all()
                 self._file.close()
