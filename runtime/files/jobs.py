@@ -7,7 +7,7 @@ from pathlib import Path
 from pcsr import images
 from pcsr.errors import UsageError
 
-from .video import WRITTEN, is_video
+from .video import READ, WRITTEN, is_video
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,12 @@ def _refuse_unwritable(jobs: Sequence[Job]) -> None:
             raise UsageError(f"no overlay is drawn for a video ({job.source}); leave --overlay out")
         known = WRITTEN if video else images.SUFFIXES
         advice = "name another file" if video else "pass --format, or name another file"
+        kind = job.source.suffix.lower()
+        if not video and kind not in images.SUFFIXES and job.target.suffix.lower() in WRITTEN:
+            raise UsageError(
+                f"cannot read {job.source} as a video: expected one of {' '.join(READ)}; convert "
+                "it first (ffmpeg -i FILE in.mkv), or rename it if it is one of these"
+            )
         for target in job.targets:
             if target.suffix.lower() not in known:
                 raise UsageError(

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from .video_source import Chunk, VideoSource
 
 WRITTEN = (".mp4", ".mkv", ".mov", ".webm")
+"""Suffixes of the containers that are written."""
 READ = (
     *(*WRITTEN, ".avi", ".m4v", ".3gp", ".3g2", ".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".vob"),
     *(".flv", ".wmv", ".asf", ".ogv"),
 )
+"""Suffixes of what is read as a video. Its content says which container it is."""
 
 Bar = Callable[[Iterable[Any], str, int | None], AbstractContextManager[Iterable[Any]]]
 """Makes a context of the same items that shows how far they are, of (items, label, count)."""
