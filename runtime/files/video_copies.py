@@ -95,6 +95,8 @@ class _Copied:
         self._container = container
         self._copy: Any = container.add_stream_from_template(stream)
         self._times = Rising(stream.time_base or _LEAST_S)
+        self._written = self._damaged = 0
+        self._error: av.FFmpegError | None = None
         _describe(self._copy, stream)
 
     def write(self, packet: Packet) -> None:
@@ -104,14 +106,22 @@ class _Copied:
         packet.pts = moved if packet.pts is None else packet.pts + moved - (own or 0)
         packet.dts = moved
         packet.stream = self._copy
-        self._container.mux(packet)
+        try:
+            self._container.mux(packet)
+            self._written += 1
+        except (av.InvalidDataError, av.PatchWelcomeError) as error:
+            self._damaged, self._error = self._damaged + 1, error
 
     def finish(self) -> None:
-        """Does nothing: all is written."""
+        """Raises the error of a packet if there was none without; all else is written."""
+        if self._error and not self._written:
+            raise self._error
 
     @property
     def warnings(self) -> list[str]:
-        return self._times.warnings(f"{self._copy.type} packets")
+        return _damaged(self._damaged, self._copy) + self._times.warnings(
+            f"{self._copy.type} packets"
+        )
 
 
 class _Encoded:
@@ -157,8 +167,7 @@ class _Encoded:
 
     @property
     def warnings(self) -> list[str]:
-        damaged = [f"left out {self._damaged} damaged packets of its sound"] * bool(self._damaged)
-        return [self._change, *damaged]
+        return [self._change, *_damaged(self._damaged, self._stream)]
 
 
 def kept_tags(tags: dict[str, str]) -> dict[str, str]:
@@ -185,6 +194,10 @@ def _holds(container: str, stream: Stream) -> bool:
 def _codec_name(stream: Stream) -> str:
     context = stream.codec_context
     return "unknown" if context is None else context.codec.canonical_name
+
+
+def _damaged(count: int, stream: Any) -> list[str]:  # noqa: ANN401
+    return [f"left out {count} damaged packets of its {stream.type}"] if count else []
 
 
 def _describe(stream: Any, like: Stream) -> None:  # noqa: ANN401

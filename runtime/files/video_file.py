@@ -12,8 +12,6 @@ from av.container import Flags, InputContainer
 
 from pcsr.errors import ImageError
 
-from .video import READ
-
 # By their short names. None of them opens a second file, as playlists and scripts do.
 _DEMUXERS = ("mov", "matroska", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "asf", "ogg", "gif")
 _MOST_STREAMS = 100
@@ -53,8 +51,8 @@ def open_container(path: Path, opened: ExitStack) -> InputContainer:
         if not isinstance(error, av.ArgumentError | av.InvalidDataError):
             raise
         raise ImageError(
-            f"expected a video ({' '.join(READ)}), found another kind of file or a damaged one; "
-            "name a video, or convert it to .mkv"
+            "expected a video (MP4, MOV, Matroska, WebM, AVI, MPEG, FLV, ASF, Ogg), found another "
+            "kind of file or a damaged one; name a video, or convert it to .mkv"
         ) from error
     opened.callback(container.close)
     container.flags &= ~_GUESS_PTS

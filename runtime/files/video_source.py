@@ -1,5 +1,6 @@
 """The source of a video gives its frames as RGB, its other streams as packets."""
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,17 +19,17 @@ from pcsr.errors import ImageError
 
 from .colour import Colour
 from .video_file import open_container
-from .video_times import FrameTimes
+from .video_times import Ends, FrameTimes
 
 if TYPE_CHECKING:
     Packet = av.Packet[Any]
 else:
     Packet = av.Packet  # generic in its stubs only
 
-_SHORTFALL_S = 0.1  # how much earlier than stated a file may end
-_STATE_DURATIONS = ("mov", "matroska", "avi")  # of others FFmpeg estimates it
+_RECORDED = ("mpegts", "mpeg")  # recordings begin and end anywhere, and have gaps
 _COPIED = ("audio", "subtitle")
 _MOST_PACKETS = 1000  # in a chunk without a frame
+_MOST_THREADS = 4  # each holds a frame
 _PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails
 _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders drop it
 
@@ -59,7 +60,9 @@ class VideoSource(AbstractContextManager["VideoSource"]):
         """Whether frames with alpha have four channels; to be set before `chunks`."""
         self.lost_alpha = False
         """Whether a frame so far had transparency that it was not to keep."""
-        self._end_warning: list[str] = []
+        self._ends = Ends()
+        self._lost = 0
+        self._first_error: Exception | None = None
         with self._image_errors(), ExitStack() as opened:
             self.container = open_container(path, opened)
             self.stream = self._video_stream()
@@ -94,7 +97,10 @@ class VideoSource(AbstractContextManager["VideoSource"]):
     @property
     def warnings(self) -> list[str]:
         """What was found to be odd so far, each in one line."""
-        return self._times.rising.warnings("frames") + self._end_warning
+        lost = f"{self._lost} packets are damaged; frames are missing or show it"
+        return (
+            [lost] * bool(self._lost) + self._times.rising.warnings("frames") + self._ends.warnings
+        )
 
     def chunks(self) -> Iterator[Chunk]:
         """Yields all frames in order, once.
@@ -126,23 +132,18 @@ class VideoSource(AbstractContextManager["VideoSource"]):
             packets += some
             if frame is not None:
                 return frame, packets, frames
-        raise ImageError("there is no frame in it; name another file")
+        raise self._first_error or ImageError("there is no frame in it; name another file")
 
     def _frames(self) -> Iterator[tuple[list[Packet], av.VideoFrame | None]]:
         packets: list[Packet] = []
-        end = Fraction(0)
         copied = {stream.index for stream in self.copied}
         for packet in self.container.demux():
-            index = packet.stream_index if packet.size else packet.stream.index
-            is_ours = index == self.stream.index
-            if packet.is_corrupt and (is_ours or index in copied):
-                raise ImageError("it is damaged or incomplete; copy or repair it")
-            if packet.pts is not None or packet.dts is not None:
-                time = packet.pts if packet.pts is not None else packet.dts or 0
-                end = max(end, (time + (packet.duration or 0)) * packet.time_base)
-            if is_ours:
-                self._times.sent(packet)
-                for frame in self._decoder.decode(packet):
+            index = packet.stream.index
+            self._ends.saw(packet)
+            if packet.is_corrupt and index in (self.stream.index, *copied):
+                self._damaged(ImageError("it is damaged or incomplete; copy or repair it"))
+            if index == self.stream.index:
+                for frame in self._decoded(packet):
                     yield packets, frame
                     packets = []
             elif packet.size and index in copied:
@@ -150,8 +151,24 @@ class VideoSource(AbstractContextManager["VideoSource"]):
                 if len(packets) == _MOST_PACKETS:
                     yield packets, None
                     packets = []
-        self._check_end(end)
+        self._ends.check(self.container, 2 / self.rate)
         yield packets, None
+
+    def _decoded(self, packet: Packet) -> list[av.VideoFrame]:
+        self._times.sent(packet)
+        try:
+            frames: list[av.VideoFrame] = self._decoder.decode(packet)
+        except av.InvalidDataError as error:
+            self._damaged(error)
+            return []
+        return frames
+
+    def _damaged(self, error: Exception) -> None:
+        """Raises `error`, but counts it where files are cut or received with gaps."""
+        if self.container.format.name not in _RECORDED:
+            raise error
+        self._first_error = self._first_error or error
+        self._lost += 1
 
     def _video_stream(self) -> av.VideoStream:
         videos = [s for s in self.container.streams.video if not s.disposition & _PICTURES]
@@ -173,7 +190,7 @@ class VideoSource(AbstractContextManager["VideoSource"]):
                 setattr(with_alpha, says, getattr(decoder, says))
             decoder = with_alpha
         decoder.options = {"max_pixels": str(max_pixels)}
-        decoder.thread_type = "AUTO"
+        decoder.thread_type, decoder.thread_count = "AUTO", min(_MOST_THREADS, os.cpu_count() or 1)
         return decoder
 
     def _check_size(self, max_pixels: int) -> None:
@@ -185,7 +202,7 @@ class VideoSource(AbstractContextManager["VideoSource"]):
             )
 
     def _check_frame(self, frame: av.VideoFrame, number: int) -> None:
-        if frame.is_corrupt:
+        if frame.is_corrupt and self.container.format.name not in _RECORDED:
             raise ImageError(f"frame {number} is damaged; copy or repair the file")
         if (frame.height, frame.width) != self.size:
             height, width = self.size
@@ -193,17 +210,6 @@ class VideoSource(AbstractContextManager["VideoSource"]):
                 f"expected frames of {width}x{height}, found {frame.width}x{frame.height} at frame "
                 f"{number}; split it there"
             )
-
-    def _check_end(self, end: Fraction) -> None:
-        stated = Fraction(self.container.duration or 0, av.time_base)
-        start = Fraction(self.container.start_time or 0, av.time_base)
-        end -= min(Fraction(0), start)
-        if end + max(Fraction(_SHORTFALL_S), 2 / self.rate) >= stated:
-            return
-        found = f"expected {float(stated):.2f} s, found {float(end):.2f}"
-        if self.container.format.name.startswith(_STATE_DURATIONS):
-            raise ImageError(f"{found}: it is damaged or incomplete; copy or repair it")
-        self._end_warning = [f"{found}: perhaps it is incomplete"]
 
     @contextmanager
     def _image_errors(self) -> Iterator[None]:

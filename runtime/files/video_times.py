@@ -1,45 +1,55 @@
 """The timestamps of a stream are made to rise, whatever its file says."""
 
 import heapq
+import re
 from fractions import Fraction
 from math import ceil
 from typing import Any
 
 import av
+from av.container import InputContainer
+
+from pcsr.errors import ImageError
 
 _LEAST_S = Fraction(1, 1000)  # Matroska counts in it
-_JUMP_S = 1  # time that goes back further begins anew
+_SHORTFALL_S = Fraction(1, 10)  # how much earlier than stated a file may end
+_STATE_DURATIONS = ("mov", "matroska", "avi")  # of others FFmpeg estimates it
+_JUMP_STEPS = 4  # time that goes back further begins anew
 
 
 class Rising:
     """Makes timestamps in a `time_base` rise strictly, by 1 ms at least where it changes them.
 
-    One that is not after the one before is moved behind it. Where time goes back by more than a
-    second, all that follow are moved alike, to go on one step behind the last.
+    One that is not after the one before is moved behind it. Where time goes back by more than some
+    steps, all that follow are moved alike, to go on one step behind the last, until their own times
+    are after it again.
     """
 
     def __init__(self, time_base: Fraction) -> None:
         self.moved = self.jumps = 0
         """How many timestamps were moved, and how often time began anew."""
         self._least = max(1, ceil(_LEAST_S / time_base))
-        self._far = max(1, ceil(_JUMP_S / time_base))
         self._offset = 0
         self._last: int | None = None
 
     def next(self, time: int | None, step: int) -> int:
         """Takes the next timestamp, or None where there is none: one `step` behind the last."""
         last = self._last
-        if time is None:
-            found = 0 if last is None else last + step
-        else:
+        if last is None:
+            found = time or 0
+        elif time is None:
+            found = last + step
+        elif time > last:
+            self._offset, found = 0, time
+        elif time + self._offset > last:
             found = time + self._offset
-            if last is not None and found <= last:
-                found = self._mended(found, last, step)
+        else:
+            found = self._mended(time + self._offset, last, step)
         self._last = found
         return found
 
     def _mended(self, found: int, last: int, step: int) -> int:
-        if last - found < self._far:
+        if last - found <= _JUMP_STEPS * step:
             self.moved += 1
             return last + self._least
         self.jumps += 1
@@ -87,3 +97,46 @@ class FrameTimes:
         if time is None and self._sent and not self._has_pts:
             time = heapq.heappop(self._sent)
         return self.rising.next(time, self._step)
+
+
+class Ends:
+    """Finds where a file ends, to compare with where it says that it does."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+        self._found: dict[int, Fraction] = {}
+
+    def saw(self, packet: "av.Packet[Any]") -> None:
+        """Notes a packet, of any stream."""
+        time = packet.dts if packet.pts is None else packet.pts
+        if time is not None:
+            end = (time + (packet.duration or 0)) * packet.time_base
+            self._found[packet.stream.index] = max(self._found.get(packet.stream.index, end), end)
+
+    def check(self, container: InputContainer, tolerance: Fraction) -> None:
+        """Raises ImageError if the file is shorter than it states; warns where that is a guess."""
+        tolerance = max(_SHORTFALL_S, tolerance)
+        start = min(Fraction(0), Fraction(container.start_time or 0, av.time_base))
+        end = max(self._found.values(), default=Fraction(0)) - start
+        stated = Fraction(container.duration or 0, av.time_base)
+        states = container.format.name.startswith(_STATE_DURATIONS)
+        if states and end + tolerance < stated:
+            raise ImageError(f"{_shorter(stated, end)}: it is damaged or incomplete; repair it")
+        for stream in container.streams:
+            own = _seconds(stream.metadata.get("DURATION", ""))
+            end = self._found.get(stream.index, Fraction(0))
+            if end + tolerance < own:
+                self.warnings.append(f"{_shorter(own, end)} of {stream.type}: is it damaged?")
+
+
+def _shorter(stated: Fraction, found: Fraction) -> str:
+    return f"expected {float(stated):.2f} s, found {float(found):.2f}"
+
+
+def _seconds(text: str) -> Fraction:
+    """Reads the tag of Matroska's streams, "01:02:03.500000000"; 0 if it is something else."""
+    found = re.fullmatch(r"(\d{1,6}):(\d\d):(\d\d(?:\.\d{1,12})?)", text, re.ASCII)
+    if not found:
+        return Fraction(0)
+    hours, minutes, seconds = map(Fraction, found.groups())
+    return (60 * hours + minutes) * 60 + seconds

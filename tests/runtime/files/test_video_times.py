@@ -29,6 +29,7 @@ MS = Fraction(1, 1000)
         ([None, None], [0, 40], 0, 0),
         ([0, 40, 500_000], [0, 40, 500_000], 0, 0),
         ([9000, 9040, 0, 40], [9000, 9040, 9080, 9120], 0, 1),
+        ([9000, 9040, 0, 9120], [9000, 9040, 9080, 9120], 0, 1),
     ],
 )
 def test_rising(times: Sequence[int | None], expected: list[int], moved: int, jumps: int) -> None:
@@ -36,6 +37,13 @@ def test_rising(times: Sequence[int | None], expected: list[int], moved: int, ju
     assert [rising.next(time, 40) for time in times] == expected
     assert (rising.moved, rising.jumps) == (moved, jumps)
     assert len(rising.warnings("frames")) == bool(moved) + bool(jumps)
+
+
+def test_one_time_for_all() -> None:
+    rising = Rising(MS)
+    found = [rising.next(7, 40) for _ in range(1000)]
+    assert all(a < b for a, b in zip(found, found[1:], strict=False))
+    assert rising.moved + rising.jumps == 999
 
 
 def test_the_least_step_is_a_millisecond() -> None:
