@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def test_rising(times: Sequence[int | None], expected: list[int], moved: int, ju
 def test_one_time_for_all() -> None:
     rising = Rising(MS)
     found = [rising.next(7, 40) for _ in range(1000)]
-    assert all(a < b for a, b in zip(found, found[1:], strict=False))
+    assert all(a < b for a, b in pairwise(found))
     assert rising.moved + rising.jumps == 999
 
 
