@@ -97,14 +97,10 @@ class _Copied:
         self._times = Rising(stream.time_base or _LEAST_S)
         self._written = self._damaged = 0
         self._error: av.FFmpegError | None = None
-        self._is_adts = _codec_name(stream) == "aac" and not stream.codec_context.extradata
         _describe(self._copy, stream)
 
     def write(self, packet: Packet) -> None:
         """Writes a packet of the source; its times are moved where the stream's go back."""
-        if self._is_adts and bytes(packet)[:1] != b"\xff":  # MP4 would end there
-            self._damaged += 1
-            return
         own = packet.dts if packet.dts is not None else packet.pts
         moved = self._times.next(own, packet.duration or 1)
         packet.pts = moved if packet.pts is None else packet.pts + moved - (own or 0)
@@ -113,7 +109,7 @@ class _Copied:
         try:
             self._container.mux(packet)
             self._written += 1
-        except (av.InvalidDataError, av.PatchWelcomeError) as error:
+        except av.InvalidDataError as error:
             self._damaged, self._error = self._damaged + 1, error
 
     def finish(self) -> None:
@@ -201,7 +197,7 @@ def _codec_name(stream: Stream) -> str:
 
 
 def _damaged(count: int, stream: Any) -> list[str]:  # noqa: ANN401
-    return [f"left out {count} damaged packets of its {stream.type}"] if count else []
+    return [f"left out {count} of the {stream.type} packets, which are damaged"] if count else []
 
 
 def _describe(stream: Any, like: Stream) -> None:  # noqa: ANN401

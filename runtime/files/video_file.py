@@ -43,6 +43,7 @@ def open_container(path: Path, opened: ExitStack) -> InputContainer:
                 "format_whitelist": ",".join(_DEMUXERS),
                 "protocol_whitelist": "",
                 "max_streams": str(_MOST_STREAMS),
+                "correct_ts_overflow": "0",  # it takes any step back for 26 hours on
             },
             metadata_errors="replace",
             io_open=_open_nothing,

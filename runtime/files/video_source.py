@@ -97,7 +97,7 @@ class VideoSource(AbstractContextManager["VideoSource"]):
     @property
     def warnings(self) -> list[str]:
         """What was found to be odd so far, each in one line."""
-        lost = f"{self._lost} packets are damaged; frames are missing or show it"
+        lost = f"{self._lost} of the packets damaged: frames are missing or show it"
         return (
             [lost] * bool(self._lost) + self._times.rising.warnings("frames") + self._ends.warnings
         )

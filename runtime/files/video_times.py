@@ -12,6 +12,7 @@ from av.container import InputContainer
 from pcsr.errors import ImageError
 
 _LEAST_S = Fraction(1, 1000)  # Matroska counts in it
+_GAP_S = 600  # of sound and frames; a longer gap is said
 _SHORTFALL_S = Fraction(1, 10)  # how much earlier than stated a file may end
 _STATE_DURATIONS = ("mov", "matroska", "avi")  # of others FFmpeg estimates it
 _JUMP_STEPS = 4  # time that goes back further begins anew
@@ -28,7 +29,9 @@ class Rising:
     def __init__(self, time_base: Fraction) -> None:
         self.moved = self.jumps = 0
         """How many timestamps were moved, and how often time began anew."""
+        self._time_base = time_base
         self._least = max(1, ceil(_LEAST_S / time_base))
+        self._gap = 0
         self._offset = 0
         self._last: int | None = None
 
@@ -41,6 +44,7 @@ class Rising:
             found = last + step
         elif time > last:
             self._offset, found = 0, time
+            self._gap = max(self._gap, time - last)
         elif time + self._offset > last:
             found = time + self._offset
         else:
@@ -61,12 +65,15 @@ class Rising:
         lines = []
         if self.moved:
             lines.append(
-                f"the time of {self.moved} {what} was not after the one before, and was moved"
+                f"moved the time of {self.moved} of the {what}, which was not after the one before"
             )
         if self.jumps:
             lines.append(
-                f"the time of {what} went back {self.jumps} times, and goes on from where it was"
+                f"the time of the {what} goes back ({self.jumps} x): what follows was moved"
             )
+        gap_s = self._gap * self._time_base
+        if gap_s > _GAP_S:
+            lines.append(f"there is a gap of {float(gap_s):.0f} s between {what}")
         return lines
 
 

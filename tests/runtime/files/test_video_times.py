@@ -13,7 +13,7 @@ import pytest
 from pcsr.runtime.files.video_times import Rising
 
 from .pictures import colours
-from .test_video_kinds import converted
+from .test_video_kinds import KINDS, converted, made
 from .videos import SIZE, content, video
 
 MS = Fraction(1, 1000)
@@ -29,6 +29,7 @@ MS = Fraction(1, 1000)
         ([0, None, 80, None], [0, 40, 80, 120], 0, 0),
         ([None, None], [0, 40], 0, 0),
         ([0, 40, 500_000], [0, 40, 500_000], 0, 0),
+        ([0, 40, 100, 60], [0, 40, 100, 101], 1, 0),
         ([9000, 9040, 0, 40], [9000, 9040, 9080, 9120], 0, 1),
         ([9000, 9040, 0, 9120], [9000, 9040, 9080, 9120], 0, 1),
     ],
@@ -38,6 +39,27 @@ def test_rising(times: Sequence[int | None], expected: list[int], moved: int, ju
     assert [rising.next(time, 40) for time in times] == expected
     assert (rising.moved, rising.jumps) == (moved, jumps)
     assert len(rising.warnings("frames")) == bool(moved) + bool(jumps)
+
+
+def test_a_long_gap_is_said() -> None:
+    rising = Rising(MS)
+    assert [rising.next(time, 40) for time in (0, 40, 900_040)] == [0, 40, 900_040]
+    assert rising.warnings("frames") == ["there is a gap of 900 s between frames"]
+
+
+def test_recordings_joined(tmp_path: Path) -> None:
+    """The second begins anew, in sound and video alike."""
+    first, second = (made(tmp_path / name, *KINDS[".ts"]) for name in ("a.ts", "b.ts"))
+    first.write_bytes(first.read_bytes() + second.read_bytes())
+    stats = converted(first, tmp_path / "out.mp4")
+    found = content(tmp_path / "out.mp4")
+    assert stats.frames == 16
+    assert [line for line in stats.warnings if "goes back" in line] == [
+        f"the time of the {what} goes back (1 x): what follows was moved"
+        for what in ("audio packets", "frames")
+    ]
+    steps = [b - a for a, b in pairwise(found.times)]
+    assert steps == [Fraction(1, 25)] * 15
 
 
 def test_one_time_for_all() -> None:
@@ -76,7 +98,9 @@ def test_one_time_twice(suffix: str, tmp_path: Path) -> None:
     stats = converted(source, tmp_path / f"out{suffix}", "libx264" if suffix == ".mp4" else None)
     found = content(tmp_path / f"out{suffix}")
     assert [time / MS for time in found.times] == [0, 40, 80, 81, 120, 160]
-    assert stats.warnings == ("the time of 1 frames was not after the one before, and was moved",)
+    assert stats.warnings == (
+        "moved the time of 1 of the frames, which was not after the one before",
+    )
     assert len(found.packets[0]) == 26
 
 
