@@ -131,6 +131,8 @@ def open_encoder(context: Any, encoder: Codec, shown: Path) -> None:  # noqa: AN
             "--codec or --scale"
         )
 
+    if encoder.name == "libsvtav1":
+        os.environ.setdefault("SVT_LOG", "1")  # errors only; it writes to stderr by itself
     with _reasons(refused):
         context.open()
 
@@ -159,7 +161,6 @@ def _reasons(refused: Callable[[str], Exception]) -> Iterator[None]:
 
     The body must not leave threads of FFmpeg that go on: their messages need Python's lock.
     """
-    os.environ.setdefault("SVT_LOG", "1")  # of SVT-AV1: errors only
     level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
     av.logging.set_level(av.logging.ERROR)
     av.logging.set_skip_repeated(False)

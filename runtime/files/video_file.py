@@ -13,7 +13,7 @@ from av.container import Flags, InputContainer
 from pcsr.errors import ImageError
 
 # By their short names. None of them opens a second file, as playlists and scripts do.
-_DEMUXERS = ("mov", "matroska", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "asf", "ogg", "gif")
+_DEMUXERS = ("mov", "matroska", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "asf", "ogg")
 _MOST_STREAMS = 100
 _GUESS_PTS: Any = Flags.gen_pts.value  # FFmpeg's guess is wrong with B-frames in AVI
 

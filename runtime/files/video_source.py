@@ -62,7 +62,7 @@ class VideoSource(AbstractContextManager["VideoSource"]):
         """Whether a frame so far had transparency that it was not to keep."""
         self._ends = Ends()
         self._lost = 0
-        self._first_error: Exception | None = None
+        self._first_error: ImageError | None = None
         with self._image_errors(), ExitStack() as opened:
             self.container = open_container(path, opened)
             self.stream = self._video_stream()
@@ -159,11 +159,15 @@ class VideoSource(AbstractContextManager["VideoSource"]):
         try:
             frames: list[av.VideoFrame] = self._decoder.decode(packet)
         except av.InvalidDataError as error:
-            self._damaged(error)
+            time = packet.dts if packet.pts is None else packet.pts
+            where = "" if time is None else f" at {float(time * packet.time_base):.2f} s"
+            damage = ImageError(f"it is damaged{where}; copy or repair it")
+            damage.__cause__ = error
+            self._damaged(damage)
             return []
         return frames
 
-    def _damaged(self, error: Exception) -> None:
+    def _damaged(self, error: ImageError) -> None:
         """Raises `error`, but counts it where files are cut or received with gaps."""
         if self.container.format.name not in _RECORDED:
             raise error
