@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,7 +68,7 @@ def find_encoder(path: Path, name: str | None) -> Codec:
     if codec.type != "video":
         raise BackendError(f"--codec {name} encodes {codec.type}, expected one for video (libx264)")
     if codec.capabilities & _ON_DEVICE:
-        _try_device(codec)
+        _try_device(codec.name)
     return codec
 
 
@@ -137,8 +138,10 @@ def open_encoder(context: Any, encoder: Codec, shown: Path) -> None:  # noqa: AN
         context.open()
 
 
-def _try_device(codec: Codec) -> None:
+@cache
+def _try_device(name: str) -> None:
     """Raises BackendError unless an encoder can be opened on this machine."""
+    codec = Codec(name, "w")
     pixels = choose_pixels(codec, (256, 256), 8, False)
     context: Any = CodecContext.create(codec, "w")
     context.width = context.height = 256
@@ -147,7 +150,7 @@ def _try_device(codec: Codec) -> None:
 
     def missing(reason: str) -> BackendError:
         return BackendError(
-            f"the encoder {codec.name} cannot be opened on this machine ({reason}); install its "
+            f"the encoder {name} cannot be opened on this machine ({reason}); install its "
             "driver, or choose another --codec (libx264, ...)"
         )
 
