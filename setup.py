@@ -15,7 +15,7 @@ class BuildIfPossible(build_ext):
             extension.optional = True
         super().run()
         missing = [path for path in self.get_outputs() if not os.path.exists(path)]
-        if missing and not self.inplace:
+        if missing:
             self.warn(
                 "pcsr's compiled passes were not built: a C compiler (gcc or clang) and Python's "
                 "headers are needed. pcsr works without them, slower (--backend onnxruntime)."
