@@ -30,9 +30,8 @@ def read_ordinary(path: Path, most_bytes: int) -> bytes:
         if not stat.S_ISREG(status.st_mode):
             kind = KINDS.get(stat.S_IFMT(status.st_mode), "no file")
             raise OSError(0, f"it is {kind}, expected an ordinary file")
-        data = file.read(most_bytes + 1)
-    if len(data) > most_bytes:
-        raise OSError(
-            0, f"it has {max(status.st_size, len(data)):,} bytes, expected at most {most_bytes:,}"
-        )
+        data = file.read(most_bytes + 1) if status.st_size <= most_bytes else b""
+    size = max(status.st_size, len(data))
+    if size > most_bytes:
+        raise OSError(0, f"it has {size:,} bytes, expected at most {most_bytes:,}")
     return data
