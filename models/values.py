@@ -71,7 +71,7 @@ def _check_single(value: Any, name: str) -> None:  # noqa: ANN401
     if isinstance(value, str) and len(value) > MOST_TEXT:
         raise ValueError(f"{name} is a text of {len(value):,} characters, at most {MOST_TEXT:,}")
     if isinstance(value, int) and not -LARGEST <= value < LARGEST:
-        raise ValueError(f"{name} is {shown(value)}, expected at most 64")
+        raise ValueError(f"{name} is {shown(value)}, expected less than 2^63")
 
 
 def read_yaml(path: Path) -> Any:  # noqa: ANN401

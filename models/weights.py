@@ -41,16 +41,44 @@ def check_weights(path: Path, weights: Any, file_bytes: int) -> Mapping[str, Ten
                 f"{path}: expected a state dict of tensors under model/sd, found {shown(weight)} "
                 f"as {shown(name)}"
             )
-        _check_form(path, name, weight)
-    total = sum(weight.numel() * weight.element_size() for weight in weights.values())
+    _check_sizes(path, weights, file_bytes)
+    for name, weight in weights.items():
+        _check_finite(path, name, weight)
+    return {name: weight.detach() for name, weight in weights.items()}
+
+
+def check_state(path: Path, state: Any, file_bytes: int) -> None:  # noqa: ANN401
+    """Checks the tensors within the state of an optimizer as `check_weights` does, but for their
+    values.
+
+    Raises:
+        CheckpointError: one is no ordinary tensor, or they stand for more bytes than the file has.
+    """
+    left, seen = [("optimizer", state)], set()
+    found: dict[str, Tensor] = {}
+    while left:
+        name, value = left.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, Tensor):
+            found[f"{name} ({len(found)})"] = value
+        elif isinstance(value, dict):
+            left += [(shown(key), item) for key, item in value.items()]
+        elif isinstance(value, list | tuple):
+            left += [(name, item) for item in value]
+    _check_sizes(path, found, file_bytes)
+
+
+def _check_sizes(path: Path, tensors: Mapping[str, Tensor], file_bytes: int) -> None:
+    for name, tensor in tensors.items():
+        _check_form(path, name, tensor)
+    total = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     if total > max(file_bytes, SMALL_BYTES):
         raise CheckpointError(
             f"{path}: its weights stand for {total:,} bytes, but the file has {file_bytes:,}; "
             "save copies instead of views"
         )
-    for name, weight in weights.items():
-        _check_finite(path, name, weight)
-    return {name: weight.detach() for name, weight in weights.items()}
 
 
 def _check_form(path: Path, name: str, weight: Tensor) -> None:

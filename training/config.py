@@ -210,7 +210,8 @@ def _check_ranges(config: Config) -> None:
             if not value >= least:
                 raise UsageError(f"{key} must be at least {least}, found {value}")
             if value > most:
-                raise UsageError(f"{key} must be at most {most:g}, found {value}")
+                bound = "below 1" if most == ALMOST_ONE else f"at most {most:g}"
+                raise UsageError(f"{key} must be {bound}, found {value}")
     _check_positive(config)
     _check_names(config)
 
@@ -256,7 +257,7 @@ def _check_names(config: Config) -> None:
 
 def _network(model: Mapping[str, Any]) -> Description:
     try:
-        return describe(str(model["name"]), model["args"])
+        return describe(model["name"], model["args"])
     except CheckpointError as error:
         raise UsageError(f"the model of the config is not complete: {error}") from error
 

@@ -21,7 +21,7 @@ from pcsr.models import PCSR
 from pcsr.models.checkpoint import read_checkpoint, read_file
 from pcsr.models.containers import load_content
 from pcsr.models.values import shown, shown_error
-from pcsr.models.weights import check_weights
+from pcsr.models.weights import check_state, check_weights
 
 from .config import OPTIMIZERS, Config
 from .data import HELD_OUT, Batches, load_photos, stream, training_photos
@@ -171,6 +171,7 @@ class Trainer:
                 )
             weights = check_weights(path, saved["model"]["sd"], len(data))
             network.saved.load_state_dict(weights)
+            check_state(path, saved["optimizer"], len(data))
             optimizer.load_state_dict(saved["optimizer"])
             done, total = saved["iter"], self._iterations[stage]
             if type(done) is not int or not 0 < done <= total:
