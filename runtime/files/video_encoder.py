@@ -18,6 +18,7 @@ from pcsr.errors import BackendError, OutputError
 DEFAULT_CODEC = "libx264"
 _DEFAULT_CODECS = {".webm": "libvpx-vp9"}
 _DEFAULT_CRF = {"libx264": 17, "libx265": 19, "libvpx-vp9": 24, "libsvtav1": 24, "libaom-av1": 24}
+_LARGE = 2**23  # pixels of a frame, just above 3840x2160, of which libx264 holds many by default
 _OPTIONS = {
     "libx265": {"x265-params": "log-level=none"},  # it writes to stderr by itself
     "libvpx": {"auto-alt-ref": "0"},  # else it refuses alpha
@@ -110,6 +111,10 @@ def _rgb(_: tuple[int, int], depth: int, alpha: bool) -> Iterator[str]:
 def encoder_options(context: Any, encoder: str, crf: float | None, shown: Path) -> dict[str, str]:  # noqa: ANN401
     """Makes the options of an encoder; raises OutputError where it has no constant rate factor."""
     options = dict(_OPTIONS.get(encoder, {}))
+    pixels = context.width * context.height
+    if encoder == "libx264" and pixels > _LARGE:
+        options["rc-lookahead"] = str(max(5, 40 * _LARGE // pixels))
+        options["threads"] = "4"  # as in the lookahead, each holds a frame
     if "crf" in {option.name for option in context.supported_options.private}:
         crf = _DEFAULT_CRF.get(encoder) if crf is None else crf
         return options if crf is None else options | {"crf": f"{crf:g}"}

@@ -14,6 +14,7 @@ import pytest
 from pcsr.errors import BackendError, ImageError, OutputError
 from pcsr.runtime.files import video as files
 from pcsr.runtime.files.video import Encoding, VideoStats, check_encoder, open_video, upscale_video
+from pcsr.runtime.files.video_encoder import encoder_options
 from tests.commands import assert_refused, upscale
 
 from .pictures import colours
@@ -284,3 +285,11 @@ def test_gray_of_limited_range(tmp_path: Path) -> None:
     assert twice.seen[0][8, [4, 12, 20]].mean(axis=1).round().tolist() == [0, 128, 255]
     back = content(tmp_path / "out.mp4").frames[0]
     assert np.asarray(back.to_ndarray())[16, [8, 24, 40]].tolist() == [16, 126, 235]
+
+
+def test_libx264_holds_fewer_of_large_frames() -> None:
+    for width, expected in ((3840, {"crf": "17"}), (7680, None)):
+        context: Any = av.CodecContext.create("libx264", "w")
+        context.width, context.height = width, width * 9 // 16
+        options = encoder_options(context, "libx264", None, Path("out.mp4"))
+        assert options == (expected or {"crf": "17", "rc-lookahead": "10", "threads": "4"})
