@@ -1,17 +1,24 @@
-"""Image files in and out: PNG, JPEG, TIFF and WebP through libvips."""
+"""Image files in and out, through libvips: PNG, JPEG, TIFF and WebP; GIF, AVIF and BMP are only
+read.
+"""
 
-from .formats import SUFFIXES, find_images
+from .finding import find_images
+from .formats import SUFFIXES, SUFFIXES_READ, SUFFIXES_WRITTEN
 from .picture import Metadata, Picture
-from .reading import read
-from .writing import check_output, row_writer, write
+from .reading import read, read_bytes
+from .writing import check_output, row_writer, write, write_bytes
 
 __all__ = [
     "SUFFIXES",
+    "SUFFIXES_READ",
+    "SUFFIXES_WRITTEN",
     "Metadata",
     "Picture",
     "check_output",
     "find_images",
     "read",
+    "read_bytes",
     "row_writer",
     "write",
+    "write_bytes",
 ]

@@ -25,6 +25,8 @@ class Metadata:
     iptc: bytes | None = None
     resolution: tuple[float, float] = DPI_72
     """Pixels per mm (x, y)."""
+    chunks: tuple[tuple[bytes, bytes], ...] = ()
+    """Kind and data of the PNG chunks that hold text, or say which colours the values mean."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +45,8 @@ class Picture:
     (0..1); alpha is not premultiplied.
     """
     metadata: Metadata = field(default_factory=Metadata)
+    warnings: tuple[str, ...] = ()
+    """Lines that say what the file it comes from lacks."""
 
     def __post_init__(self) -> None:
         shape, dtype = self.pixels.shape, self.pixels.dtype
@@ -53,6 +57,19 @@ class Picture:
                 f"found {list(shape)} of {dtype}; convert them first"
             )
 
+    @property
+    def has_alpha(self) -> bool:
+        """Tells whether the last channel is alpha."""
+        return self.pixels.shape[2:] in ((2,), (4,))
+
     def with_pixels(self, pixels: np.ndarray) -> "Picture":
         """Returns the same metadata around other pixels, of any layout that `Picture` takes."""
         return replace(self, pixels=pixels)
+
+
+def refuse_large(size: tuple[int, int], max_pixels: int) -> None:
+    """Raises ImageError for a (width, height) of more pixels than that."""
+    width, height = size
+    if width * height > max_pixels:
+        found = f"{width}x{height} = {width * height}"
+        raise ImageError(f"expected at most {max_pixels} pixels, found {found}; raise --max-pixels")

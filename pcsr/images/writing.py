@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from tempfile import TemporaryFile
+from typing import IO
 
 import numpy as np
 import pyvips
@@ -40,18 +41,43 @@ def write(picture: Picture, path: Path, overwrite: bool = False, quality: int = 
         OutputError: `path` exists and `overwrite` is off, or it cannot be written (disk full, ...).
     """
     check_output(path, overwrite, picture.pixels.shape)
+    _check_quality(quality)
+    with atomic_file(path, overwrite) as temporary, temporary.open("w+b") as file:
+        _write(picture, path, file, quality)
+
+
+def write_bytes(picture: Picture, suffix: str, quality: int = 95) -> bytes:
+    """Encodes `picture` in the format that `suffix` (".png") names, as `write` does.
+
+    Examples:
+        >>> from pcsr.images import Picture, write_bytes
+        >>> write_bytes(Picture(photo), ".png")[:4]
+        b'\\x89PNG'
+
+    Raises:
+        UsageError, ImageError, OutputError: as `write`.
+    """
+    path = Path(f"image{suffix}")
+    check_fits(path, format_of(path), picture.pixels.shape)
+    _check_quality(quality)
+    with TemporaryFile() as file:
+        _write(picture, path, file, quality)
+        file.seek(0)
+        return file.read()
+
+
+def _check_quality(quality: int) -> None:
     if not 1 <= quality <= 100:
         raise UsageError(f"expected a quality from 1 to 100, found {quality}")
-    with (
-        atomic_file(path, overwrite) as temporary,
-        interrupts_deferred(),
-        temporary.open("w+b") as file,
-    ):
-        try:
-            form = format_of(path)
+
+
+def _write(picture: Picture, path: Path, file: IO[bytes], quality: int) -> None:
+    form = format_of(path)
+    try:
+        with interrupts_deferred():
             _save(_encodable(picture, form), form, file, quality)
-        except pyvips.Error as error:
-            raise OutputError(f"cannot write {path}: {last_line(error)}; disk full?") from error
+    except pyvips.Error as error:
+        raise OutputError(f"cannot write {path}: {last_line(error)}; disk full?") from error
 
 
 @contextmanager
@@ -155,7 +181,7 @@ def _kept_blocks(metadata: Metadata, channels: int) -> Iterator[tuple[str, bytes
 
 
 def _save(
-    image: pyvips.Image, form: Format, file: BinaryIO, quality: int, streamed: bool = False
+    image: pyvips.Image, form: Format, file: IO[bytes], quality: int, streamed: bool = False
 ) -> None:
     target = pyvips.Target.new_to_descriptor(file.fileno())
     if form.name == "PNG":

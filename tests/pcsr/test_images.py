@@ -22,7 +22,7 @@ ImageCms = pytest.importorskip("PIL.ImageCms")
 ImageOps = pytest.importorskip("PIL.ImageOps")
 
 LIMIT = 10**6
-ALL_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
+ALL_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".webp")
 PROFILE: bytes = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
 ORIENTATION, MAKE = 0x0112, 0x010F
@@ -276,7 +276,7 @@ TRUNCATED = {
 BAD_CONTENTS = TRUNCATED | {
     "empty.png": b"",
     "text.png": b"hello, this is text\n",
-    "other.png": encoded(".gif", "P"),
+    "other.png": encoded(".jp2"),
     "int32.tif": encoded(".tif", "I"),
     "scale.tif": encoded(".tif", "F"),
     "pages.tif": encoded(".tif", **TWO_PAGES),
@@ -299,7 +299,8 @@ def test_bad_content_is_refused(tmp_path: Path, name: str) -> None:
         ("int32.tif", "found 1 b-w channels of int"),
         ("scale.tif", r"in 0\.\.1, found 0\.\.\d+"),
         ("pages.tif", "expected one page, found 2"),
-        ("anim.webp", "expected one page, found 2"),
+        ("anim.webp", "an animation of 2 frames"),
+        ("other.png", "found JPEG 2000; convert it first"),
     ],
 )
 def test_refusal_says_what_was_found(tmp_path: Path, name: str, message: str) -> None:
@@ -366,7 +367,7 @@ def test_existing_file_needs_overwrite(tmp_path: Path) -> None:
 
 
 UNWRITABLE = [
-    ("a.bmp", (8, 8), UsageError, ".png .jpg .jpeg .tif .tiff .webp"),
+    ("a.bmp", (8, 8), UsageError, ".png .jpg .jpeg .jfif .tif .tiff .webp"),
     ("a", (8, 8), UsageError, ".png"),
     ("a.JPG", (8, 8, 4), ImageError, "no alpha; write PNG, TIFF or WebP"),
     ("a.jpeg", (8, 8, 2), ImageError, "no alpha"),

@@ -1,0 +1,131 @@
+"""The directories of a TIFF: which is the picture, and what libvips would say in its own words."""
+
+import os
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+from pcsr.errors import ImageError
+
+_MOST_PAGES = 10_000
+_MOST_TAGS = 512  # that are looked at in a directory; they are sorted, and ours come early
+_SUBFILE, _OLD_SUBFILE, _BITS, _PHOTOMETRIC = 254, 255, 258, 262
+_TILE_WIDTH, _TILE_HEIGHT = 322, 323
+_SUB_DIRECTORIES, _DNG_VERSION = 330, 50706
+_REDUCED_OR_MASK = 1 | 4  # bits of NewSubfileType
+_OLD_REDUCED = 2
+_TAGS = {
+    _SUBFILE,
+    _OLD_SUBFILE,
+    _BITS,
+    _PHOTOMETRIC,
+    _TILE_WIDTH,
+    _TILE_HEIGHT,
+    _SUB_DIRECTORIES,
+    _DNG_VERSION,
+}
+_CODES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+"""How integer types are coded, for `struct`."""
+_CIELAB = 8
+_LARGEST_TILE = 2**26  # pixels
+
+Tags = dict[int, int]
+"""The first value of each integer tag."""
+
+
+class _Kind(NamedTuple):
+    count: str
+    """How the number of tags is coded, for `struct`."""
+    offset: str
+    """How offsets in the file are."""
+    entry: int
+    """Bytes of a tag."""
+
+    @property
+    def order(self) -> str:
+        """That of the bytes."""
+        return self.count[0]
+
+    @property
+    def width(self) -> int:
+        """Bytes of an offset, and of a value that stands in the tag itself."""
+        return struct.calcsize(self.offset)
+
+
+def picture_page(file: BinaryIO) -> int:
+    """Returns the number of the directory that holds the picture. Thumbnails, reduced copies and
+    masks beside it do not count.
+
+    Raises:
+        ImageError: it has several pages, or is of a kind that libvips cannot decode.
+    """
+    directories = list(_directories(file))
+    full = [number for number, tags in enumerate(directories) if not _is_secondary(tags)]
+    if len(full) > 1:
+        count = f"{_MOST_PAGES} or more" if len(directories) == _MOST_PAGES else len(full)
+        raise ImageError(f"expected one page, found {count}; extract one first")
+    page = full[0] if full else 0
+    if page < len(directories):
+        _refuse_unreadable(directories[page], is_secondary=not full)
+    return page
+
+
+def _refuse_unreadable(tags: Tags, is_secondary: bool) -> None:
+    if _DNG_VERSION in tags or (is_secondary and _SUB_DIRECTORIES in tags):
+        raise ImageError("found the raw data of a camera; develop it to TIFF or JPEG first")
+    if tags.get(_PHOTOMETRIC) == _CIELAB and tags.get(_BITS) == 8:
+        raise ImageError(
+            "found 8-bit CIELab, which libvips cannot decode; convert it to RGB, or 16-bit CIELab"
+        )
+    if tags.get(_TILE_WIDTH, 0) * tags.get(_TILE_HEIGHT, 0) > _LARGEST_TILE:
+        size = f"{tags[_TILE_WIDTH]}x{tags[_TILE_HEIGHT]}"
+        raise ImageError(f"expected tiles of at most {_LARGEST_TILE} pixels, found {size}")
+
+
+def _is_secondary(tags: Tags) -> bool:
+    if _SUBFILE in tags:
+        return bool(tags[_SUBFILE] & _REDUCED_OR_MASK)
+    return tags.get(_OLD_SUBFILE) == _OLD_REDUCED
+
+
+def _directories(file: BinaryIO) -> Iterator[Tags]:
+    """Yields the main directories as far as they can be read; the decoder judges what is damaged."""
+    end = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    start = file.read(16)
+    order = "<" if start[:1] == b"I" else ">"
+    is_big = start[2:4] in (b"+\0", b"\0+")
+    kind = _Kind(f"{order}Q", f"{order}Q", 20) if is_big else _Kind(f"{order}H", f"{order}I", 12)
+    width = struct.calcsize(kind.count)
+    offset = _number(kind.offset, start[8:16] if is_big else start[4:8])
+    seen: set[int] = set()
+    while 0 < offset < end and offset not in seen and len(seen) < _MOST_PAGES:
+        seen.add(offset)
+        file.seek(offset)
+        count = _number(kind.count, file.read(width))
+        entries = file.read(min(count, _MOST_TAGS) * kind.entry)
+        if not entries:
+            return
+        yield _tags(file, entries, kind)
+        file.seek(min(offset + width + count * kind.entry, end))
+        offset = _number(kind.offset, file.read(struct.calcsize(kind.offset)))
+
+
+def _tags(file: BinaryIO, entries: bytes, kind: _Kind) -> Tags:
+    tags = {}
+    for first in range(0, len(entries) - kind.entry + 1, kind.entry):
+        tag, sort = struct.unpack_from(f"{kind.order}HH", entries, first)
+        code = _CODES.get(sort)
+        if tag in _TAGS and code:
+            count = _number(kind.offset, entries[first + 4 : first + kind.entry][: kind.width])
+            value = entries[first + 4 + kind.width : first + kind.entry]
+            if count * struct.calcsize(code) > kind.width:
+                file.seek(min(_number(kind.offset, value), 2**32))
+                value = file.read(8)
+            tags[tag] = _number(kind.order + code, value[: struct.calcsize(code)])
+    return tags
+
+
+def _number(code: str, data: bytes) -> int:
+    """Reads one number; 0 where the file has ended."""
+    return int(struct.unpack(code, data)[0]) if len(data) == struct.calcsize(code) else 0
