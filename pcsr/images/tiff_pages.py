@@ -89,7 +89,7 @@ def _is_secondary(tags: Tags) -> bool:
 
 
 def _directories(file: BinaryIO) -> Iterator[Tags]:
-    """Yields the main directories as far as they can be read; the decoder judges what is damaged."""
+    """Yields the main directories as far as they can be read: what is damaged, libvips will say."""
     end = file.seek(0, os.SEEK_END)
     file.seek(0)
     start = file.read(16)
