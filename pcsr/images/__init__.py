@@ -3,6 +3,7 @@ read.
 """
 
 from .finding import find_images
+from .fitting import fitted
 from .formats import SUFFIXES, SUFFIXES_READ, SUFFIXES_WRITTEN
 from .picture import Metadata, Picture
 from .reading import read, read_bytes
@@ -16,6 +17,7 @@ __all__ = [
     "Picture",
     "check_output",
     "find_images",
+    "fitted",
     "read",
     "read_bytes",
     "row_writer",

@@ -13,6 +13,7 @@ TEXT = (b"tEXt", b"zTXt", b"iTXt")
 COLOUR = (b"cICP", b"mDCV", b"cLLI", b"iCCP", b"sRGB", b"gAMA", b"cHRM")
 """What says which colours the values mean; the first of cICP, iCCP, sRGB and gAMA counts."""
 LARGEST_TEXT = 2**24  # bytes of all texts of a file; far above any prompt
+_MOST_CHUNKS = 500_000  # those of 4 GiB of pixels, as writers divide them
 _XMP = b"XML:com.adobe.xmp\0"
 _OVERHEAD = 12  # bytes of a chunk's length, kind and checksum
 _LENGTHS = {b"cICP": 4, b"mDCV": 24, b"cLLI": 8, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32}
@@ -33,12 +34,15 @@ def read_chunks(file: BinaryIO) -> PngChunks:
     """Reads the chunks around the pixels.
 
     Raises:
-        ImageError: the texts take more than `LARGEST_TEXT`.
+        ImageError: the texts take more than `LARGEST_TEXT`, or there are too many chunks.
     """
     file.seek(8)
     kept: list[Chunk] = []
-    frames, texts = 1, 0
+    frames, texts, count = 1, 0, 0
     while len(header := file.read(8)) == 8:
+        count += 1
+        if count > _MOST_CHUNKS:
+            raise ImageError(f"expected at most {_MOST_CHUNKS} chunks, found more; save it again")
         length, kind = struct.unpack(">I4s", header)
         if kind == b"acTL" and length == 8:
             frames = max(1, int.from_bytes(file.read(4), "big"))
@@ -101,8 +105,8 @@ def foreign_colours(chunks: tuple[Chunk, ...], has_profile: bool) -> str | None:
     gamma = int.from_bytes(said.get(b"gAMA", b""), "big") or _SRGB_GAMMA
     if abs(gamma / _SRGB_GAMMA - 1) > _TOLERANCE:
         return f"a gAMA chunk says {gamma / 1e5:g}"
-    primaries = struct.unpack(">8I", said[b"cHRM"]) if b"cHRM" in said else _SRGB_PRIMARIES
-    if any(abs(a - b) > 1000 for a, b in zip(primaries, _SRGB_PRIMARIES, strict=True)):
+    places = struct.unpack(">8I", said[b"cHRM"]) if b"cHRM" in said else _SRGB_PRIMARIES
+    if any(abs(a - b) > 1000 for a, b in zip(places, _SRGB_PRIMARIES, strict=True)):
         return "a cHRM chunk names other primaries"
     return None
 

@@ -93,17 +93,20 @@ def _refusals(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def _opened(path: Path) -> Iterator[io.FileIO]:
     if path.exists() and not path.is_file():
         raise ImageError("it is a folder or a device; name an image file")
     # A FIFO that appears here now is not waited for.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     with os.fdopen(descriptor, "rb", buffering=0) as file:
-        yield file  # type: ignore[misc]  # a raw file reads as others do
+        yield file
 
 
 def _read(
-    file: BinaryIO, source: Callable[[], pyvips.Source], max_pixels: int, accept_damaged: bool
+    file: BinaryIO | io.FileIO,
+    source: Callable[[], pyvips.Source],
+    max_pixels: int,
+    accept_damaged: bool,
 ) -> Picture:
     form = recognised(file.read(_SIGNATURE_BYTES))
     if form.name == "BMP":
@@ -112,7 +115,7 @@ def _read(
 
     def decoded(fail_on: str, *warnings: str) -> Picture:
         file.seek(0)
-        load = getattr(pyvips.Image, form.loader)
+        load = getattr(pyvips.Image, str(form.loader))
         image = load(source(), access="sequential", fail_on=fail_on, **options)
         _check_header(image, max_pixels)
         image = _to_grey_or_rgb(image)
@@ -128,7 +131,9 @@ def _read(
             return decoded("none", _TAKEN)
 
 
-def _looked_at(file: BinaryIO, form: Format) -> tuple[dict[str, object], tuple[Chunk, ...]]:
+def _looked_at(
+    file: BinaryIO | io.FileIO, form: Format
+) -> tuple[dict[str, object], tuple[Chunk, ...]]:
     """Finds what libvips does not say: options of its loader, and chunks of a PNG to be kept."""
     if form.name == "PNG":
         found = read_chunks(file)

@@ -34,7 +34,7 @@ Tags = dict[int, int]
 
 
 class _Kind(NamedTuple):
-    count: str
+    counting: str
     """How the number of tags is coded, for `struct`."""
     offset: str
     """How offsets in the file are."""
@@ -44,7 +44,7 @@ class _Kind(NamedTuple):
     @property
     def order(self) -> str:
         """That of the bytes."""
-        return self.count[0]
+        return self.counting[0]
 
     @property
     def width(self) -> int:
@@ -96,13 +96,13 @@ def _directories(file: BinaryIO) -> Iterator[Tags]:
     order = "<" if start[:1] == b"I" else ">"
     is_big = start[2:4] in (b"+\0", b"\0+")
     kind = _Kind(f"{order}Q", f"{order}Q", 20) if is_big else _Kind(f"{order}H", f"{order}I", 12)
-    width = struct.calcsize(kind.count)
+    width = struct.calcsize(kind.counting)
     offset = _number(kind.offset, start[8:16] if is_big else start[4:8])
     seen: set[int] = set()
     while 0 < offset < end and offset not in seen and len(seen) < _MOST_PAGES:
         seen.add(offset)
         file.seek(offset)
-        count = _number(kind.count, file.read(width))
+        count = _number(kind.counting, file.read(width))
         entries = file.read(min(count, _MOST_TAGS) * kind.entry)
         if not entries:
             return

@@ -45,7 +45,8 @@ def _weighted(image: NDArray[Any]) -> tuple[Floats, Floats]:
 def _halved(colours: Floats, weights: Floats) -> tuple[Floats, Floats]:
     """Returns the weighted mean colours of blocks of 2x2, and their weights."""
     totals, sums = _summed(weights), _summed(colours * weights)
-    return np.divide(sums, totals, out=np.zeros_like(sums), where=totals > 0), totals / 4
+    means: Floats = np.divide(sums, totals, out=np.zeros_like(sums), where=totals > 0)
+    return means, totals * np.float32(0.25)
 
 
 def _summed(values: Floats) -> Floats:
