@@ -2,9 +2,8 @@
 read.
 """
 
-from .finding import find_images
 from .fitting import fitted
-from .formats import SUFFIXES, SUFFIXES_READ, SUFFIXES_WRITTEN
+from .formats import SUFFIXES, SUFFIXES_READ, SUFFIXES_WRITTEN, find_images
 from .picture import Metadata, Picture
 from .reading import read, read_bytes
 from .writing import check_output, row_writer, write, write_bytes

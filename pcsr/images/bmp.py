@@ -5,8 +5,9 @@ from typing import BinaryIO
 import numpy as np
 
 from pcsr.errors import ImageError
+from pcsr.text import one_line
 
-from .picture import Metadata, Picture, refuse_large
+from .picture import DPI_72, Metadata, Picture, refuse_large, sensible_resolution
 
 _MM_PER_INCH = 25.4
 
@@ -27,8 +28,8 @@ def read_bmp(file: BinaryIO, max_pixels: int) -> Picture:
             pixels = np.asarray(image.convert(mode))
             dpi = image.info.get("dpi")
     except (OSError, ValueError, SyntaxError, IndexError, KeyError, EOFError) as error:
-        raise ImageError(f"damaged, incomplete or of a rare kind ({error})") from error
-    known = (
-        Metadata(resolution=(dpi[0] / _MM_PER_INCH, dpi[1] / _MM_PER_INCH)) if dpi else Metadata()
-    )
-    return Picture(pixels, known)
+        raise ImageError(
+            f"damaged, incomplete or of a rare kind ({one_line(str(error))})"
+        ) from error
+    stated = (dpi[0] / _MM_PER_INCH, dpi[1] / _MM_PER_INCH) if dpi else DPI_72
+    return Picture(pixels, Metadata(resolution=sensible_resolution(stated)))

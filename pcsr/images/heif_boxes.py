@@ -26,13 +26,10 @@ def refuse_sequence(file: BinaryIO) -> None:
             raise ImageError(animation(frames))
 
 
-def animation(frames: int) -> str:
+def animation(frames: int, tool: str = "ffmpeg -i FILE frame%04d.png") -> str:
     """Says that an animation is not taken, and what to do with it."""
     count = f"an animation of {frames} frames" if frames else "an animation"
-    return (
-        f"expected one picture, found {count}; make a video of it (ffmpeg -i FILE x.mp4), or "
-        "extract one frame"
-    )
+    return f"expected one picture, found {count}; extract what you want first ({tool})"
 
 
 def colour_chunks(file: BinaryIO) -> tuple[Chunk, ...]:

@@ -7,6 +7,7 @@ import numpy as np
 from pcsr.errors import ImageError
 
 DPI_72 = (72 / 25.4, 72 / 25.4)  # what viewers assume for a file that states no resolution
+_LEAST_RESOLUTION = 1e-4
 
 
 @dataclass(frozen=True)
@@ -73,3 +74,10 @@ def refuse_large(size: tuple[int, int], max_pixels: int) -> None:
     if width * height > max_pixels:
         found = f"{width}x{height} = {width * height}"
         raise ImageError(f"expected at most {max_pixels} pixels, found {found}; raise --max-pixels")
+
+
+def sensible_resolution(stated: tuple[float, float]) -> tuple[float, float]:
+    """Returns a resolution in pixels per mm as a file states it; 72 dpi where that cannot be."""
+    return (
+        stated if all(_LEAST_RESOLUTION <= n <= 1 / _LEAST_RESOLUTION for n in stated) else DPI_72
+    )

@@ -27,7 +27,7 @@ class PngChunks(NamedTuple):
 
     kept: tuple[Chunk, ...]
     frames: int
-    """Of its animation; 1 for a still image."""
+    """Of its animation, if there is one that shows more, or another, than the image."""
 
 
 def read_chunks(file: BinaryIO) -> PngChunks:
@@ -38,15 +38,19 @@ def read_chunks(file: BinaryIO) -> PngChunks:
     """
     file.seek(8)
     kept: list[Chunk] = []
-    frames, texts, count = 1, 0, 0
+    frames, texts, count = 0, 0, 0
+    before_pixels, shown = True, False
     while len(header := file.read(8)) == 8:
         count += 1
         if count > _MOST_CHUNKS:
             raise ImageError(f"expected at most {_MOST_CHUNKS} chunks, found more; save it again")
         length, kind = struct.unpack(">I4s", header)
-        if kind == b"acTL" and length == 8:
-            frames = max(1, int.from_bytes(file.read(4), "big"))
+        before_pixels = before_pixels and kind != b"IDAT"
+        if kind == b"acTL" and length == 8 and before_pixels:
+            frames = int.from_bytes(file.read(4), "big")
             length -= 4
+        elif kind == b"fcTL" and before_pixels:
+            shown = True
         elif kind in TEXT or length == _LENGTHS.get(kind):
             texts += length + _OVERHEAD
             if texts > LARGEST_TEXT:
@@ -58,7 +62,8 @@ def read_chunks(file: BinaryIO) -> PngChunks:
         elif kind == b"IEND":
             break
         file.seek(length + 4, 1)
-    return PngChunks(_unique(kept), frames)
+    is_still = frames == 0 or (frames == 1 and shown)
+    return PngChunks(_unique(kept), 0 if is_still else frames)
 
 
 def _unique(chunks: list[Chunk]) -> tuple[Chunk, ...]:

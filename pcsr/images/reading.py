@@ -11,19 +11,20 @@ import numpy as np
 import pyvips
 
 from pcsr.errors import ImageError
-from pcsr.interrupts import interrupts_deferred
 from pcsr.text import last_line
 
 from .bmp import read_bmp
 from .formats import BLOCKS, GREY, RGB, WHITE, Format, recognised
 from .heif_boxes import animation, colour_chunks, refuse_sequence
-from .picture import DPI_72, Metadata, Picture, refuse_large
+from .picture import DPI_72, Metadata, Picture, refuse_large, sensible_resolution
 from .png_chunks import Chunk, read_chunks
 from .tiff_pages import picture_page
+from .vips import vips_calls
 
 _FLOAT_RANGE = (-1.0, 2.0)  # room for overshoot around 0..1; data on another scale lie outside
 _UNSTATED = (1.0, 1.0)  # the resolution (pixels per mm) of a file that states none, to libvips
 _SIGNATURE_BYTES = 32
+_WEBP_FRAME = "webpmux -get frame 1 FILE -o frame.webp"  # ffmpeg has no animated WebP
 _TAKEN = "it is damaged or incomplete; what could be decoded of it was taken"
 
 
@@ -86,10 +87,10 @@ def _refusals(name: str) -> Iterator[None]:
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"cannot read {name}: {reason}; name an image file") from error
     except pyvips.Error as error:
-        raise ImageError(
-            f"cannot read {name}: damaged, incomplete or of a rare kind ({last_line(error)}); copy "
-            "or save it again, or pass --accept-damaged"
-        ) from error
+        in_header = "load_source" in str(error).partition("\n")[0]
+        hint = "" if in_header else ", or pass --accept-damaged to take what can be decoded"
+        reason = f"damaged, incomplete or of a rare kind ({last_line(error)})"
+        raise ImageError(f"cannot read {name}: {reason}; copy or save it again{hint}") from error
 
 
 @contextmanager
@@ -122,7 +123,7 @@ def _read(
         _check_layout(image)
         return Picture(_decode(image), _metadata(image, chunks), warnings)
 
-    with interrupts_deferred():
+    with vips_calls():
         try:
             return decoded("error")
         except pyvips.Error:
@@ -137,7 +138,7 @@ def _looked_at(
     """Finds what libvips does not say: options of its loader, and chunks of a PNG to be kept."""
     if form.name == "PNG":
         found = read_chunks(file)
-        if found.frames > 1:
+        if found.frames:
             raise ImageError(animation(found.frames))
         return {}, found.kept
     if form.name == "TIFF":
@@ -150,9 +151,10 @@ def _looked_at(
 
 
 def _check_header(image: pyvips.Image, max_pixels: int) -> None:
-    pages = image.get_n_pages()
-    if pages > 1 and image.get("vips-loader").startswith(("webp", "gif")):
-        raise ImageError(animation(pages))
+    pages, loader = image.get_n_pages(), image.get("vips-loader")
+    if pages > 1 and not loader.startswith("tiff"):
+        tool = [_WEBP_FRAME] if loader.startswith("webp") else []
+        raise ImageError(animation(pages, *tool))
     refuse_large((image.width, image.height), max_pixels)
 
 
@@ -190,4 +192,5 @@ def _decode(image: pyvips.Image) -> np.ndarray:
 def _metadata(image: pyvips.Image, chunks: tuple[Chunk, ...]) -> Metadata:
     blocks = {key: image.get(name) for key, name in BLOCKS.items() if image.get_typeof(name)}
     stated = (image.xres, image.yres)
-    return Metadata(**blocks, resolution=DPI_72 if stated == _UNSTATED else stated, chunks=chunks)
+    resolution = DPI_72 if stated == _UNSTATED else sensible_resolution(stated)
+    return Metadata(**blocks, resolution=resolution, chunks=chunks)

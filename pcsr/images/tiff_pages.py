@@ -9,8 +9,8 @@ from pcsr.errors import ImageError
 
 _MOST_PAGES = 10_000
 _MOST_TAGS = 512  # that are looked at in a directory; they are sorted, and ours come early
-_SUBFILE, _OLD_SUBFILE, _BITS, _PHOTOMETRIC = 254, 255, 258, 262
-_TILE_WIDTH, _TILE_HEIGHT = 322, 323
+_SUBFILE, _OLD_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 255, 258, 259, 262
+_TILE_WIDTH, _TILE_HEIGHT, _SAMPLE_FORMAT = 322, 323, 339
 _SUB_DIRECTORIES, _DNG_VERSION = 330, 50706
 _REDUCED_OR_MASK = 1 | 4  # bits of NewSubfileType
 _OLD_REDUCED = 2
@@ -18,15 +18,21 @@ _TAGS = {
     _SUBFILE,
     _OLD_SUBFILE,
     _BITS,
+    _COMPRESSION,
     _PHOTOMETRIC,
     _TILE_WIDTH,
     _TILE_HEIGHT,
+    _SAMPLE_FORMAT,
     _SUB_DIRECTORIES,
     _DNG_VERSION,
 }
 _CODES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 """How integer types are coded, for `struct`."""
-_CIELAB = 8
+_GREYS_RGB_CMYK = (0, 1, 2, 3, 5)  # photometric interpretations: grey, RGB, palette, CMYK
+_YCBCR, _CIELAB = 6, 8
+_JPEG = (6, 7)  # compressions that libvips turns into RGB
+_READABLE_BITS = (1, 2, 4, 8, 16, 32)
+_SAMPLES = {1: "unsigned", 2: "signed", 3: "float"}
 _LARGEST_TILE = 2**26  # pixels
 
 Tags = dict[int, int]
@@ -73,9 +79,25 @@ def picture_page(file: BinaryIO) -> int:
 def _refuse_unreadable(tags: Tags, is_secondary: bool) -> None:
     if _DNG_VERSION in tags or (is_secondary and _SUB_DIRECTORIES in tags):
         raise ImageError("found the raw data of a camera; develop it to TIFF or JPEG first")
-    if tags.get(_PHOTOMETRIC) == _CIELAB and tags.get(_BITS) == 8:
+    bits, photometric = tags.get(_BITS, 8), tags.get(_PHOTOMETRIC)
+    if photometric == _CIELAB and bits == 8:
         raise ImageError(
             "found 8-bit CIELab, which libvips cannot decode; convert it to RGB, or 16-bit CIELab"
+        )
+    if photometric == _YCBCR and tags.get(_COMPRESSION) not in _JPEG:
+        raise ImageError(
+            "found YCbCr without JPEG compression, which libvips takes for RGB; convert it to RGB"
+        )
+    if photometric not in (*_GREYS_RGB_CMYK, _YCBCR, _CIELAB, None):
+        raise ImageError(
+            "expected grey, RGB, palette, CMYK, YCbCr or CIELab, found photometric interpretation "
+            f"{photometric}; convert it to RGB"
+        )
+    if bits not in _READABLE_BITS:
+        kind = _SAMPLES.get(tags.get(_SAMPLE_FORMAT, 1), "other")
+        raise ImageError(
+            "expected samples of 8 or 16 bit unsigned or 16 or 32 bit float, found "
+            f"{bits} bit {kind}; convert it first"
         )
     if tags.get(_TILE_WIDTH, 0) * tags.get(_TILE_HEIGHT, 0) > _LARGEST_TILE:
         size = f"{tags[_TILE_WIDTH]}x{tags[_TILE_HEIGHT]}"

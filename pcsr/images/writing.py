@@ -14,7 +14,6 @@ import pyvips
 
 from pcsr.atomic import atomic_file, refuse_existing
 from pcsr.errors import OutputError, UsageError
-from pcsr.interrupts import interrupts_deferred
 from pcsr.text import last_line
 
 from .embedding import Embedded
@@ -23,6 +22,7 @@ from .fitting import fitted
 from .formats import BLOCKS, GREY, RGB, WHITE, Format, check_fits, format_of
 from .picture import Metadata, Picture
 from .png_feed import png_feed
+from .vips import vips_calls
 from .xmp import current_iptc, current_xmp
 
 _SMALLEST_BLOCK = 4  # bytes; libvips crashes on an empty XMP
@@ -35,9 +35,9 @@ def write(picture: Picture, path: Path, overwrite: bool = False, quality: int = 
 
     JPEG and WebP round to 8 bit and PNG rounds float32 to 16 bit, clipped to 0..1; TIFF keeps every
     dtype. `quality` (1..100) is for JPEG and WebP; WebP at 100 is lossless, and has no grey, only
-    RGB. Left out: an ICC profile that is damaged or for other channels, EXIF in TIFF (by libvips)
-    or beyond a JPEG's 64 KiB or damaged; what EXIF, XMP and IPTC say of the original's pixels or
-    of what its file held besides (thumbnails, the video of a motion photo, gain maps).
+    RGB. Left out: an ICC profile that is damaged or for other channels, EXIF in TIFF (by libvips),
+    damaged EXIF or more than a JPEG's 64 KiB, and what EXIF, XMP and IPTC say of the original's
+    pixels or of what its file held besides (thumbnails, a motion photo's video, gain maps).
 
     Examples:
         >>> from pcsr.images import Picture, write
@@ -84,7 +84,7 @@ def _check_quality(quality: int) -> None:
 def _write(picture: Picture, path: Path, file: IO[bytes], quality: int) -> None:
     form = format_of(path)
     try:
-        with interrupts_deferred():
+        with vips_calls():
             _save(_encodable(picture, form), picture.metadata, form, file, quality)
     except (pyvips.Error, OSError) as error:
         raise OutputError(f"cannot write {path}: {_reason(error)}") from error
@@ -131,7 +131,7 @@ def row_writer(
 def _encode_rows(
     outlet: int, metadata: Metadata, temporary: Path, quality: int, failed: list[OutputError]
 ) -> None:
-    with os.fdopen(outlet, "rb") as pipe, temporary.open("w+b") as file:
+    with os.fdopen(outlet, "rb") as pipe, temporary.open("w+b") as file, vips_calls():
         try:
             source = pyvips.Source.new_from_descriptor(pipe.fileno())
             rows = pyvips.Image.pngload_source(
