@@ -45,8 +45,8 @@ def write(picture: Picture, path: Path, overwrite: bool = False, quality: int = 
 
     Raises:
         UsageError: unknown suffix, or `quality` out of range.
-        ImageError: the format cannot hold its alpha (unless it is opaque), an image of this size, or
-            what a PNG's gAMA, cHRM or cICP says of its values.
+        ImageError: the format cannot hold its alpha (unless all is opaque), an image of this size,
+            or what a PNG's gAMA, cHRM or cICP says of its values.
         OutputError: `path` exists and `overwrite` is off, or it cannot be written (disk full, ...).
     """
     check_output(path, overwrite)

@@ -1,6 +1,5 @@
 """Image files: what is kept, what is refused, and that nothing half-written stays behind."""
 
-import io
 import os
 import re
 import struct
@@ -12,51 +11,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
 from pcsr import images
 from pcsr.errors import ImageError, OutputError, PcsrError, UsageError
 from pcsr.images import Metadata, Picture, writing
 
-Image = pytest.importorskip("PIL.Image", reason="Pillow is the independent reader and writer")
-ImageCms = pytest.importorskip("PIL.ImageCms")
-ImageOps = pytest.importorskip("PIL.ImageOps")
+from .pictures import LIMIT, PROFILE, encoded, png, ramp
 
-LIMIT = 10**6
 ALL_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".webp")
-PROFILE: bytes = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
 ORIENTATION, MAKE = 0x0112, 0x010F
 JPEG_TOLERANCE = 6  # quality 100: two roundings of YCbCr, and the DCT's own
 
 
-def ramp(channels: int = 3, dtype: str = "uint8", size: tuple[int, int] = (24, 32)) -> np.ndarray:
-    """A smooth picture that differs in every channel and under every flip."""
-    y, x = np.mgrid[0 : size[0], 0 : size[1]] / 64
-    planes = np.stack([x, y, (x + y) / 2, 0.5 + x / 2][:channels], axis=-1)
-    scaled = planes if dtype == "float32" else np.rint(planes * np.iinfo(dtype).max)
-    return scaled.astype(dtype)[..., 0] if channels == 1 else scaled.astype(dtype)
-
-
 def through(path: Path, pixels: np.ndarray, quality: int = 95) -> np.ndarray:
     images.write(Picture(pixels), path, quality=quality)
     return images.read(path, LIMIT).pixels
-
-
-def encoded(suffix: str, mode: str = "RGB", /, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    picture = Image.fromarray(ramp()).convert(mode)
-    picture.save(buffer, Image.registered_extensions()[suffix], **options)
-    return buffer.getvalue()
-
-
-def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        checksum = struct.pack(">I", zlib.crc32(kind + data))
-        return struct.pack(">I", len(data)) + kind + data + checksum
-
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + body
 
 
 def run_python(code: str, *arguments: Path) -> subprocess.CompletedProcess[str]:
