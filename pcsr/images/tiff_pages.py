@@ -10,7 +10,7 @@ from pcsr.errors import ImageError
 _MOST_PAGES = 10_000
 _MOST_TAGS = 512  # that are looked at in a directory; they are sorted, and ours come early
 _SUBFILE, _OLD_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 255, 258, 259, 262
-_TILE_WIDTH, _TILE_HEIGHT, _SAMPLE_FORMAT = 322, 323, 339
+_PLANES, _TILE_WIDTH, _TILE_HEIGHT, _SAMPLE_FORMAT = 284, 322, 323, 339
 _SUB_DIRECTORIES, _DNG_VERSION = 330, 50706
 _REDUCED_OR_MASK = 1 | 4  # bits of NewSubfileType
 _OLD_REDUCED = 2
@@ -23,6 +23,7 @@ _TAGS = {
     _TILE_WIDTH,
     _TILE_HEIGHT,
     _SAMPLE_FORMAT,
+    _PLANES,
     _SUB_DIRECTORIES,
     _DNG_VERSION,
 }
@@ -33,6 +34,7 @@ _YCBCR, _CIELAB = 6, 8
 _JPEG = (6, 7)  # compressions that libvips turns into RGB
 _READABLE_BITS = (1, 2, 4, 8, 16, 32)
 _SAMPLES = {1: "unsigned", 2: "signed", 3: "float"}
+_SEPARATE = 2  # planes
 _LARGEST_TILE = 2**26  # pixels
 
 Tags = dict[int, int]
@@ -98,6 +100,11 @@ def _refuse_unreadable(tags: Tags, is_secondary: bool) -> None:
         raise ImageError(
             "expected samples of 8 or 16 bit unsigned or 16 or 32 bit float, found "
             f"{bits} bit {kind}; convert it first"
+        )
+    if (bits, tags.get(_SAMPLE_FORMAT), tags.get(_PLANES)) == (16, 3, _SEPARATE):
+        raise ImageError(
+            "found 16 bit float in separate planes, which libvips cannot decode; store its channels "
+            "pixel by pixel"
         )
     if tags.get(_TILE_WIDTH, 0) * tags.get(_TILE_HEIGHT, 0) > _LARGEST_TILE:
         size = f"{tags[_TILE_WIDTH]}x{tags[_TILE_HEIGHT]}"

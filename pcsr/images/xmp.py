@@ -31,18 +31,22 @@ _THUMBNAILS = (1033, 1036)  # resources of Photoshop
 
 def current_xmp(xmp: bytes) -> bytes | None:
     """Returns XMP without stale properties; None where nothing readable is left."""
-    names = [
-        re.escape(prefix) + b":(?:" + _STALE[space] + b")"
-        for prefix, space in _PREFIX.findall(xmp)
-        if space in _STALE
-    ]
-    if not names:
+    spaces = {prefix: space for prefix, space in _PREFIX.findall(xmp) if space in _STALE}
+    if not spaces:
         return xmp
+    names = [re.escape(prefix) + b":(?:" + _STALE[space] + b")" for prefix, space in spaces.items()]
     name = b"(?:" + b"|".join(names) + b")"
     left = re.sub(rb"""\s+%b\s*=\s*(?:"[^"]*"|'[^']*')""" % name, b"", xmp)
     left = re.sub(rb"<(%b)(?:\s[^<>]*)?/>" % name, b"", left)
     left = re.sub(rb"<(%b)(?:\s[^<>]*)?>.*?</\1\s*>" % name, b"", left, flags=re.DOTALL)
-    return left if left == xmp or _is_xml(left) else None
+    if left == xmp:
+        return xmp
+    for prefix in spaces:
+        if not re.search(rb"[\s<]%b:" % re.escape(prefix), left):
+            left = re.sub(
+                rb"""\s+xmlns:%b\s*=\s*(?:"[^"]*"|'[^']*')""" % re.escape(prefix), b"", left
+            )
+    return left if _is_xml(left) else None
 
 
 def current_iptc(iptc: bytes) -> bytes:
