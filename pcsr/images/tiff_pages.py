@@ -11,7 +11,7 @@ _MOST_PAGES = 10_000
 _MOST_TAGS = 512  # that are looked at in a directory; they are sorted, and ours come early
 _SUBFILE, _OLD_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 255, 258, 259, 262
 _PLANES, _TILE_WIDTH, _TILE_HEIGHT, _SAMPLE_FORMAT = 284, 322, 323, 339
-_SUB_DIRECTORIES, _DNG_VERSION = 330, 50706
+_CHANNELS, _SUB_DIRECTORIES, _DNG_VERSION = 277, 330, 50706
 _REDUCED_OR_MASK = 1 | 4  # bits of NewSubfileType
 _OLD_REDUCED = 2
 _TAGS = {
@@ -24,6 +24,7 @@ _TAGS = {
     _TILE_HEIGHT,
     _SAMPLE_FORMAT,
     _PLANES,
+    _CHANNELS,
     _SUB_DIRECTORIES,
     _DNG_VERSION,
 }
@@ -34,7 +35,7 @@ _YCBCR, _CIELAB = 6, 8
 _JPEG = (6, 7)  # compressions that libvips turns into RGB
 _READABLE_BITS = (1, 2, 4, 8, 16, 32)
 _SAMPLES = {1: "unsigned", 2: "signed", 3: "float"}
-_SEPARATE = 2  # planes
+_RGB, _FLOAT, _SEPARATE = 2, 3, 2  # photometric, samples, planes
 _LARGEST_TILE = 2**26  # pixels
 
 Tags = dict[int, int]
@@ -101,11 +102,13 @@ def _refuse_unreadable(tags: Tags, is_secondary: bool) -> None:
             "expected samples of 8 or 16 bit unsigned or 16 or 32 bit float, found "
             f"{bits} bit {kind}; convert it first"
         )
-    if (bits, tags.get(_SAMPLE_FORMAT), tags.get(_PLANES)) == (16, 3, _SEPARATE):
-        raise ImageError(
-            "found 16 bit float in separate planes, which libvips cannot decode; store its channels "
-            "pixel by pixel"
-        )
+    is_half = (bits, tags.get(_SAMPLE_FORMAT)) == (16, _FLOAT)
+    if tags.get(_PLANES) == _SEPARATE and tags.get(_CHANNELS, 1) > 1:
+        if photometric != _RGB or is_half:
+            raise ImageError(
+                "found separate planes of a kind that libvips decodes wrongly; store the channels "
+                "pixel by pixel"
+            )
     if tags.get(_TILE_WIDTH, 0) * tags.get(_TILE_HEIGHT, 0) > _LARGEST_TILE:
         size = f"{tags[_TILE_WIDTH]}x{tags[_TILE_HEIGHT]}"
         raise ImageError(f"expected tiles of at most {_LARGEST_TILE} pixels, found {size}")

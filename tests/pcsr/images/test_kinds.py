@@ -194,6 +194,7 @@ def test_eight_bit_cielab_is_named() -> None:
         (tiff(bytes(200), _262=(3, 1, 32803), _258=(3, 1, 16)), "interpretation 32803"),
         (tiff(bytes(200), _258=(3, 1, 12)), "found 12 bit unsigned"),
         (tiff(bytes(800), _258=(3, 1, 64), _339=(3, 1, 3)), "found 64 bit float"),
+        (tiff(bytes(200), _277=(3, 1, 2), _284=(3, 1, 2)), "separate planes of a kind"),
         (tiff(bytes(400), _258=(3, 1, 32)), "found 1 b-w channels of uint"),
         (tiff(b"", _322=(4, 1, 2**30), _323=(4, 1, 2**30)), "tiles of at most 67108864 pixels"),
     ],
@@ -210,7 +211,7 @@ def test_tiffs_that_are_taken(dtype: str, options: dict[str, Any]) -> None:
     given = np.moveaxis(pixels, -1, 0) if "planarconfig" in options else pixels
     data = tiff_of(np.ascontiguousarray(given), photometric="rgb", **options)
     if dtype == "float16" and "planarconfig" in options:  # libvips makes noise of it
-        with pytest.raises(ImageError, match="16 bit float in separate planes"):
+        with pytest.raises(ImageError, match="separate planes"):
             read(data)
         return
     found = read(data)

@@ -209,7 +209,7 @@ def test_texts_of_a_png_are_kept() -> None:
         *TEXTS
     ]
     with Image.open(io.BytesIO(made)) as picture:
-        assert picture.text["Title"] == "Tëst"
+        assert picture.info["Title"] == "Tëst"
 
 
 def test_texts_behind_the_pixels_are_kept() -> None:
