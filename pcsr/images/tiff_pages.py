@@ -35,7 +35,8 @@ _YCBCR, _CIELAB = 6, 8
 _JPEG = (6, 7)  # compressions that libvips turns into RGB
 _READABLE_BITS = (1, 2, 4, 8, 16, 32)
 _SAMPLES = {1: "unsigned", 2: "signed", 3: "float"}
-_RGB, _FLOAT, _SEPARATE = 2, 3, 2  # photometric, samples, planes
+_WHITE_IS_ZERO, _RGB = 0, 2  # photometric interpretations
+_FLOAT, _HALF_BITS, _SEPARATE = 3, 16, 2  # sample format, its bits, planes
 _LARGEST_TILE = 2**26  # pixels
 
 Tags = dict[int, int]
@@ -102,16 +103,21 @@ def _refuse_unreadable(tags: Tags, is_secondary: bool) -> None:
             "expected samples of 8 or 16 bit unsigned or 16 or 32 bit float, found "
             f"{bits} bit {kind}; convert it first"
         )
-    is_half = (bits, tags.get(_SAMPLE_FORMAT)) == (16, _FLOAT)
-    if tags.get(_PLANES) == _SEPARATE and tags.get(_CHANNELS, 1) > 1:
-        if photometric != _RGB or is_half:
-            raise ImageError(
-                "found separate planes of a kind that libvips decodes wrongly; store the channels "
-                "pixel by pixel"
-            )
+    if _is_misread(tags):
+        raise ImageError(
+            "found separate planes, or inverted floats, of a kind that libvips decodes wrongly; "
+            "store the channels pixel by pixel, 0 for black"
+        )
     if tags.get(_TILE_WIDTH, 0) * tags.get(_TILE_HEIGHT, 0) > _LARGEST_TILE:
         size = f"{tags[_TILE_WIDTH]}x{tags[_TILE_HEIGHT]}"
         raise ImageError(f"expected tiles of at most {_LARGEST_TILE} pixels, found {size}")
+
+
+def _is_misread(tags: Tags) -> bool:
+    photometric, is_float = tags.get(_PHOTOMETRIC), tags.get(_SAMPLE_FORMAT) == _FLOAT
+    if tags.get(_PLANES) == _SEPARATE and tags.get(_CHANNELS, 1) > 1:
+        return photometric != _RGB or (is_float and tags.get(_BITS) == _HALF_BITS)
+    return photometric == _WHITE_IS_ZERO and is_float
 
 
 def _is_secondary(tags: Tags) -> bool:
