@@ -15,11 +15,10 @@ def bleed_colours(image: Tensor) -> Tensor:
     hidden = weights == 0
     if not bool(hidden.any()) or bool(hidden.all()):
         return image
-    filled = _filled(planes[:-1], weights)
+    colours = torch.where(hidden, _filled(planes[:-1], weights), planes[:-1])
     if not image.dtype.is_floating_point:
-        filled = filled.round().to(torch.int32)
-    colours = torch.where(hidden, filled.to(image.dtype), image[..., :-1].permute(2, 0, 1))
-    return torch.cat([colours.permute(1, 2, 0), image[..., -1:]], 2)
+        colours = colours.round().to(torch.int32)
+    return torch.cat([colours.permute(1, 2, 0).to(image.dtype), image[..., -1:]], 2)
 
 
 def _filled(colours: Tensor, weights: Tensor) -> Tensor:
