@@ -38,7 +38,8 @@ def colour_chunks(file: BinaryIO) -> tuple[Chunk, ...]:
     """
     meta = dict(_boxes(file)).get(b"meta", b"")
     place = meta.find(b"colrnclx") + 8
-    if place < 8 or len(meta) < place + 7:
+    has_profile = b"colrprof" in meta or b"colrrICC" in meta  # it counts more
+    if has_profile or place < 8 or len(meta) < place + 7:
         return ()
     primaries, transfer = struct.unpack_from(">HH", meta, place)
     if primaries in (2, _BT709) and transfer in (1, 2, 6, _SRGB, 14, 15):

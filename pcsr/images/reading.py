@@ -87,6 +87,8 @@ def _refusals(name: str) -> Iterator[None]:
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"cannot read {name}: {reason}; name an image file") from error
     except pyvips.Error as error:
+        if "out of memory" in str(error):
+            raise ImageError(f"cannot read {name}: out of memory; use a smaller image") from error
         in_header = "load_source" in str(error).partition("\n")[0]
         hint = "" if in_header else ", or pass --accept-damaged to take what can be decoded"
         reason = f"damaged, incomplete or of a rare kind ({last_line(error)})"

@@ -15,7 +15,7 @@ from pcsr import images
 from pcsr.errors import ImageError
 from pcsr.images import Picture
 
-from .pictures import LIMIT, chunk, encoded, ramp, tiff, with_chunks
+from .pictures import LIMIT, PROFILE, chunk, encoded, ramp, tiff, with_chunks
 
 tifffile = pytest.importorskip("tifffile")
 
@@ -119,6 +119,8 @@ def test_avif_of_wide_colours_says_so() -> None:
     with pytest.raises(ImageError, match="write PNG"):
         images.write_bytes(picture, ".jpg")
     assert not images.read_bytes(encoded(".avif"), LIMIT).metadata.chunks
+    profiled = encoded(".avif", icc_profile=PROFILE)
+    assert not images.read_bytes(profiled, LIMIT).metadata.chunks
 
 
 def pages(*kinds: int, **options: Any) -> bytes:  # noqa: ANN401
