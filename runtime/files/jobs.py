@@ -45,7 +45,7 @@ def plan_jobs(
             Job(
                 source,
                 output
-                / (relative if is_video(source) else relative.with_suffix(suffix or source.suffix)),
+                / (relative if is_video(source) else relative.with_suffix(suffix or _kept(source))),
                 overlay / relative.with_suffix(".png") if overlay else None,
             )
             for source, relative in _found(inputs, output, recursive).items()
@@ -53,6 +53,12 @@ def plan_jobs(
     _refuse_unwritable(jobs)
     _refuse_clashes(jobs)
     return jobs
+
+
+def _kept(source: Path) -> str:
+    """Returns the suffix of a result in a folder: PNG, where that of the image is only read."""
+    is_read_only = source.suffix.lower() in set(images.SUFFIXES_READ) - set(images.SUFFIXES_WRITTEN)
+    return ".png" if is_read_only else source.suffix
 
 
 def _found(inputs: Sequence[Path], output: Path, recursive: bool) -> dict[Path, Path]:
