@@ -25,6 +25,7 @@ from pcsr.text import one_line
 from . import MAX_FRAME_PIXELS, MAX_PIXELS
 from .jobs import Job
 from .overlap import read_ahead, write_behind
+from .planning.memory import refuse_beyond_memory
 from .video import (
     Bar,
     Encoding,
@@ -54,6 +55,8 @@ class UpscaleOptions(Encoding):
     for images, 2**24 for frames."""
     skip_existing: bool = False
     """Whether what is there already stays, and jobs of which everything is there are skipped."""
+    accept_damaged: bool = False
+    """Take what can be decoded of a damaged image."""
 
     def limit(self, is_frame: bool) -> int:
         """Gives the limit of an image's or a frame's pixels."""
@@ -68,6 +71,8 @@ class Done:
     stats: Stats | VideoStats | None
     """Its figures; None if it failed or was skipped."""
     error: PcsrError | None
+    image_warnings: tuple[str, ...] = ()
+    """What was left out of an image, or out of its file."""
 
     @property
     def is_skipped(self) -> bool:
@@ -77,7 +82,8 @@ class Done:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Lines that say what the result lacks."""
-        return self.stats.warnings if isinstance(self.stats, VideoStats) else ()
+        stats = self.stats
+        return stats.warnings if isinstance(stats, VideoStats) else self.image_warnings
 
     def to_json(self) -> dict[str, Any]:
         """Makes a record of it that is valid JSON."""
@@ -133,10 +139,11 @@ def upscale_files(
         ) as written,
     ):
         for job, found in written:
+            warnings = stages.warnings.pop(job, ())
             if isinstance(found, PcsrError):
-                yield Done(job, None, found)
+                yield Done(job, None, found, warnings)
             else:
-                yield Done(job, None if found is _SKIPPED else found, None)
+                yield Done(job, None if found is _SKIPPED else found, None, warnings)
 
 
 def _guarded(work: Callable[[Job, Any], Any]) -> Callable[[tuple[Job, Any]], tuple[Job, Any]]:
@@ -173,6 +180,8 @@ class _Stages:
 
     def __init__(self, upscaler: Upscaler, options: UpscaleOptions, bar: Bar) -> None:
         self._upscaler, self._options, self._bar = upscaler, options, bar
+        self.warnings: dict[Job, tuple[str, ...]] = {}
+        """Of images that were read."""
 
     def read(self, job: Job, _: None) -> images.Picture | object | None:
         """Returns the decoded image, once its output may be written; None for a video."""
@@ -185,7 +194,10 @@ class _Stages:
         for target in missing:
             if os.path.isdir(target.parent):
                 images.check_output(target, self._options.overwrite)
-        picture = images.read(job.source, self._options.limit(is_frame=False))
+        options = self._options
+        picture = images.read(job.source, options.limit(is_frame=False), options.accept_damaged)
+        picture = images.fitted(picture, job.target)
+        self.warnings[job] = picture.warnings
         self._hr_size(job, picture.pixels.shape[:2])
         return picture
 
@@ -216,7 +228,9 @@ class _Stages:
         if job.target in self._missing(job):
             shape = (*size, *picture.pixels.shape[2:])
             images.check_output(job.target, options.overwrite, shape)
-        if size[0] * size[1] > STREAMED_PIXELS and _streams(job, picture):
+        streams = size[0] * size[1] > STREAMED_PIXELS and _streams(job, picture)
+        self._refuse_beyond_memory(job, picture, size, streams)
+        if streams:
             return self._stream(job, picture, size)
         with self._rows_shown(job, size[0] * (1 + _has_alpha(picture))) as on_rows:
             result = self._upscale(picture.pixels, on_rows)
@@ -235,6 +249,20 @@ class _Stages:
             drawn = draw_overlay(picture.pixels, assignment, self._upscaler.bundle.upsamplers)
             images.write(images.Picture(drawn), job.overlay, options.overwrite)
         return stats
+
+    def _refuse_beyond_memory(
+        self, job: Job, picture: images.Picture, size: tuple[int, int], is_streamed: bool
+    ) -> None:
+        request, where = self._options.request, self._upscaler.time_key()
+        refuse_beyond_memory(
+            job.source,
+            picture.pixels,
+            size,
+            is_streamed,
+            has_overlay=job.overlay is not None,
+            has_share=request.heavy_ratio is not None or request.budget_ms is not None,
+            has_graphs=where.device == "cpu" and where.passes == "graphs",
+        )
 
     def _convert(self, job: Job) -> VideoStats:
         options = self._options

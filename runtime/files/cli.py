@@ -80,10 +80,12 @@ def _no_empty(context: click.Context, parameter: click.Parameter, value: Any) ->
 )
 @click.option(
     "--json",
-    "json_file",
-    type=FILE,
+    "json_name",
     callback=_no_empty,
     help="Write a line of JSON per file to this file; - for stdout.",
+)
+@click.option(
+    "--accept-damaged", is_flag=True, help="Take what can be decoded of damaged or cut-off images."
 )
 @runtime_options
 @click.option(
@@ -105,7 +107,7 @@ def main(
     overlay: str | None,
     recursive: bool,
     suffix: str | None,
-    json_file: Path | None,
+    json_name: str | None,
     device: str,
     backend: str,
     precision: str,
@@ -116,9 +118,10 @@ def main(
 ) -> None:
     """Upscale INPUTS (files, folders) with BUNDLE into OUTPUT (a file, or a folder for several).
 
-    PNG, JPEG, TIFF and WebP; ICC profile and EXIF are kept, EXIF orientation is applied. Videos
-    (.mp4 .mkv .mov .webm, and .avi as input) keep their timing, colours and sound; they are named,
-    of a folder only the images are taken. - is standard input or output.
+    PNG, JPEG, TIFF and WebP, and GIF, AVIF and BMP as input; ICC profile and EXIF are kept, EXIF
+    orientation is applied. Videos (.mp4 .mkv .mov .webm, and others as input) keep their timing,
+    colours and sound; they are named, of a folder only the images are taken. - is standard input or
+    output.
     """
     from pcsr.runtime.geometry.tiling import parse_tile
     from pcsr.runtime.routing.request import RoutingRequest
@@ -126,10 +129,11 @@ def main(
 
     from .batch import UpscaleOptions, upscale_files
     from .jobs import plan_jobs
-    from .streams import opened_streams
+    from .planning.streams import opened_streams
     from .video import no_bar
 
     show_log()
+    json_file = Path(json_name) if json_name else None
     given, place = _inputs_and_output(paths, inputs, output)
     _check_options(place, json_file, options["overwrite"], options["skip_existing"])
     tile_px = parse_tile("auto" if tile == "0" else tile)
@@ -178,7 +182,7 @@ def _report(
     finished: Iterable["Done"], plan: "Plan", json_file: Path | None, overwrite: bool
 ) -> int:
     """Prints what is done, and returns the exit code."""
-    from .tally import Tally
+    from .planning.tally import Tally
 
     tally, lines, failures = Tally(), list[str](), list[PcsrError](plan.inputs.failed)
     for error in failures:

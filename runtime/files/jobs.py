@@ -9,7 +9,7 @@ from pathlib import Path
 from pcsr import images
 from pcsr.errors import UsageError
 
-from .inputs import Inputs, find_inputs
+from .planning.inputs import Inputs, find_inputs
 from .video import READ, WRITTEN, is_video
 
 STREAM = Path("-")
@@ -128,7 +128,7 @@ def _is_folder(place: str, several: bool) -> bool:
 def _refuse_file_as_folder(folder: Path) -> None:
     above = next((path for path in (folder, *folder.parents) if os.path.lexists(path)), None)
     if above and not os.path.isdir(above):
-        raise UsageError(f"{above} is a file and no folder for results; name another folder")
+        raise UsageError(f"{above} is a file, expected a folder for the results; name another")
 
 
 def _names(found: Inputs, suffix: str | None) -> dict[Path, Path]:
@@ -139,7 +139,9 @@ def _names(found: Inputs, suffix: str | None) -> dict[Path, Path]:
         other = _OTHER_VIDEOS if is_video(source) else _OTHER_IMAGES
         own = relative.suffix if relative.suffix.lower() in known else other
         names[source] = relative.with_suffix(suffix if suffix and suffix in known else own)
-    return _told_apart(names, found, (*images.SUFFIXES, *(READ if suffix else WRITTEN)))
+    return _told_apart(
+        names, found, (*images.SUFFIXES_READ, *READ) if suffix else (*images.SUFFIXES, *WRITTEN)
+    )
 
 
 def _map_names(found: Inputs) -> dict[Path, Path]:
@@ -185,6 +187,12 @@ def _refuse_unwritable(jobs: Sequence[Job]) -> None:
         video = is_video(job.source)
         if video and job.overlay:
             raise UsageError(f"no overlay is drawn for a video ({job.source}); leave --overlay out")
+        kind = job.source.suffix.lower()
+        if not video and kind not in images.SUFFIXES and job.target.suffix.lower() in WRITTEN:
+            raise UsageError(
+                f"cannot read {job.source} as a video: expected one of {' '.join(READ)}; convert "
+                "it first (ffmpeg -i FILE in.mkv), or rename it if it is one of these"
+            )
         for target in job.targets:
             if target.suffix.lower() not in _written(job.source):
                 raise UsageError(

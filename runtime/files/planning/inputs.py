@@ -10,8 +10,7 @@ from pathlib import Path
 
 from pcsr import images
 from pcsr.errors import UsageError
-
-from .video import READ
+from pcsr.runtime.files.video import READ
 
 
 @dataclass
@@ -81,12 +80,12 @@ def _look_into(given: Path, recursive: bool, left_out: set[str], found: Inputs) 
         for entry in entries:
             path = folder / entry.name
             if not os.path.isdir(path):
-                if path.suffix.lower() in images.SUFFIXES:
+                if path.suffix.lower() in images.SUFFIXES_READ:
                     found.files[path] = path.relative_to(given)
                 else:
                     skipped[_kind(path)] += 1
             elif recursive and entry.is_symlink():
-                skipped["linked folder"] += 1
+                skipped["linked to another folder"] += 1
             elif recursive and os.path.realpath(path) not in left_out:
                 inner.append(path)
         folders += reversed(inner)
@@ -99,7 +98,7 @@ def _kind(path: Path) -> str:
     try:
         mode = path.stat().st_mode
     except OSError:
-        return "broken link" if path.is_symlink() else "unreadable file"
+        return "linked to nothing" if path.is_symlink() else "unreadable file"
     if not stat.S_ISREG(mode):
         return "pipe or device"
     return path.suffix.lower() or "without suffix"
@@ -108,7 +107,7 @@ def _kind(path: Path) -> str:
 def _nothing_in(folder: Path, recursive: bool, skipped: Counter[str]) -> str:
     there = f" (found: {_listed(skipped)})" if skipped else ""
     hint = "" if recursive else ", or pass --recursive to look into its sub-folders"
-    suffixes = " ".join(images.SUFFIXES)
+    suffixes = " ".join(images.SUFFIXES_READ)
     return f"no {suffixes} file in {folder}{there}; name another folder{hint}"
 
 

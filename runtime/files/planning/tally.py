@@ -2,8 +2,8 @@
 
 from time import perf_counter
 
-from .batch import Done
-from .video import VideoStats
+from pcsr.runtime.files.batch import Done
+from pcsr.runtime.files.video import VideoStats
 
 
 class Tally:
