@@ -10,6 +10,7 @@ from pcsr.bundle import Bundle
 from pcsr.errors import BundleError
 
 KEPT_SIZES = 1024
+INFINITE = "the network gives NaN or infinite values for this image; its weights may be damaged"
 
 
 class GraphOutputs:

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 MOST_DEPTH = 32
+MOST_TEXT = 256
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
 
 
@@ -34,6 +35,21 @@ def parse_json(data: bytes) -> Any:  # noqa: ANN401
             return value
         level = [inner for outer in level for inner in _within(outer)]
     raise ValueError(f"it has more than {MOST_DEPTH} levels")
+
+
+def number(value: Any, least: float = -1e15, most: float = 1e15) -> float:  # noqa: ANN401
+    """Takes a number of a JSON file, within bounds; else raises ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        found = json.dumps(value)
+        raise ValueError(f"expected a number from {least:g} to {most:g}, found {found:.80}")
+    return float(value)
+
+
+def text(value: Any) -> str:  # noqa: ANN401
+    """Takes a text of a JSON file, of at most 256 characters; else raises ValueError."""
+    if not isinstance(value, str) or len(value) > MOST_TEXT:
+        raise ValueError(f"expected a text, found {json.dumps(value):.80}")
+    return value
 
 
 def _integer(digits: str) -> int:

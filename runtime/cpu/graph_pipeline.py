@@ -15,7 +15,7 @@ from pcsr.runtime.layout import to_dtype
 from pcsr.runtime.routing.rule import Routing, refined_below, route
 from pcsr.runtime.timing import Stopwatch
 
-from .output import Output
+from .output import Output, refuse_infinite
 from .pipeline import Routed, Runner, Size, Task
 from .workers import Workers
 
@@ -107,7 +107,9 @@ class GraphPipeline:
 
     def _finish(self, image: Floats, heavy: NDArray[np.bool_], out: NDArray[Any]) -> None:
         def work(rows: slice) -> None:
-            out[rows] = to_dtype(refine_rows(image, heavy, rows), out.dtype)
+            refined = refine_rows(image, heavy, rows)
+            refuse_infinite(refined)
+            out[rows] = to_dtype(refined, out.dtype)
 
         self._workers.over_rows(heavy.shape, work)
 
@@ -168,5 +170,6 @@ class PlainPipeline:
             upscaled = self._runner.run_image("network", image, ("upscaled",))[0]
         height, _ = hr_size(task.size, task.scale)
         with output.rows(0, height) as target, watch.stage("convert"):
+            refuse_infinite(upscaled)
             target.pixels[:] = to_dtype(upscaled[0].transpose(1, 2, 0), output.dtype)
         return Routed(np.zeros(0, dtype=np.int64), None)
