@@ -39,7 +39,7 @@ MOST_MANIFEST_BYTES = 4 * 2**20
 MOST_CALIBRATION_BYTES = 16 * 2**20
 MOST_ARRAY_BYTES = 256 * 2**20  # of an .npz file, and of what it holds
 MOST_GRAPH_BYTES = 512 * 2**20
-PROBE_SIZE = (64, 64)
+PROBE_SIZE = (64, 48)  # not square: a turned result would fit
 BYTES_PER_VALUE = 4
 MOST_OVER_MANIFEST = 2  # channels that are padded, and casts, come on top of working_bytes_per_px
 

@@ -14,7 +14,8 @@ from .shape_rules import RULES
 from .shapes import Computation, Value
 from .wire import count_fields
 
-MOST_NODES = 10_000
+MOST_NODES = 2_500
+MOST_WEIGHTS = 10_000
 MOST_DIMENSIONS = 8
 OPSETS = {"": range(18, 27), "com.microsoft": range(1, 2)}
 DOMAINS = {"ai.onnx": ""}  # two names of one
@@ -53,6 +54,8 @@ def read_graph_shapes(data: bytes) -> GraphShapes:
     _allow(graph)
     if len(graph.node) > MOST_NODES:
         raise ValueError(f"it has {len(graph.node)} nodes, more than {MOST_NODES}")
+    if len(graph.initializer) > MOST_WEIGHTS:
+        raise ValueError(f"it has {len(graph.initializer)} weights, more than {MOST_WEIGHTS}")
     constants = {proto.name: _value(onnx, proto) for proto in graph.initializer}
     inputs = tuple(value.name for value in graph.input)
     outputs = tuple(value.name for value in graph.output)

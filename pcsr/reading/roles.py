@@ -2,7 +2,7 @@
 
 from .graph_shapes import Estimate, GraphShapes, Limits
 
-IMAGE_LIMITS = Limits(values=2**19, macs=2**27, tensor=2**16, least_pixels=512)
+IMAGE_LIMITS = Limits(values=2**19, macs=2**26, tensor=2**16, least_pixels=512)
 ROW_LIMITS = Limits(values=2**14, macs=2**22, tensor=2**13, least_pixels=64)
 ROW_OPERATORS = {"Add", "Cast", "Constant", "Gather", "Gemm", "Identity", "MatMul", "Mul", "Relu"}
 # What these take grows with the rows and the pixels: two sizes speak for all.

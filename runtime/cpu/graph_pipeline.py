@@ -107,15 +107,17 @@ class GraphPipeline:
 
     def _finish(self, image: Floats, heavy: NDArray[np.bool_], out: NDArray[Any]) -> None:
         def work(rows: slice) -> None:
-            refined = refine_rows(image, heavy, rows)
-            refuse_infinite(refined)
-            out[rows] = to_dtype(refined, out.dtype)
+            out[rows] = to_dtype(refine_rows(image, heavy, rows), out.dtype)
 
         self._workers.over_rows(heavy.shape, work)
 
 
 def add_bilinear(residual: Floats, image: Floats, grid: Grid, rows: slice) -> None:
-    """Adds `image` [h, w, 3], upsampled as `grid_sample` does, to rows of `residual` [H, W, 3]."""
+    """Adds `image` [h, w, 3], upsampled as `grid_sample` does, to rows of `residual` [H, W, 3].
+
+    Raises:
+        ImageError: the sum is not finite.
+    """
     y, x = grid.rows, grid.columns
     upper, lower = image[y.upper[rows]], image[y.lower[rows]]
     lines = lower + y.weight[rows, None, None] * (upper - lower)
@@ -124,6 +126,7 @@ def add_bilinear(residual: Floats, image: Floats, grid: Grid, rows: slice) -> No
     right *= x.weight[:, None]
     left += right
     residual[rows] += left
+    refuse_infinite(residual[rows])
 
 
 def refine_rows(image: Floats, heavy: NDArray[np.bool_], rows: slice) -> Floats:

@@ -11,12 +11,12 @@ from pcsr.errors import BundleError, UsageError
 from pcsr.reading.json import number
 from pcsr.text import shortened
 
+from .request import LARGEST_K
 from .time_model import Key, TimeModel
 
 CALIBRATION = "operating_point"
 FORMAT = "pcsr-operating-point"
 FORMAT_VERSION = 1
-LARGEST_K = 1e9
 
 
 @dataclass(frozen=True)

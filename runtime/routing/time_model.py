@@ -86,7 +86,7 @@ class TimeModel:
         factors = tuple((number(size), number(factor)) for size, factor in data["factors"])
         spread = number(data["p90_over_p50"], 1)
         if not factors or min(value for pair in factors for value in pair) <= 0:
-            raise ValueError(f"factors {str(factors):.80}")
+            raise ValueError(f"factors {factors!s:.80}")
         return cls(key, Coefficients(**values), tuple(sorted(factors)), spread)
 
     def usual_ms(self, work: Workload, ratio: float) -> float:
