@@ -21,7 +21,6 @@ from pcsr.manifest import (
     Kind,
     Manifest,
     Size,
-    classifier_outputs,
     parse_manifest,
 )
 from pcsr.reading.files import inside, read_file
@@ -29,7 +28,7 @@ from pcsr.reading.graph import read_graph_shapes
 from pcsr.reading.graph_shapes import GraphShapes
 from pcsr.reading.json import parse_json
 from pcsr.reading.npz import Arrays, Headers, read_npz
-from pcsr.reading.roles import check_rows, estimate_image
+from pcsr.reading.roles import check_image, check_rows
 from pcsr.reading.shapes import Shape
 from pcsr.text import shortened
 from pcsr.vectors import Vector, read_vectors
@@ -58,8 +57,10 @@ class Bundle:
 
     path: Path
     manifest: Manifest
-    _shapes: dict[str, GraphShapes] = field(default_factory=dict, compare=False, repr=False)
-    """The checked graphs by the SHA-256 of their files."""
+    _shapes: dict[tuple[str, str, str], GraphShapes] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+    """The checked graphs by precision, role, and the SHA-256 of their files."""
 
     @classmethod
     def load(cls, path: Path | str) -> "Bundle":
@@ -120,14 +121,15 @@ class Bundle:
             raise BundleError(f"{self.path} has no {role} graph (it has: {', '.join(graphs)})")
         graph = graphs[role]
         data = self._checked(graph, MOST_GRAPH_BYTES)
-        if graph.sha256 not in self._shapes:
+        key = (precision, role, graph.sha256)
+        if key not in self._shapes:
             with self._refusing(graph.file, f" is no {role} graph of a bundle"):
                 shapes = read_graph_shapes(data)
                 self._check_graph(role, precision, shapes)
-                self._shapes[graph.sha256] = shapes
+                self._shapes[key] = shapes
         return data
 
-    def image_outputs(self, precision: str, size: tuple[int, int]) -> Mapping[str, tuple[int, ...]]:
+    def image_outputs(self, precision: str, size: Size) -> Mapping[str, Shape]:
         """Gives the shapes of all outputs of the graph that takes the image, for an image of
         (height, width). Nothing is computed.
 
@@ -136,10 +138,11 @@ class Bundle:
                 the manifest says; else as `graph_bytes`.
         """
         graph = self.graphs(precision)[self.image_role]
-        if graph.sha256 not in self._shapes:
+        key = (precision, self.image_role, graph.sha256)
+        if key not in self._shapes:
             self.graph_bytes(self.image_role, precision)
         with self._refusing(graph.file, " cannot run"):
-            return self._estimated(self._shapes[graph.sha256], precision, size)
+            return self._outputs(self._shapes[key], precision, size)
 
     def mlp_bytes(self) -> bytes:
         """Reads the weights of the classifier and the upsamplers (npz) and checks their hash.
@@ -202,22 +205,16 @@ class Bundle:
         """Raises ValueError where a graph is not what the manifest says of it."""
         graph = self.graphs(precision)[role]
         if role != self.image_role:
-            logits = role == "classifier"
-            output, values = "logits" if logits else "residual", 3
-            values = classifier_outputs(self.upsamplers) if logits else values
-            check_rows(shapes, int(graph.inputs[0].shape[-1]), output, values)
+            output = graph.outputs[0]
+            width, values = int(graph.inputs[0].shape[-1]), int(output.shape[-1])
+            check_rows(shapes, width, output.name, values)
             return
-        self._estimated(shapes, precision, PROBE_SIZE)
+        self._outputs(shapes, precision, PROBE_SIZE)
 
-    def _estimated(self, shapes: GraphShapes, precision: str, size: Size) -> Mapping[str, Shape]:
+    def _outputs(self, shapes: GraphShapes, precision: str, size: Size) -> Mapping[str, Shape]:
         """Gives the shapes of the outputs for an image of this size; raises ValueError where they
         are not as they have to be.
         """
-        found, pixels = estimate_image(shapes, size), math.prod(size)
-        stated = self.manifest.model.working_bytes_per_px
-        needed = found.peak * BYTES_PER_VALUE
-        if needed > MOST_OVER_MANIFEST * stated * max(pixels, math.prod(PROBE_SIZE)):
-            raise ValueError(f"it needs {needed} bytes for {pixels} pixels, more than is stated")
         outputs = self.graphs(precision)[self.image_role].outputs
         if self.kind == "plain":
             scale = self.manifest.trained_scale
@@ -225,12 +222,9 @@ class Bundle:
             expected: dict[str, Shape] = {"upscaled": (1, 3, *sides)}
         else:
             expected = {"features": (1, self.manifest.model.feature_width, *size)}
-            expected |= {each.name: (pixels, int(each.shape[-1])) for each in outputs[1:]}
-        if [*found.outputs.items()] != [*expected.items()]:
-            raise ValueError(
-                f"for {size[0]}x{size[1]} pixels it gives {dict(found.outputs)}, "
-                f"expected {expected}"
-            )
+            expected |= {each.name: (math.prod(size), int(each.shape[-1])) for each in outputs[1:]}
+        stated = MOST_OVER_MANIFEST * self.manifest.model.working_bytes_per_px // BYTES_PER_VALUE
+        check_image(shapes, size, expected, stated)
         return expected
 
     def _checked(self, entry: File, most_bytes: int) -> bytes:

@@ -1,6 +1,9 @@
 """What a graph may take by its role: one for images, or one for rows of pixels."""
 
-from .graph_shapes import Estimate, GraphShapes, Limits
+from collections.abc import Mapping
+
+from .graph_shapes import GraphShapes, Limits
+from .shapes import Shape
 
 IMAGE_LIMITS = Limits(values=2**19, macs=2**26, tensor=2**16, least_pixels=512)
 ROW_LIMITS = Limits(values=2**14, macs=2**22, tensor=2**13, least_pixels=64)
@@ -9,16 +12,29 @@ ROW_OPERATORS = {"Add", "Cast", "Constant", "Gather", "Gemm", "Identity", "MatMu
 ROW_SIZES = (64, 2**20)
 
 
-def estimate_image(shapes: GraphShapes, size: tuple[int, int]) -> Estimate:
-    """Gives what a graph of images takes for one of (height, width).
+def check_image(
+    shapes: GraphShapes, size: tuple[int, int], outputs: Mapping[str, Shape], most_values: int
+) -> None:
+    """Checks a graph of images for one of (height, width).
+
+    Args:
+        outputs: the shapes that it has to give, in their order.
+        most_values: how many values may be alive at one time, per pixel.
 
     Raises:
-        ValueError: it does not fit, or is too much work.
+        ValueError: it does not fit, or takes more than it may.
     """
     if shapes.inputs != ("image",):
-        raise ValueError(f"its inputs are {', '.join(shapes.inputs):.80!a} instead of image")
+        raise ValueError(f"its inputs are {', '.join(shapes.inputs):.80} instead of image")
     pixels = size[0] * size[1]
-    return shapes.estimate({"image": (1, 3, *size)}, pixels, IMAGE_LIMITS)
+    found = shapes.estimate({"image": (1, 3, *size)}, pixels, IMAGE_LIMITS)
+    if found.peak > most_values * max(pixels, IMAGE_LIMITS.least_pixels):
+        raise ValueError(f"it needs {found.peak} values for {pixels} pixels, more than is stated")
+    if [*found.outputs.items()] != [*outputs.items()]:
+        raise ValueError(
+            f"for {size[0]}x{size[1]} pixels it gives {dict(found.outputs)}, expected "
+            f"{dict(outputs)}"
+        )
 
 
 def check_rows(shapes: GraphShapes, width: int, output: str, values: int) -> None:

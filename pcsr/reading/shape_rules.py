@@ -6,24 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from .shapes import Computation, Inputs, Rule, Shape, Value, given
+from .shapes import Computation, Inputs, Rule, Shape, Value, broadcast, given
 from .window_rules import WINDOW_RULES
 
 MOST_KNOWN = 64
 INT64 = 7
-
-
-def broadcast(*shapes: Shape) -> Shape:
-    """Gives the shape of several that are combined element by element."""
-    rank = max(map(len, shapes))
-    sides = zip(*((1,) * (rank - len(shape)) + shape for shape in shapes), strict=True)
-    found = []
-    for lengths in sides:
-        others = {length for length in lengths if length != 1}
-        if len(others) > 1:
-            raise ValueError(f"shapes {shapes} differ")
-        found.append(others.pop() if others else 1)
-    return tuple(found)
 
 
 def _elementwise(function: Callable[..., Any] | None = None) -> Rule:

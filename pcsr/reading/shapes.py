@@ -49,3 +49,16 @@ Rule = Callable[[Computation, Inputs], tuple[list[Value], int]]
 def given(inputs: Inputs) -> list[Value]:
     """Leaves out absent inputs."""
     return [value for value in inputs if value is not None]
+
+
+def broadcast(*shapes: Shape) -> Shape:
+    """Gives the shape of several that are combined element by element."""
+    rank = max(map(len, shapes))
+    sides = zip(*((1,) * (rank - len(shape)) + shape for shape in shapes), strict=True)
+    found = []
+    for lengths in sides:
+        others = {length for length in lengths if length != 1}
+        if len(others) > 1:
+            raise ValueError(f"shapes {shapes} differ")
+        found.append(others.pop() if others else 1)
+    return tuple(found)

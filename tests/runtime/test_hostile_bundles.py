@@ -49,7 +49,7 @@ def change_graph(bundle: Path, role: str, change: Change) -> None:
     (bundle / "manifest.json").write_text(json.dumps(manifest))
 
 
-def behind(name: str, op: str, *weights: NDArray[Any], **options: Any) -> Change:
+def behind(name: str, op: str, *weights: NDArray[Any], **options: Any) -> Change:  # noqa: ANN401
     """Puts one more node behind an output."""
 
     def change(graph: onnx.GraphProto) -> None:
@@ -113,6 +113,16 @@ def test_features_of_another_type(kind: int, backend: str, bundle: Path) -> None
 def test_logits_of_another_shape(backend: str, bundle: Path) -> None:
     change_graph(bundle, "classifier", behind("logits", "Gather", np.zeros(2, np.int64), axis=1))
     refuse(bundle, backend, "is no classifier graph of a bundle .*shape")
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "torch"])
+def test_a_graph_that_fits_one_role_is_refused_in_another(backend: str, bundle: Path) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    graphs = manifest["graphs"]["fp32"]
+    for name in ("file", "sha256"):
+        graphs["upsampler_1"][name] = graphs["classifier"][name]
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    refuse(bundle, backend, "is no upsampler_1 graph of a bundle")
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "torch"])
@@ -247,9 +257,6 @@ def test_a_model_is_never_read_in_another_format(carn_like_bundle: Path) -> None
     assert options.get_session_config_entry("session.load_model_format") == "ONNX"
 
 
-# Files
-
-
 @pytest.mark.parametrize("name", ["manifest.json", "fp32/backbone.onnx", "fp32/mlps.npz"])
 @pytest.mark.parametrize("kind", ["fifo", "device", "loop", "outside", "folder"])
 def test_what_is_no_file_of_the_bundle(name: str, kind: str, bundle: Path, tmp_path: Path) -> None:
@@ -269,9 +276,6 @@ def test_what_is_no_file_of_the_bundle(name: str, kind: str, bundle: Path, tmp_p
         case "folder":
             file.mkdir()
     refuse(bundle, "native", f"{Path(name).name} .*cannot be read")
-
-
-# The manifest
 
 
 MANIFESTS: dict[str, Callable[[dict[str, Any]], Any]] = {

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from pcsr.reading.graph import MOST_NODES, read_graph_shapes
-from pcsr.reading.roles import check_rows, estimate_image
+from pcsr.reading.roles import IMAGE_LIMITS, check_rows
 from pcsr.reading.wire import count_fields
 
 Nodes = Sequence[onnx.NodeProto]
@@ -29,7 +29,8 @@ def shape_of_y(
     nodes: Nodes, weights: Weights | None = None, size: tuple[int, int] = (8, 10)
 ) -> object:
     shapes = read_graph_shapes(model(nodes, weights).SerializeToString())
-    return estimate_image(shapes, size).outputs["y"]
+    pixels = size[0] * size[1]
+    return shapes.estimate({"image": (1, 3, *size)}, pixels, IMAGE_LIMITS).outputs["y"]
 
 
 def refuse(nodes: Nodes, reason: str, weights: Weights | None = None) -> None:
