@@ -37,7 +37,7 @@ MANIFEST = "manifest.json"
 MOST_MANIFEST_BYTES = 4 * 2**20
 MOST_CALIBRATION_BYTES = 16 * 2**20
 MOST_ARRAY_BYTES = 256 * 2**20  # of an .npz file, and of what it holds
-MOST_GRAPH_BYTES = 512 * 2**20
+MOST_GRAPH_BYTES = 256 * 2**20
 PROBE_SIZE = (64, 48)  # not square: a turned result would fit
 BYTES_PER_VALUE = 4
 MOST_OVER_MANIFEST = 2  # channels that are padded, and casts, come on top of working_bytes_per_px
@@ -166,9 +166,8 @@ class Bundle:
             BundleError: as `mlp_bytes`; or they are damaged, or do not fit.
         """
         data = self.mlp_bytes()
-        with self._refusing(
-            _name(self.manifest.mlps), ": the weights of the upsamplers cannot be read"
-        ):
+        file = "" if self.manifest.mlps is None else self.manifest.mlps.file
+        with self._refusing(file, ": the weights of the upsamplers cannot be read"):
             return read_npz(data, MOST_ARRAY_BYTES, check)
 
     def vectors(self) -> list[Vector]:
@@ -247,10 +246,6 @@ class Bundle:
             yield
         except (OSError, ValueError) as error:
             raise BundleError(f"{self.path / file}{what} ({_reason(error)}); {advice}") from error
-
-
-def _name(entry: File | None) -> str:
-    return "" if entry is None else entry.file
 
 
 def is_bundle(path: Path) -> bool:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pcsr import Bundle, Upscaler
 from pcsr.errors import BundleError, ImageError
-from pcsr.runtime.cpu.checked_runner import CheckedRunner
 from pcsr.runtime.onnxruntime_session import open_session, provider_of
 
 Change = Callable[[onnx.GraphProto], Any]
@@ -209,45 +208,6 @@ def test_residuals_that_overflow(role: str, backend: str, bundle: Path) -> None:
 def test_a_plain_network_that_overflows(backend: str, plain: Path) -> None:
     change_graph(plain, "network", behind("upscaled", "Mul", np.array(np.inf, np.float32)))
     refuse(plain, backend, "network gives NaN or infinite values")
-
-
-class Liar:
-    """A runner that gives what it is told to."""
-
-    def __init__(self, values: list[Any]) -> None:
-        self.values = values
-
-    def run_image(self, role: str, image: object, outputs: Sequence[str]) -> list[Any]:
-        return self.values
-
-    def run_rows(self, role: str, inputs: object) -> Any:  # noqa: ANN401
-        return self.values[0]
-
-
-LIES: dict[str, list[Any]] = {
-    "depth": [np.zeros((1, 9, 16, 12), np.float32)],
-    "rank": [np.zeros((8, 16, 12), np.float32)],
-    "type": [np.zeros((1, 8, 16, 12), np.uint8)],
-    "list": [[0.0]],
-    "none": [None],
-    "nothing": [],
-    "two": [np.zeros((1, 8, 16, 12), np.float32)] * 2,
-}
-
-
-@pytest.mark.parametrize("case", LIES)
-def test_whatever_a_backend_gives_is_checked(case: str, carn_like_bundle: Path) -> None:
-    runner = CheckedRunner(Liar(LIES[case]), Bundle.load(carn_like_bundle), "fp32")
-    with pytest.raises(BundleError, match="backbone"):
-        runner.run_image("backbone", np.zeros((1, 3, 16, 12), np.float32), ("features",))
-
-
-@pytest.mark.parametrize("shape", [(4, 3), (5, 2), (5,), ()])
-def test_rows_are_checked(shape: tuple[int, ...], carn_like_bundle: Path) -> None:
-    values = np.zeros(shape, np.float32)
-    runner = CheckedRunner(Liar([values]), Bundle.load(carn_like_bundle), "fp32")
-    with pytest.raises(BundleError, match="residual of the upsampler_0 graph"):
-        runner.run_rows("upsampler_0", {"index": np.zeros(5, np.int32)})
 
 
 def test_a_model_is_never_read_in_another_format(carn_like_bundle: Path) -> None:

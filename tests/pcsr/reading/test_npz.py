@@ -89,6 +89,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "brackets": (lambda: zipped(("a.npy", claiming(b"(" * 9000))), "is no array"),
     "cut-values": (lambda: zipped(("a.npy", npy(ARRAYS["a"])[:-1])), "another size"),
     "cut": (lambda: packed(ARRAYS)[:-30], "no .npz file"),
+    "many": (lambda: zipped(*((f"a{n}.npy", b"") for n in range(4097))), "more than 4096 arrays"),
     "nothing": (lambda: b"", "no .npz file"),
 }
 
