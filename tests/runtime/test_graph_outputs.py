@@ -83,8 +83,8 @@ def test_tensors_of_another_shape(shape: tuple[int, ...], carn_like_bundle: Path
     runner = CheckedDeviceRunner(liar, Bundle.load(carn_like_bundle), "fp32")
     with pytest.raises(BundleError, match="features of the backbone graph is"):
         runner.image(torch.zeros(1, 3, 16, 12))
+    index = torch.zeros(5, dtype=torch.int32)
     with pytest.raises(BundleError, match="residual of the upsampler_0 graph is"):
-        index = torch.zeros(5, dtype=torch.int32)
         runner.rows("upsampler_0", index, index, index, index)
 
 
