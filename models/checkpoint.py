@@ -11,9 +11,9 @@ from torch import Tensor
 
 from pcsr.bundle import is_bundle
 from pcsr.errors import CheckpointError
+from pcsr.reading import files
 
-from .containers import load_content
-from .files import MOST_CHECKPOINT_BYTES, read_ordinary
+from .containers import MOST_CHECKPOINT_BYTES, load_content
 from .values import plain, shown, shown_error
 from .weights import check_weights
 
@@ -79,7 +79,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def read_file(path: Path) -> bytes:
     """Reads a checkpoint file. Raises CheckpointError where there is none, or it is too large."""
     try:
-        return read_ordinary(path, MOST_CHECKPOINT_BYTES)
+        return files.read_file(path, MOST_CHECKPOINT_BYTES)
     except FileNotFoundError:
         raise CheckpointError(
             f"{path} does not exist; pass the .pth file that training wrote"

@@ -15,9 +15,9 @@ import torch
 
 from pcsr.errors import CheckpointError
 
-from .files import MOST_CHECKPOINT_BYTES
 from .values import plain, shown_error
 
+MOST_CHECKPOINT_BYTES = 2**29
 SAFETENSORS_KEY = "pcsr"
 """The metadata of a safetensors file that describes its network: JSON of name and args."""
 MOST_RECORDS = 100_000  # of a zip archive

@@ -6,9 +6,8 @@ from typing import Any
 
 import yaml
 
+from pcsr.reading.files import read_file
 from pcsr.text import one_line
-
-from .files import read_ordinary
 
 MOST_VALUES = 20_000
 MOST_DEPTH = 40
@@ -82,7 +81,7 @@ def read_yaml(path: Path) -> Any:  # noqa: ANN401
         ValueError: it is not UTF-8, not YAML, or holds more than plain values; a line that says so.
     """
     try:
-        text = read_ordinary(path, MOST_CONFIG_BYTES).decode("utf-8-sig")
+        text = read_file(path, MOST_CONFIG_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"it is not UTF-8 text (byte {error.start})") from error
     return parse_yaml(text)

@@ -4,7 +4,6 @@ import os
 import stat
 from pathlib import Path
 
-MOST_CHECKPOINT_BYTES = 2**29
 KINDS = {
     stat.S_IFDIR: "a directory",
     stat.S_IFIFO: "a named pipe",
@@ -14,7 +13,7 @@ KINDS = {
 }
 
 
-def read_ordinary(path: Path, most_bytes: int) -> bytes:
+def read_file(path: Path, most_bytes: int) -> bytes:
     """Reads a whole file. Never waits for a writer, as opening a named pipe does.
 
     Raises:
@@ -35,3 +34,16 @@ def read_ordinary(path: Path, most_bytes: int) -> bytes:
     if size > most_bytes:
         raise OSError(0, f"it has {size:,} bytes, expected at most {most_bytes:,}")
     return data
+
+
+def inside(root: Path, name: str) -> Path:
+    """Gives the file of this name below a folder, links followed.
+
+    Raises:
+        ValueError: it lies outside the folder.
+    """
+    # Not Path.resolve, which raises RuntimeError for links in a circle.
+    top, file = os.path.realpath(root), os.path.realpath(root / name)
+    if not Path(file).is_relative_to(top):
+        raise ValueError("it lies outside the bundle")
+    return Path(file)
