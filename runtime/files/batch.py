@@ -1,10 +1,9 @@
 """A batch of files is upscaled: what pcsr-upscale does for each image or video."""
 
-import math
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,9 +19,9 @@ from pcsr.runtime.geometry.grid import hr_size
 from pcsr.runtime.result import Result, Stats
 from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.upscaler import Upscaler
-from pcsr.text import one_line
 
 from . import MAX_FRAME_PIXELS, MAX_PIXELS
+from .done import Done
 from .jobs import Job
 from .overlap import read_ahead, write_behind
 from .planning.memory import refuse_beyond_memory
@@ -61,53 +60,6 @@ class UpscaleOptions(Encoding):
     def limit(self, is_frame: bool) -> int:
         """Gives the limit of an image's or a frame's pixels."""
         return self.max_pixels or (MAX_FRAME_PIXELS if is_frame else MAX_PIXELS)
-
-
-@dataclass(frozen=True)
-class Done:
-    """A finished job."""
-
-    job: Job
-    stats: Stats | VideoStats | None
-    """Its figures; None if it failed or was skipped."""
-    error: PcsrError | None
-    image_warnings: tuple[str, ...] = ()
-    """What was left out of an image, or out of its file."""
-
-    @property
-    def is_skipped(self) -> bool:
-        """Whether its results were there already."""
-        return self.stats is None and self.error is None
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Lines that say what the result lacks."""
-        stats = self.stats
-        return stats.warnings if isinstance(stats, VideoStats) else self.image_warnings
-
-    def to_json(self) -> dict[str, Any]:
-        """Makes a record of it that is valid JSON."""
-        record: dict[str, Any] = {"input": str(self.job.source), "output": str(self.job.target)}
-        if self.stats is None:
-            return record | ({"skipped": True} if self.is_skipped else {"error": str(self.error)})
-        stats = asdict(self.stats)
-        if not math.isfinite(stats.get("threshold") or 0):
-            stats["threshold"] = None
-        overlay = {"overlay": str(self.job.overlay)} if self.job.overlay else {}
-        return record | overlay | stats | {"heavy_share": self.stats.heavy_share}
-
-    def summary(self) -> str:
-        """Describes the image or video in one line, for a terminal."""
-        stats = self.stats
-        if stats is None:
-            return one_line(f"{self.job.target}: {self.error or 'skipped, it is there already'}")
-        height, width = stats.hr_size
-        heavy = f", {stats.heavy_share:.1%} heavy" if len(stats.pixels_per_upsampler) > 1 else ""
-        if isinstance(stats, VideoStats):
-            time = f"{stats.frames} frames, {stats.frame_ms:.0f} ms each"
-        else:
-            time = f"{stats.total_ms:.0f} ms"
-        return one_line(f"{self.job.target}: {width}x{height}{heavy}, {time}")
 
 
 def upscale_files(

@@ -26,7 +26,7 @@ from pcsr.errors import PcsrError, UsageError
 from . import MAX_FRAME_PIXELS, MAX_PIXELS
 
 if TYPE_CHECKING:
-    from .batch import Done
+    from .done import Done
     from .jobs import Plan
 
 

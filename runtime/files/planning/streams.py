@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 from pcsr.errors import ImageError, UsageError
-from pcsr.runtime.files.batch import Done
+from pcsr.runtime.files.done import Done
 from pcsr.runtime.files.jobs import STREAM, Job, Plan
 
 _BYTES_PER_PIXEL, _LEAST_BYTES = 16, 2**26  # an input is never larger, whatever its format

@@ -2,7 +2,7 @@
 
 from time import perf_counter
 
-from pcsr.runtime.files.batch import Done
+from pcsr.runtime.files.done import Done
 from pcsr.runtime.files.video import VideoStats
 
 
