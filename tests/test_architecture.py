@@ -24,7 +24,7 @@ PACKAGES = {
 # From the ground up: a module may import what stands above it in this list, and its own line.
 ROOMS = """
 pcsr.errors pcsr.version pcsr.interrupts
-pcsr.text pcsr.extras pcsr.atomic pcsr.schema
+pcsr.text pcsr.extras pcsr.entry pcsr.atomic pcsr.schema
 pcsr.images pcsr.metrics pcsr.overlay pcsr.vectors pcsr.manifest pcsr.bundle pcsr.amend
 pcsr.cli
 pcsr.models
