@@ -14,7 +14,14 @@ import click
 
 from pcsr.atomic import atomic_file, refuse_existing
 from pcsr.errors import OutputError, PcsrError
-from pcsr.interrupts import INTERRUPTED, MESSAGE, command_body, end_body, silence, was_interrupted
+from pcsr.interrupts import (
+    INTERRUPTED,
+    command_body,
+    end_body,
+    end_interrupted,
+    silence,
+    was_interrupted,
+)
 from pcsr.text import one_line
 
 STDOUT = Path("-")
@@ -89,7 +96,7 @@ def command_errors(function: Command) -> Command:
             except (Exception, KeyboardInterrupt) as error:
                 end_body()
                 interrupted = was_interrupted() or isinstance(error, KeyboardInterrupt)
-                line, code = (MESSAGE, INTERRUPTED) if interrupted else _described(error)
+                line, code = (end_interrupted(), INTERRUPTED) if interrupted else _described(error)
                 if line is None:
                     raise
                 if isinstance(error, OSError):

@@ -39,6 +39,8 @@ class _Command:
     phase = _Phase.LIBRARY
     interrupted = False
     """Whether the body was sent a KeyboardInterrupt."""
+    late = 0
+    """How many interrupts came when nothing was to be interrupted any more."""
     outputs: int | None = None
     """How many outputs are still to come, where the command has said so."""
 
@@ -161,6 +163,9 @@ def _install() -> dict[int, Any]:
 def _interrupt(number: int, frame: FrameType | None) -> None:
     """Handles a signal: raises KeyboardInterrupt, or ends the process where that would go wrong."""
     if _command.phase is _Phase.DONE:
+        _command.late += 1
+        if _command.late > 1:  # whatever the process still waits for
+            os._exit(INTERRUPTED)
         return
     # An import that fails half-way is reported as something else, or kills the process.
     imports = not temporaries and _is_importing(frame)
@@ -180,13 +185,19 @@ def _is_importing(frame: FrameType | None) -> bool:
 
 def _leave() -> None:
     """Ends the process now, and removes what is half-written first."""
+    with suppress(OSError):
+        os.write(2, f"{end_interrupted()}\n".encode(errors="replace"))
+    os._exit(INTERRUPTED)
+
+
+def end_interrupted() -> str:
+    """Removes what is half-written, where an interrupt came in the way of that; returns the line
+    that says how the command ended.
+    """
     for path in list(temporaries):
         remove(path)
     left = [str(path) for path in list(temporaries) if os.path.lexists(path)]
-    message = f"interrupted; {', '.join(left)} was left behind" if left else MESSAGE
-    with suppress(OSError):
-        os.write(2, f"{message}\n".encode(errors="replace"))
-    os._exit(INTERRUPTED)
+    return f"interrupted; {', '.join(left)} was left behind" if left else MESSAGE
 
 
 def remove(path: Path) -> None:
