@@ -56,7 +56,11 @@ def run_command(module: str, *args: Any) -> None:  # noqa: ANN401
     _open_closed_streams()
     _command.phase = _Phase.STARTING
     _install()
-    importlib.import_module(module).main(*args)
+    try:
+        importlib.import_module(module).main(*args)
+    finally:
+        for number in SIGNALS:  # Python would bring the defaults back while it shuts down
+            signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
