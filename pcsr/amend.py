@@ -18,7 +18,7 @@ from pcsr.atomic import (
 )
 from pcsr.bundle import MANIFEST, Bundle
 from pcsr.errors import BundleError
-from pcsr.interrupts import interrupts_deferred, remove
+from pcsr.interrupts import interrupts_deferred, remove, temporaries
 from pcsr.manifest import File, Manifest
 
 
@@ -47,17 +47,22 @@ def new_folder(bundle: Path, name: str) -> Iterator[Folder]:
         OutputError: the bundle is not writable, the disk is full.
     """
     with writing(bundle / name), ExitStack() as stack:
-        with folder_lock(bundle):
-            _remove_unfinished(bundle)
-            path = _free_folder(bundle, name)
-            stack.enter_context(marker(path))
+        made: list[Path] = []
         try:
-            yield Folder(bundle, path)
+            with folder_lock(bundle), interrupts_deferred():
+                _remove_unfinished(bundle)
+                made.append(_free_folder(bundle, name))
+                temporaries.update(made)
+                stack.enter_context(marker(made[0]))
+            yield Folder(bundle, made[0])
         except BaseException:
             with interrupts_deferred():
-                if not _is_named(bundle, path):
-                    remove(path)
+                for path in made:
+                    if not _is_named(bundle, path):
+                        remove(path)
             raise
+        finally:
+            temporaries.difference_update(made)
 
 
 def commit(path: Path, change: Callable[[Manifest], Manifest]) -> Bundle:
@@ -80,6 +85,7 @@ def commit(path: Path, change: Callable[[Manifest], Manifest]) -> Bundle:
                 for folder in filter(Path.is_dir, folders):
                     names = [file.name for file in retired if file.parent == folder]
                     stack.enter_context(marker(folder, json.dumps(names)))
+                temporaries.difference_update((path / name).parent for name in new.files)
                 with atomic_file(path / MANIFEST, overwrite=True) as temporary:
                     temporary.write_text(new.to_json(), encoding="utf-8")
                 for file in retired:

@@ -32,10 +32,8 @@ _swept: set[str] = set()
 def temporary_file(path: Path) -> Iterator[Path]:
     """Yields an empty, locked sibling of `path` with its suffix; it is removed afterwards."""
     suffix = path.suffix if len(path.suffix) <= _LONGEST_SUFFIX else ""
-    with _kept(path.with_name(_new_name() + suffix)) as temporary:
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        with _locked(os.open(temporary, flags, 0o666)):
-            yield temporary
+    with _kept(path.with_name(_new_name() + suffix)) as temporary, _locked(_new_file(temporary)):
+        yield temporary
 
 
 @contextmanager
@@ -50,11 +48,15 @@ def temporary_folder(path: Path) -> Iterator[Path]:
 @contextmanager
 def marker(folder: Path, text: str = "") -> Iterator[None]:
     """Keeps a file with this text in a folder while the body runs: `dead_markers` finds it if the
-    process is killed meanwhile.
+    process is killed meanwhile, by a second interrupt too.
     """
-    with temporary_file(folder / f"marker{_MARKER}") as file:
-        file.write_text(text, encoding="utf-8")
-        yield
+    file = folder / (_new_name() + _MARKER)
+    try:
+        with _locked(_new_file(file)):
+            file.write_text(text, encoding="utf-8")
+            yield
+    finally:
+        remove(file)
 
 
 def dead_markers(parent: Path) -> Iterator[Path]:
@@ -126,6 +128,10 @@ def _locked(descriptor: int) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _new_file(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
 
 
 def _new_name() -> str:
