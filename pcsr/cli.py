@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+import resource
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -118,8 +119,16 @@ def _flushed(function: Command, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN4
     return answer
 
 
+def _limited_mib() -> int | None:
+    """Returns the limit of the address space, where libraries fail with errors of any kind."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else limit // 2**20
+
+
 def _described(error: BaseException) -> tuple[str | None, int]:
     """Describes an error in one line, with the exit code; None where it is a fault of the code."""
+    if isinstance(error, (click.exceptions.Exit, click.Abort)):
+        return None, 1
     if isinstance(error, PcsrError):
         return f"error: {error}", error.exit_code
     if isinstance(error, MemoryError):
@@ -127,6 +136,9 @@ def _described(error: BaseException) -> tuple[str | None, int]:
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
         advice = "raise the limit of memory (ulimit -v) or of processes (ulimit -u)"
         return f"error: cannot start another thread; {advice}, or use fewer --threads", 1
+    if isinstance(error, (RuntimeError, SystemError, ImportError)) and _limited_mib():
+        name, limit = type(error).__name__, f"{_limited_mib()} MiB (ulimit -v)"
+        return f"error: {name}: {error}; memory is limited to {limit}: raise the limit", 1
     if isinstance(error, OSError) and error.filename is not None:
         reason = error.strerror or type(error).__name__
         return f"error: cannot use {os.fsdecode(error.filename)}: {reason}", _exit_code(error)

@@ -171,12 +171,23 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
         if _command.late > 1:  # whatever the process still waits for
             os._exit(INTERRUPTED)
         return
+    if _command.phase is _Phase.LIBRARY:  # in a process that the command has forked
+        raise KeyboardInterrupt
     # An import that fails half-way is reported as something else, or kills the process.
     imports = not temporaries and _is_importing(frame)
     if _command.phase is _Phase.STARTING or _command.interrupted or imports:
         _leave()
     _command.interrupted = True
     raise KeyboardInterrupt
+
+
+def _forget() -> None:
+    """Leaves to the process that was forked what it is writing."""
+    temporaries.clear()
+    _command.phase = _Phase.LIBRARY
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 def _is_importing(frame: FrameType | None) -> bool:

@@ -1,6 +1,7 @@
 """Signals and closed streams, as the console scripts meet them."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pcsr.interrupts import MESSAGE, interrupts_deferred
+from pcsr.atomic import atomic_file
+from pcsr.interrupts import MESSAGE, end_interrupted, interrupts_deferred
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 SLOW_COMMAND = """
@@ -165,6 +167,19 @@ def test_errors_in_one_line(raised: str, code: int, message: str, tmp_path: Path
     assert stderr.count("\n") == 1
 
 
+def test_what_libraries_raise_under_a_limit_of_memory(tmp_path: Path) -> None:
+    line = command(tmp_path, body="raise RuntimeError('could not create a primitive')")
+    limit = 2**32
+    code, stderr = ended(
+        line, before=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    )
+    assert code == 1
+    assert stderr == (
+        "error: RuntimeError: could not create a primitive; memory is limited to 4096 MiB "
+        "(ulimit -v): raise the limit\n"
+    )
+
+
 def test_a_reader_that_has_enough(tmp_path: Path) -> None:
     body = "[print('x' * 1000) for _ in range(1000)]"
     line = " ".join(f"'{part}'" if " " not in part else f'"{part}"' for part in command(tmp_path))
@@ -195,3 +210,13 @@ def test_an_ignored_interrupt_is_not_deferred() -> None:
             signal.raise_signal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_a_forked_process_leaves_the_files_of_its_parent(tmp_path: Path) -> None:
+    with atomic_file(tmp_path / "out") as temporary:
+        child = os.fork()
+        if child == 0:
+            end_interrupted()
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert temporary.exists()
