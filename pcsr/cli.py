@@ -100,7 +100,7 @@ def command_errors(function: Command) -> Command:
                 line, code = (end_interrupted(), INTERRUPTED) if interrupted else _described(error)
                 if line is None:
                     raise
-                if isinstance(error, OSError):
+                if isinstance(error, OSError) and sys.stdout is sys.__stdout__:
                     silence(1)
                 _print_over_bar(line)
                 sys.exit(code)
@@ -216,4 +216,5 @@ def _print_over_bar(text: str) -> None:
     try:
         click.echo(f"{over_bar}{one_line(text)}", err=True)
     except OSError:  # the terminal is gone: the work and its exit code stay as they are
-        silence(2)
+        if sys.stderr is sys.__stderr__:
+            silence(2)

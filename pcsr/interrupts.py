@@ -1,5 +1,6 @@
 """Interrupts of a command: Ctrl-C, and SIGTERM and SIGHUP, which end it in the same way."""
 
+import atexit
 import fcntl
 import importlib
 import os
@@ -39,6 +40,8 @@ class _Command:
     phase = _Phase.LIBRARY
     interrupted = False
     """Whether the body was sent a KeyboardInterrupt."""
+    code = INTERRUPTED
+    """What the process ends with."""
     late = 0
     """How many interrupts came when nothing was to be interrupted any more."""
     outputs: int | None = None
@@ -56,11 +59,18 @@ def run_command(module: str, *args: Any) -> None:  # noqa: ANN401
     _open_closed_streams()
     _command.phase = _Phase.STARTING
     _install()
+    atexit.register(_ignore_all)
     try:
         importlib.import_module(module).main(*args)
-    finally:
-        for number in SIGNALS:  # Python would bring the defaults back while it shuts down
-            signal.signal(number, signal.SIG_IGN)
+    except SystemExit as end:
+        _command.code = end.code if isinstance(end.code, int) else 0
+        raise
+
+
+def _ignore_all() -> None:
+    """Keeps Python from bringing the defaults back while it shuts down."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
@@ -169,7 +179,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     if _command.phase is _Phase.DONE:
         _command.late += 1
         if _command.late > 1:  # whatever the process still waits for
-            os._exit(INTERRUPTED)
+            os._exit(_command.code)
         return
     if _command.phase is _Phase.LIBRARY:  # in a process that the command has forked
         raise KeyboardInterrupt

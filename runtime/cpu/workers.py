@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
+from pcsr.interrupts import interrupts_deferred
 from pcsr.runtime.shutdown import stops_at_exit
 
 PIXELS_PER_CHUNK = 8192
@@ -29,5 +30,7 @@ class Workers:
     @stops_at_exit()
     def over_ranges(self, ranges: Iterable[slice], work: Work) -> None:
         """Runs over ranges of the caller's choice."""
-        for _ in self._pool.map(work, ranges):
+        with interrupts_deferred():  # the end would wait for ever for a thread half started
+            done = self._pool.map(work, ranges)
+        for _ in done:
             pass
