@@ -7,11 +7,13 @@ process. Threads that are not daemons are joined before, and need none of this.
 import atexit
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
 WAIT_S = 60.0
+POOLS_CLOSE_S = 10.0
 
 
 class _Calls:
@@ -50,12 +52,18 @@ def foreign_call() -> Iterator[None]:
 
 @contextmanager
 def stops_at_exit() -> Iterator[None]:
-    """Lets a daemon thread stop, without a word, where the end of the interpreter makes it fail."""
+    """Lets a daemon thread stop, without a word, where it fails because the interpreter ends: pools
+    of threads are closed just before the main thread is.
+    """
     try:
         yield
-    except Exception:
-        if threading.current_thread().daemon and not threading.main_thread().is_alive():
-            _stop_here()
+    except Exception as error:
+        main, deadline = threading.main_thread(), time.monotonic() + POOLS_CLOSE_S
+        if threading.current_thread().daemon and "cannot schedule new futures" in str(error):
+            while main.is_alive() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            if not main.is_alive():
+                _stop_here()
         raise
 
 
