@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pcsr.cli import FILE, command_errors, complain, progress, runtime_options, show_log, warn
+from pcsr.interrupts import expect_outputs
 
 from . import MAX_PIXELS
 
@@ -99,6 +100,7 @@ def main(
     if device != "cpu":
         click.echo(f"{device}: {upscaler.backend}, {precision}, passes {upscaler.passes}", err=True)
     jobs = plan_jobs(inputs, output, recursive, f".{suffix}" if suffix else None, overlay)
+    expect_outputs(sum(len(job.targets) for job in jobs))
     shown = no_bar if as_json else progress
     over_files, over_frames = (shown, no_bar) if len(jobs) > 1 else (no_bar, shown)
     request = RoutingRequest(**{way.name: options.pop(way.name) for way in fields(RoutingRequest)})
