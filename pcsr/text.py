@@ -24,7 +24,7 @@ def one_line(text: str) -> str:
 
 def last_line(error: Exception) -> str:
     """Returns the last line of an error's message, where libvips says what was wrong."""
-    return str(error).strip().splitlines()[-1].strip()
+    return one_line(str(error).strip().splitlines()[-1])
 
 
 def shortened(text: str, most: int = 300) -> str:

@@ -1,27 +1,39 @@
-"""Regular files, read up to a limit."""
+"""Reads files that someone else may have made: ordinary files only, none larger than expected."""
 
 import os
 import stat
 from pathlib import Path
 
+KINDS = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+
 
 def read_file(path: Path, most_bytes: int) -> bytes:
-    """Reads a regular file of at most this many bytes, and waits for nothing else.
+    """Reads a whole file. Never waits for a writer, as opening a named pipe does.
 
     Raises:
-        OSError: it is not there, or cannot be read.
-        ValueError: it is a FIFO, a device or a folder, or larger.
+        OSError: there is none, it is no ordinary file, or it has more than `most_bytes`; `strerror`
+            says which.
     """
-    # Without O_NONBLOCK a FIFO would be waited for before it can be told from a file.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(path, flags)
-    with open(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise ValueError("it is not a regular file")
-        if found.st_size > most_bytes:
-            raise ValueError(f"it has {found.st_size} bytes, more than {most_bytes}")
-        return file.read(found.st_size)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except ValueError as error:  # a name with a NUL
+        raise OSError(0, f"its name is no file's ({error})") from error
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            kind = KINDS.get(stat.S_IFMT(status.st_mode), "no file")
+            raise OSError(0, f"it is {kind}, expected an ordinary file")
+        data = file.read(most_bytes + 1) if status.st_size <= most_bytes else b""
+    size = max(status.st_size, len(data))
+    if size > most_bytes:
+        raise OSError(0, f"it has {size:,} bytes, expected at most {most_bytes:,}")
+    return data
 
 
 def inside(root: Path, name: str) -> Path:

@@ -15,20 +15,20 @@ def test_a_file_is_read(tmp_path: Path) -> None:
 
 def test_a_larger_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abcd")
-    with pytest.raises(ValueError, match="4 bytes, more than 3"):
+    with pytest.raises(OSError, match="4 bytes, expected at most 3"):
         read_file(tmp_path / "a", 3)
 
 
 def test_a_fifo_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ValueError, match="not a regular file"):
+    with pytest.raises(OSError, match="a named pipe, expected an ordinary file"):
         read_file(tmp_path / "pipe", 10)
 
 
 @pytest.mark.parametrize("device", ["/dev/zero", "/dev/null"])
 def test_a_link_to_a_device_is_refused(device: str, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(device)
-    with pytest.raises(ValueError, match="not a regular file"):
+    with pytest.raises(OSError, match="a device, expected an ordinary file"):
         read_file(tmp_path / "link", 10)
 
 
