@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pcsr.cli import FILE, command_errors, complain, progress, runtime_options, show_log, warn
+from pcsr.overlay import explain_colours
 
 from . import MAX_PIXELS
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 @click.option("--max-psnr-loss-db", type=float, help="Calibrated routing: largest mean loss.")
 @click.option("--adaptive-budget", is_flag=True, help="Correct the budget by the frames before.")
 @click.option("--refine/--no-refine", default=True, help="Smooth light pixels beside heavy ones.")
-@click.option("--overlay", type=FILE, help="Draw the routing map here (a folder for several).")
+@click.option("--overlay", type=FILE, help="Draw the routing map here: heavy red, light green.")
 @click.option("--recursive", is_flag=True, help="Look into sub-folders.")
 @click.option(
     "--format",
@@ -109,6 +110,8 @@ def main(
         for done in finished:
             failed += done.error is not None
             _show(done, as_json, len(jobs) == 1)
+    if overlay is not None and failed < len(jobs):
+        click.echo(f"overlay: {explain_colours(upscaler.bundle.upsamplers)}", err=True)
     sys.exit(1 if failed else 0)
 
 
