@@ -119,7 +119,7 @@ def test_bad_input_is_one_line(
     carn_like_bundle: Path, tmp_path: Path, wrong: str, message: str
 ) -> None:
     source = tmp_path / "in.npy"
-    images = {
+    images: dict[str, np.ndarray] = {
         "bytes": np.zeros((4, 5, 3), np.uint8),
         "grey": np.zeros((4, 5), np.float32),
         "empty": np.zeros((0, 5, 3), np.float32),
