@@ -10,6 +10,7 @@ import click
 
 from pcsr.cli import FILE, command_errors, complain, progress, runtime_options, show_log, warn
 from pcsr.interrupts import expect_outputs
+from pcsr.overlay import explain_colours
 
 from . import MAX_PIXELS
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 @click.option("--max-psnr-loss-db", type=float, help="Calibrated routing: largest mean loss.")
 @click.option("--adaptive-budget", is_flag=True, help="Correct the budget by the frames before.")
 @click.option("--refine/--no-refine", default=True, help="Smooth light pixels beside heavy ones.")
-@click.option("--overlay", type=FILE, help="Draw the routing map here (a folder for several).")
+@click.option("--overlay", type=FILE, help="Draw the routing map here: heavy red, light green.")
 @click.option("--recursive", is_flag=True, help="Look into sub-folders.")
 @click.option(
     "--format",
@@ -111,6 +112,8 @@ def main(
         for done in finished:
             failed += done.error is not None
             _show(done, as_json, len(jobs) == 1)
+    if overlay is not None and failed < len(jobs):
+        click.echo(f"overlay: {explain_colours(upscaler.bundle.upsamplers)}", err=True)
     sys.exit(1 if failed else 0)
 
 
