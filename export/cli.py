@@ -7,6 +7,7 @@ import click
 
 from pcsr.cli import FILE, command_errors
 from pcsr.extras import needs_extra
+from pcsr.interrupts import expect_outputs
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -55,6 +56,7 @@ def main(
     settings = network.filled(network.NetworkSettings(mean, std), settings)
     precisions = [name.strip() for name in precision.split(",")]
     options = exporter.ExportOptions(settings, opset, overwrite, precisions)
+    expect_outputs(1)
     exported = exporter.export_bundle(ckpt, output, options, partial(click.echo, err=True))
     if as_json:
         click.echo(exported.bundle.manifest.to_json(), nl=False)

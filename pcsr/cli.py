@@ -2,19 +2,27 @@
 
 import functools
 import logging
-import signal
+import os
+import resource
 import sys
-import threading
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
+from errno import EILSEQ, EINVAL, ELOOP, ENAMETOOLONG
 from pathlib import Path
-from types import FrameType
 from typing import Any, TypeVar
 
 import click
 
 from pcsr.atomic import atomic_file, refuse_existing
 from pcsr.errors import OutputError, PcsrError
+from pcsr.interrupts import (
+    INTERRUPTED,
+    command_body,
+    end_body,
+    end_interrupted,
+    silence,
+    was_interrupted,
+)
 from pcsr.text import one_line
 
 STDOUT = Path("-")
@@ -81,38 +89,67 @@ def command_errors(function: Command) -> Command:
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        try:
-            _interrupt_on_terminate()
-            return function(*args, **kwargs)
-        except PcsrError as error:
-            complain(error)
-            sys.exit(error.exit_code)
-        except KeyboardInterrupt:
-            click.echo("interrupted; nothing half-written was left behind", err=True)
-            sys.exit(130)
-        except MemoryError:
-            complain(PcsrError("out of memory; use a smaller image or a smaller scale"))
-            sys.exit(1)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            complain(PcsrError(f"cannot print the result: {error.strerror or error}"))
-            sys.exit(1)
+        with command_body():
+            try:
+                return _flushed(function, *args, **kwargs)
+            except BrokenPipeError:
+                raise
+            except (Exception, KeyboardInterrupt) as error:
+                end_body()
+                interrupted = was_interrupted() or isinstance(error, KeyboardInterrupt)
+                line, code = (end_interrupted(), INTERRUPTED) if interrupted else _described(error)
+                if line is None:
+                    raise
+                if isinstance(error, OSError) and sys.stdout is sys.__stdout__:
+                    silence(1)
+                _print_over_bar(line)
+                sys.exit(code)
 
     return wrapped  # type: ignore[return-value]
 
 
-def _interrupt_on_terminate() -> None:
-    """Makes SIGTERM do what Ctrl-C does, in a background job too, where shells ignore Ctrl-C."""
+def _flushed(function: Command, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    """Calls the body; a result that cannot be printed fails here, not when Python shuts down."""
+    try:
+        answer = function(*args, **kwargs)
+    except SystemExit:
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
+    return answer
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        handler = signal.getsignal(signal.SIGINT)
-        if not callable(handler):
-            raise KeyboardInterrupt
-        handler(number, frame)
 
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, interrupt)
+def _limited_mib() -> int | None:
+    """Returns the limit of the address space, where libraries fail with errors of any kind."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else limit // 2**20
+
+
+def _described(error: BaseException) -> tuple[str | None, int]:
+    """Describes an error in one line, with the exit code; None where it is a fault of the code."""
+    if isinstance(error, (click.exceptions.Exit, click.Abort)):
+        return None, 1
+    if isinstance(error, PcsrError):
+        return f"error: {error}", error.exit_code
+    if isinstance(error, MemoryError):
+        return "error: out of memory; use a smaller image or a smaller scale", 1
+    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        advice = "raise the limit of memory (ulimit -v) or of processes (ulimit -u)"
+        return f"error: cannot start another thread; {advice}, or use fewer --threads", 1
+    if isinstance(error, (RuntimeError, SystemError, ImportError)) and _limited_mib():
+        name, limit = type(error).__name__, f"{_limited_mib()} MiB (ulimit -v)"
+        return f"error: {name}: {error}; memory is limited to {limit}: raise the limit", 1
+    if isinstance(error, OSError) and error.filename is not None:
+        reason = error.strerror or type(error).__name__
+        return f"error: cannot use {os.fsdecode(error.filename)}: {reason}", _exit_code(error)
+    if isinstance(error, OSError):
+        return f"error: cannot print the result: {error.strerror or error}", 1
+    return None, 1
+
+
+def _exit_code(error: OSError) -> int:
+    """Returns 2 for a name that the system refuses, 1 where reading or writing failed."""
+    return 2 if error.errno in (ENAMETOOLONG, ELOOP, EILSEQ, EINVAL) else 1
 
 
 def show_log() -> None:
@@ -176,4 +213,8 @@ def warn(text: str) -> None:
 
 def _print_over_bar(text: str) -> None:
     over_bar = "\r\x1b[K" if sys.stderr.isatty() else ""
-    click.echo(f"{over_bar}{one_line(text)}", err=True)
+    try:
+        click.echo(f"{over_bar}{one_line(text)}", err=True)
+    except OSError:  # the terminal is gone: the work and its exit code stay as they are
+        if sys.stderr is sys.__stderr__:
+            silence(2)

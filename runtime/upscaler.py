@@ -249,6 +249,18 @@ class Upscaler:
         scale = int(scale) if scale == int(scale) else scale
         return scale, self._planner.completed(request, scale)
 
+    def resolved(
+        self, size: tuple[int, int], scale: float | None, request: RoutingRequest
+    ) -> RoutingRequest:
+        """Says how an opaque image of (height, width) on the host is routed by a request: a preset
+        or a budget as its k or its share of heavy pixels.
+
+        Raises:
+            UsageError: as a call does.
+        """
+        scale, request = self.completed(scale, request)
+        return self._planner.resolve(request, scale, size).request
+
     def _resolve(
         self,
         request: RoutingRequest,

@@ -24,12 +24,13 @@ PACKAGES = {
 # From the ground up: a module may import what stands above it in this list, and its own line.
 ROOMS = """
 pcsr.errors pcsr.version pcsr.interrupts
-pcsr.text pcsr.extras pcsr.atomic pcsr.schema
+pcsr.text pcsr.extras pcsr.entry pcsr.atomic pcsr.schema
 pcsr.reading
 pcsr.images pcsr.metrics pcsr.overlay pcsr.vectors pcsr.manifest pcsr.bundle pcsr.amend
 pcsr.cli
 pcsr.models
 pcsr.runtime.machine pcsr.runtime.timing pcsr.runtime.layout pcsr.runtime.devices
+pcsr.runtime.shutdown
 pcsr.runtime.geometry
 pcsr.runtime.mlps pcsr.runtime.backends pcsr.runtime.onnxruntime_session
 pcsr.runtime.graph_outputs

@@ -21,10 +21,16 @@ from pcsr.errors import ImageError, UsageError
 from pcsr.extras import require_packages
 from pcsr.images import find_images
 
+from .curve import draw_curve
 from .evaluation import EvaluationOptions, evaluate
-from .report import draw_curve, format_table
+from .report import format_table
 
-_EXTRA = {"PIL": "pillow", "skimage": "scikit-image", "matplotlib": "matplotlib"}
+_EXTRA = {
+    "PIL": "pillow",
+    "skimage": "scikit-image",
+    "matplotlib": "matplotlib",
+    "adjustText": "adjustText",
+}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -33,8 +39,12 @@ _EXTRA = {"PIL": "pillow", "skimage": "scikit-image", "matplotlib": "matplotlib"
 @click.option(
     "--k", type=float, multiple=True, help="Weigh cost by this; may repeat.  [default: 0]"
 )
-@click.option("--adaptive", is_flag=True, help="Add adaptive decision making (ADM).")
+@click.option(
+    "--adaptive", is_flag=True, help="Add adaptive decision making (ADM) to the modes of --k."
+)
 @click.option("--heavy-ratio", type=float, multiple=True, help="Add a share 0..1; may repeat.")
+@click.option("--preset", multiple=True, help="Add a calibrated preset; may repeat.")
+@click.option("--budget-ms", type=float, multiple=True, help="Add a calibrated time; may repeat.")
 @click.option("--border", type=int, help="Leave out pixels per side.  [default: ceil(scale)]")
 @click.option("--plain", type=FILE, help="Compare with the bundle of the plain network.")
 @click.option("--curve", type=FILE, help="Draw PSNR against time and GFLOPs as a PNG.")
@@ -55,7 +65,7 @@ def main(
     require_packages("pcsr-evaluate", _EXTRA, "cpu,evaluate")
     options = EvaluationOptions(**choices)
     if curve is not None and len(options.requests) < 2:
-        raise UsageError("a curve needs at least two modes; repeat --k or add --adaptive")
+        raise UsageError("a curve needs at least two modes; add --k, --adaptive or --preset")
     check_outputs(curve, json_file, overwrite)
     paths = list(find_images(images, options.recursive))
     with progress(paths, "evaluating") as watched:

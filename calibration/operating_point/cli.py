@@ -29,7 +29,12 @@ from pcsr.text import parse_size
 from .calibration import BOUNDS_DB, OperatingPointOptions, calibrate
 from .report import draw, format_table
 
-_EXTRA = {"PIL": "pillow", "scipy": "scikit-image", "matplotlib": "matplotlib"}
+_EXTRA = {
+    "PIL": "pillow",
+    "scipy": "scikit-image",
+    "matplotlib": "matplotlib",
+    "adjustText": "adjustText",
+}
 
 
 def _bound_options(command: Command) -> Command:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from pcsr.calibration.evaluation.report import EvaluationReport, Score, draw_curve
+from pcsr.calibration.evaluation.curve import draw_curve
+from pcsr.calibration.evaluation.report import EvaluationReport, Score
 from pcsr.calibration.images import MOST_PSNR_DB
 from pcsr.runtime.routing.operating_point import Point
 from pcsr.runtime.routing.request import LARGEST_K

@@ -3,6 +3,9 @@
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
+from pcsr.interrupts import interrupts_deferred
+from pcsr.runtime.shutdown import stops_at_exit
+
 PIXELS_PER_CHUNK = 8192
 PIXELS_PER_STRIP = 65536
 Work = Callable[[slice], None]
@@ -24,7 +27,10 @@ class Workers:
         """Runs over strips, of about so many pixels, of an image of `size` (height, width)."""
         self.over_pixels(size[0], work, max(1, pixels // size[1]))
 
+    @stops_at_exit()
     def over_ranges(self, ranges: Iterable[slice], work: Work) -> None:
         """Runs over ranges of the caller's choice."""
-        for _ in self._pool.map(work, ranges):
+        with interrupts_deferred():  # the end would wait for ever for a thread half started
+            done = self._pool.map(work, ranges)
+        for _ in done:
             pass

@@ -22,6 +22,8 @@ from pcsr.cli import (
     write_text,
 )
 from pcsr.errors import PcsrError, UsageError
+from pcsr.interrupts import expect_outputs
+from pcsr.overlay import explain_colours
 
 from . import MAX_FRAME_PIXELS, MAX_PIXELS
 
@@ -52,7 +54,9 @@ def _no_empty(context: click.Context, parameter: click.Parameter, value: Any) ->
 @click.option("--adaptive-budget", is_flag=True, help="Correct the budget by the frames before.")
 @click.option("--refine/--no-refine", default=True, help="Smooth light pixels beside heavy ones.")
 @click.option(
-    "--overlay", callback=_no_empty, help="Draw the routing map here (a folder for several)."
+    "--overlay",
+    callback=_no_empty,
+    help="Draw the routing map here (a folder for several): heavy red, light green.",
 )
 @click.option("--recursive", is_flag=True, help="Look into sub-folders.")
 @click.option(
@@ -141,6 +145,8 @@ def main(
     if device != "cpu":
         click.echo(f"{device}: {upscaler.backend}, {precision}, passes {upscaler.passes}", err=True)
     plan = plan_jobs(given, place, recursive, f".{suffix}" if suffix else None, overlay)
+    others = (json_file not in (None, STDOUT)) + plan.to_stdout
+    expect_outputs(sum(len(job.targets) for job in plan.jobs) + others)
     shown = no_bar if json_file == STDOUT else progress
     over_files, over_frames = (shown, no_bar) if len(plan.jobs) > 1 else (no_bar, shown)
     request = RoutingRequest(**{way.name: options.pop(way.name) for way in fields(RoutingRequest)})
@@ -151,6 +157,8 @@ def main(
         )
         with over_files(results, "upscaling", len(plan.jobs)) as finished:
             code = _report(finished, plan, json_file, options["overwrite"])
+        if overlay is not None and (code == 0 or len(plan.jobs) > 1):
+            click.echo(f"overlay: {explain_colours(upscaler.bundle.upsamplers)}", err=True)
         if code == 0:
             streams.hand_on()
     sys.exit(code)

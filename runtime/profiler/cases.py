@@ -46,9 +46,11 @@ class Choices:
     originals: Sequence[Path] = ()
     """Photos that are reduced first."""
     k: Sequence[float] = ()
-    """Modes, as the next two, which add up; without any, k = 0."""
+    """Modes, as the next four, which add up; without one, k = 0."""
     adaptive: bool = False
     heavy_ratio: Sequence[float] = ()
+    preset: Sequence[str] = ()
+    budget_ms: Sequence[float] = ()
     refine: bool = True
     scale: float | None = None
     device: str = "cpu"
@@ -71,9 +73,14 @@ class Spec:
     mode: str
     scale: float
     picture: InputImage
-    options: Mapping[str, Any] = field(default_factory=dict)
+    request: RoutingRequest = field(default_factory=RoutingRequest)
     baseline: str | None = None
     """Name of the case it is compared with, its own where that is itself."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Gives the keywords of its calls."""
+        return {"scale": self.scale} | asdict(self.request)
 
     @property
     def is_baseline(self) -> bool:
@@ -106,9 +113,11 @@ def label(mode: RoutingRequest) -> str:
     """Puts a mode into words."""
     if mode.adaptive:
         return "ADM"
+    if mode.preset is not None:
+        return mode.preset
     if mode.heavy_ratio is not None:
         return f"{100 * mode.heavy_ratio:g}% heavy"
-    return f"k={mode.cost_weight:g}"
+    return f"k={mode.cost_weight:g}" if mode.budget_ms is None else f"{mode.budget_ms:g} ms"
 
 
 def _of_engine(
@@ -142,7 +151,7 @@ def _of_engine(
                 words,
                 scale,
                 picture,
-                {"scale": scale} | asdict(mode),
+                mode,
                 rival,
             )
 
@@ -151,13 +160,16 @@ def _modes(choices: Choices, bundle: Bundle, is_baseline: bool) -> Sequence[Rout
     default = (RoutingRequest(refine=choices.refine),)
     if is_baseline:
         return default
-    asked = RoutingRequest.each(choices.k, choices.adaptive, choices.heavy_ratio, choices.refine)
-    if asked and bundle.upsamplers < 2:
+    added = (choices.preset, choices.budget_ms)
+    named = (choices.k, choices.adaptive, choices.heavy_ratio, *added)
+    if bundle.upsamplers > 1:
+        return RoutingRequest.each(*named[:3], choices.refine, *added)
+    if any(named):
         raise UsageError(
-            f"{bundle.path} has nothing to route: leave out --k, --adaptive and --heavy-ratio, or "
-            "name it with --baseline"
+            f"{bundle.path} has nothing to route: leave out --k, --adaptive, --heavy-ratio, "
+            "--preset and --budget-ms, or name it with --baseline"
         )
-    return asked or default
+    return default
 
 
 def refuse_large(size: tuple[int, int], max_pixels: int) -> None:

@@ -25,8 +25,12 @@ from .plan import MeasurementPlan, parse_percentiles
 @click.option("--hr", "originals", multiple=True, type=FILE, help="Originals, to be reduced: PSNR.")
 @click.option("--scale", type=float, help="At least 1. [default: what it was trained for]")
 @click.option("--k", type=float, multiple=True, help="Weight of cost; may repeat. [default: 0]")
-@click.option("--adaptive", is_flag=True, help="Add adaptive decision making (ADM).")
-@click.option("--heavy-ratio", type=float, multiple=True, help="Share of heavy pixels; may repeat.")
+@click.option(
+    "--adaptive", is_flag=True, help="Add adaptive decision making (ADM) to the modes of --k."
+)
+@click.option("--heavy-ratio", type=float, multiple=True, help="Add a share 0..1; may repeat.")
+@click.option("--preset", multiple=True, help="Add a calibrated preset; may repeat.")
+@click.option("--budget-ms", type=float, multiple=True, help="Add a calibrated time; may repeat.")
 @click.option("--refine/--no-refine", default=True, help="Smooth light pixels beside heavy ones.")
 @click.option("--device", default="cpu", help="cpu, cuda or cuda:N.")
 @click.option(

@@ -11,6 +11,7 @@ import pytest
 from pcsr.runtime.profiler import profile as profiling
 from pcsr.runtime.profiler.measuring.monitor import Monitor
 from tests.commands import assert_refused, profile, snapshot
+from tests.runtime.routing.calibrations import calibrated
 
 QUICK = ("--warmup", 0, "--duration", 1e-6, "--iterations", 2, "--size", "12x16")
 
@@ -73,6 +74,15 @@ def test_bundles_that_do_not_fit(
     assert_refused(ended, 2, "is no plain network")
     ended = profile(carn_like_bundle, "--baseline", plain_bundle, "--scale", 2)
     assert_refused(ended, 2, "a plain network that upscales by 4 only")
+
+
+def test_what_a_calibration_lacks(unmeasured: None, carn_like_bundle: Path, tmp_path: Path) -> None:
+    for option in (("--preset", "fast"), ("--budget-ms", 9)):
+        ended = profile(carn_like_bundle, *option)
+        assert_refused(ended, 2, "run pcsr-calibrate operating-point")
+    bundle = calibrated(carn_like_bundle, tmp_path / "calibrated")
+    assert_refused(profile(bundle, "--preset", "slow"), 2, "no preset 'slow'")
+    assert_refused(profile(bundle, "--budget-ms", 1e-6), 2, "the least time is")
 
 
 def test_a_damaged_bundle(unmeasured: None, carn_like_bundle: Path, tmp_path: Path) -> None:
