@@ -184,7 +184,7 @@ def expect(bundle: Bundle, precision: str, size: tuple[int, int], heavy: float) 
 
 @click.command()
 @click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--size", "sizes", multiple=True, default=["276x420", "540x960", "1080x1920"])
+@click.option("--size", "sizes", multiple=True, default=["420x276", "960x540", "1920x1080"])
 @click.option("--precision", default="fp16", show_default=True)
 @click.option("--heavy", default=0.2, show_default=True, help="Share of heavy pixels.")
 @command_errors

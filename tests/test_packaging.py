@@ -21,7 +21,7 @@ PARTS = ("calibration", "export", "models", "runtime", "training")
 def packages_on_disk() -> set[str]:
     files = [f for part in PARTS for f in (ROOT / part).rglob("__init__.py")]
     folders = {f.parent.relative_to(ROOT).as_posix().replace("/", ".") for f in files}
-    return {"pcsr", "pcsr.images"} | {f"pcsr.{folder}" for folder in folders}
+    return {"pcsr", "pcsr.cli", "pcsr.images"} | {f"pcsr.{folder}" for folder in folders}
 
 
 def test_every_package_is_listed() -> None:

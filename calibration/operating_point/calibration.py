@@ -106,7 +106,7 @@ def _check(options: OperatingPointOptions) -> None:
         found = options.assumed_psnr_db
         raise UsageError(f"the assumed PSNR must lie between 10 and 60 dB, found {found:g}")
     if options.largest is not None and min(options.largest) < 1:
-        raise UsageError(f"the largest size must be HEIGHTxWIDTH, found {options.largest}")
+        raise UsageError(f"the largest size must be WIDTHxHEIGHT, found {options.largest}")
 
 
 def _open(path: Path, options: OperatingPointOptions) -> Upscaler:
@@ -135,7 +135,7 @@ def _look(
             height, width = lr.shape[:2]
             if min(height, width) <= radius_px:
                 raise ImageError(
-                    f"{path}: an input of {height}x{width} pixels is smaller than the halo of the "
+                    f"{path}: an input of {width}x{height} pixels is smaller than the halo of the "
                     f"network ({radius_px}); use larger images"
                 )
             usable[path] = hashlib.sha256(path.read_bytes()).hexdigest()

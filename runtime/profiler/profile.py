@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pcsr.bundle import Bundle
 from pcsr.errors import UsageError
 from pcsr.runtime.machine import machine, usable_cores
+from pcsr.runtime.routing.request import RoutingRequest
 
 from .assemble import make_case
 from .cases import PLAIN, Choices, Setup, Spec, make_specs, refuse_large
@@ -54,6 +55,9 @@ def prepare(choices: Choices, say: Say) -> Prepared:
         say(f"opening {setup.bundle}")
         shapes = len({(s.picture.size, s.scale, s.mode) for s in specs if s.setup == setup})
         opened[setup] = _opened(setup, shapes)
+    for spec in specs:  # is the bundle calibrated for its mode?
+        request = RoutingRequest(**{k: v for k, v in spec.options.items() if k != "scale"})
+        opened[spec.setup].upscaler.completed(spec.scale, request)
     return Prepared(specs, opened)
 
 

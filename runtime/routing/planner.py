@@ -125,7 +125,7 @@ class Planner:
         """Takes no heavy pixel where frames before have shown that the budget cannot be held."""
         (height, width), scale = shape
         text = (
-            f"a budget of {request.budget_ms:g} ms is too small for {height}x{width} at scale "
+            f"a budget of {request.budget_ms:g} ms is too small for {width}x{height} at scale "
             f"{scale:g}: the least time is {least_ms:.3g} ms, without heavy pixels"
         )
         if not (request.adaptive_budget and self.feedback.has_learnt):

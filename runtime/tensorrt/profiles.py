@@ -106,8 +106,8 @@ def row_limits(model: Model) -> tuple[int, int]:
 
 
 def format_size(size: Size) -> str:
-    """Writes (540, 960) as `540x960`."""
-    return f"{size[0]}x{size[1]}"
+    """Writes (540, 960) as `960x540`."""
+    return f"{size[1]}x{size[0]}"
 
 
 def _each(choose: Callable[[int, int], int], one: Size, other: Size) -> Size:

@@ -17,7 +17,8 @@ def open_runner(
     """Opens a bundle with a backend: torch, onnxruntime or tensorrt.
 
     Args:
-        may_build: whether TensorRT engines that are missing or stale are built; the log `pcsr` says
+        may_build: whether TensorRT engines that are missing or stale are built; the log
+            `pcsr.tensorrt.build` says
             so.
 
     Raises:
@@ -34,6 +35,6 @@ def open_runner(
     if backend == "tensorrt":
         from pcsr.runtime.tensorrt.store import open_engines
 
-        log = logging.getLogger("pcsr")
+        log = logging.getLogger("pcsr.tensorrt.build")
         return open_engines(bundle, str(device), precision, rebuild=may_build, say=log.info)
     raise BackendError(f"unknown backend '{backend}' (known: torch, onnxruntime, tensorrt)")

@@ -87,4 +87,4 @@ def test_row_limits_respect_the_widest_mlp(three_way_bundle: Path) -> None:
 
 
 def test_sizes_are_height_and_width() -> None:
-    assert format_size((540, 960)) == "540x960"
+    assert format_size((540, 960)) == "960x540"
