@@ -1,7 +1,7 @@
 """Defines what a frame should take on a GPU, from the bytes that it moves and the products that it
 makes.
 
-    python -m benchmarks.expected BUNDLE... --size 1080x1920
+    python -m benchmarks.expected BUNDLE... --size 1920x1080
 
 A stage takes the longer of bytes / bandwidth and operations / rate, at the assumed shares of the
 ceilings below. Nothing of this is measured: `make gpu` confirms or refutes it.

@@ -6,6 +6,7 @@
 Importing `pcsr` imports neither torch nor a backend; `Upscaler` loads its backend when it is made.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,9 @@ from pcsr.errors import (
     VerificationError,
 )
 from pcsr.version import __version__
+
+# ONNX Runtime 1.29 and later report their use to Microsoft and keep a device id below HOME.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from pcsr.bundle import Bundle

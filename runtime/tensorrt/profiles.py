@@ -68,7 +68,7 @@ class ShapeProfile:
 def choose_profile(shapes: Shapes, most_pixels: int, rows_max: int = MOST_ROWS) -> ShapeProfile:
     """Makes the profile for what was asked for.
 
-    Where a size is left out, the smallest image is 1x1; the usual one 540x960 (4K at x4); the
+    Where a size is left out, the smallest image is 1x1; the usual one 960x540 (4K at x4); the
     largest a square, so that portrait fits, of 1920 or what the element limit allows
     (`most_pixels`), whichever is smaller, and no smaller than the others. Engines take memory for
     the image that they run, not for the largest.

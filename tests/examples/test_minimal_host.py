@@ -1,6 +1,7 @@
 """The example host, written from docs/bundle.md alone, computes what the runtime computes."""
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -43,13 +44,13 @@ def test_another_kind_or_format_is_refused(
 ) -> None:
     host = load_example()
     image = np.zeros((3, 4, 3), np.float32)
-    with pytest.raises(SystemExit, match="not a PCSR bundle of format 4"):
+    with pytest.raises(ValueError, match="not a PCSR bundle of format 4"):
         host.upscale(plain_bundle, image, 4)
     text = (carn_like_bundle / "manifest.json").read_text(encoding="utf-8")
     newer = text.replace('"format_version": 4', '"format_version": 5')
     assert newer != text
     (tmp_path / "manifest.json").write_text(newer, encoding="utf-8")
-    with pytest.raises(SystemExit, match="not a PCSR bundle of format 4"):
+    with pytest.raises(ValueError, match="not a PCSR bundle of format 4"):
         host.upscale(tmp_path, image, 4)
 
 
@@ -84,3 +85,33 @@ def test_the_formula_of_the_document_gives_what_the_row_graphs_give(
         }
         expected = host.open_session(bundle, graphs[role]).run(None, inputs)[0]
         np.testing.assert_allclose(x, expected[0], atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ([], "usage: "),
+        (["nowhere", "image.npy", "out.npy"], "error: .*nowhere"),
+        (["{bundle}", "none.npy", "out.npy"], "error: .*none.npy"),
+        (["{bundle}", "text.npy", "out.npy"], "error: "),
+        (["{bundle}", "bytes.npy", "out.npy"], r"error: expected .* found uint8 \[3, 4, 3\]"),
+    ],
+)
+def test_bad_input_is_one_line(
+    arguments: list[str],
+    line: str,
+    carn_like_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("image.npy", np.zeros((3, 4, 3), np.float32))
+    np.save("bytes.npy", np.zeros((3, 4, 3), np.uint8))
+    Path("text.npy").write_text("hello")
+    named = [argument.format(bundle=carn_like_bundle) for argument in arguments]
+    assert load_example().main(named) == 2
+    printed = capsys.readouterr().err.splitlines()
+    assert len(printed) == 1
+    assert re.match(line, printed[0])
+    assert not Path("out.npy").exists()
