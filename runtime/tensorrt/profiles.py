@@ -46,6 +46,12 @@ class ShapeProfile:
         return "-".join(format_size(size) for size in sizes)
 
     @property
+    def folder_part(self) -> str:
+        """Names the sizes in an engine folder: HEIGHTxWIDTH, as in folders that are there."""
+        sizes = dict.fromkeys((self.min, self.opt, self.max))
+        return "-".join(f"{height}x{width}" for height, width in sizes)
+
+    @property
     def image_sizes(self) -> tuple[Size, Size, Size]:
         """The sizes of the input of `backbone` or `network`: smallest, usual, largest."""
         return self.min, self.opt, self.max

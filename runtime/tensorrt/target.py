@@ -62,7 +62,7 @@ def find_gpu(device: str) -> LocalGpu:
     """
     try:
         kind, index = parse_device(device)
-    except BackendError:
+    except UsageError:
         kind, index = "", None
     if kind != "cuda":
         raise BackendError(f"TensorRT runs on cuda or cuda:N, not on '{device}'")
@@ -103,7 +103,7 @@ def choose_target(library: Library, device: str, capabilities: Sequence[str]) ->
         )
     try:
         gpu = find_gpu(device)
-    except BackendError as error:
+    except UsageError as error:
         raise BackendError(
             f"{library.title} builds engines on the GPU that will run them; {error}; run "
             "pcsr-build there"

@@ -29,7 +29,7 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("options", "code", "pattern"),
     [
-        (("--size", "12,16"), 2, r"unknown size '12,16'; expected HEIGHTxWIDTH"),
+        (("--size", "12,16"), 2, r"unknown size '12,16'; expected WIDTHxHEIGHT"),
         (("--size", "0x16"), 2, r"unknown size '0x16'"),
         (("--size", "99999x99999"), 1, r"an input of 99999x99999 has more than"),
         (
@@ -49,7 +49,7 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
         (("--heavy-ratio", 1.5), 2, r"heavy_ratio must lie in \[0, 1\]"),
         (("--k", "nan"), 2, r"k must be a number"),
         (("--precision", "fp16"), 2, r"has no fp16 graphs"),
-        (("--backend", "magic"), 3, r"unknown backend 'magic'"),
+        (("--backend", "magic"), 2, r"unknown backend 'magic'"),
         (("--device", "cuda"), 3, r"cuda"),
         (("--image", "nowhere.png"), 2, r"cannot open nowhere\.png"),
         (("--hr", "nowhere.png", "--size", "8x8"), 2, r"--hr brings its own pictures"),
