@@ -88,8 +88,8 @@ def export_bundle(
     scale = trained_scale(network, settings)
     export = _Export(checkpoint, network, graph_sources(network), scale, options.opset)
     count = len(export.sources)
-    graphs = "1 graph" if count == 1 else f"{count} graphs"
-    say(f"exporting {graphs} of {checkpoint_path} …")
+    what = "1 graph" if count == 1 else f"{count} graphs"
+    say(f"exporting {what} of {checkpoint_path} …")
     exported = {source.role: export_graph(source, options.opset) for source in export.sources}
     sets = {precision: _finished(exported, precision) for precision in precisions}
     with atomic_directory(output) as directory:

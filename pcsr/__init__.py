@@ -23,12 +23,13 @@ from pcsr.errors import (
 )
 from pcsr.version import __version__
 
-# ONNX Runtime 1.29 and later report their use to Microsoft and keep a device id below HOME.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
 if TYPE_CHECKING:
     from pcsr.bundle import Bundle
     from pcsr.runtime.upscaler import Result, Upscaler
+
+# ONNX Runtime reads it when it is first imported. From 1.29 on it reports to its maker where nobody
+# says no: it looks for the network and leaves a device id in ~/.cache/Microsoft.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "BackendError",

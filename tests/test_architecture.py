@@ -25,12 +25,14 @@ PACKAGES = {
 ROOMS = """
 pcsr.errors pcsr.version pcsr.interrupts
 pcsr.text pcsr.extras pcsr.atomic pcsr.schema
+pcsr.reading
 pcsr.images pcsr.metrics pcsr.overlay pcsr.vectors pcsr.manifest pcsr.bundle pcsr.amend
 pcsr.cli
 pcsr.models
 pcsr.runtime.machine pcsr.runtime.timing pcsr.runtime.layout pcsr.runtime.devices
 pcsr.runtime.geometry
 pcsr.runtime.mlps pcsr.runtime.backends pcsr.runtime.onnxruntime_session
+pcsr.runtime.graph_outputs
 pcsr.runtime.routing
 pcsr.runtime.result
 pcsr.runtime.executor

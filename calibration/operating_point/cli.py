@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from pcsr.calibration.work_file import LoggedProgress
 from pcsr.cli import (
     FILE,
     check_outputs,
@@ -20,6 +21,7 @@ from pcsr.cli import (
     progress,
     runtime_options,
     say,
+    warn,
 )
 from pcsr.errors import ImageError
 from pcsr.extras import require_packages
@@ -86,14 +88,17 @@ def operating_point(
     bounds = {name: choices.pop(f"{name}_loss_db") for name in BOUNDS_DB}
     most = None if largest is None else parse_size(largest)
     options = OperatingPointOptions(bounds_db=bounds, largest=most, **choices)
+    show = progress if sys.stderr.isatty() else LoggedProgress()
     check_outputs(curve, json_file, overwrite)
     try:
-        found = calibrate(bundle, list(find_images(images, recursive)), options, progress)
+        found = calibrate(bundle, list(find_images(images, recursive)), options, show)
     except KeyboardInterrupt:
         say("run the same command again to go on from here")
         raise
     for failure in found.failures:
         complain(ImageError(failure))
+    for warning in found.data["warnings"]:
+        warn(warning)
     text = json.dumps(found.data, indent=2) + "\n"
     print_report(format_table(found), text, json_file, overwrite)
     if curve is not None:

@@ -19,6 +19,7 @@ SETTINGS = {
     "max_content_width": 100,
 }
 _LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
+_SAID_ALWAYS = ("pcsr.tensorrt.build", "pcsr.calibration")
 _VERBOSITY = "pcsr.verbosity"
 
 
@@ -100,16 +101,15 @@ def show_log(verbosity: int = 0) -> None:
     """Shows what the library logs, on stderr: errors at -1, warnings at 0, what was chosen at 1,
     everything at 2.
 
-    What is built and takes minutes (`pcsr.tensorrt.build`) is said at 0, too.
+    What takes minutes (engines, calibrations) is said at 0, too.
     """
     log = logging.getLogger("pcsr")
     if not any(isinstance(handler, _Stderr) for handler in log.handlers):
         log.addHandler(_Stderr())
     level = _LEVELS[max(-1, min(2, verbosity))]
     log.setLevel(level)
-    logging.getLogger("pcsr.tensorrt.build").setLevel(
-        level if verbosity < 0 else min(level, logging.INFO)
-    )
+    for name in _SAID_ALWAYS:
+        logging.getLogger(name).setLevel(level if verbosity < 0 else min(level, logging.INFO))
 
 
 def is_quiet() -> bool:

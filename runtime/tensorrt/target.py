@@ -103,7 +103,7 @@ def choose_target(library: Library, device: str, capabilities: Sequence[str]) ->
         )
     try:
         gpu = find_gpu(device)
-    except UsageError as error:
+    except BackendError as error:
         raise BackendError(
             f"{library.title} builds engines on the GPU that will run them; {error}; run "
             "pcsr-build there"

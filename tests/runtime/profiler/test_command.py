@@ -12,7 +12,7 @@ from pcsr.runtime.profiler import profile as profiling
 from pcsr.runtime.profiler.measuring.monitor import Monitor
 from tests.commands import assert_refused, profile, snapshot
 
-QUICK = ("--warmup", 0, "--duration", 1e-6, "--iterations", 2, "--size", "12x16")
+QUICK = ("--warmup", 0, "--duration", 1e-6, "--iterations", 2, "--size", "16x12")
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_outputs(quick: None, carn_like_bundle: Path, plain_bundle: Path, tmp_pa
     outputs = ("--json", json_file, "--trace", trace, "--overwrite")
     ended = profile(carn_like_bundle, "--baseline", plain_bundle, *QUICK, *outputs)
     assert (ended.code, ended.stderr) == (0, "")
-    assert "12x16 -> 48x64" in ended.stdout
+    assert "16x12 -> 64x48" in ended.stdout
     found = json.loads(json_file.read_text())
     assert [case["kind"] for case in found["cases"]] == ["pcsr", "plain"]
     assert found["plan"]["iterations"] == 2

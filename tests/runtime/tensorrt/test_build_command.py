@@ -43,7 +43,7 @@ def test_it_says_what_it_does(plain: Bundle) -> None:
 
 
 def test_json(plain: Bundle) -> None:
-    ended = build(plain.path, "--static", "8x9", "--json", "-", "--precision", "fp32,fp32")
+    ended = build(plain.path, "--static", "9x8", "--json", "-", "--precision", "fp32,fp32")
     (built,) = json.loads(ended.stdout)
     assert built["facts"]["profile"]["min"] == built["facts"]["profile"]["max"] == [8, 9]
     assert read_plans(Path(built["folder"])).size_bytes == built["size_bytes"]
