@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pcsr.cli import FILE, command_errors, complain, progress, runtime_options, show_log, warn
+from pcsr.cli import FILE, command, command_errors, complain, progress, runtime_options, warn
 from pcsr.interrupts import expect_outputs
 from pcsr.overlay import explain_colours
 
@@ -18,11 +18,15 @@ if TYPE_CHECKING:
     from .batch import Done
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@command(
+    "carn-pcsr/ in.png out.png --overlay routing.png",
+    "carn-pcsr/ photos/ upscaled/ --recursive --adaptive",
+    "carn-pcsr/ in.mp4 out.mp4 --preset balanced",
+)
 @click.argument("bundle", type=FILE)
 @click.argument("inputs", nargs=-1, required=True, type=FILE)
 @click.argument("output", type=FILE)
-@click.option("--scale", type=float, help="Scale, at least 1. [default: the trained one]")
+@click.option("--scale", type=float, help="Scale, at least 1.  [default: the trained one]")
 @click.option("--k", type=float, help="Weight of cost: larger is lighter, faster. [default: 0]")
 @click.option("--adaptive", is_flag=True, help="Route by each image's spread of difficulty (ADM).")
 @click.option("--heavy-ratio", type=float, help="Share of heavy pixels, 0 to 1, instead of --k.")
@@ -61,9 +65,6 @@ if TYPE_CHECKING:
     "-t", "--tile", default="auto", help="Side of the tiles in input pixels; auto goes by memory."
 )
 @click.option("--build/--no-build", default=True, help="Build TensorRT engines that are missing.")
-@click.option(
-    "--threads", type=click.IntRange(1, 256), help="Number of threads. [default: all cores]"
-)
 @command_errors
 def main(
     bundle: Path,
@@ -95,7 +96,6 @@ def main(
     from .jobs import plan_jobs
     from .video import no_bar
 
-    show_log()
     tile_px = parse_tile(tile)
     upscaler = Upscaler(bundle, device, backend, precision, threads, tile_px, may_build=build)
     if device != "cpu":
