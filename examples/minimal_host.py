@@ -8,12 +8,15 @@ memory and is not tuned; `pcsr.Upscaler` is what to use from Python.
 
 import hashlib
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reads it when imported
 import onnxruntime as ort
 from numpy.typing import NDArray
 

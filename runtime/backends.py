@@ -6,6 +6,8 @@ from importlib.util import find_spec
 from pcsr.bundle import Bundle
 from pcsr.errors import BackendError, UsageError
 
+from .devices import parse_device
+
 BACKENDS = ("native", "onnxruntime", "torch", "tensorrt")
 QUANTISED = {"int8": ("native", "onnxruntime", "tensorrt"), "fp8": ("tensorrt",)}
 CPU_SETS = {"int8": "int8-cpu"}
@@ -18,10 +20,12 @@ def choose_backend(name: str, device: str, precision: str, bundle: Bundle) -> st
     else torch. Any other name stays.
 
     Raises:
-        BackendError: it is unknown, or cannot run on `device`.
+        UsageError: the name of the backend or of the device is unknown.
+        BackendError: the backend cannot run on `device`.
     """
     if name not in ("auto", *BACKENDS):
-        raise BackendError(f"unknown backend '{name}' (known: auto, {', '.join(BACKENDS)})")
+        raise UsageError(f"unknown backend '{name}'; expected auto, {', '.join(BACKENDS)}")
+    parse_device(device)
     on_cpu = device == "cpu"
     if precision in CPU_SETS.values():
         raise UsageError(f"{precision} is what int8 runs on the CPU; ask for the precision int8")

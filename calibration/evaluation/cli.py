@@ -9,17 +9,23 @@ import click
 from pcsr.cli import (
     FILE,
     check_outputs,
+    command,
     command_errors,
     complain,
     image_options,
+    mode_options,
+    option_group,
     print_report,
     progress,
     runtime_options,
+    say,
+    tile_option,
     write_text,
 )
 from pcsr.errors import ImageError, UsageError
 from pcsr.extras import require_packages
 from pcsr.images import find_images
+from pcsr.runtime.geometry.tiling import parse_tile
 
 from .curve import draw_curve
 from .evaluation import EvaluationOptions, evaluate
@@ -33,22 +39,25 @@ _EXTRA = {
 }
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@command(
+    "carn-pcsr/ hr-images/",
+    "carn-pcsr/ hr-images/ --k 1 --adaptive --preset fast --plain carn-x4/ --curve curve.png",
+    "carn-pcsr/ hr-images/ --lr lr-images/ --json scores.json",
+)
 @image_options
-@click.option("--lr", type=FILE, help="Take LR images here, paired by name (NAME or NAMEx4).")
-@click.option(
-    "--k", type=float, multiple=True, help="Weigh cost by this; may repeat.  [default: 0]"
+@option_group(
+    "Input",
+    click.option("--lr", type=FILE, help="Take LR images here, paired by name (NAME or NAMEx4)."),
+    click.option("--border", type=int, help="Leave out pixels per side.  [default: ceil(scale)]"),
+    click.option("--plain", type=FILE, help="Compare with the bundle of the plain network."),
 )
-@click.option(
-    "--adaptive", is_flag=True, help="Add adaptive decision making (ADM) to the modes of --k."
+@mode_options
+@option_group(
+    "Output",
+    click.option("--curve", type=FILE, help="Draw PSNR against time and GFLOPs as a PNG."),
 )
-@click.option("--heavy-ratio", type=float, multiple=True, help="Add a share 0..1; may repeat.")
-@click.option("--preset", multiple=True, help="Add a calibrated preset; may repeat.")
-@click.option("--budget-ms", type=float, multiple=True, help="Add a calibrated time; may repeat.")
-@click.option("--border", type=int, help="Leave out pixels per side.  [default: ceil(scale)]")
-@click.option("--plain", type=FILE, help="Compare with the bundle of the plain network.")
-@click.option("--curve", type=FILE, help="Draw PSNR against time and GFLOPs as a PNG.")
 @runtime_options
+@option_group("Runtime", tile_option)
 @command_errors
 def main(
     bundle: Path,
@@ -56,6 +65,7 @@ def main(
     curve: Path | None,
     json_file: Path | None,
     overwrite: bool,
+    tile: str,
     **choices: Any,  # noqa: ANN401
 ) -> None:
     """Compare BUNDLE's results with the HR IMAGES (files or folders) that its input is made from.
@@ -63,7 +73,7 @@ def main(
     Prints PSNR, SSIM, cost and time of bicubic interpolation, the plain network and each mode.
     """
     require_packages("pcsr-evaluate", _EXTRA, "cpu,evaluate")
-    options = EvaluationOptions(**choices)
+    options = EvaluationOptions(tile_px=parse_tile(tile), **choices)
     if curve is not None and len(options.requests) < 2:
         raise UsageError("a curve needs at least two modes; add --k, --adaptive or --preset")
     check_outputs(curve, json_file, overwrite)
@@ -71,7 +81,7 @@ def main(
     with progress(paths, "evaluating") as watched:
         report = evaluate(bundle, watched, options)
     for note in report.notes:
-        click.echo(f"note: {note}", err=True)
+        say(f"note: {note}")
     for failure in report.failures:
         complain(ImageError(failure))
     if report.scores:

@@ -12,6 +12,7 @@ from pcsr.metrics import Pixels, bicubic_resize, check_scale, degrade, psnr, ssi
 from pcsr.runtime.profiler.measuring.statistics import grouped
 from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.upscaler import Result, Upscaler
+from pcsr.text import size_text
 
 from .report import EvaluationReport, Score
 
@@ -39,6 +40,8 @@ class EvaluationOptions(ImageOptions):
     """Device, backend and precision are those of `Upscaler`; the plain network has the same."""
     backend: str = "auto"
     precision: str = "fp32"
+    threads: int | None = None
+    tile_px: int | None = None
     recursive: bool = False
     """Whether sub-folders of `lr` are looked into."""
 
@@ -48,6 +51,11 @@ class EvaluationOptions(ImageOptions):
         return RoutingRequest.each(
             self.k, self.adaptive, self.heavy_ratio, self.refine, self.preset, self.budget_ms
         )
+
+    def open(self, bundle: Path) -> Upscaler:
+        """Opens a bundle with these options."""
+        where = (self.device, self.backend, self.precision)
+        return Upscaler(bundle, *where, self.threads, self.tile_px)
 
 
 def evaluate(bundle: Path, images: Iterable[Path], options: EvaluationOptions) -> EvaluationReport:
@@ -108,7 +116,7 @@ class _Evaluator:
     def load(cls, bundle: Path, options: EvaluationOptions) -> "_Evaluator":
         if options.border is not None and options.border < 0:
             raise UsageError(f"expected a border of at least 0 px, found {options.border}")
-        network = Upscaler(bundle, options.device, options.backend, options.precision)
+        network = options.open(bundle)
         scale = network.bundle.manifest.trained_scale if options.scale is None else options.scale
         check_scale(scale)
         border = math.ceil(scale) if options.border is None else options.border
@@ -140,8 +148,8 @@ class _Evaluator:
         height, width = (round(side * self.scale) for side in lr.shape[:2])
         if hr.shape[:2] != (height, width):
             raise ImageError(
-                f"{path} does not fit {lr_path}: expected {height}x{width} pixels at scale "
-                f"{self.scale:g}, found {hr.shape[0]}x{hr.shape[1]}; check --scale"
+                f"{path} does not fit {lr_path}: expected {size_text((height, width))} pixels at "
+                f"scale {self.scale:g}, found {size_text(hr.shape[:2])}; check --scale"
             )
         return hr, lr, notes + lr_notes
 
@@ -181,7 +189,7 @@ def _methods(network: Upscaler, options: EvaluationOptions) -> tuple[_Method, ..
     methods = tuple(_Method(request.label, network, request) for request in requests)
     if options.plain is None:
         return methods
-    plain = Upscaler(options.plain, options.device, options.backend, options.precision)
+    plain = options.open(options.plain)
     if plain.bundle.kind != "plain":
         raise UsageError(f"--plain expects the bundle of a plain network, {options.plain} is not")
     return (_Method("plain", plain, RoutingRequest()), *methods)

@@ -114,11 +114,11 @@ def _check(options: OperatingPointOptions) -> None:
         found = options.assumed_psnr_db
         raise UsageError(f"the assumed PSNR must lie between 10 and 60 dB, found {found:g}")
     if options.largest is not None and min(options.largest) < 1:
-        raise UsageError(f"the largest size must be HEIGHTxWIDTH, found {options.largest}")
+        raise UsageError(f"the largest size must be WIDTHxHEIGHT, found {options.largest}")
     if math.prod(options.largest or (0, 0)) > options.max_pixels:
         height, width = options.largest or (0, 0)
         raise UsageError(
-            f"the largest size {height}x{width} has more than the {options.max_pixels:,} pixels "
+            f"the largest size {width}x{height} has more than the {options.max_pixels:,} pixels "
             "that images may have; time smaller inputs"
         )
 
@@ -149,7 +149,7 @@ def _look(
             height, width = lr.shape[:2]
             if min(height, width) <= radius_px:
                 raise ImageError(
-                    f"{path}: an input of {height}x{width} pixels is smaller than the halo of the "
+                    f"{path}: an input of {width}x{height} pixels is smaller than the halo of the "
                     f"network ({radius_px}); use larger images"
                 )
             usable[path] = hashlib.sha256(path.read_bytes()).hexdigest()

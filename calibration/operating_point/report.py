@@ -29,7 +29,7 @@ def format_table(found: OperatingPointReport) -> str:
         missingval="-",
     )
     height, width = found.lr_size
-    lines = [f"{height}x{width} at scale {found.scale:g}; ms: a call with as many heavy pixels"]
+    lines = [f"{width}x{height} at scale {found.scale:g}; ms: a call with as many heavy pixels"]
     for fit in found.fits:
         lines.append(
             f"{fit.model.key}: time foreseen to {fit.median_error:.1%} (worst "

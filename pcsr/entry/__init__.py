@@ -5,6 +5,11 @@ from typing import Any
 from pcsr.interrupts import run_command
 
 
+def umbrella(*args: Any) -> None:  # noqa: ANN401
+    """Runs pcsr, which runs the others."""
+    run_command("pcsr.__main__", *args)
+
+
 def export(*args: Any) -> None:  # noqa: ANN401
     """Runs pcsr-export."""
     run_command("pcsr.export.cli", *args)

@@ -13,11 +13,12 @@ from pcsr.cli import (
     FILE,
     STDOUT,
     check_text_output,
+    command,
     command_errors,
     complain,
     progress,
     runtime_options,
-    show_log,
+    say,
     warn,
     write_text,
 )
@@ -39,12 +40,17 @@ def _no_empty(context: click.Context, parameter: click.Parameter, value: Any) ->
     return value
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@command(
+    "carn-pcsr/ in.png out.png --overlay routing.png",
+    "carn-pcsr/ photos/ upscaled/ --recursive --adaptive --skip-existing",
+    "carn-pcsr/ - - < in.png > out.png",
+    "carn-pcsr/ in.mp4 out.mp4 --preset balanced",
+)
 @click.argument("bundle", type=FILE)
 @click.argument("paths", nargs=-1, metavar="INPUTS... OUTPUT", callback=_no_empty)
 @click.option("-i", "--input", "inputs", multiple=True, callback=_no_empty, help="Upscale this.")
 @click.option("-o", "--output", callback=_no_empty, help="Write there, instead of to OUTPUT.")
-@click.option("-s", "--scale", type=float, help="Scale, at least 1. [default: the trained one]")
+@click.option("-s", "--scale", type=float, help="Scale, at least 1.  [default: the trained one]")
 @click.option("--k", type=float, help="Weight of cost: larger is lighter, faster. [default: 0]")
 @click.option("--adaptive", is_flag=True, help="Route by each image's spread of difficulty (ADM).")
 @click.option("--heavy-ratio", type=float, help="Share of heavy pixels, 0 to 1, instead of --k.")
@@ -99,9 +105,6 @@ def _no_empty(context: click.Context, parameter: click.Parameter, value: Any) ->
     help="Side of the tiles in input pixels; auto or 0 goes by memory.",
 )
 @click.option("--build/--no-build", default=True, help="Build TensorRT engines that are missing.")
-@click.option(
-    "--threads", type=click.IntRange(1, 256), help="Number of threads. [default: all cores]"
-)
 @command_errors
 def main(
     bundle: Path,
@@ -136,14 +139,13 @@ def main(
     from .planning.streams import opened_streams
     from .video import no_bar
 
-    show_log()
     json_file = Path(json_name) if json_name else None
     given, place = _inputs_and_output(paths, inputs, output)
     _check_options(place, json_file, options["overwrite"], options["skip_existing"])
     tile_px = parse_tile("auto" if tile == "0" else tile)
     upscaler = Upscaler(bundle, device, backend, precision, threads, tile_px, may_build=build)
     if device != "cpu":
-        click.echo(f"{device}: {upscaler.backend}, {precision}, passes {upscaler.passes}", err=True)
+        say(f"{device}: {upscaler.backend}, {precision}, passes {upscaler.passes}")
     plan = plan_jobs(given, place, recursive, f".{suffix}" if suffix else None, overlay)
     others = (json_file not in (None, STDOUT)) + plan.to_stdout
     expect_outputs(sum(len(job.targets) for job in plan.jobs) + others)
@@ -158,7 +160,7 @@ def main(
         with over_files(results, "upscaling", len(plan.jobs)) as finished:
             code = _report(finished, plan, json_file, options["overwrite"])
         if overlay is not None and (code == 0 or len(plan.jobs) > 1):
-            click.echo(f"overlay: {explain_colours(upscaler.bundle.upsamplers)}", err=True)
+            say(f"overlay: {explain_colours(upscaler.bundle.upsamplers)}")
         if code == 0:
             streams.hand_on()
     sys.exit(code)
@@ -208,9 +210,9 @@ def _report(
         write_text(json_file, "".join(f"{line}\n" for line in lines), overwrite)
     note = plan.inputs.note()
     if note:
-        click.echo(note, err=True)
+        say(note)
     if plan.is_several and json_file != STDOUT:
-        click.echo(tally.summary(), err=True)
+        say(tally.summary())
     if not failures:
         return 0
     return failures[0].exit_code if len(lines) + len(plan.inputs.failed) == 1 else 1
@@ -222,4 +224,4 @@ def _show(done: "Done", is_quiet: bool, is_only: bool) -> None:
     for warning in done.warnings:
         warn(f"{done.job.target}: {warning}")
     if not is_quiet and not done.error and (is_only or not sys.stderr.isatty()):
-        click.echo(done.summary(), err=True)
+        say(done.summary())

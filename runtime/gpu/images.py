@@ -24,6 +24,8 @@ def as_tensor(image: Any) -> Tensor:  # noqa: ANN401
     try:
         if isinstance(image, np.ndarray) or not hasattr(image, "__dlpack__"):
             array = np.ascontiguousarray(image)
+            # torch warns of arrays that it may not write to, and nothing here writes
+            array = array if array.flags.writeable else array.copy()
             return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
         return torch.utils.dlpack.from_dlpack(image)
     except (TypeError, ValueError, BufferError, RuntimeError) as error:

@@ -12,6 +12,7 @@ from pcsr.errors import ImageError, UsageError
 from pcsr.runtime.geometry.grid import hr_size, refuse_huge
 from pcsr.runtime.routing.checks import check_request
 from pcsr.runtime.routing.request import RoutingRequest
+from pcsr.text import size_text
 
 from .pictures import InputImage
 
@@ -30,6 +31,7 @@ class Setup:
     passes: str = "auto"
     threads: int | None = None
     may_build: bool = True
+    tile_px: int | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Choices:
     precisions: Sequence[str] = ("fp32",)
     passes: str = "auto"
     threads: int | None = None
+    tile_px: int | None = None
     max_pixels: int = 2**23
     """Of an input; an output may have 16 times as many."""
     build: bool = True
@@ -130,7 +133,7 @@ def _of_engine(
 ) -> Iterator[Spec]:
     several = [backend] if len(choices.backends) > 1 else []
     several += [precision] if len(choices.precisions) > 1 else []
-    size = "x".join(map(str, picture.size))
+    size = size_text(picture.size)
     place = [*([] if picture.is_sample else [picture.name]), size]
 
     def name(path: Path, mode: str) -> str:
@@ -141,7 +144,7 @@ def _of_engine(
         is_baseline = path == choices.baseline
         bundle.graphs(precision)
         engine = (str(path), choices.device, backend, precision)
-        setup = Setup(*engine, choices.passes, choices.threads, choices.build)
+        setup = Setup(*engine, choices.passes, choices.threads, choices.build, choices.tile_px)
         for mode in _modes(choices, bundle, is_baseline):
             scale = _checked_scale(choices, bundle, mode, picture)
             words = label(mode) if bundle.upsamplers > 1 else PLAIN
@@ -176,7 +179,7 @@ def refuse_large(size: tuple[int, int], max_pixels: int) -> None:
     """Raises ImageError for an input of more pixels."""
     if size[0] * size[1] > max_pixels:
         raise ImageError(
-            f"an input of {size[0]}x{size[1]} has more than --max-pixels ({max_pixels}); choose a "
+            f"an input of {size_text(size)} has more than --max-pixels ({max_pixels}); choose a "
             "smaller --size or picture, or raise it"
         )
 
@@ -193,8 +196,8 @@ def _checked_scale(
     height, width = hr_size(picture.size, scale)
     if height * width > LARGEST_GROWTH * choices.max_pixels:
         raise ImageError(
-            f"an output of {height}x{width} has more than {LARGEST_GROWTH} times --max-pixels "
-            f"({choices.max_pixels}); choose a smaller --size or --scale, or raise it"
+            f"an output of {size_text((height, width))} has more than {LARGEST_GROWTH} times "
+            f"--max-pixels ({choices.max_pixels}); choose a smaller --size or --scale, or raise it"
         )
     if picture.original is not None and picture.original.shape[:2] != (height, width):
         raise UsageError(

@@ -275,7 +275,7 @@ def test_a_gpu_that_is_not_there_is_an_error_not_a_fallback(
 
 @pytest.mark.parametrize("device", ["", "gpu", "cpu:0", "cuda:x", "cuda:-1", "CPU", "cuda:"])
 def test_an_unknown_device_is_refused(carn_like_bundle: Path, device: str) -> None:
-    with pytest.raises(BackendError, match=r"unknown device .*expected cpu, cuda or cuda:N"):
+    with pytest.raises(UsageError, match=r"unknown device .*expected cpu, cuda or cuda:N"):
         Upscaler(carn_like_bundle, device)
 
 
@@ -297,7 +297,7 @@ def test_without_the_compiled_passes_the_native_backend_says_what_to_do(
 
 @pytest.mark.parametrize("backend", ["", "openvino", "OnnxRuntime"])
 def test_an_unknown_backend_is_refused(carn_like_bundle: Path, backend: str) -> None:
-    with pytest.raises(BackendError, match="unknown backend"):
+    with pytest.raises(UsageError, match="unknown backend"):
         Upscaler(carn_like_bundle, backend=backend)
 
 

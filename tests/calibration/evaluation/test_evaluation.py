@@ -126,7 +126,7 @@ def test_given_lr_images(carn_like_bundle: Path, image: Path, tmp_path: Path, na
 @pytest.mark.parametrize(
     ("names", "failure"),
     [
-        (["onex4.png"], "one.png does not fit .*onex4.png: expected 44x40 .* found 50x45"),
+        (["onex4.png"], "one.png does not fit .*onex4.png: expected 40x44 .* found 45x50"),
         (["other.png"], "no LR image for .*one.png: expected a file named onex4 or one"),
         (["one.png", "one.tif"], "two LR images for .*one.png: .*one.png and .*one.tif"),
     ],
@@ -176,8 +176,8 @@ def test_failed_images_do_not_stop_the_others(
     assert {score.image for score in report.scores} == {str(two_images[0])}
     assert "bad.png" in report.failures[0]
     assert report.failures[1:] == (
-        f"cannot evaluate {tiny}: an image of 3x30 pixels is too small for scale 4",
-        f"cannot evaluate {narrow}: a border of 4 px does not fit an image of 28x8 pixels",
+        f"cannot evaluate {tiny}: an image of 30x3 pixels is too small for scale 4",
+        f"cannot evaluate {narrow}: a border of 4 px does not fit an image of 8x28 pixels",
     )
 
 

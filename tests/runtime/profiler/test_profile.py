@@ -48,10 +48,10 @@ def profile(quick: None, carn_like_bundle: Path, plain_bundle: Path) -> Profile:
 def test_every_mode_and_the_baseline_are_cases(profile: Profile) -> None:
     names = [case.name for case in profile.cases]
     assert [name.split(", ", 1)[1] for name in names] == [
-        "k=0, 24x32",
-        "k=2, 24x32",
-        "ADM, 24x32",
-        "24x32",
+        "k=0, 32x24",
+        "k=2, 32x24",
+        "ADM, 32x24",
+        "32x24",
     ]
     ours, plain = profile.cases[0], profile.cases[-1]
     assert plain.is_baseline

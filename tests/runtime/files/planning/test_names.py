@@ -159,3 +159,11 @@ def test_json_file(carn_like_bundle: Path) -> None:
     ended = upscale(carn_like_bundle, "in.png", "y.png", "--json", "x.jsonl")
     assert_refused(ended, 1, "x.jsonl exists")
     assert not Path("y.png").exists()
+
+
+def test_quiet_says_errors_alone(carn_like_bundle: Path) -> None:
+    Path("album/n.txt").write_text("text")
+    Path("album/bad.png").write_text("text")
+    ended = upscale(carn_like_bundle, "album", "out", "-q")
+    assert ended.code == 1
+    assert [line.split(": ")[1] for line in ended.complaints] == ["cannot read album/bad.png"]

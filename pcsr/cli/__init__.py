@@ -1,7 +1,6 @@
 """The commands' common parts: errors as one line and an exit code, progress bars, text files."""
 
 import functools
-import logging
 import os
 import resource
 import sys
@@ -25,62 +24,29 @@ from pcsr.interrupts import (
 )
 from pcsr.text import one_line
 
+from .commands import Command as Command
+from .commands import Group as Group
+from .commands import command as command
+from .commands import is_quiet as is_quiet
+from .commands import option_group as option_group
+from .commands import say as say
+from .commands import show_log as show_log
+from .options import FILE as FILE
+from .options import image_options as image_options
+from .options import json_option as json_option
+from .options import mode_options as mode_options
+from .options import overwrite_option as overwrite_option
+from .options import runtime_options as runtime_options
+from .options import threads_option as threads_option
+from .options import tile_option as tile_option
+
 STDOUT = Path("-")
-Command = TypeVar("Command", bound=Callable[..., Any])
+Function = TypeVar("Function", bound=Callable[..., Any])
 Item = TypeVar("Item")
 Bar = AbstractContextManager[Iterable[Item]]
-FILE = click.Path(path_type=Path)
 
 
-def _together(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
-    def decorate(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-image_options = _together(
-    click.argument("bundle", type=FILE),
-    click.argument("images", nargs=-1, required=True, type=FILE),
-    click.option(
-        "--scale", type=float, help="Upscale by at least 1.  [default: the trained scale]"
-    ),
-    click.option(
-        "--refine/--no-refine", default=True, show_default=True, help="Smooth light pixels."
-    ),
-    click.option("--json", "json_file", type=FILE, help="Write JSON to this file; - for stdout."),
-    click.option("--overwrite", is_flag=True, help="Replace existing output files."),
-    click.option(
-        "--max-pixels",
-        type=click.IntRange(1),
-        default=2**27,
-        show_default=True,
-        help="Refuse larger files before decoding them.",
-    ),
-    click.option("--recursive", is_flag=True, help="Look into sub-folders."),
-)
-"""Decorates a command with BUNDLE, IMAGES, and how they are read and reported."""
-runtime_options = _together(
-    click.option("--device", default="cpu", show_default=True, help="Run on cpu, cuda or cuda:N."),
-    click.option(
-        "--backend",
-        default="auto",
-        show_default=True,
-        help="Run with auto, native, onnxruntime, torch or tensorrt.",
-    ),
-    click.option(
-        "--precision",
-        default="fp32",
-        show_default=True,
-        help="Run these graphs of the bundle: fp32, fp16, int8, ...",
-    ),
-)
-"""Decorates a command with what an `Upscaler` is opened with."""
-
-
-def command_errors(function: Command) -> Command:
+def command_errors(function: Function) -> Function:
     """Decorates a command's body: a PcsrError becomes one line on stderr and its exit code.
 
     The code is 0 when all is done, 1 if some files failed or a result could not be written, 2 for
@@ -108,7 +74,7 @@ def command_errors(function: Command) -> Command:
     return wrapped  # type: ignore[return-value]
 
 
-def _flushed(function: Command, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+def _flushed(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
     """Calls the body; a result that cannot be printed fails here, not when Python shuts down."""
     try:
         answer = function(*args, **kwargs)
@@ -152,16 +118,11 @@ def _exit_code(error: OSError) -> int:
     return 2 if error.errno in (ENAMETOOLONG, ELOOP, EILSEQ, EINVAL) else 1
 
 
-def show_log() -> None:
-    """Shows what the library says of engines that it builds, on stderr."""
-    log = logging.getLogger("pcsr")
-    log.addHandler(logging.StreamHandler())
-    log.setLevel(logging.INFO)
-
-
 def progress(items: Iterable[Item], label: str, length: int | None = None) -> Bar[Item]:
-    """Returns a context of the same items, with a progress bar where stderr is a terminal."""
-    if sys.stderr.isatty():
+    """Returns a context of the same items, with a progress bar where stderr is a terminal, and
+    none with --quiet.
+    """
+    if sys.stderr.isatty() and not is_quiet():
         return click.progressbar(items, length, label=label, file=sys.stderr)
     return nullcontext(items)
 
@@ -207,8 +168,9 @@ def complain(error: Exception) -> None:
 
 
 def warn(text: str) -> None:
-    """Prints a warning as one line on stderr, as `complain` does."""
-    _print_over_bar(f"warning: {text}")
+    """Prints a warning as one line on stderr, as `complain` does; nothing with --quiet."""
+    if not is_quiet():
+        _print_over_bar(f"warning: {text}")
 
 
 def _print_over_bar(text: str) -> None:
