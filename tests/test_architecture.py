@@ -29,6 +29,7 @@ pcsr.images pcsr.metrics pcsr.overlay pcsr.vectors pcsr.manifest pcsr.bundle pcs
 pcsr.cli
 pcsr.models
 pcsr.runtime.machine pcsr.runtime.timing pcsr.runtime.layout pcsr.runtime.devices
+pcsr.runtime.inputs
 pcsr.runtime.geometry
 pcsr.runtime.mlps pcsr.runtime.backends pcsr.runtime.onnxruntime_session
 pcsr.runtime.routing
@@ -41,6 +42,7 @@ pcsr.runtime.tensorrt
 pcsr.runtime.cpu
 pcsr.runtime.gpu.runners
 pcsr.runtime.gpu
+pcsr.runtime.open pcsr.runtime.lifetime
 pcsr.runtime.upscaler
 pcsr pcsr.runtime
 pcsr.runtime.profiler.measuring

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
+from pcsr.errors import ImageError
+
 PIXELS_PER_CHUNK = 8192
 PIXELS_PER_STRIP = 65536
 Work = Callable[[slice], None]
@@ -24,7 +26,22 @@ class Workers:
         """Runs over strips, of about so many pixels, of an image of `size` (height, width)."""
         self.over_pixels(size[0], work, max(1, pixels // size[1]))
 
+    def close(self) -> None:
+        """Ends the threads, and waits until they have."""
+        self._pool.shutdown()
+
     def over_ranges(self, ranges: Iterable[slice], work: Work) -> None:
-        """Runs over ranges of the caller's choice."""
-        for _ in self._pool.map(work, ranges):
+        """Runs over ranges of the caller's choice.
+
+        Raises:
+            ImageError: the system starts no thread.
+        """
+        try:
+            done = self._pool.map(work, ranges)
+        except RuntimeError as error:  # Python has no class of its own for this
+            raise ImageError(
+                f"the system starts no thread ({error}); pass fewer threads, or raise the limit of "
+                "memory or processes (ulimit -v, ulimit -u)"
+            ) from error
+        for _ in done:
             pass

@@ -61,8 +61,8 @@ class DeviceUpscaler(Executor):
             made = make_passes(passes, runner, precision, load_mlps(bundle))
             self._loaded = LoadedBundle(bundle, runner, made)
         self.tile_px = tile_px
-        records = cuda_graphs and self.device.type == "cuda"
-        self._frames = FrameCache(lambda shape: RecordedFrame(self._frame(shape), records))
+        self._records = cuda_graphs and self.device.type == "cuda"
+        self._frames = FrameCache()
         self._side = SideStream(self.device)
         self._lock = threading.Lock()
 
@@ -79,6 +79,14 @@ class DeviceUpscaler(Executor):
 
     def forget_shapes(self) -> None:
         self._frames.clear()
+
+    def close(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # a result may be under way still
+        self._frames.clear()
+        del self._loaded, self._runner
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     @property
     def kind(self) -> str:
@@ -117,7 +125,7 @@ class DeviceUpscaler(Executor):
         refuse_huge(_size(given), scale)
         if not stays:
             with timer.host_stage("prepare"):
-                layout.refuse_nan(given.numpy())
+                layout.check_values(given.numpy())
         task = _DeviceCall(layout, scale, request, timer)
         span = DeviceSpan() if stays and took is not None else None
         with self._lock, self._side.entered(), exact_arithmetic():
@@ -163,7 +171,7 @@ class DeviceUpscaler(Executor):
         given, layout = self.look(pixels)
         timer = make_timer(self.device, False)
         with timer.host_stage("prepare"):
-            layout.refuse_nan(given.numpy())
+            layout.check_values(given.numpy())
         task = _DeviceCall(layout, scale, request, timer)
         handed_on = False
 
@@ -218,7 +226,7 @@ class DeviceUpscaler(Executor):
     def _run(self, image: Tensor, task: "_DeviceCall") -> FrameResult:
         stage = task.timer.stage
         with stage("prepare"):
-            recorded = self._frames.get(task.shape(image))
+            recorded = self._frames.get(task.shape(image), self._recorded)
             self._fill(recorded.frame, image, task)
         recorded.run(stage)
         with stage("copy"):
@@ -227,6 +235,9 @@ class DeviceUpscaler(Executor):
     def _fill(self, frame: AnyFrame, image: Tensor, task: "_DeviceCall") -> None:
         frame.image.copy_(to_network(image, task.layout)[None])
         frame.set_request(task.request)
+
+    def _recorded(self, shape: FrameShape) -> RecordedFrame:
+        return RecordedFrame(self._frame(shape), self._records)
 
     def _frame(self, shape: FrameShape, keep: bool = True) -> AnyFrame:
         if self._loaded is None:
