@@ -28,6 +28,7 @@ pcsr.text pcsr.extras pcsr.atomic pcsr.schema
 pcsr.images pcsr.metrics pcsr.overlay pcsr.vectors pcsr.manifest pcsr.bundle pcsr.amend
 pcsr.cli
 pcsr.models
+pcsr.runtime.limits
 pcsr.runtime.machine pcsr.runtime.timing pcsr.runtime.layout pcsr.runtime.devices
 pcsr.runtime.inputs
 pcsr.runtime.geometry

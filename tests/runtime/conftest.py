@@ -9,6 +9,7 @@ from pcsr import Bundle
 from pcsr.runtime import open as opening
 from pcsr.runtime.inputs.arguments import whole
 from tests.exports import Exports
+
 from .cpu import native
 
 CHECKPOINTS = {"carn": "carn-pcsr", "fsrcnn": "fsrcnn-pcsr", "srresnet": "srresnet-pcsr-random"}
