@@ -6,13 +6,17 @@ BIN := $(VENV)/bin
 GPU_PYTHON ?= python3
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint docs bench bench-short gpu gpu-test gpu-dry install clean
+.PHONY: demo test fuzz lint docs bench bench-short gpu gpu-test gpu-dry install clean
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/demo.py $(if $(CKPT),--ckpt "$(CKPT)")
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
+
+# Thousands of mutated bundles, checkpoints, configs and images; needs gcc. FUZZ_ARGS: see python -m tests.fuzz --help
+fuzz: $(INSTALLED)
+	$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

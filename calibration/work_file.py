@@ -2,16 +2,41 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Self
 
 from pcsr.atomic import atomic_file
 
+_log = logging.getLogger(__name__)
 ShowProgress = Callable[[Iterable[Any], str], AbstractContextManager[Iterable[Any]]]
 """(items, label) -> a context of the same items, whose progress is shown."""
+
+
+class LoggedProgress:
+    """Shows progress as lines of the log (INFO): a `ShowProgress` for where there is no terminal.
+    A line says the item that is begun, at most every `every_s` seconds over all phases.
+    """
+
+    every_s = 1.0
+
+    def __init__(self) -> None:
+        self._said = perf_counter()
+
+    @contextmanager
+    def __call__(self, items: Iterable[Any], label: str) -> Iterator[Iterable[Any]]:
+        yield self._watched(list(items), label)
+
+    def _watched(self, items: list[Any], label: str) -> Iterator[Any]:
+        for number, item in enumerate(items, 1):
+            if perf_counter() - self._said >= self.every_s:
+                name = f" ({item.name})" if isinstance(item, Path) else ""
+                _log.info("%s: %d of %d%s", label, number, len(items), name)
+                self._said = perf_counter()
+            yield item
 
 
 class WorkFile:

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from torch import nn
 
 from pcsr.errors import CheckpointError, UsageError
 from pcsr.models import PCSR, PlainNetwork, make_backbone
 from pcsr.models.checkpoint import Checkpoint
-from pcsr.models.plain import tail_scale
+from pcsr.models.plain import LARGEST_SCALE, tail_scale
 from pcsr.models.registry import Rgb, normalisation, parse_rgb
+from pcsr.models.values import SHOWN, read_yaml, shown, shown_error
+from pcsr.models.weights import SizeLimit, fitted, no_larger_than
 
 PUBLISHED_SCALE = 4.0
-LARGEST_SCALE = 64
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,12 @@ def read_config(path: Path) -> NetworkSettings:
         UsageError: the file is missing, not YAML, or its values have the wrong form.
     """
     try:
-        return _settings(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return _settings(read_yaml(path))
     except OSError as error:
         raise UsageError(f"config {path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError) as error:
-        reason = " ".join(str(error).split())
+    except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
         raise UsageError(
-            f"config {path} is not in the published format (data_norm, scale): {reason}"
+            f"config {path} is not in the published format (data_norm, scale): {shown_error(error)}"
         ) from error
 
 
@@ -68,8 +67,10 @@ def completed(settings: NetworkSettings, checkpoint: Checkpoint) -> NetworkSetti
     """
     try:
         return filled(settings, _settings(checkpoint.training))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{checkpoint.path}: data_norm or scale: {error}") from error
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise CheckpointError(
+            f"{checkpoint.path}: data_norm or scale: {shown_error(error)}"
+        ) from error
 
 
 def build_network(checkpoint: Checkpoint, settings: NetworkSettings) -> PCSR | PlainNetwork:
@@ -80,26 +81,32 @@ def build_network(checkpoint: Checkpoint, settings: NetworkSettings) -> PCSR | P
     """
     path, what = checkpoint.path, checkpoint.description
     mean, std = normalisation(what.backbone, settings.mean, settings.std)
-    with warnings.catch_warnings(action="ignore"), _blamed_on(f"{path}"):
-        backbone = make_backbone(what.backbone, what.backbone_args)
-    if what.upsampler_widths:
-        with _blamed_on(f"{path}: backbone '{what.backbone}'"):
-            pcsr = PCSR(backbone, what.upsampler_widths, what.classifier_widths, mean, std)
-        _load_strictly(pcsr, checkpoint)
-        return pcsr.eval().requires_grad_(False)
-    with _blamed_on(f"{path} is neither a PCSR network nor a plain one: '{what.backbone}'"):
-        plain = PlainNetwork(backbone, tail_scale(backbone), mean, std)
-    _load_strictly(plain.network, checkpoint)
-    return plain.eval().requires_grad_(False)
+    limit = SizeLimit.of_weights(checkpoint.weights)
+    with warnings.catch_warnings(action="ignore"), no_larger_than(limit):
+        with _blamed_on(f"{path}"):
+            backbone = make_backbone(what.backbone, what.backbone_args)
+        if what.upsampler_widths:
+            widths = [*what.upsampler_widths, what.classifier_widths or ()]
+            with _blamed_on(f"{path}"):
+                limit.check_widths([one for mlp in widths for one in mlp])
+            with _blamed_on(f"{path}: backbone '{what.backbone}'"):
+                pcsr = PCSR(backbone, what.upsampler_widths, what.classifier_widths, mean, std)
+            _load_strictly(pcsr, checkpoint)
+            return pcsr.eval().requires_grad_(False)
+        with _blamed_on(f"{path} is neither a PCSR network nor a plain one: '{what.backbone}'"):
+            plain = PlainNetwork(backbone, tail_scale(backbone), mean, std)
+        _load_strictly(plain.network, checkpoint)
+        return plain.eval().requires_grad_(False)
 
 
 @contextmanager
 def _blamed_on(what: str) -> Iterator[None]:
     """Raises CheckpointError, beginning with `what`, for what a network in the body refuses."""
+    refusals = (ValueError, RuntimeError, TypeError, ArithmeticError, LookupError, MemoryError)
     try:
         yield
-    except (CheckpointError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{what}: {error}") from error
+    except (CheckpointError, *refusals) as error:
+        raise CheckpointError(f"{what}: {shown_error(error)}") from error
 
 
 def trained_scale(network: PCSR | PlainNetwork, settings: NetworkSettings) -> float:
@@ -110,9 +117,12 @@ def trained_scale(network: PCSR | PlainNetwork, settings: NetworkSettings) -> fl
 
 
 def _load_strictly(module: nn.Module, checkpoint: Checkpoint) -> None:
-    expected, found = module.state_dict(), checkpoint.weights
+    expected = module.state_dict()
+    found = fitted(checkpoint.path, checkpoint.weights, expected)
     problems = [f"{name} is missing" for name in expected if name not in found]
-    problems += [f"{name} is not part of the network" for name in found if name not in expected]
+    problems += [
+        f"{name[:SHOWN]} is not part of the network" for name in found if name not in expected
+    ]
     problems += [
         f"{name} has shape {list(found[name].shape)} instead of {list(weight.shape)}"
         for name, weight in expected.items()
@@ -132,7 +142,9 @@ def _load_strictly(module: nn.Module, checkpoint: Checkpoint) -> None:
     module.load_state_dict(found)
 
 
-def _settings(config: Mapping[str, Any]) -> NetworkSettings:
+def _settings(config: Any) -> NetworkSettings:  # noqa: ANN401
+    if not isinstance(config, dict):
+        raise ValueError(f"it holds {shown(config)}, expected keys")
     norm = config.get("data_norm") or {}
     mean, std = parse_rgb(norm.get("mean")), parse_rgb(norm.get("std"))
     return NetworkSettings(mean, std, _trained_scale(config))

@@ -60,9 +60,9 @@ class PixelShuffleTail(nn.Module):
 
     def __init__(self, nf: int, scale: int, group: int) -> None:
         super().__init__()
-        factors = [3] if scale == 3 else [2] * int(math.log2(scale))
-        if math.prod(factors) != scale:
+        if scale not in (1, 2, 3, 4, 8, 16, 32, 64):
             raise ValueError(f"scale {scale} has no tail (2, 3, 4 and 8 have)")
+        factors = [3] if scale == 3 else [2] * int(math.log2(scale))
         layers: list[nn.Module] = []
         for factor in factors:
             conv = nn.Conv2d(nf, nf * factor**2, 3, padding=1, groups=group)

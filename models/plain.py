@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 PROBE = 8  # side of the image that is tried
+LARGEST_SCALE = 64
 
 
 class PlainNetwork(nn.Module):
@@ -39,6 +40,8 @@ def tail_scale(network: nn.Module) -> int:
         ValueError: it does not upscale an image, or not by its attribute `scale`.
     """
     scale = getattr(network, "scale", None)
+    if isinstance(scale, int | float) and not 1 <= scale <= LARGEST_SCALE:
+        raise ValueError(f"its scale must lie between 1 and {LARGEST_SCALE}, found {scale:g}")
     try:
         out = network.eval()(torch.zeros(1, 3, PROBE, PROBE))
     except RuntimeError as error:

@@ -15,6 +15,8 @@ from torch import nn
 
 from pcsr.errors import CheckpointError, UsageError
 
+from .values import SHOWN, plain, shown, shown_error
+
 Rgb = tuple[float, float, float]
 BackboneClass = TypeVar("BackboneClass", bound=Callable[..., nn.Module])
 
@@ -53,7 +55,7 @@ def find_registration(name: str) -> Registration:
     if name not in _registrations:
         known = ", ".join(sorted(_registrations))
         raise CheckpointError(
-            f"unknown backbone '{name}' (known: {known}); register it with "
+            f"unknown backbone {shown(name)} (known: {known}); register it with "
             "pcsr.models.register_backbone or the entry point group pcsr.backbones"
         )
     return _registrations[name]
@@ -63,8 +65,9 @@ def parse_rgb(value: Any) -> Rgb | None:  # noqa: ANN401
     """Reads three numbers of a config; None stays. Raises ValueError or TypeError for all else."""
     if value is None:
         return None
-    if not isinstance(value, Sequence) or len(value) != 3:
-        raise ValueError(f"expected three numbers, found {value}")
+    wrong = not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 3
+    if wrong or not all(isinstance(number, int | float) for number in value):
+        raise ValueError(f"expected three numbers, found {str(plain(value, 'it'))[:SHOWN]}")
     red, green, blue = (float(number) for number in value)
     return (red, green, blue)
 
@@ -93,7 +96,10 @@ def make_backbone(name: str, args: Mapping[str, Any]) -> nn.Module:
     registration = find_registration(name)
     try:
         return registration.build(**args)
-    except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
+    except CheckpointError:
+        raise
+    except Exception as error:  # a constructor of anyone, given arguments that it may not know
         raise CheckpointError(
-            f"backbone '{name}' cannot be built from the checkpoint's {dict(args)}: {error}"
+            f"backbone '{name}' cannot be built from the checkpoint's "
+            f"{str(dict(args))[:SHOWN]}: {shown_error(error)}"
         ) from error

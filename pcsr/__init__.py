@@ -6,6 +6,7 @@
 Importing `pcsr` imports neither torch nor a backend; `Upscaler` loads its backend when it is made.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,10 @@ from pcsr.version import __version__
 if TYPE_CHECKING:
     from pcsr.bundle import Bundle
     from pcsr.runtime.upscaler import Result, Upscaler
+
+# ONNX Runtime reads it when it is first imported. From 1.29 on it reports to its maker where nobody
+# says no: it looks for the network and leaves a device id in ~/.cache/Microsoft.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "BackendError",

@@ -65,6 +65,11 @@ def make_folder(folder: Path) -> None:
     """Makes a folder, and those above it, where missing; raises OutputError where it cannot."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        file = next((p for p in (folder, *folder.parents) if os.path.lexists(p)), folder)
+        raise OutputError(
+            f"{file} is a file, expected a folder for the results; choose another name"
+        ) from error
     except OSError as error:
         raise OutputError(f"cannot create {folder}: {error.strerror}") from error
 

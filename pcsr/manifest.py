@@ -200,18 +200,30 @@ def _tuples(value: Any) -> Any:  # noqa: ANN401
 def _check_roles(manifest: Manifest, precision: str, graphs: Mapping[str, Graph]) -> None:
     """Checks that every upsampler is there, takes what its role takes, and fits its row map."""
     if manifest.kind == "plain":
+        tensors = graphs["network"].outputs
+        require([t.name for t in tensors] == ["upscaled"], "outputs of network")
+        require(len(tensors[0].shape) == 4 and tensors[0].shape[1] == 3, "shape of upscaled")
         return
     count = len(manifest.costs.upsampler_flops)
     roles = [*(["classifier"] if count > 1 else []), *(f"upsampler_{j}" for j in range(count))]
+    require((manifest.model.classifier_widths is not None) == (count > 1), "classifier_widths")
     require(sorted(graphs) == sorted(["backbone", *roles]), f"{precision} graphs {list(graphs)}")
     outputs = graphs["backbone"].outputs
+    require(len(outputs) > 0 and len(outputs[0].shape) == 4, "outputs of backbone")
+    require(outputs[0].shape[1] == manifest.model.feature_width, "width of features")
     maps = {tensor.name: tensor.shape[-1] for tensor in outputs[1:]}
     expected = ["features", *(f"{role}_features" for role in roles)]
     require([t.name for t in outputs] == expected, f"outputs {[t.name for t in outputs]}")
     for role in roles:
         inputs = graphs[role].inputs
         require([t.name for t in inputs] == list(ROW_INPUTS), f"inputs of {role}")
-        require(inputs[0].shape[-1] == maps[f"{role}_features"], f"width of {role}")
+        width = maps[f"{role}_features"]
+        require(isinstance(width, int) and inputs[0].shape[-1] == width, f"width of {role}")
+        name, values = "residual", 3
+        if role == "classifier":
+            name, values = "logits", classifier_outputs(count)
+        found = [(t.name, *t.shape[1:]) for t in graphs[role].outputs]
+        require(found == [(name, values)], f"outputs of {role}")
 
 
 def require(condition: bool, what: str) -> None:

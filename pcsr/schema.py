@@ -39,6 +39,8 @@ RULES: dict[str, Rule] = {
     "exclusiveMinimum": (NUMBER, operator.gt, "more than {}"),
     "maximum": (NUMBER, operator.le, "at most {}"),
     "minItems": (list, lambda value, count: len(value) >= count, "{} or more items"),
+    "maxItems": (list, lambda value, count: len(value) <= count, "at most {} items"),
+    "maxLength": (str, lambda value, count: len(value) <= count, "at most {} characters"),
     "pattern": (str, lambda value, pattern: re.search(pattern, value), "text like {}"),
 }
 

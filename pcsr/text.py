@@ -24,4 +24,10 @@ def one_line(text: str) -> str:
 
 def last_line(error: Exception) -> str:
     """Returns the last line of an error's message, where libvips says what was wrong."""
-    return str(error).strip().splitlines()[-1].strip()
+    return one_line(str(error).strip().splitlines()[-1])
+
+
+def shortened(text: str, most: int = 300) -> str:
+    """Returns a text as one line of at most so many characters: for what a file says."""
+    line = one_line(text)
+    return line if len(line) <= most else f"{line[: most - 1]}…"

@@ -1,10 +1,8 @@
 """Verification vectors are images with what the float32 PyTorch network makes of them."""
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +10,7 @@ from numpy.typing import NDArray
 from pcsr.manifest import require
 
 Floats = NDArray[np.float32]
-DAMAGES = (BadZipFile, EOFError, OSError, KeyError, TypeError, ValueError, AttributeError)
+LARGEST_SCALE = 1000
 
 
 @dataclass(frozen=True)
@@ -32,25 +30,24 @@ class Vector:
     difficulty: Floats | None
 
 
-def read_vectors(data: bytes, upsamplers: int) -> list[Vector]:
-    """Reads the vectors of a bundle's verification.npz; `upsamplers` is M, 0 for a plain network.
+def read_vectors(arrays: Mapping[str, NDArray[Any]], upsamplers: int) -> list[Vector]:
+    """Makes the vectors of the arrays of verification.npz; `upsamplers` is M, 0 for a plain
+    network.
 
     Raises:
-        ValueError: it is damaged.
+        ValueError: they do not fit together, or there are none.
     """
+    names = [name.removesuffix(".expected") for name in arrays if name.endswith(".expected")]
+    require(len(names) > 0, "emptiness")
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        names = [name.removesuffix(".expected") for name in arrays if name.endswith(".expected")]
-        require(len(names) > 0, "emptiness")
         return [_vector(name, arrays, upsamplers) for name in names]
-    except DAMAGES as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise ValueError(f"the verification vectors cannot be read ({reason})") from error
+    except KeyError as error:
+        raise ValueError(f"no {error}") from error
 
 
 def _vector(name: str, arrays: Mapping[str, NDArray[Any]], upsamplers: int) -> Vector:
-    size, scale = name.split("_")[0], float(arrays[f"{name}.scale"])
+    size, scale = name.split("_")[0], float(_scalar(arrays, f"{name}.scale"))
+    require(0 < scale <= LARGEST_SCALE, f"{name}.scale")
     image = arrays[f"{size}.image"]
     require(image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3, f"{size}.image")
     height, width = (round(n * scale) for n in image.shape[:2])
@@ -64,8 +61,13 @@ def _vector(name: str, arrays: Mapping[str, NDArray[Any]], upsamplers: int) -> V
         require(int(assignment.max(initial=0)) < upsamplers, f"{name}.assignment")
         require(_is(difficulty, np.float32, (height, width)), f"{case}.difficulty")
     pixels = image.astype(np.float32) / np.float32(255)
-    adaptive = bool(arrays[f"{name}.adaptive"])
+    adaptive = bool(_scalar(arrays, f"{name}.adaptive"))
     return Vector(name, pixels, scale, adaptive, expected, assignment, difficulty)
+
+
+def _scalar(arrays: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
+    require(arrays[name].size == 1, name)
+    return arrays[name].reshape(())
 
 
 def _is(array: NDArray[Any], dtype: type[np.generic], shape: tuple[int, ...]) -> bool:

@@ -1,5 +1,6 @@
 """Names of the backends, and which one `auto` takes."""
 
+import logging
 from importlib.util import find_spec
 from typing import Literal, get_args
 
@@ -30,8 +31,7 @@ def choose_backend(name: str, device: str, precision: str, bundle: Bundle) -> st
     if precision in QUANTISED:
         name = _of_quantised(name, on_cpu, precision)
     if name == "auto" and on_cpu:
-        is_built = find_spec("pcsr.runtime.cpu._pixels") is not None
-        return "native" if precision in ("fp32", "int8") and is_built else "onnxruntime"
+        return _on_cpu(precision)
     if name == "auto":
         is_there = find_spec("tensorrt") is not None or find_spec("tensorrt_rtx") is not None
         return "tensorrt" if is_there and (bundle.path / "engines").is_dir() else "torch"
@@ -42,6 +42,19 @@ def choose_backend(name: str, device: str, precision: str, bundle: Bundle) -> st
     if name == "tensorrt" and on_cpu:
         raise BackendError("the tensorrt backend runs on a GPU, not on 'cpu'; use --device cuda")
     return name
+
+
+def _on_cpu(precision: str) -> str:
+    if precision not in ("fp32", "int8"):
+        return "onnxruntime"
+    if find_spec("pcsr.runtime.cpu._pixels") is not None:
+        return "native"
+    logging.getLogger(__name__).warning(
+        "pcsr was installed without its compiled passes; the slower backend onnxruntime runs "
+        "instead. Install pcsr again where gcc or clang and Python's headers are, or pass "
+        "--backend onnxruntime"
+    )
+    return "onnxruntime"
 
 
 def _of_quantised(name: str, on_cpu: bool, precision: str) -> str:

@@ -2,10 +2,9 @@
 with kernels of their own.
 """
 
-import io
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from pcsr.bundle import Bundle
 from pcsr.errors import BundleError
 from pcsr.manifest import classifier_outputs
-from pcsr.vectors import DAMAGES
+from pcsr.reading.npz import Headers
 
 from .geometry.grid import Floats
 
@@ -43,8 +42,6 @@ class MlpWeights:
         """Makes it from arrays of a bundle's mlps.npz, without the role in their names."""
         parts, widths = [np.zeros(0, np.float32)], [len(arrays["bias"])]
         while (weight := arrays.get(f"weight_{len(widths)}")) is not None:
-            if weight.shape[1] != widths[-1]:
-                raise ValueError(f"a layer of {weight.shape[1]} inputs behind {widths[-1]} outputs")
             parts += [weight.ravel(), arrays[f"bias_{len(widths)}"]]
             widths.append(weight.shape[0])
         names = [field.name for field in fields(cls)][1:-1]
@@ -72,41 +69,48 @@ def load_mlps(bundle: Bundle) -> dict[str, MlpWeights]:
     Raises:
         BundleError: they are missing, damaged, or do not fit the bundle's network.
     """
-    data, count, depth = bundle.mlp_bytes(), bundle.upsamplers, bundle.manifest.model.feature_width
-    roles = {"classifier": classifier_outputs(count)} if count > 1 else {}
-    roles |= {f"upsampler_{j}": 3 for j in range(count)}
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            arrays: dict[str, dict[str, Floats]] = defaultdict(dict)
-            for name in file.files:
-                role, _, part = name.partition(".")
-                arrays[role][part] = file[name]
-        if arrays.keys() != roles.keys():
-            raise ValueError(f"expected {', '.join(roles)}, found {', '.join(sorted(arrays))}")
-        return {role: _mlp(role, arrays[role], depth, roles[role]) for role in roles}
-    except (*DAMAGES, IndexError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else error
-        raise BundleError(
-            f"{bundle.path}: the weights of the upsamplers cannot be read ({reason}); "
-            "export the bundle again"
-        ) from error
-
-
-def _mlp(role: str, arrays: Mapping[str, Floats], depth: int, outputs: int) -> MlpWeights:
-    mlp = MlpWeights.of(arrays)
-    width = int(mlp.widths[0])
+    model, count = bundle.manifest.model, bundle.upsamplers
+    hidden = {"classifier": model.classifier_widths or ()} if count > 1 else {}
+    hidden |= {f"upsampler_{j}": model.upsampler_widths[j] for j in range(count)}
+    outputs = {"classifier": classifier_outputs(count)}
     expected = {
-        "feature_weight": (width, depth),
-        "row_weight": (width,),
-        "column_weight": (width,),
-        "cell_weight": (width, 2),
-        "bias": (width,),
+        f"{role}.{name}": shape
+        for role, widths in hidden.items()
+        for name, shape in _shapes(model.feature_width, (*widths, outputs.get(role, 3))).items()
     }
-    layers = itertools.pairwise(mlp.widths.tolist())
-    numbers = sum((inputs + 1) * results for inputs, results in layers)
-    fits = all(getattr(mlp, name).shape == shape for name, shape in expected.items())
-    if not fits or mlp.rest.shape != (numbers,) or mlp.outputs != outputs:
-        raise ValueError(f"{role}: its shapes do not fit {depth} features and {outputs} outputs")
-    if not all(np.isfinite(getattr(mlp, name)).all() for name in (*expected, "rest")):
-        raise ValueError(f"{role}: it holds NaN or infinite values")
-    return mlp
+
+    def check(headers: Headers) -> None:
+        if missing := sorted(expected.keys() ^ headers.keys()):
+            raise ValueError(f"expected the weights of {', '.join(hidden)}: {missing[0]}")
+        for name, header in headers.items():
+            if header.dtype != np.float32 or header.shape != expected[name]:
+                raise ValueError(
+                    f"{name}: expected float32 of {expected[name]}, found {header.dtype} of "
+                    f"{header.shape}"
+                )
+
+    arrays: dict[str, dict[str, Floats]] = defaultdict(dict)
+    for name, values in bundle.mlp_arrays(check).items():
+        role, _, part = name.partition(".")
+        if not np.isfinite(values).all():
+            raise BundleError(
+                f"{bundle.path}: the weights of the upsamplers cannot be read ({name} holds NaN or "
+                "infinite values); export the bundle again"
+            )
+        arrays[role][part] = values
+    return {role: MlpWeights.of(arrays[role]) for role in hidden}
+
+
+def _shapes(depth: int, widths: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    """Gives the shapes of an MLP's arrays by their names. widths: hidden ones, then the outputs."""
+    first = widths[0]
+    shapes: dict[str, tuple[int, ...]] = {
+        "feature_weight": (first, depth),
+        "row_weight": (first,),
+        "column_weight": (first,),
+        "cell_weight": (first, 2),
+        "bias": (first,),
+    }
+    for index, (inputs, outputs) in enumerate(itertools.pairwise(widths), 1):
+        shapes |= {f"weight_{index}": (outputs, inputs), f"bias_{index}": (outputs,)}
+    return shapes

@@ -85,6 +85,8 @@ def start_session(
     options.log_severity_level = 3
     # Planned once per shape, its memory lies beside the arena's: CARN took twice as much.
     options.enable_mem_pattern = False
+    # Else bytes that are an ONNX model, and were checked as one, may be read in ORT's own format.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     for key, value in settings.items():
         options.add_session_config_entry(key, value)
     name, provider_options = provider

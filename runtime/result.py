@@ -79,7 +79,7 @@ class Result:
         """Figures of the call. Waits for the device where the image is on one.
 
         Raises:
-            ImageError: the classifier gave NaN, which is known only now.
+            ImageError: the network gave NaN, which is known only now.
         """
         return self.measured if isinstance(self.measured, Stats) else self.measured()
 

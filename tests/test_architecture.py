@@ -25,6 +25,7 @@ PACKAGES = {
 ROOMS = """
 pcsr.errors pcsr.version pcsr.interrupts
 pcsr.text pcsr.extras pcsr.atomic pcsr.schema
+pcsr.reading
 pcsr.images pcsr.metrics pcsr.overlay pcsr.vectors pcsr.manifest pcsr.bundle pcsr.amend
 pcsr.cli
 pcsr.models
@@ -33,6 +34,7 @@ pcsr.runtime.machine pcsr.runtime.timing pcsr.runtime.layout pcsr.runtime.device
 pcsr.runtime.inputs
 pcsr.runtime.geometry
 pcsr.runtime.mlps pcsr.runtime.backends pcsr.runtime.onnxruntime_session
+pcsr.runtime.graph_outputs
 pcsr.runtime.routing
 pcsr.runtime.result
 pcsr.runtime.executor

@@ -1,6 +1,8 @@
 """What is installed: every folder, the commands, and a start without torch."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -21,7 +23,7 @@ PARTS = ("calibration", "export", "models", "runtime", "training")
 def packages_on_disk() -> set[str]:
     files = [f for part in PARTS for f in (ROOT / part).rglob("__init__.py")]
     folders = {f.parent.relative_to(ROOT).as_posix().replace("/", ".") for f in files}
-    return {"pcsr", "pcsr.images"} | {f"pcsr.{folder}" for folder in folders}
+    return {"pcsr", "pcsr.images", "pcsr.reading"} | {f"pcsr.{folder}" for folder in folders}
 
 
 def test_every_package_is_listed() -> None:
@@ -59,7 +61,9 @@ def test_the_wheel_holds_every_module(tmp_path: Path) -> None:
         str(ROOT),
     ]
     subprocess.run(command, check=True, capture_output=True)
-    names = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
+    wheel = next(tmp_path.glob("*.whl"))
+    assert "-cp311-abi3-" in wheel.name  # the compiled module holds to the stable ABI
+    names = set(zipfile.ZipFile(wheel).namelist())
     for part in PARTS:
         for file in (ROOT / part).rglob("*.py"):
             is_module = NATIVE not in file.parents
@@ -70,6 +74,39 @@ def test_the_wheel_holds_every_module(tmp_path: Path) -> None:
     assert page | {"pcsr/py.typed", "pcsr/manifest.schema.json"} <= names
     assert any(re.fullmatch(r"pcsr/runtime/cpu/_pixels\.\S*(so|pyd)", name) for name in names)
     assert not any(name.startswith(("models/", "runtime/", "tests/")) for name in names)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compiler", ["/bin/false", "/nowhere/cc"])
+def test_without_a_compiler_it_installs_with_a_note(tmp_path: Path, compiler: str) -> None:
+    tree = tmp_path / "tree"
+    ignored = shutil.ignore_patterns(".*", "build", "tests", "_pixels*", "cache", "results", "demo")
+    shutil.copytree(ROOT, tree, symlinks=True, ignore=ignored)
+    (tree / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
+    command = [sys.executable, "-m", "pip", "install", "-v", "--no-deps", "--target"]
+    done = subprocess.run(
+        [*command, str(tmp_path / "there"), str(tree)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"CC": compiler},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "pcsr's compiled passes were not built" in done.stdout + done.stderr
+    code = (
+        "from pcsr.runtime.backends import choose_backend as choose\n"
+        "print(choose('auto', 'cpu', 'fp32', None))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "there")},
+    )
+    assert shown.stdout == "onnxruntime\n"
+    assert "installed without its compiled passes" in shown.stderr
 
 
 @pytest.mark.slow

@@ -1,18 +1,20 @@
 """Reads training configs: YAML with the published keys, our defaults, and `key=value` on top."""
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pytorch_optimizer import SOAP
 from torch.optim import Adam, Optimizer
 
 from pcsr.errors import CheckpointError, UsageError
 from pcsr.models.checkpoint import Description, describe
+from pcsr.models.plain import LARGEST_SCALE
 from pcsr.models.registry import Rgb, normalisation, parse_rgb
+from pcsr.models.values import parse_yaml, plain, read_yaml, shown, shown_error
 
 from .data import AUGMENTS, Data
 
@@ -20,6 +22,10 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": Adam, "soap": SOAP}
 """`adam` is the published one. `soap` (Vyas et al., ICLR 2025, arXiv 2409.11321) is Adam in the
 eigenbasis of Shampoo's preconditioner."""
 SAMPLE_PHOTOS = "sample-photos"
+MOST_BATCH_PX = 2**29  # 6 GiB of float32 RGB
+MOST_ITERATIONS = 10**12
+MOST_FLOAT = 3e38
+ALMOST_ONE = math.nextafter(1, 0)
 DEFAULTS: dict[str, Any] = {
     "seed": 0,
     "train_dataset": {
@@ -89,11 +95,11 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         UsageError: unreadable, a key that is not known, or a value of the wrong form; names it.
     """
     try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+        given = read_yaml(path)
     except OSError as error:
         raise UsageError(f"config {path} cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"config {path} is not YAML: {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        raise UsageError(f"config {path}: {error}") from error
     if not isinstance(given, dict):
         raise UsageError(f"config {path} holds no keys; expected the published training format")
     merged = copy.deepcopy(DEFAULTS)
@@ -103,7 +109,9 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     try:
         return _typed(merged)
     except (TypeError, ValueError, OverflowError, KeyError, AttributeError) as error:
-        raise UsageError(f"config {path}: a value has the wrong form: {error}") from error
+        raise UsageError(
+            f"config {path}: a value has the wrong form: {shown_error(error)}"
+        ) from error
 
 
 def _merge(into: dict[str, Any], given: Mapping[str, Any], where: str, prefix: str) -> None:
@@ -113,10 +121,10 @@ def _merge(into: dict[str, Any], given: Mapping[str, Any], where: str, prefix: s
             into[key] = _updated(into[key], value)
         elif key not in into:
             if key not in (IGNORED_BELOW if prefix else IGNORED):
-                raise UsageError(f"{where}: unknown key '{name}' (known: {', '.join(into)})")
+                raise UsageError(f"{where}: unknown key {shown(name)} (known: {', '.join(into)})")
         elif isinstance(into[key], dict):
             if not isinstance(value, dict):
-                raise UsageError(f"{where}: {name} must hold keys, found {value!r}")
+                raise UsageError(f"{where}: {name} must hold keys, found {shown(value)}")
             _merge(into[key], value, where, f"{name}.")
         elif value is not None:
             into[key] = value
@@ -131,10 +139,14 @@ def _updated(old: Any, new: Any) -> Any:  # noqa: ANN401
 def _override(text: str) -> dict[str, Any]:
     key, separator, value = text.partition("=")
     if not separator or not key:
-        raise UsageError(f"--set expects key=value, found '{text}'")
-    nested: Any = yaml.safe_load(value)
-    for part in reversed(key.split(".")):
-        nested = {part: nested}
+        raise UsageError(f"--set expects key=value, found {shown(text)}")
+    try:
+        nested: Any = parse_yaml(value)
+        for part in reversed(key.split(".")):
+            nested = {part: nested}
+        nested = plain(nested, "it")
+    except ValueError as error:
+        raise UsageError(f"--set {shown(key)[1:-1]}: {error}") from error
     result: dict[str, Any] = nested
     return result
 
@@ -181,19 +193,54 @@ def _typed(keys: Mapping[str, Any]) -> Config:
 
 
 def _check_ranges(config: Config) -> None:
-    positive = {
-        "train_dataset.wrapper.args.inp_size": min(config.data.patch_px, default=0),
-        "train_dataset.batch_size": config.data.batch,
-        "iter_max": min(config.iterations, default=0),
-        "iter_val": config.validate_every,
-        "iter_save": config.save_every,
-        "optimizer.args.lr": config.learning_rate,
+    data = config.data
+    for key, values, least, most in (
+        ("seed", (config.seed,), 0, 2**62),
+        ("train_dataset.wrapper.args.scale", (data.scale,), 1, LARGEST_SCALE),
+        ("train_dataset.wrapper.args.sample_q", (data.pixels_per_patch or 0,), 0, math.inf),
+        ("train_dataset.num_workers", (data.workers,), 0, 1024),
+        ("loss_rgb_w", (config.reconstruction_weight,), 0, MOST_FLOAT),
+        ("loss_avg_w", (config.average_weight,), 0, MOST_FLOAT),
+        ("loss_chroma_iter", (config.chroma_iterations,), 0, math.inf),
+        ("lr_scheduler.args.eta_min", (config.least_learning_rate,), 0, MOST_FLOAT),
+        ("optimizer.args.betas", config.betas, 0, ALMOST_ONE),
+        ("optimizer.args.weight_decay", (config.weight_decay,), 0, MOST_FLOAT),
+    ):
+        for value in values:
+            if not value >= least:
+                raise UsageError(f"{key} must be at least {least}, found {value}")
+            if value > most:
+                bound = "below 1" if most == ALMOST_ONE else f"at most {most:g}"
+                raise UsageError(f"{key} must be {bound}, found {value}")
+    _check_positive(config)
+    _check_names(config)
+
+
+def _check_positive(config: Config) -> None:
+    positive: dict[str, tuple[float, float]] = {
+        "train_dataset.wrapper.args.inp_size": (min(config.data.patch_px, default=0), math.inf),
+        "train_dataset.batch_size": (config.data.batch, math.inf),
+        "iter_max": (min(config.iterations, default=0), math.inf),
+        "iter_val": (config.validate_every, math.inf),
+        "iter_save": (config.save_every, math.inf),
+        "optimizer.args.lr": (config.learning_rate, MOST_FLOAT),
     }
-    for key, value in positive.items():
-        if value <= 0:
+    for key, (value, most) in positive.items():
+        if not 0 < value <= most:
             raise UsageError(f"{key} must be positive, found {value}")
-    if config.chroma_iterations < 0:
-        raise UsageError(f"loss_chroma_iter must be at least 0, found {config.chroma_iterations}")
+    if max(config.iterations) > MOST_ITERATIONS:
+        raise UsageError(
+            f"iter_max must be at most {MOST_ITERATIONS}, found {max(config.iterations)}"
+        )
+    side = max(config.data.patch_px) * config.data.scale
+    if config.data.batch * side**2 > MOST_BATCH_PX:
+        raise UsageError(
+            f"a batch of {config.data.batch} patches of {side:g}x{side:g} px is larger than "
+            f"{MOST_BATCH_PX:,} px; lower train_dataset.batch_size or inp_size"
+        )
+
+
+def _check_names(config: Config) -> None:
     for what, names, known in (
         ("augment", config.data.augment, [*AUGMENTS]),
         ("optimizer", (config.optimizer,), [*OPTIMIZERS]),
@@ -206,13 +253,11 @@ def _check_ranges(config: Config) -> None:
             "train_dataset.wrapper.args.sample_margin must leave a part of the patch of "
             f"{min(config.data.patch_px)} px, found {config.data.margin_px}"
         )
-    if config.data.scale < 1:
-        raise UsageError(f"scale must be at least 1, found {config.data.scale}")
 
 
 def _network(model: Mapping[str, Any]) -> Description:
     try:
-        return describe(str(model["name"]), model["args"])
+        return describe(model["name"], model["args"])
     except CheckpointError as error:
         raise UsageError(f"the model of the config is not complete: {error}") from error
 

@@ -15,10 +15,14 @@ from pcsr.models.checkpoint import Checkpoint
 from pcsr.models.liif import pixel_centres, sample
 from pcsr.models.pcsr import sampler_names
 from pcsr.models.plain import tail_scale
+from pcsr.models.values import shown_error
+from pcsr.models.weights import SizeLimit, fitted, no_larger_than
 
 from .config import Config
 
 PUBLISHED_NAMES = ("pcsr-phase0", "pcsr-phase1")  # of one and two upsamplers; "pcsr" of more
+
+LARGEST = SizeLimit(2**27, 20_000, "any that can be trained (2^27 numbers, 20,000 tensors)")
 
 
 class StageNetwork(nn.Module, ABC):
@@ -175,9 +179,16 @@ def stage_network(config: Config, stage: int, before: PCSR | None) -> StageNetwo
         UsageError: a plain network whose scale is not that of the data.
     """
     torch.manual_seed(config.seed + stage)
-    if config.network.upsampler_widths:
-        return PcsrStage(config, stage, before)
-    return PlainStage(config)
+    what = config.network
+    widths = [*what.upsampler_widths, what.classifier_widths or ()]
+    try:
+        with no_larger_than(LARGEST):
+            LARGEST.check_widths([width for mlp in widths for width in mlp])
+            return PcsrStage(config, stage, before) if what.upsampler_widths else PlainStage(config)
+    except (ValueError, RuntimeError, TypeError, MemoryError) as error:
+        raise CheckpointError(
+            f"the config's network '{what.backbone}' cannot be built: {shown_error(error)}"
+        ) from error
 
 
 def load_part(part: nn.Module, checkpoint: Checkpoint, prefix: str = "") -> None:
@@ -187,8 +198,10 @@ def load_part(part: nn.Module, checkpoint: Checkpoint, prefix: str = "") -> None
         CheckpointError: a weight is missing there or has another shape; names it.
     """
     taken = {}
-    for name, weight in part.state_dict().items():
-        found = checkpoint.weights.get(f"{prefix}{name}")
+    own = part.state_dict()
+    weights = fitted(checkpoint.path, checkpoint.weights, {f"{prefix}{name}" for name in own})
+    for name, weight in own.items():
+        found = weights.get(f"{prefix}{name}")
         if found is None or found.shape != weight.shape:
             shape = "nothing" if found is None else list(found.shape)
             raise CheckpointError(

@@ -1,10 +1,12 @@
 """Runs the training loop; resumed at any time, it ends as an unbroken run would."""
 
 import hashlib
+import io
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,10 @@ from torch.nn.parallel import DistributedDataParallel
 from pcsr.atomic import atomic_file, make_folder
 from pcsr.errors import CheckpointError, OutputError, UsageError
 from pcsr.models import PCSR
-from pcsr.models.checkpoint import read_checkpoint
+from pcsr.models.checkpoint import read_checkpoint, read_file
+from pcsr.models.containers import load_content
+from pcsr.models.values import shown, shown_error
+from pcsr.models.weights import check_state, check_weights
 
 from .config import OPTIMIZERS, Config
 from .data import HELD_OUT, Batches, load_photos, stream, training_photos
@@ -90,7 +95,11 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(self._config, iteration - 1, total)
             colourful = stage == 0 and iteration <= self._config.chroma_iterations
-            losses = self._step(step, optimizer, batch, CHROMA_WEIGHT if colourful else 0)
+            resumed = (
+                _resumed_from(self._path(stage)) if 0 < done == iteration - 1 else nullcontext()
+            )
+            with resumed:  # a state that does not fit shows at its first use
+                losses = self._step(step, optimizer, batch, CHROMA_WEIGHT if colourful else 0)
             _refuse_divergence(losses, stage, iteration)
             last = iteration == total
             if last or iteration % self._config.save_every == 0:
@@ -132,7 +141,10 @@ class Trainer:
             "iter": iteration,
             "config_sha256": self._digest,
         }
-        self._save(self._folder / f"stage-{stage}.pth", data)
+        self._save(self._path(stage), data)
+
+    def _path(self, stage: int) -> Path:
+        return self._folder / f"stage-{stage}.pth"
 
     def _checkpoint(self, network: StageNetwork) -> dict[str, Any]:
         norm = {"mean": list(self._config.mean), "std": list(self._config.std)}
@@ -140,25 +152,46 @@ class Trainer:
 
     def _save(self, path: Path, data: dict[str, Any]) -> None:
         if self.rank == 0:
+            buffer = io.BytesIO()  # torch.save hides why a file cannot be written
+            torch.save(data, buffer)
             with atomic_file(path, overwrite=True) as temporary:
-                torch.save(data, temporary)
+                temporary.write_bytes(buffer.getbuffer())
 
     def _resume(self, stage: int, network: StageNetwork, optimizer: torch.optim.Optimizer) -> int:
-        path = self._folder / f"stage-{stage}.pth"
+        path = self._path(stage)
         if not path.exists():
             return 0
-        try:
-            saved = torch.load(path, map_location=self._device, weights_only=True)
+        with _resumed_from(path):
+            data = read_file(path)
+            saved = load_content(path, data)
             if saved["config_sha256"] != self._digest:
                 raise OutputError(
                     f"{path} was trained with another config; use the same one to go on, or "
                     "another folder"
                 )
-            network.saved.load_state_dict(saved["model"]["sd"])
+            weights = check_weights(path, saved["model"]["sd"], len(data))
+            network.saved.load_state_dict(weights)
+            check_state(path, saved["optimizer"], len(data))
             optimizer.load_state_dict(saved["optimizer"])
-            return int(saved["iter"])
-        except (KeyError, RuntimeError, ValueError, EOFError) as error:
-            raise CheckpointError(f"{path} cannot be resumed from; delete it: {error}") from error
+            done, total = saved["iter"], self._iterations[stage]
+            if type(done) is not int or not 0 < done <= total:
+                raise ValueError(f"expected an iteration from 1 to {total}, found {shown(done)}")
+            return done
+
+
+@contextmanager
+def _resumed_from(path: Path) -> Iterator[None]:
+    """Raises CheckpointError where the body meets a state of training that is none."""
+    wrong = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, AssertionError)
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (*wrong, RuntimeError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else shown_error(error)
+        raise CheckpointError(
+            f"{path} cannot be resumed from; delete it to train this stage anew: {reason}"
+        ) from error
 
 
 def _digest(config: Config) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,9 +22,11 @@ from .clock import LEAST_LARGEST_PX, CallTimes, call_kinds
 from .cost_model import Fit, fit
 from .sweep import Sweep, sweep
 
+_log = logging.getLogger(__name__)
 NAME = "operating-point"
 BOUNDS_DB = {"quality": 0.01, "balanced": 0.05, "fast": 0.2}
 TILED_IMAGES = 4
+MOST_ROUNDS = 1000
 
 
 @dataclass(frozen=True)
@@ -82,14 +85,17 @@ def calibrate(
     assumed_db = options.assumed_psnr_db if options.lr_only else None
     task = Sweep(upscaler, scale, options.refine, assumed_db, options.max_pixels)
     before = bundle.calibration(CALIBRATION) or {}
+    if before:
+        _log.info("the operating point that %s has will be replaced", path)
     usable, samples, failures = _look(task, images, bundle.manifest.model.receptive_radius_px or 0)
     with WorkFile(path, NAME, _work_key(bundle, usable, options, upscaler)) as work:
         points = sweep(task, list(usable), work, show)
         fits = _time(task, samples, options, work, show)
         presets = choose(points, options.bounds_db)
+        first = samples[0].shape
         data = _data(task, usable, options, points, presets, fits, before)
+        data["warnings"] = _warnings(task, first[:2], points[0], presets, fits[0])
         _write(path, data)
-    first = samples[0].shape
     return OperatingPointReport(
         data, points, presets, fits, scale, first[:2], upscaler, tuple(failures)
     )
@@ -102,11 +108,19 @@ def _check(options: OperatingPointOptions) -> None:
         raise UsageError(f"expected losses in dB from 0 on, none below the one before: {shown}")
     if options.rounds < 2:
         raise UsageError(f"rounds must be at least 2, found {options.rounds}")
+    if options.rounds > MOST_ROUNDS:
+        raise UsageError(f"rounds must be at most {MOST_ROUNDS}, found {options.rounds}")
     if not 10 <= options.assumed_psnr_db <= 60:
         found = options.assumed_psnr_db
         raise UsageError(f"the assumed PSNR must lie between 10 and 60 dB, found {found:g}")
     if options.largest is not None and min(options.largest) < 1:
         raise UsageError(f"the largest size must be HEIGHTxWIDTH, found {options.largest}")
+    if math.prod(options.largest or (0, 0)) > options.max_pixels:
+        height, width = options.largest or (0, 0)
+        raise UsageError(
+            f"the largest size {height}x{width} has more than the {options.max_pixels:,} pixels "
+            "that images may have; time smaller inputs"
+        )
 
 
 def _open(path: Path, options: OperatingPointOptions) -> Upscaler:
@@ -225,6 +239,21 @@ def _data(
         },
         "times": [*others, *(fit.to_json() for fit in fits)],
     }
+
+
+def _warnings(
+    task: Sweep, lr_size: tuple[int, int], heaviest: Point, presets: Mapping[str, Point], fit: Fit
+) -> list[str]:
+    """Says which presets save no time on this machine, and so lose quality for nothing."""
+    work = task.upscaler.work(lr_size, task.scale)
+    heavy_ms = fit.model.usual_ms(work, heaviest.heavy_share)
+    times_ms = {name: fit.model.usual_ms(work, one.heavy_share) for name, one in presets.items()}
+    return [
+        f"on this machine preset '{name}' is slower than all heavy at {lr_size[0]}x{lr_size[1]} "
+        f"({time_ms:.1f} ms instead of {heavy_ms:.1f}); use k = -30 (all heavy) here"
+        for name, time_ms in times_ms.items()
+        if time_ms > heavy_ms
+    ]
 
 
 def _write(path: Path, data: Mapping[str, Any]) -> None:

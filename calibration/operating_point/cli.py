@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from pcsr.calibration.work_file import LoggedProgress
 from pcsr.cli import (
     FILE,
     Command,
@@ -17,6 +18,8 @@ from pcsr.cli import (
     print_report,
     progress,
     runtime_options,
+    show_log,
+    warn,
 )
 from pcsr.errors import ImageError
 from pcsr.extras import require_packages
@@ -72,14 +75,18 @@ def operating_point(
     bounds = {name: choices.pop(f"{name}_loss_db") for name in BOUNDS_DB}
     most = None if largest is None else parse_size(largest)
     options = OperatingPointOptions(bounds_db=bounds, largest=most, **choices)
+    show = progress if sys.stderr.isatty() else LoggedProgress()
+    show_log()
     check_outputs(curve, json_file, overwrite)
     try:
-        found = calibrate(bundle, list(find_images(images, recursive)), options, progress)
+        found = calibrate(bundle, list(find_images(images, recursive)), options, show)
     except KeyboardInterrupt:
         click.echo("run the same command again to go on from here", err=True)
         raise
     for failure in found.failures:
         complain(ImageError(failure))
+    for warning in found.data["warnings"]:
+        warn(warning)
     text = json.dumps(found.data, indent=2) + "\n"
     print_report(format_table(found), text, json_file, overwrite)
     if curve is not None:

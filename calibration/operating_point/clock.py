@@ -17,6 +17,7 @@ from pcsr.runtime.upscaler import Upscaler
 from .cost_model import TimedCalls
 
 SMALLEST = (80, 120)
+LEAST_HEIGHT = 8
 LEAST_LARGEST_PX = 720 * 1280
 SIZES = 5
 RATIOS = (0.0, 0.1, 0.35, 1.0)
@@ -42,15 +43,28 @@ class CallKind:
 
 def call_kinds(scale: float, largest_px: int, halo_px: int | None) -> list[CallKind]:
     """Lists small images to one of about largest_px pixels, at the scale and a smaller one."""
-    least = max(SMALLEST[0], (halo_px or 0) + 1)
-    heights = np.geomspace(least, max(least + 1, (largest_px / 1.5) ** 0.5), 2 * SIZES - 1)
-    sizes = [(round(height), round(1.5 * height)) for height in heights]
+    sizes = _sizes((largest_px / 1.5) ** 0.5, (halo_px or 0) + 1)
     other = max(1.0, scale / OTHER_SCALE)
+    if other == scale:
+        other = scale * OTHER_SCALE
     fitted = [(size, scale, ratio) for size in sizes[::2] for ratio in RATIOS]
     fitted += [(size, other, ratio) for size in sizes[2:-1:4] for ratio in RATIOS if ratio != 0.1]
     tried = [(size, scale, ratio) for size in sizes[1::4] for ratio in HELD_OUT_RATIOS]
     tried += [(sizes[3], other, HELD_OUT_RATIOS[0])]
     return [CallKind(*kind, False) for kind in fitted] + [CallKind(*kind, True) for kind in tried]
+
+
+def _sizes(most: float, reach: int) -> list[Size]:
+    """Lists 2 SIZES - 1 different sizes, the heights to about `most` in equal ratios. A `most` that
+    leaves no room above SMALLEST has smaller ones, but none below what the network looks around.
+    """
+    count = 2 * SIZES - 1
+    least = SMALLEST[0] if most >= SMALLEST[0] + count else max(LEAST_HEIGHT, most / 4)
+    heights: list[int] = []
+    least = max(least, reach)
+    for height in np.geomspace(least, max(least + count, most), count):
+        heights.append(max(round(height), heights[-1] + 1 if heights else 1))
+    return [(height, round(1.5 * height)) for height in heights]
 
 
 def tiled(images: Sequence[Pixels], size: Size) -> Pixels:
@@ -91,7 +105,7 @@ class CallTimes:
                 if number >= 0:
                     found[kind].append(took_ms)
                     work.keep(self._name(kind), found[kind])
-        return [self._sample(kind, times) for kind, times in found.items()]
+        return [self._sample(kind, found[kind]) for kind in wanted]
 
     def _name(self, kind: CallKind) -> str:
         """Names it in the work file."""

@@ -1,5 +1,6 @@
 """Adds quantised image graphs to a bundle, as good as asked for on the user's images."""
 
+import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -37,6 +38,7 @@ from .speed import Speed, measure_speed
 from .substitute import AS_WRITTEN, SubstitutePipeline, open_graph
 from .tensorrt_graph import tensorrt_graph
 
+_log = logging.getLogger(__name__)
 FORMATS = ("int8", "fp8")
 METHOD = 2
 """Changes with what is computed, so that no answers of an older pcsr are taken up."""
@@ -139,6 +141,8 @@ class _Calibration:
         )
         check_request(bundle, scale, request)
         least_px = (bundle.manifest.model.receptive_radius_px or 0) + 1
+        if options.format in bundle.manifest.calibrations:
+            _log.info("the %s graphs that %s has will be replaced", options.format, path)
         with watch(images, "reading images") as watched:
             samples = read_calibration_images(
                 watched, scale, options.lr_only, least_px, options.max_pixels

@@ -1,16 +1,19 @@
 """Runs pcsr-calibrate precision: int8 or fp8 graphs in a bundle."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+from pcsr.calibration.work_file import LoggedProgress
 from pcsr.cli import (
     check_outputs,
     command_errors,
     image_options,
     print_report,
     progress,
+    show_log,
     warn,
 )
 from pcsr.extras import needs_extra
@@ -64,10 +67,12 @@ def precision(
     with needs_extra("pcsr-calibrate precision", "cpu,calibrate"):
         from .calibration import PrecisionOptions, calibrate_precision
         from .report import format_tables
+    show = progress if sys.stderr.isatty() else LoggedProgress()
+    show_log()
     check_outputs(None, json_file, overwrite)
     options = PrecisionOptions(**choices)
     paths = list(find_images(images, recursive))
-    report = calibrate_precision(bundle, paths, options, progress)
+    report = calibrate_precision(bundle, paths, options, show)
     for warning in report.warnings():
         warn(warning)
     print_report(format_tables(report), report.to_json(), json_file, overwrite)

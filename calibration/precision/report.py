@@ -54,17 +54,28 @@ class PrecisionReport:
 
     def to_json(self) -> str:
         """Writes everything; where there is no figure it is null."""
-        data = vars(self) | {"targets": [one.as_json() for one in self.targets]}
+        data = vars(self) | {
+            "targets": [one.as_json() for one in self.targets],
+            "warnings": self.warnings(),
+        }
         return json.dumps(data, indent=2, allow_nan=False) + "\n"
 
     def warnings(self) -> list[str]:
         """Says what a user should know before relying on the graphs."""
         speeds = [one.speed for one in self.targets if one.speed is not None]
+        return [warning for speed in speeds for warning in self._slower(speed)]
+
+    def _slower(self, speed: Speed) -> list[str]:
+        figures = {
+            "the image graph": (speed.graph_ms, speed.graph_fp32_ms),
+            "a whole call": (speed.call_ms, speed.call_fp32_ms),
+        }
         return [
-            f"on this machine {self.precision} is slower than fp32 "
-            f"({speed.graph_ms:.1f} ms instead of {speed.graph_fp32_ms:.1f})"
-            for speed in speeds
-            if speed.graph_speedup < 1
+            f"on this machine {self.precision} is slower than fp32: {what} takes {found_ms:.1f} ms "
+            f"instead of {fp32_ms:.1f} ({found_ms / fp32_ms:.2f} times as long); "
+            "use --precision fp32 here"
+            for what, (found_ms, fp32_ms) in figures.items()
+            if found_ms > fp32_ms
         ]
 
 

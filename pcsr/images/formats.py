@@ -24,29 +24,74 @@ class Format(NamedTuple):
     suffixes: tuple[str, ...]
     signature: re.Pattern[bytes]
     """What its first bytes match."""
-    samples: tuple[str, ...]
-    """libvips's names of its sample types, the deepest last."""
+    loader: str | None
+    """libvips's operation that reads it; None where libvips has none."""
+    samples: tuple[str, ...] = ()
+    """libvips's names of the sample types that are written, the deepest last; none: only read."""
     longest_side: int | None = None
     """In pixels; None where there is no limit that matters."""
     alpha: bool = True
     """Whether it holds alpha."""
 
 
+def _starts(pattern: bytes) -> re.Pattern[bytes]:
+    return re.compile(pattern, re.DOTALL)
+
+
+_HEIF_BRANDS = rb"avif|avis|mif1|msf1|miaf|hei[cxms]|hev[cxms]"
+_JPEG = ("JPEG", (".jpg", ".jpeg", ".jfif"), _starts(rb"\xff\xd8\xff"), "jpegload_source")
+_TIFF = ("TIFF", (".tif", ".tiff"), _starts(rb"II[*+]\0|MM\0[*+]"), "tiffload_source")
 FORMATS = (
-    Format("PNG", (".png",), re.compile(rb"\x89PNG\r\n\x1a\n"), ("uchar", "ushort")),
-    Format("JPEG", (".jpg", ".jpeg"), re.compile(rb"\xff\xd8\xff"), ("uchar",), 65_500, False),
-    Format("TIFF", (".tif", ".tiff"), re.compile(rb"II[*+]\0|MM\0[*+]"), tuple(WHITE)),
-    Format("WebP", (".webp",), re.compile(rb"RIFF.{4}WEBP", re.DOTALL), ("uchar",), 16_383),
+    Format("PNG", (".png",), _starts(rb"\x89PNG\r\n\x1a\n"), "pngload_source", ("uchar", "ushort")),
+    Format(*_JPEG, ("uchar",), 65_500, False),
+    Format(*_TIFF, tuple(WHITE)),
+    Format("WebP", (".webp",), _starts(rb"RIFF....WEBP"), "webpload_source", ("uchar",), 16_383),
+    Format("GIF", (".gif",), _starts(rb"GIF8[79]a"), "gifload_source"),
+    Format("AVIF", (".avif",), _starts(rb"....ftyp(%b)" % _HEIF_BRANDS), "heifload_source"),
+    Format("BMP", (".bmp",), _starts(rb"BM"), None),
 )
-SUFFIXES = tuple(suffix for known in FORMATS for suffix in known.suffixes)
+"""Only these are read, by operations that are called by name: libvips's other loaders are never
+reached, whatever a file contains.
+"""
+_FOREIGN = {
+    "JPEG XL": _starts(rb"\xff\x0a|\0\0\0\x0cJXL "),
+    "JPEG 2000": _starts(rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  "),
+    "PDF": _starts(rb"%PDF"),
+    "Photoshop": _starts(rb"8BPS"),
+    "OpenEXR": _starts(rb"\x76\x2f\x31\x01"),
+    "SVG or XML": _starts(rb"\s*<(\?xml|svg)"),
+    "a video": _starts(rb"\x1a\x45\xdf\xa3|....ftyp"),
+}
+
+SUFFIXES_READ = tuple(suffix for known in FORMATS for suffix in known.suffixes)
+"""The suffixes of files that `read` takes; a folder's files are chosen by them."""
+SUFFIXES_WRITTEN = tuple(s for known in FORMATS for s in known.suffixes if known.samples)
+"""The suffixes that `write` takes."""
+SUFFIXES = SUFFIXES_WRITTEN
+"""The same: the formats that are both read and written."""
 
 
 def format_of(path: Path) -> Format:
-    """Returns the format that a path's suffix names, or raises UsageError."""
+    """Returns the format that a path's suffix names for writing, or raises UsageError."""
     for form in FORMATS:
-        if path.suffix.lower() in form.suffixes:
+        if path.suffix.lower() in form.suffixes and form.samples:
             return form
-    raise UsageError(f"no known image suffix in {path}; expected one of {' '.join(SUFFIXES)}")
+    raise UsageError(
+        f"no image suffix that is written in {path}; expected one of {' '.join(SUFFIXES_WRITTEN)}"
+    )
+
+
+def recognised(start: bytes) -> Format:
+    """Returns the format of a file by its first bytes, or raises ImageError."""
+    for form in FORMATS:
+        if form.signature.match(start):
+            return form
+    found = f"a file that starts with {start[:8]!r}" if start else "an empty file"
+    found = next((name for name, known in _FOREIGN.items() if known.match(start)), found)
+    names = [form.name for form in FORMATS]
+    raise ImageError(
+        f"expected {', '.join(names[:-1])} or {names[-1]}, found {found}; convert it first"
+    )
 
 
 def check_fits(path: Path, form: Format, shape: tuple[int, ...]) -> None:
@@ -89,7 +134,7 @@ def _listed(given: Path, recursive: bool) -> list[Path]:
         raise UsageError(f"cannot open {error.filename}: {error.strerror}; check it") from error
     if not paths:
         hint = "" if recursive else ", or pass --recursive to look into its sub-folders"
-        raise UsageError(f"no {' '.join(SUFFIXES)} file in {given}; name another folder{hint}")
+        raise UsageError(f"no {' '.join(SUFFIXES_READ)} file in {given}; name another folder{hint}")
     return paths
 
 
@@ -98,5 +143,5 @@ def _images_below(folder: Path, recursive: bool) -> Iterator[Path]:
         if entry.is_dir():
             if recursive and not entry.is_symlink():
                 yield from _images_below(entry, recursive)
-        elif entry.suffix.lower() in SUFFIXES:
+        elif entry.suffix.lower() in SUFFIXES_READ:
             yield entry

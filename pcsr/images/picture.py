@@ -7,6 +7,7 @@ import numpy as np
 from pcsr.errors import ImageError
 
 DPI_72 = (72 / 25.4, 72 / 25.4)  # what viewers assume for a file that states no resolution
+_LEAST_RESOLUTION = 1e-4
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Metadata:
     iptc: bytes | None = None
     resolution: tuple[float, float] = DPI_72
     """Pixels per mm (x, y)."""
+    chunks: tuple[tuple[bytes, bytes], ...] = ()
+    """Kind and data of the PNG chunks that hold text, or say which colours the values mean."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +46,8 @@ class Picture:
     (0..1); alpha is not premultiplied.
     """
     metadata: Metadata = field(default_factory=Metadata)
+    warnings: tuple[str, ...] = ()
+    """Lines that say what the file it comes from lacks."""
 
     def __post_init__(self) -> None:
         shape, dtype = self.pixels.shape, self.pixels.dtype
@@ -53,6 +58,26 @@ class Picture:
                 f"found {list(shape)} of {dtype}; convert them first"
             )
 
+    @property
+    def has_alpha(self) -> bool:
+        """Tells whether the last channel is alpha."""
+        return self.pixels.shape[2:] in ((2,), (4,))
+
     def with_pixels(self, pixels: np.ndarray) -> "Picture":
         """Returns the same metadata around other pixels, of any layout that `Picture` takes."""
         return replace(self, pixels=pixels)
+
+
+def refuse_large(size: tuple[int, int], max_pixels: int) -> None:
+    """Raises ImageError for a (width, height) of more pixels than that."""
+    width, height = size
+    if width * height > max_pixels:
+        found = f"{width}x{height} = {width * height}"
+        raise ImageError(f"expected at most {max_pixels} pixels, found {found}; raise --max-pixels")
+
+
+def sensible_resolution(stated: tuple[float, float]) -> tuple[float, float]:
+    """Returns a resolution in pixels per mm as a file states it; 72 dpi where that cannot be."""
+    return (
+        stated if all(_LEAST_RESOLUTION <= n <= 1 / _LEAST_RESOLUTION for n in stated) else DPI_72
+    )

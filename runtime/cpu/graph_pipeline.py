@@ -15,7 +15,7 @@ from pcsr.runtime.layout import to_dtype
 from pcsr.runtime.routing.rule import Routing, refined_below, route
 from pcsr.runtime.timing import Stopwatch
 
-from .output import Output
+from .output import Output, refuse_infinite
 from .pipeline import Routed, Runner, Size, Task
 from .workers import Workers
 
@@ -113,7 +113,11 @@ class GraphPipeline:
 
 
 def add_bilinear(residual: Floats, image: Floats, grid: Grid, rows: slice) -> None:
-    """Adds `image` [h, w, 3], upsampled as `grid_sample` does, to rows of `residual` [H, W, 3]."""
+    """Adds `image` [h, w, 3], upsampled as `grid_sample` does, to rows of `residual` [H, W, 3].
+
+    Raises:
+        ImageError: the sum is not finite.
+    """
     y, x = grid.rows, grid.columns
     upper, lower = image[y.upper[rows]], image[y.lower[rows]]
     lines = lower + y.weight[rows, None, None] * (upper - lower)
@@ -122,6 +126,7 @@ def add_bilinear(residual: Floats, image: Floats, grid: Grid, rows: slice) -> No
     right *= x.weight[:, None]
     left += right
     residual[rows] += left
+    refuse_infinite(residual[rows])
 
 
 def refine_rows(image: Floats, heavy: NDArray[np.bool_], rows: slice) -> Floats:
@@ -168,5 +173,6 @@ class PlainPipeline:
             upscaled = self._runner.run_image("network", image, ("upscaled",))[0]
         height, _ = hr_size(task.size, task.scale)
         with output.rows(0, height) as target, watch.stage("convert"):
+            refuse_infinite(upscaled)
             target.pixels[:] = to_dtype(upscaled[0].transpose(1, 2, 0), output.dtype)
         return Routed(np.zeros(0, dtype=np.int64), None)

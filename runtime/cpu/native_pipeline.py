@@ -22,7 +22,7 @@ from pcsr.runtime.routing.rule import Rule, fixed_rule, refined_below
 from pcsr.runtime.timing import Stopwatch, ThreadSpans
 
 from .held_rows import ArrayPool, HeldRows
-from .output import Output, Rows
+from .output import Output, Rows, refuse_infinite
 from .passes import FeatureBand, PixelPasses, finish, sigmoid
 from .pipeline import Routed, Runner, Task
 from .statistics import Statistics
@@ -181,6 +181,7 @@ class _BandedRun:
             with spans.stages("compose", self._upsamplers) as seconds:
                 planes = held.planes[:, local]
                 self._passes.compose(known.band, part, labels, planes, seconds)
+                refuse_infinite(planes)
 
         self._pipeline.workers.over_ranges(self._chunks(rows, known.band.top), work)
         counts += np.sum(found, axis=0)

@@ -4,6 +4,7 @@ from pcsr.bundle import Bundle
 from pcsr.errors import BackendError, BundleError
 from pcsr.runtime.backends import CPU_SETS
 
+from .checked_runner import CheckedRunner
 from .pipeline import Pipeline, Runner
 from .workers import Workers
 
@@ -31,7 +32,8 @@ def open_runner(name: str, bundle: Bundle, precision: str, threads: int) -> Runn
     from .onnxruntime import OnnxRuntimeRunner
 
     roles = [bundle.image_role] if name == "native" else roles
-    return OnnxRuntimeRunner(bundle, precision, threads, roles)
+    runner = OnnxRuntimeRunner(bundle, precision, threads, roles)
+    return CheckedRunner(runner, bundle, precision)
 
 
 def open_pipeline(

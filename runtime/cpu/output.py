@@ -8,6 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pcsr.errors import ImageError
+from pcsr.runtime.graph_outputs import INFINITE
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -64,3 +67,13 @@ class StreamOutput:
         yield rows
         if stop > first:
             self._take(rows.pixels)
+
+
+def refuse_infinite(values: NDArray[np.float32]) -> None:
+    """Raises ImageError where any of these values is NaN or infinite, or all are near the largest
+    float32.
+    """
+    with np.errstate(all="ignore"):
+        total = values.sum()
+    if not np.isfinite(total):
+        raise ImageError(INFINITE)

@@ -58,7 +58,7 @@ class Pipeline(Protocol):
         """Upscales an image and hands its rows to `output`, from top to bottom.
 
         Raises:
-            ImageError: the image is too large for the backend, or NaN comes out of the classifier.
+            ImageError: the image is too large for the backend, or NaN comes out of the network.
         """
 
     def backbone_px(self, size: Size, scale: float) -> int:

@@ -16,6 +16,7 @@ from pcsr.runtime.routing.feedback import Ready
 from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.timing import Stopwatch
 
+from .alpha import bleed_colours
 from .open import open_pipeline, open_runner
 from .output import ArrayOutput, StreamOutput
 from .pipeline import Routed, Runner, Task
@@ -81,7 +82,12 @@ class HostUpscaler:
             layout = Layout.of(pixels)
             refuse_huge(size_of(pixels), scale)
             output = ArrayOutput(hr_size(size_of(pixels), scale), layout.working_dtype)
-        routed = self._pipeline.run(_task(pixels, layout, scale, request), output, watch)
+        shown = pixels
+        if layout.has_alpha:
+            with watch.stage("alpha"):
+                layout.refuse_nan(pixels)
+                shown = bleed_colours(pixels)
+        routed = self._pipeline.run(_task(shown, layout, scale, request), output, watch)
         whole, colour = output.whole, output.whole.pixels
         if layout.is_gray:
             with watch.stage("convert"):

@@ -51,12 +51,13 @@ def examine(bundle: Path | None = None) -> MachineReport:
 
 
 def examine_bundle(path: Path) -> dict[str, Any]:
-    """Checks the hash of every file of a bundle, and returns its kind, precisions and engines.
+    """Checks every file of a bundle, and returns its kind, precisions and engines.
 
     Raises:
         BundleError: as Bundle.load and Bundle.graph_bytes.
     """
     from pcsr.bundle import Bundle
+    from pcsr.runtime.mlps import load_mlps
 
     bundle = Bundle.load(path)
     manifest = bundle.manifest
@@ -64,7 +65,7 @@ def examine_bundle(path: Path) -> dict[str, Any]:
         for role in graphs:
             bundle.graph_bytes(role, precision)
     if manifest.mlps is not None:
-        bundle.mlp_bytes()
+        load_mlps(bundle)
     if manifest.vectors is not None:
         bundle.vectors()
     for name in manifest.calibrations:

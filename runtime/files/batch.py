@@ -47,6 +47,8 @@ class UpscaleOptions(Encoding):
     """Quality of JPEG and WebP, 1 to 100."""
     max_pixels: int = MAX_PIXELS
     """Limit of an input image or frame; an output may have 16 times as many."""
+    accept_damaged: bool = False
+    """Take what can be decoded of a damaged image."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,14 @@ class Done:
     stats: Stats | VideoStats | None
     """Its figures; None if it failed."""
     error: PcsrError | None
+    image_warnings: tuple[str, ...] = ()
+    """What was left out of an image, or out of its file."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Lines that say what the result lacks."""
-        return self.stats.warnings if isinstance(self.stats, VideoStats) else ()
+        stats = self.stats
+        return stats.warnings if isinstance(stats, VideoStats) else self.image_warnings
 
     def to_json(self) -> dict[str, Any]:
         """Makes a record of it that is valid JSON."""
@@ -118,7 +123,8 @@ def upscale_files(
     ):
         for job, found in written:
             failed = isinstance(found, PcsrError)
-            yield Done(job, None if failed else found, found if failed else None)
+            warnings = stages.warnings.pop(job, ())
+            yield Done(job, None if failed else found, found if failed else None, warnings)
 
 
 def _guarded(work: Callable[[Job, Any], Any]) -> Callable[[tuple[Job, Any]], tuple[Job, Any]]:
@@ -153,6 +159,8 @@ class _Stages:
 
     def __init__(self, upscaler: Upscaler, options: UpscaleOptions, bar: Bar) -> None:
         self._upscaler, self._options, self._bar = upscaler, options, bar
+        self.warnings: dict[Job, tuple[str, ...]] = {}
+        """Of images that were read."""
 
     def read(self, job: Job, _: None) -> images.Picture | None:
         """Returns the decoded image, once its output may be written; None for a video."""
@@ -162,7 +170,10 @@ class _Stages:
         for target in job.targets:
             if target.parent.is_dir():
                 images.check_output(target, self._options.overwrite)
-        picture = images.read(job.source, self._options.max_pixels)
+        options = self._options
+        picture = images.read(job.source, options.max_pixels, options.accept_damaged)
+        picture = images.fitted(picture, job.target)
+        self.warnings[job] = picture.warnings
         self._hr_size(job, picture.pixels.shape[:2])
         return picture
 

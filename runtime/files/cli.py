@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 @click.option(
     "--max-pixels", type=click.IntRange(1), default=MAX_PIXELS, help="Refuse larger inputs."
 )
+@click.option(
+    "--accept-damaged", is_flag=True, help="Take what can be decoded of damaged or cut-off images."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON per file on stdout.")
 @runtime_options
 @click.option(
@@ -78,7 +81,8 @@ def main(
 ) -> None:
     """Upscale INPUTS (files, folders) with BUNDLE into OUTPUT (a file, or a folder for several).
 
-    PNG, JPEG, TIFF and WebP; ICC profile and EXIF are kept, EXIF orientation is applied. Videos
+    PNG, JPEG, TIFF and WebP, and GIF, AVIF and BMP as input; ICC profile and EXIF are kept, EXIF
+    orientation is applied. Videos
     (.mp4 .mkv .mov .webm, and .avi as input) keep their timing, colours and sound.
     """
     from pcsr.runtime.geometry.tiling import parse_tile

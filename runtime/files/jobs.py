@@ -7,7 +7,7 @@ from pathlib import Path
 from pcsr import images
 from pcsr.errors import UsageError
 
-from .video import WRITTEN, is_video
+from .video import READ, WRITTEN, is_video
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def plan_jobs(
             Job(
                 source,
                 output
-                / (relative if is_video(source) else relative.with_suffix(suffix or source.suffix)),
+                / (relative if is_video(source) else relative.with_suffix(suffix or _kept(source))),
                 overlay / relative.with_suffix(".png") if overlay else None,
             )
             for source, relative in _found(inputs, output, recursive).items()
@@ -53,6 +53,12 @@ def plan_jobs(
     _refuse_unwritable(jobs)
     _refuse_clashes(jobs)
     return jobs
+
+
+def _kept(source: Path) -> str:
+    """Returns the suffix of a result in a folder: PNG, where that of the image is only read."""
+    is_read_only = source.suffix.lower() in set(images.SUFFIXES_READ) - set(images.SUFFIXES_WRITTEN)
+    return ".png" if is_read_only else source.suffix
 
 
 def _found(inputs: Sequence[Path], output: Path, recursive: bool) -> dict[Path, Path]:
@@ -76,6 +82,12 @@ def _refuse_unwritable(jobs: Sequence[Job]) -> None:
             raise UsageError(f"no overlay is drawn for a video ({job.source}); leave --overlay out")
         known = WRITTEN if video else images.SUFFIXES
         advice = "name another file" if video else "pass --format, or name another file"
+        kind = job.source.suffix.lower()
+        if not video and kind not in images.SUFFIXES and job.target.suffix.lower() in WRITTEN:
+            raise UsageError(
+                f"cannot read {job.source} as a video: expected one of {' '.join(READ)}; convert "
+                "it first (ffmpeg -i FILE in.mkv), or rename it if it is one of these"
+            )
         for target in job.targets:
             if target.suffix.lower() not in known:
                 raise UsageError(

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from .video_source import Chunk, VideoSource
 
 WRITTEN = (".mp4", ".mkv", ".mov", ".webm")
-READ = (*WRITTEN, ".avi")
+"""Suffixes of the containers that are written."""
+READ = (
+    *(*WRITTEN, ".avi", ".m4v", ".3gp", ".3g2", ".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".vob"),
+    *(".flv", ".wmv", ".asf", ".ogv"),
+)
+"""Suffixes of what is read as a video. Its content says which container it is."""
 
 Bar = Callable[[Iterable[Any], str, int | None], AbstractContextManager[Iterable[Any]]]
 """Makes a context of the same items that shows how far they are, of (items, label, count)."""
@@ -71,7 +76,7 @@ def is_video(path: Path) -> bool:
 def check_encoder(target: Path, codec: str | None) -> None:
     """Raises BackendError where PyAV or the encoder for `target` is not installed."""
     with needs_extra("upscaling a video", "video"):
-        from .video_target import find_encoder
+        from .video_encoder import find_encoder
     find_encoder(target, codec)
 
 

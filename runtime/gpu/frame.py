@@ -41,7 +41,7 @@ class Frame:
 
     `image` is its input, [1, 3, h, w] float32 RGB in [0, 1]; `out` [H, W, 3], `labels` and
     `difficulty` [H, W], `counts` [M - 1] (pixels of each upsampler but the lightest) and `invalid`
-    [1] (pixels whose logits are not finite) are its results.
+    [1] (more than 0 where logits or pixels are not finite) are its results.
 
     Args:
         tile_px: the side of the backbone's tiles, as `LoadedBundle.encode` takes it.
@@ -119,6 +119,7 @@ class Frame:
         inputs = FrameInputs(self.image[0], features, self._grid, self._opened)
         if len(self._bands) > 1:
             self.counts.zero_()
+        if len(self._bands) > 1 or self._loaded.count == 1:
             self.invalid.zero_()
         decided = self._decide_ahead(inputs, stage)
         for band in self._bands:
@@ -159,6 +160,7 @@ class Frame:
                 with stage(f"upsampler_{j}"):
                     loaded.passes.upsample(j, inputs, band, pixels)
         with stage(loaded.passes.finishing):
+            self.invalid += ~pixels.canvas.sum().isfinite()
             below = heavy_count(loaded.count) if shape.refine and loaded.count > 1 else 0
             rows = band.kept if self._keep else slice(0, band.kept.stop - band.kept.start)
             loaded.passes.finish(inputs, band, pixels, below, self.out[rows])
@@ -203,6 +205,7 @@ class PlainFrame:
         with stage("network"):
             upscaled = self._runner.image(self.image)
         with stage("convert"):
+            self.invalid.copy_(~upscaled.sum().isfinite())
             self.out.copy_(converted(upscaled[0].permute(1, 2, 0), self.out.dtype))
         if take is not None:
             take(self.out)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pcsr.errors import ImageError
 from pcsr.runtime.geometry.grid import hr_size
+from pcsr.runtime.graph_outputs import INFINITE
 from pcsr.runtime.result import Stats
 
 from .frame import AnyFrame
@@ -53,10 +54,10 @@ class FrameResult:
         """Reads the statistics of the call, which waits for the device.
 
         Raises:
-            ImageError: the classifier gave NaN or infinite values.
+            ImageError: the network gave NaN or infinite values.
         """
         if self.invalid.item():
-            raise ImageError("the classifier gives NaN or infinite values for this image")
+            raise ImageError(INFINITE)
         size = hr_size(lr_size, scale)
         threshold = None if self.threshold is None else float(self.threshold)
         counts: list[int] = self.counts.tolist()

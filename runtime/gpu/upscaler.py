@@ -25,6 +25,7 @@ from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.timing import Stopwatch
 from pcsr.runtime.torch_backend.arithmetic import exact_arithmetic
 
+from .alpha import bleed_colours
 from .frame import AnyFrame, Frame, FrameShape, PlainFrame
 from .frame_result import FrameResult
 from .images import DTYPES, as_tensor, from_gray, layout_of, to_network
@@ -203,8 +204,12 @@ class DeviceUpscaler(Executor):
         return parts.stats(_size(given), scale, timer.stage_ms, total_ms)
 
     def _upscale(self, image: Tensor, task: "_DeviceCall") -> FrameResult:
-        parts = self._within_memory(lambda: self._run(image, task), image)
-        pixels, stage = parts.image, task.timer.stage
+        stage, shown = task.timer.stage, image
+        if task.layout.has_alpha:
+            with stage("alpha"):
+                shown = bleed_colours(image)
+        parts = self._within_memory(lambda: self._run(shown, task), image)
+        pixels = parts.image
         if task.layout.is_gray:
             with stage("convert"):
                 pixels = from_gray(pixels, task.layout)

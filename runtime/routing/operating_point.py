@@ -8,7 +8,10 @@ from typing import Any
 
 from pcsr.bundle import Bundle
 from pcsr.errors import BundleError, UsageError
+from pcsr.reading.json import number
+from pcsr.text import shortened
 
+from .request import LARGEST_K
 from .time_model import Key, TimeModel
 
 CALIBRATION = "operating_point"
@@ -55,21 +58,21 @@ class OperatingPoint:
             return cls.of(data)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BundleError(
-                f"the operating point of {bundle.path} is damaged ({error}); run pcsr-calibrate "
-                "operating-point again"
+                f"the operating point of {bundle.path} is damaged ({shortened(str(error))}); run "
+                "pcsr-calibrate operating-point again"
             ) from error
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> "OperatingPoint":
         """Reads its JSON. Raises KeyError, TypeError, ValueError or AttributeError."""
         if (data["format"], data["format_version"]) != (FORMAT, FORMAT_VERSION):
-            raise ValueError(f"format {data['format']} {data['format_version']}")
+            raise ValueError(f"format {data['format']!s:.40} {data['format_version']!s:.40}")
         points = tuple(_point(point) for point in data["points"])
         if not any(point.k is not None and point.loss_db <= 0 for point in points):
             raise ValueError("no point without loss")
         return cls(
             points,
-            {name: _point(point) for name, point in data["presets"].items()},
+            {name: _preset(name, point) for name, point in data["presets"].items()},
             tuple(TimeModel.of(entry) for entry in data["times"]),
         )
 
@@ -99,10 +102,21 @@ class OperatingPoint:
 
 
 def _point(data: Mapping[str, Any]) -> Point:
-    optional = {name: _number(data[name]) for name in ("k", "heavy_ratio", "difficulty")}
-    measured = ("heavy_share", "psnr_db", "loss_db", "worst_loss_db")
-    return Point(**optional, **{name: float(data[name]) for name in measured})  # type: ignore[arg-type]
+    k, ratio, difficulty = (data[name] for name in ("k", "heavy_ratio", "difficulty"))
+    if (k is None) == (ratio is None):
+        raise ValueError("a point has k or heavy_ratio, and not both")
+    measured = ("psnr_db", "loss_db", "worst_loss_db")
+    return Point(
+        k=None if k is None else number(k, -LARGEST_K, LARGEST_K),
+        heavy_ratio=None if ratio is None else number(ratio, 0, 1),
+        difficulty=None if difficulty is None else number(difficulty),
+        heavy_share=number(data["heavy_share"], 0, 1),
+        **{name: number(data[name]) for name in measured},
+    )
 
 
-def _number(value: Any) -> float | None:  # noqa: ANN401
-    return None if value is None else float(value)
+def _preset(name: str, data: Mapping[str, Any]) -> Point:
+    point = _point(data)
+    if point.k is None:
+        raise ValueError(f"preset {name:.80} has no k")
+    return point

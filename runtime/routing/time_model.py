@@ -14,6 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from pcsr.reading.json import number, text
+
+MOST_THREADS = 2**16
 STEPS = 50  # of a bisection of [0, 1]
 
 
@@ -74,14 +77,16 @@ class TimeModel:
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> "TimeModel":
         """Reads the bundle's JSON. Raises KeyError, TypeError or ValueError where it is damaged."""
-        key = Key(**{entry.name: data["key"][entry.name] for entry in fields(Key)})
+        named = data["key"]
+        threads = int(number(named["threads"], 0, MOST_THREADS))
+        names = [entry.name for entry in fields(Key) if entry.name != "threads"]
+        key = Key(**{name: text(named[name]) for name in names}, threads=threads)
         given = data["coefficients"]
-        values = {entry.name: float(given[entry.name]) for entry in fields(Coefficients)}
-        factors = tuple((float(size), float(factor)) for size, factor in data["factors"])
-        spread = float(data["p90_over_p50"])
-        numbers = [number for pair in factors for number in pair]
-        if not (min(values.values()) >= 0 and spread >= 1 and min(numbers) > 0):
-            raise ValueError(f"coefficients {values}, factors {factors}, p90_over_p50 {spread}")
+        values = {entry.name: number(given[entry.name], 0) for entry in fields(Coefficients)}
+        factors = tuple((number(size), number(factor)) for size, factor in data["factors"])
+        spread = number(data["p90_over_p50"], 1)
+        if not factors or min(value for pair in factors for value in pair) <= 0:
+            raise ValueError(f"factors {factors!s:.80}")
         return cls(key, Coefficients(**values), tuple(sorted(factors)), spread)
 
     def usual_ms(self, work: Workload, ratio: float) -> float:

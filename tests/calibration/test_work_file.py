@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pcsr.calibration.work_file import WorkFile
+from pcsr.calibration.work_file import LoggedProgress, WorkFile
 
 
 def interrupt(work: WorkFile) -> None:
@@ -52,3 +52,18 @@ def test_results_are_written_while_it_runs(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(WorkFile, "every_s", 0.0)
     WorkFile(tmp_path / "b", "x", 1).keep("one", 1)
     assert WorkFile(tmp_path / "b", "x", 1).found == {"one": 1}
+
+
+def test_progress_without_a_terminal_is_logged(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LoggedProgress, "every_s", 0.0)
+    with caplog.at_level("INFO"), LoggedProgress()([Path("a/1.png"), 2], "quality") as items:
+        assert list(items) == [Path("a/1.png"), 2]
+    assert caplog.messages == ["quality: 1 of 2 (1.png)", "quality: 2 of 2"]
+
+
+def test_quick_progress_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"), LoggedProgress()(range(3), "quality") as items:
+        assert list(items) == [0, 1, 2]
+    assert caplog.messages == []

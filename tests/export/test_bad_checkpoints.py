@@ -1,6 +1,7 @@
 """pcsr-export refuses what is no good checkpoint: one line, exit code 2, nothing run or written."""
 
 import copy
+import gzip
 import os
 import pickle
 import zipfile
@@ -71,6 +72,59 @@ def test_other_files(content: bytes, tmp_path: Path) -> None:
     ckpt = tmp_path / "other.pth"
     ckpt.write_bytes(content)
     refuse(ckpt, "other.pth is not a PyTorch checkpoint")
+
+
+KINDS: dict[str, tuple[bytes, str]] = {
+    "empty": (b"", "empty file"),
+    "gzip": (gzip.compress(b"weights"), "gunzip"),
+    "web page": (b"<!DOCTYPE html><html>not found</html>", "web page"),
+    "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
+    "onnx": (b"\x08\x0a\x12\x07pytorch", "ONNX model"),
+    "hdf5": (b"\x89HDF\r\n\x1a\n", "HDF5"),
+    "pickle": (pickle.dumps({"model": 1}, protocol=2), "torch.save did not write"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_files_of_other_kinds_are_named(kind: str, tmp_path: Path) -> None:
+    content, what = KINDS[kind]
+    (tmp_path / "other.pth").write_bytes(content)
+    refuse(tmp_path / "other.pth", f"other.pth is not a PyTorch checkpoint: .*{what}")
+
+
+def test_a_named_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.pth")
+    assert_refused(export("--ckpt", tmp_path / "pipe.pth", "-o", tmp_path / "b"), 2, "named pipe")
+
+
+def test_a_bundle_by_mistake(plain_bundle: Path, tmp_path: Path) -> None:
+    refused = export("--ckpt", plain_bundle, "-o", tmp_path / "b")
+    assert_refused(refused, 2, "is a bundle.*pass the checkpoint")
+
+
+def test_an_archive_that_unpacks_to_gigabytes(pcsr_ckpt: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(pcsr_ckpt) as whole, zipfile.ZipFile(tmp_path / "b.pth", "w") as bomb:
+        for name in whole.namelist():
+            bomb.writestr(name, whole.read(name))
+        for number in range(6):
+            bomb.writestr(f"x/{number}", bytes(10**8), compress_type=zipfile.ZIP_DEFLATED)
+    refuse(tmp_path / "b.pth", "unpacks to 6[0-9,]* bytes")
+
+
+PICKLES: dict[str, bytes] = {
+    "tuples within tuples": b"}" + b")" + b"\x85" * 200_000 + b"Ns.",  # its hash: stack overflow
+    "bytes without end": b"c__builtin__\nbytearray\n\x8a\x05\0\0\0\0\x04\x85R.",
+    "lists within lists": b"]" * 300_000 + b"a" * 299_999 + b".",
+    "a far memo": b"}r\xff\xff\xff\x7f.",
+}
+
+
+@pytest.mark.parametrize("kind", PICKLES)
+def test_pickles_made_to_exhaust(kind: str, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "evil.pth", "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02" + PICKLES[kind])
+        archive.writestr("archive/version", "3\n")
+    refuse(tmp_path / "evil.pth", "evil.pth (holds|is not|does not)")
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
@@ -144,6 +198,32 @@ def test_script_archives_are_refused_without_noise(tmp_path: Path) -> None:
 # Descriptions
 
 
+def with_itself() -> list[Any]:
+    values: list[Any] = []
+    values.append(values)
+    return values
+
+
+def without_end() -> list[Any]:
+    values: list[Any] = [1]
+    for _ in range(60):
+        values = [values, values]
+    return values
+
+
+WRAPPED: dict[str, tuple[str, Data]] = {
+    "lightning": ("Lightning", {"pytorch-lightning_version": "2.0", "state_dict": {}}),
+    "basicsr": (r"BasicSR \(params_ema\)", {"params_ema": {}, "params": {}}),
+    "state_dict": ("with a state_dict", {"state_dict": {}, "epoch": 1}),
+}
+
+
+@pytest.mark.parametrize("kind", WRAPPED)
+def test_checkpoints_of_other_trainers_are_named(kind: str, tmp_path: Path) -> None:
+    found, data = WRAPPED[kind]
+    refuse_data(data, tmp_path, f"does not describe its network: .*found .*{found}.*training.md")
+
+
 @pytest.mark.parametrize(
     "data",
     [torch.zeros(3), [1, 2], {}, {"sd": {}}, {"model": {"name": "carn"}}, {"model": 3}],
@@ -175,6 +255,22 @@ DESCRIPTIONS: dict[str, tuple[str, Change]] = {
     "no-hidden": ("description|weights", lambda d: heavy(d).update(hidden_list=None)),
     "zero-hidden": ("hidden_list.*below 1", lambda d: heavy(d).update(hidden_list=[0])),
     "huge-hidden": ("memory|weights", lambda d: heavy(d).update(hidden_list=[10**12])),
+    "hidden-inf": ("hidden_list holds inf", lambda d: heavy(d).update(hidden_list=[1e999])),
+    "hidden-2^63": ("less than 2\\^63", lambda d: heavy(d).update(hidden_list=[2**63])),
+    "hidden-tensor": ("a Tensor", lambda d: heavy(d).update(hidden_list=[torch.tensor(4)])),
+    "hidden-text": ("hidden_list holds '3'", lambda d: heavy(d).update(hidden_list=["3"])),
+    "hidden-true": ("hidden_list holds True", lambda d: heavy(d).update(hidden_list=[True])),
+    "hidden-long": ("far larger", lambda d: heavy(d).update(hidden_list=[1] * 10_000)),
+    "wide": ("memory|far larger", lambda d: encoder(d)["args"].update(d=10**9)),
+    "many": ("far larger than its weights", lambda d: encoder(d)["args"].update(m=10**9)),
+    "fraction": ("'fsrcnn'", lambda d: encoder(d)["args"].update(m=2.5)),
+    "nan": ("not JSON compliant", lambda d: encoder(d)["args"].update(d=float("nan"))),
+    "tensor": ("a Tensor", lambda d: encoder(d)["args"].update(d=torch.tensor(8))),
+    "itself": ("nested more than", lambda d: encoder(d).update(args={"d": with_itself()})),
+    "shared": ("more than|nested", lambda d: encoder(d).update(args={"d": without_end()})),
+    "norm": ("data_norm", lambda d: d.update(data_norm={"mean": without_end()})),
+    "norm-text": ("three numbers", lambda d: d.update(data_norm={"mean": "123"})),
+    "scale": ("scale", lambda d: d.update(scale=torch.tensor(4.0))),
     "residual": ("plain mlp", lambda d: heavy(d).update(residual=True)),
 }
 
@@ -248,12 +344,28 @@ WEIGHTS: dict[str, tuple[str, Change]] = {
     "nan": (f"{FIRST} holds 1 NaN", spoil(float("nan"))),
     "infinite": (f"{FIRST} holds 1 .*infinite", spoil(float("-inf"))),
     "meta": ("weight|tensor", convert(lambda w: w.to("meta"))),
+    "float8": ("float8_e4m3fn", convert(lambda w: w.to(torch.float8_e4m3fn))),
+    "repeated": ("repeats few values", convert(lambda w: torch.zeros(1).expand(2**31))),
+    "overlapping": ("repeats", convert(lambda w: torch.zeros(99).as_strided((50, 50), (1, 1)))),
+    "views": (
+        "stand for .* bytes",
+        lambda d: weights(d).update(dict.fromkeys(map(str, range(99)), torch.zeros(2**20))),
+    ),
+    "beyond float32": ("NaN or infinite", convert(lambda w: w.double() + 1e60)),
+    "bool": ("torch.bool instead", convert(lambda w: w.bool())),
+    "nested": ("kind that is not|nested", convert(lambda w: torch.nested.nested_tensor([w]))),
+    "keys": ("state dict of tensors", lambda d: weights(d).update({1: torch.ones(1)})),  # type: ignore[dict-item]
+    "twice": (
+        "twice, with and without",
+        lambda d: weights(d).update({f"module.{FIRST}": weights(d)[FIRST]}),
+    ),
     "sparse": ("weight|tensor", convert(lambda w: w.to_sparse())),
     "complex": ("weight|tensor", convert(lambda w: w.to(torch.complex64) * 1j)),
 }
 
 
 @pytest.mark.parametrize("case", WEIGHTS)
+@pytest.mark.filterwarnings("ignore:.*nested:UserWarning")
 def test_weights_that_do_not_fit(case: str, tmp_path: Path) -> None:
     pattern, change = WEIGHTS[case]
     data = network()

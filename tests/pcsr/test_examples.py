@@ -25,7 +25,7 @@ def functions_and_classes(module: ModuleType) -> list[Any]:
 
 PUBLIC = [pcsr.Upscaler, pcsr.Result, Stats, pcsr.Bundle, export_bundle, errors]
 PUBLIC += functions_and_classes(metrics)
-PUBLIC += [getattr(images, name) for name in images.__all__ if name != "SUFFIXES"]
+PUBLIC += [getattr(images, name) for name in images.__all__ if not name.startswith("SUFFIXES")]
 
 
 @pytest.fixture

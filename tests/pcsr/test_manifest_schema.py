@@ -58,8 +58,8 @@ REFUSALS: dict[str, tuple[Callable[[Json], Any], str]] = {
         lambda m: m["model"].update(working_bytes_per_px=288.0),
         'model.working_bytes_per_px: expected "integer", found 288.0',
     ),
-    "infinite": (lambda m: m.update(trained_scale=float("inf")), "expected at most 1000, found"),
-    "nan": (lambda m: m.update(trained_scale=float("nan")), "expected at least 1, found NaN"),
+    "infinite": (lambda m: m.update(trained_scale=float("inf")), "it holds the number Infinity"),
+    "nan": (lambda m: m.update(trained_scale=float("nan")), "it holds the number NaN"),
     "list": (lambda m: m.update(vectors=[]), r'vectors: expected \["object", "null"\], found \[\]'),
     "dtype": (
         lambda m: graphs(m)["upsampler_1"]["inputs"][1].update(dtype="int64"),

@@ -55,7 +55,10 @@ def upscaler(carn_like_bundle: Path, request: pytest.FixtureRequest) -> Upscaler
 def _image(channels: int | None, dtype: str) -> NDArray[Any]:
     shape = SIZE if channels is None else (*SIZE, channels)
     values = np.random.default_rng(0).random(shape)
-    return (values * PEAK[dtype]).astype(dtype) if dtype in PEAK else values.astype(dtype)
+    image = (values * PEAK[dtype]).astype(dtype) if dtype in PEAK else values.astype(dtype)
+    if channels in (2, 4) and dtype in PEAK:
+        image[..., -1].clip(1, out=image[..., -1])  # colours below 0 count for nothing
+    return image
 
 
 def _float_rgb(image: NDArray[Any]) -> NDArray[np.float32]:
@@ -108,6 +111,21 @@ def test_a_constant_alpha_stays_constant(
     assert (found[..., -1] == image[0, 0, -1]).all()
     opaque = upscaler(image[..., :-1], SCALE).image
     assert np.array_equal(found[..., :-1], opaque)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("channels", [2, 4])
+@pytest.mark.parametrize("backend", ["auto", "torch"])
+def test_hidden_colours_do_not_reach_the_picture(
+    carn_like_bundle: Path, backend: str, channels: int, dtype: str
+) -> None:
+    image = _image(channels, dtype)
+    image[:, :5, -1] = 0
+    image[:, 5:, -1] = PEAK.get(dtype, 1)
+    other = image.copy()
+    other[:, :5, :-1] = PEAK.get(dtype, 1)
+    upscaler = Upscaler(carn_like_bundle, backend=backend)
+    assert np.array_equal(upscaler(image, SCALE).image, upscaler(other, SCALE).image)
 
 
 def test_alpha_does_not_change_the_statistics(upscaler: Upscaler) -> None:

@@ -88,5 +88,6 @@ def test_an_output_that_is_a_file_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("mine")
     ended = train(tmp_path / "config.yaml", "-o", tmp_path / "run")
     assert ended.exit_code == 1
-    assert ended.stderr == f"error: cannot create {tmp_path / 'run'}: File exists\n"
+    expected = "is a file, expected a folder for the results; choose another name"
+    assert ended.stderr == f"error: {tmp_path / 'run'} {expected}\n"
     assert (tmp_path / "run").read_text() == "mine"

@@ -1,10 +1,13 @@
 """Configs: published keys, defaults, overrides, and what is refused."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pcsr import CheckpointError, UsageError
+from pcsr.export.network import read_config
 from pcsr.training.config import load_config
 from pcsr.training.stages import stage_network
 from tests.training import tiny
@@ -64,6 +67,27 @@ def test_an_unknown_backbone_is_named(tmp_path: Path) -> None:
         ("data_norm.mean=[.nan,0,0]", "must be finite"),
         ("data_norm.std=[1,0,1]", "std must be positive"),
         ("model.args=5", "not complete"),
+        ("optimizer.args.betas=[0.9,1.0]", r"betas must be below 1, found 1\.0"),
+        ("optimizer.args.betas=[-0.1,0.9]", "betas must be at least 0"),
+        ("optimizer.args.betas=[.nan,0.9]", "betas must be at least 0, found nan"),
+        ("optimizer.args.lr=.nan", "lr must be positive, found nan"),
+        ("optimizer.args.lr=.inf", "lr must be positive, found inf"),
+        ("optimizer.args.weight_decay=-1", "weight_decay must be at least 0"),
+        ("lr_scheduler.args.eta_min=.nan", "eta_min must be at least 0"),
+        ("train_dataset.batch_size=-1", "batch_size must be positive"),
+        ("train_dataset.batch_size=1000000000", "a batch of 1000000000 patches"),
+        ("train_dataset.wrapper.args.inp_size=1000000000", "a batch of 2 patches"),
+        ("train_dataset.wrapper.args.scale=[1,.inf]", "scale must be at most 64"),
+        ("train_dataset.wrapper.args.sample_q=-1", "sample_q must be at least 0"),
+        ("train_dataset.num_workers=-1", "num_workers must be at least 0"),
+        ("loss_rgb_w=.nan", "loss_rgb_w must be at least 0"),
+        ("seed=-1", "seed must be at least 0"),
+        ("seed=99999999999999999999", r"less than 2\^63"),
+        (f"seed={'9' * 5000}", "--set seed: Exceeds the limit"),
+        ("seed=[", "--set seed: it is not YAML"),
+        ("iter_max=1000000000000000", "iter_max must be at most"),
+        ("data_norm.mean='123'", "three numbers"),
+        ("model.name=3", "its name is 3, expected text"),
         ("train_dataset.dataset.args.root_path=''", "root_path is not set"),
     ],
 )
@@ -79,6 +103,63 @@ def test_files_that_are_no_config(text: str, tmp_path: Path) -> None:
     file.write_text(text)
     with pytest.raises(UsageError, match=r"config .*config\.yaml"):
         load_config(file)
+
+
+ALIASES = "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12))
+MERGES = "".join(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}\n" for i in range(1, 12))
+HOSTILE: dict[str, tuple[bytes, str]] = {
+    "aliases": (f"a0: &a0 [x]\n{ALIASES}data_norm: {{mean: *a11}}".encode(), "more than 20,000"),
+    "merges": (f"a0: &a0 {{k: 1}}\n{MERGES}".encode(), "more than 20,000"),
+    "itself": (b"data_norm:\n  mean: &m [*m, 1, 2]", "an alias refers to what holds it"),
+    "deep": (b"[" * 20_000, "nested more than 40 deep"),
+    "utf-16": ("seed: 1".encode("utf-16"), "not UTF-8 text"),
+    "nul": (b"seed: 1\0", "not YAML"),
+    "integer": (b"seed: 0x" + b"f" * 5000, "less than 2^63"),
+    "date": (b"seed: 2001-01-01", "is a date"),
+    "code": (b"!!python/object/apply:os.system [exit]", "not YAML"),
+    "large": (b"#" * 300_000, "expected at most 262,144"),
+    "empty": (b"", "holds no keys|expected keys"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.parametrize("read", [load_config, read_config], ids=["train", "export"])
+def test_hostile_files_are_refused_in_one_line(
+    read: Callable[[Path], object], kind: str, tmp_path: Path
+) -> None:
+    content, message = HOSTILE[kind]
+    (tmp_path / "config.yaml").write_bytes(content)
+    with pytest.raises(UsageError, match=message.replace("^", r"\^")) as refusal:
+        read(tmp_path / "config.yaml")
+    assert "\n" not in str(refusal.value)
+    assert len(str(refusal.value)) < 700
+
+
+def test_a_named_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.yaml")
+    with pytest.raises(UsageError, match="named pipe"):
+        load_config(tmp_path / "config.yaml")
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+    tiny.config(tmp_path)
+    file = tmp_path / "config.yaml"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert load_config(file).seed == 0
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "model.args.encoder_spec.args.d=1000000000",
+        "model.args.encoder_spec.args.m=1000000000",
+        "model.args.heavy_sampler_spec.args.imnet_spec.args.hidden_list=[1000000000]",
+    ],
+)
+def test_networks_without_bound_are_not_built(override: str, tmp_path: Path) -> None:
+    config = tiny.config(tmp_path, 2, override)
+    with pytest.raises(CheckpointError, match=r"far larger than any|memory"):
+        stage_network(config, 0, None)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

@@ -1,6 +1,7 @@
 """Runs: the same result whether interrupted or not, readable by the exporter, guarded."""
 
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from pcsr.models.checkpoint import read_checkpoint
 from pcsr.training.config import Config
 from pcsr.training.trainer import Progress, Trainer
 from tests.checkpoints import save
+from tests.commands import snapshot
 from tests.training import tiny
 
 Weights = dict[str, torch.Tensor]
@@ -200,6 +202,55 @@ def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
     other = tiny.config(tmp_path, 2, "loss_avg_w=7")
     with pytest.raises(OutputError, match="another config"):
         train(other, tmp_path / "run")
+
+
+SPOILT: dict[str, Callable[[dict[str, Any]], object]] = {
+    "no optimizer": lambda d: d.pop("optimizer"),
+    "a list": lambda d: d.update(optimizer=[1]),
+    "text as a moment": lambda d: d["optimizer"]["state"][0].update(exp_avg="a"),
+    "a moment of another shape": lambda d: d["optimizer"]["state"][0].update(
+        exp_avg=torch.zeros(3)
+    ),
+    "values without end": lambda d: d["optimizer"]["state"][0].update(
+        exp_avg=torch.zeros(1).expand(2**31)
+    ),
+    "betas as text": lambda d: d["optimizer"]["param_groups"][0].update(betas="ab"),
+    "after the end": lambda d: d.update(iter=10**9),
+    "iteration as text": lambda d: d.update(iter="3"),
+    "diverged": lambda d: next(iter(d["model"]["sd"].values())).fill_(torch.nan),
+}
+
+
+@pytest.mark.parametrize("kind", SPOILT)
+def test_a_state_that_is_none_is_not_resumed(kind: str, tmp_path: Path) -> None:
+    config = tiny.config(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(config, tmp_path / "run").run(killed_at(0, 5))
+    path = tmp_path / "run" / "stage-0.pth"
+    data = torch.load(path, weights_only=True)
+    SPOILT[kind](data)
+    save(data, path)
+    before = path.read_bytes()
+    with pytest.raises(CheckpointError, match=r"stage-0\.pth") as refusal:
+        Trainer(config, tmp_path / "run").run(ignore)
+    assert "\n" not in str(refusal.value)
+    assert path.read_bytes() == before
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path) -> None:
+    config = tiny.config(tmp_path)
+    trainer = Trainer(config, tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(killed_at(0, 3))
+    before = snapshot(tmp_path / "run")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"cannot write .*stage-0\.pth: File too large"):
+            Trainer(config, tmp_path / "run").run(ignore)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert snapshot(tmp_path / "run") == before
 
 
 def test_a_run_may_go_on_with_other_workers_and_saved_more_often(tmp_path: Path) -> None:

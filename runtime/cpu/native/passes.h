@@ -10,12 +10,12 @@ typedef int32_t NAME(unaligned_mask) __attribute__((vector_size(LANES * 4), alig
 #define RELU(v) ((VEC)((NAME(mask))(v) & ~((v) < 0))) /* NaN stays */
 
 /* n outputs of a layer for VECTORS * LANES pixels: the sums stay in registers. */
-INLINE void NAME(tile)(const float *in, int inputs, const float *weight, const float *bias,
+INLINE void NAME(tile)(const float *in, int64_t inputs, const float *weight, const float *bias,
                        float *out, const int n, const int relu) {
     VEC sum[OUTPUTS][VECTORS];
     UNROLL for (int o = 0; o < n; o++)
         UNROLL for (int v = 0; v < VECTORS; v++) sum[o][v] = bias[o] - (VEC){0};
-    for (int k = 0; k < inputs; k++) {
+    for (int64_t k = 0; k < inputs; k++) {
         VEC x[VECTORS];
         UNROLL for (int v = 0; v < VECTORS; v++) x[v] = AT(in + k * BLOCK + v * LANES);
         UNROLL for (int o = 0; o < n; o++)
@@ -28,7 +28,7 @@ INLINE void NAME(tile)(const float *in, int inputs, const float *weight, const f
         }
 }
 
-INLINE void NAME(tiles)(const float *in, int inputs, const float *weight, const float *bias,
+INLINE void NAME(tiles)(const float *in, int64_t inputs, const float *weight, const float *bias,
                         float *out, int outputs, const int relu) {
     for (; outputs >= OUTPUTS; outputs -= OUTPUTS) {
         NAME(tile)(in, inputs, weight, bias, out, OUTPUTS, relu);
@@ -44,7 +44,7 @@ INLINE void NAME(tiles)(const float *in, int inputs, const float *weight, const 
 }
 
 /* One layer on a block: in [inputs][BLOCK] -> out [outputs][BLOCK]. */
-static void NAME(layer)(const float *in, int inputs, const float *weight, const float *bias,
+static void NAME(layer)(const float *in, int64_t inputs, const float *weight, const float *bias,
                         float *out, int outputs, int relu) {
     for (int p = 0; p < BLOCK; p += VECTORS * LANES) {
         if (relu)
@@ -74,12 +74,12 @@ static void NAME(fold)(const pcsr_band *band, const pcsr_mlp *mlp, int row, int 
     const float *source = band->features + (int64_t)(row - band->top) * band->lr_width + left;
     for (int u = 0; u < n; u += BLOCK) {
         int filled = n - u < BLOCK ? n - u : BLOCK;
-        for (int d = 0; d < band->depth; d++) {
+        for (int64_t d = 0; d < band->depth; d++) {
             memcpy(a + d * BLOCK, source + d * band->feature_plane + u, filled * sizeof(float));
             memset(a + d * BLOCK + filled, 0, (BLOCK - filled) * sizeof(float));
         }
         NAME(layer)(a, band->depth, mlp->feature_weight, mlp->constant, b, mlp->widths[0], 0);
-        for (int c = 0; c < mlp->widths[0]; c++)
+        for (int64_t c = 0; c < mlp->widths[0]; c++)
             memcpy(map + c * MAP + u, b + c * BLOCK, filled * sizeof(float));
     }
 }
@@ -112,7 +112,7 @@ static void NAME(spread)(const pcsr_band *band, const pcsr_mlp *mlp, int j0, int
         nearest[j] = band->columns.nearest[from] - band->columns.nearest[j0];
         offset[j] = band->columns.offset[from];
     }
-    for (int c = 0; c < mlp->widths[0]; c++) {
+    for (int64_t c = 0; c < mlp->widths[0]; c++) {
         float *to = out + c * SEGMENT, weight = mlp->column_weight[c];
         for (int j = 0; j < whole; j += LANES) {
             NAME(look_up)(map + c * MAP, nearest + j, to + j);
@@ -123,7 +123,7 @@ static void NAME(spread)(const pcsr_band *band, const pcsr_mlp *mlp, int j0, int
 
 /* First activations of a block of a row whose spread map begins at `line`. */
 INLINE void NAME(enter)(const pcsr_mlp *mlp, const float *line, float row_offset, float *a) {
-    for (int c = 0; c < mlp->widths[0]; c++) {
+    for (int64_t c = 0; c < mlp->widths[0]; c++) {
         float shift = mlp->row_weight[c] * row_offset;
         for (int p = 0; p < BLOCK; p += LANES) {
             VEC x = AT(line + c * SEGMENT + p) + shift;
@@ -146,7 +146,7 @@ static void NAME(dense_segment)(const pcsr_band *band, const pcsr_mlp *mlp, int 
             NAME(enter)(mlp, w.line + j, band->rows.offset[i], w.a);
             const float *result = NAME(rest)(mlp, w.a, w.b);
             float *to = out + (int64_t)(i - band->first) * band->width + j0 + j;
-            for (int o = 0; o < outputs; o++)
+            for (int64_t o = 0; o < outputs; o++)
                 memcpy(to + o * plane, result + o * BLOCK, filled * sizeof(float));
         }
 }
@@ -229,7 +229,7 @@ static void NAME(add_listed)(const pcsr_band *band, const pcsr_mlp *mlp, const i
         row_offset[p] = band->rows.offset[row[q]];
         column_offset[p] = band->columns.offset[column[q]];
     }
-    for (int c = 0; c < mlp->widths[0]; c++) {
+    for (int64_t c = 0; c < mlp->widths[0]; c++) {
         float y = mlp->row_weight[c], x = mlp->column_weight[c];
         const float *restrict map = w.map + c * MAP;
         float *restrict a = w.a + c * BLOCK;
@@ -294,7 +294,7 @@ TARGET void NAME(sigmoid)(const float *restrict x, int64_t n, float *restrict ou
     for (int64_t i = 0; i < n; i++) {
         /* exp(-|x|) = 2^k * exp(r), |r| <= ln 2 / 2, exp(r) by its Taylor series */
         float y = x[i] < 0 ? x[i] : -x[i];
-        float bounded = y < -87 ? -87 : y;
+        float bounded = y > -87 ? y : -87; /* of NaN too: it has no integer part */
         float k = rintf(bounded * 1.44269504f);
         float r = bounded - k * 0.693359375f + k * 2.12194440e-4f;
         float series = 1.0f / 5040;
@@ -306,7 +306,8 @@ TARGET void NAME(sigmoid)(const float *restrict x, int64_t n, float *restrict ou
         series = series * r * r + r + 1;
         union { int32_t bits; float value; } power = {.bits = ((int32_t)k + 127) << 23};
         float decay = series * power.value;
-        out[i] = (x[i] < 0 ? decay : 1) / (1 + decay);
+        float result = (x[i] < 0 ? decay : 1) / (1 + decay);
+        out[i] = x[i] == x[i] ? result : x[i];
     }
 }
 
@@ -352,14 +353,14 @@ TARGET void NAME(finish)(const float *planes, const uint8_t *assignment, int hei
             rgb[c] = lines + c * (int64_t)width;
         }
         if (!peak)
-            for (int j = 0; j < width; j++)
+            for (int64_t j = 0; j < width; j++)
                 for (int c = 0; c < 3; c++) ((float *)out)[to + 3 * j + c] = rgb[c][j];
         else if (peak == 255)
-            for (int j = 0; j < width; j++)
+            for (int64_t j = 0; j < width; j++)
                 for (int c = 0; c < 3; c++)
                     ((uint8_t *)out)[to + 3 * j + c] = (uint8_t)rounded(rgb[c][j], 255);
         else
-            for (int j = 0; j < width; j++)
+            for (int64_t j = 0; j < width; j++)
                 for (int c = 0; c < 3; c++)
                     ((uint16_t *)out)[to + 3 * j + c] = (uint16_t)rounded(rgb[c][j], 65535);
     }

@@ -8,7 +8,11 @@ enum { BLOCK = 64, SEGMENT = 2048, MAP = SEGMENT + BLOCK, ALIGNED = 16 };
 
 #define INLINE static inline __attribute__((always_inline))
 #define TARGET static
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
 #define UNROLL _Pragma("GCC unroll 8")
+#endif
 
 /* map [widest][MAP]; line [dense widest][SEGMENT]; a, b: blocks [widest][BLOCK]. */
 typedef struct {
@@ -62,38 +66,47 @@ static double now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* x in [0, 1] to 0 .. peak, clipped, ties to even. */
+/* x in [0, 1] to 0 .. peak, clipped, ties to even; NaN to 0. */
 INLINE int32_t rounded(float x, float peak) {
     float scaled = x * peak;
-    scaled = scaled < 0 ? 0 : scaled;
-    scaled = scaled > peak ? peak : scaled;
+    scaled = scaled > 0 ? scaled : 0;
+    scaled = scaled < peak ? scaled : peak;
     return (int32_t)rintf(scaled);
 }
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#if defined(__x86_64__) && defined(__GNUC__)
 #define DISPATCHED
-#endif
-
-#ifdef DISPATCHED
 #include <immintrin.h>
 
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,fma"))), apply_to = function)
+#else
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,fma,prefer-vector-width=512")
+#endif
 #define LANES 16
 #define VECTORS 4
 #define OUTPUTS 6
 #define NAME(x) x##_avx512
 #include "passes.h"
+#ifdef __clang__
+#pragma clang attribute pop
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
 #pragma GCC pop_options
-
 #pragma GCC push_options
 #pragma GCC target("avx2,fma")
+#endif
 #define LANES 8
 #define VECTORS 2
 #define OUTPUTS 6
 #define NAME(x) x##_avx2
 #include "passes.h"
+#ifdef __clang__
+#pragma clang attribute pop
+#else
 #pragma GCC pop_options
+#endif
 #endif
 
 #define LANES 4
@@ -160,8 +173,9 @@ void pcsr_histogram(const float *values, int64_t n, float first, float last, int
                     double *table) {
     float width = last - first;
     for (int64_t i = 0; i < n; i++) {
-        int32_t bin = (int32_t)((values[i] - first) / width * (float)bins);
-        bin = least(most(bin, 0), bins - 1);
+        float at = (values[i] - first) / width * (float)bins;
+        int32_t bin = at > 0 ? at < (float)bins ? (int32_t)at : bins - 1 : 0;
+        bin = least(bin, bins - 1);
         table[2 * bin] += 1;
         table[2 * bin + 1] += values[i];
     }

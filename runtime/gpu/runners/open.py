@@ -7,6 +7,7 @@ import torch
 from pcsr.bundle import Bundle
 from pcsr.errors import BackendError
 
+from .checked import CheckedDeviceRunner
 from .protocol import DeviceRunner
 from .torch import TorchRunner
 
@@ -14,7 +15,7 @@ from .torch import TorchRunner
 def open_runner(
     backend: str, bundle: Bundle, precision: str, device: torch.device, may_build: bool = True
 ) -> DeviceRunner:
-    """Opens a bundle with a backend: torch, onnxruntime or tensorrt.
+    """Opens a bundle with a backend: torch, onnxruntime or tensorrt. What it gives is checked.
 
     Args:
         may_build: whether TensorRT engines that are missing or stale are built; the log `pcsr` says
@@ -25,6 +26,13 @@ def open_runner(
         BundleError: the bundle is damaged or has no graphs of this precision.
         EngineError: TensorRT engines are missing and may not be built, or building them fails.
     """
+    runner = _open(backend, bundle, precision, device, may_build)
+    return CheckedDeviceRunner(runner, bundle, precision)
+
+
+def _open(
+    backend: str, bundle: Bundle, precision: str, device: torch.device, may_build: bool
+) -> DeviceRunner:
     if backend == "torch":
         return TorchRunner(bundle, precision, device)
     if backend == "onnxruntime":

@@ -22,6 +22,7 @@ from pcsr.images import Picture, read, write
 from pcsr.metrics import bicubic_resize, degrade, psnr
 from pcsr.runtime.cpu.upscaler import HostUpscaler
 from pcsr.runtime.routing.operating_point import OperatingPoint, Point
+from pcsr.runtime.routing.time_model import TimeModel
 from pcsr.runtime.upscaler import Upscaler
 
 LARGEST = (100, 150)
@@ -219,12 +220,54 @@ def test_the_command(bundle: Path, photos: Path, tmp_path: Path) -> None:
     assert min(read(curve, 10**7).pixels.shape[:2]) > 500
 
 
+@pytest.mark.parametrize("largest", ["1x1", "12x12", "64x64", "20x500"])
+def test_small_largest_sizes_are_timed(
+    bundle: Path, photos: Path, largest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "SMALLEST", (80, 120))
+    done = run(bundle, photos, "--rounds", 2, "--largest", largest)
+    assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize("scale", [1, 1.3, 4])
+@pytest.mark.parametrize("largest_px", [1, 64 * 64, 720 * 1280])
+@pytest.mark.parametrize("halo_px", [None, 9, 300])
+def test_no_case_is_timed_twice(scale: float, largest_px: int, halo_px: int | None) -> None:
+    kinds = clock.call_kinds(scale, largest_px, halo_px)
+    assert len(set(kinds)) == len(kinds)
+    assert min(kind.size[0] for kind in kinds) > (halo_px or 0)
+
+
+def test_a_preset_slower_than_all_heavy_is_warned_of(
+    bundle: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow_when_light(self: TimeModel, work: object, heavy_share: float) -> float:
+        return 20 - 10 * heavy_share
+
+    monkeypatch.setattr(TimeModel, "usual_ms", slow_when_light)
+    bounds = ("--quality-loss-db", 50, "--balanced-loss-db", 50, "--fast-loss-db", 50)
+    done = run(bundle, photos, "--rounds", 2, "--largest", "100x150", *bounds, "--json", "-")
+    message = "preset 'balanced' is slower than all heavy at 25x28 (20.0 ms instead of 10.0)"
+    assert message in done.stderr
+    assert any(message in text for text in json.loads(done.stdout)["warnings"])
+
+
+def test_a_calibration_again_says_what_it_replaces(
+    bundle: Path, photos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    calibrate(bundle, files(photos), options(), show)
+    assert "will be replaced" not in caplog.text
+    with caplog.at_level("INFO"):
+        calibrate(bundle, files(photos), options(), show)
+    assert f"the operating point that {bundle} has will be replaced" in caplog.text
+
+
 def test_images_that_fail_are_listed_and_the_others_used(bundle: Path, photos: Path) -> None:
     (photos / "bad.png").write_bytes(b"no image")
     write(Picture(np.zeros((40, 400, 3), dtype=np.uint8)), photos / "low.png")
     done = run(bundle, photos, "--rounds", 2, "--largest", "100x150", "--json", "-")
     assert done.exit_code == 1
-    errors = done.stderr.splitlines()
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 2
     assert "bad.png" in errors[0]
     assert "low.png: an input of 10x100 pixels is smaller than the halo" in errors[1]
@@ -233,6 +276,8 @@ def test_images_that_fail_are_listed_and_the_others_used(bundle: Path, photos: P
 
 REFUSED: dict[str, tuple[list[object], int, str]] = {
     "rounds": (["--rounds", 1], 2, "rounds must be at least 2"),
+    "most rounds": (["--rounds", 10**9], 2, "rounds must be at most 1000"),
+    "huge": (["--largest", "99999x99999"], 2, "time smaller inputs"),
     "largest": (["--largest", "big"], 2, "HEIGHTxWIDTH"),
     "empty largest": (["--largest", ""], 2, "HEIGHTxWIDTH"),
     "scale": (["--scale", 0.5], 2, "scale"),

@@ -34,17 +34,21 @@ def chosen(ffi: Any, lib: Any) -> int:  # noqa: ANN401
     return SETS.index(ffi.string(lib.pcsr_instructions()).decode())
 
 
-def build(folder: Path) -> tuple[Any, Any]:
+def build(folder: Path, compiler: str = "cc") -> tuple[Any, Any]:
     """The same passes with `choose` in front of their dispatch: cffi's (ffi, lib)."""
-    from cffi import FFI
-
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler to build the other instruction sets with")
+    if shutil.which(compiler) is None:
+        pytest.skip(f"no {compiler} to build the instruction sets with")
     source, library = folder / "chooser.c", folder / "chooser.so"
     source.write_text(CHOOSER)
     options = [*FLAGS, "-shared", "-fPIC", f"-I{SOURCES}", "-o", str(library), str(source), "-lm"]
     subprocess.run([compiler, *options], check=True, capture_output=True)
+    return opened(library)
+
+
+def opened(library: Path) -> tuple[Any, Any]:
+    """A library built from `CHOOSER`: cffi's (ffi, lib)."""
+    from cffi import FFI
+
     ffi = FFI()
     header = (SOURCES / "pixels.h").read_text(encoding="utf-8")
     declarations = [line for line in header.splitlines() if not line.startswith("#")]

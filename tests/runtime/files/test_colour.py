@@ -111,13 +111,24 @@ def test_bars_and_ramp(matrix: int, range_: int, depth: int, tmp_path: Path) -> 
             )
 
 
-def test_unspecified_stays_unspecified(tmp_path: Path) -> None:
-    write(tmp_path / "in.mp4", [frame_of(yuv(BT601, LIMITED, 8), 8)])
+@pytest.mark.parametrize("rows", [16, 360, 720])
+def test_unspecified_is_tagged_with_what_it_was_taken_for(rows: int, tmp_path: Path) -> None:
+    """Players guess by the size, which changes: 360 rows become 720."""
+    matrix = BT709 if rows >= 720 else BT601
+    frame = frame_of(yuv(matrix, LIMITED, 8), 8)
+    tall = av.VideoFrame(frame.width, rows, "yuv420p")
+    for plane, like in zip(tall.planes, frame.planes, strict=True):
+        row = bytes(like)[: like.line_size]
+        plane.update(row * plane.height)
+    write(tmp_path / "in.mp4", [tall])
     twice, found = converted(tmp_path / "in.mp4", tmp_path / "out.mp4")
-    assert Colour.of(found.frames[0]) == Colour(UNSPECIFIED, 0, UNSPECIFIED, UNSPECIFIED, 8)
+    assert Colour.of(found.frames[0]) == Colour(matrix, LIMITED, UNSPECIFIED, UNSPECIFIED, 8)
+    back = Colour.of(found.frames[0]).to_rgb(found.frames[0]) / 255
     for part in inner_columns():
         rgb = twice.seen[0][4:-4, part] / 255
         np.testing.assert_allclose(rgb, np.broadcast_to(RGB[part], rgb.shape), atol=TOLERANCE)
+        wide = back[8:-8, 2 * part.start : 2 * part.stop].mean((0, 1))
+        np.testing.assert_allclose(wide, RGB[part].mean(0), atol=2 * TOLERANCE)
 
 
 @pytest.mark.parametrize("pix_fmt", ["gray", "bgr0", "yuva420p", "yuv422p", "gbrp10le"])

@@ -52,7 +52,9 @@ def write(
 ) -> None:
     """Writes frames as they are, a tone of half a second and a line of text."""
     first, faststart = frames[0], {"movflags": "faststart"}
-    with av.open(str(path), "w", options=faststart if path.suffix == ".mp4" else {}) as file:
+    with av.open(
+        str(path.absolute()), "w", options=faststart if path.suffix == ".mp4" else {}
+    ) as file:
         options = {"crf": "0"} if codec == "libx264" else {}
         stream: Any = file.add_stream(codec, rate=RATE, options=options)
         stream.height, stream.width = first.height, first.width
@@ -115,7 +117,7 @@ class Content:
 
 def content(path: Path) -> Content:
     """Decodes the video and lists the packets of the other streams."""
-    with av.open(str(path)) as file:
+    with av.open(str(path.absolute())) as file:
         stream = file.streams.video[0]
         others = [s for s in file.streams if s.type in ("audio", "subtitle")]
         frames: list[av.VideoFrame] = []

@@ -308,7 +308,7 @@ def test_nan_is_refused_before_and_behind_the_network(upscaler: Upscaler) -> Non
         upscaler(image)
     run = engines(upscaler).image
     engines(upscaler).image = lambda crop: run(crop) * torch.nan
-    with pytest.raises(ImageError, match="classifier gives NaN"):
+    with pytest.raises(ImageError, match="network gives NaN or infinite"):
         upscaler(picture(9, 9))
 
 

@@ -22,7 +22,7 @@ from pcsr.runtime.tensorrt.store import BuildRequest, build_command, build_engin
 from pcsr.runtime.tensorrt.target import PORTABLE, LocalGpu, Target
 from tests.commands import build, snapshot
 
-from .graphs import unsupported
+from .graphs import unsupported_rows
 
 GPU = LocalGpu("NVIDIA GeForce RTX 4090", "8.9")
 OLD_GPU = LocalGpu("NVIDIA GeForce RTX 2080", "7.5")
@@ -395,7 +395,7 @@ def test_a_failed_build_leaves_nothing(carn: Bundle) -> None:
     """The last graph is one that the builder refuses."""
     entry = carn.graphs("fp32")["upsampler_1"]
     file = carn.path / entry.file
-    file.write_bytes(unsupported())
+    file.write_bytes(unsupported_rows(int(entry.inputs[0].shape[-1])))
     text = (carn.path / "manifest.json").read_text()
     new = hashlib.sha256(file.read_bytes()).hexdigest()
     (carn.path / "manifest.json").write_text(text.replace(entry.sha256, new))

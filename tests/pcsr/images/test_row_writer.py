@@ -11,6 +11,8 @@ from pcsr import images
 from pcsr.errors import ImageError, OutputError
 from pcsr.images import Metadata, Picture
 
+from .pictures import PROFILE
+
 SIZE = (301, 517)
 MAX_PIXELS = 10**7
 
@@ -50,6 +52,22 @@ def test_the_file_holds_the_rows_and_the_metadata(
     assert np.array_equal(found.pixels, picture.pixels)
     assert found.metadata.resolution == pytest.approx((5.0, 7.0), rel=1e-2)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+def test_metadata_is_that_of_the_whole_picture(suffix: str, tmp_path: Path) -> None:
+    exif = b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0" + bytes(4)
+    chunks = ((b"tEXt", b"parameters\0a cat"),) if suffix == ".png" else ()
+    known = Metadata(exif=exif, icc=PROFILE, resolution=(5.0, 7.0), chunks=chunks)
+    picture = Picture(_picture().pixels, known)
+    _write_rows(picture, tmp_path / f"rows{suffix}")
+    images.write(picture, tmp_path / f"whole{suffix}")
+    rows, whole = (images.read(tmp_path / f"{n}{suffix}", MAX_PIXELS) for n in ("rows", "whole"))
+    assert rows.metadata == whole.metadata
+    assert rows.metadata.exif is not None
+    upright = rows.metadata.exif.removeprefix(b"Exif\0\0")
+    assert upright == exif[6:24] + b"\1" + exif[25:]
+    assert (rows.metadata.icc, rows.metadata.chunks) == (PROFILE, chunks)
 
 
 def test_jpeg_is_that_of_the_whole_picture(tmp_path: Path) -> None:

@@ -1,0 +1,46 @@
+"""Nothing of ours talks to the network or writes into the home folder."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+PROGRAMS = {
+    "Upscaler": "from pcsr import Upscaler; import numpy as np; "
+    "Upscaler({bundle!r})(np.zeros((5, 6, 3), np.uint8))",
+    "pcsr-upscale": "from pcsr.runtime.files.cli import main; "
+    "main([{bundle!r}, {image!r}, {output!r}])",
+    "pcsr-doctor": "from pcsr.runtime.doctor.cli import main; main([])",
+    "pcsr-evaluate": "from pcsr.calibration.evaluation.cli import main; "
+    "main([{bundle!r}, {image!r}])",
+    "host": "import pcsr, onnxruntime; onnxruntime.InferenceSession({graph!r})",
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_no_address_is_opened_and_home_stays_empty(
+    name: str, carn_like_bundle: Path, tmp_path: Path
+) -> None:
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    home, calls, image = tmp_path / "home", tmp_path / "calls", tmp_path / "in.png"
+    home.mkdir()
+    Image.new("RGB", (32, 24)).save(image)
+    files = {"bundle": carn_like_bundle, "image": image, "output": tmp_path / "out.png"}
+    files["graph"] = next(carn_like_bundle.rglob("*.onnx"))
+    code = PROGRAMS[name].format(**{key: str(file) for key, file in files.items()})
+    done = subprocess.run(
+        ["strace", "-f", "-qq", "-e", "trace=network", "-o", calls, sys.executable, "-c", code],
+        env={key: value for key, value in os.environ.items() if not key.startswith("ORT_")}
+        | {"HOME": str(home), "XDG_CACHE_HOME": str(home), "MPLCONFIGDIR": str(tmp_path / "mpl")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in (0, 3), done.stderr  # pcsr-doctor misses GPUs
+    assert "AF_INET" not in calls.read_text()
+    assert list(home.rglob("*")) == []
