@@ -120,6 +120,7 @@ def show_log() -> None:
     log = logging.getLogger("pcsr")
     log.addHandler(logging.StreamHandler())
     log.setLevel(logging.INFO)
+    logging.getLogger("pcsr.upscaler").setLevel(logging.WARNING)
 
 
 def progress(items: Iterable[Item], label: str, length: int | None = None) -> Bar[Item]:

@@ -73,7 +73,11 @@ COMMANDS = {
 }
 MOST_FILES = 14
 FACES = {"pcsr", "pcsr.runtime"}  # their modules have places of their own
-LAZY = {("pcsr", "pcsr.bundle"), ("pcsr", "pcsr.runtime.upscaler")}  # loaded when first asked for
+LAZY = {  # loaded when first asked for
+    ("pcsr", "pcsr.bundle"),
+    ("pcsr", "pcsr.runtime.files.single"),
+    ("pcsr", "pcsr.runtime.upscaler"),
+}
 
 
 @cache

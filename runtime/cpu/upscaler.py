@@ -85,7 +85,7 @@ class HostUpscaler:
         shown = pixels
         if layout.has_alpha:
             with watch.stage("alpha"):
-                layout.refuse_nan(pixels)
+                layout.check_values(pixels)
                 shown = bleed_colours(pixels)
         routed = self._pipeline.run(_task(shown, layout, scale, request), output, watch)
         whole, colour = output.whole, output.whole.pixels
