@@ -48,9 +48,7 @@ def read_only() -> np.ndarray:
     "kind",
     ["mapped", "read-only", "negative", "fortran", "subclass", "unmasked", "interface", "strided"],
 )
-def test_every_kind_of_memory_gives_the_same(
-    upscaler: Upscaler, tmp_path: Path, kind: str
-) -> None:
+def test_every_kind_of_memory_gives_the_same(upscaler: Upscaler, tmp_path: Path, kind: str) -> None:
     padded = np.zeros((18, 12, 3), np.uint8)
     padded[::2] = IMAGE
     given: Any = {
