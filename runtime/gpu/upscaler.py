@@ -37,6 +37,7 @@ from .runners.side_stream import SideStream
 from .timing import DeviceSpan, make_timer
 
 LEAST_TILE_PX = 32
+HOST_IS_FULL = ("DefaultCPUAllocator", "could not create a primitive")  # in texts of errors
 
 
 class DeviceUpscaler(Executor):
@@ -254,6 +255,10 @@ class DeviceUpscaler(Executor):
             try:
                 return run()
             except torch.OutOfMemoryError as error:
+                self._shrink_tiles(_size(image), error)
+            except RuntimeError as error:  # PyTorch has no class of its own for the host's memory
+                if not any(text in str(error) for text in HOST_IS_FULL):
+                    raise
                 self._shrink_tiles(_size(image), error)
 
     def _shrink_tiles(self, size: tuple[int, int], error: Exception) -> None:
