@@ -175,7 +175,7 @@ def _opened(how: Opening) -> Executor:
 
 def _open_on_device(bundle: Bundle, backend: str, *options: Any) -> Executor:  # noqa: ANN401
     try:
-        from .gpu.upscaler import open_on_device
+        from .gpu.open import open_on_device
     except ModuleNotFoundError as missing:
         raise BackendError(
             f"the {backend} backend needs {missing.name}, which is not installed; install PyTorch "

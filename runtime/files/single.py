@@ -56,11 +56,15 @@ def upscale_file(
             closed again.
         source: an image (PNG, JPEG, TIFF, WebP) or a video.
         target: its suffix names the format; an existing folder takes a file of the source's name.
-        scale, k, options: as of a call of `Upscaler`.
+        scale: as of a call of `Upscaler`.
+        k: as of a call.
         overwrite: whether an existing target is replaced.
         quality: of JPEG and WebP, 1 to 100.
-        codec, crf: encoder of a video, and its rate factor; None takes the usual ones.
+        codec: encoder of a video; None takes the container's usual one.
+        crf: rate factor of a video, 0 to 63: smaller is better and larger; None takes the codec's
+            usual one.
         max_pixels: limit of an input image or frame; an output may have 16 times as many.
+        options: as of a call.
 
     Raises:
         UsageError: an option out of range, a target of an unknown format, or the source itself.

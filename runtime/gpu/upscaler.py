@@ -12,7 +12,6 @@ from torch import Tensor
 
 from pcsr.bundle import Bundle
 from pcsr.errors import ImageError
-from pcsr.runtime.devices import torch_device
 from pcsr.runtime.executor import Executor
 from pcsr.runtime.geometry.grid import refuse_huge
 from pcsr.runtime.geometry.tiling import seen_pixels
@@ -31,7 +30,6 @@ from .frame_result import FrameResult
 from .images import DTYPES, as_tensor, from_gray, layout_of, to_network
 from .loaded_bundle import LoadedBundle, make_passes
 from .recording import FrameCache, RecordedFrame
-from .runners.open import open_runner
 from .runners.protocol import DeviceRunner
 from .runners.side_stream import SideStream
 from .timing import DeviceSpan, make_timer
@@ -277,21 +275,6 @@ class DeviceUpscaler(Executor):
             ResourceWarning,
             stacklevel=2,
         )
-
-
-def open_on_device(
-    bundle: Bundle,
-    backend: str,
-    device: str,
-    precision: str,
-    passes: str,
-    tile_px: int | None,
-    cuda_graphs: bool,
-    may_build: bool,
-) -> DeviceUpscaler:
-    """Opens a bundle on a device, with arguments and errors as of `Upscaler`."""
-    runner = open_runner(backend, bundle, precision, torch_device(device), may_build)
-    return DeviceUpscaler(bundle, runner, precision, passes, tile_px, cuda_graphs)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ _LOCK = threading.RLock()
 
 
 def _renew_lock() -> None:
-    """A child that is forked while another thread runs would wait for that thread, which it lacks."""
+    """A child forked while another thread runs would wait for that thread, which it lacks."""
     global _LOCK
     _LOCK = threading.RLock()
 

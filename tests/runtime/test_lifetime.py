@@ -116,7 +116,7 @@ def test_it_is_freed_with_its_last_name(carn_like_bundle: Path, backend: str) ->
         upscaler = Upscaler(carn_like_bundle, backend=backend, adaptive=True)
         upscaler(IMAGE)
         with upscaler._open.used() as now:
-            gone = [weakref.ref(upscaler), weakref.ref(now.executor)]
+            gone: list[Any] = [weakref.ref(upscaler), weakref.ref(now.executor)]
         del upscaler, now
         assert [one() for one in gone] == [None, None]
     finally:
@@ -194,7 +194,7 @@ def test_it_is_pickled_and_copied_by_its_arguments(
 def test_a_result_is_pickled_with_its_figures(carn_like_bundle: Path) -> None:
     upscaler = Upscaler(carn_like_bundle, threads=1)
     result = upscaler(IMAGE)
-    late = Result(result.image, None, None, lambda: result.stats)  # type: ignore[arg-type]
+    late = Result(result.image, None, None, lambda: result.stats)
     for given in (result, late):
         for other in (pickle.loads(pickle.dumps(given)), copy.deepcopy(given)):
             assert np.array_equal(other.image, given.image)

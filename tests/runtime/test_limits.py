@@ -90,8 +90,10 @@ def test_without_groups_there_is_no_limit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "cores"),
-    [("max 100000", None), ("150000 100000", 2), ("200000 100000", 2), ("5000 100000", 1)]
-    + [("", None), ("much", None)],
+    [
+        *[("max 100000", None), ("", None), ("much", None)],
+        *[("150000 100000", 2), ("200000 100000", 2), ("5000 100000", 1)],
+    ],
 )
 def test_quotas_of_version_2(root: Path, process: Path, text: str, cores: int | None) -> None:
     (root / "system.slice/cpu.max").write_text(f"{text}\n")

@@ -61,8 +61,8 @@ def test_the_path_of_a_bundle(bundle: Any) -> None:  # noqa: ANN401
     ],
 )
 def test_a_call_and_a_stream(upscaler: Upscaler, option: str, value: Any) -> None:  # noqa: ANN401
-    for call in (upscaler, upscaler.warmup):
-        given = IMAGE if call is upscaler else IMAGE.shape[:2]
+    calls: list[tuple[Any, Any]] = [(upscaler, IMAGE), (upscaler.warmup, IMAGE.shape[:2])]
+    for call, given in calls:
         with pytest.raises(UsageError, match=rf"^{option} must .*, found "):
             call(given, **{option: value})
     with pytest.raises(UsageError, match=rf"^{option} must .*, found "):
@@ -91,11 +91,13 @@ def test_the_size_of_a_warm_up(upscaler: Upscaler, size: Any) -> None:  # noqa: 
 
 
 def test_scalars_of_numpy_are_taken(carn_like_bundle: Path) -> None:
-    upscaler = Upscaler(carn_like_bundle, threads=np.int64(2), tile_px=np.uint16(16))
-    found = upscaler(IMAGE, np.float64(2.5), k=np.float32(0.5), refine=np.bool_(True))
-    assert np.array_equal(found.image, Upscaler(carn_like_bundle)(IMAGE, 2.5, k=0.5).image)
-    ratio = upscaler(IMAGE, np.int8(2), heavy_ratio=np.float16(0.25))
-    assert ratio.stats.heavy_share == pytest.approx(0.25, abs=0.01)
+    opening: dict[str, Any] = {"threads": np.int64(2), "tile_px": np.uint16(16)}
+    call: dict[str, Any] = {"scale": np.float64(2.5), "k": np.float32(0.5), "refine": np.bool_(1)}
+    share: dict[str, Any] = {"scale": np.int8(2), "heavy_ratio": np.float16(0.25)}
+    upscaler = Upscaler(carn_like_bundle, **opening)
+    expected = Upscaler(carn_like_bundle)(IMAGE, 2.5, k=0.5).image
+    assert np.array_equal(upscaler(IMAGE, **call).image, expected)
+    assert upscaler(IMAGE, **share).stats.heavy_share == pytest.approx(0.25, abs=0.01)
 
 
 @pytest.mark.parametrize(
