@@ -27,7 +27,7 @@ lint: $(INSTALLED)
 docs: $(INSTALLED)
 	$(BIN)/mkdocs build --strict
 
-# MODEL and SIZE select: make bench MODEL=carn SIZE="1080p 4k"
+# MODEL and SIZE select: make bench MODEL=carn SIZE="1080p 4k 1680x1104" (width x height)
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.bench $(MODEL:%=--model %) $(SIZE:%=--size %)
 

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 Size = tuple[int, int]
 
 NAMED: dict[str, Size] = {
-    "1104x1680": (1104, 1680),
+    "1680x1104": (1104, 1680),
     "1080p": (1080, 1920),
     "4k": (2160, 3840),
     "8k": (4320, 7680),
 }
-TINY = ("192x288", "212x308")
+TINY = ("288x192", "308x212")
 MODELS = ("fsrcnn", "carn", "srresnet")
 FOLDER = click.Path(path_type=Path, file_okay=False)
 CHECKPOINTS = ROOT.parent / "shared" / "checkpoints"
@@ -39,7 +39,7 @@ SHORT_ROUNDS = 2
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--model", "models", multiple=True, type=click.Choice(MODELS), help="May repeat.")
 @click.option(
-    "--size", "sizes", multiple=True, help=f"{', '.join(NAMED)} or HEIGHTxWIDTH; may repeat."
+    "--size", "sizes", multiple=True, help=f"{', '.join(NAMED)} or WIDTHxHEIGHT; may repeat."
 )
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=2, show_default=True)
@@ -79,10 +79,10 @@ def main(threads: int, output: Path, again: bool, short: bool, **choices: Any) -
 
 
 def parse_size(name: str) -> Size:
-    """Parses (height, width) of the large image, given by name or as HEIGHTxWIDTH.
+    """Parses (height, width) of the large image, given by name or as WIDTHxHEIGHT.
 
     Raises:
-        UsageError: neither a known name nor HEIGHTxWIDTH, multiples of the scale.
+        UsageError: neither a known name nor WIDTHxHEIGHT, multiples of the scale.
     """
     if name.lower() in NAMED:
         return NAMED[name.lower()]
@@ -91,7 +91,7 @@ def parse_size(name: str) -> Size:
         if height % SCALE == 0 == width % SCALE:
             return height, width
     raise UsageError(
-        f"unknown size {name!r}; expected {', '.join(NAMED)} or HEIGHTxWIDTH, "
+        f"unknown size {name!r}; expected {', '.join(NAMED)} or WIDTHxHEIGHT, "
         f"both multiples of {SCALE}"
     )
 

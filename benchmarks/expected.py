@@ -1,7 +1,7 @@
 """Defines what a frame should take on a GPU, from the bytes that it moves and the products that it
 makes.
 
-    python -m benchmarks.expected BUNDLE... --size 1080x1920
+    python -m benchmarks.expected BUNDLE... --size 1920x1080
 
 A stage takes the longer of bytes / bandwidth and operations / rate, at the assumed shares of the
 ceilings below. Nothing of this is measured: `make gpu` confirms or refutes it.
@@ -184,7 +184,7 @@ def expect(bundle: Bundle, precision: str, size: tuple[int, int], heavy: float) 
 
 @click.command()
 @click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--size", "sizes", multiple=True, default=["276x420", "540x960", "1080x1920"])
+@click.option("--size", "sizes", multiple=True, default=["420x276", "960x540", "1920x1080"])
 @click.option("--precision", default="fp16", show_default=True)
 @click.option("--heavy", default=0.2, show_default=True, help="Share of heavy pixels.")
 @command_errors

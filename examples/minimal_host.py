@@ -8,12 +8,15 @@ memory and is not tuned; `pcsr.Upscaler` is what to use from Python.
 
 import hashlib
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reads it when imported
 import onnxruntime as ort
 from numpy.typing import NDArray
 
@@ -46,15 +49,15 @@ def make_axis(n: int, m: int) -> Axis:
 
 def read_manifest(bundle: Path) -> dict[str, Any]:
     manifest: dict[str, Any] = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
-    if manifest["format_version"] != 4 or manifest["kind"] != "pcsr":
-        raise SystemExit(f"{bundle} is not a PCSR bundle of format 4")
+    if manifest.get("format_version") != 4 or manifest.get("kind") != "pcsr":
+        raise ValueError(f"{bundle} is not a PCSR bundle of format 4")
     return manifest
 
 
 def open_session(bundle: Path, graph: dict[str, Any]) -> ort.InferenceSession:
     data = (bundle / graph["file"]).read_bytes()
     if hashlib.sha256(data).hexdigest() != graph["sha256"]:
-        raise SystemExit(f"{graph['file']} is damaged")
+        raise ValueError(f"{graph['file']} is damaged")
     return ort.InferenceSession(data, providers=["CPUExecutionProvider"])
 
 
@@ -143,6 +146,29 @@ def refined(out: Floats, heavy: NDArray[np.bool_]) -> Floats:
     return result
 
 
+def read_image(path: Path) -> Floats:
+    try:
+        with path.open("rb") as file:
+            image: Floats = np.lib.format.read_array(file, allow_pickle=False)
+    except ValueError as error:
+        raise ValueError(f"{path} is no .npy file: {error}") from error
+    if image.dtype != f32 or image.shape[2:] != (3,) or image.size == 0:
+        found = f"{list(image.shape)} {image.dtype}"
+        raise ValueError(f"{path} is no image: expected [h, w, 3] float32, found {found}")
+    return image
+
+
+def main(arguments: list[str]) -> None:
+    if len(arguments) != 3:
+        raise ValueError("expected BUNDLE INPUT.npy OUTPUT.npy")
+    bundle, source, target = map(Path, arguments)
+    np.save(target, upscale(bundle, read_image(source), scale=4))
+
+
 if __name__ == "__main__":
-    bundle, source, target = (Path(argument) for argument in sys.argv[1:4])
-    np.save(target, upscale(bundle, np.load(source), scale=4))
+    try:
+        main(sys.argv[1:])
+    except Exception as error:
+        text = str(error) if isinstance(error, (OSError, ValueError)) else repr(error)
+        print("error:", *text.split(), file=sys.stderr)  # noqa: T201
+        sys.exit(2)

@@ -1,37 +1,61 @@
 """Runs pcsr-export: checkpoint -> bundle."""
 
-from functools import partial
 from pathlib import Path
 
 import click
 
-from pcsr.cli import FILE, command_errors
+from pcsr.cli import (
+    FILE,
+    STDOUT,
+    check_text_output,
+    command,
+    command_errors,
+    json_option,
+    option_group,
+    overwrite_option,
+    say,
+    write_text,
+)
 from pcsr.extras import needs_extra
+from pcsr.interrupts import expect_outputs
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.option("--ckpt", required=True, type=FILE, help="Read this checkpoint (.pth).")
-@click.option("-o", "--output", required=True, type=FILE, help="Write the bundle to this folder.")
-@click.option(
-    "--config", type=FILE, help="Read normalisation and scale from this training config (YAML)."
+@command(
+    "--ckpt carn-pcsr.pth -o carn-pcsr/",
+    "--ckpt carn-pcsr.pth -o carn-pcsr/ --precision fp32,fp16 --json manifest.json",
 )
-@click.option(
-    "--mean",
-    nargs=3,
-    type=float,
-    metavar="R G B",
-    help="Subtract this from RGB in [0, 1]; goes before --config.",
+@option_group(
+    "Input",
+    click.option("--ckpt", required=True, type=FILE, help="Read this checkpoint (.pth)."),
+    click.option(
+        "--config", type=FILE, help="Read normalisation and scale from this training config (YAML)."
+    ),
+    click.option(
+        "--mean",
+        nargs=3,
+        type=float,
+        metavar="R G B",
+        help="Subtract this from RGB in [0, 1]; goes before --config.",
+    ),
+    click.option(
+        "--std", nargs=3, type=float, metavar="R G B", help="Divide by this after --mean."
+    ),
 )
-@click.option("--std", nargs=3, type=float, metavar="R G B", help="Divide by this after --mean.")
-@click.option("--opset", type=click.IntRange(18, 23), default=20, help="Write this ONNX opset.")
-@click.option(
-    "--precision",
-    default="fp32",
-    metavar="LIST",
-    help="Write these sets of graphs: fp32 (always), fp16, bf16; separated by commas.",
+@option_group(
+    "Output",
+    click.option(
+        "-o", "--output", required=True, type=FILE, help="Write the bundle to this folder."
+    ),
+    click.option(
+        "--precision",
+        default="fp32",
+        metavar="LIST",
+        help="Write these sets of graphs: fp32 (always), fp16, bf16; separated by commas.",
+    ),
+    click.option("--opset", type=click.IntRange(18, 23), default=20, help="Write this ONNX opset."),
+    json_option,
+    overwrite_option,
 )
-@click.option("--overwrite", is_flag=True, help="Replace an existing bundle.")
-@click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the table.")
 @command_errors
 def main(
     ckpt: Path,
@@ -41,8 +65,8 @@ def main(
     std: tuple[float, float, float] | None,
     opset: int,
     precision: str,
+    json_file: Path | None,
     overwrite: bool,
-    as_json: bool,
 ) -> None:
     """Export a PCSR or plain super-resolution checkpoint to a verified ONNX bundle.
 
@@ -51,12 +75,14 @@ def main(
     """
     with needs_extra("pcsr-export", "cpu,export"):  # late: --help must not wait for torch
         from . import exporter, network
+    check_text_output(json_file, overwrite)
     settings = network.read_config(config) if config else network.NetworkSettings()
     settings = network.filled(network.NetworkSettings(mean, std), settings)
     precisions = [name.strip() for name in precision.split(",")]
     options = exporter.ExportOptions(settings, opset, overwrite, precisions)
-    exported = exporter.export_bundle(ckpt, output, options, partial(click.echo, err=True))
-    if as_json:
-        click.echo(exported.bundle.manifest.to_json(), nl=False)
-    else:
+    expect_outputs(1)
+    exported = exporter.export_bundle(ckpt, output, options, say)
+    if json_file is not None:
+        write_text(json_file, exported.bundle.manifest.to_json(), overwrite)
+    if json_file != STDOUT:
         click.echo(exporter.format_report(exported))

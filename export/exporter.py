@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -87,10 +88,13 @@ def export_bundle(
     network = build_network(checkpoint, settings)
     scale = trained_scale(network, settings)
     export = _Export(checkpoint, network, graph_sources(network), scale, options.opset)
-    say(f"exporting {len(export.sources)} graphs of {checkpoint_path} …")
+    count = len(export.sources)
+    what = "1 graph" if count == 1 else f"{count} graphs"
+    say(f"exporting {what} of {checkpoint_path} …")
     exported = {source.role: export_graph(source, options.opset) for source in export.sources}
     sets = {precision: _finished(exported, precision) for precision in precisions}
-    with atomic_directory(output) as directory:
+    replaces = partial(check_output, overwrite=options.overwrite)
+    with atomic_directory(output, options.overwrite, replaces) as directory:
         graphs = {
             name: export.write_graphs(models, name, directory) for name, models in sets.items()
         }

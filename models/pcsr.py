@@ -188,7 +188,7 @@ def feature_width(backbone: nn.Module) -> int:
     if features.shape[-2:] != image.shape[-2:]:
         raise ValueError(
             f"a backbone must keep the image's size; {type(backbone).__name__} maps 8x8 to "
-            f"{features.shape[-2]}x{features.shape[-1]} (does it have its own upsampling tail?)"
+            f"{features.shape[-1]}x{features.shape[-2]} (does it have its own upsampling tail?)"
         )
     return features.shape[1]
 

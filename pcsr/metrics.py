@@ -125,7 +125,7 @@ def bicubic_resize(image: Pixels, height: int, width: int) -> Pixels:
         UsageError: an empty image or size, or a dtype that float32 does not hold.
     """
     if image.ndim not in (2, 3) or min(image.size, height, width) < 1:
-        raise UsageError(f"cannot resize an image of shape {list(image.shape)} to {height}x{width}")
+        raise UsageError(f"cannot resize an image of shape {list(image.shape)} to {width}x{height}")
     if not (image.dtype.kind == "f" or (image.dtype.kind in "iu" and image.dtype.itemsize <= 2)):
         raise UsageError(f"expected 8- or 16-bit integers or floats, found {image.dtype} pixels")
     planes = np.atleast_3d(image)
@@ -160,7 +160,7 @@ def lr_size(hr_size: tuple[int, int], scale: float) -> tuple[int, int]:
     height, width = (math.floor(side / scale) for side in hr_size)
     if min(height, width) < 1:
         raise UsageError(
-            f"an image of {hr_size[0]}x{hr_size[1]} pixels is too small for scale {scale:g}"
+            f"an image of {hr_size[1]}x{hr_size[0]} pixels is too small for scale {scale:g}"
         )
     return height, width
 
@@ -226,7 +226,7 @@ def _planes(
     height, width = image.shape[:2]
     if not 0 <= 2 * border < min(height, width):
         raise UsageError(
-            f"a border of {border} px does not fit an image of {height}x{width} pixels"
+            f"a border of {border} px does not fit an image of {width}x{height} pixels"
         )
     inside = (slice(border, height - border), slice(border, width - border))
     if channel == "y":

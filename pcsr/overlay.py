@@ -52,6 +52,23 @@ def class_colours(upsamplers: int) -> np.ndarray:
     return np.stack(channels, axis=-1).astype(np.float32)
 
 
+def explain_colours(upsamplers: int) -> str:
+    """Says in one line which colour of the overlay stands for which upsampler.
+
+    Examples:
+        >>> explain_colours(2)
+        'red is upsampler 0 (heaviest), green is upsampler 1 (lightest)'
+        >>> explain_colours(4)
+        'from red over amber to green: upsampler 0 (heaviest) to 3 (lightest)'
+    """
+    last = upsamplers - 1
+    if upsamplers > 3:
+        return f"from red over amber to green: upsampler 0 (heaviest) to {last} (lightest)"
+    between = ["amber is upsampler 1"] if upsamplers == 3 else []
+    lightest = [f"green is upsampler {last} (lightest)"] if upsamplers > 1 else []
+    return ", ".join(["red is upsampler 0 (heaviest)", *between, *lightest])
+
+
 def _blend(image: np.ndarray, tint: np.ndarray, white: float) -> np.ndarray:
     planes = image[..., None] if image.ndim == 2 else image
     picture = planes[..., :1] if planes.shape[2] < 3 else planes[..., :3]

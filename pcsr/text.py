@@ -1,20 +1,32 @@
 """Text that people type and read: sizes, and messages of one line."""
 
 import re
+from collections.abc import Sequence
 
 from pcsr.errors import UsageError
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Reads (height, width) of an input image from HEIGHTxWIDTH.
+    """Reads (height, width) from WIDTHxHEIGHT, the order in which people write sizes.
+
+    Examples:
+        >>> from pcsr.text import parse_size, size_text
+        >>> parse_size("960x540"), size_text((540, 960))
+        ((540, 960), '960x540')
 
     Raises:
         UsageError: anything else.
     """
     match = re.fullmatch(r"([1-9][0-9]{0,8})x([1-9][0-9]{0,8})", text.lower())
     if match is None:
-        raise UsageError(f"unknown size {text!r}; expected HEIGHTxWIDTH of the input, as 276x420")
-    return int(match[1]), int(match[2])
+        raise UsageError(f"unknown size {text!r}; expected WIDTHxHEIGHT, as 960x540")
+    return int(match[2]), int(match[1])
+
+
+def size_text(size: Sequence[int]) -> str:
+    """Writes a size (height, width) as people read it, WIDTHxHEIGHT."""
+    height, width = size
+    return f"{width}x{height}"
 
 
 def one_line(text: str) -> str:

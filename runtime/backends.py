@@ -7,6 +7,8 @@ from typing import Literal, get_args
 from pcsr.bundle import Bundle
 from pcsr.errors import BackendError, UsageError
 
+from .devices import parse_device
+
 Backend = Literal["auto", "native", "onnxruntime", "torch", "tensorrt"]
 Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
 BACKENDS: tuple[str, ...] = get_args(Backend)[1:]
@@ -21,10 +23,12 @@ def choose_backend(name: str, device: str, precision: str, bundle: Bundle) -> st
     else torch. Any other name stays.
 
     Raises:
-        BackendError: it is unknown, or cannot run on `device`.
+        UsageError: the name of the backend or of the device is unknown.
+        BackendError: the backend cannot run on `device`.
     """
     if name not in ("auto", *BACKENDS):
-        raise BackendError(f"unknown backend '{name}' (known: auto, {', '.join(BACKENDS)})")
+        raise UsageError(f"unknown backend '{name}'; expected auto, {', '.join(BACKENDS)}")
+    parse_device(device)
     on_cpu = device == "cpu"
     if precision in CPU_SETS.values():
         raise UsageError(f"{precision} is what int8 runs on the CPU; ask for the precision int8")

@@ -5,7 +5,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING
 
-from pcsr.errors import BackendError
+from pcsr.errors import BackendError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -17,11 +17,11 @@ def parse_device(name: str) -> tuple[str, int | None]:
     """Splits a name: `cpu` gives ("cpu", None), `cuda` ("cuda", None), `cuda:1` ("cuda", 1).
 
     Raises:
-        BackendError: the name is none of these.
+        UsageError: the name is none of these.
     """
     found = _NAME.fullmatch(name)
     if found is None:
-        raise BackendError(f"unknown device '{name}' (expected cpu, cuda or cuda:N)")
+        raise UsageError(f"unknown device '{name}'; expected cpu, cuda or cuda:N")
     return found[1] or found[2], int(found[3]) if found[3] else None
 
 
@@ -30,8 +30,9 @@ def torch_device(name: str) -> "torch.device":
     PyTorch's current GPU.
 
     Raises:
-        BackendError: an unknown name, a PyTorch without CUDA, no such GPU, or a process that was
-            forked after CUDA was started.
+        UsageError: an unknown name.
+        BackendError: a PyTorch without CUDA, no such GPU, or a process that was forked after CUDA
+            was started.
     """
     import torch
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pcsr.errors import BackendError
 
-from .limits import first_number, group_bytes, group_cores, resource_bytes
+from .process.limits import first_number, group_bytes, group_cores, resource_bytes
 
 CGROUP = Path("/sys/fs/cgroup")
 PROCESS = Path("/proc/self")

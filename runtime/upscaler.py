@@ -2,22 +2,20 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from operator import index
 from pathlib import Path
 from typing import Any, Literal, Self, Unpack
 
-import numpy as np
 from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
 from pcsr.errors import UsageError
 
 from .backends import Backend, Precision, choose_backend
-from .inputs.arguments import Argument, checked, one_of, refuse_unknown, shown, whole
+from .inputs.arguments import checked, refuse_unknown, shown
 from .inputs.arrays import is_tensor
-from .layout import PEAK
-from .lifetime import Lifetime
+from .inputs.warm_up import noise
 from .open import ARGUMENTS, OpenBundle, Opening, whole_as_int
+from .process.lifetime import Lifetime
 from .result import Result, Stats, as_tensors
 from .routing.operating_point import OperatingPoint
 from .routing.request import ARGUMENTS as ROUTING
@@ -27,11 +25,6 @@ from .routing.time_model import Key, Workload
 __all__ = ["Result", "Stats", "Upscaler"]
 
 WARM_UPS = 2  # a device records the second call of a shape, and the host's memory has grown by then
-WARM_UP = {
-    "size": Argument("be (height, width) of an image", lambda size: _size(*size)),
-    "channels": whole("be from 1 to 4", 1, 4),
-    "dtype": one_of(*PEAK),
-}
 
 
 class Upscaler:
@@ -267,9 +260,7 @@ class Upscaler:
         Raises:
             UsageError: as a call does, or a size, channels or dtype that no image has.
         """
-        shape = checked({"size": size, "channels": channels, "dtype": dtype}, WARM_UP)
-        noise = np.random.default_rng(0).random((*shape["size"], shape["channels"]), np.float32)
-        image = (noise * np.float32(PEAK[dtype])).astype(dtype)
+        image = noise(size, channels, dtype)
         request = RoutingRequest.of({"k": k, **options})
         for _ in range(WARM_UPS):
             with self._open.used() as now:
@@ -287,11 +278,18 @@ class Upscaler:
         with self._open.used() as now:
             return now.completed(scale, request)
 
+    def resolved(
+        self, size: tuple[int, int], scale: float | None, request: RoutingRequest
+    ) -> RoutingRequest:
+        """Says how an opaque image of (height, width) on the host is routed by a request: a preset
+        or a budget as its k or its share of heavy pixels.
 
-def _size(height: int, width: int) -> tuple[int, int]:
-    if min(height, width) < 1:
-        raise ValueError
-    return index(height), index(width)
+        Raises:
+            UsageError: as a call does.
+        """
+        with self._open.used() as now:
+            scale, request = now.completed(scale, request)
+            return now.planner.resolve(request, scale, size).request
 
 
 def _opened_again(kind: type[Upscaler], arguments: Mapping[str, Any]) -> Upscaler:

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import click
 
-from pcsr.cli import FILE, command_errors
-from pcsr.errors import BackendError
+from pcsr.cli import FILE, command, command_errors, is_quiet
 from pcsr.extras import needs_extra
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@command(
+    "carn-pcsr.yaml -o run/",
+    "carn-pcsr.yaml -o run/ --device cuda --set data.batch=16",
+)
 @click.argument("config", type=FILE)
 @click.option(
     "-o",
@@ -26,7 +28,7 @@ from pcsr.extras import needs_extra
     metavar="KEY=VALUE",
     help="Replace a config key (a.b.c=1).",
 )
-@click.option("--device", default="cpu", help="Train on cpu, cuda or cuda:N.")
+@click.option("--device", default="cpu", metavar="NAME", help="Train on cpu, cuda or cuda:N.")
 @command_errors
 def main(config: Path, output: Path, overrides: tuple[str, ...], device: str) -> None:
     """Train a PCSR network as CONFIG (YAML, the published keys) says, stage after stage.
@@ -35,15 +37,14 @@ def main(config: Path, output: Path, overrides: tuple[str, ...], device: str) ->
     torchrun every process trains on its own batches.
     """
     with needs_extra("pcsr-train", "train"):
-        import torch
+        from pcsr.runtime.devices import torch_device
 
         from .config import load_config
         from .report import Reporter
         from .trainer import Trainer
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise BackendError(f"device '{device}' is not there; run with --device cpu")
+    torch_device(device)  # is it there?
     trainer = Trainer(load_config(config, overrides), output, device)
-    with closing(Reporter(output, quiet=trainer.rank > 0)) as reporter:
+    with closing(Reporter(output, quiet=trainer.rank > 0 or is_quiet())) as reporter:
         result = trainer.run(reporter)
     if trainer.rank == 0:
         click.echo(result)

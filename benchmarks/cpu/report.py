@@ -53,7 +53,7 @@ def _title(record: Record) -> str:
     (h, w), (height, width) = record["lr_size"], record["hr_size"]
     pcsr, plain = record["weights"]
     lines = [
-        f"{record['model']} {record['size']}: {h}x{w} -> {height}x{width} (height x width), "
+        f"{record['model']} {record['size']}: {w}x{h} -> {width}x{height}, "
         f"{record['rounds']} rounds, {record['environment']['threads']} threads, "
         f"sgemm {record['sgemm_gflops']:.0f} GFLOP/s",
         f"weights {pcsr}, {plain}",

@@ -32,7 +32,7 @@ def goals(records: Sequence[Record]) -> list[Record]:
 
 def _goals(records: Sequence[Record], model: str, size: Size, mode: str) -> Iterator[Record]:
     record = fastest(of_case(records, model, size, PRECISION), mode)
-    case = f"{model} {size[0]}x{size[1]} {PRECISION}, {mode}"
+    case = f"{model} {size[1]}x{size[0]} {PRECISION}, {mode}"
     limit_ms = LIMITS_MS.get((model, size))
     if limit_ms is not None:
         ms = float(record["device_ms"]["p50"]) if record else None

@@ -135,7 +135,7 @@ def _agreement(setting: DeviceSetting, depth: Depth) -> Record:
         expected = expect(image, scale, dict(options))
         for _ in range(depth.calls):
             found = run(image, scale, dict(options))
-        what = f"{size[0]}x{size[1]} x{scale:g} {dict(options)}"
+        what = f"{size[1]}x{size[0]} x{scale:g} {dict(options)}"
         checks.append(compare(what, found, expected, setting.precision, BOTH_INEXACT))
     return summary(checks)
 

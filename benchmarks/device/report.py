@@ -120,8 +120,8 @@ def _fidelity(records: Sequence[Record]) -> str:
 def _case(records: Sequence[Record], roof: Record) -> str:
     first = records[0]
     height, width = first["lr_size"]
-    large = f"{4 * height}x{4 * width}"
-    title = f"## {first['model']} {height}x{width} -> {large}, {first['precision']}"
+    large = f"{4 * width}x{4 * height}"
+    title = f"## {first['model']} {width}x{height} -> {large}, {first['precision']}"
     title += ", beside torch.compile" if first["kind"] == "compiled" else ""
     note = f"{first['image']}; times by {first['clock']}"
     parts = (title, note, table(COLUMNS, records), _stages(records, roof))

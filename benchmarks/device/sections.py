@@ -32,7 +32,7 @@ class Section:
     @property
     def name(self) -> str:
         """Names it for people; unique."""
-        size = f"{self.size[0]}x{self.size[1]}" if self.size[0] else ""
+        size = f"{self.size[1]}x{self.size[0]}" if self.size[0] else ""
         return " ".join(part for part in (self.kind, self.model, self.precision, size) if part)
 
     @property

@@ -45,7 +45,7 @@ def _row(records: Sequence[Record], model: str, size: tuple[int, int], precision
         **{mode: value_of(record, "device_ms.p50") for mode, record in fastest_of.items()},
         "same": medians.get(at_share.get("plain")),
         "model": model,
-        "input": f"{size[0]}x{size[1]}",
+        "input": f"{size[1]}x{size[0]}",
         "precision": precision,
     }
 

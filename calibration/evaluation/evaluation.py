@@ -12,19 +12,24 @@ from pcsr.metrics import Pixels, bicubic_resize, check_scale, degrade, psnr, ssi
 from pcsr.runtime.profiler.measuring.statistics import grouped
 from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.upscaler import Result, Upscaler
+from pcsr.text import size_text
 
 from .report import EvaluationReport, Score
 
 
 @dataclass(frozen=True)
 class EvaluationOptions(ImageOptions):
-    """Says what to evaluate: the modes of `k`, `adaptive` and `heavy_ratio`; without any, k = 0."""
+    """Says what to evaluate: a mode for each `k`, and those that the next four fields add."""
 
     k: tuple[float, ...] = ()
-    """Cost weights, one mode each."""
+    """Cost weights, one mode each; none stands for k = 0."""
     adaptive: bool = False
     heavy_ratio: tuple[float, ...] = ()
     """Shares of heavy pixels in [0, 1], one mode each."""
+    preset: tuple[str, ...] = ()
+    """Names of calibrated presets, one mode each."""
+    budget_ms: tuple[float, ...] = ()
+    """Calibrated times of an image, one mode each."""
     border: int | None = None
     """Pixels left out on each side; None stands for ceil(scale)."""
     lr: Path | None = None
@@ -35,13 +40,22 @@ class EvaluationOptions(ImageOptions):
     """Device, backend and precision are those of `Upscaler`; the plain network has the same."""
     backend: str = "auto"
     precision: str = "fp32"
+    threads: int | None = None
+    tile_px: int | None = None
     recursive: bool = False
     """Whether sub-folders of `lr` are looked into."""
 
     @property
     def requests(self) -> tuple[RoutingRequest, ...]:
-        """Lists the asked-for ways to route without repeats; it is empty where none was named."""
-        return RoutingRequest.each(self.k, self.adaptive, self.heavy_ratio, self.refine)
+        """Lists the asked-for ways to route without repeats."""
+        return RoutingRequest.each(
+            self.k, self.adaptive, self.heavy_ratio, self.refine, self.preset, self.budget_ms
+        )
+
+    def open(self, bundle: Path) -> Upscaler:
+        """Opens a bundle with these options."""
+        where = (self.device, self.backend, self.precision)
+        return Upscaler(bundle, *where, self.threads, self.tile_px)
 
 
 def evaluate(bundle: Path, images: Iterable[Path], options: EvaluationOptions) -> EvaluationReport:
@@ -52,7 +66,8 @@ def evaluate(bundle: Path, images: Iterable[Path], options: EvaluationOptions) -
     Times are of single calls after a warm-up on the first image; `pcsr-profile` measures properly.
 
     Args:
-        images: HR files. One that cannot be read, paired or compared is a line in `failures`.
+        images: HR files. One that cannot be read, paired or compared, or that a budget is too
+            small for, is a line in `failures`.
 
     Raises:
         UsageError: an option out of range or unfit for the bundles, or no LR files.
@@ -64,19 +79,14 @@ def evaluate(bundle: Path, images: Iterable[Path], options: EvaluationOptions) -
     notes: list[str] = []
     for path in images:
         try:
-            hr, lr, more = evaluator.pair(path)
-            bicubic = evaluator.score_bicubic(path, hr, lr)
+            found, more = evaluator.scores(path, warm_up=not scores)
         except (ImageError, UsageError) as error:
             failures.append(_naming(path, error))
             continue
-        if not scores:
-            for method in evaluator.methods:
-                method.run(lr, evaluator.scale)  # a warm-up
-        scores.append(bicubic)
-        scores += [evaluator.score(method, path, hr, lr) for method in evaluator.methods]
+        scores += found
         notes += more
-    found = (tuple(scores), tuple(failures), tuple(notes))
-    return EvaluationReport(str(bundle), evaluator.scale, evaluator.border, *found)
+    lists = (tuple(scores), tuple(failures), tuple(notes))
+    return EvaluationReport(str(bundle), evaluator.scale, evaluator.border, *lists)
 
 
 @dataclass(frozen=True)
@@ -106,12 +116,27 @@ class _Evaluator:
     def load(cls, bundle: Path, options: EvaluationOptions) -> "_Evaluator":
         if options.border is not None and options.border < 0:
             raise UsageError(f"expected a border of at least 0 px, found {options.border}")
-        network = Upscaler(bundle, options.device, options.backend, options.precision)
+        network = options.open(bundle)
         scale = network.bundle.manifest.trained_scale if options.scale is None else options.scale
         check_scale(scale)
         border = math.ceil(scale) if options.border is None else options.border
         methods, lr_files = _methods(network, options), _lr_files(options)
+        for method in methods:  # what no image could be upscaled with is no failure of an image
+            method.upscaler.completed(scale, method.request)
         return cls(methods, scale, border, options.max_pixels, lr_files)
+
+    def scores(self, path: Path, warm_up: bool) -> tuple[list[Score], tuple[str, ...]]:
+        """Scores an image by every method, and gives the notes about it.
+
+        Raises:
+            ImageError, UsageError: it cannot be read, paired or compared, or a budget is too small.
+        """
+        hr, lr, notes = self.pair(path)
+        bicubic = self.score_bicubic(path, hr, lr)
+        if warm_up:
+            for method in self.methods:
+                method.run(lr, self.scale)
+        return [bicubic, *(self.score(method, path, hr, lr) for method in self.methods)], notes
 
     def pair(self, path: Path) -> tuple[Pixels, Pixels, tuple[str, ...]]:
         """Reads RGB uint8 images [H,W,3] and [h,w,3] with H = round(h * scale), and notes."""
@@ -123,8 +148,8 @@ class _Evaluator:
         height, width = (round(side * self.scale) for side in lr.shape[:2])
         if hr.shape[:2] != (height, width):
             raise ImageError(
-                f"{path} does not fit {lr_path}: expected {height}x{width} pixels at scale "
-                f"{self.scale:g}, found {hr.shape[0]}x{hr.shape[1]}; check --scale"
+                f"{path} does not fit {lr_path}: expected {size_text((height, width))} pixels at "
+                f"scale {self.scale:g}, found {size_text(hr.shape[:2])}; check --scale"
             )
         return hr, lr, notes + lr_notes
 
@@ -156,26 +181,18 @@ class _Evaluator:
 
 
 def _methods(network: Upscaler, options: EvaluationOptions) -> tuple[_Method, ...]:
-    requests = options.requests or (RoutingRequest(refine=options.refine),)
+    requests = options.requests
     if network.bundle.kind == "plain":
         if options.plain is not None:
             raise UsageError(f"{network.bundle.path} is a plain network itself; leave out --plain")
         return tuple(_Method("plain", network, request) for request in requests)
-    methods = tuple(_Method(_label(request), network, request) for request in requests)
+    methods = tuple(_Method(request.label, network, request) for request in requests)
     if options.plain is None:
         return methods
-    plain = Upscaler(options.plain, options.device, options.backend, options.precision)
+    plain = options.open(options.plain)
     if plain.bundle.kind != "plain":
         raise UsageError(f"--plain expects the bundle of a plain network, {options.plain} is not")
     return (_Method("plain", plain, RoutingRequest()), *methods)
-
-
-def _label(request: RoutingRequest) -> str:
-    if request.adaptive:
-        return "adaptive"
-    if request.heavy_ratio is None:
-        return f"k={request.cost_weight:.12g}"
-    return f"heavy={request.heavy_ratio:.12g}"
 
 
 def _lr_files(options: EvaluationOptions) -> dict[str, list[Path]] | None:

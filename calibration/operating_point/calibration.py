@@ -14,6 +14,7 @@ from pcsr.bundle import Bundle
 from pcsr.calibration.images import ImageOptions
 from pcsr.calibration.work_file import ShowProgress, WorkFile
 from pcsr.errors import ImageError, UsageError
+from pcsr.manifest import Manifest
 from pcsr.metrics import Pixels, check_scale
 from pcsr.runtime.routing.operating_point import CALIBRATION, FORMAT, FORMAT_VERSION, Point
 from pcsr.runtime.upscaler import Upscaler
@@ -84,8 +85,7 @@ def calibrate(
     check_scale(scale)
     assumed_db = options.assumed_psnr_db if options.lr_only else None
     task = Sweep(upscaler, scale, options.refine, assumed_db, options.max_pixels)
-    before = bundle.calibration(CALIBRATION) or {}
-    if before:
+    if bundle.calibration(CALIBRATION):  # a damaged one is refused at once
         _log.info("the operating point that %s has will be replaced", path)
     usable, samples, failures = _look(task, images, bundle.manifest.model.receptive_radius_px or 0)
     with WorkFile(path, NAME, _work_key(bundle, usable, options, upscaler)) as work:
@@ -93,9 +93,9 @@ def calibrate(
         fits = _time(task, samples, options, work, show)
         presets = choose(points, options.bounds_db)
         first = samples[0].shape
-        data = _data(task, usable, options, points, presets, fits, before)
+        data = _data(task, usable, options, points, presets, fits)
         data["warnings"] = _warnings(task, first[:2], points[0], presets, fits[0])
-        _write(path, data)
+        data = _write(path, data)
     return OperatingPointReport(
         data, points, presets, fits, scale, first[:2], upscaler, tuple(failures)
     )
@@ -114,11 +114,11 @@ def _check(options: OperatingPointOptions) -> None:
         found = options.assumed_psnr_db
         raise UsageError(f"the assumed PSNR must lie between 10 and 60 dB, found {found:g}")
     if options.largest is not None and min(options.largest) < 1:
-        raise UsageError(f"the largest size must be HEIGHTxWIDTH, found {options.largest}")
+        raise UsageError(f"the largest size must be WIDTHxHEIGHT, found {options.largest}")
     if math.prod(options.largest or (0, 0)) > options.max_pixels:
         height, width = options.largest or (0, 0)
         raise UsageError(
-            f"the largest size {height}x{width} has more than the {options.max_pixels:,} pixels "
+            f"the largest size {width}x{height} has more than the {options.max_pixels:,} pixels "
             "that images may have; time smaller inputs"
         )
 
@@ -149,7 +149,7 @@ def _look(
             height, width = lr.shape[:2]
             if min(height, width) <= radius_px:
                 raise ImageError(
-                    f"{path}: an input of {height}x{width} pixels is smaller than the halo of the "
+                    f"{path}: an input of {width}x{height} pixels is smaller than the halo of the "
                     f"network ({radius_px}); use larger images"
                 )
             usable[path] = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -217,13 +217,8 @@ def _data(
     points: Sequence[Point],
     presets: Mapping[str, Point],
     fits: Sequence[Fit],
-    before: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Makes the JSON: quality of this run, times of this one and of other machines."""
-    measured = {fit.model.key for fit in fits}
-    others = [
-        entry for entry in before.get("times", []) if entry["key"] not in map(asdict, measured)
-    ]
+    """Makes the JSON of this run."""
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -237,7 +232,7 @@ def _data(
             name: asdict(point) | {"max_loss_db": options.bounds_db[name]}
             for name, point in presets.items()
         },
-        "times": [*others, *(fit.to_json() for fit in fits)],
+        "times": [fit.to_json() for fit in fits],
     }
 
 
@@ -256,9 +251,25 @@ def _warnings(
     ]
 
 
-def _write(path: Path, data: Mapping[str, Any]) -> None:
+def _write(path: Path, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Writes the quality and times of this run, and the times that others have found; returns it.
+    What others add at the same time stays, as the bundle is read when it is this run's turn.
+    """
+    written = dict(data)
     with new_folder(path, NAME) as folder:
-        text = json.dumps(data, indent=2, allow_nan=False) + "\n"
-        (folder.path / f"{NAME}.json").write_text(text, encoding="utf-8")
-        file = folder.file(f"{NAME}.json")
-        commit(path, lambda manifest: with_calibration(manifest, CALIBRATION, file))
+
+        def change(manifest: Manifest) -> Manifest:
+            written["times"] = [*_other_times(path, data), *data["times"]]
+            text = json.dumps(written, indent=2, allow_nan=False) + "\n"
+            (folder.path / f"{NAME}.json").write_text(text, encoding="utf-8")
+            return with_calibration(manifest, CALIBRATION, folder.file(f"{NAME}.json"))
+
+        commit(path, change)
+    return written
+
+
+def _other_times(path: Path, data: Mapping[str, Any]) -> list[Any]:
+    """Lists the times in the bundle that are of other machines, threads or options."""
+    measured = [entry["key"] for entry in data["times"]]
+    before = Bundle.load(path).calibration(CALIBRATION) or {}
+    return [entry for entry in before.get("times", []) if entry["key"] not in measured]

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,16 @@ import click
 from pcsr.calibration.work_file import LoggedProgress
 from pcsr.cli import (
     FILE,
-    Command,
     check_outputs,
+    command,
     command_errors,
     complain,
     image_options,
+    option_group,
     print_report,
     progress,
     runtime_options,
-    show_log,
+    say,
     warn,
 )
 from pcsr.errors import ImageError
@@ -29,32 +31,48 @@ from pcsr.text import parse_size
 from .calibration import BOUNDS_DB, OperatingPointOptions, calibrate
 from .report import draw, format_table
 
-_EXTRA = {"PIL": "pillow", "scipy": "scikit-image", "matplotlib": "matplotlib"}
+_EXTRA = {
+    "PIL": "pillow",
+    "scipy": "scikit-image",
+    "matplotlib": "matplotlib",
+    "adjustText": "adjustText",
+}
 
 
-def _bound_options(command: Command) -> Command:
-    """Decorates a command with the bound of each preset."""
-    for name, bound_db in reversed(BOUNDS_DB.items()):
-        text = f"Let '{name}' lose at most this."
-        option = click.option(f"--{name}-loss-db", type=float, default=bound_db, help=text)
-        command = option(command)
-    return command
+def _bound_option(bound: tuple[str, float]) -> Callable[[Any], Any]:
+    """Makes the option of a preset's bound."""
+    name, bound_db = bound
+    text = f"Let '{name}' lose at most this."
+    return click.option(f"--{name}-loss-db", type=float, default=bound_db, help=text)
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@command("carn-pcsr/ hr-images/", "carn-pcsr/ video-frames/ --lr-only --largest 1280x720")
 @image_options
-@click.option("--lr-only", is_flag=True, help="Take IMAGES as inputs: there are no originals.")
-@click.option(
-    "--assumed-psnr-db", type=float, default=30.0, help="With --lr-only, assume this of all heavy."
+@option_group(
+    "Input",
+    click.option("--lr-only", is_flag=True, help="Take IMAGES as inputs: there are no originals."),
 )
-@_bound_options
-@click.option("--rounds", type=int, default=5, help="Time each case this many times.")
-@click.option("--largest", help="Time inputs up to HEIGHTxWIDTH. [default: about 720p]")
-@click.option("--curve", type=FILE, help="Draw PSNR against time and GFLOPs as a PNG.")
+@option_group(
+    "Calibration",
+    click.option(
+        "--assumed-psnr-db",
+        type=float,
+        default=30.0,
+        help="With --lr-only, assume this of all heavy.",
+    ),
+    *map(_bound_option, BOUNDS_DB.items()),
+    click.option("--rounds", type=int, default=5, help="Time each case this many times."),
+    click.option(
+        "--largest",
+        metavar="WIDTHxHEIGHT",
+        help="Time inputs up to this size.  [default: about 720p]",
+    ),
+)
+@option_group(
+    "Output",
+    click.option("--curve", type=FILE, help="Draw PSNR against time and GFLOPs as a PNG."),
+)
 @runtime_options
-@click.option(
-    "--threads", type=click.IntRange(1, 256), help="Use this many threads. [default: all cores]"
-)
 @command_errors
 def operating_point(
     bundle: Path,
@@ -76,12 +94,11 @@ def operating_point(
     most = None if largest is None else parse_size(largest)
     options = OperatingPointOptions(bounds_db=bounds, largest=most, **choices)
     show = progress if sys.stderr.isatty() else LoggedProgress()
-    show_log()
     check_outputs(curve, json_file, overwrite)
     try:
         found = calibrate(bundle, list(find_images(images, recursive)), options, show)
     except KeyboardInterrupt:
-        click.echo("run the same command again to go on from here", err=True)
+        say("run the same command again to go on from here")
         raise
     for failure in found.failures:
         complain(ImageError(failure))

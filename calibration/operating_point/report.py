@@ -5,7 +5,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from pcsr.calibration.evaluation.report import EvaluationReport, Score, draw_curve
+from pcsr.calibration.evaluation.curve import draw_curve
+from pcsr.calibration.evaluation.report import EvaluationReport, Score
 from pcsr.calibration.images import MOST_PSNR_DB
 from pcsr.runtime.routing.operating_point import Point
 from pcsr.runtime.routing.request import LARGEST_K
@@ -28,7 +29,7 @@ def format_table(found: OperatingPointReport) -> str:
         missingval="-",
     )
     height, width = found.lr_size
-    lines = [f"{height}x{width} at scale {found.scale:g}; ms: a call with as many heavy pixels"]
+    lines = [f"{width}x{height} at scale {found.scale:g}; ms: a call with as many heavy pixels"]
     for fit in found.fits:
         lines.append(
             f"{fit.model.key}: time foreseen to {fit.median_error:.1%} (worst "

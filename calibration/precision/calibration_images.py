@@ -64,7 +64,7 @@ def read_calibration_images(
         raise ImageError(_many("these images cannot be used", unreadable))
     small = [s for s in samples if min(s.lr.shape[:2]) < least_px]
     if small:
-        found = [f"{s.path} ({s.lr.shape[0]}x{s.lr.shape[1]})" for s in small]
+        found = [f"{s.path} ({s.lr.shape[1]}x{s.lr.shape[0]})" for s in small]
         what = f"these LR images are smaller than the network's reach of {least_px} px"
         raise ImageError(_many(what, found))
     return samples

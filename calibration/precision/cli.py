@@ -9,47 +9,59 @@ import click
 from pcsr.calibration.work_file import LoggedProgress
 from pcsr.cli import (
     check_outputs,
+    command,
     command_errors,
     image_options,
+    option_group,
     print_report,
     progress,
-    show_log,
+    threads_option,
     warn,
 )
 from pcsr.extras import needs_extra
 from pcsr.images import find_images
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@command("carn-pcsr/ hr-images/", "carn-pcsr/ hr-images/ --max-psnr-loss-db 0.1 --json int8.json")
 @image_options
-@click.option(
-    "--format", type=click.Choice(["int8", "fp8"]), default="int8", help="Quantise to this type."
+@option_group(
+    "Input",
+    click.option("--lr-only", is_flag=True, help="Take IMAGES as inputs: there are no originals."),
 )
-@click.option(
-    "--max-psnr-loss-db",
-    type=click.FloatRange(0),
-    default=0.05,
-    help="Lose at most this much against fp32, in the mean over the images.",
+@option_group(
+    "Calibration",
+    click.option(
+        "--format",
+        type=click.Choice(["int8", "fp8"]),
+        default="int8",
+        help="Quantise to this type.",
+    ),
+    click.option(
+        "--max-psnr-loss-db",
+        type=click.FloatRange(0),
+        default=0.05,
+        help="Lose at most this much against fp32, in the mean over the images.",
+    ),
+    click.option(
+        "--min-fidelity-db",
+        type=float,
+        default=45.0,
+        help="With --lr-only, keep this mean PSNR against the fp32 results.",
+    ),
+    click.option(
+        "--search-px",
+        type=click.IntRange(16),
+        default=128,
+        help="Compare candidates on the middle of each image, this many input pixels each way.",
+    ),
 )
-@click.option("--lr-only", is_flag=True, help="Take IMAGES as inputs: there are no originals.")
-@click.option(
-    "--min-fidelity-db",
-    type=float,
-    default=45.0,
-    help="With --lr-only, keep this mean PSNR against the fp32 results.",
+@option_group(
+    "Routing",
+    click.option("--k", type=float, default=0.0, help="Weigh the cost of upsamplers by this."),
+    click.option("--adaptive", is_flag=True, help="Route by adaptive decision making (ADM)."),
+    click.option("--heavy-ratio", type=float, help="Take a share 0..1 of heavy pixels, not k."),
 )
-@click.option("--k", type=float, default=0.0, help="Weigh the cost of upsamplers by this.")
-@click.option("--adaptive", is_flag=True, help="Route by adaptive decision making (ADM).")
-@click.option("--heavy-ratio", type=float, help="Take a share 0..1 of heavy pixels, not k.")
-@click.option(
-    "--search-px",
-    type=click.IntRange(16),
-    default=128,
-    help="Compare candidates on the middle of each image, this many input pixels each way.",
-)
-@click.option(
-    "--threads", type=click.IntRange(1, 256), help="Use this many threads. [default: all cores]"
-)
+@option_group("Runtime", threads_option)
 @command_errors
 def precision(
     bundle: Path,
@@ -68,7 +80,6 @@ def precision(
         from .calibration import PrecisionOptions, calibrate_precision
         from .report import format_tables
     show = progress if sys.stderr.isatty() else LoggedProgress()
-    show_log()
     check_outputs(None, json_file, overwrite)
     options = PrecisionOptions(**choices)
     paths = list(find_images(images, recursive))

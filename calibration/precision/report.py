@@ -121,7 +121,7 @@ def _layers(found: SearchResult) -> str:
 def _speed(speed: Speed) -> str:
     height, width = speed.lr_size
     return (
-        f"{height}x{width}, {speed.threads} threads, medians of {speed.rounds}: image graph "
+        f"{width}x{height}, {speed.threads} threads, medians of {speed.rounds}: image graph "
         f"{speed.graph_fp32_ms:.1f} -> {speed.graph_ms:.1f} ms ({speed.graph_speedup:.2f}x), "
         f"whole call {speed.call_fp32_ms:.1f} -> {speed.call_ms:.1f} ms "
         f"({speed.call_speedup:.2f}x)"

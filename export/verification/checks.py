@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from tabulate import tabulate
 
 from pcsr.errors import VerificationError
+from pcsr.text import size_text
 
 ROUTING_TOLERANCE = (
     1e-4  # share of pixels; a logit within rounding of the threshold may fall to either side
@@ -92,7 +93,7 @@ def refuse_failed(checks: Sequence[AnyCheck]) -> None:
         kind = "" if first.precision == "fp32" else f" in {first.precision}"
         raise VerificationError(
             f"{len(failed)} of {len(checks)} comparisons with PyTorch failed{kind}, first "
-            f"{first.what} at {first.lr_size[0]}x{first.lr_size[1]}: {first.found}; "
+            f"{first.what} at {size_text(first.lr_size)}: {first.found}; "
             "nothing was written"
         )
 
@@ -110,7 +111,7 @@ _QUALITY_HEAD = ("quality", "type", "input", "scale", "PSNR loss", "allowed", "P
 
 def _row(check: AnyCheck) -> tuple[str, ...]:
     scale = "" if check.scale is None else f"x{check.scale:g}"
-    case = check.what, check.precision, f"{check.lr_size[0]}x{check.lr_size[1]}", scale
+    case = check.what, check.precision, size_text(check.lr_size), scale
     rerouted = f"{check.rerouted_px} of {check.pixels}" if check.pixels else ""
     if isinstance(check, DifferenceCheck):
         return *case, f"{check.difference:.1e}", f"{check.tolerance:.0e}", rerouted

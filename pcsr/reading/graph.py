@@ -19,6 +19,8 @@ MOST_WEIGHTS = 10_000
 MOST_DIMENSIONS = 8
 OPSETS = {"": range(18, 27), "com.microsoft": range(1, 2)}
 DOMAINS = {"ai.onnx": ""}  # two names of one
+WIDTHS = {"FLOAT": 4, "DOUBLE": 8, "FLOAT16": 2, "BFLOAT16": 2, "FLOAT8E4M3FN": 1, "BOOL": 1}
+WIDTHS |= {"INT8": 1, "UINT8": 1, "UINT16": 2, "INT32": 4, "INT64": 8}  # bytes of a weight's value
 KNOWN_VALUES = 64  # of integers that may stand for a shape
 DEFAULT_PLACE = ("data_location", 0)
 WORDS = {"doc_string", "metadata_props"}
@@ -146,8 +148,14 @@ def _value(onnx: Any, tensor: Any) -> Value:  # noqa: ANN401
         raise ValueError(f"the weight {name} has the shape {shape!s:.80}")
     try:
         value = Value(shape)
-        if value.count > len(tensor.raw_data) * 2 + _typed(tensor):  # two of 4 bits in a byte
-            raise ValueError("values are missing")
+        kind = onnx.TensorProto.DataType.Name(tensor.data_type)
+        if kind not in WIDTHS:
+            raise ValueError(f"values of type {kind}")
+        size_bytes = len(tensor.raw_data)
+        if value.count * WIDTHS[kind] != size_bytes and (
+            size_bytes or value.count != _typed(tensor)
+        ):
+            raise ValueError("it has another size than its shape")
         if value.count <= KNOWN_VALUES and tensor.data_type in _known_types(onnx):
             return Value(shape, np.array(onnx.numpy_helper.to_array(tensor)))
     except Exception as error:  # of protobuf and NumPy

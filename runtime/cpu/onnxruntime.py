@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pcsr.bundle import Bundle
 from pcsr.errors import ImageError
 from pcsr.runtime.onnxruntime_session import open_session, provider_of, run_options
+from pcsr.runtime.shutdown import foreign_call
 
 from .pipeline import FloatArray
 
@@ -38,7 +39,8 @@ class OnnxRuntimeRunner:
         self, role: str, inputs: dict[str, NDArray[Any]], names: Sequence[str] | None
     ) -> list[FloatArray]:
         try:
-            outputs: list[FloatArray] = self._sessions[role].run(names, inputs, self._options)
+            with foreign_call():
+                outputs: list[FloatArray] = self._sessions[role].run(names, inputs, self._options)
             return outputs
         except Exception as error:  # onnxruntime has no common base class for its errors
             reason = str(error).splitlines()[0]

@@ -4,9 +4,12 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from pcsr.errors import ImageError
+from pcsr.interrupts import interrupts_deferred
+from pcsr.runtime.shutdown import stops_at_exit
 
 PIXELS_PER_CHUNK = 8192
 PIXELS_PER_STRIP = 65536
+NO_THREAD = "can't start new thread"
 Work = Callable[[slice], None]
 
 
@@ -30,6 +33,7 @@ class Workers:
         """Ends the threads, and waits until they have."""
         self._pool.shutdown()
 
+    @stops_at_exit()
     def over_ranges(self, ranges: Iterable[slice], work: Work) -> None:
         """Runs over ranges of the caller's choice.
 
@@ -37,8 +41,11 @@ class Workers:
             ImageError: the system starts no thread.
         """
         try:
-            done = self._pool.map(work, ranges)
+            with interrupts_deferred():  # the end would wait for ever for a thread half started
+                done = self._pool.map(work, ranges)
         except RuntimeError as error:  # Python has no class of its own for this
+            if NO_THREAD not in str(error):
+                raise
             raise ImageError(
                 f"the system starts no thread ({error}); pass fewer threads, or raise the limit of "
                 "memory or processes (ulimit -v, ulimit -u)"

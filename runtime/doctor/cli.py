@@ -7,26 +7,34 @@ from pathlib import Path
 
 import click
 
-from pcsr.cli import command_errors
+from pcsr.cli import (
+    FILE,
+    check_text_output,
+    command,
+    command_errors,
+    json_option,
+    option_group,
+    overwrite_option,
+    print_report,
+)
 
 from .report import MachineReport, examine
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("bundle", required=False, type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@command("", "carn-pcsr/ --json -")
+@click.argument("bundle", required=False, type=FILE)
+@option_group("Output", json_option, overwrite_option)
 @command_errors
-def main(bundle: Path | None, as_json: bool) -> None:
+def main(bundle: Path | None, json_file: Path | None, overwrite: bool) -> None:
     """Say what is installed and prove which backends work by running something tiny in each.
 
     With BUNDLE, check the hash of every file in it, too. Exit code 0, whatever is missing; 2 for a
     bundle that is damaged.
     """
+    check_text_output(json_file, overwrite)
     report = examine(bundle)
-    if as_json:
-        click.echo(json.dumps(asdict(report), indent=2))
-    else:
-        click.echo("\n".join(_lines(report)))
+    text = json.dumps(asdict(report), indent=2) + "\n"
+    print_report("\n".join(_lines(report)), text, json_file, overwrite)
 
 
 def _lines(report: MachineReport) -> list[str]:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pcsr.cli import FILE, command_errors, complain, progress, runtime_options, show_log, warn
+from pcsr.cli import FILE, command, command_errors, complain, progress, runtime_options, warn
+from pcsr.interrupts import expect_outputs
+from pcsr.overlay import explain_colours
 
 from . import MAX_PIXELS
 
@@ -16,11 +18,15 @@ if TYPE_CHECKING:
     from .batch import Done
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@command(
+    "carn-pcsr/ in.png out.png --overlay routing.png",
+    "carn-pcsr/ photos/ upscaled/ --recursive --adaptive",
+    "carn-pcsr/ in.mp4 out.mp4 --preset balanced",
+)
 @click.argument("bundle", type=FILE)
 @click.argument("inputs", nargs=-1, required=True, type=FILE)
 @click.argument("output", type=FILE)
-@click.option("--scale", type=float, help="Scale, at least 1. [default: the trained one]")
+@click.option("--scale", type=float, help="Scale, at least 1.  [default: the trained one]")
 @click.option("--k", type=float, help="Weight of cost: larger is lighter, faster. [default: 0]")
 @click.option("--adaptive", is_flag=True, help="Route by each image's spread of difficulty (ADM).")
 @click.option("--heavy-ratio", type=float, help="Share of heavy pixels, 0 to 1, instead of --k.")
@@ -29,7 +35,7 @@ if TYPE_CHECKING:
 @click.option("--max-psnr-loss-db", type=float, help="Calibrated routing: largest mean loss.")
 @click.option("--adaptive-budget", is_flag=True, help="Correct the budget by the frames before.")
 @click.option("--refine/--no-refine", default=True, help="Smooth light pixels beside heavy ones.")
-@click.option("--overlay", type=FILE, help="Draw the routing map here (a folder for several).")
+@click.option("--overlay", type=FILE, help="Draw the routing map here: heavy red, light green.")
 @click.option("--recursive", is_flag=True, help="Look into sub-folders.")
 @click.option(
     "--format",
@@ -59,9 +65,6 @@ if TYPE_CHECKING:
     "-t", "--tile", default="auto", help="Side of the tiles in input pixels; auto goes by memory."
 )
 @click.option("--build/--no-build", default=True, help="Build TensorRT engines that are missing.")
-@click.option(
-    "--threads", type=click.IntRange(1, 256), help="Number of threads. [default: all cores]"
-)
 @command_errors
 def main(
     bundle: Path,
@@ -93,12 +96,12 @@ def main(
     from .jobs import plan_jobs
     from .video import no_bar
 
-    show_log()
     tile_px = parse_tile(tile)
     upscaler = Upscaler(bundle, device, backend, precision, threads, tile_px, may_build=build)
     if device != "cpu":
         click.echo(f"{device}: {upscaler.backend}, {precision}, passes {upscaler.passes}", err=True)
     jobs = plan_jobs(inputs, output, recursive, f".{suffix}" if suffix else None, overlay)
+    expect_outputs(sum(len(job.targets) for job in jobs))
     shown = no_bar if as_json else progress
     over_files, over_frames = (shown, no_bar) if len(jobs) > 1 else (no_bar, shown)
     request = RoutingRequest(**{way.name: options.pop(way.name) for way in fields(RoutingRequest)})
@@ -109,6 +112,8 @@ def main(
         for done in finished:
             failed += done.error is not None
             _show(done, as_json, len(jobs) == 1)
+    if overlay is not None and failed < len(jobs):
+        click.echo(f"overlay: {explain_colours(upscaler.bundle.upsamplers)}", err=True)
     sys.exit(1 if failed else 0)
 
 

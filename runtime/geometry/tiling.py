@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pcsr.errors import UsageError
+from pcsr.text import size_text
 
 TILE_PX = 512
 LEAST_CORE_PX = 16
@@ -63,15 +64,15 @@ def fitting(
     """
     if size[0] < least[0] or size[1] < least[1]:
         raise UsageError(
-            f"the image has {size[0]}x{size[1]} pixels and the engine takes at least "
-            f"{least[0]}x{least[1]}; build it for a smaller shape"
+            f"the image has {size_text(size)} pixels and the engine takes at least "
+            f"{size_text(least)}; build it for a smaller shape"
         )
     if limit is None or (size[0] <= limit[0] and size[1] <= limit[1]):
         return split(size, None)
     if halo_px is None or min(limit) < 2 * halo_px + LEAST_CORE_PX:
         raise UsageError(
-            f"the image has {size[0]}x{size[1]} pixels and the engine takes at most "
-            f"{limit[0]}x{limit[1]}, too few for tiles of this network; build it for a larger shape"
+            f"the image has {size_text(size)} pixels and the engine takes at most "
+            f"{size_text(limit)}, too few for tiles of this network; build it for a larger shape"
         )
     rows, columns = (
         length if length <= most else most - 2 * halo_px

@@ -266,7 +266,7 @@ class DeviceUpscaler(Executor):
         tile_px = (self.tile_px or max(size)) // 2
         if tile_px < LEAST_TILE_PX or self._loaded is None:
             raise ImageError(
-                f"{self.device} has too little memory for an image of {size[0]}x{size[1]} pixels: "
+                f"{self.device} has too little memory for an image of {size[1]}x{size[0]} pixels: "
                 f"{str(error).splitlines()[0]}"
             ) from error
         self.tile_px = tile_px

@@ -12,6 +12,7 @@ from pcsr.errors import ImageError, UsageError
 from pcsr.runtime.geometry.grid import hr_size, refuse_huge
 from pcsr.runtime.routing.checks import check_request
 from pcsr.runtime.routing.request import RoutingRequest
+from pcsr.text import size_text
 
 from .pictures import InputImage
 
@@ -30,6 +31,7 @@ class Setup:
     passes: str = "auto"
     threads: int | None = None
     may_build: bool = True
+    tile_px: int | None = None
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,11 @@ class Choices:
     originals: Sequence[Path] = ()
     """Photos that are reduced first."""
     k: Sequence[float] = ()
-    """Modes, as the next two, which add up; without any, k = 0."""
+    """Modes, as the next four, which add up; without one, k = 0."""
     adaptive: bool = False
     heavy_ratio: Sequence[float] = ()
+    preset: Sequence[str] = ()
+    budget_ms: Sequence[float] = ()
     refine: bool = True
     scale: float | None = None
     device: str = "cpu"
@@ -56,6 +60,7 @@ class Choices:
     precisions: Sequence[str] = ("fp32",)
     passes: str = "auto"
     threads: int | None = None
+    tile_px: int | None = None
     max_pixels: int = 2**23
     """Of an input; an output may have 16 times as many."""
     build: bool = True
@@ -71,9 +76,14 @@ class Spec:
     mode: str
     scale: float
     picture: InputImage
-    options: Mapping[str, Any] = field(default_factory=dict)
+    request: RoutingRequest = field(default_factory=RoutingRequest)
     baseline: str | None = None
     """Name of the case it is compared with, its own where that is itself."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Gives the keywords of its calls."""
+        return {"scale": self.scale} | asdict(self.request)
 
     @property
     def is_baseline(self) -> bool:
@@ -106,9 +116,11 @@ def label(mode: RoutingRequest) -> str:
     """Puts a mode into words."""
     if mode.adaptive:
         return "ADM"
+    if mode.preset is not None:
+        return mode.preset
     if mode.heavy_ratio is not None:
         return f"{100 * mode.heavy_ratio:g}% heavy"
-    return f"k={mode.cost_weight:g}"
+    return f"k={mode.cost_weight:g}" if mode.budget_ms is None else f"{mode.budget_ms:g} ms"
 
 
 def _of_engine(
@@ -121,7 +133,7 @@ def _of_engine(
 ) -> Iterator[Spec]:
     several = [backend] if len(choices.backends) > 1 else []
     several += [precision] if len(choices.precisions) > 1 else []
-    size = "x".join(map(str, picture.size))
+    size = size_text(picture.size)
     place = [*([] if picture.is_sample else [picture.name]), size]
 
     def name(path: Path, mode: str) -> str:
@@ -132,7 +144,7 @@ def _of_engine(
         is_baseline = path == choices.baseline
         bundle.graphs(precision)
         engine = (str(path), choices.device, backend, precision)
-        setup = Setup(*engine, choices.passes, choices.threads, choices.build)
+        setup = Setup(*engine, choices.passes, choices.threads, choices.build, choices.tile_px)
         for mode in _modes(choices, bundle, is_baseline):
             scale = _checked_scale(choices, bundle, mode, picture)
             words = label(mode) if bundle.upsamplers > 1 else PLAIN
@@ -142,7 +154,7 @@ def _of_engine(
                 words,
                 scale,
                 picture,
-                {"scale": scale} | asdict(mode),
+                mode,
                 rival,
             )
 
@@ -151,20 +163,23 @@ def _modes(choices: Choices, bundle: Bundle, is_baseline: bool) -> Sequence[Rout
     default = (RoutingRequest(refine=choices.refine),)
     if is_baseline:
         return default
-    asked = RoutingRequest.each(choices.k, choices.adaptive, choices.heavy_ratio, choices.refine)
-    if asked and bundle.upsamplers < 2:
+    added = (choices.preset, choices.budget_ms)
+    named = (choices.k, choices.adaptive, choices.heavy_ratio, *added)
+    if bundle.upsamplers > 1:
+        return RoutingRequest.each(*named[:3], choices.refine, *added)
+    if any(named):
         raise UsageError(
-            f"{bundle.path} has nothing to route: leave out --k, --adaptive and --heavy-ratio, or "
-            "name it with --baseline"
+            f"{bundle.path} has nothing to route: leave out --k, --adaptive, --heavy-ratio, "
+            "--preset and --budget-ms, or name it with --baseline"
         )
-    return asked or default
+    return default
 
 
 def refuse_large(size: tuple[int, int], max_pixels: int) -> None:
     """Raises ImageError for an input of more pixels."""
     if size[0] * size[1] > max_pixels:
         raise ImageError(
-            f"an input of {size[0]}x{size[1]} has more than --max-pixels ({max_pixels}); choose a "
+            f"an input of {size_text(size)} has more than --max-pixels ({max_pixels}); choose a "
             "smaller --size or picture, or raise it"
         )
 
@@ -181,8 +196,8 @@ def _checked_scale(
     height, width = hr_size(picture.size, scale)
     if height * width > LARGEST_GROWTH * choices.max_pixels:
         raise ImageError(
-            f"an output of {height}x{width} has more than {LARGEST_GROWTH} times --max-pixels "
-            f"({choices.max_pixels}); choose a smaller --size or --scale, or raise it"
+            f"an output of {size_text((height, width))} has more than {LARGEST_GROWTH} times "
+            f"--max-pixels ({choices.max_pixels}); choose a smaller --size or --scale, or raise it"
         )
     if picture.original is not None and picture.original.shape[:2] != (height, width):
         raise UsageError(

@@ -7,51 +7,106 @@ from typing import Any
 
 import click
 
-from pcsr.cli import FILE, STDOUT, check_text_output, command_errors, show_log, write_text
+from pcsr.cli import (
+    FILE,
+    STDOUT,
+    check_text_output,
+    command,
+    command_errors,
+    is_quiet,
+    json_option,
+    mode_options,
+    option_group,
+    overwrite_option,
+    threads_option,
+    tile_option,
+    write_text,
+)
 from pcsr.errors import UsageError
 from pcsr.extras import needs_extra
+from pcsr.runtime.geometry.tiling import parse_tile
 from pcsr.text import one_line, parse_size
 
 from .plan import MeasurementPlan, parse_percentiles
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@command(
+    "carn-pcsr/ --baseline carn-x4/ --adaptive --preset fast",
+    "carn-pcsr/ --size 420x276 --size 960x540 --heavy-ratio 0.2 --json profile.json",
+    "carn-pcsr/ --image photo.png --report profile.html",
+)
 @click.argument("bundles", nargs=-1, required=True, type=FILE)
-@click.option("--baseline", type=FILE, help="Bundle of a plain network; gives ratios.")
-@click.option(
-    "--size", "sizes", multiple=True, help="HxW of inputs; may repeat. [default: 276x420]"
+@option_group(
+    "Input",
+    click.option("--baseline", type=FILE, help="Bundle of a plain network; gives ratios."),
+    click.option(
+        "--size",
+        "sizes",
+        multiple=True,
+        metavar="WIDTHxHEIGHT",
+        help="Of inputs; may repeat.  [default: 420x276]",
+    ),
+    click.option(
+        "--image", "images", multiple=True, type=FILE, help="A photo or folder; may repeat."
+    ),
+    click.option(
+        "--hr", "originals", multiple=True, type=FILE, help="Originals, to be reduced: PSNR."
+    ),
+    click.option("--scale", type=float, help="At least 1.  [default: what it was trained for]"),
+    click.option("--max-pixels", type=click.IntRange(1), default=2**23, help="Of an input."),
 )
-@click.option("--image", "images", multiple=True, type=FILE, help="A photo or folder; may repeat.")
-@click.option("--hr", "originals", multiple=True, type=FILE, help="Originals, to be reduced: PSNR.")
-@click.option("--scale", type=float, help="At least 1. [default: what it was trained for]")
-@click.option("--k", type=float, multiple=True, help="Weight of cost; may repeat. [default: 0]")
-@click.option("--adaptive", is_flag=True, help="Add adaptive decision making (ADM).")
-@click.option("--heavy-ratio", type=float, multiple=True, help="Share of heavy pixels; may repeat.")
-@click.option("--refine/--no-refine", default=True, help="Smooth light pixels beside heavy ones.")
-@click.option("--device", default="cpu", help="cpu, cuda or cuda:N.")
-@click.option(
-    "--backend", "backends", multiple=True, default=("auto",), help="See pcsr-upscale; may repeat."
+@mode_options
+@option_group(
+    "Routing",
+    click.option("--refine/--no-refine", default=True, help="Smooth light pixels."),
 )
-@click.option("--precision", "precisions", multiple=True, default=("fp32",), help="May repeat.")
-@click.option(
-    "--passes",
-    type=click.Choice(["auto", "fused", "graphs"]),
-    default="auto",
-    help="Behind the backbone, on a GPU.",
+@option_group(
+    "Runtime",
+    click.option("--device", default="cpu", metavar="NAME", help="cpu, cuda or cuda:N."),
+    click.option(
+        "--backend",
+        "backends",
+        multiple=True,
+        default=("auto",),
+        metavar="NAME",
+        help="auto, native, onnxruntime, torch or tensorrt; may repeat.",
+    ),
+    click.option(
+        "--precision",
+        "precisions",
+        multiple=True,
+        default=("fp32",),
+        metavar="NAME",
+        help="fp32, fp16, bf16, int8, fp8; may repeat.",
+    ),
+    click.option(
+        "--passes",
+        type=click.Choice(["auto", "fused", "graphs"]),
+        default="auto",
+        help="Behind the backbone, on a GPU.",
+    ),
+    click.option(
+        "--build/--no-build", default=True, help="Build TensorRT engines that are missing."
+    ),
+    threads_option,
+    tile_option,
 )
-@click.option("--build/--no-build", default=True, help="Build TensorRT engines that are missing.")
-@click.option("--threads", type=click.IntRange(1, 256), help="[default: all cores]")
-@click.option("--warmup", type=float, default=200.0, help="Milliseconds of each case, thrown away.")
-@click.option("--duration", type=float, default=3.0, help="Seconds of each case, at least.")
-@click.option("--iterations", type=int, default=10, help="Calls of each case, at least.")
-@click.option("--percentiles", default="50,90,95,99", help="With commas.")
-@click.option("--max-pixels", type=click.IntRange(1), default=2**23, help="Of an input.")
-@click.option(
-    "--json", "json_file", type=FILE, help="All figures; - for stdout, without the table."
+@option_group(
+    "Measurement",
+    click.option(
+        "--warmup", type=float, default=200.0, help="Milliseconds of each case, thrown away."
+    ),
+    click.option("--duration", type=float, default=3.0, help="Seconds of each case, at least."),
+    click.option("--iterations", type=int, default=10, help="Calls of each case, at least."),
+    click.option("--percentiles", default="50,90,95,99", help="With commas."),
 )
-@click.option("--trace", type=FILE, help="A few calls for chrome://tracing or Perfetto.")
-@click.option("--report", type=FILE, help="One HTML page with plots.")
-@click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
+@option_group(
+    "Output",
+    json_option,
+    click.option("--trace", type=FILE, help="A few calls for chrome://tracing or Perfetto."),
+    click.option("--report", type=FILE, help="One HTML page with plots."),
+    overwrite_option,
+)
 @command_errors
 def main(
     sizes: tuple[str, ...],
@@ -63,6 +118,7 @@ def main(
     trace: Path | None,
     report: Path | None,
     overwrite: bool,
+    tile: str,
     **choices: Any,  # noqa: ANN401
 ) -> None:
     """Measure BUNDLES on every size or photo in every mode, interleaved in rounds.
@@ -79,9 +135,7 @@ def main(
     from .cases import Choices
     from .profile import measure, prepare, sampled
 
-    if choices["device"] != "cpu":
-        show_log()
-    prepared = prepare(Choices(sizes=wanted, **choices), _show)
+    prepared = prepare(Choices(sizes=wanted, tile_px=parse_tile(tile), **choices), _show)
     profile = measure(prepared, plan, _show)
     if trace is not None:
         from .trace import record_calls, trace_json
@@ -116,5 +170,5 @@ def _show(text: str) -> None:
     """Shows what goes on, in one line of a terminal that is written over; silent elsewhere. An
     empty text takes the line away.
     """
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and not is_quiet():
         click.echo(f"\r\x1b[K{one_line(text)}{' …' if text else ''}", err=True, nl=False)

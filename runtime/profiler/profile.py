@@ -1,7 +1,7 @@
 """pcsr-profile without its command line: choices in, a `Profile` out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -54,7 +54,13 @@ def prepare(choices: Choices, say: Say) -> Prepared:
         say(f"opening {setup.bundle}")
         shapes = len({(s.picture.size, s.scale, s.mode) for s in specs if s.setup == setup})
         opened[setup] = _opened(setup, shapes)
-    return Prepared(specs, opened)
+    return Prepared([_resolved(spec, opened[spec.setup]) for spec in specs], opened)
+
+
+def _resolved(spec: Spec, bundle: OpenedBundle) -> Spec:
+    """Makes all calls of a case route alike: a budget is a share of heavy pixels from here on."""
+    request = bundle.upscaler.resolved(spec.picture.size, spec.scale, spec.request)
+    return replace(spec, request=request)
 
 
 def _opened(setup: Setup, shapes: int) -> OpenedBundle:

@@ -2,7 +2,7 @@
 pcsr-calibrate wrote into the bundle.
 """
 
-import warnings
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,6 +16,7 @@ from .operating_point import OperatingPoint
 from .request import RoutingRequest
 from .time_model import Key, TimeModel, Workload
 
+_LOG = logging.getLogger("pcsr.routing")
 Size = tuple[int, int]
 WorkOf = Callable[[Size, float], Workload]
 
@@ -125,12 +126,12 @@ class Planner:
         """Takes no heavy pixel where frames before have shown that the budget cannot be held."""
         (height, width), scale = shape
         text = (
-            f"a budget of {request.budget_ms:g} ms is too small for {height}x{width} at scale "
+            f"a budget of {request.budget_ms:g} ms is too small for {width}x{height} at scale "
             f"{scale:g}: the least time is {least_ms:.3g} ms, without heavy pixels"
         )
         if not (request.adaptive_budget and self.feedback.has_learnt):
             raise UsageError(text)
         if not self._has_warned:
             self._has_warned = True
-            warnings.warn(f"{text}; going on so", RuntimeWarning, stacklevel=2)
+            _LOG.warning("%s; going on so", text)
         return 0.0

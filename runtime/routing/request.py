@@ -99,13 +99,17 @@ class RoutingRequest:
         adaptive: bool,
         heavy_ratio: Iterable[float],
         refine: bool | None = None,
+        preset: Iterable[str] = (),
+        budget_ms: Iterable[float] = (),
     ) -> tuple["RoutingRequest", ...]:
-        """Makes a request for each k and each share, and one for ADM, without repeats; none where
-        nothing is named.
+        """Makes a request for each k (0 where none is named), share, preset and budget, and one
+        for ADM, without repeats.
         """
-        requests = [cls(k=one, refine=refine) for one in k]
+        requests = [cls(k=one, refine=refine) for one in tuple(k) or (0.0,)]
         requests += [cls(adaptive=True, refine=refine)] if adaptive else []
         requests += [cls(heavy_ratio=ratio, refine=refine) for ratio in heavy_ratio]
+        requests += [cls(preset=name, refine=refine) for name in preset]
+        requests += [cls(budget_ms=budget, refine=refine) for budget in budget_ms]
         return tuple(dict.fromkeys(requests))
 
     @property
@@ -123,6 +127,21 @@ class RoutingRequest:
     def needs_statistics(self) -> bool:
         """Tells whether the whole image must be classified before its first pixel can be routed."""
         return self.adaptive or self.heavy_ratio is not None
+
+    @property
+    def label(self) -> str:
+        """Names the way of routing in tables and curves: k=0, adaptive, heavy=0.2, preset=fast,
+        budget=40ms.
+        """
+        if self.preset is not None:
+            return f"preset={self.preset}"
+        if self.budget_ms is not None:
+            return f"budget={self.budget_ms:.12g}ms"
+        if self.max_psnr_loss_db is not None:
+            return f"loss={self.max_psnr_loss_db:.12g}dB"
+        if self.heavy_ratio is not None:
+            return f"heavy={self.heavy_ratio:.12g}"
+        return "adaptive" if self.adaptive else f"k={self.cost_weight:.12g}"
 
     @property
     def cost_weight(self) -> float:

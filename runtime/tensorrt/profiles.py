@@ -46,6 +46,12 @@ class ShapeProfile:
         return "-".join(format_size(size) for size in sizes)
 
     @property
+    def folder_part(self) -> str:
+        """Names the sizes in an engine folder: HEIGHTxWIDTH, as in folders that are there."""
+        sizes = dict.fromkeys((self.min, self.opt, self.max))
+        return "-".join(f"{height}x{width}" for height, width in sizes)
+
+    @property
     def image_sizes(self) -> tuple[Size, Size, Size]:
         """The sizes of the input of `backbone` or `network`: smallest, usual, largest."""
         return self.min, self.opt, self.max
@@ -68,7 +74,7 @@ class ShapeProfile:
 def choose_profile(shapes: Shapes, most_pixels: int, rows_max: int = MOST_ROWS) -> ShapeProfile:
     """Makes the profile for what was asked for.
 
-    Where a size is left out, the smallest image is 1x1; the usual one 540x960 (4K at x4); the
+    Where a size is left out, the smallest image is 1x1; the usual one 960x540 (4K at x4); the
     largest a square, so that portrait fits, of 1920 or what the element limit allows
     (`most_pixels`), whichever is smaller, and no smaller than the others. Engines take memory for
     the image that they run, not for the largest.
@@ -106,8 +112,8 @@ def row_limits(model: Model) -> tuple[int, int]:
 
 
 def format_size(size: Size) -> str:
-    """Writes (540, 960) as `540x960`."""
-    return f"{size[0]}x{size[1]}"
+    """Writes (540, 960) as `960x540`."""
+    return f"{size[1]}x{size[0]}"
 
 
 def _each(choose: Callable[[int, int], int], one: Size, other: Size) -> Size:

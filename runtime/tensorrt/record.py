@@ -37,7 +37,7 @@ class Facts:
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         limits = "-".join(f"sm{capability}" for capability in self.target.capabilities)
         library = f"{self.library}-{self.version}"
-        words = [self.target.gpu, limits, library, self.precision, str(self.profile)]
+        words = [self.target.gpu, limits, library, self.precision, self.profile.folder_part]
         slugs = [re.sub(r"[^a-z0-9.]+", "-", word.lower()).strip("-") for word in words if word]
         return "_".join([*slugs, digest])
 

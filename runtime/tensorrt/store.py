@@ -242,7 +242,7 @@ def _build(
     built = datetime.now(UTC).isoformat(timespec="microseconds")
     record = BuildRecord(facts, files, built, __version__)
     folder = engines_folder(bundle) / facts.key
-    with atomic_directory(folder) as temporary:
+    with atomic_directory(folder, overwrite=True) as temporary:
         for role, plan in plans.items():
             (temporary / files[role].file).write_bytes(plan)
         (temporary / RECORD).write_text(record.to_json(), encoding="utf-8")

@@ -62,7 +62,7 @@ def find_gpu(device: str) -> LocalGpu:
     """
     try:
         kind, index = parse_device(device)
-    except BackendError:
+    except UsageError:
         kind, index = "", None
     if kind != "cuda":
         raise BackendError(f"TensorRT runs on cuda or cuda:N, not on '{device}'")

@@ -1,6 +1,8 @@
 """The example host, written from docs/bundle.md alone, computes what the runtime computes."""
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -43,13 +45,13 @@ def test_another_kind_or_format_is_refused(
 ) -> None:
     host = load_example()
     image = np.zeros((3, 4, 3), np.float32)
-    with pytest.raises(SystemExit, match="not a PCSR bundle of format 4"):
+    with pytest.raises(ValueError, match="not a PCSR bundle of format 4"):
         host.upscale(plain_bundle, image, 4)
     text = (carn_like_bundle / "manifest.json").read_text(encoding="utf-8")
     newer = text.replace('"format_version": 4', '"format_version": 5')
     assert newer != text
     (tmp_path / "manifest.json").write_text(newer, encoding="utf-8")
-    with pytest.raises(SystemExit, match="not a PCSR bundle of format 4"):
+    with pytest.raises(ValueError, match="not a PCSR bundle of format 4"):
         host.upscale(tmp_path, image, 4)
 
 
@@ -84,3 +86,53 @@ def test_the_formula_of_the_document_gives_what_the_row_graphs_give(
         }
         expected = host.open_session(bundle, graphs[role]).run(None, inputs)[0]
         np.testing.assert_allclose(x, expected[0], atol=2e-6)
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(EXAMPLE), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_the_command(carn_like_bundle: Path, tmp_path: Path) -> None:
+    image = np.random.default_rng(0).random((4, 5, 3), dtype=np.float32)
+    np.save(tmp_path / "in.npy", image)
+    ended = run(carn_like_bundle, tmp_path / "in.npy", tmp_path / "out.npy")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+    expected = load_example().upscale(carn_like_bundle, image, scale=4)
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), expected)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("arguments", "expected BUNDLE INPUT.npy OUTPUT.npy"),
+        ("bundle", "No such file or directory"),
+        ("missing", "No such file or directory"),
+        ("text", "is no .npy file"),
+        ("nothing", "is no .npy file"),
+        ("bytes", "expected [h, w, 3] float32"),
+        ("grey", "expected [h, w, 3] float32"),
+        ("empty", "found [0, 5, 3] float32"),
+    ],
+)
+def test_bad_input_is_one_line(
+    carn_like_bundle: Path, tmp_path: Path, wrong: str, message: str
+) -> None:
+    source = tmp_path / "in.npy"
+    images: dict[str, np.ndarray] = {
+        "bytes": np.zeros((4, 5, 3), np.uint8),
+        "grey": np.zeros((4, 5), np.float32),
+        "empty": np.zeros((0, 5, 3), np.float32),
+    }
+    if wrong in ("text", "nothing"):
+        source.write_text("no image" if wrong == "text" else "")
+    elif wrong != "missing":
+        np.save(source, images.get(wrong, np.zeros((4, 5, 3), np.float32)))
+    bundle = tmp_path / "none" if wrong == "bundle" else carn_like_bundle
+    arguments = [bundle, source, tmp_path / "out.npy"]
+    ended = run(*arguments[: 2 if wrong == "arguments" else 3])
+    assert (ended.returncode, ended.stdout) == (2, "")
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+    assert not (tmp_path / "out.npy").exists()

@@ -51,7 +51,7 @@ def assert_exported(ended: Ended) -> None:
 
 
 def test_json_is_the_manifest_and_nothing_else(plain_ckpt: Path, tmp_path: Path) -> None:
-    ended = export("--ckpt", plain_ckpt, "-o", tmp_path / "b", "--opset", 18, "--json")
+    ended = export("--ckpt", plain_ckpt, "-o", tmp_path / "b", "--opset", 18, "--json", "-")
     assert_exported(ended)
     manifest = json.loads(ended.stdout)
     assert manifest == json.loads((tmp_path / "b" / "manifest.json").read_text())

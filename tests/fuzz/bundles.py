@@ -26,8 +26,13 @@ def manifest(original: Path, folder: Path, rng: random.Random) -> None:
     if rng.random() < 0.2:
         file.write_bytes(mutated_bytes(text.encode(), rng))
         return
+    if rng.random() < 0.03:
+        deep = rng.choice(("[", '{"a": ')) * rng.choice((500, 10**5))
+        file.write_text(text.replace(": ", f": {deep}", 1))
+        return
     tree = mutated_tree(json.loads(text), rng)
-    file.write_bytes(dumped(tree).encode("utf-8", "surrogatepass"))
+    dumped = json.dumps(tree, ensure_ascii=rng.random() < 0.5)
+    file.write_bytes(dumped.encode("utf-8", "surrogatepass"))
 
 
 def npz(original: Path, folder: Path, rng: random.Random) -> None:
@@ -47,21 +52,6 @@ def onnx_graph(original: Path, folder: Path, rng: random.Random) -> None:
     data = file.read_bytes()
     file.write_bytes(mutated_bytes(data, rng) if rng.random() < 0.3 else _graph(data, rng))
     _repair_hashes(bundle)
-
-
-def dumped(tree: Any) -> str:  # noqa: ANN401
-    """Writes JSON, of a tree that is too deep for Python's own writer too."""
-    if isinstance(tree, dict):
-        pairs = (f"{json.dumps(str(key))}: {dumped(value)}" for key, value in tree.items())
-        return f"{{{', '.join(pairs)}}}"
-    depth = 0
-    while isinstance(tree, list) and len(tree) == 1:
-        tree, depth = tree[0], depth + 1
-    if isinstance(tree, list | dict) and tree:
-        inner = dumped(tree) if isinstance(tree, dict) else f"[{', '.join(map(dumped, tree))}]"
-    else:
-        inner = json.dumps(tree, ensure_ascii=False)
-    return "[" * depth + inner + "]" * depth
 
 
 def _copy(original: Path, folder: Path, rng: random.Random, *names: str) -> Path:

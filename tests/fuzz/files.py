@@ -43,11 +43,10 @@ def config(original: Path, folder: Path, rng: random.Random) -> None:
     tree = mutated_tree(yaml.safe_load(text), rng)
     if rng.random() < 0.1:
         tree = {"data_norm": {"mean": _aliases(rng.choice((3, 30)))}}
-    try:
-        dumped = yaml.safe_dump(tree, allow_unicode=True)
-    except RecursionError:
-        dumped = "a: " + "[" * 5000
-    (folder / "train.yaml").write_text(dumped, errors="surrogatepass")
+    dumped = yaml.safe_dump(tree, allow_unicode=True)
+    if rng.random() < 0.03:
+        dumped = "a: " + "[" * rng.choice((100, 5000))
+    (folder / "train.yaml").write_bytes(dumped.encode("utf-8", "surrogatepass"))
 
 
 def image(original: Path, folder: Path, rng: random.Random) -> None:
@@ -93,7 +92,7 @@ def _mutate_weights(weights: Tensors, rng: random.Random) -> None:
     elif kind == 4:
         changed = torch.zeros(1).as_strided((2**31,), (0,))
     elif kind == 5:
-        changed = torch.zeros(1).expand(old.shape)
+        changed = torch.zeros(()).expand(old.shape)
     elif kind == 6:
         changed = old.reshape(-1)
     elif kind == 7:

@@ -101,7 +101,7 @@ def _change(holder: Any, key: Any, rng: random.Random) -> None:  # noqa: ANN401
     elif kind == 5 and isinstance(old, list):
         holder[key] = old * rng.choice((0, 2, 1000))
     elif kind == 6:
-        for _ in range(rng.choice((1, 50, 2000))):
+        for _ in range(rng.choice((1, 20, 60))):
             holder[key] = [holder[key]]
     elif kind == 7 and isinstance(old, str):
         holder[key] = old + rng.choice(("x", "/", "\n", " " * 300, "\0", "é"))

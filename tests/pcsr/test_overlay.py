@@ -5,7 +5,7 @@ import pytest
 
 from pcsr import overlay
 from pcsr.errors import ImageError, PcsrError, UsageError
-from pcsr.overlay import draw_overlay
+from pcsr.overlay import draw_overlay, explain_colours
 
 RED, AMBER, GREEN = (205, 15, 30), (240, 140, 20), (120, 235, 120)
 WHITE = {"uint8": 255, "uint16": 65535, "float32": 1}
@@ -114,3 +114,19 @@ def test_refuses_arguments(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         draw_overlay(np.zeros((2, 2), np.uint8), assignment, upsamplers, opacity)
+
+
+@pytest.mark.parametrize(
+    ("upsamplers", "text"),
+    [
+        (1, "red is upsampler 0 (heaviest)"),
+        (2, "red is upsampler 0 (heaviest), green is upsampler 1 (lightest)"),
+        (
+            3,
+            "red is upsampler 0 (heaviest), amber is upsampler 1, green is upsampler 2 (lightest)",
+        ),
+        (5, "from red over amber to green: upsampler 0 (heaviest) to 4 (lightest)"),
+    ],
+)
+def test_colours_are_explained(upsamplers: int, text: str) -> None:
+    assert explain_colours(upsamplers) == text

@@ -12,6 +12,7 @@ from pcsr.errors import ImageError
 from pcsr.manifest import ROW_INPUTS
 from pcsr.runtime.machine import refuse_two_packages
 from pcsr.runtime.onnxruntime_session import SETTINGS, open_session, provider_of, run_options
+from pcsr.runtime.shutdown import foreign_call
 
 from .protocol import DeviceRunner
 from .side_stream import SideStream
@@ -76,7 +77,7 @@ class OnnxRuntimeDeviceRunner(DeviceRunner):
         for name, tensor in held.items():
             binding.bind_input(name, *_where(tensor))
         binding.bind_output(output.name, *_where(result))
-        with self._lock, self._stream.entered():
+        with foreign_call(), self._lock, self._stream.entered():
             try:
                 session.run_with_iobinding(binding, self._options)
             except Exception as error:  # onnxruntime has no common base class for its errors

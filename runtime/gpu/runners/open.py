@@ -18,7 +18,8 @@ def open_runner(
     """Opens a bundle with a backend: torch, onnxruntime or tensorrt. What it gives is checked.
 
     Args:
-        may_build: whether TensorRT engines that are missing or stale are built; the log `pcsr` says
+        may_build: whether TensorRT engines that are missing or stale are built; the log
+            `pcsr.tensorrt.build` says
             so.
 
     Raises:
@@ -42,6 +43,6 @@ def _open(
     if backend == "tensorrt":
         from pcsr.runtime.tensorrt.store import open_engines
 
-        log = logging.getLogger("pcsr")
+        log = logging.getLogger("pcsr.tensorrt.build")
         return open_engines(bundle, str(device), precision, rebuild=may_build, say=log.info)
     raise BackendError(f"unknown backend '{backend}' (known: torch, onnxruntime, tensorrt)")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pcsr.runtime.profiler.record import Case, Profile
+from pcsr.text import size_text
 
 Row = Sequence[str]
 NOTHING = "\N{EN DASH}"
@@ -51,8 +52,8 @@ def percent(share: float | None) -> str:
 
 
 def size(pair: Sequence[int]) -> str:
-    """Gives (height, width) as "276x420"."""
-    return f"{pair[0]}x{pair[1]}"
+    """Gives (height, width) as "420x276"."""
+    return size_text(pair)
 
 
 def speed(case: Case) -> float | None:

@@ -135,7 +135,7 @@ def test_differences_of_two_images() -> None:
 
 def test_sizes() -> None:
     assert parse_size("4K") == (2160, 3840)
-    assert parse_size("24x32") == (24, 32)
+    assert parse_size("32x24") == (24, 32)
     for wrong in ("5k", "25x32", "0x4", "24x32x3"):
         with pytest.raises(UsageError, match="multiples of 4"):
             parse_size(wrong)

@@ -12,7 +12,7 @@ def test_the_row_of_a_contender() -> None:
     row = next(line for line in table.splitlines() if line.startswith("pcsr, k = 0"))
     for shown in ("123.4", "120.0-130.0", "0.250", "0.125", "512", "37.5%", "12.3", "45.6", "50%"):
         assert shown in row.split()
-    assert "270x480 -> 1080x1920" in table
+    assert "480x270 -> 1920x1080" in table
     assert "sgemm 200 GFLOP/s" in table
     assert "random" not in table
     assert "NOT QUIET" not in table

@@ -1,22 +1,28 @@
 import json
 import math
 import re
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
 from pcsr.calibration.evaluation.cli import main
+from pcsr.calibration.evaluation.curve import draw_curve
 from pcsr.calibration.evaluation.evaluation import EvaluationOptions, evaluate
-from pcsr.calibration.evaluation.report import EvaluationReport, Score, draw_curve
+from pcsr.calibration.evaluation.report import EvaluationReport, Score
 from pcsr.errors import BundleError, UsageError
 from pcsr.images import Picture, read, write
 from pcsr.metrics import bicubic_resize, degrade, psnr, ssim
 from pcsr.runtime.upscaler import Upscaler
+from tests.runtime.routing.calibrations import PRESETS, calibrated
 
 Array = NDArray[Any]
 
@@ -79,7 +85,7 @@ def test_scores_are_those_of_the_upscaled_lr_image(carn_like_bundle: Path, image
 
 
 def test_costs_are_those_of_the_bundle(carn_like_bundle: Path, image: Path) -> None:
-    _, light, heavy = evaluate(
+    _, _, light, heavy = evaluate(
         carn_like_bundle, [image], EvaluationOptions(heavy_ratio=(0.0, 1.0))
     ).scores
     costs = Bundle.load(carn_like_bundle).manifest.costs
@@ -120,7 +126,7 @@ def test_given_lr_images(carn_like_bundle: Path, image: Path, tmp_path: Path, na
 @pytest.mark.parametrize(
     ("names", "failure"),
     [
-        (["onex4.png"], "one.png does not fit .*onex4.png: expected 44x40 .* found 50x45"),
+        (["onex4.png"], "one.png does not fit .*onex4.png: expected 40x44 .* found 45x50"),
         (["other.png"], "no LR image for .*one.png: expected a file named onex4 or one"),
         (["one.png", "one.tif"], "two LR images for .*one.png: .*one.png and .*one.tif"),
     ],
@@ -170,8 +176,8 @@ def test_failed_images_do_not_stop_the_others(
     assert {score.image for score in report.scores} == {str(two_images[0])}
     assert "bad.png" in report.failures[0]
     assert report.failures[1:] == (
-        f"cannot evaluate {tiny}: an image of 3x30 pixels is too small for scale 4",
-        f"cannot evaluate {narrow}: a border of 4 px does not fit an image of 28x8 pixels",
+        f"cannot evaluate {tiny}: an image of 30x3 pixels is too small for scale 4",
+        f"cannot evaluate {narrow}: a border of 4 px does not fit an image of 8x28 pixels",
     )
 
 
@@ -254,6 +260,91 @@ def test_json_and_curve_files(
     assert again.stdout == ""
     assert run(*command, "--overwrite").exit_code == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curve.png", "hr", "report.json"]
+
+
+def test_modes_stand_beside_k_0(carn_like_bundle: Path, image: Path) -> None:
+    result = run(carn_like_bundle, image, "--adaptive", "--json", "-")
+    methods = [score["method"] for score in json.loads(result.stdout)["scores"]]
+    assert methods == ["bicubic", "k=0", "adaptive"]
+
+
+def test_presets_and_budgets_are_modes(carn_like_bundle: Path, image: Path, tmp_path: Path) -> None:
+    bundle, curve = calibrated(carn_like_bundle, tmp_path / "calibrated"), tmp_path / "curve.png"
+    modes = ["--preset", "fast", "--preset", "quality", "--budget-ms", "1e6", "--k", "4"]
+    result = run(bundle, image, *modes, "--json", "-", "--curve", curve)
+    assert result.exit_code == 0, result.stderr
+    scores = {score["method"]: score for score in json.loads(result.stdout)["scores"]}
+    names = ["bicubic", "k=4", "preset=fast", "preset=quality", "budget=1000000ms"]
+    assert list(scores) == names
+    assert PRESETS["fast"] == 4
+    assert scores["preset=fast"]["psnr_rgb_db"] == scores["k=4"]["psnr_rgb_db"]
+    assert scores["budget=1000000ms"]["heavy_percent"] == 100
+    assert curve.stat().st_size > 0
+
+
+def test_presets_and_budgets_need_a_calibration(
+    carn_like_bundle: Path, image: Path, tmp_path: Path
+) -> None:
+    bundle = calibrated(carn_like_bundle, tmp_path / "calibrated")
+    commands: list[tuple[list[str | Path], str]] = [
+        ([carn_like_bundle, image, "--preset", "fast"], "run pcsr-calibrate operating-point"),
+        ([carn_like_bundle, image, "--budget-ms", "9"], "run pcsr-calibrate operating-point"),
+        ([bundle, image, "--preset", "slow"], "no preset 'slow'"),
+        ([bundle, image, "--budget-ms", "nan"], "budget_ms must be"),
+    ]
+    for command, message in commands:
+        result = run(*command)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert message in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+
+
+def test_an_image_too_large_for_a_budget_fails_alone(
+    carn_like_bundle: Path, image: Path, tmp_path: Path
+) -> None:
+    bundle = calibrated(carn_like_bundle, tmp_path / "calibrated")
+    large = save(smooth(400, 400, seed=1), image.with_name("large.png"))
+    upscaler = Upscaler(bundle)
+    model = upscaler.operating_point.times[0]
+    least_ms = [model.safe_ms(upscaler.work(size, 4), 0.0) for size in ((12, 11), (100, 100))]
+    assert 2 * least_ms[0] < least_ms[1]
+    report = evaluate(bundle, [large, image], EvaluationOptions(budget_ms=(2 * least_ms[0],)))
+    assert {score.image for score in report.scores} == {str(image)}
+    (line,) = report.failures
+    assert f"{large}: a budget of" in line
+
+
+def label_boxes(axes: Axes) -> list[Bbox]:
+    return [text.get_window_extent() for text in axes.texts]
+
+
+@pytest.mark.parametrize("count", [2, 6, 15])
+def test_labels_of_a_curve_do_not_overlap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    names = [*(f"k={k}" for k in range(count - 3)), "preset=fast", "preset=quality", "plain"]
+    cost = np.linspace(20, 10, count)
+    scores = tuple(
+        Score("a.png", name, 26 + 0.01 * ms, 27, 0.9, 0.9, 10, ms / 4, ms / 8, ms)
+        for name, ms in zip(names[-count:], cost, strict=True)
+    )
+    drawn: list[Figure] = []
+    savefig = Figure.savefig
+
+    def keeping(figure: Figure, file: Path) -> None:
+        drawn.append(figure)
+        savefig(figure, file)
+
+    monkeypatch.setattr(Figure, "savefig", keeping)
+    bicubic = Score("a.png", "bicubic", 20.0, 21.0, 0.8, 0.8)
+    draw_curve(EvaluationReport("b", 4.0, 4, (bicubic, *scores), (), ()), tmp_path / "curve.png")
+    for axes in drawn[0].axes:
+        boxes = label_boxes(axes)
+        assert len(boxes) == count
+        assert not [pair for pair in combinations(boxes, 2) if pair[0].overlaps(pair[1])]
+        assert all(axes.bbox.containsx(x) for box in boxes for x in (box.x0, box.x1))
+        assert all(axes.bbox.containsy(y) for box in boxes for y in (box.y0, box.y1))
+        assert axes.get_ylim()[0] > 21  # bicubic does not press the others together
 
 
 @pytest.mark.filterwarnings("error")

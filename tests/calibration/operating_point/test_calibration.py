@@ -212,7 +212,7 @@ def test_times_of_other_machines_are_kept(bundle: Path, photos: Path) -> None:
 def test_the_command(bundle: Path, photos: Path, tmp_path: Path) -> None:
     report, curve = tmp_path / "report.json", tmp_path / "curve.png"
     to_write = ("--json", report, "--curve", curve)
-    done = run(bundle, photos, "--rounds", 2, "--largest", "100x150", *to_write)
+    done = run(bundle, photos, "--rounds", 2, "--largest", "150x100", *to_write)
     assert done.exit_code == 0, done.output
     for name in ("all heavy", "quality", "balanced", "fast", "all light"):
         assert name in done.stdout
@@ -265,7 +265,7 @@ def test_a_calibration_again_says_what_it_replaces(
 def test_images_that_fail_are_listed_and_the_others_used(bundle: Path, photos: Path) -> None:
     (photos / "bad.png").write_bytes(b"no image")
     write(Picture(np.zeros((40, 400, 3), dtype=np.uint8)), photos / "low.png")
-    done = run(bundle, photos, "--rounds", 2, "--largest", "100x150", "--json", "-")
+    done = run(bundle, photos, "--rounds", 2, "--largest", "150x100", "--json", "-")
     assert done.exit_code == 1
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 2
@@ -278,8 +278,8 @@ REFUSED: dict[str, tuple[list[object], int, str]] = {
     "rounds": (["--rounds", 1], 2, "rounds must be at least 2"),
     "most rounds": (["--rounds", 10**9], 2, "rounds must be at most 1000"),
     "huge": (["--largest", "99999x99999"], 2, "time smaller inputs"),
-    "largest": (["--largest", "big"], 2, "HEIGHTxWIDTH"),
-    "empty largest": (["--largest", ""], 2, "HEIGHTxWIDTH"),
+    "largest": (["--largest", "big"], 2, "WIDTHxHEIGHT"),
+    "empty largest": (["--largest", ""], 2, "WIDTHxHEIGHT"),
     "scale": (["--scale", 0.5], 2, "scale"),
     "bounds": (["--fast-loss-db", 0.001], 2, "none below the one before"),
     "nan": (["--quality-loss-db", "nan"], 2, "losses in dB"),

@@ -49,7 +49,7 @@ def checks(ended: commands.Ended) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def test_what_is_here_works() -> None:
-    found = checks(in_process("--json"))
+    found = checks(in_process("--json", "-"))
     for backend in ("native", "onnxruntime", "torch"):
         assert found[backend, "cpu"]["works"], found[backend, "cpu"]
     assert {device for _, device in found} == {"cpu", "cuda"}
@@ -63,7 +63,7 @@ def test_without_a_gpu_nothing_works_on_one(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    found = checks(in_process("--json"))
+    found = checks(in_process("--json", "-"))
     for backend in ("torch", "fused kernels", "tensorrt"):
         assert not found[backend, "cuda"]["works"]
     assert "finds no NVIDIA GPU" in found["torch", "cuda"]["detail"]
@@ -78,7 +78,7 @@ def test_for_people() -> None:
 
 def test_every_package_missing() -> None:
     block = f"sys.modules.update(dict.fromkeys({BLOCKED!r}))"
-    found = checks(in_a_process(block, "--json"))
+    found = checks(in_a_process(block, "--json", "-"))
     assert not any(check["works"] for check in found.values())
     assert found["native", "cpu"]["detail"] == "numpy is not installed; pip install numpy"
     assert "torch is not installed; install PyTorch" in found["tensorrt", "cuda"]["detail"]
@@ -109,7 +109,7 @@ def test_one_package_missing(
 def test_broken_packages(failure: str, tmp_path: Path) -> None:
     for package in ("onnxruntime", "torch"):
         (tmp_path / f"{package}.py").write_text(failure)
-    ended = in_a_process("", "--json", PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+    ended = in_a_process("", "--json", "-", PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
     found = checks(ended)
     assert not any(check["works"] for check in found.values())
     assert "onnxruntime does not load: " in found["native", "cpu"]["detail"]
@@ -118,14 +118,14 @@ def test_broken_packages(failure: str, tmp_path: Path) -> None:
 
 def test_a_wrong_result_is_no_working_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor_probes, "EXPECTED", 12.0)
-    found = checks(in_process("--json"))
+    found = checks(in_process("--json", "-"))
     assert not any(check["works"] for check in found.values())
     assert "computes 11 where 12 is right" in found["torch", "cpu"]["detail"]
 
 
 def test_two_builds_of_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "version", lambda package: "1.0")
-    detail = checks(in_process("--json"))["onnxruntime", "cuda"]["detail"]
+    detail = checks(in_process("--json", "-"))["onnxruntime", "cuda"]["detail"]
     assert "onnxruntime and onnxruntime-gpu are both installed" in detail
 
 
@@ -144,7 +144,7 @@ def test_gpus_by_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_good_bundle(carn_like_bundle: Path) -> None:
-    ended = in_process(carn_like_bundle, "--json")
+    ended = in_process(carn_like_bundle, "--json", "-")
     bundle = json.loads(ended.stdout)["bundle"]
     assert (bundle["kind"], bundle["backbone"]) == ("pcsr", "carn")
     assert (bundle["precisions"], bundle["engines"]) == (["fp32"], [])
@@ -167,7 +167,7 @@ def test_a_damaged_calibration(carn_like_bundle: Path, tmp_path: Path) -> None:
         (folder.path / "a.json").write_text("{}")
         file = folder.file("a.json")
         commit(bundle, lambda manifest: with_calibration(manifest, "int8", file))
-    found = json.loads(in_process(bundle, "--json").stdout)["bundle"]
+    found = json.loads(in_process(bundle, "--json", "-").stdout)["bundle"]
     assert found["calibrations"] == ["int8"]
     (bundle / "found" / "a.json").write_text("[]")
     commands.assert_refused(in_process(bundle), 2, "a.json is damaged: sha256")

@@ -208,7 +208,9 @@ def test_odd_sizes(
 def test_overlay_of_a_file(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     bundle: Path = request.getfixturevalue(name)
     source, target = picture(tmp_path / "in.png"), tmp_path / "out.png"
-    assert_done(upscale(bundle, source, target, "--overlay", tmp_path / "maps" / "o.png"))
+    ended = upscale(bundle, source, target, "--overlay", tmp_path / "maps" / "o.png")
+    assert_done(ended, 2)
+    assert ended.complaints[-1].startswith("overlay: red is upsampler 0 (heaviest), ")
     drawn = pixels_of(tmp_path / "maps" / "o.png")
     assert drawn.shape == pixels_of(target).shape
     assert (drawn != pixels_of(target)).any()
@@ -218,7 +220,8 @@ def test_overlays_of_a_folder_are_png(
     carn_like_bundle: Path, album: Path, out: Path, tmp_path: Path
 ) -> None:
     maps = tmp_path / "maps"
-    assert_done(upscale(carn_like_bundle, album, out, "--recursive", "--overlay", maps), 4)
+    ended = upscale(carn_like_bundle, album, out, "--recursive", "--overlay", maps)
+    assert_done(ended, 4 + 1)  # a line on the colours
     files = [name for name, content in snapshot(maps).items() if content]
     assert files == ["a.png", "b.png", "sub/c.png", "sub/deep/d.png"]
 

@@ -72,7 +72,7 @@ def case(
     pixels = hr_size[0] * hr_size[1]
     stages = stages_of(_PLAIN if plain else _PCSR, host.mean, pixels)
     return Case(
-        name=f"{name}, {'' if plain else mode + ', '}{lr_size[0]}x{lr_size[1]}",
+        name=f"{name}, {'' if plain else mode + ', '}{lr_size[1]}x{lr_size[0]}",
         bundle=f"/bundles/{name}",
         kind="plain" if plain else "pcsr",
         device="cpu",

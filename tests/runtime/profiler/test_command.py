@@ -11,8 +11,9 @@ import pytest
 from pcsr.runtime.profiler import profile as profiling
 from pcsr.runtime.profiler.measuring.monitor import Monitor
 from tests.commands import assert_refused, profile, snapshot
+from tests.runtime.routing.calibrations import calibrated
 
-QUICK = ("--warmup", 0, "--duration", 1e-6, "--iterations", 2, "--size", "12x16")
+QUICK = ("--warmup", 0, "--duration", 1e-6, "--iterations", 2, "--size", "16x12")
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("options", "code", "pattern"),
     [
-        (("--size", "12,16"), 2, r"unknown size '12,16'; expected HEIGHTxWIDTH"),
+        (("--size", "12,16"), 2, r"unknown size '12,16'; expected WIDTHxHEIGHT"),
         (("--size", "0x16"), 2, r"unknown size '0x16'"),
         (("--size", "99999x99999"), 1, r"an input of 99999x99999 has more than"),
         (
@@ -49,7 +50,7 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
         (("--heavy-ratio", 1.5), 2, r"heavy_ratio must lie in \[0, 1\]"),
         (("--k", "nan"), 2, r"k must be a number"),
         (("--precision", "fp16"), 2, r"has no fp16 graphs"),
-        (("--backend", "magic"), 3, r"unknown backend 'magic'"),
+        (("--backend", "magic"), 2, r"unknown backend 'magic'"),
         (("--device", "cuda"), 3, r"cuda"),
         (("--image", "nowhere.png"), 2, r"cannot open nowhere\.png"),
         (("--hr", "nowhere.png", "--size", "8x8"), 2, r"--hr brings its own pictures"),
@@ -73,6 +74,15 @@ def test_bundles_that_do_not_fit(
     assert_refused(ended, 2, "is no plain network")
     ended = profile(carn_like_bundle, "--baseline", plain_bundle, "--scale", 2)
     assert_refused(ended, 2, "a plain network that upscales by 4 only")
+
+
+def test_what_a_calibration_lacks(unmeasured: None, carn_like_bundle: Path, tmp_path: Path) -> None:
+    for option in (("--preset", "fast"), ("--budget-ms", 9)):
+        ended = profile(carn_like_bundle, *option)
+        assert_refused(ended, 2, "run pcsr-calibrate operating-point")
+    bundle = calibrated(carn_like_bundle, tmp_path / "calibrated")
+    assert_refused(profile(bundle, "--preset", "slow"), 2, "no preset 'slow'")
+    assert_refused(profile(bundle, "--budget-ms", 1e-6), 2, "the least time is")
 
 
 def test_a_damaged_bundle(unmeasured: None, carn_like_bundle: Path, tmp_path: Path) -> None:
@@ -105,7 +115,7 @@ def test_outputs(quick: None, carn_like_bundle: Path, plain_bundle: Path, tmp_pa
     outputs = ("--json", json_file, "--trace", trace, "--overwrite")
     ended = profile(carn_like_bundle, "--baseline", plain_bundle, *QUICK, *outputs)
     assert (ended.code, ended.stderr) == (0, "")
-    assert "12x16 -> 48x64" in ended.stdout
+    assert "16x12 -> 64x48" in ended.stdout
     found = json.loads(json_file.read_text())
     assert [case["kind"] for case in found["cases"]] == ["pcsr", "plain"]
     assert found["plan"]["iterations"] == 2

@@ -18,6 +18,7 @@ from pcsr.runtime.profiler.opened import open_upscaler
 from pcsr.runtime.profiler.pictures import InputImage
 from pcsr.runtime.profiler.plan import MeasurementPlan
 from pcsr.runtime.profiler.session import measure_cases
+from pcsr.runtime.routing.request import RoutingRequest
 
 PLAN = MeasurementPlan(warmup_ms=0, duration_s=1e-9, iterations=4)
 PICTURE = InputImage("p", np.random.default_rng(0).integers(0, 256, (20, 24, 3), dtype=np.uint8))
@@ -26,8 +27,7 @@ PICTURE = InputImage("p", np.random.default_rng(0).integers(0, 256, (20, 24, 3),
 @pytest.fixture
 def spec(carn_like_bundle: Path) -> Spec:
     setup = Setup(str(carn_like_bundle), "cpu", "torch")
-    options = {"scale": 4, "adaptive": True}
-    return Spec("ours, 20x24", setup, "ADM", 4, PICTURE, options)
+    return Spec("ours, 20x24", setup, "ADM", 4, PICTURE, RoutingRequest(adaptive=True))
 
 
 def opened(spec: Spec) -> DeviceBundle:

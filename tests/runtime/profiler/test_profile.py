@@ -21,6 +21,9 @@ from pcsr.runtime.profiler.profile import SAMPLE, Prepared, measure, prepare
 from pcsr.runtime.profiler.record import Profile
 from pcsr.runtime.profiler.table import WIDTH, format_profile
 from pcsr.runtime.profiler.trace import record_calls, trace_json
+from pcsr.runtime.routing.time_model import TimeModel
+from pcsr.runtime.upscaler import Upscaler
+from tests.runtime.routing.calibrations import COEFFICIENTS, PRESETS, calibrated
 
 from .conftest import FIRST
 
@@ -45,10 +48,10 @@ def profile(quick: None, carn_like_bundle: Path, plain_bundle: Path) -> Profile:
 def test_every_mode_and_the_baseline_are_cases(profile: Profile) -> None:
     names = [case.name for case in profile.cases]
     assert [name.split(", ", 1)[1] for name in names] == [
-        "k=0, 24x32",
-        "k=2, 24x32",
-        "ADM, 24x32",
-        "24x32",
+        "k=0, 32x24",
+        "k=2, 32x24",
+        "ADM, 32x24",
+        "32x24",
     ]
     ours, plain = profile.cases[0], profile.cases[-1]
     assert plain.is_baseline
@@ -61,6 +64,21 @@ def test_every_mode_and_the_baseline_are_cases(profile: Profile) -> None:
     assert ours.device_ms is None
     assert len(ours.times_ms) == ours.host_ms.samples == 5
     assert SAMPLE in profile.warnings
+
+
+def test_presets_and_budgets_are_cases(quick: None, carn_like_bundle: Path, tmp_path: Path) -> None:
+    upscaler = Upscaler(carn_like_bundle, threads=2)
+    model = TimeModel(upscaler.time_key(), COEFFICIENTS, ((1000.0, 1.0),), 1.0)
+    budgets_ms = (1e6, model.safe_ms(upscaler.work((24, 32), 4), 0.3))
+    bundle = calibrated(carn_like_bundle, tmp_path / "calibrated", [model])
+    ready = prepared(bundle, preset=("fast",), budget_ms=budgets_ms)
+    assert [spec.request.k for spec in ready.specs] == [0, PRESETS["fast"], None, None]
+    ratios = [spec.request.heavy_ratio for spec in ready.specs[2:]]
+    assert ratios == [1, pytest.approx(0.3, abs=0.01)]
+    cases = measure(ready, PLAN).cases
+    assert [case.mode for case in cases][:3] == ["k=0", "fast", "1e+06 ms"]
+    assert cases[2].heavy_share == 1
+    assert cases[3].heavy_share == pytest.approx(0.3, abs=0.01)
 
 
 def test_the_work_of_stages_is_held_against_the_ceilings(profile: Profile) -> None:

@@ -27,7 +27,7 @@ SMALL, LARGE = (
 
 
 def spec(name: str, setup: Setup, picture: InputImage = SMALL, baseline: str | None = None) -> Spec:
-    return Spec(name, setup, "k=0", 4, picture, {}, baseline)
+    return Spec(name, setup, "k=0", 4, picture, baseline=baseline)
 
 
 class Known(OpenedBundle):

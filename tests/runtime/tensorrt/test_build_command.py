@@ -43,7 +43,7 @@ def test_it_says_what_it_does(plain: Bundle) -> None:
 
 
 def test_json(plain: Bundle) -> None:
-    ended = build(plain.path, "--static", "8x9", "--json", "--precision", "fp32,fp32")
+    ended = build(plain.path, "--static", "9x8", "--json", "-", "--precision", "fp32,fp32")
     (built,) = json.loads(ended.stdout)
     assert built["facts"]["profile"]["min"] == built["facts"]["profile"]["max"] == [8, 9]
     assert read_plans(Path(built["folder"])).size_bytes == built["size_bytes"]
@@ -54,8 +54,8 @@ def test_json(plain: Bundle) -> None:
 @pytest.mark.parametrize(
     ("options", "pattern"),
     [
-        (["--max-shape", "16"], "HEIGHTxWIDTH"),
-        (["--static", "0x9"], "HEIGHTxWIDTH"),
+        (["--max-shape", "16"], "WIDTHxHEIGHT"),
+        (["--static", "0x9"], "WIDTHxHEIGHT"),
         (["--static", "8x8", "--opt-shape", "8x8"], "--static goes without"),
         (["--min-shape", "9x9", "--max-shape", "8x8"], "must not shrink"),
         (["--max-shape", "99999x99999"], "2\\^31-1 elements"),
@@ -135,6 +135,6 @@ def test_engines_go_with_the_bundle_that_is_replaced(tmp_path: Path) -> None:
     assert ended.code == 0, ended.stderr
     (folder,) = kept_folders(Bundle.load(tmp_path / "b"))
     assert ended.stdout.startswith(f"{folder}: 1 engines, ")
-    ended = export(*command, "--overwrite", "--json")
+    ended = export(*command, "--overwrite", "--json", "-")
     assert json.loads(ended.stdout)
     assert sorted(os.listdir(tmp_path / "b")) == FILES, "they went with it"

@@ -40,9 +40,9 @@ def test_what_is_left_out_is_chosen(
 @pytest.mark.parametrize(
     ("shapes", "most", "pattern"),
     [
-        (Shapes(min=(9, 1), opt=(8, 8)), MANY, "9x1.*8x8.*must not shrink"),
-        (Shapes(opt=(8, 9), max=(8, 8)), MANY, "8x9.*8x8.*must not shrink"),
-        (Shapes(max=(101, 100)), 10_000, "101x100 has 10100 pixels.*allows 10000.*--max-shape"),
+        (Shapes(min=(9, 1), opt=(8, 8)), MANY, "1x9.*8x8.*must not shrink"),
+        (Shapes(opt=(8, 9), max=(8, 8)), MANY, "9x8.*8x8.*must not shrink"),
+        (Shapes(max=(101, 100)), 10_000, "100x101 has 10100 pixels.*allows 10000.*--max-shape"),
         (Shapes.static((101, 100)), 10_000, "allows 10000"),
         (Shapes(opt=(101, 100)), 10_000, "allows 10000"),
     ],
@@ -87,4 +87,4 @@ def test_row_limits_respect_the_widest_mlp(three_way_bundle: Path) -> None:
 
 
 def test_sizes_are_height_and_width() -> None:
-    assert format_size((540, 960)) == "540x960"
+    assert format_size((540, 960)) == "960x540"

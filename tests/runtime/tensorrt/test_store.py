@@ -350,7 +350,7 @@ def test_a_command_asks_for_what_was_asked_for(plain: Bundle) -> None:
     options = BuildOptions(4, 512, True, "ampere-plus")
     request = BuildRequest(Shapes((1, 2), None, (3, 4)), options, "cuda:1", ("8.9", "12.0"))
     assert build_command(plain, "fp16", request).partition(" --precision ")[2] == (
-        "fp16 --min-shape 1x2 --max-shape 3x4 --opt-level 4 --workspace 512 "
+        "fp16 --min-shape 2x1 --max-shape 4x3 --opt-level 4 --workspace 512 "
         "--version-compatible --hardware-compatible ampere-plus --compute-capability 8.9 "
         "--compute-capability 12.0 --device cuda:1"
     )

@@ -89,7 +89,7 @@ def test_every_case_has_a_sentence_and_a_heading(full: str) -> None:
     assert len(headings) == len(sentences) == len(profile.cases)
     for case, heading, sentence in zip(profile.cases, headings, sentences, strict=True):
         height, width = case.hr_size
-        assert heading == f"{case.name} to {height}x{width}"
+        assert heading == f"{case.name} to {width}x{height}"
         assert sentence.startswith(heading)
 
 
@@ -97,7 +97,7 @@ def test_a_sentence_answers_with_time_ratio_and_the_slowest_stage(full: str) -> 
     case = made.full_profile().cases[6]
     sentence = texts(full, ".//ul[@class='answers']/li")[6]
     assert sentence == (
-        f"carn-pcsr, ADM, 276x420 to 1104x1680: {case.host_ms.p50:.0f} ms median, 2.50 times as "
+        f"carn-pcsr, ADM, 420x276 to 1680x1104: {case.host_ms.p50:.0f} ms median, 2.50 times as "
         "fast as carn-x4; backbone takes 80 %."
     )
 
@@ -151,9 +151,9 @@ def test_sizes_quality_and_ratios_are_drawn_where_they_are_known(full: str) -> N
     kinds = [told.split(".")[0] for told in drawings(full)]
     assert kinds.count("Stage bars") == 2
     assert kinds.count("Latency against size") == 1
-    assert kinds.count("Quality against latency, LR 276x420") == 1
+    assert kinds.count("Quality against latency, LR 420x276") == 1
     assert kinds.count("Times as fast as the baseline") == 2
-    assert row_of(full, "All cases, wall time of a call", "carn-x4, 276x420 to 1104x1680")[3] == (
+    assert row_of(full, "All cases, wall time of a call", "carn-x4, 420x276 to 1680x1104")[3] == (
         "baseline"
     )
 
@@ -176,7 +176,7 @@ def test_warnings_come_first_and_at_their_case(full: str, one: str) -> None:
 def test_names_are_escaped_everywhere(tmp_path: Path) -> None:
     case = replace(
         made.case(psnr_db=28.0, over_baseline=0.4),
-        name=f"{HOSTILE}, {HOSTILE} mode, 276x420",
+        name=f"{HOSTILE}, {HOSTILE} mode, 420x276",
         bundle=f"/bundles/{HOSTILE}",
         mode=f"{HOSTILE} mode",
         backend=HOSTILE,
@@ -200,7 +200,7 @@ def test_names_are_escaped_everywhere(tmp_path: Path) -> None:
 
 
 def test_a_long_name_fits_the_drawing(tmp_path: Path) -> None:
-    long = replace(made.case(), name="n" * 300 + ", 276x420")
+    long = replace(made.case(), name="n" * 300 + ", 420x276")
     page = report(made.profile(long), tmp_path)
     assert max(len(text) for text in texts(page, ".//svg//text")) < 65
 
@@ -232,9 +232,9 @@ def test_a_sample_shows_its_routing(tmp_path: Path) -> None:
     )
     shown = list(tree_of(page).iter("img"))
     assert [image.get("alt") for image in shown] == [
-        "Routing of <s>, 276x420",
-        "Input of <s>, 69x105",
-        "Upscaled of <s>, 276x420",
+        "Routing of <s>, 420x276",
+        "Input of <s>, 105x69",
+        "Upscaled of <s>, 420x276",
     ]
     assert "<s>" in texts(page, ".//section/p")
     assert "upsampler 0 (heaviest): 25.0 % of the pixels" in page

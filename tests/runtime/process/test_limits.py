@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pcsr.runtime import limits, machine
+from pcsr.runtime import machine
+from pcsr.runtime.process import limits
 
 MIB = 2**20
 UNLIMITED_V1 = 9223372036854771712

@@ -1,0 +1,104 @@
+"""The options that several commands share, in the groups that their help shows."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from .commands import option_group
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+FILE = click.Path(path_type=Path)
+
+
+def together(*options: Callable[[Any], Any]) -> Callable[[Function], Function]:
+    """Makes one decorator of several."""
+
+    def decorate(function: Function) -> Function:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+json_option = click.option(
+    "--json", "json_file", type=FILE, metavar="FILE", help="Write JSON to this file; - for stdout."
+)
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
+threads_option = click.option(
+    "--threads",
+    type=click.IntRange(1, 256),
+    help="Use this many threads of the CPU.  [default: all cores]",
+)
+tile_option = click.option(
+    "--tile",
+    default="auto",
+    metavar="PX",
+    help="Compute in tiles of this side in input pixels, auto by memory; the result is the same.",
+)
+runtime_options = option_group(
+    "Runtime",
+    click.option("--device", default="cpu", metavar="NAME", help="Run on cpu, cuda or cuda:N."),
+    click.option(
+        "--backend",
+        default="auto",
+        metavar="NAME",
+        help="Run with auto, native, onnxruntime, torch or tensorrt.",
+    ),
+    click.option(
+        "--precision",
+        default="fp32",
+        metavar="NAME",
+        help="Run these graphs of the bundle: fp32, fp16, bf16, int8, fp8.",
+    ),
+    threads_option,
+)
+"""Decorates a command with what an `Upscaler` is opened with."""
+image_options = together(
+    click.argument("bundle", type=FILE),
+    click.argument("images", nargs=-1, required=True, type=FILE),
+    option_group(
+        "Input",
+        click.option(
+            "--scale", type=float, help="Upscale by at least 1.  [default: the trained scale]"
+        ),
+        click.option("--recursive", is_flag=True, help="Look into sub-folders."),
+        click.option(
+            "--max-pixels",
+            type=click.IntRange(1),
+            default=2**27,
+            help="Refuse larger files before decoding them.",
+        ),
+    ),
+    option_group("Output", json_option, overwrite_option),
+    option_group(
+        "Routing",
+        click.option("--refine/--no-refine", default=True, help="Smooth light pixels."),
+    ),
+)
+"""Decorates a command with BUNDLE, IMAGES, and how they are read and reported."""
+mode_options = option_group(
+    "Routing",
+    click.option(
+        "--k", type=float, multiple=True, help="Weigh cost by this; may repeat.  [default: 0]"
+    ),
+    click.option(
+        "--adaptive", is_flag=True, help="Add adaptive decision making (ADM) to the modes of --k."
+    ),
+    click.option("--heavy-ratio", type=float, multiple=True, help="Add a share 0..1; may repeat."),
+    click.option(
+        "--preset",
+        multiple=True,
+        metavar="NAME",
+        help="Add a calibrated preset: quality, balanced, fast; may repeat.",
+    ),
+    click.option(
+        "--budget-ms",
+        type=float,
+        multiple=True,
+        help="Add a calibrated time of an image; may repeat.",
+    ),
+)
+"""Decorates a command with the modes that it compares."""

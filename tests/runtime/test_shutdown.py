@@ -1,0 +1,34 @@
+"""A program may end while a daemon thread of it is in a call."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = """
+import sys, threading, time
+import numpy as np
+from pcsr import Upscaler
+
+upscaler = Upscaler(sys.argv[1], backend=sys.argv[2])
+image = np.zeros((120, 160, 3), np.uint8)
+upscaler(image)
+
+def work():
+    while True:
+        upscaler(image)
+
+threading.Thread(target=work, daemon=True).start()
+time.sleep(float(sys.argv[3]))
+"""
+
+
+@pytest.mark.parametrize("backend", ["native", "onnxruntime"])
+@pytest.mark.parametrize("seconds", [0.05, 0.1, 0.15])
+def test_the_end_waits_for_a_daemon_thread(
+    backend: str, seconds: float, carn_like_bundle: Path
+) -> None:
+    command = [sys.executable, "-c", PROGRAM, str(carn_like_bundle), backend, str(seconds)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
