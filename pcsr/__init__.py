@@ -25,6 +25,7 @@ from pcsr.version import __version__
 
 if TYPE_CHECKING:
     from pcsr.bundle import Bundle
+    from pcsr.runtime.files.single import upscale_file
     from pcsr.runtime.upscaler import Result, Upscaler
 
 # ONNX Runtime reads it when it is first imported. From 1.29 on it reports to its maker where nobody
@@ -45,6 +46,7 @@ __all__ = [
     "UsageError",
     "VerificationError",
     "__version__",
+    "upscale_file",
 ]
 
 
@@ -52,6 +54,7 @@ _HOMES = {
     "Bundle": "pcsr.bundle",
     "Result": "pcsr.runtime.upscaler",
     "Upscaler": "pcsr.runtime.upscaler",
+    "upscale_file": "pcsr.runtime.files.single",
 }
 
 
@@ -59,3 +62,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'pcsr' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

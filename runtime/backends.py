@@ -2,13 +2,16 @@
 
 import logging
 from importlib.util import find_spec
+from typing import Literal, get_args
 
 from pcsr.bundle import Bundle
 from pcsr.errors import BackendError, UsageError
 
 from .devices import parse_device
 
-BACKENDS = ("native", "onnxruntime", "torch", "tensorrt")
+Backend = Literal["auto", "native", "onnxruntime", "torch", "tensorrt"]
+Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
+BACKENDS: tuple[str, ...] = get_args(Backend)[1:]
 QUANTISED = {"int8": ("native", "onnxruntime", "tensorrt"), "fp8": ("tensorrt",)}
 CPU_SETS = {"int8": "int8-cpu"}
 """The set of graphs that ONNX Runtime runs on a CPU in place of the one for TensorRT."""

@@ -1,6 +1,8 @@
 """Names of devices: `cpu`, `cuda` and `cuda:N`. PyTorch is imported only where it is needed."""
 
+import os
 import re
+from functools import cache
 from typing import TYPE_CHECKING
 
 from pcsr.errors import BackendError, UsageError
@@ -29,17 +31,25 @@ def torch_device(name: str) -> "torch.device":
 
     Raises:
         UsageError: an unknown name.
-        BackendError: a PyTorch without CUDA, or no such GPU.
+        BackendError: a PyTorch without CUDA, no such GPU, or a process that was forked after CUDA
+            was started.
     """
     import torch
 
     kind, index = parse_device(name)
     if kind == "cpu":
+        _one_thread_in_children()
         return torch.device("cpu")
     if not torch.version.cuda:
         raise BackendError(
             f"device '{name}' is not there: PyTorch {torch.__version__} is built without CUDA; "
             "install one with it from pytorch.org, or run with --device cpu"
+        )
+    if torch.cuda._is_in_bad_fork():
+        raise BackendError(
+            f"device '{name}' cannot be used in a process that was forked after CUDA was started; "
+            "start processes with spawn (multiprocessing.set_start_method), or open first after "
+            "the fork"
         )
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if count == 0:
@@ -52,3 +62,14 @@ def torch_device(name: str) -> "torch.device":
         last = f"cuda:0 to cuda:{count - 1}" if count > 1 else "cuda:0 only"
         raise BackendError(f"device '{name}' is not there (this machine has {last})")
     return torch.device("cuda", number)
+
+
+@cache
+def _one_thread_in_children() -> None:
+    """Leaves forked children one thread of PyTorch's: its pool has none there, and it would wait
+    for them.
+    """
+    import torch
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))

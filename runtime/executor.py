@@ -40,6 +40,9 @@ class Executor(Protocol):
     def forget_shapes(self) -> None:
         """Gives back the memory of all that is kept for shapes."""
 
+    def close(self) -> None:
+        """Ends its threads and gives back its memory; nobody calls it any more."""
+
     def backbone_px(self, size: tuple[int, int], scale: float) -> int:
         """Counts the input pixels that the backbone computes of an image of (height, width), halos
         and repeated passes included, where a share of heavy pixels is asked for.

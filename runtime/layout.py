@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from pcsr.errors import ImageError
 
 Floats = NDArray[np.float32]
-LARGEST = 1e6  # of a float image
+FLOAT_RANGE = (-1.0, 2.0)  # room for overshoot around 0..1; data on another scale lie outside
+FLOATS = ("float16", "float64", "bfloat16")
+CHANNELS_FIRST = (1, 3, 4)
 PEAK = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
@@ -35,12 +37,9 @@ class Layout:
         if image.ndim not in (2, 3) or channels > 4 or image.size == 0:
             raise ImageError(
                 "expected an image [height, width] or [height, width, 1 to 4], found shape "
-                f"{list(image.shape)}"
+                f"{list(image.shape)}{_advice_on_shape(image.shape)}"
             )
-        if image.dtype.name not in PEAK:
-            raise ImageError(
-                f"expected uint8, uint16 or float32 pixels, found {image.dtype}; convert them first"
-            )
+        refuse_dtype(image.dtype.name)
         return cls(image.dtype, channels)
 
     @property
@@ -58,11 +57,18 @@ class Layout:
         """The dtype that the network's RGB is finished in: the caller's; float32 for gray."""
         return np.dtype(np.float32) if self.is_gray else self.dtype.newbyteorder("=")
 
-    def refuse_nan(self, image: NDArray[Any]) -> None:
-        """Raises ImageError for a float image with NaN or enormous values, in alpha too."""
-        if self.dtype.kind == "f" and not (np.abs(image) < LARGEST).all():
+    def check_values(self, image: NDArray[Any]) -> None:
+        """Raises ImageError for a float image with NaN or values far from [0, 1], in alpha too.
+
+        One pass over float images; integers are not looked at.
+        """
+        if self.dtype.kind != "f":
+            return
+        low, high = image.min(), image.max()
+        if not (low >= FLOAT_RANGE[0] and high <= FLOAT_RANGE[1]):
             raise ImageError(
-                f"the image holds NaN or values beyond {LARGEST:g}; expected nominally [0, 1]"
+                f"the image holds NaN or values beyond {FLOAT_RANGE[0]:g}..{FLOAT_RANGE[1]:g} "
+                f"(found {low:g}..{high:g}); expected nominally [0, 1]: divide 0..255 by 255"
             )
 
     def to_network(self, image: NDArray[Any]) -> Floats:
@@ -71,9 +77,9 @@ class Layout:
         Gray is repeated.
 
         Raises:
-            ImageError: as `refuse_nan`.
+            ImageError: as `check_values`.
         """
-        self.refuse_nan(image)
+        self.check_values(image)
         colour = image.reshape(*image.shape[:2], -1)[..., : 1 if self.is_gray else 3]
         planes = np.broadcast_to(colour.transpose(2, 0, 1), (3, *image.shape[:2]))
         return np.ascontiguousarray(planes[None], dtype=np.float32) / np.float32(
@@ -87,6 +93,29 @@ class Layout:
         included.
         """
         return to_dtype((rgb @ LUMA)[..., None] if self.is_gray else rgb, self.dtype)
+
+
+def refuse_dtype(name: str) -> None:
+    """Raises ImageError for a dtype of another name than uint8, uint16 and float32."""
+    if name in PEAK:
+        return
+    advice = "convert them first"
+    if name in FLOATS:
+        advice += ", as astype(np.float32), with values in [0, 1]"
+    if name == "bool":
+        advice += ", as image.astype(np.uint8) * 255"
+    raise ImageError(f"expected uint8, uint16 or float32 pixels, found {name}; {advice}")
+
+
+def _advice_on_shape(shape: tuple[int, ...]) -> str:
+    if len(shape) == 3 and shape[0] in CHANNELS_FIRST and shape[2] > 4:
+        return (
+            "; [channels, height, width] is transposed first: image.transpose(1, 2, 0), of a "
+            "tensor image.permute(1, 2, 0)"
+        )
+    if len(shape) == 4:
+        return "; hand over the images of a batch one by one"
+    return ""
 
 
 def to_dtype(image: Floats, dtype: np.dtype[Any]) -> NDArray[Any]:

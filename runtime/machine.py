@@ -9,7 +9,10 @@ from typing import Any
 
 from pcsr.errors import BackendError
 
+from .process.limits import first_number, group_bytes, group_cores, resource_bytes
+
 CGROUP = Path("/sys/fs/cgroup")
+PROCESS = Path("/proc/self")
 ONNX_RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 PACKAGES = ("numpy", *ONNX_RUNTIMES, "torch", "pillow")
 
@@ -26,8 +29,13 @@ def cpu_name() -> str:
 
 
 def usable_cores() -> int:
-    """Counts the cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Counts the cores that this process may run on, and no more than a container's quota of CPU
+    time amounts to, rounded up.
+    """
+    there = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        there = len(os.sched_getaffinity(0))
+    return min(there, group_cores(CGROUP, PROCESS) or there)
 
 
 def refuse_two_packages() -> None:
@@ -68,21 +76,13 @@ def available_mib() -> float | None:
 
 
 def available_bytes() -> int:
-    """Returns `available_mib`, or what is left of the container's limit where that is less; 4 GiB
-    where neither is known.
+    """Returns `available_mib`, or what is left of a container's limit, or of `ulimit -v` or
+    `ulimit -d`, where that is less; 4 GiB where none is known.
     """
     system_mib = available_mib()
     system = None if system_mib is None else int(system_mib * 2**20)
-    return min((free for free in (system, _container_bytes()) if free is not None), default=2**32)
-
-
-def _container_bytes() -> int | None:
-    try:
-        limit, used = (int((CGROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
-    except (OSError, ValueError):  # no cgroup v2, or "max"
-        return None
-    droppable = _first_number(CGROUP / "memory.stat", "inactive_file")
-    return None if droppable is None else max(0, limit - used + droppable)
+    limits = (system, group_bytes(CGROUP, PROCESS), resource_bytes(PROCESS))
+    return min((free for free in limits if free is not None), default=2**32)
 
 
 def resident_mib() -> float | None:
@@ -102,22 +102,12 @@ def peak_resident_mib() -> float | None:
 def throttled_periods() -> int | None:
     """Counts how often the container's limit of CPU time has stopped it; None without a limit."""
     for file in (CGROUP / "cpu.stat", CGROUP / "cpu" / "cpu.stat"):
-        found = _first_number(file, "nr_throttled")
+        found = first_number(file, "nr_throttled")
         if found is not None:
             return found
     return None
 
 
 def _proc_mib(file: str, name: str) -> float | None:
-    found = _first_number(Path(file), name)
+    found = first_number(Path(file), name)
     return None if found is None else found / 1024
-
-
-def _first_number(file: Path, name: str) -> int | None:
-    """Returns the number behind `name`, where a line begins with that; else None."""
-    try:
-        lines = file.read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return None
-    found = [line.split()[1] for line in lines if line.split()[:1] == [name]]
-    return int(found[0]) if found else None

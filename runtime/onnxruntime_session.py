@@ -24,12 +24,14 @@ SETTINGS = {
     # Small parts balance cores that are not equally fast: 5 % of CARN's backbone.
     "session.dynamic_block_base": "8",
 }
+FATAL = 4  # of ONNX Runtime's log: it prints errors, and raises them, too
 
 
 def run_options() -> Any:  # noqa: ANN401
     """Gives the options of a run that computes what the requested outputs need, and no more."""
     options = ort.RunOptions()
     options.only_execute_path_to_fetches = True
+    options.log_severity_level = FATAL
     return options
 
 
@@ -82,7 +84,7 @@ def start_session(
     """Opens a session of an ONNX file. Where ONNX Runtime refuses it, its own errors are raised."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 3
+    options.log_severity_level = FATAL
     # Planned once per shape, its memory lies beside the arena's: CARN took twice as much.
     options.enable_mem_pattern = False
     # Else bytes that are an ONNX model, and were checked as one, may be read in ORT's own format.

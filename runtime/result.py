@@ -1,8 +1,9 @@
 """Holds what one call of an `Upscaler` returns."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,8 +53,8 @@ def heavy_share(pixels_per_upsampler: Sequence[int]) -> float:
 
 @dataclass(frozen=True)
 class Result:
-    """An upscaled image and how it was routed. The routing is None for a plain network. Of an image
-    on a GPU all arrays are torch tensors there, and nothing waited for them.
+    """An upscaled image and how it was routed. The routing is None for a plain network. Of a torch
+    tensor all arrays are tensors where that was; of one on a GPU nothing waited for them.
 
     Examples:
         >>> from pcsr import Upscaler
@@ -91,3 +92,51 @@ class Result:
             return None
         mask: NDArray[np.bool_] = self.assignment < heavy_count(self.upsamplers)
         return mask
+
+    def save(self, path: Path | str, overwrite: bool = False, quality: int = 95) -> None:
+        """Writes the image in the format that the suffix names, as `pcsr.images.write` does: PNG,
+        JPEG, TIFF or WebP. The file appears whole or not at all.
+
+        Raises:
+            UsageError: an unknown suffix, or `quality` out of 1..100.
+            ImageError: the format cannot hold alpha, or an image of this size.
+            OutputError: the file exists and `overwrite` is off, or it cannot be written.
+        """
+        from pcsr.images import Picture, write
+
+        pixels = self.image if isinstance(self.image, np.ndarray) else _as_array(self.image)
+        if pixels.ndim == 3 and pixels.shape[2] == 1:
+            pixels = pixels[..., 0]
+        native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+        write(Picture(native), Path(path), overwrite, quality)
+
+    def __repr__(self) -> str:
+        height, width = self.image.shape[:2]
+        kind = f"{type(self.image).__name__} of {str(self.image.dtype).removeprefix('torch.')}"
+        heavy = ""
+        if isinstance(self.measured, Stats) and self.measured.pixels_per_upsampler:
+            heavy = f", {self.measured.heavy_share:.1%} heavy"
+        return f"<pcsr.Result: {width}x{height}, {kind}{heavy}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles the figures, not what waits for them."""
+        return Result, (self.image, self.assignment, self.difficulty, self.stats, self.upsamplers)
+
+
+def as_tensors(result: Result) -> Result:
+    """Gives a result whose NumPy arrays are tensors of PyTorch on the CPU, of the same memory."""
+    if not isinstance(result.image, np.ndarray):
+        return result
+    import torch
+
+    tensors: dict[str, Any] = {
+        name: torch.from_numpy(array)
+        for name, array in vars(result).items()
+        if isinstance(array, np.ndarray)
+    }
+    return replace(result, **tensors)
+
+
+def _as_array(tensor: Any) -> NDArray[Any]:  # noqa: ANN401
+    found: NDArray[Any] = tensor.cpu().numpy()
+    return found

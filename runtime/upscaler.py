@@ -1,31 +1,30 @@
 """Offers a bundle as a callable: image in, upscaled image and routing out."""
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Literal, Self, Unpack
 
 from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
-from pcsr.errors import BackendError, ImageError, UsageError
+from pcsr.errors import UsageError
 
-from .backends import choose_backend
-from .cpu.upscaler import HostUpscaler, as_array, size_of
-from .executor import Executor
-from .geometry.grid import hr_size
-from .layout import Layout
-from .machine import usable_cores
-from .result import Result, Stats
+from .backends import Backend, Precision, choose_backend
+from .inputs.arguments import checked, refuse_unknown, shown
+from .inputs.arrays import is_tensor
+from .inputs.warm_up import noise
+from .open import ARGUMENTS, OpenBundle, Opening, whole_as_int
+from .process.lifetime import Lifetime
+from .result import Result, Stats, as_tensors
 from .routing.operating_point import OperatingPoint
-from .routing.planner import Planner, ResolvedRequest
+from .routing.request import ARGUMENTS as ROUTING
 from .routing.request import CallOptions, RoutingOptions, RoutingRequest
 from .routing.time_model import Key, Workload
 
 __all__ = ["Result", "Stats", "Upscaler"]
 
-MOST_THREADS = 256
-LARGEST_SCALE = 1000
+WARM_UPS = 2  # a device records the second call of a shape, and the host's memory has grown by then
 
 
 class Upscaler:
@@ -72,54 +71,77 @@ class Upscaler:
         self,
         bundle: Path | str,
         device: str = "cpu",
-        backend: str = "auto",
-        precision: str = "fp32",
+        backend: Backend | str = "auto",
+        precision: Precision | str = "fp32",
         threads: int | None = None,
         tile_px: int | None = None,
-        passes: str = "auto",
+        passes: Literal["auto", "fused", "graphs"] | str = "auto",
         cuda_graphs: bool = True,
         may_build: bool = True,
         **default: Unpack[RoutingOptions],
     ) -> None:
-        if threads is not None and not 1 <= threads <= MOST_THREADS:
-            raise UsageError(f"threads must be from 1 to {MOST_THREADS}, found {threads}")
+        given = {name: value for name, value in locals().items() if name in ARGUMENTS}
+        refuse_unknown(default, [*ARGUMENTS, *ROUTING])
+        given = checked(given, ARGUMENTS)
+        routing = RoutingRequest(**default)
+        self._arguments = given | {"bundle": Path(bundle).absolute()} | default
         self.bundle = Bundle.load(bundle)
-        self.backend = choose_backend(backend, device, precision, self.bundle)
-        self.precision = precision
-        self._executor = self._open(device, threads, tile_px, passes, cuda_graphs, may_build)
-        self._planner = Planner(self.bundle, RoutingRequest(**default), self.work, self.time_key)
+        chosen = choose_backend(backend, given["device"], precision, self.bundle)
+        self.backend, self.precision, self.device = chosen, precision, given["device"]
+        how = Opening(**given | {"bundle": self.bundle, "backend": chosen})
+        self._open = Lifetime(partial(OpenBundle.of, how, routing))
 
-    def _open(
-        self, device: str, threads: int | None, tile_px: int | None, passes: str, *options: bool
-    ) -> Executor:
-        where = (self.bundle, self.backend)
-        if device != "cpu" or self.backend in ("torch", "tensorrt"):
-            return _open_on_device(*where, device, self.precision, passes, tile_px, *options)
-        if passes != "auto":
-            raise UsageError("passes can be chosen on a GPU only; leave it at auto")
-        return HostUpscaler(*where, self.precision, threads or usable_cores(), tile_px)
+    @property
+    def scale(self) -> int | float:
+        """The scale that the network was trained for, which calls take that name none."""
+        return whole_as_int(self.bundle.manifest.trained_scale)
+
+    def __repr__(self) -> str:
+        state = ", closed" if self._open.is_closed else ""
+        where = f"{self.backend} on {self.device}, {self.precision}"
+        return f"<pcsr.Upscaler of {self.bundle.path}: x{self.scale}, {where}{state}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the threads and gives back the memory, once the calls in progress have ended. Calls
+        after it raise UsageError; to close twice does nothing more.
+        """
+        self._open.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles the arguments: what unpickles or copies it opens the bundle again."""
+        return _opened_again, (type(self), self._arguments)
 
     @property
     def passes(self) -> str:
         """Tells what is done behind the backbone: `native`, `fused` or `graphs`; `none` for a plain
         network.
         """
-        return self._executor.passes
+        with self._open.used() as now:
+            return now.executor.passes
 
     @property
     def kept_shapes(self) -> int:
         """Counts the shapes (size, scale, way of routing) that something is kept for."""
-        return self._executor.kept_shapes
+        with self._open.used() as now:
+            return now.executor.kept_shapes
 
     def keep_shapes(self, count: int) -> None:
         """Keeps what a GPU prepares for a shape for the `count` that were used last; 4 if nobody
         asks. Each takes as much of its memory as one image.
         """
-        self._executor.keep_shapes(count)
+        with self._open.used() as now:
+            now.executor.keep_shapes(count)
 
     def forget_shapes(self) -> None:
         """Gives back the memory of all that is kept for shapes."""
-        self._executor.forget_shapes()
+        with self._open.used() as now:
+            now.executor.forget_shapes()
 
     @property
     def operating_point(self) -> OperatingPoint:
@@ -129,18 +151,18 @@ class Upscaler:
             UsageError: the bundle was not calibrated.
             BundleError: the calibration is damaged.
         """
-        return self._planner.point
+        with self._open.used() as now:
+            return now.planner.point
 
     def time_key(self, arrays: str = "host") -> Key:
         """Names what the time of a call depends on, but for its size, scale and heavy pixels."""
-        by = self._executor
-        where = (by.machine, by.kind, self.backend, self.precision, by.passes)
-        return Key(*where, by.threads, arrays)
+        with self._open.used() as now:
+            return now.planner.key(arrays)
 
     def work(self, size: tuple[int, int], scale: float) -> Workload:
         """Counts what an image of (height, width) amounts to where a share is set."""
-        backbone_px = self._executor.backbone_px(size, scale)
-        return Workload(backbone_px, math.prod(hr_size(size, scale)))
+        with self._open.used() as now:
+            return now.planner.work(size, scale)
 
     def __call__(
         self,
@@ -178,7 +200,7 @@ class Upscaler:
             UsageError: an option out of range, one that a plain network does not have, or a budget
                 too small for light pixels alone.
         """
-        return self.run(image, scale, RoutingRequest(k, **options))
+        return self.run(image, scale, RoutingRequest.of({"k": k, **options}))
 
     def run(
         self,
@@ -190,10 +212,9 @@ class Upscaler:
         """Upscales one image as a call does, with its options as one request. `on_rows` is told how
         many more output rows are finished, those of alpha again; a device finishes all at once.
         """
-        scale, request = self.completed(scale, request)
-        pixels, layout = self._executor.look(image)
-        resolved = self._resolve(request, scale, pixels, layout)
-        return self._executor(pixels, scale, resolved.request, resolved.took, on_rows)
+        with self._open.used() as now:
+            result = now.upscaled(image, scale, request, on_rows)
+        return as_tensors(result) if is_tensor(image) else result
 
     def stream(
         self,
@@ -213,7 +234,7 @@ class Upscaler:
             ImageError: as a call does; an image with alpha.
             UsageError: as a call does.
         """
-        return self.run_stream(image, take, scale, RoutingRequest(k, **options))
+        return self.run_stream(image, take, scale, RoutingRequest.of({"k": k, **options}))
 
     def run_stream(
         self,
@@ -223,16 +244,35 @@ class Upscaler:
         request: RoutingRequest,
     ) -> Stats:
         """Streams one image as `stream` does, with its options as one request."""
-        pixels = as_array(image)
-        layout = Layout.of(pixels)
-        scale, request = self.completed(scale, request)
-        if layout.has_alpha:
-            raise ImageError("an image with alpha cannot be streamed; upscale it whole")
-        resolved = self._resolve(request, scale, pixels, layout)
-        stats = self._executor.stream(pixels, take, scale, resolved.request)
-        if resolved.took is not None:
-            resolved.took(lambda: stats.total_ms)
-        return stats
+        if not callable(take):
+            raise UsageError(f"take must be a function of rows, found {shown(take)}")
+        with self._open.used() as now:
+            return now.streamed(image, take, scale, request)
+
+    def warmup(
+        self,
+        size: tuple[int, int],
+        scale: float | None = None,
+        k: float | None = None,
+        channels: int = 3,
+        dtype: str = "uint8",
+        **options: Unpack[CallOptions],
+    ) -> None:
+        """Pays what first calls of a shape cost: memory, kernels, recordings. Later calls with an
+        image of (height, width), the same channels, dtype and options are at their pace.
+
+        Examples:
+            >>> from pcsr import Upscaler
+            >>> Upscaler("carn-pcsr/").warmup((27, 40), adaptive=True)
+
+        Raises:
+            UsageError: as a call does, or a size, channels or dtype that no image has.
+        """
+        image = noise(size, channels, dtype)
+        request = RoutingRequest.of({"k": k, **options})
+        for _ in range(WARM_UPS):
+            with self._open.used() as now:
+                now.upscaled(image, scale, request, learns=False)
 
     def completed(
         self, scale: float | None, request: RoutingRequest
@@ -243,11 +283,8 @@ class Upscaler:
             UsageError: one is out of range, does not fit this bundle's network, or needs a
                 calibration that the bundle does not have.
         """
-        scale = self.bundle.manifest.trained_scale if scale is None else float(scale)
-        if not 1 <= scale <= LARGEST_SCALE:
-            raise UsageError(f"scale must be a number from 1 to {LARGEST_SCALE}, found {scale:g}")
-        scale = int(scale) if scale == int(scale) else scale
-        return scale, self._planner.completed(request, scale)
+        with self._open.used() as now:
+            return now.completed(scale, request)
 
     def resolved(
         self, size: tuple[int, int], scale: float | None, request: RoutingRequest
@@ -258,32 +295,10 @@ class Upscaler:
         Raises:
             UsageError: as a call does.
         """
-        scale, request = self.completed(scale, request)
-        return self._planner.resolve(request, scale, size).request
-
-    def _resolve(
-        self,
-        request: RoutingRequest,
-        scale: float,
-        pixels: Any,  # noqa: ANN401
-        layout: Layout,
-    ) -> ResolvedRequest:
-        images = 1
-        if layout.has_alpha and request.budget_ms is not None:
-            alpha = pixels[..., -1]
-            images = 1 if bool((alpha == alpha[0, 0]).all()) else 2
-        arrays = "device" if getattr(pixels, "is_cuda", False) else "host"
-        return self._planner.resolve(request, scale, size_of(pixels), arrays, images)
+        with self._open.used() as now:
+            scale, request = now.completed(scale, request)
+            return now.planner.resolve(request, scale, size).request
 
 
-def _open_on_device(bundle: Bundle, backend: str, *options: Any) -> Executor:  # noqa: ANN401
-    try:
-        from .gpu.upscaler import open_on_device
-    except ModuleNotFoundError as missing:
-        raise BackendError(
-            f"the {backend} backend needs {missing.name}, which is not installed; install PyTorch "
-            "with CUDA (pytorch.org), or run with --device cpu --backend native"
-        ) from missing
-    except (ImportError, OSError) as broken:
-        raise BackendError(f"the {backend} backend does not load: {broken}") from broken
-    return open_on_device(bundle, backend, *options)
+def _opened_again(kind: type[Upscaler], arguments: Mapping[str, Any]) -> Upscaler:
+    return kind(**arguments)

@@ -29,8 +29,10 @@ pcsr.reading
 pcsr.images pcsr.metrics pcsr.overlay pcsr.vectors pcsr.manifest pcsr.bundle pcsr.amend
 pcsr.cli
 pcsr.models
+pcsr.runtime.process
 pcsr.runtime.machine pcsr.runtime.timing pcsr.runtime.layout pcsr.runtime.devices
 pcsr.runtime.shutdown
+pcsr.runtime.inputs
 pcsr.runtime.geometry
 pcsr.runtime.mlps pcsr.runtime.backends pcsr.runtime.onnxruntime_session
 pcsr.runtime.graph_outputs
@@ -44,6 +46,7 @@ pcsr.runtime.tensorrt
 pcsr.runtime.cpu
 pcsr.runtime.gpu.runners
 pcsr.runtime.gpu
+pcsr.runtime.open
 pcsr.runtime.upscaler
 pcsr pcsr.runtime
 pcsr.runtime.profiler.measuring
@@ -72,7 +75,11 @@ COMMANDS = {
 }
 MOST_FILES = 14
 FACES = {"pcsr", "pcsr.runtime"}  # their modules have places of their own
-LAZY = {("pcsr", "pcsr.bundle"), ("pcsr", "pcsr.runtime.upscaler")}  # loaded when first asked for
+LAZY = {  # loaded when first asked for
+    ("pcsr", "pcsr.bundle"),
+    ("pcsr", "pcsr.runtime.files.single"),
+    ("pcsr", "pcsr.runtime.upscaler"),
+}
 
 
 @cache

@@ -7,6 +7,7 @@ else computed again.
 """
 
 import itertools
+import logging
 import math
 from dataclasses import dataclass
 
@@ -28,6 +29,7 @@ from .pipeline import Routed, Runner, Task
 from .statistics import Statistics
 from .workers import Workers
 
+LOG = logging.getLogger("pcsr.upscaler")
 WORKING_BYTES = 900 * 2**20  # of a backbone tile and what is kept for the second pass together
 TILE_BYTES, LEAST_TILE_BYTES = 640 * 2**20, 256 * 2**20
 ARENA_GROWTH = 1.5  # what ONNX Runtime takes, in units of what its tensors need
@@ -54,6 +56,7 @@ class NativePipeline:
     def run(self, task: Task, output: Output, watch: Stopwatch) -> Routed:
         with watch.stage("prepare"):
             banded = _BandedRun(self, task, watch)
+        LOG.debug("%s: %s", task.size, banded)
         return banded.compose(banded.rule(), output)
 
     def plan(self, size: tuple[int, int], scale: float, two_passes: bool) -> tuple[Bands, bool]:
@@ -112,6 +115,11 @@ class _BandedRun:
         self._kept: dict[int, _Classified] = {}
         self._two_passes = task.request.needs_statistics and self._count > 1
         self._bands, self._keeps = pipeline.plan(task.size, task.scale, self._two_passes)
+
+    def __str__(self) -> str:
+        tiles = sum(map(len, self._bands.tiles))
+        kept = "features kept" if self._keeps else "nothing kept"
+        return f"{len(self._bands.rows)} bands, {tiles} tiles, {kept}"
 
     def rule(self) -> Rule:
         """Makes the rule of routing; classifies all pixels where the request needs that."""

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
-from pcsr.errors import ImageError
 from pcsr.runtime.geometry.grid import Floats, hr_size, refuse_huge
+from pcsr.runtime.inputs.arrays import as_array
 from pcsr.runtime.layout import Layout
 from pcsr.runtime.machine import cpu_name
 from pcsr.runtime.result import Result, Stats
@@ -53,6 +53,10 @@ class HostUpscaler:
 
     def forget_shapes(self) -> None: ...
 
+    def close(self) -> None:
+        self._workers.close()
+        del self._pipeline
+
     def look(self, image: Any) -> tuple[Pixels, Layout]:  # noqa: ANN401
         pixels = as_array(image)
         return pixels, Layout.of(pixels)
@@ -88,7 +92,7 @@ class HostUpscaler:
         shown = pixels
         if layout.has_alpha:
             with watch.stage("alpha"):
-                layout.refuse_nan(pixels)
+                layout.check_values(pixels)
                 shown = bleed_colours(pixels)
         routed = self._pipeline.run(_task(shown, layout, scale, request), output, watch)
         whole, colour = output.whole, output.whole.pixels
@@ -156,18 +160,6 @@ class HostUpscaler:
 def size_of(pixels: Any) -> tuple[int, int]:  # noqa: ANN401
     """Gives the (height, width) of an array or a tensor."""
     return pixels.shape[0], pixels.shape[1]
-
-
-def as_array(image: Any) -> Pixels:  # noqa: ANN401
-    """Takes it as an array; raises ImageError for what is no array on the CPU."""
-    if isinstance(image, np.ndarray):
-        return image
-    try:
-        return np.from_dlpack(image) if hasattr(image, "__dlpack__") else np.asarray(image)
-    except (TypeError, ValueError, BufferError, RuntimeError) as error:
-        raise ImageError(
-            f"expected an array on the CPU, found {type(image).__name__}: {error}"
-        ) from error
 
 
 def _task(pixels: Pixels, layout: Layout, scale: float, request: RoutingRequest) -> Task:

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
+from pcsr.errors import ImageError
 from pcsr.interrupts import interrupts_deferred
 from pcsr.runtime.shutdown import stops_at_exit
 
 PIXELS_PER_CHUNK = 8192
 PIXELS_PER_STRIP = 65536
+NO_THREAD = "can't start new thread"
 Work = Callable[[slice], None]
 
 
@@ -27,10 +29,26 @@ class Workers:
         """Runs over strips, of about so many pixels, of an image of `size` (height, width)."""
         self.over_pixels(size[0], work, max(1, pixels // size[1]))
 
+    def close(self) -> None:
+        """Ends the threads, and waits until they have."""
+        self._pool.shutdown()
+
     @stops_at_exit()
     def over_ranges(self, ranges: Iterable[slice], work: Work) -> None:
-        """Runs over ranges of the caller's choice."""
-        with interrupts_deferred():  # the end would wait for ever for a thread half started
-            done = self._pool.map(work, ranges)
+        """Runs over ranges of the caller's choice.
+
+        Raises:
+            ImageError: the system starts no thread.
+        """
+        try:
+            with interrupts_deferred():  # the end would wait for ever for a thread half started
+                done = self._pool.map(work, ranges)
+        except RuntimeError as error:  # Python has no class of its own for this
+            if NO_THREAD not in str(error):
+                raise
+            raise ImageError(
+                f"the system starts no thread ({error}); pass fewer threads, or raise the limit of "
+                "memory or processes (ulimit -v, ulimit -u)"
+            ) from error
         for _ in done:
             pass

@@ -7,29 +7,33 @@ import torch
 from torch import Tensor
 
 from pcsr.errors import ImageError
-from pcsr.runtime.layout import LUMA, PEAK, Layout
+from pcsr.runtime.inputs.arrays import as_array
+from pcsr.runtime.layout import LUMA, PEAK, Layout, refuse_dtype
 
 DTYPES = {"uint8": torch.uint8, "uint16": torch.uint16, "float32": torch.float32}
 
 
 def as_tensor(image: Any) -> Tensor:  # noqa: ANN401
-    """Gives a NumPy array, a tensor, or anything that speaks DLPack as a tensor, without a copy
-    where that is possible.
+    """Gives a caller's image as a tensor, without a copy where that is possible: of a tensor, or
+    what speaks DLPack, where it is, and of all that `as_array` takes on the CPU.
 
     Raises:
         ImageError: it is something else.
     """
     if isinstance(image, Tensor):
+        if image.requires_grad or image.layout != torch.strided or image.device.type == "meta":
+            as_array(image)
         return image
-    try:
-        if isinstance(image, np.ndarray) or not hasattr(image, "__dlpack__"):
-            array = np.ascontiguousarray(image)
-            # torch warns of arrays that it may not write to, and nothing here writes
-            array = array if array.flags.writeable else array.copy()
-            return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
-        return torch.utils.dlpack.from_dlpack(image)
-    except (TypeError, ValueError, BufferError, RuntimeError) as error:
-        raise ImageError(f"expected an image, found {type(image).__name__}: {error}") from error
+    if hasattr(image, "__dlpack__") and not isinstance(image, np.ndarray):
+        try:
+            return torch.utils.dlpack.from_dlpack(image)
+        except (TypeError, ValueError, BufferError, RuntimeError) as error:
+            name = type(image).__name__
+            raise ImageError(f"expected an image, found {name}: {error}") from error
+    array = as_array(image)
+    refuse_dtype(array.dtype.name)
+    # PyTorch takes no other byte order, no negative strides, and warns of memory that is read-only.
+    return torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "W"]))
 
 
 def layout_of(image: Tensor) -> Layout:
@@ -39,10 +43,7 @@ def layout_of(image: Tensor) -> Layout:
         ImageError: its dtype or shape is not taken, or it is empty.
     """
     name = str(image.dtype).removeprefix("torch.")
-    if name not in DTYPES:
-        raise ImageError(
-            f"expected uint8, uint16 or float32 pixels, found {name}; convert them first"
-        )
+    refuse_dtype(name)
     return Layout.of(np.broadcast_to(np.zeros((), dtype=name), image.shape))
 
 

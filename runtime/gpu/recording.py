@@ -69,18 +69,18 @@ class RecordedFrame:
 class FrameCache:
     """Keeps the frames of the shapes that were used last; a new one drops the oldest."""
 
-    def __init__(self, make: Callable[[FrameShape], RecordedFrame]) -> None:
-        self._make, self._most = make, FRAMES_KEPT
+    def __init__(self) -> None:
+        self._most = FRAMES_KEPT
         self._frames: OrderedDict[FrameShape, RecordedFrame] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, shape: FrameShape) -> RecordedFrame:
-        """Gives the frame of a shape; it is made where there is none."""
+    def get(self, shape: FrameShape, make: Callable[[FrameShape], RecordedFrame]) -> RecordedFrame:
+        """Gives the frame of a shape; where there is none, it is made."""
         with self._lock:
             if shape not in self._frames:
                 while len(self._frames) >= self._most:
                     self._frames.popitem(last=False)
-                self._frames[shape] = self._make(shape)
+                self._frames[shape] = make(shape)
             self._frames.move_to_end(shape)
             return self._frames[shape]
 

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from pcsr.bundle import Bundle
 from pcsr.errors import ImageError
-from pcsr.runtime.devices import torch_device
 from pcsr.runtime.executor import Executor
 from pcsr.runtime.geometry.grid import refuse_huge
 from pcsr.runtime.geometry.tiling import seen_pixels
@@ -31,12 +30,12 @@ from .frame_result import FrameResult
 from .images import DTYPES, as_tensor, from_gray, layout_of, to_network
 from .loaded_bundle import LoadedBundle, make_passes
 from .recording import FrameCache, RecordedFrame
-from .runners.open import open_runner
 from .runners.protocol import DeviceRunner
 from .runners.side_stream import SideStream
 from .timing import DeviceSpan, make_timer
 
 LEAST_TILE_PX = 32
+HOST_IS_FULL = ("DefaultCPUAllocator", "could not create a primitive")  # in texts of errors
 
 
 class DeviceUpscaler(Executor):
@@ -62,8 +61,8 @@ class DeviceUpscaler(Executor):
             made = make_passes(passes, runner, precision, load_mlps(bundle))
             self._loaded = LoadedBundle(bundle, runner, made)
         self.tile_px = tile_px
-        records = cuda_graphs and self.device.type == "cuda"
-        self._frames = FrameCache(lambda shape: RecordedFrame(self._frame(shape), records))
+        self._records = cuda_graphs and self.device.type == "cuda"
+        self._frames = FrameCache()
         self._side = SideStream(self.device)
         self._lock = threading.Lock()
 
@@ -80,6 +79,14 @@ class DeviceUpscaler(Executor):
 
     def forget_shapes(self) -> None:
         self._frames.clear()
+
+    def close(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # a result may be under way still
+        self._frames.clear()
+        del self._loaded, self._runner
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     @property
     def kind(self) -> str:
@@ -120,7 +127,7 @@ class DeviceUpscaler(Executor):
         refuse_huge(_size(given), scale)
         if not stays:
             with timer.host_stage("prepare"):
-                layout.refuse_nan(given.numpy())
+                layout.check_values(given.numpy())
         task = _DeviceCall(layout, scale, request, timer)
         span = DeviceSpan() if stays and took is not None else None
         with self._lock, self._side.entered(), exact_arithmetic():
@@ -168,7 +175,7 @@ class DeviceUpscaler(Executor):
         given, layout = self.look(pixels)
         timer = make_timer(self.device, False)
         with timer.host_stage("prepare"):
-            layout.refuse_nan(given.numpy())
+            layout.check_values(given.numpy())
         task = _DeviceCall(layout, scale, request, timer)
         handed_on = False
 
@@ -227,7 +234,7 @@ class DeviceUpscaler(Executor):
     def _run(self, image: Tensor, task: "_DeviceCall") -> FrameResult:
         stage = task.timer.stage
         with stage("prepare"):
-            recorded = self._frames.get(task.shape(image))
+            recorded = self._frames.get(task.shape(image), self._recorded)
             self._fill(recorded.frame, image, task)
         recorded.run(stage)
         with stage("copy"):
@@ -236,6 +243,9 @@ class DeviceUpscaler(Executor):
     def _fill(self, frame: AnyFrame, image: Tensor, task: "_DeviceCall") -> None:
         frame.image.copy_(to_network(image, task.layout)[None])
         frame.set_request(task.request)
+
+    def _recorded(self, shape: FrameShape) -> RecordedFrame:
+        return RecordedFrame(self._frame(shape), self._records)
 
     def _frame(self, shape: FrameShape, keep: bool = True) -> AnyFrame:
         if self._loaded is None:
@@ -247,6 +257,10 @@ class DeviceUpscaler(Executor):
             try:
                 return run()
             except torch.OutOfMemoryError as error:
+                self._shrink_tiles(_size(image), error)
+            except RuntimeError as error:  # PyTorch has no class of its own for the host's memory
+                if not any(text in str(error) for text in HOST_IS_FULL):
+                    raise
                 self._shrink_tiles(_size(image), error)
 
     def _shrink_tiles(self, size: tuple[int, int], error: Exception) -> None:
@@ -265,21 +279,6 @@ class DeviceUpscaler(Executor):
             ResourceWarning,
             stacklevel=2,
         )
-
-
-def open_on_device(
-    bundle: Bundle,
-    backend: str,
-    device: str,
-    precision: str,
-    passes: str,
-    tile_px: int | None,
-    cuda_graphs: bool,
-    may_build: bool,
-) -> DeviceUpscaler:
-    """Opens a bundle on a device, with arguments and errors as of `Upscaler`."""
-    runner = open_runner(backend, bundle, precision, torch_device(device), may_build)
-    return DeviceUpscaler(bundle, runner, precision, passes, tile_px, cuda_graphs)
 
 
 @dataclass(frozen=True)

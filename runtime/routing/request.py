@@ -3,13 +3,36 @@ kernels.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from pcsr.errors import UsageError
+from pcsr.runtime.inputs.arguments import checked, flag, number, refuse_unknown, text
 
 LARGEST_K = 1e6  # beyond any logit, and far from overflow
+
+
+ARGUMENTS = {
+    "k": number(
+        f"be a number within ±{LARGEST_K:g}",
+        lambda k: abs(k) <= LARGEST_K,
+        optional=True,
+        advice="use 0 for the classifier's own choice",
+    ),
+    "adaptive": flag(),
+    "heavy_ratio": number("lie in [0, 1]", lambda share: 0 <= share <= 1, optional=True),
+    "preset": text("be the name of a preset, as 'fast'", optional=True),
+    "budget_ms": number(
+        "be a number of milliseconds above 0", lambda ms: 0 < ms < math.inf, optional=True
+    ),
+    "max_psnr_loss_db": number(
+        "be a number of dB from 0 on", lambda loss: 0 <= loss < math.inf, optional=True
+    ),
+    "adaptive_budget": flag(optional=True),
+    "refine": flag(optional=True),
+}
+"""What each field of a `RoutingRequest` may be."""
 
 
 class CallOptions(TypedDict, total=False):
@@ -36,7 +59,7 @@ class RoutingRequest:
     (k is None, too) the upscaler's default counts, or k = 0 where that names none either.
 
     Raises:
-        UsageError: a number out of its range, or two ways at once.
+        UsageError: a value of another type or out of its range, or two ways at once.
     """
 
     k: float | None = None
@@ -59,8 +82,15 @@ class RoutingRequest:
     default, which is yes."""
 
     def __post_init__(self) -> None:
+        for name, value in checked(vars(self), ARGUMENTS).items():
+            object.__setattr__(self, name, value)
         self._check_ways()
-        self._check_ranges()
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> "RoutingRequest":
+        """Makes a request of a call's keywords; raises UsageError for an unknown one."""
+        refuse_unknown(options, ARGUMENTS)
+        return cls(**options)
 
     @classmethod
     def each(
@@ -147,26 +177,15 @@ class RoutingRequest:
 
     def _check_ways(self) -> None:
         ways = self._ways
+        calibrated = [way for way in ways if way in ("preset", "budget_ms", "max_psnr_loss_db")]
+        if calibrated and self.k == 0:
+            raise UsageError(f"k and {calibrated[0]} exclude each other; leave k out")
         if {"adaptive", "heavy_ratio"} <= set(ways) <= {"k", "adaptive", "heavy_ratio"}:
             raise UsageError("adaptive and heavy_ratio exclude each other; choose one")
         if len(ways) > 1 and set(ways) <= {"k", "adaptive", "heavy_ratio"}:
             raise UsageError("k is not used with adaptive or heavy_ratio; leave it at 0")
         if len(ways) > 1:
             raise UsageError(f"{' and '.join(ways)} exclude each other; choose one")
-
-    def _check_ranges(self) -> None:
-        if not abs(self.cost_weight) <= LARGEST_K:
-            raise UsageError(
-                f"k must be a number within ±{LARGEST_K:g}, found {self.k}; "
-                "use 0 for the classifier's own choice"
-            )
-        ratio, budget, loss = self.heavy_ratio, self.budget_ms, self.max_psnr_loss_db
-        if ratio is not None and not 0 <= ratio <= 1:
-            raise UsageError(f"heavy_ratio must lie in [0, 1], found {ratio}")
-        if budget is not None and not 0 < budget < math.inf:
-            raise UsageError(f"budget_ms must be a number of milliseconds above 0, found {budget}")
-        if loss is not None and not 0 <= loss < math.inf:
-            raise UsageError(f"max_psnr_loss_db must be a number of dB from 0 on, found {loss}")
 
 
 def _first(given: bool | None, default: bool | None) -> bool | None:

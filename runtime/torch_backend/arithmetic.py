@@ -1,5 +1,6 @@
 """PyTorch's process-wide settings of arithmetic are changed for the time of a run."""
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +8,16 @@ from contextlib import contextmanager
 import torch
 
 _LOCK = threading.RLock()
+
+
+def _renew_lock() -> None:
+    """A child forked while another thread runs would wait for that thread, which it lacks."""
+    global _LOCK
+    _LOCK = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 @contextmanager

@@ -23,7 +23,8 @@ def functions_and_classes(module: ModuleType) -> list[Any]:
     return [v for v in found if (isfunction(v) or isclass(v)) and getmodule(v) is module]
 
 
-PUBLIC = [pcsr.Upscaler, pcsr.Result, Stats, pcsr.Bundle, export_bundle, errors]
+PUBLIC = [pcsr.Upscaler, pcsr.Upscaler.warmup, pcsr.Result, Stats, pcsr.upscale_file]
+PUBLIC += [pcsr.Bundle, export_bundle, errors]
 PUBLIC += functions_and_classes(metrics)
 PUBLIC += [getattr(images, name) for name in images.__all__ if not name.startswith("SUFFIXES")]
 

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from pcsr import Bundle
+from pcsr.runtime import open as opening
+from pcsr.runtime.inputs.arguments import whole
 from tests.exports import Exports
 
 from .cpu import native
@@ -46,3 +48,9 @@ def instructions(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(pixels, "ffi", ffi)
     monkeypatch.setattr(pixels, "lib", lib)
     return name
+
+
+@pytest.fixture
+def tiny_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiles of any size, smaller than users may ask for."""
+    monkeypatch.setitem(opening.ARGUMENTS, "tile_px", whole("be from 1", 1, optional=True))

@@ -32,7 +32,7 @@ def no_passes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_fp16_through_onnx_runtime_is_near_to_fp32(typed_bundle: Path) -> None:
     image = np.random.default_rng(0).random((19, 23, 3), dtype=np.float32)
-    half = Upscaler(typed_bundle, precision="fp16", tile_px=8)
+    half = Upscaler(typed_bundle, precision="fp16", tile_px=16)
     exact = Upscaler(typed_bundle, backend="onnxruntime")
     assert half.backend == "onnxruntime"
     found, expected = half(image), exact(image)

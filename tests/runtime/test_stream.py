@@ -81,6 +81,7 @@ def test_every_kind_of_bundle(name: str, backend: str, request: pytest.FixtureRe
     assert np.array_equal(np.concatenate(parts), upscaler(image).image)
 
 
+@pytest.mark.usefixtures("tiny_tiles")
 @pytest.mark.parametrize(
     ("tile_px", "scale"),
     [

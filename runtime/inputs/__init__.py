@@ -1,0 +1,1 @@
+"""What callers hand in: arguments and images, checked and in one form."""

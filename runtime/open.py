@@ -1,0 +1,214 @@
+"""A bundle while it is open: what computes its images, on the CPU or on a device, and what plans
+their routing.
+"""
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from pcsr.bundle import Bundle
+from pcsr.errors import BackendError, ImageError, UsageError
+
+from .backends import BACKENDS
+from .cpu.upscaler import HostUpscaler, size_of
+from .executor import Executor
+from .geometry.grid import hr_size
+from .geometry.tiling import LEAST_CORE_PX
+from .inputs.arguments import checked, flag, number, path, text, whole
+from .inputs.arrays import as_array
+from .layout import Layout
+from .machine import usable_cores
+from .result import Result, Stats
+from .routing.planner import Planner, ResolvedRequest
+from .routing.request import RoutingRequest
+from .routing.time_model import Key, Workload
+
+MOST_THREADS = 256
+LARGEST_SCALE = 1000
+SCALE = {
+    "scale": number(
+        f"be a number from 1 to {LARGEST_SCALE}",
+        lambda scale: 1 <= scale <= LARGEST_SCALE,
+        optional=True,
+    )
+}
+LOG = logging.getLogger("pcsr.upscaler")
+ARGUMENTS = {
+    "bundle": path("be the path of a bundle"),
+    "device": text("be cpu, cuda or cuda:N"),
+    "backend": text(f"be auto, {', '.join(BACKENDS)}"),
+    "precision": text("be the name of a precision, as 'fp32'"),
+    "threads": whole(f"be from 1 to {MOST_THREADS}, or None", 1, MOST_THREADS, optional=True),
+    "tile_px": whole(
+        f"be a whole number of at least {LEAST_CORE_PX}, or None", LEAST_CORE_PX, optional=True
+    ),
+    "passes": text("be auto, fused or graphs"),
+    "cuda_graphs": flag(),
+    "may_build": flag(),
+}
+"""What each argument of `Upscaler` may be, but for its routing."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """Describes how a bundle is opened; the fields are arguments of `Upscaler`, `auto` resolved."""
+
+    bundle: Bundle
+    device: str
+    backend: str
+    precision: str
+    threads: int | None
+    tile_px: int | None
+    passes: str
+    cuda_graphs: bool
+    may_build: bool
+
+
+@dataclass(frozen=True)
+class OpenBundle:
+    """What an `Upscaler` holds while it is open."""
+
+    executor: Executor
+    planner: Planner
+
+    @classmethod
+    def of(cls, how: Opening, default: RoutingRequest) -> "OpenBundle":
+        """Opens a bundle; `default` is how calls route that name no routing.
+
+        Raises:
+            UsageError, BundleError, BackendError, EngineError: as `Upscaler`.
+        """
+        executor = open_executor(how)
+        work, key = partial(_work, executor), partial(_time_key, executor, how)
+        return cls(executor, Planner(how.bundle, default, work, key))
+
+    def close(self) -> None:
+        """Ends its threads and gives back its memory."""
+        self.executor.close()
+
+    def completed(
+        self, scale: float | None, request: RoutingRequest
+    ) -> tuple[float, RoutingRequest]:
+        """Gives the scale and the request that count, as `Upscaler.completed`."""
+        asked = checked({"scale": scale}, SCALE)["scale"]
+        trained = self.planner.bundle.manifest.trained_scale
+        scale = whole_as_int(trained if asked is None else asked)
+        return scale, self.planner.completed(request, scale)
+
+    def upscaled(
+        self,
+        image: Any,  # noqa: ANN401
+        scale: float | None,
+        request: RoutingRequest,
+        on_rows: Callable[[int], None] | None = None,
+        learns: bool = True,
+    ) -> Result:
+        """Upscales an image, as `Upscaler.run`. learns: whether budgets are corrected by it."""
+        scale, request = self.completed(scale, request)
+        pixels, layout = self.executor.look(image)
+        resolved = self._resolved(request, scale, pixels, layout)
+        took = resolved.took if learns else None
+        LOG.debug("%s at scale %g: %s", size_of(pixels), scale, resolved.request)
+        return self.executor(pixels, scale, resolved.request, took, on_rows)
+
+    def streamed(
+        self,
+        image: Any,  # noqa: ANN401
+        take: Callable[[Any], None],
+        scale: float | None,
+        request: RoutingRequest,
+    ) -> Stats:
+        """Streams an image, as `Upscaler.stream`."""
+        pixels = as_array(image)
+        layout = Layout.of(pixels)
+        scale, request = self.completed(scale, request)
+        if layout.has_alpha:
+            raise ImageError("an image with alpha cannot be streamed; upscale it whole")
+        resolved = self._resolved(request, scale, pixels, layout)
+        stats = self.executor.stream(pixels, take, scale, resolved.request)
+        if resolved.took is not None:
+            resolved.took(lambda: stats.total_ms)
+        return stats
+
+    def _resolved(
+        self,
+        request: RoutingRequest,
+        scale: float,
+        pixels: Any,  # noqa: ANN401
+        layout: Layout,
+    ) -> ResolvedRequest:
+        images = 1
+        if layout.has_alpha and request.budget_ms is not None:
+            alpha = pixels[..., -1]
+            images = 1 if bool((alpha == alpha[0, 0]).all()) else 2
+        arrays = "device" if getattr(pixels, "is_cuda", False) else "host"
+        return self.planner.resolve(request, scale, size_of(pixels), arrays, images)
+
+
+def whole_as_int(scale: float) -> int | float:
+    """Gives 4 for 4.0, and 2.5 for 2.5."""
+    return int(scale) if scale == int(scale) else float(scale)
+
+
+def open_executor(how: Opening) -> Executor:
+    """Opens a bundle.
+
+    Raises:
+        UsageError, BundleError, BackendError, EngineError: as `Upscaler`.
+    """
+    executor = _opened(how)
+    _log(how, executor)
+    return executor
+
+
+def _opened(how: Opening) -> Executor:
+    where = (how.bundle, how.backend)
+    if how.device != "cpu" or how.backend in ("torch", "tensorrt"):
+        options = (how.passes, how.tile_px, how.cuda_graphs, how.may_build)
+        return _open_on_device(*where, how.device, how.precision, *options)
+    if how.passes != "auto":
+        raise UsageError("passes can be chosen on a GPU only; leave it at auto")
+    return HostUpscaler(*where, how.precision, how.threads or usable_cores(), how.tile_px)
+
+
+def _open_on_device(bundle: Bundle, backend: str, *options: Any) -> Executor:  # noqa: ANN401
+    try:
+        from .gpu.open import open_on_device
+    except ModuleNotFoundError as missing:
+        raise BackendError(
+            f"the {backend} backend needs {missing.name}, which is not installed; install PyTorch "
+            "with CUDA (pytorch.org), or run with --device cpu --backend native"
+        ) from missing
+    except (ImportError, OSError) as broken:
+        raise BackendError(f"the {backend} backend does not load: {broken}") from broken
+    return open_on_device(bundle, backend, *options)
+
+
+def _log(how: Opening, executor: Executor) -> None:
+    passes = executor.passes
+    if passes == "native":
+        from .cpu.passes import instructions
+
+        passes = f"native ({instructions()})"
+    LOG.info(
+        "opened %s: %s on %s, %s, passes %s, threads %s, tiles %s",
+        how.bundle.path,
+        how.backend,
+        how.device,
+        how.precision,
+        passes,
+        executor.threads or "none",
+        f"of {how.tile_px} px" if how.tile_px else "by memory",
+    )
+
+
+def _work(by: Executor, size: tuple[int, int], scale: float) -> Workload:
+    return Workload(by.backbone_px(size, scale), math.prod(hr_size(size, scale)))
+
+
+def _time_key(by: Executor, how: Opening, arrays: str) -> Key:
+    where = (by.machine, by.kind, how.backend, how.precision, by.passes)
+    return Key(*where, by.threads, arrays)
