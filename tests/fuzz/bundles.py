@@ -164,7 +164,10 @@ def _initialiser(model: onnx.ModelProto, rng: random.Random) -> None:
         entry.key, entry.value = "location", rng.choice(("manifest.json", "/etc/passwd", "../x"))
         tensor.ClearField("raw_data")
     elif kind == 3:
-        values = mutated_array(onnx.numpy_helper.to_array(tensor), rng)
+        try:
+            values = mutated_array(onnx.numpy_helper.to_array(tensor), rng)
+        except (ValueError, TypeError):  # it was mutated before
+            return
         if values.dtype.kind in "fiu":
             native = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
             tensor.CopyFrom(onnx.numpy_helper.from_array(native, tensor.name))

@@ -10,7 +10,7 @@ import pytest
 from . import originals, sanitized, supervisor
 from .formats import FORMATS, Format
 
-CASES = {"manifest": 300, "npz": 300, "onnx": 300, "checkpoint": 200, "config": 200, "image": 400}
+CASES = {"manifest": 150, "npz": 150, "onnx": 200, "checkpoint": 200, "config": 200, "image": 400}
 
 
 @pytest.fixture(scope="module")
