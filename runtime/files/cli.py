@@ -16,6 +16,7 @@ from pcsr.cli import (
     command,
     command_errors,
     complain,
+    option_group,
     progress,
     runtime_options,
     say,
@@ -48,63 +49,112 @@ def _no_empty(context: click.Context, parameter: click.Parameter, value: Any) ->
 )
 @click.argument("bundle", type=FILE)
 @click.argument("paths", nargs=-1, metavar="INPUTS... OUTPUT", callback=_no_empty)
-@click.option("-i", "--input", "inputs", multiple=True, callback=_no_empty, help="Upscale this.")
-@click.option("-o", "--output", callback=_no_empty, help="Write there, instead of to OUTPUT.")
-@click.option("-s", "--scale", type=float, help="Scale, at least 1.  [default: the trained one]")
-@click.option("--k", type=float, help="Weight of cost: larger is lighter, faster. [default: 0]")
-@click.option("--adaptive", is_flag=True, help="Route by each image's spread of difficulty (ADM).")
-@click.option("--heavy-ratio", type=float, help="Share of heavy pixels, 0 to 1, instead of --k.")
-@click.option("--preset", help="Calibrated routing: quality, balanced or fast, instead of --k.")
-@click.option("--budget-ms", type=float, help="Calibrated routing: time of an image or frame.")
-@click.option("--max-psnr-loss-db", type=float, help="Calibrated routing: largest mean loss.")
-@click.option("--adaptive-budget", is_flag=True, help="Correct the budget by the frames before.")
-@click.option("--refine/--no-refine", default=True, help="Smooth light pixels beside heavy ones.")
-@click.option(
-    "--overlay",
-    callback=_no_empty,
-    help="Draw the routing map here (a folder for several): heavy red, light green.",
+@option_group(
+    "Files",
+    click.option(
+        "-i",
+        "--input",
+        "inputs",
+        multiple=True,
+        metavar="PATH",
+        callback=_no_empty,
+        help="Upscale this.",
+    ),
+    click.option(
+        "-o",
+        "--output",
+        metavar="PATH",
+        callback=_no_empty,
+        help="Write there, instead of to OUTPUT.",
+    ),
+    click.option("--recursive", is_flag=True, help="Look into sub-folders."),
+    click.option("--overwrite", is_flag=True, help="Replace existing outputs."),
+    click.option("--skip-existing", is_flag=True, help="Skip what is done: keep existing outputs."),
+    click.option(
+        "--accept-damaged",
+        is_flag=True,
+        help="Take what can be decoded of damaged or cut-off images.",
+    ),
+    click.option(
+        "--max-pixels",
+        type=click.IntRange(1),
+        help=f"Refuse larger inputs.  [default: {MAX_PIXELS}; {MAX_FRAME_PIXELS} of a frame]",
+    ),
+    click.option(
+        "--overlay",
+        metavar="PATH",
+        callback=_no_empty,
+        help="Draw the routing map here (a folder for several): heavy red, light green.",
+    ),
+    click.option(
+        "--json",
+        "json_name",
+        metavar="FILE",
+        callback=_no_empty,
+        help="Write a line of JSON per file to this file; - for stdout.",
+    ),
 )
-@click.option("--recursive", is_flag=True, help="Look into sub-folders.")
-@click.option(
-    "-f",
-    "--format",
-    "suffix",
-    type=click.Choice(["png", "jpg", "tiff", "webp", "mp4", "mkv", "mov", "webm"]),
-    help="Format of images, or of videos, in a folder or on stdout. [default: as the input]",
+@option_group(
+    "Routing",
+    click.option("-s", "--scale", type=float, help="At least 1.  [default: the trained one]"),
+    click.option("--k", type=float, help="Weight of cost: larger is lighter, faster. [default: 0]"),
+    click.option(
+        "--adaptive", is_flag=True, help="Route by each image's spread of difficulty (ADM)."
+    ),
+    click.option(
+        "--heavy-ratio", type=float, help="Share of heavy pixels, 0 to 1, instead of --k."
+    ),
+    click.option(
+        "--preset",
+        metavar="NAME",
+        help="Calibrated routing: quality, balanced or fast, instead of --k.",
+    ),
+    click.option("--budget-ms", type=float, help="Calibrated routing: time of an image or frame."),
+    click.option("--max-psnr-loss-db", type=float, help="Calibrated routing: largest mean loss."),
+    click.option(
+        "--adaptive-budget", is_flag=True, help="Correct the budget by the frames before."
+    ),
+    click.option(
+        "--refine/--no-refine", default=True, help="Smooth light pixels beside heavy ones."
+    ),
 )
-@click.option(
-    "--quality", type=click.IntRange(1, 100), default=95, help="Quality of JPEG and WebP files."
-)
-@click.option(
-    "--crf",
-    type=click.FloatRange(0, 63),
-    help="Rate factor of videos: smaller is better, larger files. [default: 17 with libx264]",
-)
-@click.option("--codec", help="Encoder of videos. [default: libx264; .webm: libvpx-vp9]")
-@click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
-@click.option("--skip-existing", is_flag=True, help="Skip what is done: keep existing outputs.")
-@click.option(
-    "--max-pixels",
-    type=click.IntRange(1),
-    help=f"Refuse larger inputs. [default: {MAX_PIXELS}; {MAX_FRAME_PIXELS} of a video's frame]",
-)
-@click.option(
-    "--json",
-    "json_name",
-    callback=_no_empty,
-    help="Write a line of JSON per file to this file; - for stdout.",
-)
-@click.option(
-    "--accept-damaged", is_flag=True, help="Take what can be decoded of damaged or cut-off images."
+@option_group(
+    "Formats",
+    click.option(
+        "-f",
+        "--format",
+        "suffix",
+        type=click.Choice(["png", "jpg", "tiff", "webp", "mp4", "mkv", "mov", "webm"]),
+        help="Format of images, or of videos, in a folder or on stdout. [default: as the input]",
+    ),
+    click.option(
+        "--quality", type=click.IntRange(1, 100), default=95, help="Quality of JPEG and WebP files."
+    ),
+    click.option(
+        "--crf",
+        type=click.FloatRange(0, 63),
+        help="Rate factor of videos: smaller is better, larger files. [default: 17 with libx264]",
+    ),
+    click.option(
+        "--codec",
+        metavar="NAME",
+        help="Encoder of videos. [default: libx264; .webm: libvpx-vp9]",
+    ),
 )
 @runtime_options
-@click.option(
-    "-t",
-    "--tile",
-    default="auto",
-    help="Side of the tiles in input pixels; auto or 0 goes by memory.",
+@option_group(
+    "Runtime",
+    click.option(
+        "-t",
+        "--tile",
+        default="auto",
+        metavar="PX",
+        help="Side of the tiles in input pixels; auto or 0 goes by memory.",
+    ),
+    click.option(
+        "--build/--no-build", default=True, help="Build TensorRT engines that are missing."
+    ),
 )
-@click.option("--build/--no-build", default=True, help="Build TensorRT engines that are missing.")
 @command_errors
 def main(
     bundle: Path,
