@@ -61,9 +61,10 @@ class Executor(Protocol):
         scale: float,
         request: RoutingRequest,
         took: Callable[[Ready], None] | None = None,
+        on_rows: Callable[[int], None] | None = None,
     ) -> Result:
         """Upscales what `look` returned. The request is complete and needs no calibration; `took`
-        is told how to ask for the time of the call.
+        is told how to ask for the time of the call, `on_rows` how many more rows are finished.
         """
 
     def stream(

@@ -103,6 +103,7 @@ class OpenBundle:
         image: Any,  # noqa: ANN401
         scale: float | None,
         request: RoutingRequest,
+        on_rows: Callable[[int], None] | None = None,
         learns: bool = True,
     ) -> Result:
         """Upscales an image, as `Upscaler.run`. learns: whether budgets are corrected by it."""
@@ -111,7 +112,7 @@ class OpenBundle:
         resolved = self._resolved(request, scale, pixels, layout)
         took = resolved.took if learns else None
         LOG.debug("%s at scale %g: %s", size_of(pixels), scale, resolved.request)
-        return self.executor(pixels, scale, resolved.request, took)
+        return self.executor(pixels, scale, resolved.request, took, on_rows)
 
     def streamed(
         self,

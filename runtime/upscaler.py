@@ -202,10 +202,18 @@ class Upscaler:
         """
         return self.run(image, scale, RoutingRequest.of({"k": k, **options}))
 
-    def run(self, image: Any, scale: float | None, request: RoutingRequest) -> Result:  # noqa: ANN401
-        """Upscales one image as a call does, with its options as one request."""
+    def run(
+        self,
+        image: Any,  # noqa: ANN401
+        scale: float | None,
+        request: RoutingRequest,
+        on_rows: Callable[[int], None] | None = None,
+    ) -> Result:
+        """Upscales one image as a call does, with its options as one request. `on_rows` is told how
+        many more output rows are finished, those of alpha again; a device finishes all at once.
+        """
         with self._open.used() as now:
-            result = now.upscaled(image, scale, request)
+            result = now.upscaled(image, scale, request, on_rows)
         return as_tensors(result) if is_tensor(image) else result
 
     def stream(

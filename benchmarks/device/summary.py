@@ -7,6 +7,7 @@ from benchmarks.contenders import AT_SHARE, MODES
 from benchmarks.records import Record
 from benchmarks.tables import Column, table, value_of
 from pcsr.runtime.profiler.measuring.statistics import grouped
+from pcsr.text import size_text
 
 from .goals import fastest, of_case
 
@@ -45,7 +46,7 @@ def _row(records: Sequence[Record], model: str, size: tuple[int, int], precision
         **{mode: value_of(record, "device_ms.p50") for mode, record in fastest_of.items()},
         "same": medians.get(at_share.get("plain")),
         "model": model,
-        "input": f"{size[1]}x{size[0]}",
+        "input": size_text(size),
         "precision": precision,
     }
 
@@ -84,7 +85,7 @@ def _lines(troubles: Iterator[tuple[str, str, str]]) -> list[str]:
 
 def _troubles(records: Sequence[Record], notes: bool = True) -> Iterator[tuple[str, str, str]]:
     for record in records:
-        size = "x".join(map(str, record.get("lr_size", ())))
+        size = size_text(record["lr_size"]) if record.get("lr_size") else ""
         case = " ".join(p for p in (record["model"], record["precision"], size) if p)
         who = record.get("contender") or record.get("path") or record["kind"]
         whats = [record["error"]] if record.get("error") else []

@@ -40,16 +40,26 @@ class Output(Protocol):
 
 
 class ArrayOutput:
-    """Keeps all rows, in arrays of the whole image of `size` (height, width)."""
+    """Keeps all rows, in arrays of the whole image of `size` (height, width). `on_rows` is told how
+    many more are finished.
+    """
 
-    def __init__(self, size: tuple[int, int], dtype: np.dtype[Any]) -> None:
+    def __init__(
+        self,
+        size: tuple[int, int],
+        dtype: np.dtype[Any],
+        on_rows: Callable[[int], None] | None = None,
+    ) -> None:
         self.dtype = dtype
         self.whole = Rows.empty(size, dtype)
+        self._on_rows = on_rows
 
     @contextmanager
     def rows(self, first: int, stop: int) -> Iterator[Rows]:
         whole, part = self.whole, slice(first, stop)
         yield Rows(whole.pixels[part], whole.assignment[part], whole.difficulty[part])
+        if self._on_rows is not None:
+            self._on_rows(stop - first)
 
 
 class StreamOutput:

@@ -70,18 +70,25 @@ class HostUpscaler:
         scale: float,
         request: RoutingRequest,
         took: Callable[[Ready], None] | None = None,
+        on_rows: Callable[[int], None] | None = None,
     ) -> Result:
-        result = self._upscale(pixels, scale, request)
+        result = self._upscale(pixels, scale, request, on_rows)
         if took is not None:
             took(lambda: result.stats.total_ms)
         return result
 
-    def _upscale(self, pixels: Pixels, scale: float, request: RoutingRequest) -> Result:
+    def _upscale(
+        self,
+        pixels: Pixels,
+        scale: float,
+        request: RoutingRequest,
+        on_rows: Callable[[int], None] | None,
+    ) -> Result:
         watch = Stopwatch()
         with watch.stage("prepare"):
             layout = Layout.of(pixels)
             refuse_huge(size_of(pixels), scale)
-            output = ArrayOutput(hr_size(size_of(pixels), scale), layout.working_dtype)
+            output = ArrayOutput(hr_size(size_of(pixels), scale), layout.working_dtype, on_rows)
         shown = pixels
         if layout.has_alpha:
             with watch.stage("alpha"):
@@ -94,7 +101,7 @@ class HostUpscaler:
                 colour = self._to_gray(colour, layout)
         if layout.has_alpha:
             with watch.stage("alpha"):
-                alpha = self._upscale_alpha(pixels[..., -1], scale, request)
+                alpha = self._upscale_alpha(pixels[..., -1], scale, request, on_rows)
                 colour = np.concatenate([colour, alpha], axis=2, dtype=layout.dtype)
         colour = colour if pixels.ndim == 3 else colour[..., 0]
         if colour.dtype != layout.dtype:
@@ -135,11 +142,19 @@ class HostUpscaler:
         self._workers.over_rows(rgb.shape[:2], work)
         return out
 
-    def _upscale_alpha(self, alpha: Pixels, scale: float, request: RoutingRequest) -> Pixels:
+    def _upscale_alpha(
+        self,
+        alpha: Pixels,
+        scale: float,
+        request: RoutingRequest,
+        on_rows: Callable[[int], None] | None,
+    ) -> Pixels:
         if (alpha == alpha[0, 0]).all():
             size = [round(n * scale) for n in alpha.shape]
+            if on_rows is not None:
+                on_rows(size[0])
             return np.full((*size, 1), alpha[0, 0], dtype=alpha.dtype)
-        return self._upscale(alpha, scale, request).image[..., None]
+        return self._upscale(alpha, scale, request, on_rows).image[..., None]
 
 
 def size_of(pixels: Any) -> tuple[int, int]:  # noqa: ANN401

@@ -1,9 +1,11 @@
 """A batch of files is upscaled: what pcsr-upscale does for each image or video."""
 
-import math
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
-from dataclasses import asdict, dataclass, field
+import os
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,11 +19,12 @@ from pcsr.runtime.geometry.grid import hr_size
 from pcsr.runtime.result import Result, Stats
 from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.upscaler import Upscaler
-from pcsr.text import one_line
 
-from . import MAX_PIXELS
+from . import MAX_FRAME_PIXELS, MAX_PIXELS
+from .done import Done
 from .jobs import Job
 from .overlap import read_ahead, write_behind
+from .planning.memory import refuse_beyond_memory
 from .video import (
     Bar,
     Encoding,
@@ -34,6 +37,7 @@ from .video import (
 )
 
 LARGEST_GROWTH = 16  # output pixels per allowed input pixel
+_SKIPPED = object()
 STREAMED_PIXELS = 2**26  # of outputs that leave while they are computed, never whole in memory
 
 
@@ -45,52 +49,17 @@ class UpscaleOptions(Encoding):
     request: RoutingRequest = field(default_factory=RoutingRequest)
     quality: int = 95
     """Quality of JPEG and WebP, 1 to 100."""
-    max_pixels: int = MAX_PIXELS
-    """Limit of an input image or frame; an output may have 16 times as many."""
+    max_pixels: int | None = None
+    """Limit of an input image or frame; an output may have 16 times as many. None takes 100 million
+    for images, 2**24 for frames."""
+    skip_existing: bool = False
+    """Whether what is there already stays, and jobs of which everything is there are skipped."""
     accept_damaged: bool = False
     """Take what can be decoded of a damaged image."""
 
-
-@dataclass(frozen=True)
-class Done:
-    """A finished job."""
-
-    job: Job
-    stats: Stats | VideoStats | None
-    """Its figures; None if it failed."""
-    error: PcsrError | None
-    image_warnings: tuple[str, ...] = ()
-    """What was left out of an image, or out of its file."""
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Lines that say what the result lacks."""
-        stats = self.stats
-        return stats.warnings if isinstance(stats, VideoStats) else self.image_warnings
-
-    def to_json(self) -> dict[str, Any]:
-        """Makes a record of it that is valid JSON."""
-        record: dict[str, Any] = {"input": str(self.job.source), "output": str(self.job.target)}
-        if self.stats is None:
-            return record | {"error": str(self.error)}
-        stats = asdict(self.stats)
-        if not math.isfinite(stats.get("threshold") or 0):
-            stats["threshold"] = None
-        overlay = {"overlay": str(self.job.overlay)} if self.job.overlay else {}
-        return record | overlay | stats | {"heavy_share": self.stats.heavy_share}
-
-    def summary(self) -> str:
-        """Describes the image or video in one line, for a terminal."""
-        stats = self.stats
-        if stats is None:
-            return one_line(f"{self.job.source}: {self.error}")
-        height, width = stats.hr_size
-        heavy = f", {stats.heavy_share:.1%} heavy" if len(stats.pixels_per_upsampler) > 1 else ""
-        if isinstance(stats, VideoStats):
-            time = f"{stats.frames} frames, {stats.frame_ms:.0f} ms each"
-        else:
-            time = f"{stats.total_ms:.0f} ms"
-        return one_line(f"{self.job.target}: {width}x{height}{heavy}, {time}")
+    def limit(self, is_frame: bool) -> int:
+        """Gives the limit of an image's or a frame's pixels."""
+        return self.max_pixels or (MAX_FRAME_PIXELS if is_frame else MAX_PIXELS)
 
 
 def upscale_files(
@@ -122,9 +91,11 @@ def upscale_files(
         ) as written,
     ):
         for job, found in written:
-            failed = isinstance(found, PcsrError)
             warnings = stages.warnings.pop(job, ())
-            yield Done(job, None if failed else found, found if failed else None, warnings)
+            if isinstance(found, PcsrError):
+                yield Done(job, None, found, warnings)
+            else:
+                yield Done(job, None if found is _SKIPPED else found, None, warnings)
 
 
 def _guarded(work: Callable[[Job, Any], Any]) -> Callable[[tuple[Job, Any]], tuple[Job, Any]]:
@@ -132,12 +103,14 @@ def _guarded(work: Callable[[Job, Any], Any]) -> Callable[[tuple[Job, Any]], tup
 
     def guarded(step: tuple[Job, Any]) -> tuple[Job, Any]:
         job, found = step
-        if isinstance(found, PcsrError):
+        if isinstance(found, PcsrError) or found is _SKIPPED:
             return step
         try:
             return job, work(job, found)
-        except (ImageError, OutputError) as error:
+        except (ImageError, OutputError, UsageError) as error:
             return job, error
+        except OSError as error:
+            return job, OutputError(f"cannot upscale {job.source}: {error.strerror or error}")
         except MemoryError:
             return job, ImageError(f"out of memory for {job.source}; use a smaller scale")
 
@@ -162,28 +135,36 @@ class _Stages:
         self.warnings: dict[Job, tuple[str, ...]] = {}
         """Of images that were read."""
 
-    def read(self, job: Job, _: None) -> images.Picture | None:
+    def read(self, job: Job, _: None) -> images.Picture | object | None:
         """Returns the decoded image, once its output may be written; None for a video."""
+        missing = self._missing(job)
+        if not missing:
+            return _SKIPPED
         if is_video(job.source):
             refuse_existing(job.target, self._options.overwrite)
             return None
-        for target in job.targets:
-            if target.parent.is_dir():
+        for target in missing:
+            if os.path.isdir(target.parent):
                 images.check_output(target, self._options.overwrite)
         options = self._options
-        picture = images.read(job.source, options.max_pixels, options.accept_damaged)
+        picture = images.read(job.source, options.limit(is_frame=False), options.accept_damaged)
         picture = images.fitted(picture, job.target)
         self.warnings[job] = picture.warnings
         self._hr_size(job, picture.pixels.shape[:2])
         return picture
 
+    def _missing(self, job: Job) -> list[Path]:
+        skips = self._options.skip_existing
+        return [path for path in job.targets if not (skips and os.path.isfile(path))]
+
     def _hr_size(self, job: Job, lr_size: tuple[int, ...]) -> tuple[int, int]:
         scale, _ = self._upscaler.completed(self._options.scale, self._options.request)
         height, width = hr_size((lr_size[0], lr_size[1]), scale)
-        if height * width > LARGEST_GROWTH * self._options.max_pixels:
+        limit = self._options.limit(is_video(job.source))
+        if height * width > LARGEST_GROWTH * limit:
             raise ImageError(
                 f"{job.source} would become {width}x{height}, more than {LARGEST_GROWTH} times "
-                f"--max-pixels ({self._options.max_pixels}); choose a smaller --scale or raise it"
+                f"--max-pixels ({limit}); choose a smaller --scale or raise it"
             )
         return height, width
 
@@ -192,14 +173,19 @@ class _Stages:
         options = self._options
         if picture is None:
             return self._convert(job)
-        for target in job.targets:
+        for target in self._missing(job):
             make_folder(target.parent)
             images.check_output(target, options.overwrite)
-        shape = (*self._hr_size(job, picture.pixels.shape[:2]), *picture.pixels.shape[2:])
-        images.check_output(job.target, options.overwrite, shape)
-        if shape[0] * shape[1] > STREAMED_PIXELS and _streams(job, picture):
-            return self._stream(job, picture, shape[:2])
-        result = self._upscale(picture.pixels)
+        size = self._hr_size(job, picture.pixels.shape[:2])
+        if job.target in self._missing(job):
+            shape = (*size, *picture.pixels.shape[2:])
+            images.check_output(job.target, options.overwrite, shape)
+        streams = size[0] * size[1] > STREAMED_PIXELS and _streams(job, picture)
+        self._refuse_beyond_memory(job, picture, size, streams)
+        if streams:
+            return self._stream(job, picture, size)
+        with self._rows_shown(job, size[0] * (1 + _has_alpha(picture))) as on_rows:
+            result = self._upscale(picture.pixels, on_rows)
         assignment = result.assignment if job.overlay else None
         return _Computed(picture.with_pixels(result.image), assignment, result.stats)
 
@@ -208,32 +194,74 @@ class _Stages:
         if not isinstance(computed, _Computed):
             return computed
         (picture, assignment, stats), options = computed, self._options
-        images.write(picture, job.target, options.overwrite, options.quality)
-        if job.overlay and assignment is not None:
+        missing = self._missing(job)
+        if job.target in missing:
+            images.write(picture, job.target, options.overwrite, options.quality)
+        if job.overlay in missing and assignment is not None:
             drawn = draw_overlay(picture.pixels, assignment, self._upscaler.bundle.upsamplers)
             images.write(images.Picture(drawn), job.overlay, options.overwrite)
         return stats
 
+    def _refuse_beyond_memory(
+        self, job: Job, picture: images.Picture, size: tuple[int, int], is_streamed: bool
+    ) -> None:
+        request, where = self._options.request, self._upscaler.time_key()
+        refuse_beyond_memory(
+            job.source,
+            picture.pixels,
+            size,
+            is_streamed,
+            has_overlay=job.overlay is not None,
+            has_share=request.heavy_ratio is not None or request.budget_ms is not None,
+            has_graphs=where.device == "cpu" and where.passes == "graphs",
+        )
+
     def _convert(self, job: Job) -> VideoStats:
-        with open_video(job.source, self._options.max_pixels) as source:
+        options = self._options
+        with open_video(job.source, options.limit(is_frame=True)) as source:
             size = self._hr_size(job, source.size)
             make_folder(job.target.parent)
-            return upscale_video(source, job.target, size, self._upscale, self._options, self._bar)
+            return upscale_video(source, job.target, size, self._upscale, options, self._bar)
 
     def _stream(self, job: Job, picture: images.Picture, size: tuple[int, int]) -> Stats:
         options = self._options
-        with images.row_writer(
-            picture, size, job.target, options.overwrite, options.quality
-        ) as take:
+        with (
+            images.row_writer(
+                picture, size, job.target, options.overwrite, options.quality
+            ) as write,
+            self._rows_shown(job, size[0]) as on_rows,
+        ):
+
+            def take(rows: NDArray[Any]) -> None:
+                write(rows)
+                on_rows(len(rows))
+
             return self._upscaler.run_stream(picture.pixels, take, options.scale, options.request)
 
-    def _upscale(self, pixels: NDArray[Any]) -> Result:
+    def _upscale(
+        self, pixels: NDArray[Any], on_rows: Callable[[int], None] | None = None
+    ) -> Result:
         options = self._options
-        return self._upscaler.run(pixels, options.scale, options.request)
+        return self._upscaler.run(pixels, options.scale, options.request, on_rows)
+
+    @contextmanager
+    def _rows_shown(self, job: Job, count: int) -> Iterator[Callable[[int], None]]:
+        """Lends what moves the bar on, which is over `count` rows, by some of them."""
+        with self._bar(range(count), job.source.name, count) as rows:
+            left = iter(rows)
+
+            def move(finished: int) -> None:
+                for _ in islice(left, finished):
+                    pass
+
+            yield move
+
+
+def _has_alpha(picture: images.Picture) -> bool:
+    return picture.pixels.shape[2:] in ((2,), (4,))
 
 
 def _streams(job: Job, picture: images.Picture) -> bool:
     """Tests whether an image can be written while it is computed."""
-    has_alpha = picture.pixels.shape[2:] in ((2,), (4,))
     integer = picture.pixels.dtype.kind == "u"
-    return integer and not has_alpha and job.overlay is None
+    return integer and not _has_alpha(picture) and job.overlay is None

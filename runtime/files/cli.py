@@ -2,31 +2,55 @@
 
 import json
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pcsr.cli import FILE, command, command_errors, complain, progress, runtime_options, warn
+from pcsr.cli import (
+    FILE,
+    STDOUT,
+    check_text_output,
+    command,
+    command_errors,
+    complain,
+    progress,
+    runtime_options,
+    say,
+    warn,
+    write_text,
+)
+from pcsr.errors import PcsrError, UsageError
 from pcsr.interrupts import expect_outputs
 from pcsr.overlay import explain_colours
 
-from . import MAX_PIXELS
+from . import MAX_FRAME_PIXELS, MAX_PIXELS
 
 if TYPE_CHECKING:
-    from .batch import Done
+    from .done import Done
+    from .jobs import Plan
+
+
+def _no_empty(context: click.Context, parameter: click.Parameter, value: Any) -> Any:  # noqa: ANN401
+    """Refuses an empty name, which would be the current folder."""
+    if any(str(path) == "" for path in (value if isinstance(value, tuple) else (value,))):
+        raise click.BadParameter("expected the name of a file or a folder, found an empty one")
+    return value
 
 
 @command(
     "carn-pcsr/ in.png out.png --overlay routing.png",
-    "carn-pcsr/ photos/ upscaled/ --recursive --adaptive",
+    "carn-pcsr/ photos/ upscaled/ --recursive --adaptive --skip-existing",
+    "carn-pcsr/ - - < in.png > out.png",
     "carn-pcsr/ in.mp4 out.mp4 --preset balanced",
 )
 @click.argument("bundle", type=FILE)
-@click.argument("inputs", nargs=-1, required=True, type=FILE)
-@click.argument("output", type=FILE)
-@click.option("--scale", type=float, help="Scale, at least 1.  [default: the trained one]")
+@click.argument("paths", nargs=-1, metavar="INPUTS... OUTPUT", callback=_no_empty)
+@click.option("-i", "--input", "inputs", multiple=True, callback=_no_empty, help="Upscale this.")
+@click.option("-o", "--output", callback=_no_empty, help="Write there, instead of to OUTPUT.")
+@click.option("-s", "--scale", type=float, help="Scale, at least 1.  [default: the trained one]")
 @click.option("--k", type=float, help="Weight of cost: larger is lighter, faster. [default: 0]")
 @click.option("--adaptive", is_flag=True, help="Route by each image's spread of difficulty (ADM).")
 @click.option("--heavy-ratio", type=float, help="Share of heavy pixels, 0 to 1, instead of --k.")
@@ -35,13 +59,18 @@ if TYPE_CHECKING:
 @click.option("--max-psnr-loss-db", type=float, help="Calibrated routing: largest mean loss.")
 @click.option("--adaptive-budget", is_flag=True, help="Correct the budget by the frames before.")
 @click.option("--refine/--no-refine", default=True, help="Smooth light pixels beside heavy ones.")
-@click.option("--overlay", type=FILE, help="Draw the routing map here: heavy red, light green.")
+@click.option(
+    "--overlay",
+    callback=_no_empty,
+    help="Draw the routing map here (a folder for several): heavy red, light green.",
+)
 @click.option("--recursive", is_flag=True, help="Look into sub-folders.")
 @click.option(
+    "-f",
     "--format",
     "suffix",
-    type=click.Choice(["png", "jpg", "tiff", "webp"]),
-    help="Format of images in an output folder. [default: as the input]",
+    type=click.Choice(["png", "jpg", "tiff", "webp", "mp4", "mkv", "mov", "webm"]),
+    help="Format of images, or of videos, in a folder or on stdout. [default: as the input]",
 )
 @click.option(
     "--quality", type=click.IntRange(1, 100), default=95, help="Quality of JPEG and WebP files."
@@ -53,27 +82,39 @@ if TYPE_CHECKING:
 )
 @click.option("--codec", help="Encoder of videos. [default: libx264; .webm: libvpx-vp9]")
 @click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
+@click.option("--skip-existing", is_flag=True, help="Skip what is done: keep existing outputs.")
 @click.option(
-    "--max-pixels", type=click.IntRange(1), default=MAX_PIXELS, help="Refuse larger inputs."
+    "--max-pixels",
+    type=click.IntRange(1),
+    help=f"Refuse larger inputs. [default: {MAX_PIXELS}; {MAX_FRAME_PIXELS} of a video's frame]",
+)
+@click.option(
+    "--json",
+    "json_name",
+    callback=_no_empty,
+    help="Write a line of JSON per file to this file; - for stdout.",
 )
 @click.option(
     "--accept-damaged", is_flag=True, help="Take what can be decoded of damaged or cut-off images."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON per file on stdout.")
 @runtime_options
 @click.option(
-    "-t", "--tile", default="auto", help="Side of the tiles in input pixels; auto goes by memory."
+    "-t",
+    "--tile",
+    default="auto",
+    help="Side of the tiles in input pixels; auto or 0 goes by memory.",
 )
 @click.option("--build/--no-build", default=True, help="Build TensorRT engines that are missing.")
 @command_errors
 def main(
     bundle: Path,
-    inputs: tuple[Path, ...],
-    output: Path,
-    overlay: Path | None,
+    paths: tuple[str, ...],
+    inputs: tuple[str, ...],
+    output: str | None,
+    overlay: str | None,
     recursive: bool,
     suffix: str | None,
-    as_json: bool,
+    json_name: str | None,
     device: str,
     backend: str,
     precision: str,
@@ -85,8 +126,9 @@ def main(
     """Upscale INPUTS (files, folders) with BUNDLE into OUTPUT (a file, or a folder for several).
 
     PNG, JPEG, TIFF and WebP, and GIF, AVIF and BMP as input; ICC profile and EXIF are kept, EXIF
-    orientation is applied. Videos
-    (.mp4 .mkv .mov .webm, and .avi as input) keep their timing, colours and sound.
+    orientation is applied. Videos (.mp4 .mkv .mov .webm, and others as input) keep their timing,
+    colours and sound; they are named, of a folder only the images are taken. - is standard input or
+    output.
     """
     from pcsr.runtime.geometry.tiling import parse_tile
     from pcsr.runtime.routing.request import RoutingRequest
@@ -94,35 +136,92 @@ def main(
 
     from .batch import UpscaleOptions, upscale_files
     from .jobs import plan_jobs
+    from .planning.streams import opened_streams
     from .video import no_bar
 
-    tile_px = parse_tile(tile)
+    json_file = Path(json_name) if json_name else None
+    given, place = _inputs_and_output(paths, inputs, output)
+    _check_options(place, json_file, options["overwrite"], options["skip_existing"])
+    tile_px = parse_tile("auto" if tile == "0" else tile)
     upscaler = Upscaler(bundle, device, backend, precision, threads, tile_px, may_build=build)
     if device != "cpu":
-        click.echo(f"{device}: {upscaler.backend}, {precision}, passes {upscaler.passes}", err=True)
-    jobs = plan_jobs(inputs, output, recursive, f".{suffix}" if suffix else None, overlay)
-    expect_outputs(sum(len(job.targets) for job in jobs))
-    shown = no_bar if as_json else progress
-    over_files, over_frames = (shown, no_bar) if len(jobs) > 1 else (no_bar, shown)
+        say(f"{device}: {upscaler.backend}, {precision}, passes {upscaler.passes}")
+    plan = plan_jobs(given, place, recursive, f".{suffix}" if suffix else None, overlay)
+    others = (json_file not in (None, STDOUT)) + plan.to_stdout
+    expect_outputs(sum(len(job.targets) for job in plan.jobs) + others)
+    shown = no_bar if json_file == STDOUT else progress
+    over_files, over_frames = (shown, no_bar) if len(plan.jobs) > 1 else (no_bar, shown)
     request = RoutingRequest(**{way.name: options.pop(way.name) for way in fields(RoutingRequest)})
-    given = UpscaleOptions(**options, request=request)
-    results = upscale_files(upscaler, jobs, given, over_frames)
-    failed = 0
-    with over_files(results, "upscaling", len(jobs)) as finished:
-        for done in finished:
-            failed += done.error is not None
-            _show(done, as_json, len(jobs) == 1)
-    if overlay is not None and failed < len(jobs):
-        click.echo(f"overlay: {explain_colours(upscaler.bundle.upsamplers)}", err=True)
-    sys.exit(1 if failed else 0)
+    settings = UpscaleOptions(**options, request=request)
+    with opened_streams(plan, settings.limit(is_frame=False)) as streams:
+        results = map(
+            streams.restored, upscale_files(upscaler, streams.jobs, settings, over_frames)
+        )
+        with over_files(results, "upscaling", len(plan.jobs)) as finished:
+            code = _report(finished, plan, json_file, options["overwrite"])
+        if overlay is not None and (code == 0 or len(plan.jobs) > 1):
+            say(f"overlay: {explain_colours(upscaler.bundle.upsamplers)}")
+        if code == 0:
+            streams.hand_on()
+    sys.exit(code)
 
 
-def _show(done: "Done", as_json: bool, is_only: bool) -> None:
+def _inputs_and_output(
+    paths: Sequence[str], inputs: Sequence[str], output: str | None
+) -> tuple[list[Path], str]:
+    names = [*inputs, *paths]
+    if output is None and len(paths) > 0:
+        output = names.pop()
+    if output is None or not names:
+        missing = "INPUTS" if output is None or inputs or not paths else "OUTPUT"
+        raise click.UsageError(
+            f"Missing argument '{missing}': expected BUNDLE INPUTS... OUTPUT, or -i INPUT -o OUTPUT"
+        )
+    return [Path(name) for name in names], output
+
+
+def _check_options(place: str, json_file: Path | None, overwrite: bool, skips: bool) -> None:
+    if overwrite and skips:
+        raise UsageError("--overwrite and --skip-existing exclude each other; leave one out")
+    if json_file == STDOUT and place == str(STDOUT):
+        raise UsageError("--json - and the output - are both standard output; name a file for one")
+    check_text_output(json_file, overwrite)
+
+
+def _report(
+    finished: Iterable["Done"], plan: "Plan", json_file: Path | None, overwrite: bool
+) -> int:
+    """Prints what is done, and returns the exit code."""
+    from .planning.tally import Tally
+
+    tally, lines, failures = Tally(), list[str](), list[PcsrError](plan.inputs.failed)
+    for error in failures:
+        complain(error)
+    for done in finished:
+        tally.add(done)
+        if done.error:
+            failures.append(done.error)
+        line = json.dumps(done.to_json(), allow_nan=False)
+        lines.append(line)
+        _show(done, json_file == STDOUT, len(plan.jobs) == 1)
+        if json_file == STDOUT:
+            click.echo(line)
+    if json_file is not None and json_file != STDOUT:
+        write_text(json_file, "".join(f"{line}\n" for line in lines), overwrite)
+    note = plan.inputs.note()
+    if note:
+        say(note)
+    if plan.is_several and json_file != STDOUT:
+        say(tally.summary())
+    if not failures:
+        return 0
+    return failures[0].exit_code if len(lines) + len(plan.inputs.failed) == 1 else 1
+
+
+def _show(done: "Done", is_quiet: bool, is_only: bool) -> None:
     if done.error:
         complain(done.error)
     for warning in done.warnings:
         warn(f"{done.job.target}: {warning}")
-    if as_json:
-        click.echo(json.dumps(done.to_json(), allow_nan=False))
-    elif not done.error and (is_only or not sys.stderr.isatty()):
-        click.echo(done.summary(), err=True)
+    if not is_quiet and not done.error and (is_only or not sys.stderr.isatty()):
+        say(done.summary())

@@ -115,9 +115,11 @@ class DeviceUpscaler(Executor):
         scale: float,
         request: RoutingRequest,
         took: Callable[[Ready], None] | None = None,
+        on_rows: Callable[[int], None] | None = None,
     ) -> Result:
         """Upscales as `Executor.__call__`. Of a CUDA tensor the results are tensors on the device,
-        nothing waits for them, and `took` is told the device's time; else NumPy arrays.
+        nothing waits for them, and `took` is told the device's time; else NumPy arrays. `on_rows`
+        is told of all rows at once.
         """
         given, layout = self.look(pixels)
         stays = given.is_cuda
@@ -143,6 +145,8 @@ class DeviceUpscaler(Executor):
                 with timer.stage("download"):
                     parts = parts.downloaded()
             wait = self._side.waiter()
+        if on_rows is not None:
+            on_rows(round(given.shape[0] * scale) * (2 if layout.has_alpha else 1))
         queued_ms = timer.total_ms
 
         def measured() -> Stats:

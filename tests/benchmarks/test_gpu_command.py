@@ -50,4 +50,4 @@ def test_the_whole_run_on_the_cpu(carn_like_bundle: Path, tmp_path: Path) -> Non
     assert "pcsr, torch, fused, graph" in {record["path"] for record in fidelity}
     report = (tmp_path / "out" / "gpu-cpu-quick.md").read_text()
     assert report.startswith(done.stdout.rstrip())
-    assert "## carn 12x17 -> 48x68, fp32" in report
+    assert "## carn 17x12 -> 68x48, fp32" in report

@@ -128,7 +128,7 @@ def test_border_is_left_out(measure: Any) -> None:  # noqa: ANN401
 @pytest.mark.parametrize(
     ("image", "border", "message"),
     [
-        (grey(0), 8, "a border of 8 px does not fit an image of 16x20 pixels"),
+        (grey(0), 8, "a border of 8 px does not fit an image of 20x16 pixels"),
         (grey(0), -1, "a border of -1 px"),
         (grey(0, 17), 0, r"same shape, found \[17, 20, 3\] and \[16, 20, 3\]"),
         (grey(0)[..., 0], 0, r"uint8 \[H,W,3\], found uint8 \[16, 20\]"),
@@ -241,8 +241,8 @@ def test_resize_keeps_the_layout(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(
     ("image", "size", "message"),
     [
-        (noise(4, 4, 3), (0, 2), "to 0x2"),
-        (noise(4, 4, 3), (2, -1), "to 2x-1"),
+        (noise(4, 4, 3), (0, 2), "to 2x0"),
+        (noise(4, 4, 3), (2, -1), "to -1x2"),
         (noise(0, 4, 3), (2, 2), r"shape \[0, 4, 3\]"),
         (noise(4), (2, 2), r"shape \[4\]"),
         (np.zeros((4, 4), np.int32), (2, 2), "int32"),
@@ -295,5 +295,5 @@ def test_scale_below_one_is_refused(scale: float) -> None:
 
 
 def test_image_below_one_lr_pixel_is_refused() -> None:
-    with pytest.raises(UsageError, match="3x20 pixels is too small for scale 4"):
+    with pytest.raises(UsageError, match="20x3 pixels is too small for scale 4"):
         degrade(grey(0, 3), 4)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pcsr.errors import BackendError
+from pcsr.errors import BackendError, UsageError
 from pcsr.runtime.devices import parse_device, torch_device
 from pcsr.runtime.onnxruntime_session import provider_of
 
@@ -17,7 +17,7 @@ def test_names_are_kinds_and_numbers() -> None:
 @pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cpu:0", "", "CUDA", "cuda:²"])
 def test_unknown_devices(name: str) -> None:
     for read in (torch_device, provider_of):
-        with pytest.raises(BackendError, match="expected cpu, cuda or cuda:N"):
+        with pytest.raises(UsageError, match="expected cpu, cuda or cuda:N"):
             read(name)
 
 

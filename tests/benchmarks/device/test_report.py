@@ -12,7 +12,7 @@ def verdicts(ms: float, **values: float | None) -> dict[str, str]:
     return {
         t["what"].rpartition(": ")[2]: t["verdict"]
         for t in found
-        if "carn 1080x1920 fp16, ADM" in t["what"]
+        if "carn 1920x1080 fp16, ADM" in t["what"]
     }
 
 
@@ -33,7 +33,7 @@ def test_other_precisions_sizes_and_failures_are_not_the_figure() -> None:
         timed(1.0, error="x"),
         timed(1.0, family="plain"),
     ]
-    assert {t["verdict"] for t in goals(others) if "1080x1920 fp16" in t["what"]} == {
+    assert {t["verdict"] for t in goals(others) if "1920x1080 fp16" in t["what"]} == {
         "not measured"
     }
 
@@ -49,12 +49,12 @@ def test_the_fastest_of_ours_is_held_against_the_figure() -> None:
 def test_the_report_shows_times_failures_and_what_was_dropped() -> None:
     failed = timed(1.0, contender="pcsr, torch, fused, ADM", error="boom", device_ms=None)
     records = [run(), checked(), checked(path="b", passed=False), timed(7.123), failed]
-    text = write_summary(records, ["time carn fp32 1080x1920"])
+    text = write_summary(records, ["time carn fp32 1920x1080"])
     assert "NVIDIA H200" in text
     assert "7.123" in text
     assert "FAILED" in text
-    assert "not done, for the time was over: time carn fp32 1080x1920" in text
-    assert "carn fp16 1080x1920 [pcsr, torch, fused, ADM]: boom" in text
+    assert "not done, for the time was over: time carn fp32 1920x1080" in text
+    assert "carn fp16 1920x1080 [pcsr, torch, fused, ADM]: boom" in text
     details = write_details(records)
     assert "| pcsr, torch, fused, ADM        |       failed |" in details
 
@@ -81,7 +81,7 @@ def test_only_ours_make_the_run_a_failure() -> None:
     assert faults([timed(1.0, ours=False, error="x"), checked(ours=False, passed=False)]) == []
     assert faults([timed(1.0, skipped=True, error="no time was left for it")]) == []
     assert faults([timed(1.0, error="x")]) == [
-        "carn fp16 1080x1920 [pcsr, torch, fused, graph, ADM]: x"
+        "carn fp16 1920x1080 [pcsr, torch, fused, graph, ADM]: x"
     ]
     wrong = checked(passed=False, what_failed=["a: 30 dB"])
     assert faults([wrong]) == ["carn fp16 [pcsr, torch, fused, graph]: a: 30 dB"]

@@ -95,10 +95,10 @@ def test_the_most_important_sections_come_first() -> None:
         "ceilings",
         "fidelity carn fp16",
         "fidelity fsrcnn fp16",
-        "time carn fp16 1080x1920",
-        "time fsrcnn fp16 1080x1920",
+        "time carn fp16 1920x1080",
+        "time fsrcnn fp16 1920x1080",
     ]
-    assert sections[-1].name == "compiled carn fp16 1080x1920"
+    assert sections[-1].name == "compiled carn fp16 1920x1080"
     assert all(
         section.kind != "fidelity" for section in make_sections(("carn",), ("fp16",), (), False)
     )

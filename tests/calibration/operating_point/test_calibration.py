@@ -270,7 +270,7 @@ def test_images_that_fail_are_listed_and_the_others_used(bundle: Path, photos: P
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 2
     assert "bad.png" in errors[0]
-    assert "low.png: an input of 10x100 pixels is smaller than the halo" in errors[1]
+    assert "low.png: an input of 100x10 pixels is smaller than the halo" in errors[1]
     assert len(json.loads(done.stdout)["images"]) == 2
 
 

@@ -249,7 +249,7 @@ def test_unreadable_images_are_listed(copy: Path, photos: list[Path], tmp_path: 
 
 def test_images_smaller_than_the_reach_are_listed(copy: Path, tmp_path: Path) -> None:
     write(Picture(smooth(16, 200)), tmp_path / "small.png")
-    with pytest.raises(ImageError, match=r"reach of \d+ px: .*small\.png \(4x50\)"):
+    with pytest.raises(ImageError, match=r"reach of \d+ px: .*small\.png \(50x4\)"):
         calibrate_precision(copy, [tmp_path / "small.png"], LOOSE)
 
 

@@ -100,5 +100,5 @@ def test_a_file_in_the_place_of_a_folder_is_named(carn_like_bundle: Path, tmp_pa
     sources = [picture(tmp_path / "in" / name) for name in ("a.png", "b.png")]
     (tmp_path / "afile").touch()
     ended = upscale(carn_like_bundle, *sources, tmp_path / "afile" / "out")
-    assert ended.code == 1
+    assert ended.code == 2, "said once, before the work"
     assert f"{tmp_path / 'afile'} is a file, expected a folder for the results" in ended.stderr

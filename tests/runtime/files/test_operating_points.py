@@ -30,7 +30,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def record(*args: Any) -> Any:  # noqa: ANN401
-    ended = upscale(*args, "--json")
+    ended = upscale(*args, "--json", "-")
     assert ended.code == 0, ended.stderr
     assert_clean(ended)
     return json.loads(ended.stdout)

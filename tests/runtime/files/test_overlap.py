@@ -81,8 +81,8 @@ def test_images_are_read_and_written_while_one_is_computed(
 
     monkeypatch.setattr(images, "read", spied(steps, "read", images.read, 0))
     monkeypatch.setattr(images, "write", spied(steps, "write", slow_write, 1))
-    monkeypatch.setattr("pcsr.runtime.files.batch._Stages._upscale", lambda self, p: compute(p))
-    jobs = plan_jobs([album], tmp_path / "out", False, None, None)
+    monkeypatch.setattr("pcsr.runtime.files.batch._Stages._upscale", lambda self, p, _: compute(p))
+    jobs = plan_jobs([album], tmp_path / "out").jobs
     for done in upscale_files(upscaler, jobs, UpscaleOptions()):
         steps.note(f"done {done.job.source.stem}")
         assert done.error is None
@@ -109,7 +109,8 @@ def test_errors_stay_with_their_files(
     monkeypatch.setattr(images, "write", failing)
     ended = upscale(carn_like_bundle, album, tmp_path / "out")
     assert ended.code == 1
-    found = [line.rsplit("/")[-1][:12] for line in ended.complaints]
+    assert ended.complaints[4].startswith("2 done, 2 failed in ")
+    found = [line.rsplit("/")[-1][:12] for line in ended.complaints[:4]]
     assert [text[0] for text in found] == ["a", "b", "c", "d"]
     assert "c.png; use a smaller scale" in ended.complaints[2]
     assert list(snapshot(tmp_path / "out")) == ["a.png", "d.png"]
@@ -118,7 +119,7 @@ def test_errors_stay_with_their_files(
 def test_leaving_early_leaves_no_file_and_no_thread(
     album: Path, carn_like_bundle: Path, tmp_path: Path
 ) -> None:
-    jobs = plan_jobs([album], tmp_path / "out", False, None, None)
+    jobs = plan_jobs([album], tmp_path / "out").jobs
     results = upscale_files(Upscaler(carn_like_bundle), jobs, UpscaleOptions())
     assert next(results).job.source.stem == "a"
     results.close()

@@ -119,7 +119,9 @@ def test_full_disk_spares_what_still_fits(carn_like_bundle: Path, tmp_path: Path
     ended = run(carn_like_bundle, folder, out, before=little_room)
     assert ended.code == 1
     assert_clean(ended)
-    assert [line.startswith("error: ") for line in ended.complaints] == [False, True, False]
+    lines, summary = ended.complaints[:-1], ended.complaints[-1]
+    assert [line.startswith("error: ") for line in lines] == [False, True, False]
+    assert summary.startswith("2 done, 1 failed in ")
     assert list(snapshot(out)) == ["a.png", "c.png"]
 
 
@@ -157,7 +159,9 @@ def test_reader_of_stdout_has_gone(carn_like_bundle: Path, tmp_path: Path) -> No
     read, write = os.pipe()
     os.close(read)
     source, target = picture(tmp_path / "in.png"), tmp_path / "out.png"
-    ended = end(start("pcsr-upscale", carn_like_bundle, source, target, "--json", stdout=write))
+    ended = end(
+        start("pcsr-upscale", carn_like_bundle, source, target, "--json", "-", stdout=write)
+    )
     os.close(write)
     assert_clean(ended)
     assert size_of(target) == (48, 80)
@@ -166,7 +170,9 @@ def test_reader_of_stdout_has_gone(carn_like_bundle: Path, tmp_path: Path) -> No
 def test_stdout_that_is_full(carn_like_bundle: Path, tmp_path: Path) -> None:
     source, target = picture(tmp_path / "in.png"), tmp_path / "out.png"
     with open("/dev/full", "w") as full:
-        ended = end(start("pcsr-upscale", carn_like_bundle, source, target, "--json", stdout=full))
+        ended = end(
+            start("pcsr-upscale", carn_like_bundle, source, target, "--json", "-", stdout=full)
+        )
     assert ended.code == 1
     assert_clean(ended)
     assert len(ended.complaints) == 1
@@ -175,7 +181,7 @@ def test_stdout_that_is_full(carn_like_bundle: Path, tmp_path: Path) -> None:
 
 def test_no_bar_and_no_colours_outside_a_terminal(carn_like_bundle: Path, tmp_path: Path) -> None:
     sources = [picture(tmp_path / name) for name in ("a.png", "b.png")]
-    ended = run(carn_like_bundle, *sources, tmp_path / "out", "--json")
+    ended = run(carn_like_bundle, *sources, tmp_path / "out", "--json", "-")
     assert ended.code == 0
     assert "\x1b" not in ended.stdout + ended.stderr
     assert "\r" not in ended.stderr

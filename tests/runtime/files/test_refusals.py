@@ -44,7 +44,8 @@ def test_bad_images_among_good_ones(carn_like_bundle: Path, out: Path, tmp_path:
     assert len(errors) == len(bad)
     for path in bad:
         assert sum(str(path) in line for line in errors) == 1
-    assert len(ended.complaints) == len(good) + len(bad)
+    assert len(ended.complaints) == len(good) + len(bad) + 1
+    assert ended.complaints[-1].startswith(f"{len(good)} done, {len(bad)} failed in ")
 
 
 def test_each_bad_image_alone(carn_like_bundle: Path, out: Path, tmp_path: Path) -> None:
@@ -88,10 +89,11 @@ def test_own_limit_of_pixels(carn_like_bundle: Path, source: Path, out: Path) ->
     assert upscale(carn_like_bundle, source, target, "--max-pixels", pixels).code == 0
 
 
-@pytest.mark.parametrize("scale", [700, 999.9])
+@pytest.mark.parametrize(("scale", "size"), [(700, (60, 80)), (999.9, (40, 60))])
 def test_results_beyond_all_measure(
-    scale: float, carn_like_bundle: Path, source: Path, out: Path
+    scale: float, size: tuple[int, int], carn_like_bundle: Path, source: Path, out: Path
 ) -> None:
+    picture(source, size=size)
     ended = upscale(carn_like_bundle, source, out / "out.png", "--scale", scale)
     assert_refused(ended, 1, "in.png would become .*smaller --scale")
     assert snapshot(out) == {}
@@ -201,9 +203,9 @@ OPTIONS: dict[str, tuple[list[Any], int, str]] = {
     "two-modes": (["--adaptive", "--heavy-ratio", 0.2], 2, "exclude each other"),
     "adaptive-k": (["--adaptive", "--k", 1], 2, "k is not used with adaptive"),
     "ratio-k": (["--heavy-ratio", 0.2, "--k", 1], 2, "k is not used with"),
-    "tpu": (["--device", "tpu"], 2, "unknown device 'tpu' .*cpu, cuda"),
+    "tpu": (["--device", "tpu"], 2, "unknown device 'tpu'; expected cpu, cuda"),
     "cpu-1": (["--device", "cpu:1"], 2, "unknown device 'cpu:1'"),
-    "backend": (["--backend", "magic"], 2, "unknown backend 'magic' .*onnxruntime"),
+    "backend": (["--backend", "magic"], 2, "unknown backend 'magic'; expected .*onnxruntime"),
     "precision": (["--precision", "fp16"], 2, r"no fp16 graphs \(it has: fp32\)"),
     "threads-0": (["--threads", 0], 2, "0 is not in the range"),
     "quality-0": (["--quality", 0], 2, "0 is not in the range"),

@@ -20,10 +20,11 @@ QUARTER_TURN = [0, 65_536, 0, -65_536, 0, 0, 0, 0, 2**30]  # a display matrix
 
 
 def assert_done(ended: Ended, files: int = 1) -> None:
-    """Success, one line per file on stderr, nothing on stdout."""
+    """Success, one line per file on stderr, for several a summary; nothing on stdout."""
     assert ended.code == 0, ended.stderr
     assert_clean(ended)
-    assert len(ended.complaints) == files, ended.stderr
+    assert len(ended.complaints) == files + (files > 1), ended.stderr
+    assert files == 1 or ended.complaints[-1].startswith(f"{files} done, 0 failed in ")
     assert ended.stdout == ""
 
 
@@ -152,7 +153,11 @@ def test_videos_and_images_into_a_folder(carn_like_bundle: Path, tmp_path: Path)
 def test_of_a_folder_only_images_are_taken(carn_like_bundle: Path, tmp_path: Path) -> None:
     video(tmp_path / "album" / "a.mp4", 2)
     picture(tmp_path / "album" / "b.png")
-    assert_done(upscale(carn_like_bundle, tmp_path / "album", tmp_path / "out"))
+    ended = upscale(carn_like_bundle, tmp_path / "album", tmp_path / "out")
+    assert ended.code == 0
+    said = "skipped 1 file of another kind: 1 .mp4; name videos to upscale them"
+    assert ended.complaints[1] == said
+    assert ended.complaints[2].startswith("1 done, 0 failed in ")
     assert list(snapshot(tmp_path / "out")) == ["b.png"]
 
 
@@ -165,7 +170,7 @@ def record(ended: Ended) -> dict[str, Any]:
 @pytest.mark.parametrize("options", [["--adaptive"], ["--heavy-ratio", 0.25], ["--no-refine"]])
 def test_json(options: list[Any], carn_like_bundle: Path, tmp_path: Path) -> None:
     source, target = video(tmp_path / "in.mp4"), tmp_path / "out.mp4"
-    found = record(upscale(carn_like_bundle, source, target, "--json", *options))
+    found = record(upscale(carn_like_bundle, source, target, "--json", "-", *options))
     assert (found["input"], found["output"]) == (str(source), str(target))
     assert (found["lr_size"], found["hr_size"], found["frames"]) == ([*SIZE], [*LARGE], 8)
     assert sum(found["pixels_per_upsampler"]) == 8 * LARGE[0] * LARGE[1]
@@ -179,5 +184,5 @@ def test_json(options: list[Any], carn_like_bundle: Path, tmp_path: Path) -> Non
 
 def test_plain_bundle(plain_bundle: Path, tmp_path: Path) -> None:
     source, target = video(tmp_path / "in.mp4", 2), tmp_path / "out.mp4"
-    found = record(upscale(plain_bundle, source, target, "--json"))
+    found = record(upscale(plain_bundle, source, target, "--json", "-"))
     assert (found["pixels_per_upsampler"], found["heavy_share"]) == ([], 0)

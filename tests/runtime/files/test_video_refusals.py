@@ -78,7 +78,8 @@ def test_bad_video_among_good_ones(carn_like_bundle: Path, source: Path, out: Pa
     ended = upscale(carn_like_bundle, *sources, out)
     assert ended.code == 1
     assert_clean(ended)
-    assert ["error: " in line for line in ended.complaints] == [False, True, False]
+    assert ["error: " in line for line in ended.complaints] == [False, True, False, False]
+    assert ended.complaints[3].startswith("2 done, 1 failed in ")
     assert list(snapshot(out)) == ["c.mp4", "in.mp4"]
 
 
