@@ -16,7 +16,7 @@ from torch import Tensor
 from pcsr import ImageError, Upscaler, UsageError
 from pcsr.bundle import Bundle
 from pcsr.runtime.gpu import frame as frames
-from pcsr.runtime.gpu import upscaler as device_upscaler
+from pcsr.runtime.gpu import open as device_open
 from pcsr.runtime.gpu.recording import FRAMES_KEPT
 from pcsr.runtime.gpu.runners.open import open_runner
 from pcsr.runtime.gpu.runners.protocol import DeviceRunner
@@ -69,7 +69,7 @@ def opened_engines(monkeypatch: pytest.MonkeyPatch) -> None:
         return found
 
     OPENED.clear()
-    monkeypatch.setattr(device_upscaler, "open_runner", opening)
+    monkeypatch.setattr(device_open, "open_runner", opening)
 
 
 def engines(upscaler: Upscaler) -> Any:  # noqa: ANN401
