@@ -102,7 +102,8 @@ class Upscaler:
         return f"<pcsr.Upscaler of {self.bundle.path}: x{self.scale}, {where}{state}>"
 
     def __enter__(self) -> Self:
-        return self
+        with self._open.used():  # refuses one that is closed
+            return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -98,7 +98,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def _existing(path: Path) -> OutputError:
-    return OutputError(f"{path} exists; pass --overwrite to replace it, or choose another name")
+    return OutputError(f"{path} exists; pass --overwrite (overwrite=True), or choose another name")
 
 
 def _rename_new(new: Path, path: Path) -> None:

@@ -1,6 +1,7 @@
 """The commands' common parts: errors as one line and an exit code, progress bars, text files."""
 
 import functools
+import mimetypes
 import os
 import resource
 import sys
@@ -12,8 +13,8 @@ from typing import Any, TypeVar
 
 import click
 
-from pcsr.atomic import atomic_file, refuse_existing
-from pcsr.errors import OutputError, PcsrError
+from pcsr.atomic import atomic_file, refuse_existing, writing
+from pcsr.errors import OutputError, PcsrError, UsageError
 from pcsr.interrupts import (
     INTERRUPTED,
     command_body,
@@ -98,7 +99,8 @@ def _described(error: BaseException) -> tuple[str | None, int]:
     if isinstance(error, PcsrError):
         return f"error: {error}", error.exit_code
     if isinstance(error, MemoryError):
-        return "error: out of memory; use a smaller image or a smaller scale", 1
+        advice = "free some, raise the limit (ulimit -v), or use less: --tile 64, a smaller image"
+        return f"error: out of memory; {advice}", 1
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
         advice = "raise the limit of memory (ulimit -v) or of processes (ulimit -u)"
         return f"error: cannot start another thread; {advice}, or use fewer --threads", 1
@@ -129,20 +131,44 @@ def progress(items: Iterable[Item], label: str, length: int | None = None) -> Ba
 
 def check_text_output(file: Path | None, overwrite: bool) -> None:
     """Raises OutputError, before the computation, for a file that `write_text` could not write."""
-    if file is None or file == STDOUT:
+    if file is None or file == STDOUT or _is_stream(file):
         return
+    from pcsr.bundle import MANIFEST
+
+    kind = mimetypes.guess_type(file.name)[0] or ""
+    if kind.startswith(("image/", "video/", "audio/")):
+        raise UsageError(f"expected a name such as out.json for text, found {file}; name another")
+    if (file.parent / MANIFEST).exists():
+        raise UsageError(f"{file} lies in a bundle, whose files it may not replace; name another")
     refuse_existing(file, overwrite)
     if not file.parent.is_dir():
         raise OutputError(f"cannot write {file}: there is no folder {file.parent}")
+    if file.exists() and not _is_text(file):
+        raise OutputError(f"{file} holds no text and would be lost; choose another name")
+
+
+def _is_stream(file: Path) -> bool:
+    """Tests for a device or a pipe, which text is sent to."""
+    return file.exists() and not file.is_file() and not file.is_dir()
+
+
+def _is_text(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return b"\0" not in opened.read(4096)
 
 
 def write_text(file: Path, text: str, overwrite: bool) -> None:
-    """Writes a file as a whole, or to stdout where it is `-`."""
+    """Writes a file as a whole, links followed, or to stdout where it is `-`; devices and pipes are
+    written to.
+    """
     if file == STDOUT:
         click.echo(text, nl=False)
-        return
-    with atomic_file(file, overwrite) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    elif _is_stream(file):
+        with writing(file), file.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+    else:
+        with atomic_file(Path(os.path.realpath(file)), overwrite) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 def check_outputs(curve: Path | None, json_file: Path | None, overwrite: bool) -> None:

@@ -38,6 +38,7 @@ from .video import (
 
 LARGEST_GROWTH = 16  # output pixels per allowed input pixel
 _SKIPPED = object()
+_LESS_MEMORY = "use --tile 64, fewer --threads or a smaller --scale, or raise the limit (ulimit -v)"
 STREAMED_PIXELS = 2**26  # of outputs that leave while they are computed, never whole in memory
 
 
@@ -112,7 +113,7 @@ def _guarded(work: Callable[[Job, Any], Any]) -> Callable[[tuple[Job, Any]], tup
         except OSError as error:
             return job, OutputError(f"cannot upscale {job.source}: {error.strerror or error}")
         except MemoryError:
-            return job, ImageError(f"out of memory for {job.source}; use a smaller scale")
+            return job, ImageError(f"out of memory for {job.source}; {_LESS_MEMORY}")
 
     return guarded
 

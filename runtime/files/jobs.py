@@ -91,6 +91,8 @@ def _plan_stream(
     if len(inputs) > 1 or os.path.isdir(inputs[0]):
         raise UsageError("- is one image: name no folder and no other input with it")
     source, place = inputs[0], Path(output)
+    if is_video(source) or suffix in WRITTEN:
+        raise UsageError("- takes images only; name the files of a video")
     found = Inputs({source: place}) if source == STREAM else find_inputs(inputs, False)
     if place == STREAM:
         own = source.suffix if source.suffix.lower() in _written(source) else _OTHER_IMAGES

@@ -97,10 +97,14 @@ def _refuse_elsewhere(image: Any) -> None:  # noqa: ANN401
             f"expected an image without gradient, found a {name} that requires one; pass "
             "image.detach()"
         )
-    if is_tensor(image) and (image.device.type != "cpu" or image.layout is not _strided()):
+    if is_tensor(image) and image.layout is not _strided():
+        raise ImageError(f"expected a dense tensor, found {image.layout}; pass image.to_dense()")
+    if is_tensor(image) and str(image.dtype) == "torch.bfloat16":
+        raise ImageError("expected uint8, uint16 or float32, found bfloat16; pass image.float()")
+    if is_tensor(image) and image.device.type != "cpu":
         raise ImageError(
-            f"expected a dense array on the CPU, found a {name} on {image.device} "
-            f"({image.layout}); pass image.cpu(), or open the bundle on that device"
+            f"expected an array on the CPU, found a {name} on {image.device}; pass image.cpu(), or "
+            "open the bundle on that device"
         )
     where = getattr(image, "__dlpack_device__", None)
     if where is not None and where()[0] not in IN_HOST_MEMORY:

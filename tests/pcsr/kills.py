@@ -25,6 +25,7 @@ from pcsr.manifest import Manifest
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]
 SIZE = 2**18
+LONGEST_S = 120  # a child that a signal does not end is killed by its alarm
 CALLS: list[tuple[Any, str]] = [
     *((os, name) for name in ("open", "mkdir", "rename", "replace", "link", "unlink", "rmdir")),
     (renaming, "_rename"),
@@ -130,7 +131,10 @@ def forked(body: Callable[[], object]) -> int:
     if child:
         return child
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # nohup and CI runners may have them ignored
+        signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.alarm(LONGEST_S)
     code = 0
     try:
         pcsr.cli.command_errors(body)()

@@ -112,7 +112,7 @@ def test_errors_stay_with_their_files(
     assert ended.complaints[4].startswith("2 done, 2 failed in ")
     found = [line.rsplit("/")[-1][:12] for line in ended.complaints[:4]]
     assert [text[0] for text in found] == ["a", "b", "c", "d"]
-    assert "c.png; use a smaller scale" in ended.complaints[2]
+    assert "c.png; use --tile 64" in ended.complaints[2]
     assert list(snapshot(tmp_path / "out")) == ["a.png", "d.png"]
 
 
