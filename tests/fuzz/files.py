@@ -88,7 +88,7 @@ def _mutate_weights(weights: Tensors, rng: random.Random) -> None:
     if kind == 2:
         changed = old.to(rng.choice((torch.float16, torch.float8_e4m3fn, torch.int8, torch.bool)))
     elif kind == 3:
-        changed = torch.full_like(old, rng.choice((float("nan"), float("inf"), 3e38, 0.0)))
+        changed = torch.full_like(old.float(), rng.choice((float("nan"), float("inf"), 3e38, 0.0)))
     elif kind == 4:
         changed = torch.zeros(1).as_strided((2**31,), (0,))
     elif kind == 5:
