@@ -1,6 +1,7 @@
 """Bundles of tiny random networks; reference data where it is there."""
 
 import gc
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,17 @@ REFERENCE = Path(__file__).parents[2] / "shared"
 def rare_collections() -> None:
     """PyTorch's exporter makes so many objects that a fifth of its time is looking for garbage."""
     gc.set_threshold(100_000, 20, 100)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_of_a_terminal() -> None:
+    """Shells ignore Ctrl-C for what they start with `&`, nohup SIGHUP; the processes that tests
+    start would inherit that.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -110,9 +110,10 @@ def test_a_warm_up_pays_and_changes_nothing(carn_like_bundle: Path, backend: str
 def test_the_log_says_what_was_chosen(
     carn_like_bundle: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert not logging.getLogger("pcsr").handlers
+    handlers = list(logging.getLogger("pcsr").handlers)
     with caplog.at_level(logging.DEBUG, "pcsr"):
         Upscaler(carn_like_bundle, threads=2, tile_px=32)(IMAGE)
+    assert logging.getLogger("pcsr").handlers == handlers
     opened, *call = [record.getMessage() for record in caplog.records]
     assert "native on cpu, fp32, passes native (" in opened
     assert "threads 2, tiles of 32 px" in opened

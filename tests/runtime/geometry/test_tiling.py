@@ -149,7 +149,7 @@ def test_tiles_that_are_no_size_are_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["carn_like_bundle", "three_way_bundle", "single_bundle"])
-@pytest.mark.parametrize("tile_px", [5, 16])
+@pytest.mark.parametrize("tile_px", [16, 19])
 def test_tiles_of_the_graph_pipeline_are_the_whole_image(
     name: str, tile_px: int, request: pytest.FixtureRequest
 ) -> None:
