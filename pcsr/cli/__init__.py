@@ -130,7 +130,13 @@ def progress(items: Iterable[Item], label: str, length: int | None = None) -> Ba
 
 
 def check_text_output(file: Path | None, overwrite: bool) -> None:
-    """Raises OutputError, before the computation, for a file that `write_text` could not write."""
+    """Refuses, before the computation, a file that `write_text` could not write, or whose content
+    it must not replace.
+
+    Raises:
+        UsageError: it is named as an image, video or sound, or lies in a bundle.
+        OutputError: it exists and `overwrite` is off, holds no text, or has no folder.
+    """
     if file is None or file == STDOUT or _is_stream(file):
         return
     from pcsr.bundle import MANIFEST

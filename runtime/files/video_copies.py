@@ -1,6 +1,7 @@
 """The sound and the subtitles of a video are copied, packet by packet, where that can be."""
 
 import io
+from collections.abc import Callable
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -176,12 +177,17 @@ def kept_tags(tags: dict[str, str]) -> dict[str, str]:
 
 
 def _holds(container: str, stream: Stream) -> bool:
-    """Tests whether a container takes a stream, by beginning one: what its muxer lists is not all
-    that it takes, nor does it take all of that.
+    """Tests whether a container takes a copy of a stream."""
+    return can_begin(container, lambda trial: trial.add_stream_from_template(stream))
+
+
+def can_begin(container: str, add: Callable[[OutputContainer], object]) -> bool:
+    """Tests whether a container takes what `add` puts into it, by beginning one: what its muxer
+    lists is not all that it takes, nor does it take all of that.
     """
     trial = av.open(io.BytesIO(), "w", format=container)
     try:
-        trial.add_stream_from_template(stream)
+        add(trial)
         trial.start_encoding()
     except (ValueError, av.FFmpegError):
         return False

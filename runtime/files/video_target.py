@@ -1,7 +1,6 @@
 """The target of a video encodes frames, and copies the source's other streams."""
 
 import errno
-import io
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -10,11 +9,12 @@ from typing import Any
 import av
 from av.codec.codec import Codec
 from av.codec.context import Flags
+from av.container import OutputContainer
 from numpy.typing import NDArray
 
 from pcsr.errors import OutputError
 
-from .video_copies import CONTAINERS, Copies, kept_tags
+from .video_copies import CONTAINERS, Copies, can_begin, kept_tags
 from .video_encoder import (
     Pixels,
     choose_pixels,
@@ -148,20 +148,15 @@ class VideoTarget(AbstractContextManager["VideoTarget"]):
         return OutputError(f"cannot write {self._shown}: {own} holds no {encoder.name}; {advice}")
 
     def _holds(self, suffix: str, encoder: Codec) -> bool:
-        """Tests whether a container takes what an encoder makes, by beginning one."""
-        trial = av.open(io.BytesIO(), "w", format=CONTAINERS[suffix])
-        try:
+        """Tests whether a container takes what an encoder makes."""
+
+        def add(trial: OutputContainer) -> None:
             context: Any = trial.add_stream(encoder.name, rate=25).codec_context
             context.height, context.width = 64, 64
             context.pix_fmt = self._pixels.name
             context.options = encoder_options(context, encoder.name, None, self._shown)
-            trial.start_encoding()
-        except (ValueError, av.FFmpegError):
-            return False
-        finally:
-            with suppress(Exception):
-                trial.close()
-        return True
+
+        return can_begin(CONTAINERS[suffix], add)
 
     def _abandon(self) -> None:
         with suppress(Exception):
