@@ -1,6 +1,7 @@
 """The runner of backend `tensorrt` runs the engines of a bundle."""
 
 import threading
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ class TensorRTRunner:
     """
 
     capturable = True
+    choices: Sequence[str] = ()
 
     def __init__(self, library: Library, plans: PlanSet, device: str) -> None:
         facts = plans.record.facts
