@@ -13,7 +13,7 @@ from .graph import Node, OperatorGraph, uses_of
 FRESH = frozenset(
     {"Add", "Add_", "Concat", "Conv", "ConvAddRelu", "ConvEpilogue", "ConvRelu", "ConvTranspose"}
     | {"ConvTransposeEpilogue", "Div", "Gemm", "Grouped", "LeakyRelu", "MatMul", "Mul"}
-    | {"Pointwise", "Relu", "Sub"}
+    | {"Pointwise", "Relu", "ResidualBlock", "Sub"}
 )
 IN_PLACE = frozenset({"Add", "LeakyRelu", "Relu"})
 MOST_CHANNELS, MOST_GROUPS = 32, 8
