@@ -53,9 +53,17 @@ def describe(threads: int) -> dict[str, Any]:
     return machine(threads) | {
         "cores": os.cpu_count(),
         "platform": platform.platform(),
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain")),
+        **commit(),
         "date": datetime.now(UTC).isoformat(timespec="microseconds"),
+    }
+
+
+def commit() -> dict[str, Any]:
+    """Gives the commit, and whether files differ from it; None without git."""
+    changed = _git("status", "--porcelain")
+    return {
+        "commit": _git("rev-parse", "HEAD"),
+        "dirty": None if changed is None else bool(changed),
     }
 
 

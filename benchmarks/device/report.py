@@ -79,7 +79,9 @@ def write_details(records: Sequence[Record]) -> str:
 
 def _title(run: Record) -> str:
     machine = run["machine"]
-    lines = [f"# {machine['device']}", "", f"{machine['date']}, commit {machine['commit']}"]
+    changed = " with changes" if machine.get("dirty") else ""
+    of = f"{machine['date']}, commit {machine['commit']}{changed}"
+    lines = [f"# {machine['device']}", "", of]
     if run["quick"]:
         lines += ["", "**A quick run, to see that it all runs. Its times mean nothing.**"]
     if machine.get("sm"):
