@@ -142,6 +142,7 @@ def test_a_crash_keeps_what_was_known_of_others_and_a_log() -> None:
     assert [(r.get("contender"), r.get("rounds")) for r in setup.records] == [
         ("x", 8),
         ("partial", None),
+        (None, None),
     ]
     assert setup.records[0]["partial"]
     assert any("Traceback of y" in text for text in setup.log)
