@@ -19,6 +19,7 @@ COLUMNS: tuple[Column, ...] = (
     ("p99", "device_ms.p99", ".3f"),
     ("array to array ms", "host_ms.p50", ".2f"),
     ("enqueue ms", "enqueue_ms.p50", ".2f"),
+    ("first call ms", "first_ms", ".0f"),
     ("peak MiB", "peak_mib", ".0f"),
     ("held MiB", "held_mib", ".0f"),
     ("/ plain", "over_plain", ".3f"),
