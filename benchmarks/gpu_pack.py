@@ -37,13 +37,14 @@ def main(models: Sequence[str], checkpoints: Path, output: Path, rtx: bool, pyth
     for model, bundles in contents.export_bundles(models, pack, say).items():
         by_model[model] += bundles
     common = wheels.download_wheels(pack)
-    parts = libraries.pack_libraries(pack, python) if rtx else []
+    parts = libraries.pack_libraries(pack, python, say) if rtx else []
     networks = [path for paths in by_model.values() for path in paths]
     facts = contents.write_facts(pack, [*networks, *common, *parts], models)
     click.echo(_sizes(output, facts["inside"]))
     common += [pack / contents.FACTS]
     click.echo(_travellers(pack, {"": common} | by_model))
-    click.echo(_commands(pack, parts))
+    inside = facts["inside"]
+    click.echo(_commands(pack, sum(Path(name).parts[0] == libraries.FOLDER for name in inside)))
 
 
 def _sizes(pack: Path, inside: Mapping[str, int]) -> str:
@@ -80,7 +81,7 @@ def _listed(pack: Path, paths: Sequence[Path]) -> str:
     return " ".join(f"{pack.name}/{path.relative_to(pack)}" for path in paths)
 
 
-def _commands(pack: Path, parts: Sequence[Path]) -> str:
+def _commands(pack: Path, parts: int) -> str:
     lines = [
         "There, in the working tree with this folder in it (without make: what `make -n` prints):",
         f"    make gpu-first PACK={pack.name} OUT=$OUT",
@@ -88,7 +89,7 @@ def _commands(pack: Path, parts: Sequence[Path]) -> str:
     ]
     if parts:
         lines += [
-            f"TensorRT-RTX takes part in gpu-second where its {len(parts)} parts were unpacked:",
+            f"TensorRT-RTX takes part in gpu-second where its {parts} parts were unpacked:",
             f"    make gpu-unpack PACK={pack.name}",
             "They do not fit into one transfer with the rest. Bring one with each call, which is "
             "possible only while the same machine stays: a fresh one has none of them.",

@@ -50,20 +50,21 @@ def export_bundles(models: Sequence[str], pack: Path, say: Say) -> Mapping[str, 
 
 def write_facts(pack: Path, paths: Sequence[Path], models: Sequence[str]) -> Record:
     """Writes what is in the pack, with sizes in bytes, and from which sources it is. What the pack
-    of before held and this one does not is deleted.
+    held of these models before and does not hold now is deleted.
     """
     inside = {str(path.relative_to(pack)): size_of(path) for path in paths}
-    state = commit()
+    before = read_facts(pack)["inside"] if (pack / FACTS).is_file() else {}
+    for name in before.keys() - inside.keys():
+        if Path(name).name.partition("-")[0] in models:
+            _delete(pack, name)
+        elif (pack / name).exists():
+            inside[name] = before[name]
     facts: Record = {
-        **state,
+        **commit(),
         "sources": source_hash(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "models": list(models),
-        "inside": inside,
+        "inside": dict(sorted(inside.items())),
     }
-    if (pack / FACTS).is_file():
-        for name in read_facts(pack)["inside"].keys() - inside.keys():
-            _delete(pack, name)
     with atomic_file(pack / FACTS, overwrite=True) as temporary:
         temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return facts

@@ -2,6 +2,7 @@
 
 import shutil
 import tarfile
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +20,7 @@ INSTALLED = ("tensorrt-rtx", "tensorrt-rtx-cu13")  # pure Python, and no wheels 
 DOWNLOADED = ("tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs")
 
 
-def pack_libraries(pack: Path, python: str) -> list[Path]:
+def pack_libraries(pack: Path, python: str, say: Callable[[str], object]) -> list[Path]:
     """Brings TensorRT-RTX in the version that is installed here, and compresses it into parts.
 
     python: version of Python on the GPU machine, as "3.12".
@@ -36,6 +37,7 @@ def pack_libraries(pack: Path, python: str) -> list[Path]:
         for wheel in download(wanted, Path(scratch) / "wheels", "--python-version", python):
             with ZipFile(wheel) as archive:
                 archive.extractall(content)
+        say("compressing TensorRT-RTX, which takes minutes …")
         return compress(content, pack / FOLDER)
 
 
