@@ -59,6 +59,7 @@ def _copy_installed(content: Path) -> None:
 
 def compress(content: Path, folder: Path, part_bytes: int = PART_BYTES) -> list[Path]:
     """Makes a .tar.xz of what is in a folder, in parts of at most so many bytes."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
     with atomic_directory(folder, overwrite=True) as temporary:
         stream = cast(IO[bytes], _Parts(temporary, part_bytes))
         with tarfile.open(fileobj=stream, mode="w|xz") as archive:

@@ -30,6 +30,20 @@ def test_without_a_gpu_it_says_so(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--pack", "no-such-folder"), "no-such-folder is no pack"),
+        (("--section", "time carn"), "no section is named 'time carn'"),
+    ],
+)
+def test_wrong_usage_is_one_line(tmp_path: Path, arguments: tuple[str, str], says: str) -> None:
+    done = command("--device", "cpu", "--out", str(tmp_path), *arguments)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert says in done.stderr
+
+
 @pytest.mark.slow
 def test_the_whole_run_on_the_cpu(carn_like_bundle: Path, tmp_path: Path) -> None:
     """With one bundle in the cache and one that the run exports itself."""
