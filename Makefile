@@ -71,7 +71,7 @@ gpu-first:
 gpu-second: export PYTHONPATH := $(call joined,$(GPU_PATH) $(PYTHONPATH))
 gpu-second:
 	$(GPU_RUN) $(call named,$(SECOND)) --budget-s $(if $(RTX),240,350) $(GPU_ARGS) $(if $(RTX),; status=$$?; \
-	PYTHONPATH="$$PYTHONPATH:$(abspath $(RTX))" $(GPU_RUN) $(call named,$(SECOND_RTX)) --budget-s 110 $(GPU_ARGS) && exit $$status)
+	PYTHONPATH="$$PYTHONPATH:$(abspath $(RTX))" $(GPU_RUN)/tensorrt-rtx $(call named,$(SECOND_RTX)) --budget-s 110 $(GPU_ARGS) && exit $$status)
 
 # Both on the CPU, tiny, from a tree as it comes to a machine without git, network, libvips, cffi and the compiled passes.
 gpu-rehearsal: $(INSTALLED)

@@ -26,6 +26,7 @@ TIMED = (  # sources that times depend on; the rest of benchmarks/ only arranges
     "benchmarks/contenders.py",
     "benchmarks/cpu/rounds.py",
 )
+RUN_ON_GPU = (*TIMED, "benchmarks/**/*.py")
 
 DEVICE_PACKAGES = ("triton", "tensorrt", "tensorrt-rtx", "onnx", "onnxscript", "scikit-image")
 QUERY = (  # of nvidia-smi

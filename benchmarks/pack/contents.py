@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.device.exporting import export_models
 from benchmarks.device.sections import PRECISIONS
-from benchmarks.environment import commit, source_hash
+from benchmarks.environment import RUN_ON_GPU, commit, source_hash
 from benchmarks.records import Record
 from pcsr.atomic import atomic_file, writing
 from pcsr.errors import OutputError, UsageError
@@ -61,7 +61,7 @@ def write_facts(pack: Path, paths: Sequence[Path], models: Sequence[str]) -> Rec
             inside[name] = before[name]
     facts: Record = {
         **commit(),
-        "sources": source_hash(),
+        "sources": source_hash(RUN_ON_GPU),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "inside": dict(sorted(inside.items())),
     }
@@ -93,7 +93,7 @@ def tree_of(pack: Path) -> Record:
     facts = read_facts(pack)
     if commit()["commit"] is not None:
         return {}
-    changed = source_hash() != facts["sources"]
+    changed = source_hash(RUN_ON_GPU) != facts["sources"]
     return {"commit": facts["commit"], "dirty": facts["dirty"] or changed}
 
 

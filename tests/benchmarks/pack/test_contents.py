@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.environment import commit, source_hash
+from benchmarks.environment import RUN_ON_GPU, commit, source_hash
 from benchmarks.networks import bundle_name, find_networks
 from benchmarks.pack import contents
 from benchmarks.pack.contents import (
@@ -64,7 +64,7 @@ def test_the_file_lists_what_is_inside(tmp_path: Path) -> None:
     facts = write_facts(tmp_path, [paths[0], paths[1].parent], ["carn"])
     assert facts == read_facts(tmp_path)
     assert facts["inside"] == {"bundles/b": 5, "wheels/a.whl": 3}
-    assert facts["sources"] == source_hash()
+    assert facts["sources"] == source_hash(RUN_ON_GPU)
     assert (facts["commit"], facts["dirty"]) == tuple(commit().values())
     assert size_of(tmp_path / "bundles") == 5
 
@@ -106,5 +106,5 @@ def test_without_git_the_commit_is_that_of_the_pack(
     assert tree_of(tmp_path) == {}
     monkeypatch.setattr(contents, "commit", lambda: {"commit": None, "dirty": None})
     assert tree_of(tmp_path) == {"commit": "abc", "dirty": False}
-    monkeypatch.setattr(contents, "source_hash", lambda: "other sources")
+    monkeypatch.setattr(contents, "source_hash", lambda patterns: "other sources")
     assert tree_of(tmp_path) == {"commit": "abc", "dirty": True}
