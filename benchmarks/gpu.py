@@ -15,7 +15,6 @@ from pcsr.text import parse_size
 from .bench import CACHE, CHECKPOINTS, FOLDER, RESULTS, end, say
 from .callers import Files
 from .device.exporting import export_models
-from .device.log import Log
 from .device.report import write_details, write_summary
 from .device.sections import (
     MODELS,
@@ -30,7 +29,7 @@ from .device.summary import faults
 from .device.supervisor import Supervisor
 from .device.test_run import TestRun
 from .pack import contents as packed
-from .records import Record, append_group, finite
+from .records import Log, Record, append_group, finite
 
 TESTS_S = 90.0  # of the tests, at most
 EXPORT_SHARE = 0.5  # of the budget, at most
