@@ -70,6 +70,7 @@ COMMANDS = {
     "pcsr.__main__",
     "benchmarks.bench",
     "benchmarks.gpu",
+    "benchmarks.gpu_pack",
     "benchmarks.expected",
     "examples.demo",
 }
