@@ -26,6 +26,7 @@ from pcsr.text import parse_size
 from .build import BuildOptions
 from .plans import PlanSet
 from .profiles import Shapes
+from .record import format_plan
 from .store import BuildRequest, build_engines
 from .target import AMPERE_PLUS, SAME_COMPUTE_CAPABILITY
 
@@ -135,10 +136,12 @@ def _shapes(*texts: str | None) -> Shapes:
 
 def _line(built: PlanSet) -> str:
     size_mib = built.size_bytes / 2**20
-    return (
+    head = (
         f"{built.folder}: {len(built.plans)} engines, {size_mib:.1f} MiB, for "
         f"{built.record.facts.target}"
     )
+    rows = [f"  {role}: {format_plan(plan)}" for role, plan in built.record.plans.items()]
+    return "\n".join([head, *rows])
 
 
 def _json(built: Iterable[PlanSet]) -> str:

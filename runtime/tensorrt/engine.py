@@ -26,19 +26,13 @@ class Engine:
         trt = library.trt
         self._library = library
         self._role = role
-        runtime = trt.Runtime(library.log)
-        if host_code:
-            runtime.engine_host_code_allowed = True
-        engine = runtime.deserialize_cuda_engine(plan)
-        if engine is None:
-            raise library.error(f"cannot load the {role} engine")
+        engine, self._runtime = library.load(plan, role, host_code)
         known = ("float32", "float16", "bfloat16", "int32")
         types: dict[Any, torch.dtype] = {getattr(trt, n): getattr(torch, n) for n in known}
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         self._types = {name: types[engine.get_tensor_dtype(name)] for name in names}
         outputs = [n for n in names if engine.get_tensor_mode(n) == trt.TensorIOMode.OUTPUT]
         self._output = outputs[0]
-        self._runtime = runtime  # it must outlive the engine
         self._engine = engine
         self._local = threading.local()
 

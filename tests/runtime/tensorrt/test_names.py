@@ -28,6 +28,7 @@ OBJECTS = {
     "context": "IExecutionContext",
     "engine": "ICudaEngine",
     "_engine": "ICudaEngine",
+    "inspector": "EngineInspector",
     "layer": "ILayer",
     "network": "INetworkDefinition",
     "parser": "OnnxParser",
