@@ -17,8 +17,17 @@ SAME = "SAME_COMPUTE_CAPABILITY"
 VERSIONS = ("10.16", "11.4")
 RTX_ONLY = {
     "ComputeCapability",
+    "DynamicShapesKernelSpecializationStrategy",
+    "DynamicShapesKernelSpecializationStrategy.EAGER",
+    "DynamicShapesKernelSpecializationStrategy.LAZY",
     "IBuilderConfig.num_compute_capabilities",
     "IBuilderConfig.set_compute_capability",
+    "IExecutionContext.is_stream_capturable",
+    "IRuntimeCache.deserialize",
+    "IRuntimeCache.serialize",
+    "IRuntimeConfig.create_runtime_cache",
+    "IRuntimeConfig.dynamic_shapes_kernel_specialization_strategy",
+    "IRuntimeConfig.set_runtime_cache",
 }
 # What the code calls objects of TensorRT, wherever it has one.
 OBJECTS = {
@@ -34,9 +43,12 @@ OBJECTS = {
     "parser": "OnnxParser",
     "ranges": "IOptimizationProfile",
     "runtime": "Runtime",
+    "_runtime_cache": "IRuntimeCache",
+    "runtime_cache": "IRuntimeCache",
+    "runtime_config": "IRuntimeConfig",
 }
 # Classes of ours whose objects have such a name too, and their members.
-OURS = {"engine.run", "engine.empty", "tensor.data_ptr"}
+OURS = {"engine.run", "engine.empty", "engine.refusal", "tensor.data_ptr"}
 
 
 def used_names() -> set[str]:
