@@ -47,8 +47,14 @@ OBJECTS = {
     "runtime_cache": "IRuntimeCache",
     "runtime_config": "IRuntimeConfig",
 }
-# Classes of ours whose objects have such a name too, and their members.
-OURS = {"engine.run", "engine.empty", "engine.refusal", "tensor.data_ptr"}
+# Others' objects that have such a name too, and their members.
+OURS = {
+    "config.USE_TENSORRT_RTX",
+    "engine.empty",
+    "engine.refusal",
+    "engine.run",
+    "tensor.data_ptr",
+}
 
 
 def used_names() -> set[str]:
