@@ -3,7 +3,8 @@
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -59,8 +60,7 @@ class Engine:
         self._engine = engine
         self._kernels = RuntimeCache(library, engine, by_shape, cache) if library.is_rtx else None
         self._lock = threading.Lock()
-        self._contexts: WeakKeyDictionary[object, OrderedDict[ContextKey, Any]]
-        self._contexts = WeakKeyDictionary()
+        self._contexts: WeakKeyDictionary[object, _Contexts] = WeakKeyDictionary()
 
     def run(self, inputs: Mapping[str, Tensor], owner: object | None = None) -> Tensor:
         """Queues one run on the current stream and gives its output. The scratch memory for these
@@ -70,10 +70,10 @@ class Engine:
         Raises:
             EngineError: a tensor does not fit the engine, or TensorRT refuses.
         """
-        stream = torch.cuda.current_stream().cuda_stream
+        stream = torch.cuda.current_stream()
         shapes = tuple(tuple(tensor.shape) for tensor in inputs.values()) if self._by_shape else ()
         context, is_new = self._context(self if owner is None else owner, stream, shapes)
-        output = self._enqueue(context, inputs, stream)
+        output = self._enqueue(context, inputs, stream.cuda_stream)
         if is_new and self._kernels is not None:
             self._kernels.save()
         return output
@@ -81,7 +81,8 @@ class Engine:
     def refusal(self, owner: object, stream: int) -> str | None:
         """Says why what an owner ran may not be recorded on a stream; None where it may."""
         with self._lock:
-            contexts = list(self._contexts.get(owner, {}).values())
+            found = self._contexts.get(owner)
+            contexts = list(found.kept.values()) if found else []
         for context in contexts if self._library.is_rtx else []:
             if not context.is_stream_capturable(stream):
                 return f"{self._library.title} says that the {self._role} engine cannot be recorded"
@@ -126,25 +127,20 @@ class Engine:
         if not context.set_tensor_address(name, tensor.data_ptr()):
             raise self._library.error(f"{self._role} engine refuses the memory of {name}")
 
-    def _context(self, owner: object, stream: int, shapes: tuple[Any, ...]) -> tuple[Any, bool]:
-        """Gives an owner's context for a stream and shapes, and whether it is new. Calls for
-        one owner must not overlap: a context must not run twice at the same time.
+    def _context(
+        self, owner: object, stream: torch.cuda.Stream, shapes: tuple[Any, ...]
+    ) -> tuple[Any, bool]:
+        """Gives an owner's context for a stream and shapes, and whether it is new. Calls for one
+        owner must not overlap: a context must not run twice at the same time.
         """
-        if stream == 0:
+        if stream.cuda_stream == 0:
             raise EngineError(
                 "TensorRT engines run on a stream of their own, where they do not stop the whole "
                 "GPU; call inside torch.cuda.stream(torch.cuda.Stream())"
             )
-        key = stream, shapes
         with self._lock:
-            contexts = self._contexts.setdefault(owner, OrderedDict())
-            is_new = key not in contexts
-            if is_new:
-                contexts[key] = self._new_context()
-            contexts.move_to_end(key)
-            while len(contexts) > CONTEXTS_KEPT:
-                contexts.popitem(last=False)
-            return contexts[key], is_new
+            contexts = self._contexts.setdefault(owner, _Contexts())
+            return contexts.get(stream, shapes, self._new_context)
 
     def _new_context(self) -> Any:  # noqa: ANN401
         if self._kernels is not None:
@@ -156,6 +152,38 @@ class Engine:
         if context is None:
             raise self._library.error(f"cannot make a context of the {self._role} engine")
         return context
+
+
+class _Contexts:
+    """Keeps an owner's execution contexts by stream and shapes, those that it used last."""
+
+    def __init__(self) -> None:
+        self.kept: OrderedDict[ContextKey, Any] = OrderedDict()
+        self._streams: dict[int, torch.cuda.Stream] = {}
+
+    def get(
+        self, stream: torch.cuda.Stream, shapes: tuple[Any, ...], make: Callable[[], Any]
+    ) -> tuple[Any, bool]:
+        """Gives the context for a stream and shapes, and whether it was made now."""
+        key = stream.cuda_stream, shapes
+        is_new = key not in self.kept
+        if is_new:
+            self.kept[key] = make()
+            self._streams[stream.cuda_stream] = stream
+        self.kept.move_to_end(key)
+        if len(self.kept) > CONTEXTS_KEPT:
+            self._wait()
+            self.kept.popitem(last=False)
+        return self.kept[key], is_new
+
+    def __del__(self) -> None:
+        with suppress(Exception):  # at the end of the process CUDA may be gone
+            self._wait()
+
+    def _wait(self) -> None:
+        """Waits for what runs: TensorRT does not keep a context until it is done with it."""
+        for stream in self._streams.values():
+            stream.synchronize()
 
 
 class RuntimeCache:

@@ -79,6 +79,7 @@ class FakeEngine:
         self.contexts: list[FakeContext] = []
         self.cache = FakeCache()
         self.config: Any = None
+        self.stream = Mock(cuda_stream=7)
 
     def get_tensor_name(self, index: int) -> str:
         return ("image", "features")[index]
@@ -116,7 +117,7 @@ def fake(library: Library, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     monkeypatch.setattr(Engine, "_bind", bind)
     on_cpu = {**vars(torch), "empty": lambda *args, device, **kwargs: torch.empty(*args, **kwargs)}
     cuda = SimpleNamespace(
-        current_stream=lambda device=None: SimpleNamespace(cuda_stream=7),
+        current_stream=lambda device=None: fake.stream,
         is_current_stream_capturing=lambda: False,
     )
     monkeypatch.setattr(engine_module, "torch", SimpleNamespace(**(on_cpu | {"cuda": cuda})))
@@ -149,9 +150,11 @@ def test_contexts_go_with_their_owner(fake: FakeEngine, library: Library) -> Non
     engine.run(image(8), kept)
     engine.run(image(8), dropped)
     assert len(engine._contexts) == 2
+    fake.stream.synchronize.assert_not_called()
     del dropped
     gc.collect()
     assert len(engine._contexts) == 1
+    fake.stream.synchronize.assert_called_once()
     engine.run(image(8), kept)
     assert len(fake.contexts) == 2, "the other's are still there"
 
@@ -162,6 +165,7 @@ def test_an_owner_keeps_the_shapes_that_it_used_last(fake: FakeEngine, library: 
         engine.run(image(width), owner)
     engine.run(image(CONTEXTS_KEPT + 1), owner)
     assert len(fake.contexts) == CONTEXTS_KEPT + 1
+    fake.stream.synchronize.assert_called_once()
     engine.run(image(1), owner)
     assert len(fake.contexts) == CONTEXTS_KEPT + 2, "the oldest was dropped"
 
