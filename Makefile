@@ -41,7 +41,7 @@ gpu:
 
 # The tests that need a GPU, likewise with the machine's own Python (and pytest).
 gpu-test:
-	$(GPU_PYTHON) -m pytest -q -m gpu tests/runtime
+	$(GPU_PYTHON) -m pytest -q -m gpu $$(grep -rl --include='test_*.py' 'mark\.gpu' tests)
 
 # The same program on the CPU, tiny, the kernels interpreted: does it all run? Takes minutes; its times mean nothing.
 gpu-dry: $(INSTALLED)

@@ -15,6 +15,8 @@ MODES: Mapping[str, CallOptions] = {
     AT_SHARE: {"heavy_ratio": HEAVY_SHARE},
 }
 
+PAPER_MODES = ("k = 0", "ADM")
+
 Family = Literal[
     "pcsr", "plain", "published", "plain-eager", "plain-compiled", "plain-session", "bicubic"
 ]
@@ -159,7 +161,26 @@ def plain_implementations(backends: Sequence[str] = ()) -> list[Implementation]:
 
 
 def device_line_up(backends: Sequence[str] = ()) -> list[Contender]:
-    """Lists all contenders of one model at one size and precision on a device."""
+    """Lists those that a first look needs, of one model at one size and precision on a device: the
+    fastest of ours in every mode, and once unrecorded for its stages; the plain network, compiled
+    the same way and in eager PyTorch; the published form in the modes that it has by itself.
+    """
+    recorded, staged = pcsr_implementations()[:2]
+    plain = Contender.of(plain_implementations()[0])
+    published = [Contender.of(Implementation("published"), mode) for mode in PAPER_MODES]
+    rivals = {rival.mode: rival.name for rival in published}
+    ours = [Contender.of(recorded, mode, plain.name, rivals.get(mode, "")) for mode in MODES]
+    ours.append(Contender.of(staged, "ADM"))
+    for backend in backends:
+        is_recorded = backend == "tensorrt"
+        rival = Contender.of(Implementation("plain", backend, cuda_graphs=is_recorded))
+        one = Implementation("pcsr", backend, "fused", is_recorded)
+        ours += [Contender.of(one, "ADM", rival.name, rivals["ADM"]), rival]
+    return [*ours, plain, Contender.of(Implementation("plain-eager")), *published]
+
+
+def whole_line_up(backends: Sequence[str] = ()) -> list[Contender]:
+    """Lists every way there is, in every mode."""
     plain = {one.backend: one for one in reversed(plain_implementations(backends))}
     published = [Contender.of(Implementation("published"), mode) for mode in MODES]
     everyone = [

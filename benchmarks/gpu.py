@@ -15,12 +15,15 @@ from pcsr.text import parse_size
 from .bench import CACHE, CHECKPOINTS, FOLDER, RESULTS, end, say
 from .callers import Files
 from .device.exporting import export_models
+from .device.log import Log
 from .device.report import write_details, write_summary
-from .device.sections import MODELS, PRECISIONS, QUICK_SIZES, SIZES, make_sections
+from .device.sections import MODELS, PRECISIONS, QUICK_SIZES, SIZES, Section, make_sections
 from .device.summary import faults
 from .device.supervisor import Supervisor
+from .device.test_run import TestRun
 from .records import Record, append_group, finite
 
+TESTS_S = 90.0  # of the tests, at most
 EXPORT_SHARE = 0.5  # of the budget, at most
 QUICK_MODELS = ("fsrcnn",)
 
@@ -36,6 +39,8 @@ QUICK_MODELS = ("fsrcnn",)
 @click.option("--cache", type=FOLDER, default=CACHE, help="For bundles.")
 @click.option("--out", type=FOLDER, default=RESULTS, help="Folder.")
 @click.option("--budget-s", type=float, default=500.0, show_default=True, help="Of the whole run.")
+@click.option("--all", "whole", is_flag=True, help="Every way in every mode, not the short list.")
+@click.option("--tests", is_flag=True, help="Run the tests that need a GPU, too.")
 @click.option("--quick", is_flag=True, help="Tiny: does it all run?")
 @command_errors
 def main(
@@ -49,6 +54,8 @@ def main(
     cache: Path,
     out: Path,
     budget_s: float,
+    whole: bool,
+    tests: bool,
     quick: bool,
 ) -> None:
     """Check every path on the GPU against stored results of PyTorch, then measure it beside the
@@ -60,14 +67,22 @@ def main(
     models = models or (QUICK_MODELS if quick else MODELS)
     precisions = precisions or PRECISIONS
     inputs = [parse_size(size) for size in sizes] or (QUICK_SIZES if quick else SIZES)
-    supervisor = Supervisor(say, {"device": device, "quick": quick}, deadline)
+    lines: list[str] = []
+    start = {"device": device, "quick": quick, "whole": whole}
+    supervisor = Supervisor(say, lines.append, start, deadline)
     records: list[Record] = []
     date = datetime.now(UTC).isoformat(timespec="seconds")
+    running: TestRun | None = None
     try:
         machine = supervisor.open()
         out.mkdir(parents=True, exist_ok=True)
         name = re.sub(r"[^a-z0-9]+", "-", machine["device"].lower()).strip("-") or "device"
         file = out / f"gpu-{name}{'-quick' if quick else ''}.jsonl"
+        supervisor.log = Log(file.with_suffix(".log"), date).add
+        for line in lines:
+            supervisor.log(line)
+        if tests:
+            running = TestRun.start(TESTS_S)
 
         def keep(record: Record) -> None:
             records.append(finite({"run": date, "model": "", "precision": ""} | record))
@@ -86,9 +101,20 @@ def main(
         files = {
             model: Files(**found["files"]) for model, found in exported.items() if found["files"]
         }
-        supervisor.run(sections, files, keep)
+
+        def before(section: Section) -> None:
+            nonlocal running
+            if running is not None and section.kind not in ("ceilings", "fidelity"):
+                keep(running.record(supervisor.log))
+                running = None
+
+        supervisor.run(sections, files, keep, before)
+        if running is not None:
+            keep(running.record(supervisor.log))
     finally:
         supervisor.close()
+        if running is not None:
+            running.kill()
     _finish(records, file, supervisor.dropped)
 
 

@@ -7,14 +7,15 @@ from typing import Literal
 from benchmarks.image import Size
 from benchmarks.records import Record
 
-Kind = Literal["ceilings", "fidelity", "time", "compiled"]
+Kind = Literal["ceilings", "fidelity", "time", "kernels", "compiled"]
 
 MODELS = ("carn", "fsrcnn", "srresnet")
 PRECISIONS = ("fp16", "fp32")
 SIZES: tuple[Size, ...] = ((1080, 1920), (540, 960), (276, 420), (270, 480))
 QUICK_SIZES: tuple[Size, ...] = ((12, 17),)
 COMPILED = ("carn", "fp16", (1080, 1920))
-SHARE = {"ceilings": 1.0, "fidelity": 2.0, "time": 1.0, "compiled": 3.0}
+SHARE = {"ceilings": 1.0, "fidelity": 2.0, "time": 1.0, "kernels": 0.3, "compiled": 3.0}
+TIMED: tuple[Kind, ...] = ("time", "kernels")
 LEAST_S = 6.0  # no section is begun with less than this
 
 
@@ -48,13 +49,16 @@ def make_sections(
     fidelity: bool = True,
     compiled: bool = True,
 ) -> list[Section]:
-    """Lists the most important first: ceilings, then for each precision whether the results are
-    right and the times, the largest size first; last what needs `torch.compile`.
+    """Lists the most important first: ceilings, then for each precision and model whether the
+    results are right, the times of each size, and those of each kernel; last what needs
+    `torch.compile`.
     """
     sections = [Section("ceilings")]
     for precision in precisions:
-        sections += [Section("fidelity", model, precision) for model in models if fidelity]
-        sections += [Section("time", model, precision, size) for size in sizes for model in models]
+        for model in models:
+            sections += [Section("fidelity", model, precision)] if fidelity else []
+            for kind in TIMED:
+                sections += [Section(kind, model, precision, size) for size in sizes]
     model, precision, size = COMPILED
     if compiled and model in models and precision in precisions and size in sizes:
         sections.append(Section("compiled", model, precision, size))

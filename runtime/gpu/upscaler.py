@@ -2,7 +2,7 @@
 
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -69,6 +69,10 @@ class DeviceUpscaler(Executor):
     @property
     def passes(self) -> str:
         return self._loaded.passes.name if self._loaded else "none"
+
+    @property
+    def choices(self) -> Sequence[str]:
+        return self._runner.choices
 
     @property
     def kept_shapes(self) -> int:

@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,6 +30,7 @@ class TensorRTRunner:
     """
 
     capturable = True
+    choices: Sequence[str] = ()
 
     def __init__(self, library: Library, plans: PlanSet, device: str) -> None:
         facts = plans.record.facts

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .arithmetic import exact_arithmetic
+from .capture import free_cached_memory
 from .convolutions import kernel_graphs
 from .epilogues import Epilogues
 from .fusions import may_fuse
@@ -58,7 +59,7 @@ def tuned(graph: OperatorGraph, device: torch.device) -> tuple[OperatorGraph, li
 
     graph = dense_groups(improved(graph, choose))
     if outcomes and device.type == "cuda":
-        torch.cuda.empty_cache()  # maps of SIZE are larger than those of many images
+        free_cached_memory()  # maps of SIZE are larger than those of many images
     return graph, [f"{site.key}: {outcome}" for site, outcome in outcomes.items()]
 
 

@@ -29,7 +29,7 @@ class OnnxModule:
     too), run narrow groups of convolutions as dense ones, and replace joins with 1x1 convolutions
     and grouped 3x3 ones by kernels of ours where a trial at load time finds them faster. All graphs
     end convolutions with the sum and the ReLU behind them where a probe finds that cuDNN does so,
-    and others with their bias, sum and activation in one kernel of ours; `fusions` says what was
+    and others with their bias, sum and activation in one kernel of ours; `choices` says what was
     found.
 
     Args:
@@ -61,12 +61,12 @@ class OnnxModule:
         }
 
     @property
-    def fusions(self) -> str:
-        """One line for reports: what was fused, and what was refused."""
+    def choices(self) -> Sequence[str]:
+        """Lines for reports: the layout, what was fused, what was refused, and each trial."""
         layout = "channels last" if self._layout == torch.channels_last else "channels first"
         functions = [step.function for step in self._steps]
         found = [fusion_report(functions), *self._epilogues.report(functions)]
-        return "; ".join([layout, *found, *self._choices])
+        return [layout, *found, *self._choices]
 
     @torch.no_grad()
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:

@@ -13,7 +13,7 @@ from benchmarks.environment import ROOT
 from benchmarks.networks import bundle_name
 from tests import checkpoints
 
-KINDS = ["run", "networks", "ceilings", "fidelity", "time"]
+KINDS = ["run", "networks", "ceilings", "fidelity", "time", "kernels"]
 
 
 def command(*args: str) -> "subprocess.CompletedProcess[str]":

@@ -21,6 +21,7 @@ class CheckedDeviceRunner(DeviceRunner):
         self._name = bundle.image_output
         self.device, self.capturable = runner.device, runner.capturable
         self.image_least, self.image_limit = runner.image_least, runner.image_limit
+        self.choices = runner.choices
         self.rows_limit, self.map_limits = runner.rows_limit, runner.map_limits
 
     def image(self, image: Tensor) -> Tensor:

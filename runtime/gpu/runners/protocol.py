@@ -1,5 +1,6 @@
 """Defines what a runner on a device is."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
@@ -23,6 +24,8 @@ class DeviceRunner(Protocol):
     """The largest size that `image` takes; None: any."""
     rows_limit: int = 2**20
     """The most rows N that one call of `rows` takes."""
+    choices: Sequence[str] = ()
+    """What was chosen for the device when the graphs were opened, a line each."""
     map_limits: tuple[int, int] | None = None
     """The least and the most input pixels P of the row maps that `rows` takes; None: any."""
 

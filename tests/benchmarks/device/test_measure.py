@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from benchmarks.callers import Files
-from benchmarks.contenders import Contender, Implementation, device_line_up
+from benchmarks.contenders import Contender, Implementation, whole_line_up
 from benchmarks.device import measure as measuring
 from benchmarks.device.fidelity import PathResult, check_path
 from benchmarks.device.measure import QUICK as EFFORT
 from benchmarks.device.measure import DeviceSetting, measure, views
-from benchmarks.device.paths import QUICK, Depth, check_model, upscaler_run
+from benchmarks.device.paths import QUICK, Depth, check_model, open_path, upscaler_run
 from benchmarks.environment import ROOT
 from pcsr.bundle import Bundle
 from pcsr.runtime.profiler.measuring.calls import Answer, Details
@@ -57,7 +57,7 @@ def test_every_way_is_checked_and_right_but_where_it_cannot_run(files: Files) ->
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("fault", ["none", "one pixel", "routing", "noise", "nan"])
 def test_a_planted_fault_is_found(files: Files, precision: str, fault: str) -> None:
-    run = upscaler_run(GRAPHS, setting(files, precision))
+    run = upscaler_run(open_path(GRAPHS, setting(files, precision)))
 
     def wrong(image: Any, scale: float, options: dict[str, Any]) -> PathResult:  # noqa: ANN401
         found = run(image, scale, options)
@@ -91,20 +91,22 @@ def test_half_precision_is_judged_by_the_quality_cases(files: Files) -> None:
 
 
 def test_a_recording_that_does_not_happen_is_no_fidelity(files: Files) -> None:
-    run = upscaler_run(GRAPHS, setting(files))
+    run = upscaler_run(open_path(GRAPHS, setting(files)))
     vectors = Bundle.load(files.pcsr_bundle).vectors()[:1]
     with pytest.raises(RuntimeError, match="was not replayed"):
         check_path(run, vectors, [], "fp32", CPU, 1, True)
 
 
 def measured(files: Files, contenders: list[Contender], limit_s: float = 60) -> dict[str, Any]:
-    records = measure(contenders, views(IMAGE), setting(files), EFFORT, limit_s)
-    return {record["contender"]: record for record in records}
+    found = [*measure(contenders, views(IMAGE), setting(files), EFFORT, limit_s)]
+    whole = [record for record in found if not record.get("partial")]
+    assert found[-len(whole) :] == whole
+    return {record["contender"]: record for record in whole}
 
 
 def test_contenders_are_timed_and_compared_within_rounds(files: Files) -> None:
     recorded = Implementation("pcsr", "torch", "fused", True)
-    modes = [c for c in device_line_up() if c.implementation != recorded]
+    modes = [c for c in whole_line_up() if c.implementation != recorded]
     records = measured(files, modes)
     assert records["pcsr, torch, fused, k = 0"]["error"].startswith("BackendError")
     ours = records["pcsr, torch, graphs, 20 % heavy"]
