@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pcsr.atomic import atomic_directory
 from pcsr.bundle import Bundle
-from pcsr.errors import BackendError
+from pcsr.errors import BackendError, EngineError
 from pcsr.version import __version__
 
 from .build import build_plan
@@ -54,22 +54,13 @@ def build_set(
         start = time.perf_counter()
         with said_while_it_takes(label, say):
             plan = build_plan(
-                library,
-                onnx,
-                role,
-                facts.profile,
-                facts.options,
-                facts.target,
-                timing_cache,
+                library, onnx, role, facts.profile, facts.options, facts.target, timing_cache
             )
-        file = PlanFile(
-            file=f"{role}.engine",
-            sha256=hashlib.sha256(plan).hexdigest(),
-            build_s=round(time.perf_counter() - start, 3),
-            size_bytes=len(plan),
-        )
+        seconds = round(time.perf_counter() - start, 3)
+        sha256 = hashlib.sha256(plan).hexdigest()
+        file = PlanFile(f"{role}.engine", sha256, seconds, size_bytes=len(plan))
         plans[role] = plan
-        files[role] = file if blind else _inspected(library, plan, role, onnx, facts, file)
+        files[role] = file if blind else _inspected(library, plan, role, onnx, facts, file, say)
         say(f"{label}: {format_plan(files[role])}")
     if blind:
         say(f"{facts.precision}: precision and memory of the engines were not read: {blind}")
@@ -114,15 +105,20 @@ def _why_not_inspected(library: Library, facts: Facts, device: str) -> str | Non
 
 
 def _inspected(
-    library: Library, plan: bytes, role: str, onnx: bytes, facts: Facts, file: PlanFile
+    library: Library, plan: bytes, role: str, onnx: bytes, facts: Facts, file: PlanFile, say: Say
 ) -> PlanFile:
     """Completes what the record says of a plan by what its engine says, and refuses an engine that
     computes in another precision than its graph asks for.
     """
     engine, runtime = library.load(plan, role, facts.options.version_compatible)
-    text = inspect_engine(library, engine, facts.profile)
-    layers = read_layers(text, requested_precisions(onnx))
+    file = replace(file, device_memory_bytes=int(engine.device_memory_size_v2))
+    try:
+        text = inspect_engine(library, engine, facts.profile)
+        layers = read_layers(text, requested_precisions(onnx))
+    except EngineError as error:
+        say(f"{role}: what the engine computes in was not read: {error}")
+        return file
+    finally:
+        del engine, runtime  # in this order
     refuse_other_precision(role, layers)
-    memory = int(engine.device_memory_size_v2)
-    del engine, runtime  # in this order
-    return replace(file, device_memory_bytes=memory, layer_precisions=count_precisions(layers))
+    return replace(file, layer_precisions=count_precisions(layers))

@@ -80,21 +80,26 @@ def read_layers(text: str, requested: Mapping[str, str]) -> list[LayerPrecision]
     """Reads the inspector's JSON of an engine: the layers that hold products of its graph.
 
     Raises:
-        EngineError: it is not in the inspector's form.
+        EngineError: it is not in the inspector's form, or names none of the products.
     """
     try:
         information = json.loads(text)
         layers = information["Layers"]
         callers = _callers_tensors(information)
-        return [
-            found
+        found = [
+            one
             for described in layers
-            if isinstance(described, dict) and (found := _layer(described, requested, callers))
+            if isinstance(described, dict) and (one := _layer(described, requested, callers))
         ]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EngineError(
             f"TensorRT's inspector gives no JSON of layers that is known ({error!r})"
         ) from error
+    if requested and not found:
+        raise EngineError(
+            f"TensorRT's inspector names none of the graph's {len(requested)} products"
+        )
+    return found
 
 
 def count_precisions(layers: Sequence[LayerPrecision]) -> dict[str, int]:

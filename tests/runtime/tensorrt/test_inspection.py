@@ -136,6 +136,12 @@ def test_what_is_no_information(text: str) -> None:
         read_layers(text, REQUESTED)
 
 
+def test_layers_that_name_no_product_of_the_graph() -> None:
+    fused = information([layer("elsewhere", "fp32", "fp32", 11), "only a name"], 11)
+    with pytest.raises(EngineError, match="names none of the graph's 3 products"):
+        read_layers(fused, REQUESTED)
+
+
 @pytest.fixture(scope="module")
 def typed(exports: Exports) -> Bundle:
     """A bundle in all precisions."""
@@ -227,6 +233,18 @@ def test_a_build_whose_engine_computes_in_another_precision_is_not_kept(
     with pytest.raises(EngineError, match=r"network engine computes in fp16 .* asks for fp32"):
         build_engines(plain, "fp32", SMALL)
     assert list(kept_folders(plain)) == []
+
+
+@pytest.mark.usefixtures("gpu")
+def test_what_cannot_be_read_is_said(
+    plain: Bundle, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Library, "load", lambda *args: (FakeEngine(library, []), None))
+    said: list[str] = []
+    built = build_engines(plain, "fp32", SMALL, say=said.append)
+    assert said[-2].startswith("network: what the engine computes in was not read: TensorRT's")
+    plan = built.record.plans["network"]
+    assert (plan.layer_precisions, plan.device_memory_bytes) == (None, 5 << 20)
 
 
 def test_without_a_gpu_it_is_said_that_nothing_was_read(
