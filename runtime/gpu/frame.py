@@ -84,6 +84,10 @@ class Frame:
         loaded = self._loaded
         return loaded.runner.capturable and loaded.passes.capturable and self._keep
 
+    def refusal(self) -> str | None:
+        """Says why what ran last may not be recorded on the current stream; None where it may."""
+        return self._loaded.runner.refusal(self)
+
     @property
     def threshold(self) -> Tensor | float | None:
         """The difficulty above which a pixel is of the heavier half (ADM: at or above); [1] where
@@ -114,7 +118,7 @@ class Frame:
 
     def run(self, stage: StageTimer, take: TakeRows | None = None) -> None:
         """Queues everything from `image` to the results; `take` is given the rows of each band."""
-        with stage("backbone"):
+        with stage("backbone"), self._loaded.runner.using(self):
             features = self._loaded.encode(self.image, self._tile_px)
         inputs = FrameInputs(self.image[0], features, self._grid, self._opened)
         if len(self._bands) > 1:
@@ -197,12 +201,16 @@ class PlainFrame:
     def capturable(self) -> bool:
         return self._runner.capturable
 
+    def refusal(self) -> str | None:
+        """Says why what ran last may not be recorded on the current stream; None where it may."""
+        return self._runner.refusal(self)
+
     def set_request(self, request: RoutingRequest) -> None:
         """Does nothing: there is no routing."""
 
     def run(self, stage: StageTimer, take: TakeRows | None = None) -> None:
         """Queues everything from `image` to `out`."""
-        with stage("network"):
+        with stage("network"), self._runner.using(self):
             upscaled = self._runner.image(self.image)
         with stage("convert"):
             self.invalid.copy_(~upscaled.sum().isfinite())
