@@ -1,0 +1,2 @@
+CudaKernel = None
+cuda_kernel = None
