@@ -20,17 +20,17 @@ enum {
     KEPT_COLUMNS = 30,
     INPUT_ROWS = TILE_ROWS + 4,
     INPUT_COLUMNS = KEPT_COLUMNS + 4,
-    INPUT_PITCH = 40,  // multiples of 8: the swizzle of a column is the same in every row
+    INPUT_LINE = INPUT_COLUMNS * PIXEL_BYTES,
     MIDDLE_ROWS = TILE_ROWS + 2,
-    MIDDLE_PITCH = 32,
-    MIDDLE_LINE = MIDDLE_PITCH * PIXEL_BYTES,
-    INPUT_BYTES = INPUT_ROWS * INPUT_PITCH * PIXEL_BYTES,
+    MIDDLE_COLUMNS = KEPT_COLUMNS + 2,
+    MIDDLE_LINE = MIDDLE_COLUMNS * PIXEL_BYTES,
+    INPUT_BYTES = INPUT_ROWS * INPUT_LINE,
     CONVOLUTION = GROUPS * TAPS * 2 * 32,  // packed weights of one
 };
 
 // Pixels are 128 bytes apart; their eight pieces of 16 bytes are permuted, so that eight neighbours meet in no bank.
-__device__ __forceinline__ unsigned swizzled(int pixel, int piece) {
-    return pixel * PIXEL_BYTES + ((piece ^ (pixel & 7)) << 4);
+__device__ __forceinline__ unsigned swizzled(int column, int piece) {
+    return column * PIXEL_BYTES + ((piece ^ (column & 7)) << 4);
 }
 
 __device__ __forceinline__ unsigned sum_relu(float low, float high, unsigned added) {
@@ -71,12 +71,12 @@ struct Weights {
 };
 
 // Convolves a group of ROWS + 2 rows in shared memory: done(row, sums) gets 16 pixels x 16 channels.
-template <int ROWS, int PITCH, class Done>
+template <int ROWS, int COLUMNS, class Done>
 __device__ __forceinline__ void convolve(unsigned source, const Weights &weights, const Lane &lane, Done done) {
     unsigned columns[3];
 #pragma unroll
     for (int dx = 0; dx < 3; ++dx) {
-        const int column = min(lane.column + lane.matrix_row + dx, PITCH - 1);  // beyond are none to keep
+        const int column = min(lane.column + lane.matrix_row + dx, COLUMNS - 1);  // beyond are none to keep
         columns[dx] = source + swizzled(column, lane.group * 2 + lane.matrix_piece);
         keep(columns[dx]);
     }
@@ -89,7 +89,7 @@ __device__ __forceinline__ void convolve(unsigned source, const Weights &weights
         if (row + 1 < ROWS + 2) {
 #pragma unroll
             for (int dx = 0; dx < 3; ++dx)
-                ldmatrix_x4(near[(row + 1) % 2][dx], columns[dx] + (row + 1) * (PITCH * PIXEL_BYTES));
+                ldmatrix_x4(near[(row + 1) % 2][dx], columns[dx] + (row + 1) * (COLUMNS * PIXEL_BYTES));
         }
         if (row < ROWS) {
 #pragma unroll
@@ -129,7 +129,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
             const bool is_inside = y >= 0 && y < height && at >= 0 && at < width;
             const long long offset = is_inside ? (static_cast<long long>(y) * width + at) * CHANNELS + piece * 8 : 0;
             if (row < INPUT_ROWS)
-                copy_async_16(input + swizzled(row * INPUT_PITCH + column, piece), x + offset, is_inside);
+                copy_async_16(input + row * INPUT_LINE + swizzled(column, piece), x + offset, is_inside);
             column += THREADS / 8;
             if (column >= INPUT_COLUMNS) {
                 column -= INPUT_COLUMNS;
@@ -150,7 +150,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
         }
         copy_async_wait();
         __syncthreads();
-        convolve<MIDDLE_ROWS, INPUT_PITCH>(input, weights, lane, [&](int row, const float(&sums)[2][4]) {
+        convolve<MIDDLE_ROWS, INPUT_COLUMNS>(input, weights, lane, [&](int row, const float(&sums)[2][4]) {
             const bool is_row = static_cast<unsigned>(top - 1 + row) < static_cast<unsigned>(height);
 #pragma unroll
             for (int lower = 0; lower < 2; ++lower) {
@@ -174,7 +174,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
             keep(own[half]);
         }
         __syncthreads();
-        convolve<TILE_ROWS, MIDDLE_PITCH>(middle, weights, lane, [&](int row, const float(&sums)[2][4]) {
+        convolve<TILE_ROWS, MIDDLE_COLUMNS>(middle, weights, lane, [&](int row, const float(&sums)[2][4]) {
 #pragma unroll
             for (int lower = 0; lower < 2; ++lower) {
                 if (lower == 1 && lane.column + lane.row + 8 >= KEPT_COLUMNS) continue;
@@ -210,11 +210,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
         for (int quarter = 0; quarter < 4; ++quarter)
 #pragma unroll
             for (int i = 0; i < 4; ++i) sums[quarter][i] = bias[quarter][i & 1];
-        const int pixel = row * MIDDLE_PITCH + column + lane.matrix_row + column / 8;
+        const int place = min(column + lane.matrix_row + column / 8, MIDDLE_COLUMNS - 1);
 #pragma unroll
         for (int k = 0; k < GROUPS; ++k) {
             unsigned near[4];
-            ldmatrix_x4(near, middle + swizzled(pixel, k * 2 + lane.matrix_piece));
+            ldmatrix_x4(near, middle + row * MIDDLE_LINE + swizzled(place, k * 2 + lane.matrix_piece));
 #pragma unroll
             for (int quarter = 0; quarter < 4; ++quarter)
                 mma_16816(sums[quarter], near, last[k][quarter].x, last[k][quarter].y);
@@ -223,7 +223,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
         for (int lower = 0; lower < 2; ++lower) {
             const int at = column + lane.row + lower * 8;
             if (at >= KEPT_COLUMNS || left + at >= width) continue;
-            const uint4 added = shared_load_u128(input + swizzled((row + 2) * INPUT_PITCH + at + 2, piece));
+            const uint4 added = shared_load_u128(input + (row + 2) * INPUT_LINE + swizzled(at + 2, piece));
             uint4 value;
             value.x = sum_relu(sums[0][lower * 2], sums[0][lower * 2 + 1], added.x);
             value.y = sum_relu(sums[1][lower * 2], sums[1][lower * 2 + 1], added.y);
