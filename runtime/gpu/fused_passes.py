@@ -57,15 +57,10 @@ class FusedPasses:
             kernels.dense(self._inputs, pixels.canvas, pixels.logits if self._count > 1 else None)
 
     def decide(self, logits: Tensor, decision: Decision) -> None:
-        by_ratio = decision.routing == "ratio"
-        difficulty = logits.new_empty(logits.shape[1])
-        kernels.difficulties(logits, self._count, difficulty, as_logit=by_ratio)
-        if by_ratio:
-            decision.cut.copy_(kernels.select(difficulty, decision.above))
-            return
-        low, high = difficulty.aminmax()
-        table = kernels.histogram(difficulty, low, high)
-        decision.bounds.copy_(kernels.lloyd(table, low, high, self._count))
+        if decision.routing == "ratio":
+            kernels.ratio_cut(logits, self._count, decision.above, decision.cut)
+        else:
+            kernels.adaptive_bounds(logits, self._count, decision.bounds)
 
     def route(self, pixels: Pixels, decision: Decision) -> None:
         size = len(pixels.labels)

@@ -26,7 +26,7 @@ class DeviceRule:
     values: Tensor
     """Float32 values. cut [1]: the logit above which a pixel belongs to the heavier half (fixed k
     with M = 2, a share of heavy pixels with any M). bounds [M - 1]: ADM's thresholds of difficulty,
-    hardest first, of `lloyd`. penalty [M]: k * ln(cost) (fixed k with M > 2)."""
+    hardest first, of `adaptive_bounds`. penalty [M]: k * ln(cost) (fixed k with M > 2)."""
 
     def __post_init__(self) -> None:
         size = {"cut": 1, "bounds": self.upsamplers - 1, "penalty": self.upsamplers}[self.kind]
@@ -83,6 +83,19 @@ def sigmoid(logit):
     """Gives 1 / (1 + exp(-logit)), without overflow."""
     decay = tl.exp(-tl.abs(logit))
     return tl.where(logit >= 0, 1.0, decay) / (1.0 + decay)
+
+
+@triton.jit
+def key_of(value):
+    """Gives int32 keys in the order of float32 values; those of NaNs are beyond all others."""
+    bits = value.to(tl.int32, bitcast=True)
+    return bits ^ ((bits >> 31) & 0x7FFFFFFF)
+
+
+@triton.jit
+def of_key(key):
+    """Gives the float32 value of a key."""
+    return (key ^ ((key >> 31) & 0x7FFFFFFF)).to(tl.float32, bitcast=True)
 
 
 @triton.jit

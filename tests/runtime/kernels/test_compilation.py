@@ -16,18 +16,14 @@ from pcsr.runtime.kernels import (
     BandInputs,
     DeviceRule,
     adaptive,
+    adaptive_bounds,
     dense,
-    difficulties,
     finish,
-    histogram,
-    lloyd,
-    ratio,
+    ratio_cut,
     route,
-    select,
     sparse,
 )
 from pcsr.runtime.kernels.convolutions.epilogue import epilogue
-from pcsr.runtime.kernels.histogram import empty_table
 from tests.runtime.networks import Scene
 
 from .compiler import SHARED_LIMIT, Compiled, Launches
@@ -147,32 +143,36 @@ def test_finishing_compiles(
     assert launches.compile(capability).spilled == 0
 
 
+@pytest.mark.parametrize("count", [2, 3])
 @each_gpu
-def test_statistics_compile(capability: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    homes = {"difficulties": "adaptive", "histogram": "histogram", "lloyd": "adaptive"}
-    kernels = {
+def test_statistics_compile(count: int, capability: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {"adaptive": ("extremes", "histogram", "bounds"), "ratio": ("digits", "rank")}
+    launches = {
         name: Launches.of(monkeypatch, _module(home), f"{name}_kernel")
-        for name, home in homes.items()
+        for home, kernels in names.items()
+        for name in kernels
     }
-    digits = Launches.of(monkeypatch, ratio, "digits_kernel")
-    low, values = torch.tensor(0.5), torch.zeros(5000)
-    table = histogram(values, low, low)
-    for count in (2, 3):
-        difficulties(torch.zeros((1 if count == 2 else 3, 5000)), count, values)
-        lloyd(table, low, low, count)
-        for name in ("difficulties", "lloyd"):
-            assert kernels[name].compile(capability).spilled == 0
-    assert "atom" in kernels["histogram"].compile(capability).ptx
-    select(values, torch.tensor([1500]))
-    assert "atom" in digits.compile(capability).ptx
+    logits, cut = torch.zeros((1 if count == 2 else count, 5000)), torch.zeros(1)
+    adaptive_bounds(logits, count, torch.zeros(count - 1))
+    ratio_cut(logits, count, torch.tensor([1500]), cut)
+    compiled = {name: launch.compile(capability) for name, launch in launches.items()}
+    assert [len(launch.seen) for launch in launches.values()] == [1, 1, 1, 2, 2]
+    for kernel in compiled.values():
+        assert kernel.spilled == 0
+    for name in ("bounds", "rank"):
+        assert "atom.global.gpu.acq_rel.add" in compiled[name].ptx
+    for name in ("histogram", "digits"):
+        assert "atom.global.gpu.relaxed.add" in compiled[name].ptx
 
 
 def test_constants_of_the_launches_are_plain_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A tensor among them would be read on the host, which waits for the device."""
-    launches = Launches.of(monkeypatch, adaptive, "lloyd_kernel")
-    lloyd(empty_table("cpu"), torch.tensor(0.1), torch.tensor(0.2), 3)
+    launches = Launches.of(monkeypatch, adaptive, "bounds_kernel")
+    for name in ("extremes_kernel", "histogram_kernel"):
+        Launches.of(monkeypatch, adaptive, name)
+    adaptive_bounds(torch.zeros((3, 100)), 3, torch.zeros(2))
     args, options = launches.seen[0]
-    assert all(isinstance(arg, Tensor) for arg in args)
+    assert all(isinstance(arg, Tensor | tuple) for arg in args)
     assert not any(isinstance(value, Tensor) for value in options.values())
     assert math.isfinite(options["TOLERANCE"])
 
