@@ -65,7 +65,6 @@ class FusedPasses:
     def route(self, pixels: Pixels, decision: Decision) -> None:
         size = len(pixels.labels)
         self._lists = pixels.labels.new_empty((self._count - 1, size), dtype=torch.int32)
-        pixels.invalid.zero_()
         buffers = kernels.RoutingBuffers(
             pixels.labels, pixels.difficulty, self._lists, pixels.counts, pixels.invalid
         )
@@ -81,4 +80,5 @@ class FusedPasses:
     ) -> None:
         rows, height = (band.inner.start, band.inner.stop), inputs.grid.hr_size[0]
         first = band.seen.start
-        kernels.finish(pixels.canvas, pixels.labels, rows, first, height, refine_below, out)
+        canvas, labels, invalid = pixels.canvas, pixels.labels, pixels.invalid
+        kernels.finish(canvas, labels, rows, first, height, refine_below, out, invalid)

@@ -136,11 +136,18 @@ def test_routing_compiles(
 def test_finishing_compiles(
     dtype: torch.dtype, refine_below: int, capability: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Vectors are moved where the pixels are a multiple of 16."""
     launches = Launches.of(monkeypatch, _module("finish"), "finish_kernel")
-    out = torch.zeros((4, 500, 3), dtype=dtype)
-    labels = torch.zeros(2000, dtype=torch.uint8)
-    finish(torch.zeros((4, 500, 3)), labels, (0, 4), 0, 4, refine_below, out)
-    assert launches.compile(capability).spilled == 0
+    invalid = torch.zeros(1, dtype=torch.int32)
+    for height, width in ((4, 500), (3, 47), (1, 1)):
+        canvas, out = torch.zeros((height, width, 3)), torch.zeros((height, width, 3), dtype=dtype)
+        labels = torch.zeros(height * width, dtype=torch.uint8)
+        finish(canvas, labels, (0, height), 0, height, refine_below, out, invalid)
+        compiled = launches.compile(capability)
+        assert compiled.spilled == 0
+        wide = {torch.uint8: "v2.b32", torch.uint16: "v4.b32", torch.float32: "v4.b32"}[dtype]
+        assert (f"st.global.{wide}" in compiled.ptx) == (width == 500)
+        assert ("ld.global.v4.b32" in compiled.ptx) == (width == 500)
 
 
 @pytest.mark.parametrize("count", [2, 3])
