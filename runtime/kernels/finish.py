@@ -76,6 +76,29 @@ def _store(out, value, mask, PEAK: tl.constexpr):
     tl.store(out, value, mask=mask)
 
 
+@triton.jit
+def _refine(
+    canvas, labels, out, at, frame, PEAK: tl.constexpr, BLOCK: tl.constexpr, PART: tl.constexpr
+):
+    """Overwrites those of BLOCK pixels that are refined, PART at a time, once all are converted.
+
+    canvas, out: pointers to the first of them. at: this one's place on the canvas, how many pixels
+    are left to finish, and how many the canvas has. frame: first, height, width and refine_below.
+    """
+    start, left, total = at
+    first, height, width, refine_below = frame
+    if _is_mixed(labels, start, total, width, refine_below, BLOCK):
+        tl.debug_barrier()
+        for part in range(0, BLOCK, PART):
+            near = part + tl.arange(0, PART)
+            mask = near < left
+            mask = _is_refined(labels, start + near, mask, first, height, width, refine_below)
+            if tl.max(mask.to(tl.int32), axis=0) > 0:
+                for colour in tl.static_range(3):
+                    element = near * 3 + colour
+                    _store(out + element, _mean(canvas + element, mask, width), mask, PEAK)
+
+
 @triton.jit(do_not_specialize=["first", "height", "refine_below"])
 def finish_kernel(
     canvas,
@@ -116,16 +139,9 @@ def finish_kernel(
     is_bad = tl.max(worst.to(tl.int32, bitcast=True), axis=0) >= 0x7F800000
     tl.atomic_add(invalid, 1, mask=is_bad, sem="relaxed")
     if REFINE:
-        if _is_mixed(labels, start + done, total, width, refine_below, BLOCK):
-            tl.debug_barrier()
-            for part in range(0, BLOCK, PART):
-                near = part + tl.arange(0, PART)
-                pixel, is_own = start + done + near, near < size - done
-                refined = _is_refined(labels, pixel, is_own, first, height, width, refine_below)
-                if tl.max(refined.to(tl.int32), axis=0) > 0:
-                    for colour in tl.static_range(3):
-                        at = near * 3 + colour
-                        _store(to + at, _mean(own + at, refined, width), refined, PEAK)
+        at = (start + done, size - done, total)
+        frame = (first, height, width, refine_below)
+        _refine(own, labels, to, at, frame, PEAK, BLOCK, PART)
 
 
 def finish(
