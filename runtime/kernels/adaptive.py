@@ -32,7 +32,7 @@ PARTS = 512  # programs that look for the extremes
 PART_BLOCK = 4096  # pixels at a time of one of them
 
 
-@triton.jit(do_not_specialize=["pixels"])
+@triton.jit
 def extremes_kernel(
     logits,
     extremes,
@@ -72,7 +72,7 @@ def _extremes(extremes, PARTS: tl.constexpr):
     return sigmoid(of_key(least)), sigmoid(of_key(most))
 
 
-@triton.jit(do_not_specialize=["pixels"])
+@triton.jit
 def histogram_kernel(
     logits,
     extremes,

@@ -21,7 +21,7 @@ from .launch import expect, expect_band
 from .route import difficulty_logit, key_of, of_key
 
 
-@triton.jit(do_not_specialize=["pixels"])
+@triton.jit
 def digits_kernel(
     logits,
     chosen,

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from pcsr.manifest import classifier_outputs
 
-from .launch import expect, expect_band, over
+from .launch import block, expect, expect_band
+
+BLOCK = 512  # pixels of a program, which is one warp
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ def _label(
     return label
 
 
-@triton.jit(do_not_specialize=["pixels"])
+@triton.jit
 def route_kernel(
     logits,
     values,
@@ -195,4 +197,6 @@ def route(logits: Tensor, rule: DeviceRule, out: RoutingBuffers) -> None:
     out.counts.zero_()
     buffers = (out.labels, out.difficulty, out.lists, out.counts, out.unfit)
     constants = {"UPSAMPLERS": count, "KIND": rule.kind}
-    over(route_kernel, pixels, logits, rule.values, buffers, pixels, **constants)
+    tile = block(BLOCK, pixels)
+    grid = (triton.cdiv(pixels, tile),)
+    route_kernel[grid](logits, rule.values, buffers, pixels, **constants, BLOCK=tile, num_warps=1)

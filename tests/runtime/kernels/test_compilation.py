@@ -125,9 +125,12 @@ def test_routing_compiles(
     launches = Launches.of(monkeypatch, _module("route"), "route_kernel")
     size = {"cut": 1, "bounds": count - 1, "penalty": count}[kind]
     rule = DeviceRule(count, kind, torch.zeros(size))  # type: ignore[arg-type]
-    logits = torch.zeros((1 if count == 2 else count, 5000))
-    route(logits, rule, routing_buffers(count, 5000))
-    assert launches.compile(capability).spilled == 0
+    for pixels in (5008, 5001, 1):
+        logits = torch.zeros((1 if count == 2 else count, pixels))
+        route(logits, rule, routing_buffers(count, pixels))
+        compiled = launches.compile(capability)
+        assert compiled.spilled == 0
+        assert ("st.global.v4.b32" in compiled.ptx) == (pixels == 5008)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.float32])
@@ -159,17 +162,21 @@ def test_statistics_compile(count: int, capability: int, monkeypatch: pytest.Mon
         for home, kernels in names.items()
         for name in kernels
     }
-    logits, cut = torch.zeros((1 if count == 2 else count, 5000)), torch.zeros(1)
-    adaptive_bounds(logits, count, torch.zeros(count - 1))
-    ratio_cut(logits, count, torch.tensor([1500]), cut)
-    compiled = {name: launch.compile(capability) for name, launch in launches.items()}
-    assert [len(launch.seen) for launch in launches.values()] == [1, 1, 1, 2, 2]
-    for kernel in compiled.values():
-        assert kernel.spilled == 0
-    for name in ("bounds", "rank"):
-        assert "atom.global.gpu.acq_rel.add" in compiled[name].ptx
-    for name in ("histogram", "digits"):
-        assert "atom.global.gpu.relaxed.add" in compiled[name].ptx
+    for index, pixels in enumerate((5008, 5001, 1)):
+        logits = torch.zeros((1 if count == 2 else count, pixels))
+        adaptive_bounds(logits, count, torch.zeros(count - 1))
+        ratio_cut(logits, count, torch.tensor([0]), torch.zeros(1))
+        seen = [len(launch.seen) for launch in launches.values()]
+        assert seen == [index + 1] * 3 + [2 * index + 2] * 2
+        compiled = {name: launch.compile(capability) for name, launch in launches.items()}
+        for kernel in compiled.values():
+            assert kernel.spilled == 0
+        for name in ("bounds", "rank"):
+            assert "atom.global.gpu.acq_rel.add" in compiled[name].ptx
+        for name in ("histogram", "digits"):
+            assert "atom.global.gpu.relaxed.add" in compiled[name].ptx
+        for name in ("extremes", "digits"):
+            assert ("ld.global.v4.b32" in compiled[name].ptx) == (pixels == 5008)
 
 
 def test_constants_of_the_launches_are_plain_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
