@@ -25,7 +25,10 @@ enum {
     MIDDLE_COLUMNS = KEPT_COLUMNS + 2,
     MIDDLE_LINE = MIDDLE_COLUMNS * PIXEL_BYTES,
     INPUT_BYTES = INPUT_ROWS * INPUT_LINE,
-    CONVOLUTION = GROUPS * TAPS * 2 * 32,  // packed weights of one
+    MIDDLE_BYTES = MIDDLE_ROWS * MIDDLE_LINE,
+    CONVOLUTION_BYTES = CHANNELS * 16 * TAPS * 2,  // packed weights of one
+    LAST_BYTES = CHANNELS * CHANNELS * 2,
+    BIAS_BYTES = CHANNELS * 3 * 4,
 };
 
 // Pixels are 128 bytes apart; their eight pieces of 16 bytes are permuted, so that eight neighbours meet in no bank.
@@ -56,19 +59,24 @@ struct Weights {
     uint2 of[TAPS][2];
     float bias[2][4];
 
-    __device__ __forceinline__ Weights(const uint2 *packed, const float *biases, const Lane &lane, int thread) {
+    __device__ __forceinline__ Weights(unsigned packed, unsigned biases, const Lane &lane, int thread) {
 #pragma unroll
         for (int tap = 0; tap < TAPS; ++tap)
 #pragma unroll
             for (int half = 0; half < 2; ++half)
-                of[tap][half] = packed[((lane.group * TAPS + tap) * 2 + half) * 32 + (thread & 31)];
+                of[tap][half] = shared_load_u64(packed + (((lane.group * TAPS + tap) * 2 + half) * 32 + (thread & 31)) * 8);
 #pragma unroll
-        for (int half = 0; half < 2; ++half)
-#pragma unroll
-            for (int i = 0; i < 4; ++i)
-                bias[half][i] = biases[lane.group * 16 + half * 8 + lane.pair * 2 + (i & 1)];
+        for (int half = 0; half < 2; ++half) {
+            const uint2 pair = shared_load_u64(biases + (lane.group * 16 + half * 8 + lane.pair * 2) * 4);
+            bias[half][0] = bias[half][2] = __uint_as_float(pair.x);
+            bias[half][1] = bias[half][3] = __uint_as_float(pair.y);
+        }
     }
 };
+
+__device__ __forceinline__ void copy_async(unsigned to, const unsigned char *from, int bytes, int thread) {
+    for (int at = thread * 16; at < bytes; at += THREADS * 16) copy_async_16(to + at, from + at, true);
+}
 
 // Convolves a group of ROWS + 2 rows in shared memory: done(row, sums) gets 16 pixels x 16 channels.
 template <int ROWS, int COLUMNS, class Done>
@@ -112,9 +120,10 @@ __device__ __forceinline__ void convolve(unsigned source, const Weights &weights
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
-    residual_block(const unsigned short *__restrict__ x, const uint2 *__restrict__ packed,
-                   const float *__restrict__ biases, unsigned short *__restrict__ out, int height, int width) {
+    residual_block(const unsigned short *__restrict__ x, const unsigned char *__restrict__ packed,
+                   const unsigned char *__restrict__ biases, unsigned short *__restrict__ out, int height, int width) {
     const unsigned input = shared_begin(), middle = input + INPUT_BYTES;
+    const unsigned weights_of = middle + MIDDLE_BYTES, biases_of = weights_of + CONVOLUTION_BYTES;
     const int thread = threadIdx.x, top = blockIdx.y * TILE_ROWS, left = blockIdx.x * KEPT_COLUMNS;
     const Lane lane(thread);
     const long long image = static_cast<long long>(blockIdx.z) * height * width * CHANNELS;
@@ -137,8 +146,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
             }
         }
     }
+    copy_async(weights_of, packed, CONVOLUTION_BYTES, thread);
+    copy_async(biases_of, biases, BIAS_BYTES, thread);
     {
-        const Weights weights(packed, biases, lane, thread);
         unsigned own[2], inside[2];
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
@@ -150,6 +160,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
         }
         copy_async_wait();
         __syncthreads();
+        const Weights weights(weights_of, biases_of, lane, thread);
+        __syncthreads();
+        copy_async(weights_of, packed + CONVOLUTION_BYTES, CONVOLUTION_BYTES, thread);
         convolve<MIDDLE_ROWS, INPUT_COLUMNS>(input, weights, lane, [&](int row, const float(&sums)[2][4]) {
             const bool is_row = static_cast<unsigned>(top - 1 + row) < static_cast<unsigned>(height);
 #pragma unroll
@@ -163,7 +176,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
         });
     }
     {
-        const Weights weights(packed + CONVOLUTION, biases + CHANNELS, lane, thread);
         // In place: a row of results lies where this warp has read for the last time, those of the right warps two
         // pixels farther right, where the left ones do not read.
         unsigned own[2];
@@ -173,7 +185,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
             own[half] = middle + swizzled(pixel, lane.group * 2 + half) + lane.pair * 4;
             keep(own[half]);
         }
+        copy_async_wait();
         __syncthreads();
+        const Weights weights(weights_of, biases_of + CHANNELS * 4, lane, thread);
+        __syncthreads();
+        copy_async(weights_of, packed + 2 * CONVOLUTION_BYTES, LAST_BYTES, thread);
         convolve<TILE_ROWS, MIDDLE_COLUMNS>(middle, weights, lane, [&](int row, const float(&sums)[2][4]) {
 #pragma unroll
             for (int lower = 0; lower < 2; ++lower) {
@@ -189,17 +205,19 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
     const int warp = thread >> 5, part = warp & 1, piece = part * 4 + lane.pair;
     uint2 last[GROUPS][4];
     float bias[4][2];
-    packed += 2 * CONVOLUTION;
+    copy_async_wait();
+    __syncthreads();
 #pragma unroll
     for (int k = 0; k < GROUPS; ++k)
 #pragma unroll
         for (int quarter = 0; quarter < 4; ++quarter)
-            last[k][quarter] = packed[((part * GROUPS + k) * 4 + quarter) * 32 + (thread & 31)];
+            last[k][quarter] = shared_load_u64(weights_of + (((part * GROUPS + k) * 4 + quarter) * 32 + (thread & 31)) * 8);
 #pragma unroll
-    for (int quarter = 0; quarter < 4; ++quarter)
-#pragma unroll
-        for (int i = 0; i < 2; ++i) bias[quarter][i] = biases[2 * CHANNELS + piece * 8 + quarter * 2 + i];
-    __syncthreads();
+    for (int quarter = 0; quarter < 4; ++quarter) {
+        const uint2 pair = shared_load_u64(biases_of + (2 * CHANNELS + piece * 8 + quarter * 2) * 4);
+        bias[quarter][0] = __uint_as_float(pair.x);
+        bias[quarter][1] = __uint_as_float(pair.y);
+    }
     const int column = (warp >> 1 & 1) * 16;
 #pragma unroll
     for (int step = 0; step < (TILE_ROWS + 1) / 2; ++step) {

@@ -496,6 +496,19 @@ inline unsigned shared_load_u32(unsigned at, int line = __builtin_LINE()) {
     return *static_cast<const unsigned*>(address);
 }
 
+inline float __uint_as_float(unsigned bits) {
+    float value;
+    std::memcpy(&value, &bits, 4);
+    return value;
+}
+
+inline uint2 shared_load_u64(unsigned at, int line = __builtin_LINE()) {
+    using namespace emulation;
+    const void* const address = shared.base + at;
+    shared.read(address, 8, warp_of(current), "shared_load_u64", line);
+    return *static_cast<const uint2*>(address);
+}
+
 inline uint4 shared_load_u128(unsigned at, int line = __builtin_LINE()) {
     using namespace emulation;
     const void* const address = shared.base + at;
