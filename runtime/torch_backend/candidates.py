@@ -26,9 +26,7 @@ Choose = Callable[[Site], str]
 Recipe = Callable[[], OperatorGraph]
 
 
-def improved(
-    graph: OperatorGraph, choose: Choose, most_parts: int = MOST_PARTS
-) -> OperatorGraph:
+def improved(graph: OperatorGraph, choose: Choose, most_parts: int = MOST_PARTS) -> OperatorGraph:
     """Puts the chosen candidate in the place of every site of so many parts at most."""
     for site in sites_of(graph, most_parts):
         name = choose(site)
