@@ -8,6 +8,7 @@ from torch import Tensor
 from .band_inputs import BandInputs
 from .launch import DTYPES, expect, for_mlps
 from .mlp import bilinear, colours, held_weights, mlp
+from .occupancy import programs_at_once
 
 
 @triton.jit(do_not_specialize=["first", "top", "height", "width", "lr_width", "plane"])
@@ -66,7 +67,12 @@ def sparse_kernel(
 
 
 def sparse(
-    inputs: BandInputs, upsampler: int, pixels: Tensor, count: Tensor, canvas: Tensor, programs: int
+    inputs: BandInputs,
+    upsampler: int,
+    pixels: Tensor,
+    count: Tensor,
+    canvas: Tensor,
+    programs: int | None = None,
 ) -> None:
     """Overwrites the colours of the listed pixels with those of one upsampler.
 
@@ -75,13 +81,13 @@ def sparse(
         pixels: [n * W] int32, of which the first `count` are indices into the canvas's pixels.
         count: [1] int32.
         canvas: [n, W, 3] float32, the output rows from `inputs.first` on.
-        programs: how many run at once, a small multiple of the GPU's multiprocessors.
+        programs: how many are launched; None: as many as the GPU runs at the same time.
     """
     own = inputs.mlps.upsamplers[upsampler]
     rows, width = inputs.check(canvas)
     expect("pixels", pixels, torch.int32, (rows * width,))
     expect("count", count, torch.int32, (1,))
-    sparse_kernel[(programs,)](
+    arguments = (
         inputs.tensors,
         (own.weights, own.vectors),
         pixels,
@@ -90,9 +96,13 @@ def sparse(
         inputs.first,
         inputs.top,
         *inputs.sizes,
-        STRIDE=inputs.pre.shape[1],
-        COLUMN=own.column,
-        SHAPE=own.shape,
-        DTYPE=DTYPES[inputs.mlps.dtype],
-        **for_mlps(rows * width, own),
     )
+    options = for_mlps(rows * width, own) | {
+        "STRIDE": inputs.pre.shape[1],
+        "COLUMN": own.column,
+        "SHAPE": own.shape,
+        "DTYPE": DTYPES[inputs.mlps.dtype],
+    }
+    if programs is None:
+        programs = programs_at_once(sparse_kernel, canvas.device, *arguments, **options)
+    sparse_kernel[(programs,)](*arguments, **options)

@@ -84,7 +84,7 @@ class Band:
         dense(self.inputs(), canvas, logits)
         return canvas, logits
 
-    def sparse(self, canvas: Tensor, labels: Labels, programs: int) -> None:
+    def sparse(self, canvas: Tensor, labels: Labels, programs: int | None = None) -> None:
         """Every heavier upsampler over its own pixels of labels [n, W], in random order."""
         random = np.random.default_rng(0)
         for upsampler in range(len(self.scene.upsamplers) - 1):
