@@ -71,6 +71,7 @@ COMMANDS = {
     "benchmarks.bench",
     "benchmarks.gpu",
     "benchmarks.expected",
+    "benchmarks.kernels",
     "examples.demo",
 }
 MOST_FILES = 14

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import triton
 
 from .launch import interpreted
 
@@ -31,7 +30,7 @@ class MultiprocessorLimits:
     @classmethod
     def of(cls, device: torch.device) -> "MultiprocessorLimits":
         """Asks a CUDA device."""
-        found = torch.cuda.get_device_properties(device)
+        found: Any = torch.cuda.get_device_properties(device)  # its stub lacks the registers
         return cls(
             found.regs_per_multiprocessor,
             found.shared_memory_per_multiprocessor,
@@ -40,9 +39,7 @@ class MultiprocessorLimits:
         )
 
 
-def resident_programs(
-    registers: int, shared: int, warps: int, limits: MultiprocessorLimits
-) -> int:
+def resident_programs(registers: int, shared: int, warps: int, limits: MultiprocessorLimits) -> int:
     """Counts the programs that one multiprocessor runs at the same time, at least 1.
 
     Args:
@@ -77,15 +74,16 @@ def programs_at_once(
         with torch.cuda.device(device):
             compiled = kernel.warmup(*arguments, grid=(1,), **options)
             compiled.run  # noqa: B018  # it is loaded here, and knows its registers then
-        each = resident_programs(
+        each: int = resident_programs(
             compiled.n_regs,
             compiled.metadata.shared,
             compiled.metadata.num_warps,
             MultiprocessorLimits.of(device),
         )
-        _known[key] = each * torch.cuda.get_device_properties(device).multi_processor_count
+        multiprocessors: int = torch.cuda.get_device_properties(device).multi_processor_count
+        _known[key] = each * multiprocessors
     return _known[key]
 
 
 def _rounded_up(count: int, unit: int) -> int:
-    return triton.cdiv(count, unit) * unit
+    return -(-count // unit) * unit

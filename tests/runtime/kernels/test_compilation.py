@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.compiled.compiler import SHARED_LIMIT, Compiled
 from pcsr.runtime.geometry.device_grid import DeviceGrid
 from pcsr.runtime.kernels import (
     BandInputs,
@@ -30,7 +31,7 @@ from pcsr.runtime.kernels.convolutions.epilogue import epilogue
 from pcsr.runtime.kernels.histogram import empty_table
 from tests.runtime.networks import Scene
 
-from .compiler import SHARED_LIMIT, Compiled, Launches
+from .replacing import replaced
 from .scenes import DEPTHS, MODELS, THREE, Hidden, packed, routing_buffers
 
 SPILLED = 256  # bytes per thread that are no reason to change a kernel: SRResNet's of 192 channels
@@ -44,7 +45,7 @@ def _passes(
 ) -> dict[str, Compiled]:
     """The dense and the heaviest sparse pass."""
     launches = {
-        name: Launches.of(patch, _module(name), f"{name}_kernel") for name in ("dense", "sparse")
+        name: replaced(patch, _module(name), f"{name}_kernel") for name in ("dense", "sparse")
     }
     scene = Scene.make((4, 200), 4, hidden, depth)
     grid, mlps = scene.grid, packed(scene, dtype)
@@ -126,7 +127,7 @@ def test_three_upsamplers_of_other_widths_compile(monkeypatch: pytest.MonkeyPatc
 def test_routing_compiles(
     count: int, kind: str, capability: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    launches = Launches.of(monkeypatch, _module("route"), "route_kernel")
+    launches = replaced(monkeypatch, _module("route"), "route_kernel")
     size = {"cut": 1, "bounds": count - 1, "penalty": count}[kind]
     rule = DeviceRule(count, kind, torch.zeros(size))  # type: ignore[arg-type]
     logits = torch.zeros((1 if count == 2 else count, 5000))
@@ -140,7 +141,7 @@ def test_routing_compiles(
 def test_finishing_compiles(
     dtype: torch.dtype, refine_below: int, capability: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    launches = Launches.of(monkeypatch, _module("finish"), "finish_kernel")
+    launches = replaced(monkeypatch, _module("finish"), "finish_kernel")
     out = torch.zeros((4, 500, 3), dtype=dtype)
     labels = torch.zeros(2000, dtype=torch.uint8)
     finish(torch.zeros((4, 500, 3)), labels, (0, 4), 0, 4, refine_below, out)
@@ -151,10 +152,9 @@ def test_finishing_compiles(
 def test_statistics_compile(capability: int, monkeypatch: pytest.MonkeyPatch) -> None:
     homes = {"difficulties": "adaptive", "histogram": "histogram", "lloyd": "adaptive"}
     kernels = {
-        name: Launches.of(monkeypatch, _module(home), f"{name}_kernel")
-        for name, home in homes.items()
+        name: replaced(monkeypatch, _module(home), f"{name}_kernel") for name, home in homes.items()
     }
-    digits = Launches.of(monkeypatch, ratio, "digits_kernel")
+    digits = replaced(monkeypatch, ratio, "digits_kernel")
     low, values = torch.tensor(0.5), torch.zeros(5000)
     table = histogram(values, low, low)
     for count in (2, 3):
@@ -169,7 +169,7 @@ def test_statistics_compile(capability: int, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_constants_of_the_launches_are_plain_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A tensor among them would be read on the host, which waits for the device."""
-    launches = Launches.of(monkeypatch, adaptive, "lloyd_kernel")
+    launches = replaced(monkeypatch, adaptive, "lloyd_kernel")
     lloyd(empty_table("cpu"), torch.tensor(0.1), torch.tensor(0.2), 3)
     args, options = launches.seen[0]
     assert all(isinstance(arg, Tensor) for arg in args)
@@ -194,7 +194,7 @@ def test_epilogues_move_vectors(
     """Channels last: of 16 bytes, and of 8 where 4 divides the channels and not 8. The number of
     pixels is odd.
     """
-    launches = Launches.of(monkeypatch, _module("convolutions.epilogue"), "epilogue_kernel")
+    launches = replaced(monkeypatch, _module("convolutions.epilogue"), "epilogue_kernel")
     y = torch.zeros((1, channels, 5, 7), dtype=dtype).contiguous(memory_format=torch.channels_last)
     wide = {3: None, 48: "v4.b32", 52: "v4.b32" if dtype == torch.float32 else "v2.b32"}[channels]
     for added, slope in ((None, 0.1), (torch.empty_like(y), 0.0)):
@@ -210,7 +210,7 @@ def test_epilogues_move_vectors(
 
 @each_gpu
 def test_an_epilogue_over_planes_compiles(capability: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    launches = Launches.of(monkeypatch, _module("convolutions.epilogue"), "epilogue_kernel")
+    launches = replaced(monkeypatch, _module("convolutions.epilogue"), "epilogue_kernel")
     for size, wide in (((4, 6), "v4.b32"), ((5, 7), "b32")):
         y = torch.zeros((2, 52, *size))
         epilogue(y, torch.zeros(52), y, 0.1)
