@@ -109,16 +109,15 @@ def passes(
         packed,
         DeviceGrid.of(grid, "cpu"),
         torch.zeros((LR_SIZE[0] * LR_SIZE[1], packed.first_weight.shape[1]), dtype=dtype),
-        packed.constants(grid.cell),
         torch.zeros((3, *LR_SIZE)),
     )
-    canvas, classifier = torch.zeros((*grid.hr_size, 3)), packed.classifier
-    logits = torch.zeros((classifier.outputs, grid.pixels)) if classifier else None
+    canvas = torch.zeros((*grid.hr_size, 3))
+    logits = torch.zeros((packed.classes, grid.pixels)) if packed.classes else None
     seen = _seen("dense", "dense_kernel", partial(kernels.dense, inputs, canvas, logits))
-    block, rows = (_constant(seen, name) for name in ("BLOCK", "ROWS"))
-    yield Case("dense", seen, block * rows, (rows,), scale=scale)
+    block, rows = (_constant(seen, name) for name in ("BLOCK", "GROUP"))
+    yield Case("dense", seen, block * rows, persistent=True, scale=scale)
     pixels, count = (torch.zeros(n, dtype=torch.int32) for n in (grid.pixels, 1))
-    for j, upsampler in enumerate(packed.upsamplers[:-1]):
+    for j, upsampler in enumerate(packed.upsamplers):
         work = partial(kernels.sparse, inputs, j, pixels, count, canvas)
         seen = _seen("sparse", "sparse_kernel", work)
         trips = (max(1, upsampler.layers - 1),)

@@ -41,7 +41,7 @@ class Compiled:
 
     @property
     def uses_tensor_cores(self) -> bool:
-        return "mma.sync" in self.ptx or "wgmma.mma_async" in self.ptx
+        return any(name in self.ptx for name in ("mma.sync", "wgmma.mma_async", "tcgen05.mma"))
 
     @cached_property
     def sass(self) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 _LINE = re.compile(r"^\s+/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)(.*?);", re.M)
-_TARGET = re.compile(r"(0x[0-9a-f]+)\s*$")
+_TARGET = re.compile(r"0x[0-9a-f]+")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def _loops(found: Sequence[tuple[int, str, str]]) -> Iterator[tuple[int, int]]:
 
 def _target(rest: str) -> int | None:
     found = _TARGET.search(rest)
-    return int(found[1], 16) if found else None
+    return int(found[0], 16) if found else None
 
 
 def turned(found: Sequence[Instruction], trips: Sequence[int], persistent: bool) -> int:

@@ -29,7 +29,7 @@ class FusedPasses:
     ) -> None:
         self._device = device
         self._mlps = kernels.PackedMlps.of(mlps, HALVES.get(precision, torch.float32), device)
-        self._count = len(self._mlps.upsamplers)
+        self._count = len(self._mlps.upsamplers) + 1
         self._inputs: kernels.BandInputs
         self._lists = torch.empty(0)
 
@@ -40,12 +40,12 @@ class FusedPasses:
         self, inputs: FrameInputs, band: FrameBand, pixels: Pixels, stage: StageTimer
     ) -> None:
         grid, constant = inputs.opened
+        features = inputs.features[:, band.lr_rows].flatten(1).T
         with stage("dense"):
             self._inputs = kernels.BandInputs(
                 self._mlps,
                 grid,
-                inputs.features[:, band.lr_rows].flatten(1).T @ self._mlps.first_weight,
-                constant,
+                torch.addmm(constant, features, self._mlps.first_weight),
                 inputs.image,
                 band.seen.start,
                 band.lr_rows.start,

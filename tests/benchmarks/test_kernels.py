@@ -12,7 +12,7 @@ Function : dense_kernel
         /*0010*/                   S2R R4, SR_CTAID.X ;    /* 0x0000000000047919 */
         /*0020*/                   FADD R4, R4, R1 ;    /* 0x0000000000047919 */
         /*0030*/              @!P0 FADD.FTZ R4, R4, R1 ;    /* 0x0000000000047919 */
-        /*0040*/               @P0 BRA 0x30 ;    /* 0xffffffd000806947 */
+        /*0040*/               @P0 BRA 0x30 ?trans6; /* 0xffffffd000806947 */
         /*0050*/              @!P1 BRA 0x20 ;    /* 0xffffffd000806947 */
         /*0060*/                   EXIT ;    /* 0x000000000000794d */
         /*0070*/                   BRA 0x70;    /* 0xfffffffc00fc7947 */

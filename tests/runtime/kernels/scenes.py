@@ -66,8 +66,7 @@ class Band:
         return BandInputs(
             mlps,
             DeviceGrid.of(grid, "cpu"),
-            rows @ mlps.first_weight,
-            mlps.constants(grid.cell),
+            torch.addmm(mlps.constants(grid.cell), rows, mlps.first_weight),
             torch.from_numpy(self.scene.image),
             self.first,
             int(nearest[0]),

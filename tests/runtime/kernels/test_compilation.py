@@ -36,6 +36,7 @@ from .scenes import DEPTHS, MODELS, THREE, Hidden, packed, routing_buffers
 
 SPILLED = 256  # bytes per thread that are no reason to change a kernel: SRResNet's of 192 channels
 each_gpu = pytest.mark.parametrize("capability", [80, 89, 90])
+every_gpu = pytest.mark.parametrize("capability", list(SHARED_LIMIT))
 each_model = pytest.mark.parametrize("model", list(MODELS))
 ROUTES = [(2, "cut"), (2, "bounds"), (3, "cut"), (3, "bounds"), (3, "penalty")]
 
@@ -49,12 +50,10 @@ def _passes(
     }
     scene = Scene.make((4, 200), 4, hidden, depth)
     grid, mlps = scene.grid, packed(scene, dtype)
-    assert mlps.classifier is not None
     pre = torch.zeros((800, mlps.first_weight.shape[1]), dtype=dtype)
-    constant, image = mlps.constants(grid.cell), torch.from_numpy(scene.image)
-    inputs = BandInputs(mlps, DeviceGrid.of(grid, "cpu"), pre, constant, image)
+    inputs = BandInputs(mlps, DeviceGrid.of(grid, "cpu"), pre, torch.from_numpy(scene.image))
     canvas = torch.zeros((*grid.hr_size, 3))
-    dense(inputs, canvas, torch.zeros((mlps.classifier.outputs, grid.pixels)))
+    dense(inputs, canvas, torch.zeros((mlps.classes, grid.pixels)))
     pixels, count = (torch.zeros(n, dtype=torch.int32) for n in (grid.pixels, 1))
     sparse(inputs, 0, pixels, count, canvas, 132)
     return {name: launch.compile(capability) for name, launch in launches.items()}
@@ -74,7 +73,7 @@ def _report(model: str, dtype: torch.dtype, capability: int, passes: dict[str, C
 
 
 @each_model
-@each_gpu
+@every_gpu
 def test_passes_in_half_precision_use_tensor_cores_and_fit(
     model: str, capability: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
