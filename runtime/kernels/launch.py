@@ -18,7 +18,6 @@ DTYPES: dict[torch.dtype, Any] = {
 }
 LARGEST = 2**31 - 2**16  # pixels of a band, so that no tile counts past int32 either
 HELD_BYTES = 48 * 1024  # of weights; the least GPU (sm_89) has 99 KiB per program, staging included
-BLOCK = 1024  # values of a program without MLPs
 INTERPRETED_BLOCK = 2048  # Triton's interpreter takes nearly the same time for any tile
 
 
@@ -53,12 +52,6 @@ def for_mlps(size: int, *mlps: PackedMlp) -> dict[str, int]:
         tile = 128 if width <= 32 else 64
     held &= sum(mlp.weights.nbytes for mlp in mlps) <= HELD_BYTES
     return {"HELD": held, "BLOCK": tile, "num_warps": warps, "num_stages": 1}
-
-
-def over(kernel: Any, size: int, *arguments: Any, **constants: Any) -> None:  # noqa: ANN401
-    """Launches a kernel without MLPs over `size` values, BLOCK of them a program."""
-    tile = block(BLOCK, size)
-    kernel[(triton.cdiv(size, tile),)](*arguments, **constants, BLOCK=tile, num_warps=4)
 
 
 def block(block: int, size: int) -> int:

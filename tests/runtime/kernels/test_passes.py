@@ -123,14 +123,14 @@ def test_more_pixels_than_float16_can_count() -> None:
 
 
 def test_a_nan_of_the_features_reaches_the_logits_and_the_colours() -> None:
-    scene = Scene.make((3, 3), 2, CARN)
+    scene = Scene.make((3, 3), 4, CARN)
     scene.features[0, 1, 1] = np.nan
     canvas, logits = Band(scene).dense()
     assert logits is not None
-    here = np.zeros((6, 6), dtype=bool)
-    here[2:4, 2:4] = True
+    here = np.zeros((12, 12), dtype=bool)
+    here[4:8, 4:8] = True
     assert np.array_equal(np.isnan(canvas.numpy()).all(axis=-1), here)
-    assert np.array_equal(np.isnan(logits.numpy()).reshape(6, 6), here)
+    assert np.array_equal(np.isnan(logits.numpy()).reshape(12, 12), here)
 
 
 def test_hidden_channels_are_padded_little() -> None:
@@ -147,7 +147,6 @@ def test_tensors_that_do_not_fit_are_refused(hidden: Hidden) -> None:
     assert logits is not None
     for changed in (
         (replace(inputs, pre=inputs.pre.float()), canvas, logits),
-        (replace(inputs, constant=inputs.constant[1:]), canvas, logits),
         (replace(inputs, image=inputs.image.double()), canvas, logits),
         (inputs, canvas.transpose(0, 1), logits),
         (inputs, canvas, logits[:, 1:]),

@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.compiled.compiler import SHARED_LIMIT, Compiled
 from pcsr.runtime.kernels.convolutions import grouped as grouped_module
 from pcsr.runtime.kernels.convolutions import pointwise as pointwise_module
 from pcsr.runtime.kernels.convolutions.grouped import Projection, grouped
 from pcsr.runtime.kernels.convolutions.layout import pack_grouped, pack_pointwise, pack_projection
 from pcsr.runtime.kernels.convolutions.pointwise import pointwise
 from pcsr.runtime.torch_backend.convolutions import GROUPED_TILES, POINTWISE_TILES, PROJECTED_TILES
-from tests.runtime.kernels.compiler import SHARED_LIMIT, Compiled, Launches
+from tests.runtime.kernels.replacing import replaced
 
 SPILLED = 256  # bytes per thread: other tiles are tried too, and the GPU says which is faster
 JOINS = {"carn": ([64, 56, 56, 56], 52), "fsrcnn": ([48], 16)}
@@ -55,7 +56,7 @@ def _grouped(tile: Tile, groups: int = 4, outputs: int = 0) -> None:
 @each(POINTWISE_TILES)
 def test_joins(join: str, tile: Tile, capability: int, monkeypatch: pytest.MonkeyPatch) -> None:
     channels, outputs = JOINS[join]
-    launches = Launches.of(monkeypatch, pointwise_module, "pointwise_kernel")
+    launches = replaced(monkeypatch, pointwise_module, "pointwise_kernel")
     weight = pack_pointwise(zeros(outputs, sum(channels), 1, 1), channels)
     maps, bias = [_image(count) for count in channels], zeros(outputs)
     pointwise(maps, weight, outputs, bias, None, 0.0, tile)
@@ -64,7 +65,7 @@ def test_joins(join: str, tile: Tile, capability: int, monkeypatch: pytest.Monke
 
 @each(GROUPED_TILES)
 def test_groups(tile: Tile, capability: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    launches = Launches.of(monkeypatch, grouped_module, "grouped_kernel")
+    launches = replaced(monkeypatch, grouped_module, "grouped_kernel")
     _grouped(tile)
     _check(launches.compile(capability), f"4 groups {tile}", capability)
 
@@ -73,12 +74,12 @@ def test_groups(tile: Tile, capability: int, monkeypatch: pytest.MonkeyPatch) ->
 def test_groups_with_projections(
     tile: Tile, capability: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    launches = Launches.of(monkeypatch, grouped_module, "grouped_kernel")
+    launches = replaced(monkeypatch, grouped_module, "grouped_kernel")
     _grouped(tile, 4, 64)
     _check(launches.compile(capability), f"4 groups, 1x1 to 64 {tile}", capability)
 
 
 def test_one_group_with_a_projection(monkeypatch: pytest.MonkeyPatch) -> None:
-    launches = Launches.of(monkeypatch, grouped_module, "grouped_kernel")
+    launches = replaced(monkeypatch, grouped_module, "grouped_kernel")
     _grouped(PROJECTED_TILES[0], 1, 48)
     _check(launches.compile(90), "1 group, 1x1 to 48", 90)
