@@ -27,6 +27,7 @@ class Compiled:
     registers: int
     spilled: int
     shared: int
+    ttgir: str
 
     @property
     def uses_tensor_cores(self) -> bool:
@@ -68,7 +69,7 @@ class Launches:
             options={name: value for name, value in options.items() if name not in names},
         )
         registers, stack = _resources(done.asm["cubin"])
-        return Compiled(done.asm["ptx"], registers, stack, done.metadata.shared)
+        return Compiled(done.asm["ptx"], registers, stack, done.metadata.shared, done.asm["ttgir"])
 
 
 def _pointers(types: Iterable[Any], *path: int) -> Iterator[tuple[int, ...]]:
