@@ -38,6 +38,7 @@ class Compiled:
     spilled: int
     shared: int
     warps: int
+    ttgir: str
 
     @property
     def uses_tensor_cores(self) -> bool:
@@ -85,9 +86,9 @@ class Launches:
             options={name: value for name, value in options.items() if name not in names},
         )
         registers, stack = _resources(done.asm["cubin"])
-        cubin, ptx = done.asm["cubin"], done.asm["ptx"]
+        cubin, ptx, ttgir = (done.asm[name] for name in ("cubin", "ptx", "ttgir"))
         warps = done.metadata.num_warps
-        return Compiled(ptx, cubin, registers, stack, done.metadata.shared, warps)
+        return Compiled(ptx, cubin, registers, stack, done.metadata.shared, warps, ttgir)
 
     def _numbers(self, values: dict[str, Any]) -> Iterator[tuple[str, int]]:
         """Integers for which Triton compiles forms of their own: 1, and multiples of 16."""
