@@ -48,7 +48,7 @@ class FusedPasses:
             self._inputs = kernels.BandInputs(
                 self._mlps,
                 grid,
-                inputs.features[:, band.lr_rows].flatten(1).T @ self._mlps.first_weight,
+                kernels.first_layers(inputs.features, band.lr_rows, self._mlps.first_weight),
                 constant,
                 inputs.image,
                 band.seen.start,
