@@ -40,12 +40,13 @@ class FusedPasses:
         self, inputs: FrameInputs, band: FrameBand, pixels: Pixels, stage: StageTimer
     ) -> None:
         grid, constant = inputs.opened
-        features = inputs.features[:, band.lr_rows].flatten(1).T
         with stage("dense"):
             self._inputs = kernels.BandInputs(
                 self._mlps,
                 grid,
-                torch.addmm(constant, features, self._mlps.first_weight),
+                kernels.first_layers(
+                    inputs.features, band.lr_rows, self._mlps.first_weight, constant
+                ),
                 inputs.image,
                 band.seen.start,
                 band.lr_rows.start,
