@@ -115,14 +115,16 @@ def passes(
     logits = torch.zeros((packed.classes, grid.pixels)) if packed.classes else None
     seen = _seen("dense", "dense_kernel", partial(kernels.dense, inputs, canvas, logits))
     block, rows = (_constant(seen, name) for name in ("BLOCK", "GROUP"))
-    yield Case("dense", seen, block * rows, persistent=True, scale=scale)
+    layers = packed.dense.layers if packed.dense else 0
+    trips = (rows, max(1, layers - 1))  # where they are loops
+    yield Case("dense", seen, block * rows, trips, persistent=True, scale=scale)
     pixels, count = (torch.zeros(n, dtype=torch.int32) for n in (grid.pixels, 1))
     for j, upsampler in enumerate(packed.upsamplers):
         work = partial(kernels.sparse, inputs, j, pixels, count, canvas)
         seen = _seen("sparse", "sparse_kernel", work)
-        trips = (max(1, upsampler.layers - 1),)
+        loops = (max(1, upsampler.layers - 1),)
         block = _constant(seen, "BLOCK")
-        yield Case(f"upsampler_{j}", seen, block, trips, persistent=True, listed=True, scale=scale)
+        yield Case(f"upsampler_{j}", seen, block, loops, persistent=True, listed=True, scale=scale)
 
 
 def convolutions(shape: Shape, dtype: torch.dtype) -> Iterator[Case]:

@@ -40,18 +40,21 @@ def expect_band(rows: int, width: int) -> None:
         raise ValueError(f"a band of {rows} x {width} pixels is too large; cut it into bands")
 
 
-def for_mlps(size: int, *mlps: PackedMlp) -> dict[str, int]:
-    """Chooses the constants and options of a pass that runs these MLPs on tiles of a row or list of
+def for_mlp(size: int, mlp: PackedMlp) -> dict[str, int]:
+    """Chooses the constants and options of a pass that runs an MLP on tiles of a row or list of
     `size` pixels. HELD: whether the weights are loaded once per program and stay in shared memory.
+    The tiles are the largest whose values fit the registers, by compiling them.
     """
-    width, held, warps = max(mlp.width for mlp in mlps), True, 4
+    width, held, warps, dtype = mlp.width, True, 4, mlp.weights.dtype
     if interpreted():
         tile = min(INTERPRETED_BLOCK, max(16, triton.next_power_of_2(size)))
-    elif mlps[0].weights.dtype == torch.float32:  # no tensor cores: the products take registers
-        tile, held, warps = (16 if width > 96 else 32), False, 8 if width > 48 else 4
+    elif dtype == torch.float32:  # no tensor cores: the products take registers
+        tile, held, warps = 64 if width <= 64 else 32, False, 4
+        if width > 96:
+            tile, warps = 16, 8
     else:
-        tile = 128 if width <= 32 else 64
-    held &= sum(mlp.weights.nbytes for mlp in mlps) <= HELD_BYTES
+        tile = 128 if width <= (96 if dtype == torch.float16 else 64) else 64
+    held &= mlp.weights.nbytes <= HELD_BYTES
     return {"HELD": held, "BLOCK": tile, "num_warps": warps, "num_stages": 1}
 
 
