@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ import torch
 from pcsr.runtime import kernels
 from pcsr.runtime.geometry.device_grid import DeviceGrid
 from pcsr.runtime.geometry.grid import Grid
+from pcsr.runtime.kernels import launch
 from pcsr.runtime.kernels.convolutions import grouped, layout, pointwise
 from pcsr.runtime.mlps import MlpWeights
 
@@ -99,11 +101,18 @@ class Case:
 
 
 def passes(
+    mlps: Mapping[str, MlpWeights], depth: int, scale: float, dtype: torch.dtype, capability: int
+) -> list[Case]:
+    """Gives the dense pass and the sparse ones as a GPU of this compute capability gets them. They
+    are launched on the CPU, where nothing is run.
+    """
+    with mock.patch.object(launch, "generation", return_value=capability // 10):
+        return list(_passes(mlps, depth, scale, dtype))
+
+
+def _passes(
     mlps: Mapping[str, MlpWeights], depth: int, scale: float, dtype: torch.dtype
 ) -> Iterator[Case]:
-    """Yields the dense pass and the sparse ones. They are launched on the CPU, where nothing is
-    run.
-    """
     grid, packed = Grid.make(LR_SIZE, scale), kernels.PackedMlps.of(mlps, dtype, "cpu")
     inputs = kernels.BandInputs(
         packed,

@@ -18,6 +18,7 @@ DTYPES: dict[torch.dtype, Any] = {
 }
 LARGEST = 2**31 - 2**16  # pixels of a band, so that no tile counts past int32 either
 HELD_BYTES = 48 * 1024  # of weights; the least GPU (sm_89) has 99 KiB per program, staging included
+TENSOR_MEMORY = (10, 11)  # generations whose products of four warps are in a memory of their own
 BLOCK = 1024  # values of a program without MLPs
 INTERPRETED_BLOCK = 2048  # Triton's interpreter takes nearly the same time for any tile
 
@@ -54,6 +55,8 @@ def for_mlp(size: int, mlp: PackedMlp) -> dict[str, int]:
             tile, warps = 16, 8
     else:
         tile = 128 if width <= (96 if dtype == torch.float16 else 64) else 64
+        if width <= 96 and generation(mlp.weights.device) in TENSOR_MEMORY:
+            tile, warps = 64, 2  # with four the products of a tile would take more than it has
     held &= mlp.weights.nbytes <= HELD_BYTES
     return {"HELD": held, "BLOCK": tile, "num_warps": warps, "num_stages": 1}
 
@@ -70,6 +73,12 @@ def block(block: int, size: int) -> int:
     """
     most = 4 * INTERPRETED_BLOCK
     return min(most, triton.next_power_of_2(max(size, 1))) if interpreted() else block
+
+
+@functools.cache
+def generation(device: torch.device) -> int:
+    """Gives the major compute capability of a GPU; 0 for other devices."""
+    return torch.cuda.get_device_capability(device)[0] if device.type == "cuda" else 0
 
 
 @functools.cache

@@ -21,6 +21,7 @@ from pcsr.runtime.kernels import (
     difficulties,
     finish,
     histogram,
+    launch,
     lloyd,
     ratio,
     route,
@@ -45,6 +46,7 @@ def _passes(
     hidden: Hidden, depth: int, dtype: torch.dtype, capability: int, patch: pytest.MonkeyPatch
 ) -> dict[str, Compiled]:
     """The dense and the heaviest sparse pass."""
+    patch.setattr(launch, "generation", lambda _: capability // 10)
     launches = {
         name: replaced(patch, _module(name), f"{name}_kernel") for name in ("dense", "sparse")
     }
