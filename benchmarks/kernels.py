@@ -42,12 +42,12 @@ WARP = 32
 HEADINGS = ("kernel", "sm", "registers", "spilled B", "shared KiB", "programs", "code", "a pixel")
 
 
-def cases(name: str, precision: str) -> Iterator[Case]:
-    """Yields the kernels of a shape of `SHAPES`, or of a bundle."""
+def cases(name: str, precision: str, capability: int) -> Iterator[Case]:
+    """Yields the kernels of a shape of `SHAPES`, or of a bundle, for one kind of GPU."""
     dtype = DTYPES[precision]
     if name in SHAPES:
         shape = SHAPES[name]
-        yield from passes(shape.mlps(), shape.depth, 4, dtype)
+        yield from passes(shape.mlps(), shape.depth, 4, dtype, capability)
         if dtype != torch.float32:
             yield from convolutions(shape, dtype)
         return
@@ -56,7 +56,7 @@ def cases(name: str, precision: str) -> Iterator[Case]:
     bundle = Bundle.load(Path(name))
     manifest = bundle.manifest
     depth = manifest.model.feature_width
-    yield from passes(load_mlps(bundle), depth, manifest.trained_scale, dtype)
+    yield from passes(load_mlps(bundle), depth, manifest.trained_scale, dtype, capability)
 
 
 def row(case: Case, capability: int, pixels: float, operations: bool) -> list[str]:
@@ -103,10 +103,11 @@ def main(
     lr_size = parse_size(size)
     for name in networks:
         rows = []
-        for case in cases(name, precision):
-            height, width = hr_size(lr_size, case.scale)
-            pixels = height * width * (heavy if case.listed else 1)
-            rows += [row(case, int(gpu), pixels, operations) for gpu in gpus or LIMITS]
+        for gpu in map(int, gpus or LIMITS):
+            for case in cases(name, precision, gpu):
+                height, width = hr_size(lr_size, case.scale)
+                pixels = height * width * (heavy if case.listed else 1)
+                rows.append(row(case, gpu, pixels, operations))
         click.echo(f"\n{name}, {precision}; the floor on 132 multiprocessors for {size}\n")
         headings = [*HEADINGS, "floor ms", *(["operations"] if operations else [])]
         click.echo(tabulate(rows, headings, tablefmt="github", disable_numparse=True))

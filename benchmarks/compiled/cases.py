@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ import torch
 from pcsr.runtime import kernels
 from pcsr.runtime.geometry.device_grid import DeviceGrid
 from pcsr.runtime.geometry.grid import Grid
+from pcsr.runtime.kernels import launch
 from pcsr.runtime.kernels.convolutions import grouped, layout, pointwise
 from pcsr.runtime.mlps import MlpWeights
 
@@ -99,11 +101,18 @@ class Case:
 
 
 def passes(
+    mlps: Mapping[str, MlpWeights], depth: int, scale: float, dtype: torch.dtype, capability: int
+) -> list[Case]:
+    """Gives the dense pass and the sparse ones as a GPU of this compute capability gets them. They
+    are launched on the CPU, where nothing is run.
+    """
+    with mock.patch.object(launch, "generation", return_value=capability // 10):
+        return list(_passes(mlps, depth, scale, dtype))
+
+
+def _passes(
     mlps: Mapping[str, MlpWeights], depth: int, scale: float, dtype: torch.dtype
 ) -> Iterator[Case]:
-    """Yields the dense pass and the sparse ones. They are launched on the CPU, where nothing is
-    run.
-    """
     grid, packed = Grid.make(LR_SIZE, scale), kernels.PackedMlps.of(mlps, dtype, "cpu")
     inputs = kernels.BandInputs(
         packed,
@@ -115,14 +124,16 @@ def passes(
     logits = torch.zeros((packed.classes, grid.pixels)) if packed.classes else None
     seen = _seen("dense", "dense_kernel", partial(kernels.dense, inputs, canvas, logits))
     block, rows = (_constant(seen, name) for name in ("BLOCK", "GROUP"))
-    yield Case("dense", seen, block * rows, persistent=True, scale=scale)
+    layers = packed.dense.layers if packed.dense else 0
+    trips = (rows, max(1, layers - 1))  # where they are loops
+    yield Case("dense", seen, block * rows, trips, persistent=True, scale=scale)
     pixels, count = (torch.zeros(n, dtype=torch.int32) for n in (grid.pixels, 1))
     for j, upsampler in enumerate(packed.upsamplers):
         work = partial(kernels.sparse, inputs, j, pixels, count, canvas)
         seen = _seen("sparse", "sparse_kernel", work)
-        trips = (max(1, upsampler.layers - 1),)
+        loops = (max(1, upsampler.layers - 1),)
         block = _constant(seen, "BLOCK")
-        yield Case(f"upsampler_{j}", seen, block, trips, persistent=True, listed=True, scale=scale)
+        yield Case(f"upsampler_{j}", seen, block, loops, persistent=True, listed=True, scale=scale)
 
 
 def convolutions(shape: Shape, dtype: torch.dtype) -> Iterator[Case]:

@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .band_inputs import BandInputs
-from .launch import DTYPES, expect, for_mlps
+from .launch import DTYPES, expect, for_mlp
 from .mlp import (
     OUTPUTS,
     across,
@@ -47,14 +47,23 @@ def _deep(
     begin, first, rows = row_of
     nearest, column_offset, mask = columns
     out = tl.zeros((BLOCK, OUTPUTS), dtype=tl.float32)
-    for r in tl.static_range(GROUP):
-        row = first + tl.minimum(tl.maximum(begin + r, 0), rows - 1)
-        if r % SPAN == 0:
+    if HELD:
+        for r in tl.static_range(GROUP):
+            row = first + tl.minimum(tl.maximum(begin + r, 0), rows - 1)
+            if r % SPAN == 0:
+                lr_row = tl.load(row_places + row) - top
+                at = (lr_row.to(tl.int64) * lr_width + nearest) * STRIDE
+                a, b = at_columns(pre, at, mask, column_offset, offsets, SHAPE, DTYPE)
+            x, y = at_rows(a, b, tl.load(row_shares + row), offsets, SHAPE, DTYPE)
+            out = mlp(x, y, out, of, held, r, SHAPE, HELD, DTYPE)
+    else:
+        for r in range(GROUP):  # not unrolled: so many products would not fit the registers
+            row = first + tl.minimum(tl.maximum(begin + r, 0), rows - 1)
             lr_row = tl.load(row_places + row) - top
             at = (lr_row.to(tl.int64) * lr_width + nearest) * STRIDE
             a, b = at_columns(pre, at, mask, column_offset, offsets, SHAPE, DTYPE)
-        x, y = at_rows(a, b, tl.load(row_shares + row), offsets, SHAPE, DTYPE)
-        out = mlp(x, y, out, of, held, r, SHAPE, HELD, DTYPE)
+            x, y = at_rows(a, b, tl.load(row_shares + row), offsets, SHAPE, DTYPE)
+            out = mlp(x, y, out, of, held, r, SHAPE, HELD, DTYPE)
     return out
 
 
@@ -295,7 +304,7 @@ def dense(
         *inputs.sizes,
     )
     options = (
-        for_mlps(width, deep)
+        for_mlp(width, deep)
         | _rows_together(inputs, deep)
         | {
             "STRIDE": inputs.pre.shape[1],

@@ -6,7 +6,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .band_inputs import BandInputs
-from .launch import DTYPES, expect, for_mlps
+from .launch import DTYPES, expect, for_mlp
 from .mlp import (
     OUTPUTS,
     across,
@@ -122,7 +122,7 @@ def sparse(
         inputs.top,
         *inputs.sizes,
     )
-    options = for_mlps(rows * width, own) | {
+    options = for_mlp(rows * width, own) | {
         "STRIDE": inputs.pre.shape[1],
         "COLUMN": own.column,
         "SHAPE": own.shape,

@@ -20,6 +20,7 @@ from pcsr.runtime.kernels import (
     adaptive_bounds,
     dense,
     finish,
+    launch,
     ratio_cut,
     route,
     sparse,
@@ -41,6 +42,7 @@ def _passes(
     hidden: Hidden, depth: int, dtype: torch.dtype, capability: int, patch: pytest.MonkeyPatch
 ) -> dict[str, Compiled]:
     """The dense and the heaviest sparse pass."""
+    patch.setattr(launch, "generation", lambda _: capability // 10)
     launches = {
         name: replaced(patch, _module(name), f"{name}_kernel") for name in ("dense", "sparse")
     }
