@@ -39,8 +39,16 @@ def residual_block(x: Tensor, packed: Tensor, biases: Tensor, rows: int = 8) -> 
     out = empty_pixels_last(x.shape, x)
     if out.numel():
         grid = (-(-width // COLUMNS), -(-height // rows), count)
+        stream = torch.cuda.current_stream(x.device).cuda_stream
         kernel_for(x.device, x.dtype, rows).launch(
-            grid, x.data_ptr(), packed.data_ptr(), biases.data_ptr(), out.data_ptr(), height, width
+            grid,
+            stream,
+            x.data_ptr(),
+            packed.data_ptr(),
+            biases.data_ptr(),
+            out.data_ptr(),
+            height,
+            width,
         )
     return out
 
@@ -48,7 +56,7 @@ def residual_block(x: Tensor, packed: Tensor, biases: Tensor, rows: int = 8) -> 
 def kernel_for(device: torch.device, dtype: torch.dtype, rows: int) -> CudaKernel:
     """Gives the kernel, compiled once per process, device and form."""
     defines = {"TILE_ROWS": rows, **TYPES[dtype]}
-    return cuda_kernel("residual_block", device, THREADS, shared_bytes(rows), **defines)
+    return cuda_kernel("residual_block", "PPPPii", device, THREADS, shared_bytes(rows), **defines)
 
 
 def shared_bytes(rows: int) -> int:

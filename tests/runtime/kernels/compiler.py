@@ -16,7 +16,10 @@ from triton.backends.nvidia import compiler as nvidia
 from triton.compiler import ASTSource
 
 TOOLS = Path(nvidia.__file__).parent / "bin"
-SHARED_LIMIT = {80: 163 * 1024, 89: 99 * 1024, 90: 227 * 1024}  # bytes of a program, CUDA guide
+SHARED_LIMIT = {  # bytes of a program, CUDA guide
+    **{80: 163 * 1024, 86: 99 * 1024, 89: 99 * 1024},
+    **{90: 227 * 1024, 100: 227 * 1024, 120: 99 * 1024},
+}
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Launches:
             target=GPUTarget("cuda", capability, 32),
             options={name: value for name, value in options.items() if name not in names},
         )
-        registers, stack = _resources(done.asm["cubin"])
+        registers, stack = resources(done.asm["cubin"])
         return Compiled(done.asm["ptx"], registers, stack, done.metadata.shared)
 
 
@@ -88,7 +91,8 @@ def _type(value: Any) -> Any:  # noqa: ANN401
     return name
 
 
-def _resources(cubin: bytes) -> tuple[int, int]:
+def resources(cubin: bytes) -> tuple[int, int]:
+    """The registers of a thread and the bytes of stack that it spills to."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()
