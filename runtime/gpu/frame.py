@@ -68,7 +68,7 @@ class Frame:
         kept = height if keep else max(band.kept.stop - band.kept.start for band in self._bands)
         self.out = torch.empty(kept, width, 3, dtype=shape.dtype, device=device)
         if len(self._bands) > 1:
-            self.counts, self.invalid = self.counts.clone().long(), self.invalid.clone()
+            self.counts = self.counts.clone().long()
         if keep and len(self._bands) > 1:
             self.labels = torch.zeros(height, width, dtype=torch.uint8, device=device)
             self.difficulty = torch.ones(height, width, device=device)
@@ -123,8 +123,7 @@ class Frame:
         inputs = FrameInputs(self.image[0], features, self._grid, self._opened)
         if len(self._bands) > 1:
             self.counts.zero_()
-        if len(self._bands) > 1 or self._loaded.count == 1:
-            self.invalid.zero_()
+        self.invalid.zero_()
         decided = self._decide_ahead(inputs, stage)
         for band in self._bands:
             self._run_band(inputs, band, decided, stage)
@@ -164,7 +163,6 @@ class Frame:
                 with stage(f"upsampler_{j}"):
                     loaded.passes.upsample(j, inputs, band, pixels)
         with stage(loaded.passes.finishing):
-            self.invalid += ~pixels.canvas.sum().isfinite()
             below = heavy_count(loaded.count) if shape.refine and loaded.count > 1 else 0
             rows = band.kept if self._keep else slice(0, band.kept.stop - band.kept.start)
             loaded.passes.finish(inputs, band, pixels, below, self.out[rows])
@@ -173,7 +171,6 @@ class Frame:
         """Adds up what is counted per band, of the rows that are kept: bands overlap."""
         if len(self._bands) == 1:
             return
-        self.invalid += pixels.invalid
         width = self._grid.hr_size[1]
         labels = pixels.labels.view(-1, width)[band.inner]
         for j in range(self._loaded.count - 1):

@@ -56,6 +56,9 @@ class RecordedFrame:
         self._is_warm = True
 
     def _record(self) -> None:
+        if (refusal := self.frame.refusal()) is not None:
+            self._give_up(refusal)
+            return
         out = self.frame.out
         expected = out.clone()
         try:

@@ -20,17 +20,20 @@ enum {
     KEPT_COLUMNS = 30,
     INPUT_ROWS = TILE_ROWS + 4,
     INPUT_COLUMNS = KEPT_COLUMNS + 4,
-    INPUT_PITCH = 40,  // multiples of 8: the swizzle of a column is the same in every row
+    INPUT_LINE = INPUT_COLUMNS * PIXEL_BYTES,
     MIDDLE_ROWS = TILE_ROWS + 2,
-    MIDDLE_PITCH = 32,
-    MIDDLE_LINE = MIDDLE_PITCH * PIXEL_BYTES,
-    INPUT_BYTES = INPUT_ROWS * INPUT_PITCH * PIXEL_BYTES,
-    CONVOLUTION = GROUPS * TAPS * 2 * 32,  // packed weights of one
+    MIDDLE_COLUMNS = KEPT_COLUMNS + 2,
+    MIDDLE_LINE = MIDDLE_COLUMNS * PIXEL_BYTES,
+    INPUT_BYTES = INPUT_ROWS * INPUT_LINE,
+    MIDDLE_BYTES = MIDDLE_ROWS * MIDDLE_LINE,
+    CONVOLUTION_BYTES = CHANNELS * 16 * TAPS * 2,  // packed weights of one
+    LAST_BYTES = CHANNELS * CHANNELS * 2,
+    BIAS_BYTES = CHANNELS * 3 * 4,
 };
 
 // Pixels are 128 bytes apart; their eight pieces of 16 bytes are permuted, so that eight neighbours meet in no bank.
-__device__ __forceinline__ unsigned swizzled(int pixel, int piece) {
-    return pixel * PIXEL_BYTES + ((piece ^ (pixel & 7)) << 4);
+__device__ __forceinline__ unsigned swizzled(int column, int piece) {
+    return column * PIXEL_BYTES + ((piece ^ (column & 7)) << 4);
 }
 
 __device__ __forceinline__ unsigned sum_relu(float low, float high, unsigned added) {
@@ -56,27 +59,32 @@ struct Weights {
     uint2 of[TAPS][2];
     float bias[2][4];
 
-    __device__ __forceinline__ Weights(const uint2 *packed, const float *biases, const Lane &lane, int thread) {
+    __device__ __forceinline__ Weights(unsigned packed, unsigned biases, const Lane &lane, int thread) {
 #pragma unroll
         for (int tap = 0; tap < TAPS; ++tap)
 #pragma unroll
             for (int half = 0; half < 2; ++half)
-                of[tap][half] = packed[((lane.group * TAPS + tap) * 2 + half) * 32 + (thread & 31)];
+                of[tap][half] = shared_load_u64(packed + (((lane.group * TAPS + tap) * 2 + half) * 32 + (thread & 31)) * 8);
 #pragma unroll
-        for (int half = 0; half < 2; ++half)
-#pragma unroll
-            for (int i = 0; i < 4; ++i)
-                bias[half][i] = biases[lane.group * 16 + half * 8 + lane.pair * 2 + (i & 1)];
+        for (int half = 0; half < 2; ++half) {
+            const uint2 pair = shared_load_u64(biases + (lane.group * 16 + half * 8 + lane.pair * 2) * 4);
+            bias[half][0] = bias[half][2] = __uint_as_float(pair.x);
+            bias[half][1] = bias[half][3] = __uint_as_float(pair.y);
+        }
     }
 };
 
+__device__ __forceinline__ void copy_async(unsigned to, const unsigned char *from, int bytes, int thread) {
+    for (int at = thread * 16; at < bytes; at += THREADS * 16) copy_async_16(to + at, from + at, true);
+}
+
 // Convolves a group of ROWS + 2 rows in shared memory: done(row, sums) gets 16 pixels x 16 channels.
-template <int ROWS, int PITCH, class Done>
+template <int ROWS, int COLUMNS, class Done>
 __device__ __forceinline__ void convolve(unsigned source, const Weights &weights, const Lane &lane, Done done) {
     unsigned columns[3];
 #pragma unroll
     for (int dx = 0; dx < 3; ++dx) {
-        const int column = min(lane.column + lane.matrix_row + dx, PITCH - 1);  // beyond are none to keep
+        const int column = min(lane.column + lane.matrix_row + dx, COLUMNS - 1);  // beyond are none to keep
         columns[dx] = source + swizzled(column, lane.group * 2 + lane.matrix_piece);
         keep(columns[dx]);
     }
@@ -89,7 +97,7 @@ __device__ __forceinline__ void convolve(unsigned source, const Weights &weights
         if (row + 1 < ROWS + 2) {
 #pragma unroll
             for (int dx = 0; dx < 3; ++dx)
-                ldmatrix_x4(near[(row + 1) % 2][dx], columns[dx] + (row + 1) * (PITCH * PIXEL_BYTES));
+                ldmatrix_x4(near[(row + 1) % 2][dx], columns[dx] + (row + 1) * (COLUMNS * PIXEL_BYTES));
         }
         if (row < ROWS) {
 #pragma unroll
@@ -112,9 +120,10 @@ __device__ __forceinline__ void convolve(unsigned source, const Weights &weights
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
-    residual_block(const unsigned short *__restrict__ x, const uint2 *__restrict__ packed,
-                   const float *__restrict__ biases, unsigned short *__restrict__ out, int height, int width) {
+    residual_block(const unsigned short *__restrict__ x, const unsigned char *__restrict__ packed,
+                   const unsigned char *__restrict__ biases, unsigned short *__restrict__ out, int height, int width) {
     const unsigned input = shared_begin(), middle = input + INPUT_BYTES;
+    const unsigned weights_of = middle + MIDDLE_BYTES, biases_of = weights_of + CONVOLUTION_BYTES;
     const int thread = threadIdx.x, top = blockIdx.y * TILE_ROWS, left = blockIdx.x * KEPT_COLUMNS;
     const Lane lane(thread);
     const long long image = static_cast<long long>(blockIdx.z) * height * width * CHANNELS;
@@ -129,7 +138,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
             const bool is_inside = y >= 0 && y < height && at >= 0 && at < width;
             const long long offset = is_inside ? (static_cast<long long>(y) * width + at) * CHANNELS + piece * 8 : 0;
             if (row < INPUT_ROWS)
-                copy_async_16(input + swizzled(row * INPUT_PITCH + column, piece), x + offset, is_inside);
+                copy_async_16(input + row * INPUT_LINE + swizzled(column, piece), x + offset, is_inside);
             column += THREADS / 8;
             if (column >= INPUT_COLUMNS) {
                 column -= INPUT_COLUMNS;
@@ -137,8 +146,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
             }
         }
     }
+    copy_async(weights_of, packed, CONVOLUTION_BYTES, thread);
+    copy_async(biases_of, biases, BIAS_BYTES, thread);
     {
-        const Weights weights(packed, biases, lane, thread);
         unsigned own[2], inside[2];
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
@@ -150,7 +160,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
         }
         copy_async_wait();
         __syncthreads();
-        convolve<MIDDLE_ROWS, INPUT_PITCH>(input, weights, lane, [&](int row, const float(&sums)[2][4]) {
+        const Weights weights(weights_of, biases_of, lane, thread);
+        __syncthreads();
+        copy_async(weights_of, packed + CONVOLUTION_BYTES, CONVOLUTION_BYTES, thread);
+        convolve<MIDDLE_ROWS, INPUT_COLUMNS>(input, weights, lane, [&](int row, const float(&sums)[2][4]) {
             const bool is_row = static_cast<unsigned>(top - 1 + row) < static_cast<unsigned>(height);
 #pragma unroll
             for (int lower = 0; lower < 2; ++lower) {
@@ -163,7 +176,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
         });
     }
     {
-        const Weights weights(packed + CONVOLUTION, biases + CHANNELS, lane, thread);
         // In place: a row of results lies where this warp has read for the last time, those of the right warps two
         // pixels farther right, where the left ones do not read.
         unsigned own[2];
@@ -173,8 +185,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
             own[half] = middle + swizzled(pixel, lane.group * 2 + half) + lane.pair * 4;
             keep(own[half]);
         }
+        copy_async_wait();
         __syncthreads();
-        convolve<TILE_ROWS, MIDDLE_PITCH>(middle, weights, lane, [&](int row, const float(&sums)[2][4]) {
+        const Weights weights(weights_of, biases_of + CHANNELS * 4, lane, thread);
+        __syncthreads();
+        copy_async(weights_of, packed + 2 * CONVOLUTION_BYTES, LAST_BYTES, thread);
+        convolve<TILE_ROWS, MIDDLE_COLUMNS>(middle, weights, lane, [&](int row, const float(&sums)[2][4]) {
 #pragma unroll
             for (int lower = 0; lower < 2; ++lower) {
                 if (lower == 1 && lane.column + lane.row + 8 >= KEPT_COLUMNS) continue;
@@ -189,17 +205,19 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
     const int warp = thread >> 5, part = warp & 1, piece = part * 4 + lane.pair;
     uint2 last[GROUPS][4];
     float bias[4][2];
-    packed += 2 * CONVOLUTION;
+    copy_async_wait();
+    __syncthreads();
 #pragma unroll
     for (int k = 0; k < GROUPS; ++k)
 #pragma unroll
         for (int quarter = 0; quarter < 4; ++quarter)
-            last[k][quarter] = packed[((part * GROUPS + k) * 4 + quarter) * 32 + (thread & 31)];
+            last[k][quarter] = shared_load_u64(weights_of + (((part * GROUPS + k) * 4 + quarter) * 32 + (thread & 31)) * 8);
 #pragma unroll
-    for (int quarter = 0; quarter < 4; ++quarter)
-#pragma unroll
-        for (int i = 0; i < 2; ++i) bias[quarter][i] = biases[2 * CHANNELS + piece * 8 + quarter * 2 + i];
-    __syncthreads();
+    for (int quarter = 0; quarter < 4; ++quarter) {
+        const uint2 pair = shared_load_u64(biases_of + (2 * CHANNELS + piece * 8 + quarter * 2) * 4);
+        bias[quarter][0] = __uint_as_float(pair.x);
+        bias[quarter][1] = __uint_as_float(pair.y);
+    }
     const int column = (warp >> 1 & 1) * 16;
 #pragma unroll
     for (int step = 0; step < (TILE_ROWS + 1) / 2; ++step) {
@@ -210,11 +228,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
         for (int quarter = 0; quarter < 4; ++quarter)
 #pragma unroll
             for (int i = 0; i < 4; ++i) sums[quarter][i] = bias[quarter][i & 1];
-        const int pixel = row * MIDDLE_PITCH + column + lane.matrix_row + column / 8;
+        const int place = min(column + lane.matrix_row + column / 8, MIDDLE_COLUMNS - 1);
 #pragma unroll
         for (int k = 0; k < GROUPS; ++k) {
             unsigned near[4];
-            ldmatrix_x4(near, middle + swizzled(pixel, k * 2 + lane.matrix_piece));
+            ldmatrix_x4(near, middle + row * MIDDLE_LINE + swizzled(place, k * 2 + lane.matrix_piece));
 #pragma unroll
             for (int quarter = 0; quarter < 4; ++quarter)
                 mma_16816(sums[quarter], near, last[k][quarter].x, last[k][quarter].y);
@@ -223,7 +241,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
         for (int lower = 0; lower < 2; ++lower) {
             const int at = column + lane.row + lower * 8;
             if (at >= KEPT_COLUMNS || left + at >= width) continue;
-            const uint4 added = shared_load_u128(input + swizzled((row + 2) * INPUT_PITCH + at + 2, piece));
+            const uint4 added = shared_load_u128(input + (row + 2) * INPUT_LINE + swizzled(at + 2, piece));
             uint4 value;
             value.x = sum_relu(sums[0][lower * 2], sums[0][lower * 2 + 1], added.x);
             value.y = sum_relu(sums[1][lower * 2], sums[1][lower * 2 + 1], added.y);

@@ -61,7 +61,8 @@ def kernel_for(device: torch.device, dtype: torch.dtype, rows: int) -> CudaKerne
 
 def shared_bytes(rows: int) -> int:
     """Counts the shared memory of a program, as the kernel lays it out."""
-    return ((rows + 4) * 40 + (rows + 2) * 32) * CHANNELS * 2
+    pixels = (rows + 4) * (COLUMNS + 4) + (rows + 2) * (COLUMNS + 2)
+    return pixels * CHANNELS * 2 + CHANNELS * GROUP * 9 * 2 + 3 * CHANNELS * 4
 
 
 def pack_residual_block(weights: Sequence[Tensor]) -> Tensor:

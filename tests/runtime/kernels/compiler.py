@@ -61,10 +61,15 @@ class Launches:
             name: options[name] for name in names if name in options
         }
         constants = {p.name: values[p.name] for p in self.kernel.params if p.is_constexpr}
+        constants |= {name: 1 for name, value in self._numbers(values) if value == 1}
         signature = {
             name: "constexpr" if name in constants else _type(values[name]) for name in names
         }
-        attributes = {path: [["tt.divisibility", 16]] for path in _pointers(signature.values())}
+        multiples = [
+            (names.index(name),) for name, value in self._numbers(values) if not value % 16
+        ]
+        paths = [*_pointers(signature.values()), *multiples]
+        attributes = {path: [["tt.divisibility", 16]] for path in paths}
         done = triton.compile(
             ASTSource(self.kernel, signature, constants, attributes),
             target=GPUTarget("cuda", capability, 32),
@@ -72,6 +77,14 @@ class Launches:
         )
         registers, stack = resources(done.asm["cubin"])
         return Compiled(done.asm["ptx"], registers, stack, done.metadata.shared)
+
+    def _numbers(self, values: dict[str, Any]) -> Iterator[tuple[str, int]]:
+        """Integers for which Triton compiles forms of their own: 1, and multiples of 16."""
+        for parameter in self.kernel.params:
+            value = values[parameter.name]
+            is_fixed = parameter.is_constexpr or parameter.do_not_specialize
+            if isinstance(value, int) and not is_fixed:
+                yield parameter.name, value
 
 
 def _pointers(types: Iterable[Any], *path: int) -> Iterator[tuple[int, ...]]:

@@ -456,7 +456,10 @@ int main(void (*kernel)(P...), int argc, char** argv) {
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
 #define __align__(bytes) __attribute__((aligned(bytes)))
-#define SHARED_BYTES(name) unsigned char* const name = emulation::shared.base
+
+// Shared memory is addressed in bytes from its start.
+inline unsigned shared_begin() { return 0; }
+inline void keep(unsigned&) {}
 
 inline int min(int a, int b) { return a < b ? a : b; }
 inline int max(int a, int b) { return a > b ? a : b; }
@@ -482,14 +485,40 @@ inline float2 unpack_half2(unsigned pair) {
     return {value[pair & 0xFFFF], value[pair >> 16]};
 }
 
-inline unsigned shared_load_u32(const void* address, int line = __builtin_LINE()) {
+inline unsigned pack_half2_relu(float low, float high) {  // a NaN stays one
+    return pack_half2(low < 0 ? 0.0f : low, high < 0 ? 0.0f : high);
+}
+
+inline unsigned shared_load_u32(unsigned at, int line = __builtin_LINE()) {
     using namespace emulation;
+    const void* const address = shared.base + at;
     shared.read(address, 4, warp_of(current), "shared_load_u32", line);
     return *static_cast<const unsigned*>(address);
 }
 
-inline void shared_store_u32(void* address, unsigned value, int line = __builtin_LINE()) {
+inline float __uint_as_float(unsigned bits) {
+    float value;
+    std::memcpy(&value, &bits, 4);
+    return value;
+}
+
+inline uint2 shared_load_u64(unsigned at, int line = __builtin_LINE()) {
     using namespace emulation;
+    const void* const address = shared.base + at;
+    shared.read(address, 8, warp_of(current), "shared_load_u64", line);
+    return *static_cast<const uint2*>(address);
+}
+
+inline uint4 shared_load_u128(unsigned at, int line = __builtin_LINE()) {
+    using namespace emulation;
+    const void* const address = shared.base + at;
+    shared.read(address, 16, warp_of(current), "shared_load_u128", line);
+    return *static_cast<const uint4*>(address);
+}
+
+inline void shared_store_u32(unsigned at, unsigned value, int line = __builtin_LINE()) {
+    using namespace emulation;
+    void* const address = shared.base + at;
     shared.write(address, 4, warp_of(current), "shared_store_u32", line);
     *static_cast<unsigned*>(address) = value;
 }
@@ -504,10 +533,10 @@ inline void store_16(void* address, uint4 value, int line = __builtin_LINE()) {
     *static_cast<uint4*>(address) = value;
 }
 
-inline void ldmatrix_x4(unsigned (&r)[4], const void* shared_row, int line = __builtin_LINE()) {
+inline void ldmatrix_x4(unsigned (&r)[4], unsigned shared_row, int line = __builtin_LINE()) {
     emulation::Thread& self = emulation::threads[emulation::current];
     self.result = r;
-    self.operand = shared_row;
+    self.operand = emulation::shared.base + shared_row;
     emulation::together("ldmatrix_x4", line,
                         [line](int first) { emulation::load_matrices(first, line); });
 }
@@ -523,8 +552,10 @@ inline void mma_16816(float (&d)[4], const unsigned (&a)[4], unsigned b0, unsign
 }
 
 // The destination is poisoned until the wait, and reading or writing it before is an error.
-inline void copy_async_16(void* to, const void* from, bool valid, int line = __builtin_LINE()) {
+inline void copy_async_16(unsigned at_shared, const void* from, bool valid,
+                          int line = __builtin_LINE()) {
     using namespace emulation;
+    void* const to = shared.base + at_shared;
     if (valid) check_global(from, 16, "copy_async_16", line);
     shared.write(to, 16, warp_of(current), "copy_async_16", line);
     std::memset(to, 0xFF, 16);

@@ -7,7 +7,7 @@
 extern "C" __global__ void __launch_bounds__(64, 1)
 product(const half_bits* __restrict__ a, const half_bits* __restrict__ b, float* __restrict__ c,
         int rows, int skip, float scale) {
-    SHARED_BYTES(memory);
+    const unsigned memory = shared_begin();
     const int thread = (int)threadIdx.x, warp = thread / 32, lane = thread % 32;
     const int row = thread % 32 / 2, part = thread % 2 * 16;  // the 16 bytes that a thread copies
     const half_bits* from = thread < 32 ? a : b;
