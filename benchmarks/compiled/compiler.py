@@ -85,7 +85,7 @@ class Launches:
             target=GPUTarget("cuda", capability, 32),
             options={name: value for name, value in options.items() if name not in names},
         )
-        registers, stack = _resources(done.asm["cubin"])
+        registers, stack = resources(done.asm["cubin"])
         cubin, ptx, ttgir = (done.asm[name] for name in ("cubin", "ptx", "ttgir"))
         warps = done.metadata.num_warps
         return Compiled(ptx, cubin, registers, stack, done.metadata.shared, warps, ttgir)
@@ -124,7 +124,8 @@ def _type(value: Any) -> Any:  # noqa: ANN401
     return name
 
 
-def _resources(cubin: bytes) -> tuple[int, int]:
+def resources(cubin: bytes) -> tuple[int, int]:
+    """Gives the registers of a thread and the bytes of stack that it spills to."""
     found = re.search(r"REG:(\d+) STACK:(\d+)", _cuobjdump("-res-usage", cubin))
     assert found is not None
     return int(found[1]), int(found[2])
