@@ -59,7 +59,7 @@ class Frame:
         self._bands = make_bands(self._grid, BAND_PIXELS, loaded.passes.most_lr_pixels)
         height, width = self._grid.hr_size
         most_rows = max(band.seen.stop - band.seen.start for band in self._bands)
-        self.image = torch.empty(1, 3, *shape.lr_size, device=device)
+        self.image = torch.empty(1, 3, *shape.lr_size, dtype=torch.float32, device=device)
         self._pixels = Pixels.empty(most_rows, width, loaded.count, device)
         self._decision = Decision.empty(shape.routing, loaded.count, device)
         self.counts, self.invalid = self._pixels.counts, self._pixels.invalid
@@ -71,7 +71,7 @@ class Frame:
             self.counts, self.invalid = self.counts.clone().long(), self.invalid.clone()
         if keep and len(self._bands) > 1:
             self.labels = torch.zeros(height, width, dtype=torch.uint8, device=device)
-            self.difficulty = torch.ones(height, width, device=device)
+            self.difficulty = torch.ones(height, width, dtype=torch.float32, device=device)
         else:
             self.labels = self._pixels.labels.view(-1, width)
             self.difficulty = self._pixels.difficulty.view(-1, width)
@@ -187,7 +187,7 @@ class PlainFrame:
     def __init__(self, runner: DeviceRunner, shape: FrameShape) -> None:
         self.shape, self._runner = shape, runner
         device = runner.device
-        self.image = torch.empty(1, 3, *shape.lr_size, device=device)
+        self.image = torch.empty(1, 3, *shape.lr_size, dtype=torch.float32, device=device)
         size = hr_size(shape.lr_size, shape.scale)
         self.out = torch.empty(*size, 3, dtype=shape.dtype, device=device)
         self.counts = torch.zeros(0, dtype=torch.int64, device=device)

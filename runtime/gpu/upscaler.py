@@ -2,7 +2,8 @@
 
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +23,7 @@ from pcsr.runtime.result import Result, Stats
 from pcsr.runtime.routing.feedback import Ready
 from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.timing import Stopwatch
-from pcsr.runtime.torch_backend.arithmetic import exact_arithmetic
+from pcsr.runtime.torch_backend.arithmetic import exact_arithmetic, isolated
 
 from .alpha import bleed_colours
 from .frame import AnyFrame, Frame, FrameShape, PlainFrame
@@ -45,6 +46,7 @@ class DeviceUpscaler(Executor):
     A frame that runs out of memory is tried again in tiles of half the side, and a warning says so.
     """
 
+    @isolated()
     def __init__(
         self,
         bundle: Bundle,
@@ -102,6 +104,7 @@ class DeviceUpscaler(Executor):
     def threads(self) -> int:
         return torch.get_num_threads() if self.device.type == "cpu" else 0
 
+    @isolated()
     def look(self, image: Any) -> tuple[Tensor, Layout]:  # noqa: ANN401
         given = as_tensor(image)
         return given, layout_of(given)
@@ -121,38 +124,25 @@ class DeviceUpscaler(Executor):
         nothing waits for them, and `took` is told the device's time; else NumPy arrays. `on_rows`
         is told of all rows at once.
         """
-        given, layout = self.look(pixels)
-        stays = given.is_cuda
-        timer = make_timer(self.device, stays)
-        refuse_huge(_size(given), scale)
-        if not stays:
-            with timer.host_stage("prepare"):
-                layout.check_values(given.numpy())
-        task = _DeviceCall(layout, scale, request, timer)
-        span = DeviceSpan() if stays and took is not None else None
-        with self._lock, self._side.entered(), exact_arithmetic():
-            self._side.lend(given)
-            if span is not None:
-                span.start.record()
-            with timer.stage("upload"):
-                local = given.to(self.device, non_blocking=True)
-            parts = self._upscale(local, task)
-            if stays:
-                if span is not None:
-                    span.stop.record()
-                self._side.hand_over(*vars(parts).values())
-            else:
-                with timer.stage("download"):
-                    parts = parts.downloaded()
-            wait = self._side.waiter()
+        with isolated():
+            given, layout = self.look(pixels)
+            size, stays = _size(given), given.is_cuda
+            timer = make_timer(self.device, stays)
+            refuse_huge(size, scale)
+            if not stays:
+                with timer.host_stage("prepare"):
+                    layout.check_values(given.numpy())
+            task = _DeviceCall(layout, scale, request, timer)
+            span = DeviceSpan() if stays and took is not None else None
+            parts, wait = self._queued(given, task, span)
         if on_rows is not None:
-            on_rows(round(given.shape[0] * scale) * (2 if layout.has_alpha else 1))
+            on_rows(round(size[0] * scale) * (2 if layout.has_alpha else 1))
         queued_ms = timer.total_ms
 
         def measured() -> Stats:
             wait()
             total_ms = queued_ms if stays else timer.total_ms
-            return parts.stats(_size(given), scale, timer.stage_ms, total_ms)
+            return parts.stats(size, scale, timer.stage_ms, total_ms)
 
         if stays:
             if took is not None and span is not None:
@@ -161,8 +151,31 @@ class DeviceUpscaler(Executor):
         stats = measured()
         if took is not None:
             took(lambda: stats.total_ms)
-        labels, difficulty = (None if a is None else a.numpy() for a in parts.arrays[1:])
-        return Result(parts.image.numpy(), labels, difficulty, stats, self._count)
+        with isolated():
+            labels, difficulty = (None if a is None else a.numpy() for a in parts.arrays[1:])
+            return Result(parts.image.numpy(), labels, difficulty, stats, self._count)
+
+    def _queued(
+        self, given: Tensor, task: "_DeviceCall", span: DeviceSpan | None
+    ) -> tuple[FrameResult, Callable[[], None]]:
+        """Queues a call from the upload to the download, and gives a function that waits for it.
+        Of a CUDA tensor the result stays on the device, and `span` takes the device's time.
+        """
+        with self._lock, self._entered():
+            self._side.lend(given)
+            if span is not None:
+                span.start.record()
+            with task.timer.stage("upload"):
+                local = given.to(self.device, non_blocking=True)
+            parts = self._upscale(local, task)
+            if span is not None:
+                span.stop.record()
+            if given.is_cuda:
+                self._side.hand_over(*vars(parts).values())
+            else:
+                with task.timer.stage("download"):
+                    parts = parts.downloaded()
+            return parts, self._side.waiter()
 
     def stream(
         self,
@@ -174,8 +187,9 @@ class DeviceUpscaler(Executor):
         """Streams as `Upscaler.stream`: rows leave the device band by band."""
         given, layout = self.look(pixels)
         timer = make_timer(self.device, False)
-        with timer.host_stage("prepare"):
+        with isolated(), timer.host_stage("prepare"):
             layout.check_values(given.numpy())
+        ours = ExitStack()
         task = _DeviceCall(layout, scale, request, timer)
         handed_on = False
 
@@ -186,8 +200,12 @@ class DeviceUpscaler(Executor):
                 rows = from_gray(rows, layout) if layout.is_gray else rows
             with timer.stage("download"):
                 found = rows.to("cpu", copy=True).numpy()
-            with timer.host_stage("take"):
-                take(found)
+            ours.close()  # the caller's function runs under the caller's settings
+            try:
+                with timer.host_stage("take"):
+                    take(found)
+            finally:
+                ours.enter_context(self._entered())
 
         def run() -> FrameResult:
             nonlocal handed_on
@@ -201,10 +219,16 @@ class DeviceUpscaler(Executor):
             frame.run(timer.stage, hand_on)
             return FrameResult.of(frame)
 
-        with self._lock, self._side.entered(), exact_arithmetic():
+        with self._lock, ours:
+            ours.enter_context(self._entered())
             parts = self._within_memory(run, given)
         total_ms = timer.total_ms
         return parts.stats(_size(given), scale, timer.stage_ms, total_ms)
+
+    @contextmanager
+    def _entered(self) -> Iterator[None]:
+        with isolated(), self._side.entered(), exact_arithmetic():
+            yield
 
     def _upscale(self, image: Tensor, task: "_DeviceCall") -> FrameResult:
         stage, shown = task.timer.stage, image
