@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from pcsr.runtime.geometry.grid import Grid, hr_size
+from pcsr.runtime.layout import Layout
 from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.routing.rule import fixed_rule, heavy_count, sigmoid
+from pcsr.runtime.timing import Stopwatch
 
 from .bands import FrameBand, make_bands
-from .images import converted
+from .images import DTYPES, converted
 from .loaded_bundle import LoadedBundle
 from .passes import Decision, FrameInputs, Pixels, StageTimer
 from .runners.protocol import DeviceRunner
@@ -34,6 +36,29 @@ class FrameShape:
     refine: bool
     dtype: torch.dtype
     """The type of the result's values."""
+
+
+@dataclass(frozen=True)
+class DeviceCall:
+    """Holds what one call asks for, whatever its image."""
+
+    layout: Layout
+    scale: float
+    request: RoutingRequest
+    timer: Stopwatch
+
+    def shape(self, image: Tensor) -> FrameShape:
+        """Gives the shape of the frame that computes an image [h, w(, c)]."""
+        request, dtype = self.request, DTYPES[self.layout.working_dtype.name]
+        routing = "fixed" if request.heavy_ratio is None else "ratio"
+        if request.adaptive:
+            routing = "adaptive"
+        return FrameShape(size_of(image), self.scale, routing, request.is_refined, dtype)
+
+
+def size_of(image: Tensor) -> tuple[int, int]:
+    """Gives (height, width) of an image [h, w(, c)]."""
+    return image.shape[0], image.shape[1]
 
 
 class Frame:
