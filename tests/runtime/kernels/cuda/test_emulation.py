@@ -53,7 +53,8 @@ def run(tmp_path: Path, body: str, out: np.ndarray[Any, Any], threads: int = 64)
     source = tmp_path / "kernel.cu"
     source.write_text(
         'extern "C" __global__ void kernel(unsigned* out) {\n'
-        f"const unsigned m = shared_begin(); const unsigned t = threadIdx.x; (void)m; (void)t;\n{body}\n}}"
+        "const unsigned m = shared_begin(), t = threadIdx.x; (void)m; (void)t;\n"
+        f"{body}\n}}"
     )
     return EmulatedKernel(source, "kernel").launch((2, 1, 1), threads, 1024, out)[0]
 
