@@ -73,6 +73,7 @@ COMMANDS = {
     "benchmarks.gpu",
     "benchmarks.gpu_pack",
     "benchmarks.expected",
+    "benchmarks.kernels",
     "examples.demo",
 }
 MOST_FILES = 14

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from pcsr.runtime.geometry.grid import Grid, hr_size
+from pcsr.runtime.layout import Layout
 from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.routing.rule import fixed_rule, heavy_count, sigmoid
+from pcsr.runtime.timing import Stopwatch
 
 from .bands import FrameBand, make_bands
-from .images import converted
+from .images import DTYPES, converted
 from .loaded_bundle import LoadedBundle
 from .passes import Decision, FrameInputs, Pixels, StageTimer
 from .runners.protocol import DeviceRunner
@@ -34,6 +36,29 @@ class FrameShape:
     refine: bool
     dtype: torch.dtype
     """The type of the result's values."""
+
+
+@dataclass(frozen=True)
+class DeviceCall:
+    """Holds what one call asks for, whatever its image."""
+
+    layout: Layout
+    scale: float
+    request: RoutingRequest
+    timer: Stopwatch
+
+    def shape(self, image: Tensor) -> FrameShape:
+        """Gives the shape of the frame that computes an image [h, w(, c)]."""
+        request, dtype = self.request, DTYPES[self.layout.working_dtype.name]
+        routing = "fixed" if request.heavy_ratio is None else "ratio"
+        if request.adaptive:
+            routing = "adaptive"
+        return FrameShape(size_of(image), self.scale, routing, request.is_refined, dtype)
+
+
+def size_of(image: Tensor) -> tuple[int, int]:
+    """Gives (height, width) of an image [h, w(, c)]."""
+    return image.shape[0], image.shape[1]
 
 
 class Frame:
@@ -59,7 +84,7 @@ class Frame:
         self._bands = make_bands(self._grid, BAND_PIXELS, loaded.passes.most_lr_pixels)
         height, width = self._grid.hr_size
         most_rows = max(band.seen.stop - band.seen.start for band in self._bands)
-        self.image = torch.empty(1, 3, *shape.lr_size, device=device)
+        self.image = torch.empty(1, 3, *shape.lr_size, dtype=torch.float32, device=device)
         self._pixels = Pixels.empty(most_rows, width, loaded.count, device)
         self._decision = Decision.empty(shape.routing, loaded.count, device)
         self.counts, self.invalid = self._pixels.counts, self._pixels.invalid
@@ -71,7 +96,7 @@ class Frame:
             self.counts = self.counts.clone().long()
         if keep and len(self._bands) > 1:
             self.labels = torch.zeros(height, width, dtype=torch.uint8, device=device)
-            self.difficulty = torch.ones(height, width, device=device)
+            self.difficulty = torch.ones(height, width, dtype=torch.float32, device=device)
         else:
             self.labels = self._pixels.labels.view(-1, width)
             self.difficulty = self._pixels.difficulty.view(-1, width)
@@ -188,7 +213,7 @@ class PlainFrame:
     def __init__(self, runner: DeviceRunner, shape: FrameShape) -> None:
         self.shape, self._runner = shape, runner
         device = runner.device
-        self.image = torch.empty(1, 3, *shape.lr_size, device=device)
+        self.image = torch.empty(1, 3, *shape.lr_size, dtype=torch.float32, device=device)
         size = hr_size(shape.lr_size, shape.scale)
         self.out = torch.empty(*size, 3, dtype=shape.dtype, device=device)
         self.counts = torch.zeros(0, dtype=torch.int64, device=device)

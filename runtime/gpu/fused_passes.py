@@ -14,7 +14,6 @@ from .bands import FrameBand
 from .passes import Decision, FrameInputs, Pixels, StageTimer
 
 HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}  # int8 and fp8: of the backbone alone
-PROGRAMS_PER_MULTIPROCESSOR = 4
 
 
 class FusedPasses:
@@ -30,10 +29,7 @@ class FusedPasses:
     ) -> None:
         self._device = device
         self._mlps = kernels.PackedMlps.of(mlps, HALVES.get(precision, torch.float32), device)
-        self._count = len(self._mlps.upsamplers)
-        self._programs = PROGRAMS_PER_MULTIPROCESSOR
-        if device.type == "cuda":
-            self._programs *= torch.cuda.get_device_properties(device).multi_processor_count
+        self._count = len(self._mlps.upsamplers) + 1
         self._inputs: kernels.BandInputs
         self._lists = torch.empty(0)
 
@@ -48,8 +44,9 @@ class FusedPasses:
             self._inputs = kernels.BandInputs(
                 self._mlps,
                 grid,
-                inputs.features[:, band.lr_rows].flatten(1).T @ self._mlps.first_weight,
-                constant,
+                kernels.first_layers(
+                    inputs.features, band.lr_rows, self._mlps.first_weight, constant
+                ),
                 inputs.image,
                 band.seen.start,
                 band.lr_rows.start,
@@ -73,7 +70,7 @@ class FusedPasses:
 
     def upsample(self, j: int, inputs: FrameInputs, band: FrameBand, pixels: Pixels) -> None:
         pixel_list, count = self._lists[j], pixels.counts[j : j + 1]
-        kernels.sparse(self._inputs, j, pixel_list, count, pixels.canvas, self._programs)
+        kernels.sparse(self._inputs, j, pixel_list, count, pixels.canvas)
 
     def finish(
         self, inputs: FrameInputs, band: FrameBand, pixels: Pixels, refine_below: int, out: Tensor

@@ -56,10 +56,10 @@ class Pixels:
         count = rows * width
         outputs = classifier_outputs(upsamplers) if upsamplers > 1 else 0
         return cls(
-            torch.empty(rows, width, 3, device=device),
-            torch.empty(outputs, count, device=device),
+            torch.empty(rows, width, 3, dtype=torch.float32, device=device),
+            torch.empty(outputs, count, dtype=torch.float32, device=device),
             torch.zeros(count, dtype=torch.uint8, device=device),
-            torch.ones(count, device=device),
+            torch.ones(count, dtype=torch.float32, device=device),
             torch.zeros(upsamplers - 1, dtype=torch.int32, device=device),
             torch.zeros(1, dtype=torch.int32, device=device),
         )
@@ -99,9 +99,9 @@ class Decision:
         """Takes the memory; a frame fills it in."""
         return cls(
             routing,
-            torch.zeros(upsamplers, device=device),
-            torch.zeros(1, device=device),
-            torch.zeros(upsamplers - 1, device=device),
+            torch.zeros(upsamplers, dtype=torch.float32, device=device),
+            torch.zeros(1, dtype=torch.float32, device=device),
+            torch.zeros(upsamplers - 1, dtype=torch.float32, device=device),
             torch.zeros(1, dtype=torch.int64, device=device),
         )
 

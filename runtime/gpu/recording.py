@@ -107,6 +107,11 @@ class FrameCache:
         """Raises the number of kept shapes to `count`, where it has been lower."""
         self._most = max(self._most, count)
 
+    def others(self, shape: FrameShape | None) -> int:
+        """Counts the kept shapes but for this one."""
+        with self._lock:
+            return len(self._frames.keys() - {shape})
+
     def clear(self) -> None:
         """Gives their memory back."""
         with self._lock:

@@ -1,8 +1,9 @@
 """The fused passes behind the backbone as Triton kernels: all on the device, never waited for.
 
-One frame is `dense` over all pixels, `route` into lists, `sparse` over each heavier upsampler's
-list, and `finish`. Between the first two, ADM is `adaptive_bounds`, and a share of heavy pixels
-`ratio_cut`. The backbone's kernels are in `convolutions`.
+One frame is `first_layers` of the features, `dense` over all pixels, `route` into lists, `sparse`
+over each heavier upsampler's list, and `finish`. Between the second and the third, ADM is
+`adaptive_bounds`, and a share of heavy pixels `ratio_cut`. The backbone's kernels are in
+`convolutions`.
 All raise ValueError for a tensor that is not as they say, before anything is launched.
 """
 
@@ -10,6 +11,7 @@ from .adaptive import adaptive_bounds as adaptive_bounds
 from .band_inputs import BandInputs as BandInputs
 from .dense import dense as dense
 from .finish import finish as finish
+from .first_layers import first_layers as first_layers
 from .packed import PackedMlp as PackedMlp
 from .packed import PackedMlps as PackedMlps
 from .ratio import ratio_cut as ratio_cut

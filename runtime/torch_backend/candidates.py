@@ -14,6 +14,7 @@ from .convolutions import kernel_graphs
 from .epilogues import Epilogues
 from .fusions import may_fuse
 from .graph import OperatorGraph
+from .images.first import first_graphs
 from .program import run_steps, steps_of
 from .rewrites import KEEPS_GROUPS, dense_groups, fuse_convolutions, fuse_epilogues, in_place
 from .sites import MOST_PARTS, Site, sites_of, spliced
@@ -26,9 +27,7 @@ Choose = Callable[[Site], str]
 Recipe = Callable[[], OperatorGraph]
 
 
-def improved(
-    graph: OperatorGraph, choose: Choose, most_parts: int = MOST_PARTS
-) -> OperatorGraph:
+def improved(graph: OperatorGraph, choose: Choose, most_parts: int = MOST_PARTS) -> OperatorGraph:
     """Puts the chosen candidate in the place of every site of so many parts at most."""
     for site in sites_of(graph, most_parts):
         name = choose(site)
@@ -47,6 +46,8 @@ def candidates(site: Site, choose: Choose) -> Mapping[str, Recipe]:
         found["in parts"] = lambda: improved(site.graph, choose, len(site.parts) - 1)
     elif conv.attributes.get("group", 1) > 1:
         found[GROUPS] = lambda: _with_groups(site.graph)
+    if site.image:
+        return {**found, **first_graphs(site)}
     is_block = len(site.parts) == MOST_PARTS
     return {**found, **(block_graphs(site) if is_block else kernel_graphs(site))}
 
@@ -70,7 +71,10 @@ def tuned(graph: OperatorGraph, device: torch.device) -> tuple[OperatorGraph, li
 @lru_cache(maxsize=256)
 def measured(site: Site, device: torch.device) -> TrialOutcome:
     """Tries the candidates on random maps, once per process, kind of site and device."""
-    random = random_source(device, site.dtype, LAYOUT)
+    dtype, layout = site.dtype, LAYOUT
+    if site.image:  # as callers give it
+        dtype, layout = site.image.dtype(site.dtype), torch.contiguous_format
+    random = random_source(device, dtype, layout)
     channels = zip(site.graph.inputs, site.channels, strict=True)
     inputs = {name: random(1, count, *SIZE) for name, count in channels}
     first = inputs[site.graph.inputs[0]]

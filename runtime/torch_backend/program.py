@@ -10,6 +10,7 @@ from .convolutions import grouped_function, pointwise_function
 from .epilogues import EpilogueConvolution
 from .fusions import FusedConvolution
 from .graph import OperatorGraph
+from .images.first import first_function
 from .operators import Maker, function_of
 from .shape_operators import Function
 
@@ -18,6 +19,7 @@ MADE: Mapping[str, Maker] = {
     "ConvEpilogue": EpilogueConvolution,
     "ConvRelu": FusedConvolution,
     "ConvTransposeEpilogue": EpilogueConvolution,
+    "First": first_function,
     "Grouped": grouped_function,
     "Pointwise": pointwise_function,
     "ResidualBlock": block_function,

@@ -7,6 +7,7 @@ import torch
 
 from .chains import ChainFinder, ConvolutionChain
 from .graph import Node, OperatorGraph
+from .images.source import ImageSource, reads_image, source_of
 from .operators import convolution_options
 
 MOST_MAPS, MOST_OUTPUTS, GROUP, MOST_GROUPS = 4, 128, 16, 8
@@ -17,8 +18,8 @@ SAME_CHANNELS = frozenset({"LeakyRelu", "PRelu", "Relu", "Sigmoid", "Tanh"})
 
 @dataclass(frozen=True)
 class Site:
-    """Describes a 1x1 convolution of a join, a grouped 3x3 one, maybe with a 1x1 one behind, or a
-    residual block of two grouped 3x3 ones and a 1x1 one.
+    """Describes a convolution that reads an image, a 1x1 one of a join, a grouped 3x3 one, maybe
+    with a 1x1 one behind, or a residual block of two grouped 3x3 ones and a 1x1 one.
     """
 
     key: str
@@ -30,10 +31,12 @@ class Site:
     """The operators, the join flattened; the inputs are the maps and what is added."""
     parts: tuple[ConvolutionChain, ...] = field(compare=False)
     """The convolutions: one, two where a 1x1 one is behind, or three."""
+    image: ImageSource | None = field(default=None, compare=False)
+    """What the convolution reads, where that is an image."""
 
     @property
     def nodes(self) -> tuple[Node, ...]:
-        """The nodes whose place the site takes; the join is not one of them."""
+        """The nodes whose place the site takes, but not those before its first convolution."""
         return tuple(node for part in self.parts for node in part.nodes)
 
     @property
@@ -119,6 +122,8 @@ class _SiteFinder:
         first = self._chain(node, taken)
         if first is None:
             return None
+        if not first.added and reads_image(node, self._graph.constants[node.inputs[1]]):
+            return self._of_image(first)
         if self._is_pointwise(node):
             return self._pointwise(first)
         if first.added or not self._is_grouped(node):
@@ -144,6 +149,15 @@ class _SiteFinder:
         added = [part.added for part in parts]
         is_activated = all(part.slope == 0 for part in parts)
         return weights == [*BLOCK] and added == ["", "", x] and is_activated
+
+    def _of_image(self, chain: ConvolutionChain) -> Site:
+        weight = self._graph.constants[chain.conv.inputs[1]]
+        source = source_of(self._graph, self._made_by, chain.conv)
+        kind = str(source.dtype(weight.dtype)).removeprefix("torch.")
+        key = f"image of {kind}{' less mean' if source.mean else ''}, {self._line(chain, [])}"
+        graph = replace(self._graph, inputs=(source.name,), outputs=(chain.output,))
+        graph = graph.with_nodes([*source.nodes, *chain.nodes])
+        return Site(key, weight.dtype, (weight.shape[1],), graph, (chain,), source)
 
     def _pointwise(self, chain: ConvolutionChain) -> Site:
         x = chain.conv.inputs[0]

@@ -12,7 +12,7 @@ from .compile import CudaKernel, cuda_kernel
 CHANNELS, GROUPS, GROUP = 64, 4, 16
 COLUMNS = 30  # of a tile
 THREADS = 256
-TYPES = {torch.float16: {}, torch.bfloat16: {"BFLOAT16": 1}}
+TYPES: dict[torch.dtype, dict[str, int]] = {torch.float16: {}, torch.bfloat16: {"BFLOAT16": 1}}
 
 
 def residual_block(x: Tensor, packed: Tensor, biases: Tensor, rows: int = 8) -> Tensor:
@@ -39,24 +39,17 @@ def residual_block(x: Tensor, packed: Tensor, biases: Tensor, rows: int = 8) -> 
     out = empty_pixels_last(x.shape, x)
     if out.numel():
         grid = (-(-width // COLUMNS), -(-height // rows), count)
+        pointers = (tensor.data_ptr() for tensor in (x, packed, biases, out))
         stream = torch.cuda.current_stream(x.device).cuda_stream
-        kernel_for(x.device, x.dtype, rows).launch(
-            grid,
-            stream,
-            x.data_ptr(),
-            packed.data_ptr(),
-            biases.data_ptr(),
-            out.data_ptr(),
-            height,
-            width,
-        )
+        kernel_for(x.device, x.dtype, rows).launch(grid, stream, *pointers, height, width)
     return out
 
 
 def kernel_for(device: torch.device, dtype: torch.dtype, rows: int) -> CudaKernel:
     """Gives the kernel, compiled once per process, device and form."""
     defines = {"TILE_ROWS": rows, **TYPES[dtype]}
-    return cuda_kernel("residual_block", "PPPPii", device, THREADS, shared_bytes(rows), **defines)
+    shape = (THREADS, shared_bytes(rows))
+    return cuda_kernel("residual_block", "PPPPii", device, *shape, **defines)
 
 
 def shared_bytes(rows: int) -> int:

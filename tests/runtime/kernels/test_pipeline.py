@@ -16,6 +16,7 @@ from tests.runtime.compare import (
     assert_images_agree,
     assert_routed_alike,
 )
+from tests.runtime.hosts import HOSTS
 
 MODES: list[dict[str, Any]] = [
     {"k": 0.0},
@@ -56,6 +57,22 @@ def test_fused_frames_are_those_of_the_native_backend(
         assert_difficulties_agree(found.difficulty, expected.difficulty)
         counts = np.bincount(found.assignment.ravel(), minlength=native.bundle.upsamplers)
         assert found.stats.pixels_per_upsampler == tuple(counts)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_fused_frames_are_the_same_bits_whatever_the_host_has_set(
+    carn_like_bundle: Path, host: str
+) -> None:
+    outside = Upscaler(carn_like_bundle, backend="torch", passes="fused")
+    image, mode = _picture(6, 7), MODES[4 + list(HOSTS).index(host) % 2]
+    expected = outside(image, **mode)
+    with HOSTS[host]():
+        inside = Upscaler(carn_like_bundle, backend="torch", passes="fused")
+        found = [inside(image, **mode), outside(image, **mode)]
+    for result in [*found, inside(image, **mode), outside(image, **mode)]:
+        np.testing.assert_array_equal(result.image, expected.image)
+        np.testing.assert_array_equal(result.assignment, expected.assignment)
+        np.testing.assert_array_equal(result.difficulty, expected.difficulty)
 
 
 def test_streamed_rows_are_the_image(

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.compiled.compiler import SHARED_LIMIT, resources
 from pcsr.runtime.kernels.cuda.compile import FOLDER, CudaKernel, compile_kernel
 from pcsr.runtime.kernels.cuda.residual_block import shared_bytes
 from pcsr.runtime.torch_backend.blocks import ROWS
-from tests.runtime.kernels.compiler import SHARED_LIMIT, resources
 
 GPUS = [(8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)]
 
