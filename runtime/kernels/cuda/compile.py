@@ -38,7 +38,8 @@ class CudaKernel:
         module = _done(driver, driver.cuModuleLoadData(cubin))
         self._function = _done(driver, driver.cuModuleGetFunction(module, name.encode()))
         limit = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-        _done(driver, driver.cuFuncSetAttribute(self._function, limit, shared_bytes))
+        status = driver.cuFuncSetAttribute(self._function, limit, shared_bytes)
+        _done(driver, status, f"{shared_bytes} bytes of shared memory: ")
         self._driver, self._launch = driver, driver.cuLaunchKernel
         self._block = (threads, 1, 1, shared_bytes)
         self._arguments = _Arguments(arguments)
@@ -135,9 +136,9 @@ def _complaint(nvrtc: Any, program: Any, status: Any) -> str:  # noqa: ANN401
     return next(iter([*errors, *filter(None, lines)]), status.name)
 
 
-def _done(library: Any, result: Any) -> Any:  # noqa: ANN401
+def _done(library: Any, result: Any, what: str = "") -> Any:  # noqa: ANN401
     """Takes apart what the bindings return: a status and at most one value."""
     status, *values = result
     if status:
-        raise RuntimeError(f"{library.__name__.rpartition('.')[2]}: {status.name}")
+        raise RuntimeError(f"{library.__name__.rpartition('.')[2]}: {what}{status.name}")
     return values[0] if values else None

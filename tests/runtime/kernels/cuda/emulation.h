@@ -290,12 +290,17 @@ inline void together(const char* name, int line, Work work) {
     for (int i = first; i < first + LANES; ++i) wake(i);
 }
 
-// ---- numbers ----
+// ---- numbers: halves, or bfloat16 with -DBFLOAT16 ----
 
 inline const float* half_values() {
     static const std::vector<float> table = [] {
         std::vector<float> values(65536);
         for (unsigned bits = 0; bits < 65536; ++bits) {
+#ifdef BFLOAT16
+            const uint32_t wide = bits << 16;
+            std::memcpy(&values[bits], &wide, 4);
+            continue;
+#endif
             const unsigned exponent = bits >> 10 & 31, fraction = bits & 1023;
             const float size = exponent == 31 ? (fraction ? NAN : INFINITY)
                                : exponent     ? std::ldexp(1024.0f + fraction, (int)exponent - 25)
@@ -313,6 +318,9 @@ inline half_bits half_of(float value) {  // to the nearest, ties to even
     const uint32_t sign = bits >> 16 & 0x8000;
     bits &= 0x7FFFFFFF;
     if (bits > 0x7F800000) return 0x7FFF;
+#ifdef BFLOAT16
+    return static_cast<half_bits>(sign | (bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+#endif
     if (bits >= 0x477FF000) return static_cast<half_bits>(sign | 0x7C00);
     if (bits < 0x38800000)
         return static_cast<half_bits>(sign | (uint32_t)std::nearbyint(std::fabs(value) * 0x1p24f));

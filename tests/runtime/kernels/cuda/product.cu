@@ -5,12 +5,12 @@
 #endif
 
 extern "C" __global__ void __launch_bounds__(64, 1)
-product(const half_bits* __restrict__ a, const half_bits* __restrict__ b, float* __restrict__ c,
+product(const unsigned short* __restrict__ a, const unsigned short* __restrict__ b, float* __restrict__ c,
         int rows, int skip, float scale) {
     const unsigned memory = shared_begin();
     const int thread = (int)threadIdx.x, warp = thread / 32, lane = thread % 32;
     const int row = thread % 32 / 2, part = thread % 2 * 16;  // the 16 bytes that a thread copies
-    const half_bits* from = thread < 32 ? a : b;
+    const unsigned short* from = thread < 32 ? a : b;
     copy_async_16(memory + thread / 32 * 512 + row * 32 + part, from + row * 16 + part / 2 + skip,
                   row < rows);
 #if MISSING == 3
@@ -26,7 +26,7 @@ product(const half_bits* __restrict__ a, const half_bits* __restrict__ b, float*
     ldmatrix_x4(left, memory + lane % 16 * 32 + lane / 16 * 16);
     ldmatrix_x4(right, memory + 512 + lane % 16 * 32 + lane / 16 * 16);
     float sums[4] = {};
-    mma_16816(sums, left, right[warp], right[warp + 2]);
+    mma_16816(sums, left, warp ? right[1] : right[0], warp ? right[3] : right[2]);
     float2* out = (float2*)(c + lane / 4 * 16 + warp * 8 + lane % 4 * 2);
     out[0] = {sums[0] * scale, sums[1] * scale};
     out[64] = {sums[2] * scale, sums[3] * scale};

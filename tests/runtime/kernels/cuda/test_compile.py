@@ -5,6 +5,7 @@ Without a GPU.
 import ctypes
 import struct
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from benchmarks.compiled.compiler import SHARED_LIMIT, resources
 from pcsr.runtime.kernels.cuda.compile import FOLDER, CudaKernel, compile_kernel
 from pcsr.runtime.kernels.cuda.residual_block import shared_bytes
+from pcsr.runtime.torch_backend.blocks import ROWS
 
 GPUS = [(8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)]
 
@@ -29,15 +31,30 @@ def nvrtc() -> Any:  # noqa: ANN401
 
 
 @pytest.mark.usefixtures("nvrtc")
-@pytest.mark.parametrize("defines", [{"TILE_ROWS": 8}, {"TILE_ROWS": 6, "BFLOAT16": 1}], ids=str)
+@pytest.mark.parametrize("defines", [{}, {"BFLOAT16": 1}], ids=str)
+@pytest.mark.parametrize("rows", ROWS)
 @pytest.mark.parametrize("capability", GPUS, ids=str)
-def test_a_residual_block_fits_a_gpu(capability: tuple[int, int], defines: dict[str, int]) -> None:
+def test_a_residual_block_fits_a_gpu(
+    capability: tuple[int, int], rows: int, defines: dict[str, int]
+) -> None:
     source = (FOLDER / "residual_block.cu").read_text(encoding="utf-8")
-    registers, stack = resources(compile_kernel(source, "residual_block", capability, defines))
+    cubin = compile_kernel(source, "residual_block", capability, {"TILE_ROWS": rows, **defines})
+    registers, stack = resources(cubin)
     assert registers <= 128  # two blocks of 256 threads on a multiprocessor
     assert stack == 0
-    limit = SHARED_LIMIT.get(capability[0] * 10 + capability[1], min(SHARED_LIMIT.values()))
-    assert shared_bytes(defines["TILE_ROWS"]) <= limit
+
+
+@pytest.mark.parametrize("capability", GPUS, ids=str)
+def test_one_form_at_least_fits_the_shared_memory(capability: tuple[int, int]) -> None:
+    limit = SHARED_LIMIT[capability[0] * 10 + capability[1]]
+    assert min(map(shared_bytes, ROWS)) <= limit
+
+
+@pytest.mark.usefixtures("nvrtc")
+def test_the_kernel_that_tests_the_emulation_is_one_for_a_gpu() -> None:
+    source = Path(__file__).with_name("product.cu").read_text(encoding="utf-8")
+    _, stack = resources(compile_kernel(source, "product", (8, 0), {}))
+    assert stack == 0
 
 
 @pytest.mark.usefixtures("nvrtc")
@@ -118,5 +135,6 @@ def test_other_arguments_are_not_launched(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("refused", ["load", "get", "attribute", "launch"])
 def test_what_the_driver_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch, refused: str) -> None:
-    with pytest.raises(RuntimeError, match=r"^driver: CUDA_ERROR_REFUSED$"):
+    asked = "70000 bytes of shared memory: " if refused == "attribute" else ""
+    with pytest.raises(RuntimeError, match=f"^driver: {asked}CUDA_ERROR_REFUSED$"):
         loaded(monkeypatch, Driver(refused)).launch((1, 1, 1), 0, 1, 2, 3.0, 4, 5)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests.runtime.kernels.cuda.emulated import EmulatedKernel, EmulationError
 
@@ -103,21 +104,28 @@ def test_shared_memory_starts_as_nan(tmp_path: Path) -> None:
     assert (found == 0xFFFFFFFF).all()
 
 
-def test_halves_are_those_of_numpy(tmp_path: Path) -> None:
-    every = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
-    ties = (every[:-1] + every[1:]) / 2
-    sizes = np.concatenate([every, ties, np.array([1e-9, 65519, 65520, 1e30, np.inf], np.float32)])
-    values = np.resize(np.concatenate([sizes, -sizes]), 2 * len(sizes) // 64 * 64 + 64)
+HALVES = """
+extern "C" __global__ void halves(const float* in, unsigned* bits, float* back) {
+    const unsigned i = blockIdx.x * 64 + threadIdx.x;
+    bits[i] = pack_half2(in[i], 1.0f);
+    back[i] = unpack_half2(bits[i]).x;
+}"""
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_halves_are_those_of_pytorch(tmp_path: Path, dtype: torch.dtype) -> None:
+    infinity = int(torch.tensor(torch.inf, dtype=dtype).view(torch.int16))
+    every = torch.arange(infinity, dtype=torch.int16).view(dtype).float()
+    ties = every[:-1] / 2 + every[1:] / 2
+    sizes = torch.cat([every, ties, torch.tensor([1e-9, 65519, 65520, 1e30, 3.4e38, torch.inf])])
+    values = torch.cat([sizes, -sizes, torch.zeros(-2 * len(sizes) % 64)]).numpy()
     source = tmp_path / "halves.cu"
-    source.write_text(
-        'extern "C" __global__ void halves(const float* in, unsigned* bits, float* back) {\n'
-        "const unsigned i = blockIdx.x * 64 + threadIdx.x;\n"
-        "bits[i] = pack_half2(in[i], 1.0f); back[i] = unpack_half2(bits[i]).x; }"
-    )
-    kernel = EmulatedKernel(source, "halves", checked=False)
+    source.write_text(HALVES)
+    defines = {"BFLOAT16": 1} if dtype == torch.bfloat16 else {}
+    kernel = EmulatedKernel(source, "halves", defines, checked=False)
     bits, back = np.zeros(len(values), np.uint32), np.zeros_like(values)
     _, bits, back = kernel.launch((len(values) // 64, 1, 1), 64, 0, values, bits, back)
-    with np.errstate(over="ignore"):
-        expected = values.astype(np.float16)
-    np.testing.assert_array_equal(bits, expected.view(np.uint16) | np.uint32(0x3C000000))
-    np.testing.assert_array_equal(back, expected.astype(np.float32))
+    expected = torch.from_numpy(values).to(dtype)
+    one = np.uint32(int(torch.ones(1, dtype=dtype).view(torch.int16)) << 16)
+    np.testing.assert_array_equal(bits, expected.view(torch.int16).numpy().view(np.uint16) + one)
+    np.testing.assert_array_equal(back, expected.float().numpy())
