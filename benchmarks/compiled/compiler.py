@@ -38,6 +38,7 @@ class Compiled:
     spilled: int
     shared: int
     warps: int
+    ttgir: str
 
     @property
     def uses_tensor_cores(self) -> bool:
@@ -70,19 +71,32 @@ class Launches:
             name: options[name] for name in names if name in options
         }
         constants = {p.name: values[p.name] for p in self.kernel.params if p.is_constexpr}
+        constants |= {name: 1 for name, value in self._numbers(values) if value == 1}
         signature = {
             name: "constexpr" if name in constants else _type(values[name]) for name in names
         }
-        attributes = {path: [["tt.divisibility", 16]] for path in _pointers(signature.values())}
+        multiples = [
+            (names.index(name),) for name, value in self._numbers(values) if not value % 16
+        ]
+        paths = [*_pointers(signature.values()), *multiples]
+        attributes = {path: [["tt.divisibility", 16]] for path in paths}
         done = triton.compile(
             ASTSource(self.kernel, signature, constants, attributes),
             target=GPUTarget("cuda", capability, 32),
             options={name: value for name, value in options.items() if name not in names},
         )
-        registers, stack = _resources(done.asm["cubin"])
-        cubin, ptx = done.asm["cubin"], done.asm["ptx"]
+        registers, stack = resources(done.asm["cubin"])
+        cubin, ptx, ttgir = (done.asm[name] for name in ("cubin", "ptx", "ttgir"))
         warps = done.metadata.num_warps
-        return Compiled(ptx, cubin, registers, stack, done.metadata.shared, warps)
+        return Compiled(ptx, cubin, registers, stack, done.metadata.shared, warps, ttgir)
+
+    def _numbers(self, values: dict[str, Any]) -> Iterator[tuple[str, int]]:
+        """Integers for which Triton compiles forms of their own: 1, and multiples of 16."""
+        for parameter in self.kernel.params:
+            value = values[parameter.name]
+            is_fixed = parameter.is_constexpr or parameter.do_not_specialize
+            if isinstance(value, int) and not is_fixed:
+                yield parameter.name, value
 
 
 @contextmanager
@@ -110,7 +124,8 @@ def _type(value: Any) -> Any:  # noqa: ANN401
     return name
 
 
-def _resources(cubin: bytes) -> tuple[int, int]:
+def resources(cubin: bytes) -> tuple[int, int]:
+    """Gives the registers of a thread and the bytes of stack that it spills to."""
     found = re.search(r"REG:(\d+) STACK:(\d+)", _cuobjdump("-res-usage", cubin))
     assert found is not None
     return int(found[1]), int(found[2])

@@ -40,12 +40,13 @@ class FusedPasses:
         self, inputs: FrameInputs, band: FrameBand, pixels: Pixels, stage: StageTimer
     ) -> None:
         grid, constant = inputs.opened
-        features = inputs.features[:, band.lr_rows].flatten(1).T
         with stage("dense"):
             self._inputs = kernels.BandInputs(
                 self._mlps,
                 grid,
-                torch.addmm(constant, features, self._mlps.first_weight),
+                kernels.first_layers(
+                    inputs.features, band.lr_rows, self._mlps.first_weight, constant
+                ),
                 inputs.image,
                 band.seen.start,
                 band.lr_rows.start,
@@ -53,20 +54,14 @@ class FusedPasses:
             kernels.dense(self._inputs, pixels.canvas, pixels.logits if self._count > 1 else None)
 
     def decide(self, logits: Tensor, decision: Decision) -> None:
-        by_ratio = decision.routing == "ratio"
-        difficulty = logits.new_empty(logits.shape[1])
-        kernels.difficulties(logits, self._count, difficulty, as_logit=by_ratio)
-        if by_ratio:
-            decision.cut.copy_(kernels.select(difficulty, decision.above))
-            return
-        low, high = difficulty.aminmax()
-        table = kernels.histogram(difficulty, low, high)
-        decision.bounds.copy_(kernels.lloyd(table, low, high, self._count))
+        if decision.routing == "ratio":
+            kernels.ratio_cut(logits, self._count, decision.above, decision.cut)
+        else:
+            kernels.adaptive_bounds(logits, self._count, decision.bounds)
 
     def route(self, pixels: Pixels, decision: Decision) -> None:
         size = len(pixels.labels)
         self._lists = pixels.labels.new_empty((self._count - 1, size), dtype=torch.int32)
-        pixels.invalid.zero_()
         buffers = kernels.RoutingBuffers(
             pixels.labels, pixels.difficulty, self._lists, pixels.counts, pixels.invalid
         )
@@ -82,4 +77,5 @@ class FusedPasses:
     ) -> None:
         rows, height = (band.inner.start, band.inner.stop), inputs.grid.hr_size[0]
         first = band.seen.start
-        kernels.finish(pixels.canvas, pixels.labels, rows, first, height, refine_below, out)
+        canvas, labels, invalid = pixels.canvas, pixels.labels, pixels.invalid
+        kernels.finish(canvas, labels, rows, first, height, refine_below, out, invalid)

@@ -19,7 +19,6 @@ DTYPES: dict[torch.dtype, Any] = {
 LARGEST = 2**31 - 2**16  # pixels of a band, so that no tile counts past int32 either
 HELD_BYTES = 48 * 1024  # of weights; the least GPU (sm_89) has 99 KiB per program, staging included
 TENSOR_MEMORY = (10, 11)  # generations whose products of four warps are in a memory of their own
-BLOCK = 1024  # values of a program without MLPs
 INTERPRETED_BLOCK = 2048  # Triton's interpreter takes nearly the same time for any tile
 
 
@@ -59,12 +58,6 @@ def for_mlp(size: int, mlp: PackedMlp) -> dict[str, int]:
             tile, warps = 64, 2  # with four the products of a tile would take more than it has
     held &= mlp.weights.nbytes <= HELD_BYTES
     return {"HELD": held, "BLOCK": tile, "num_warps": warps, "num_stages": 1}
-
-
-def over(kernel: Any, size: int, *arguments: Any, **constants: Any) -> None:  # noqa: ANN401
-    """Launches a kernel without MLPs over `size` values, BLOCK of them a program."""
-    tile = block(BLOCK, size)
-    kernel[(triton.cdiv(size, tile),)](*arguments, **constants, BLOCK=tile, num_warps=4)
 
 
 def block(block: int, size: int) -> int:
