@@ -18,12 +18,21 @@ MODES: Mapping[str, CallOptions] = {
 PAPER_MODES = ("k = 0", "ADM")
 
 Family = Literal[
-    "pcsr", "plain", "published", "plain-eager", "plain-compiled", "plain-session", "bicubic"
+    "pcsr",
+    "plain",
+    "backbone",
+    "published",
+    "plain-eager",
+    "plain-compiled",
+    "backbone-compiled",
+    "plain-session",
+    "bicubic",
 ]
 LABELS: Mapping[Family, str] = {
     "published": "published form, eager",
     "plain-eager": "plain, eager PyTorch",
     "plain-compiled": "plain, torch.compile",
+    "backbone-compiled": "backbone, torch.compile",
 }
 NOT_OURS = tuple(LABELS.values())
 
@@ -33,7 +42,9 @@ class Implementation:
     """Says what runs a network."""
 
     family: Family
-    """`pcsr` and `plain` are bundles in an `Upscaler`; the others need nothing of this runtime."""
+    """`pcsr` and `plain` are bundles in an `Upscaler`, `backbone` is the graph of a PCSR bundle, up
+    to its features; the others need nothing of this runtime.
+    """
     backend: str = ""
     """As of `Upscaler`, as the next two; empty for those that are none."""
     passes: str = "auto"
@@ -56,7 +67,7 @@ class Implementation:
     @property
     def is_pcsr(self) -> bool:
         """Says whether it runs the PCSR network, and not the plain one."""
-        return self.family in ("pcsr", "published")
+        return self.family in ("pcsr", "published", "backbone", "backbone-compiled")
 
 
 @dataclass(frozen=True)
@@ -193,8 +204,15 @@ def whole_line_up(backends: Sequence[str] = ()) -> list[Contender]:
 
 
 def compiled_line_up() -> list[Contender]:
-    """Lists the fastest of ours beside the plain network by `torch.compile`."""
+    """Lists the fastest of ours beside the plain network by `torch.compile`, and our backbone
+    beside the same one by `torch.compile`, for most of the time goes there.
+    """
     compiled = Contender.of(Implementation("plain-compiled"))
     fastest = pcsr_implementations()[0]
     ours = [Contender.of(fastest, mode, compiled.name) for mode in MODES]
-    return [compiled, Contender.of(plain_implementations()[0]), *ours]
+    backbone = Contender.of(Implementation("backbone-compiled"))
+    our_backbone = Implementation("backbone", "torch", cuda_graphs=True)
+    return [
+        *(compiled, Contender.of(plain_implementations()[0]), *ours),
+        *(Contender.of(our_backbone, plain=backbone.name), backbone),
+    ]

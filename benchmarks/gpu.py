@@ -15,13 +15,21 @@ from pcsr.text import parse_size
 from .bench import CACHE, CHECKPOINTS, FOLDER, RESULTS, end, say
 from .callers import Files
 from .device.exporting import export_models
-from .device.log import Log
 from .device.report import write_details, write_summary
-from .device.sections import MODELS, PRECISIONS, QUICK_SIZES, SIZES, Section, make_sections
+from .device.sections import (
+    MODELS,
+    PRECISIONS,
+    QUICK_SIZES,
+    SIZES,
+    Section,
+    make_sections,
+    parse_section,
+)
 from .device.summary import faults
 from .device.supervisor import Supervisor
 from .device.test_run import TestRun
-from .records import Record, append_group, finite
+from .pack import contents as packed
+from .records import Log, Record, append_group, finite
 
 TESTS_S = 90.0  # of the tests, at most
 EXPORT_SHARE = 0.5  # of the budget, at most
@@ -35,8 +43,12 @@ QUICK_MODELS = ("fsrcnn",)
 @click.option("--size", "sizes", multiple=True, help="Of the input, WIDTHxHEIGHT; may repeat.")
 @click.option("--fidelity/--no-fidelity", default=True, help="Check results before timing.")
 @click.option("--compiled/--no-compiled", default=True, help="Last, beside torch.compile.")
-@click.option("--checkpoints", type=FOLDER, default=CHECKPOINTS)
-@click.option("--cache", type=FOLDER, default=CACHE, help="For bundles.")
+@click.option(
+    "--section", "named", multiple=True, help="Only these, as progress names them; may repeat."
+)
+@click.option("--pack", type=FOLDER, help="From `make gpu-pack`: checkpoints and bundles.")
+@click.option("--checkpoints", type=FOLDER)
+@click.option("--cache", type=FOLDER, help="For bundles.")
 @click.option("--out", type=FOLDER, default=RESULTS, help="Folder.")
 @click.option("--budget-s", type=float, default=500.0, show_default=True, help="Of the whole run.")
 @click.option("--all", "whole", is_flag=True, help="Every way in every mode, not the short list.")
@@ -50,8 +62,10 @@ def main(
     sizes: Sequence[str],
     fidelity: bool,
     compiled: bool,
-    checkpoints: Path,
-    cache: Path,
+    named: Sequence[str],
+    pack: Path | None,
+    checkpoints: Path | None,
+    cache: Path | None,
     out: Path,
     budget_s: float,
     whole: bool,
@@ -64,6 +78,13 @@ def main(
     Exit status 1: a path of ours is wrong or failed; 3: there is no GPU.
     """
     deadline = time.monotonic() + budget_s
+    wanted = [parse_section(name) for name in named]
+    tree = packed.tree_of(pack) if pack else {}
+    checkpoints = checkpoints or (pack / packed.CHECKPOINTS if pack else CHECKPOINTS)
+    cache = cache or (pack / packed.BUNDLES if pack else CACHE)
+    if wanted:
+        models = [*dict.fromkeys(one.model for one in wanted if one.model)]
+        precisions = [*dict.fromkeys(one.precision for one in wanted if one.precision)]
     models = models or (QUICK_MODELS if quick else MODELS)
     precisions = precisions or PRECISIONS
     inputs = [parse_size(size) for size in sizes] or (QUICK_SIZES if quick else SIZES)
@@ -74,7 +95,7 @@ def main(
     date = datetime.now(UTC).isoformat(timespec="seconds")
     running: TestRun | None = None
     try:
-        machine = supervisor.open()
+        machine = supervisor.open() | tree
         out.mkdir(parents=True, exist_ok=True)
         name = re.sub(r"[^a-z0-9]+", "-", machine["device"].lower()).strip("-") or "device"
         file = out / f"gpu-{name}{'-quick' if quick else ''}.jsonl"
@@ -95,7 +116,7 @@ def main(
             keep({"kind": "networks", "model": model} | found)
         sections = [
             section
-            for section in make_sections(models, precisions, inputs, fidelity, compiled)
+            for section in (wanted or make_sections(models, precisions, inputs, fidelity, compiled))
             if not section.model or section.precision in exported[section.model]["precisions"]
         ]
         files = {

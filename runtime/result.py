@@ -129,11 +129,12 @@ def as_tensors(result: Result) -> Result:
         return result
     import torch
 
-    tensors: dict[str, Any] = {
-        name: torch.from_numpy(array)
-        for name, array in vars(result).items()
-        if isinstance(array, np.ndarray)
-    }
+    with torch.inference_mode(False):  # a caller may write to them when it has left its own
+        tensors: dict[str, Any] = {
+            name: torch.from_numpy(array)
+            for name, array in vars(result).items()
+            if isinstance(array, np.ndarray)
+        }
     return replace(result, **tensors)
 
 

@@ -227,6 +227,7 @@ def _record(
         "over_plain": paired_ratio(series.times_ms, plain),
         "over_published": paired_ratio(series.times_ms, published),
         "plain": contender.plain,
+        "first_ms": first and first.first_ms,
         "peak_mib": first and first.peak_mib,
         "held_mib": first and first.held_mib,
         "times_ms": list(series.times_ms.values()),

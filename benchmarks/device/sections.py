@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast, get_args
 
 from benchmarks.image import Size
 from benchmarks.records import Record
+from pcsr.errors import UsageError
+from pcsr.text import parse_size
 
 Kind = Literal["ceilings", "fidelity", "time", "kernels", "compiled"]
 
@@ -40,6 +42,27 @@ class Section:
     def facts(self) -> Record:
         """Gives what its records have in common."""
         return {"kind": self.kind, "model": self.model, "precision": self.precision}
+
+
+def parse_section(text: str) -> Section:
+    """Parses the name of a section; its words may have `:` in place of spaces.
+
+    Raises:
+        UsageError: no kind, model or precision of this name, or too few or too many words.
+    """
+    kind, *words = text.replace(":", " ").split() or [""]
+    known: list[Sequence[str]] = [] if kind == "ceilings" else [MODELS, PRECISIONS]
+    has_size = kind in (*TIMED, "compiled")
+    fits = kind in get_args(Kind) and len(words) == len(known) + has_size
+    if not fits or any(word not in names for word, names in zip(words, known, strict=False)):
+        raise UsageError(
+            f"no section is named {text!r}; expected ceilings, or fidelity MODEL PRECISION, or "
+            f"{', '.join(TIMED)} or compiled with MODEL PRECISION WIDTHxHEIGHT "
+            f"({', '.join(MODELS)}; {', '.join(PRECISIONS)})"
+        )
+    model, precision = words[:2] if known else ("", "")
+    size = parse_size(words[2]) if has_size else (0, 0)
+    return Section(cast(Kind, kind), model, precision, size)
 
 
 def make_sections(

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from pcsr.runtime.geometry.grid import Grid, hr_size
+from pcsr.runtime.layout import Layout
 from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.routing.rule import fixed_rule, heavy_count, sigmoid
+from pcsr.runtime.timing import Stopwatch
 
 from .bands import FrameBand, make_bands
-from .images import converted
+from .images import DTYPES, converted
 from .loaded_bundle import LoadedBundle
 from .passes import Decision, FrameInputs, Pixels, StageTimer
 from .runners.protocol import DeviceRunner
@@ -34,6 +36,29 @@ class FrameShape:
     refine: bool
     dtype: torch.dtype
     """The type of the result's values."""
+
+
+@dataclass(frozen=True)
+class DeviceCall:
+    """Holds what one call asks for, whatever its image."""
+
+    layout: Layout
+    scale: float
+    request: RoutingRequest
+    timer: Stopwatch
+
+    def shape(self, image: Tensor) -> FrameShape:
+        """Gives the shape of the frame that computes an image [h, w(, c)]."""
+        request, dtype = self.request, DTYPES[self.layout.working_dtype.name]
+        routing = "fixed" if request.heavy_ratio is None else "ratio"
+        if request.adaptive:
+            routing = "adaptive"
+        return FrameShape(size_of(image), self.scale, routing, request.is_refined, dtype)
+
+
+def size_of(image: Tensor) -> tuple[int, int]:
+    """Gives (height, width) of an image [h, w(, c)]."""
+    return image.shape[0], image.shape[1]
 
 
 class Frame:
@@ -59,7 +84,7 @@ class Frame:
         self._bands = make_bands(self._grid, BAND_PIXELS, loaded.passes.most_lr_pixels)
         height, width = self._grid.hr_size
         most_rows = max(band.seen.stop - band.seen.start for band in self._bands)
-        self.image = torch.empty(1, 3, *shape.lr_size, device=device)
+        self.image = torch.empty(1, 3, *shape.lr_size, dtype=torch.float32, device=device)
         self._pixels = Pixels.empty(most_rows, width, loaded.count, device)
         self._decision = Decision.empty(shape.routing, loaded.count, device)
         self.counts, self.invalid = self._pixels.counts, self._pixels.invalid
@@ -68,10 +93,10 @@ class Frame:
         kept = height if keep else max(band.kept.stop - band.kept.start for band in self._bands)
         self.out = torch.empty(kept, width, 3, dtype=shape.dtype, device=device)
         if len(self._bands) > 1:
-            self.counts, self.invalid = self.counts.clone().long(), self.invalid.clone()
+            self.counts = self.counts.clone().long()
         if keep and len(self._bands) > 1:
             self.labels = torch.zeros(height, width, dtype=torch.uint8, device=device)
-            self.difficulty = torch.ones(height, width, device=device)
+            self.difficulty = torch.ones(height, width, dtype=torch.float32, device=device)
         else:
             self.labels = self._pixels.labels.view(-1, width)
             self.difficulty = self._pixels.difficulty.view(-1, width)
@@ -83,6 +108,10 @@ class Frame:
         """
         loaded = self._loaded
         return loaded.runner.capturable and loaded.passes.capturable and self._keep
+
+    def refusal(self) -> str | None:
+        """Says why what ran last may not be recorded on the current stream; None where it may."""
+        return self._loaded.runner.refusal(self)
 
     @property
     def threshold(self) -> Tensor | float | None:
@@ -114,13 +143,12 @@ class Frame:
 
     def run(self, stage: StageTimer, take: TakeRows | None = None) -> None:
         """Queues everything from `image` to the results; `take` is given the rows of each band."""
-        with stage("backbone"):
+        with stage("backbone"), self._loaded.runner.using(self):
             features = self._loaded.encode(self.image, self._tile_px)
         inputs = FrameInputs(self.image[0], features, self._grid, self._opened)
         if len(self._bands) > 1:
             self.counts.zero_()
-        if len(self._bands) > 1 or self._loaded.count == 1:
-            self.invalid.zero_()
+        self.invalid.zero_()
         decided = self._decide_ahead(inputs, stage)
         for band in self._bands:
             self._run_band(inputs, band, decided, stage)
@@ -160,7 +188,6 @@ class Frame:
                 with stage(f"upsampler_{j}"):
                     loaded.passes.upsample(j, inputs, band, pixels)
         with stage(loaded.passes.finishing):
-            self.invalid += ~pixels.canvas.sum().isfinite()
             below = heavy_count(loaded.count) if shape.refine and loaded.count > 1 else 0
             rows = band.kept if self._keep else slice(0, band.kept.stop - band.kept.start)
             loaded.passes.finish(inputs, band, pixels, below, self.out[rows])
@@ -169,7 +196,6 @@ class Frame:
         """Adds up what is counted per band, of the rows that are kept: bands overlap."""
         if len(self._bands) == 1:
             return
-        self.invalid += pixels.invalid
         width = self._grid.hr_size[1]
         labels = pixels.labels.view(-1, width)[band.inner]
         for j in range(self._loaded.count - 1):
@@ -187,7 +213,7 @@ class PlainFrame:
     def __init__(self, runner: DeviceRunner, shape: FrameShape) -> None:
         self.shape, self._runner = shape, runner
         device = runner.device
-        self.image = torch.empty(1, 3, *shape.lr_size, device=device)
+        self.image = torch.empty(1, 3, *shape.lr_size, dtype=torch.float32, device=device)
         size = hr_size(shape.lr_size, shape.scale)
         self.out = torch.empty(*size, 3, dtype=shape.dtype, device=device)
         self.counts = torch.zeros(0, dtype=torch.int64, device=device)
@@ -197,12 +223,16 @@ class PlainFrame:
     def capturable(self) -> bool:
         return self._runner.capturable
 
+    def refusal(self) -> str | None:
+        """Says why what ran last may not be recorded on the current stream; None where it may."""
+        return self._runner.refusal(self)
+
     def set_request(self, request: RoutingRequest) -> None:
         """Does nothing: there is no routing."""
 
     def run(self, stage: StageTimer, take: TakeRows | None = None) -> None:
         """Queues everything from `image` to `out`."""
-        with stage("network"):
+        with stage("network"), self._runner.using(self):
             upscaled = self._runner.image(self.image)
         with stage("convert"):
             self.invalid.copy_(~upscaled.sum().isfinite())

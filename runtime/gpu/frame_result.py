@@ -12,6 +12,7 @@ from pcsr.errors import ImageError
 from pcsr.runtime.geometry.grid import hr_size
 from pcsr.runtime.graph_outputs import INFINITE
 from pcsr.runtime.result import Stats
+from pcsr.runtime.torch_backend.arithmetic import isolated
 
 from .frame import AnyFrame
 
@@ -29,7 +30,7 @@ class FrameResult:
     counts: Tensor
     """[M - 1]: the pixels of each upsampler but the lightest."""
     invalid: Tensor
-    """[1]: the pixels whose logits are not finite."""
+    """[1]: more than 0 where logits or colours are not finite."""
     threshold: Tensor | float | None
     """The difficulty that `Frame.threshold` describes."""
 
@@ -48,6 +49,7 @@ class FrameResult:
         """Copies the parts to the host's memory, where they are once the current stream is done."""
         return FrameResult(*(_to_host(part) for part in vars(self).values()))
 
+    @isolated()
     def stats(
         self, lr_size: tuple[int, int], scale: float, stage_ms: Mapping[str, float], total_ms: float
     ) -> Stats:
@@ -73,5 +75,5 @@ def _copy(value: Tensor | float | None) -> Any:  # noqa: ANN401
 def _to_host(value: Tensor | float | None) -> Any:  # noqa: ANN401
     if not isinstance(value, Tensor) or not value.is_cuda:
         return value
-    host = torch.empty(value.shape, dtype=value.dtype, pin_memory=True)
+    host = torch.empty(value.shape, dtype=value.dtype, device="cpu", pin_memory=True)
     return host.copy_(value, non_blocking=True)

@@ -1,10 +1,14 @@
-"""The images of callers on a device: this does what `runtime.layout` does, for torch tensors."""
+"""The images of callers on a device: this does what `runtime.layout` and `runtime.cpu.alpha` do,
+for torch tensors.
+"""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from pcsr.errors import ImageError
 from pcsr.runtime.inputs.arrays import as_array
@@ -54,9 +58,14 @@ def to_network(image: Tensor, layout: Layout) -> Tensor:
     return planes / PEAK[layout.dtype.name] if layout.dtype.kind != "f" else planes
 
 
-def from_gray(rgb: Tensor, layout: Layout) -> Tensor:
-    """Turns [H, W, 3] float32 into [H, W, 1] in the caller's dtype."""
-    gray = (rgb @ torch.from_numpy(LUMA).to(rgb.device))[..., None]
+def luma_weights(device: torch.device) -> Tensor:
+    """Gives the shares [3] of red, green and blue in gray; copying them there waits."""
+    return torch.from_numpy(LUMA).to(device)
+
+
+def from_gray(rgb: Tensor, luma: Tensor, layout: Layout) -> Tensor:
+    """Turns [H, W, 3] float32 into [H, W, 1] in the caller's dtype; `luma` is of its device."""
+    gray = (rgb @ luma)[..., None]
     return converted(gray, DTYPES[layout.dtype.name])
 
 
@@ -68,3 +77,52 @@ def converted(image: Tensor, dtype: torch.dtype) -> Tensor:
         return image
     peak = PEAK[str(dtype).removeprefix("torch.")]
     return (image * peak).round().clamp(0, peak).to(torch.int32).to(dtype)
+
+
+@dataclass(frozen=True)
+class Alpha:
+    """What decides how an image with alpha is upscaled."""
+
+    is_flat: bool
+    """It has one value everywhere."""
+    hides_some: bool
+    """Some pixels have 0 (or less), and some have more."""
+
+    @classmethod
+    def of(cls, image: Tensor) -> "Alpha":
+        """Looks at an image [h, w, 2 or 4], alpha last. The host must know what to compute, so this
+        waits for what is queued on the current stream.
+        """
+        alpha = image[..., -1]
+        hidden = alpha.to(torch.float32) <= 0  # uint16 has no arithmetic
+        facts = (alpha == alpha[0, 0]).all(), hidden.any() & ~hidden.all()
+        return cls(*torch.stack(facts).tolist())
+
+
+def bleed_colours(image: Tensor) -> Tensor:
+    """Returns [h,w,2] or [h,w,4], alpha last, with other colours where alpha is 0 (or below).
+
+    The rest stays as it is. Expects finite values, and alpha that hides some pixels, not all.
+    """
+    planes = image.permute(2, 0, 1).to(torch.float32)
+    weights = planes[-1:].clamp(min=0)
+    colours = torch.where(weights == 0, _filled(planes[:-1], weights), planes[:-1])
+    if not image.dtype.is_floating_point:
+        colours = colours.round().to(torch.int32)
+    return torch.cat([colours.permute(1, 2, 0).to(image.dtype), image[..., -1:]], 2)
+
+
+def _filled(colours: Tensor, weights: Tensor) -> Tensor:
+    """Returns [c,h,w] with the colours of larger blocks where the weight [1,h,w] is 0."""
+    height, width = weights.shape[1:]
+    if max(height, width) == 1:
+        return colours
+    totals = _means(weights)
+    means = torch.where(totals > 0, _means(colours * weights) / totals, 0)
+    larger = _filled(means, totals).repeat_interleave(2, 1).repeat_interleave(2, 2)
+    return torch.where(weights > 0, colours, larger[:, :height, :width])
+
+
+def _means(planes: Tensor) -> Tensor:
+    # Also of incomplete blocks at the rim: their fewer pixels divide colours and weights alike.
+    return avg_pool2d(planes[None], 2, ceil_mode=True)[0]

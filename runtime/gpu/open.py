@@ -2,11 +2,13 @@
 
 from pcsr.bundle import Bundle
 from pcsr.runtime.devices import torch_device
+from pcsr.runtime.torch_backend.arithmetic import isolated
 
 from .runners.open import open_runner
 from .upscaler import DeviceUpscaler
 
 
+@isolated()
 def open_on_device(
     bundle: Bundle,
     backend: str,

@@ -56,6 +56,9 @@ class RecordedFrame:
         self._is_warm = True
 
     def _record(self) -> None:
+        if (refusal := self.frame.refusal()) is not None:
+            self._give_up(refusal)
+            return
         out = self.frame.out
         expected = out.clone()
         try:
@@ -103,6 +106,11 @@ class FrameCache:
     def keep(self, count: int) -> None:
         """Raises the number of kept shapes to `count`, where it has been lower."""
         self._most = max(self._most, count)
+
+    def others(self, shape: FrameShape | None) -> int:
+        """Counts the kept shapes but for this one."""
+        with self._lock:
+            return len(self._frames.keys() - {shape})
 
     def clear(self) -> None:
         """Gives their memory back."""

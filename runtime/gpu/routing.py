@@ -66,7 +66,8 @@ def adaptive_bounds(difficulty: Tensor, clusters: int) -> Tensor:
     centres = low + (np.arange(BINS) + 0.5) * ((high - low) / BINS)
     table = np.stack([counts, counts * centres], axis=1).astype(np.float64)
     thresholds = adaptive_thresholds(Histogram(low, high, table, low, high), clusters)[1]
-    return _not_below(torch.tensor(thresholds, dtype=torch.float64)).to(difficulty.device)
+    bounds = torch.tensor(thresholds, dtype=torch.float64, device="cpu")
+    return _not_below(bounds).to(difficulty.device)
 
 
 def _not_below(bounds: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
 """Upscales on a device: NumPy arrays are sent there and back, tensors stay."""
 
 import threading
-import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,30 +21,36 @@ from pcsr.runtime.mlps import load_mlps
 from pcsr.runtime.result import Result, Stats
 from pcsr.runtime.routing.feedback import Ready
 from pcsr.runtime.routing.request import RoutingRequest
-from pcsr.runtime.timing import Stopwatch
-from pcsr.runtime.torch_backend.arithmetic import exact_arithmetic
+from pcsr.runtime.torch_backend.arithmetic import exact_arithmetic, isolated
 
-from .alpha import bleed_colours
-from .frame import AnyFrame, Frame, FrameShape, PlainFrame
+from .frame import AnyFrame, DeviceCall, Frame, FrameShape, PlainFrame, size_of
 from .frame_result import FrameResult
-from .images import DTYPES, as_tensor, from_gray, layout_of, to_network
+from .images import (
+    Alpha,
+    as_tensor,
+    bleed_colours,
+    from_gray,
+    layout_of,
+    luma_weights,
+    to_network,
+)
 from .loaded_bundle import LoadedBundle, make_passes
+from .memory import TileSides
 from .recording import FrameCache, RecordedFrame
 from .runners.protocol import DeviceRunner
 from .runners.side_stream import SideStream
 from .timing import DeviceSpan, make_timer
-
-LEAST_TILE_PX = 32
-HOST_IS_FULL = ("DefaultCPUAllocator", "could not create a primitive")  # in texts of errors
 
 
 class DeviceUpscaler(Executor):
     """The executor of one device. Any number of threads may call it; one frame is queued
     at a time.
 
-    A frame that runs out of memory is tried again in tiles of half the side, and a warning says so.
+    A frame that runs out of memory is tried again without what is kept for other shapes, then in
+    tiles of half the side; warnings say so.
     """
 
+    @isolated()
     def __init__(
         self,
         bundle: Bundle,
@@ -60,9 +66,11 @@ class DeviceUpscaler(Executor):
         if bundle.kind == "pcsr":
             made = make_passes(passes, runner, precision, load_mlps(bundle))
             self._loaded = LoadedBundle(bundle, runner, made)
-        self.tile_px = tile_px
+        self._luma = luma_weights(self.device)
         self._records = cuda_graphs and self.device.type == "cuda"
         self._frames = FrameCache()
+        can_tile = self._loaded is not None
+        self._sides = TileSides(self.device, tile_px, self._frames, can_tile)
         self._side = SideStream(self.device)
         self._lock = threading.Lock()
 
@@ -106,12 +114,15 @@ class DeviceUpscaler(Executor):
     def threads(self) -> int:
         return torch.get_num_threads() if self.device.type == "cpu" else 0
 
+    @isolated()
     def look(self, image: Any) -> tuple[Tensor, Layout]:  # noqa: ANN401
         given = as_tensor(image)
         return given, layout_of(given)
 
     def backbone_px(self, size: tuple[int, int], scale: float) -> int:
-        return seen_pixels(self._loaded.tiles(size, self.tile_px)) if self._loaded else 0
+        if self._loaded is None:
+            return 0
+        return seen_pixels(self._loaded.tiles(size, self._sides.side(size, scale)))
 
     def __call__(
         self,
@@ -125,38 +136,25 @@ class DeviceUpscaler(Executor):
         nothing waits for them, and `took` is told the device's time; else NumPy arrays. `on_rows`
         is told of all rows at once.
         """
-        given, layout = self.look(pixels)
-        stays = given.is_cuda
-        timer = make_timer(self.device, stays)
-        refuse_huge(_size(given), scale)
-        if not stays:
-            with timer.host_stage("prepare"):
-                layout.check_values(given.numpy())
-        task = _DeviceCall(layout, scale, request, timer)
-        span = DeviceSpan() if stays and took is not None else None
-        with self._lock, self._side.entered(), exact_arithmetic():
-            self._side.lend(given)
-            if span is not None:
-                span.start.record()
-            with timer.stage("upload"):
-                local = given.to(self.device, non_blocking=True)
-            parts = self._upscale(local, task)
-            if stays:
-                if span is not None:
-                    span.stop.record()
-                self._side.hand_over(*vars(parts).values())
-            else:
-                with timer.stage("download"):
-                    parts = parts.downloaded()
-            wait = self._side.waiter()
+        with isolated():
+            given, layout = self.look(pixels)
+            size, stays = size_of(given), given.is_cuda
+            timer = make_timer(self.device, stays)
+            refuse_huge(size, scale)
+            if not stays:
+                with timer.host_stage("prepare"):
+                    layout.check_values(given.numpy())
+            task = DeviceCall(layout, scale, request, timer)
+            span = DeviceSpan() if stays and took is not None else None
+            parts, wait = self._queued(given, task, span)
         if on_rows is not None:
-            on_rows(round(given.shape[0] * scale) * (2 if layout.has_alpha else 1))
+            on_rows(round(size[0] * scale) * (2 if layout.has_alpha else 1))
         queued_ms = timer.total_ms
 
         def measured() -> Stats:
             wait()
             total_ms = queued_ms if stays else timer.total_ms
-            return parts.stats(_size(given), scale, timer.stage_ms, total_ms)
+            return parts.stats(size, scale, timer.stage_ms, total_ms)
 
         if stays:
             if took is not None and span is not None:
@@ -165,8 +163,31 @@ class DeviceUpscaler(Executor):
         stats = measured()
         if took is not None:
             took(lambda: stats.total_ms)
-        labels, difficulty = (None if a is None else a.numpy() for a in parts.arrays[1:])
-        return Result(parts.image.numpy(), labels, difficulty, stats, self._count)
+        with isolated():
+            labels, difficulty = (None if a is None else a.numpy() for a in parts.arrays[1:])
+            return Result(parts.image.numpy(), labels, difficulty, stats, self._count)
+
+    def _queued(
+        self, given: Tensor, task: DeviceCall, span: DeviceSpan | None
+    ) -> tuple[FrameResult, Callable[[], None]]:
+        """Queues a call from the upload to the download, and gives a function that waits for it.
+        Of a CUDA tensor the result stays on the device, and `span` takes the device's time.
+        """
+        with self._lock, self._entered():
+            self._side.lend(given)
+            if span is not None:
+                span.start.record()
+            with task.timer.stage("upload"):
+                local = given.to(self.device, non_blocking=True)
+            parts = self._upscale(local, task)
+            if span is not None:
+                span.stop.record()
+            if given.is_cuda:
+                self._side.hand_over(*vars(parts).values())
+            else:
+                with task.timer.stage("download"):
+                    parts = parts.downloaded()
+            return parts, self._side.waiter()
 
     def stream(
         self,
@@ -178,20 +199,25 @@ class DeviceUpscaler(Executor):
         """Streams as `Upscaler.stream`: rows leave the device band by band."""
         given, layout = self.look(pixels)
         timer = make_timer(self.device, False)
-        with timer.host_stage("prepare"):
+        with isolated(), timer.host_stage("prepare"):
             layout.check_values(given.numpy())
-        task = _DeviceCall(layout, scale, request, timer)
+        ours = ExitStack()
+        task = DeviceCall(layout, scale, request, timer)
         handed_on = False
 
         def hand_on(rows: Tensor) -> None:
             nonlocal handed_on
             handed_on = True
             with timer.stage("convert"):
-                rows = from_gray(rows, layout) if layout.is_gray else rows
+                rows = from_gray(rows, self._luma, layout) if layout.is_gray else rows
             with timer.stage("download"):
                 found = rows.to("cpu", copy=True).numpy()
-            with timer.host_stage("take"):
-                take(found)
+            ours.close()  # the caller's function runs under the caller's settings
+            try:
+                with timer.host_stage("take"):
+                    take(found)
+            finally:
+                ours.enter_context(self._entered())
 
         def run() -> FrameResult:
             nonlocal handed_on
@@ -205,37 +231,42 @@ class DeviceUpscaler(Executor):
             frame.run(timer.stage, hand_on)
             return FrameResult.of(frame)
 
-        with self._lock, self._side.entered(), exact_arithmetic():
-            parts = self._within_memory(run, given)
+        with self._lock, ours:
+            ours.enter_context(self._entered())
+            parts = self._sides.fitting(run, task.shape(given), keeps=False)
         total_ms = timer.total_ms
-        return parts.stats(_size(given), scale, timer.stage_ms, total_ms)
+        return parts.stats(size_of(given), scale, timer.stage_ms, total_ms)
 
-    def _upscale(self, image: Tensor, task: "_DeviceCall") -> FrameResult:
-        stage, shown = task.timer.stage, image
+    @contextmanager
+    def _entered(self) -> Iterator[None]:
+        with isolated(), self._side.entered(), exact_arithmetic():
+            yield
+
+    def _upscale(self, image: Tensor, task: DeviceCall) -> FrameResult:
+        stage, shown, alpha = task.timer.stage, image, None
         if task.layout.has_alpha:
-            with stage("alpha"):
-                shown = bleed_colours(image)
-        parts = self._within_memory(lambda: self._run(shown, task), image)
+            with stage("alpha"):  # looked at before the frame is queued: that is waited for
+                alpha = Alpha.of(image)
+                shown = bleed_colours(image) if alpha.hides_some else image
+        parts = self._sides.fitting(lambda: self._run(shown, task), task.shape(image))
         pixels = parts.image
         if task.layout.is_gray:
             with stage("convert"):
-                pixels = from_gray(pixels, task.layout)
-        if task.layout.has_alpha:
-            alpha = self._upscale_alpha(image[..., -1], task)
+                pixels = from_gray(pixels, self._luma, task.layout)
+        if alpha is not None:
+            upscaled = self._upscale_alpha(image[..., -1], alpha, task)
             with stage("alpha"):
-                pixels = torch.cat([pixels, alpha], 2)
+                pixels = torch.cat([pixels, upscaled], 2)
         return replace(parts, image=pixels if image.ndim == 3 else pixels[..., 0])
 
-    def _upscale_alpha(self, alpha: Tensor, task: "_DeviceCall") -> Tensor:
-        with task.timer.stage("alpha"):
-            is_flat = bool((alpha == alpha[0, 0]).all())
-        if is_flat:
-            size = [round(n * task.scale) for n in alpha.shape]
-            return alpha[0, 0].expand(*size, 1)
+    def _upscale_alpha(self, plane: Tensor, alpha: Alpha, task: DeviceCall) -> Tensor:
+        if alpha.is_flat:
+            size = [round(n * task.scale) for n in plane.shape]
+            return plane[0, 0].expand(*size, 1)
         task = replace(task, layout=Layout(task.layout.dtype, 0))
-        return self._upscale(alpha, task).image[..., None]
+        return self._upscale(plane, task).image[..., None]
 
-    def _run(self, image: Tensor, task: "_DeviceCall") -> FrameResult:
+    def _run(self, image: Tensor, task: DeviceCall) -> FrameResult:
         stage = task.timer.stage
         with stage("prepare"):
             recorded = self._frames.get(task.shape(image), self._recorded)
@@ -244,7 +275,7 @@ class DeviceUpscaler(Executor):
         with stage("copy"):
             return FrameResult.of(recorded.frame)
 
-    def _fill(self, frame: AnyFrame, image: Tensor, task: "_DeviceCall") -> None:
+    def _fill(self, frame: AnyFrame, image: Tensor, task: DeviceCall) -> None:
         frame.image.copy_(to_network(image, task.layout)[None])
         frame.set_request(task.request)
 
@@ -254,51 +285,5 @@ class DeviceUpscaler(Executor):
     def _frame(self, shape: FrameShape, keep: bool = True) -> AnyFrame:
         if self._loaded is None:
             return PlainFrame(self._runner, shape)
-        return Frame(self._loaded, shape, self.tile_px, keep)
-
-    def _within_memory(self, run: Callable[[], FrameResult], image: Tensor) -> FrameResult:
-        while True:
-            try:
-                return run()
-            except torch.OutOfMemoryError as error:
-                self._shrink_tiles(_size(image), error)
-            except RuntimeError as error:  # PyTorch has no class of its own for the host's memory
-                if not any(text in str(error) for text in HOST_IS_FULL):
-                    raise
-                self._shrink_tiles(_size(image), error)
-
-    def _shrink_tiles(self, size: tuple[int, int], error: Exception) -> None:
-        self._frames.clear()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        tile_px = (self.tile_px or max(size)) // 2
-        if tile_px < LEAST_TILE_PX or self._loaded is None:
-            raise ImageError(
-                f"{self.device} has too little memory for an image of {size[1]}x{size[0]} pixels: "
-                f"{str(error).splitlines()[0]}"
-            ) from error
-        self.tile_px = tile_px
-        warnings.warn(
-            f"{self.device} is out of memory: going on in tiles of {tile_px} px",
-            ResourceWarning,
-            stacklevel=2,
-        )
-
-
-@dataclass(frozen=True)
-class _DeviceCall:
-    layout: Layout
-    scale: float
-    request: RoutingRequest
-    timer: Stopwatch
-
-    def shape(self, image: Tensor) -> FrameShape:
-        request, dtype = self.request, DTYPES[self.layout.working_dtype.name]
-        routing = "fixed" if request.heavy_ratio is None else "ratio"
-        if request.adaptive:
-            routing = "adaptive"
-        return FrameShape(_size(image), self.scale, routing, request.is_refined, dtype)
-
-
-def _size(image: Tensor) -> tuple[int, int]:
-    return image.shape[0], image.shape[1]
+        tile_px = self._sides.side(shape.lr_size, shape.scale)
+        return Frame(self._loaded, shape, tile_px, keep)

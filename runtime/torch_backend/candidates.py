@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .arithmetic import exact_arithmetic
+from .blocks import block_graphs
 from .capture import free_cached_memory
 from .convolutions import kernel_graphs
 from .epilogues import Epilogues
@@ -16,7 +17,7 @@ from .graph import OperatorGraph
 from .images.first import first_graphs
 from .program import run_steps, steps_of
 from .rewrites import KEEPS_GROUPS, dense_groups, fuse_convolutions, fuse_epilogues, in_place
-from .sites import Site, sites_of, spliced
+from .sites import MOST_PARTS, Site, sites_of, spliced
 from .trial import TIMED_SIZE, Run, TrialOutcome, device_ms, fastest, laid_out, random_source
 
 OPERATORS, GROUPS = "operators", "groups of cuDNN"
@@ -26,9 +27,9 @@ Choose = Callable[[Site], str]
 Recipe = Callable[[], OperatorGraph]
 
 
-def improved(graph: OperatorGraph, choose: Choose, projections: bool = True) -> OperatorGraph:
-    """Puts the chosen candidate in every site's place."""
-    for site in sites_of(graph, projections):
+def improved(graph: OperatorGraph, choose: Choose, most_parts: int = MOST_PARTS) -> OperatorGraph:
+    """Puts the chosen candidate in the place of every site of so many parts at most."""
+    for site in sites_of(graph, most_parts):
         name = choose(site)
         if name != OPERATORS:
             graph = spliced(graph, site, candidates(site, choose)[name]())
@@ -42,10 +43,13 @@ def candidates(site: Site, choose: Choose) -> Mapping[str, Recipe]:
     found: dict[str, Recipe] = {OPERATORS: lambda: site.graph}
     conv = site.parts[0].conv
     if len(site.parts) > 1:
-        found["in parts"] = lambda: improved(site.graph, choose, projections=False)
+        found["in parts"] = lambda: improved(site.graph, choose, len(site.parts) - 1)
     elif conv.attributes.get("group", 1) > 1:
         found[GROUPS] = lambda: _with_groups(site.graph)
-    return {**found, **(first_graphs(site) if site.image else kernel_graphs(site))}
+    if site.image:
+        return {**found, **first_graphs(site)}
+    is_block = len(site.parts) == MOST_PARTS
+    return {**found, **(block_graphs(site) if is_block else kernel_graphs(site))}
 
 
 def tuned(graph: OperatorGraph, device: torch.device) -> tuple[OperatorGraph, list[str]]:

@@ -131,4 +131,4 @@ def _constant(onnx: ModuleType, node: Node) -> Tensor:
     dtype = types.get(kind.removesuffix("s"))
     if dtype is None or more:
         node.refuse(f"Constant with {kind}")
-    return torch.tensor(value, dtype=dtype)
+    return torch.tensor(value, dtype=dtype, device="cpu")

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .arithmetic import exact_arithmetic
+from .arithmetic import exact_arithmetic, isolated
 from .candidates import tuned
 from .epilogues import Epilogues
 from .fusions import fusion_report, may_fuse
@@ -42,6 +42,7 @@ class OnnxModule:
         BundleError: not an ONNX model.
     """
 
+    @isolated()
     def __init__(
         self, model: bytes, device: torch.device = CPU, outputs: Sequence[str] | None = None
     ) -> None:
@@ -69,7 +70,7 @@ class OnnxModule:
         found = [fusion_report(functions), *self._epilogues.report(functions)]
         return [layout, *found, *self._choices]
 
-    @torch.no_grad()
+    @isolated()
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Runs the graph. Inputs and outputs are ordered as the names in `inputs` and `outputs`.
 

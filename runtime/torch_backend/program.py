@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from .blocks import block_function
 from .convolutions import grouped_function, pointwise_function
 from .epilogues import EpilogueConvolution
 from .fusions import FusedConvolution
@@ -21,6 +22,7 @@ MADE: Mapping[str, Maker] = {
     "First": first_function,
     "Grouped": grouped_function,
     "Pointwise": pointwise_function,
+    "ResidualBlock": block_function,
 }
 
 

@@ -13,7 +13,7 @@ from .graph import Node, OperatorGraph, uses_of
 FRESH = frozenset(
     {"Add", "Add_", "Concat", "Conv", "ConvAddRelu", "ConvEpilogue", "ConvRelu", "ConvTranspose"}
     | {"ConvTransposeEpilogue", "Div", "First", "Gemm", "Grouped", "LeakyRelu", "MatMul", "Mul"}
-    | {"Pointwise", "Relu", "Sub"}
+    | {"Pointwise", "Relu", "ResidualBlock", "Sub"}
 )
 IN_PLACE = frozenset({"Add", "LeakyRelu", "Relu"})
 MOST_CHANNELS, MOST_GROUPS = 32, 8
@@ -59,7 +59,8 @@ def dense_weight(weight: Tensor, groups: int) -> Tensor:
     """Gives a grouped convolution's [O, I / groups, kh, kw] as [O, I, kh, kw], 0 across groups."""
     blocks = weight.reshape(groups, -1, *weight.shape[1:])
     dense = weight.new_zeros(*blocks.shape[:2], groups, *weight.shape[1:])
-    dense[torch.arange(groups), :, torch.arange(groups)] = blocks
+    diagonal = torch.arange(groups, device=weight.device)
+    dense[diagonal, :, diagonal] = blocks
     return dense.flatten(2, 3).flatten(0, 1)
 
 

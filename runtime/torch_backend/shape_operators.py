@@ -115,7 +115,7 @@ def split(node: Node) -> Function:
 
 def shape(node: Node) -> Function:
     start, end = node.attributes.get("start", 0), node.attributes.get("end")
-    return lambda x: torch.tensor(x.shape[start:end], dtype=torch.int64)
+    return lambda x: torch.tensor(x.shape[start:end], dtype=torch.int64, device="cpu")
 
 
 def expand(x: Tensor, shape: Tensor) -> Tensor:

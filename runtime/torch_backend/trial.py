@@ -76,7 +76,7 @@ def random_source(
     generator = torch.Generator(device).manual_seed(0)
 
     def random(*shape: int) -> Tensor:
-        values = torch.randn(*shape, generator=generator, device=device)
+        values = torch.randn(*shape, generator=generator, dtype=torch.float32, device=device)
         return laid_out(values.to(dtype), layout)
 
     return random

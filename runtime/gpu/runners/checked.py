@@ -1,5 +1,7 @@
 """The runner that stands in front of every other: what it gives was checked."""
 
+from contextlib import AbstractContextManager
+
 from torch import Tensor
 
 from pcsr.bundle import Bundle
@@ -35,3 +37,9 @@ class CheckedDeviceRunner(DeviceRunner):
         values = self._runner.rows(role, features, index, offset, cell)
         self._expected.check_rows(role, len(index), values, "float32")
         return values
+
+    def using(self, owner: object) -> AbstractContextManager[None]:
+        return self._runner.using(owner)
+
+    def refusal(self, owner: object) -> str | None:
+        return self._runner.refusal(owner)

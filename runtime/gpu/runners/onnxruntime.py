@@ -64,7 +64,7 @@ class OnnxRuntimeDeviceRunner(DeviceRunner):
     ) -> Tensor:
         width = int(self._graphs[role].outputs[0].shape[1])
         if len(index) == 0:  # an empty tensor has no address to bind
-            return torch.empty(0, width, device=self.device)
+            return torch.empty(0, width, dtype=torch.float32, device=self.device)
         inputs = dict(zip(ROW_INPUTS, (features, index, offset, cell), strict=True))
         return self._run(role, inputs, (len(index), width)).float()
 

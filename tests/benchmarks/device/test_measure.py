@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.callers import Files
-from benchmarks.contenders import Contender, Implementation, whole_line_up
+from benchmarks.callers import Files, Place, open_caller
+from benchmarks.contenders import Contender, Implementation, compiled_line_up, whole_line_up
 from benchmarks.device import measure as measuring
 from benchmarks.device.fidelity import PathResult, check_path
 from benchmarks.device.measure import QUICK as EFFORT
@@ -199,3 +200,31 @@ def test_it_needs_neither_pyvips_nor_cffi_nor_av(files: Files, tmp_path: Path) -
         command, input=paths, capture_output=True, text=True, cwd=ROOT, check=False
     )
     assert done.stdout.splitlines() == ["(24, 28, 3)"] * 2, done.stderr
+
+
+def test_compiled_networks_are_measured_beside_ours(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    line_up = [c for c in compiled_line_up() if c.implementation.family != "pcsr"]
+    for precision in ("fp32", "fp16"):
+        found = measure(line_up, views(IMAGE), setting(files, precision), EFFORT, 60)
+        records = {r["contender"]: r for r in found if not r.get("partial")}
+        assert {r["error"] for r in records.values()} == {None}
+        assert all(r["first_ms"] > 0 for r in records.values())
+        ours, rival = records["backbone, torch, graph"], records["backbone, torch.compile"]
+        assert (ours["ours"], rival["ours"]) == (True, False)
+        expected = [a / b for a, b in zip(ours["times_ms"], rival["times_ms"], strict=True)]
+        assert ours["over_plain"] == pytest.approx(np.median(expected))
+
+
+def test_our_backbone_and_the_compiled_one_give_the_same_features(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    ours, rival = (
+        open_caller(contender.implementation, files, Place())(IMAGE, {}).image
+        for contender in compiled_line_up()[-2:]
+    )
+    assert ours.shape == rival.shape
+    np.testing.assert_allclose(ours, rival, atol=1e-4)

@@ -18,8 +18,9 @@ def test_they_agree_with_cublas(depth: int, columns: int, rows: slice) -> None:
     generator = torch.Generator("cuda").manual_seed(0)
     features = torch.randn(33, 301, depth, device="cuda", generator=generator).half()
     weight = torch.randn(depth, columns, device="cuda", generator=generator) / depth**0.5
-    expected = features[rows].flatten(0, 1).float() @ weight.half().float()
-    found = first_layers(features.permute(2, 0, 1), rows, weight.half())
+    constant = torch.randn(columns, device="cuda", generator=generator).half()
+    expected = features[rows].flatten(0, 1).float() @ weight.half().float() + constant.float()
+    found = first_layers(features.permute(2, 0, 1), rows, weight.half(), constant)
     assert found.dtype == torch.float16
     assert found.shape == expected.shape
     assert (found.float() - expected).abs().max() <= TOLERANCE

@@ -3,7 +3,9 @@ tiles, memory, streams of rows, kinds of arrays. (Fidelity: `test_upscaler.py`, 
 """
 
 import warnings
+import weakref
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,9 +19,11 @@ from pcsr import ImageError, Upscaler, UsageError
 from pcsr.bundle import Bundle
 from pcsr.runtime.gpu import frame as frames
 from pcsr.runtime.gpu import open as device_open
-from pcsr.runtime.gpu.recording import FRAMES_KEPT
+from pcsr.runtime.gpu.images import Alpha
+from pcsr.runtime.gpu.recording import FRAMES_KEPT, FrameCache
 from pcsr.runtime.gpu.runners.open import open_runner
 from pcsr.runtime.gpu.runners.protocol import DeviceRunner
+from pcsr.runtime.gpu.runners.torch import TorchRunner
 from pcsr.runtime.gpu.upscaler import DeviceUpscaler
 from pcsr.runtime.routing.request import RoutingRequest
 
@@ -190,26 +194,113 @@ def test_a_limit_too_small_for_tiles_is_said(upscaler: Upscaler) -> None:
         upscaler(picture(40, 40))
 
 
-def test_out_of_memory_halves_the_tile_and_says_so(upscaler: Upscaler) -> None:
-    image = picture(200, 190, "float32")
+class ShortOfMemory:
+    """Runs a backbone on at most so many pixels; less where frames of other shapes are kept."""
+
+    def __init__(self, upscaler: Upscaler, most: int, most_beside_others: int) -> None:
+        self._upscaler, self._run = upscaler, engines(upscaler).image
+        self._most, self._most_beside_others = most, most_beside_others
+        self.calls = 0
+        engines(upscaler).image = self
+
+    def __call__(self, crop: Tensor) -> Tensor:
+        self.calls += 1
+        alone = self._upscaler.kept_shapes == 1
+        if crop.shape[2] * crop.shape[3] > (self._most if alone else self._most_beside_others):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return cast(Tensor, self._run(crop))
+
+
+def said(warned: Any) -> list[str]:  # noqa: ANN401
+    return [str(warning.message).partition("out of memory: ")[2] for warning in warned]
+
+
+def test_out_of_memory_drops_other_shapes_before_it_halves_tiles(upscaler: Upscaler) -> None:
+    image, small = picture(200, 190, "float32"), picture(40, 40)
     expected = upscaler(image)
     upscaler.forget_shapes()
-    run = engines(upscaler).image
+    short = ShortOfMemory(upscaler, 200 * 190, 100 * 100)
+    upscaler(small)
+    upscaler(small, k=1.0, refine=False)
+    with pytest.warns(ResourceWarning) as warned:
+        assert_same(upscaler(image), expected)
+    assert said(warned) == ["dropped what was kept for other shapes (2), trying again"]
+    assert short.calls == 2 + 2
+    assert upscaler.kept_shapes == 1
 
-    def short_of_memory(crop: Tensor) -> Tensor:
-        if crop.shape[2] * crop.shape[3] > 100 * 100:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-        return cast(Tensor, run(crop))
 
-    engines(upscaler).image = short_of_memory
+def test_out_of_memory_halves_the_tile_for_images_as_large_and_says_so(upscaler: Upscaler) -> None:
+    image, other = picture(200, 190, "float32"), picture(90, 100)
+    expected = upscaler(image)
+    upscaler.forget_shapes()
+    short = ShortOfMemory(upscaler, 100 * 100, 100 * 100)
     with pytest.warns(ResourceWarning) as warned:
         found = upscaler(image)
-    tiles = [str(warning.message).rpartition("tiles of ")[2] for warning in warned]
-    assert tiles == ["100 px", "50 px"]
+    assert said(warned) == [
+        f"images of 190x200 and more go on in tiles of {n} px" for n in (100, 50)
+    ]
     assert_close(found, expected)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         upscaler(image)
+        upscaler(picture(190, 201), 4.5)
+        short.calls = 0
+        upscaler(other)
+    assert short.calls == 1
+
+
+def test_a_stream_that_lacks_memory_drops_all_kept_shapes(upscaler: Upscaler) -> None:
+    image = picture(30, 40)
+    expected = upscaler(image).image
+    ShortOfMemory(upscaler, 0, 0)
+    short = engines(upscaler).image
+    engines(upscaler).image = lambda crop: short(crop) if upscaler.kept_shapes else short._run(crop)
+    rows: list[NDArray[Any]] = []
+    with pytest.warns(ResourceWarning) as warned:
+        upscaler.stream(image, rows.append)
+    assert said(warned) == ["dropped what was kept for other shapes (1), trying again"]
+    np.testing.assert_array_equal(np.concatenate(rows), expected)
+
+
+def test_a_frame_that_lacks_memory_is_not_held_by_its_error(
+    upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[weakref.ref[Tensor]] = []
+    alive: list[bool] = []
+    run, clear = engines(upscaler).image, FrameCache.clear
+
+    def look(frames: FrameCache) -> None:
+        alive.extend(ref() is not None for ref in held)
+        clear(frames)
+
+    def once(crop: Tensor) -> Tensor:
+        if not held:
+            scratch = crop * 2
+            held.append(weakref.ref(scratch))
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return cast(Tensor, run(crop))
+
+    monkeypatch.setattr(FrameCache, "clear", look)
+    engines(upscaler).image = once
+    with pytest.warns(ResourceWarning):
+        upscaler(picture(100, 90))
+    assert alive == [False]
+
+
+def test_alpha_is_looked_at_before_the_frame_is_queued(
+    upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    run, look = engines(upscaler).image, Alpha.of
+    engines(upscaler).image = lambda crop: order.append("frame") or run(crop)  # type: ignore[func-returns-value]
+
+    def looked(image: Tensor) -> Alpha:
+        order.append("look")
+        return look(image)
+
+    monkeypatch.setattr(Alpha, "of", looked)
+    upscaler(picture(9, 9, channels=4))
+    assert order == ["look", "frame", "frame"]
 
 
 def test_out_of_memory_with_the_smallest_tile_is_one_line(upscaler: Upscaler) -> None:
@@ -229,6 +320,28 @@ def test_frames_of_the_last_shapes_are_kept(upscaler: Upscaler) -> None:
     assert upscaler.kept_shapes == FRAMES_KEPT
     for image, expected in zip(images, results, strict=True):
         np.testing.assert_array_equal(upscaler(image).image, expected)
+
+
+@pytest.mark.parametrize("name", ["carn_like_bundle", "plain_bundle"])
+def test_each_frame_owns_what_the_runner_keeps_for_it(
+    name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owners: list[Any] = []
+
+    def using(self: DeviceRunner, owner: object) -> AbstractContextManager[None]:
+        owners.append(owner)
+        return nullcontext()
+
+    monkeypatch.setattr(TorchRunner, "using", using)
+    monkeypatch.setattr(TorchRunner, "refusal", lambda self, owner: f"frame {owners.index(owner)}")
+    upscaler = Upscaler(request.getfixturevalue(name), backend="torch")
+    for width in (8, 9, 8):
+        upscaler(picture(8, width))
+    first, other, again = owners
+    assert first is again is not other
+    assert (first.shape.lr_size, other.shape.lr_size) == ((8, 8), (8, 9))
+    assert first.refusal() == "frame 0"
+    assert other.refusal() == "frame 1"
 
 
 def test_results_outlive_the_next_frame(upscaler: Upscaler) -> None:

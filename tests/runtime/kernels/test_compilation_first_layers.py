@@ -5,9 +5,10 @@ import importlib
 import pytest
 import torch
 
+from benchmarks.compiled.compiler import SHARED_LIMIT
 from pcsr.runtime.kernels import first_layers
 
-from .compiler import SHARED_LIMIT, Launches
+from .replacing import replaced
 from .test_compilation import SPILLED
 
 SHAPES = {"carn": (52, 128), "fsrcnn": (48, 96), "srresnet": (58, 272)}
@@ -22,10 +23,11 @@ def test_first_layers(
     model: str, capability: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ROOM, "DEVICES", {"cpu"})
-    launches = Launches.of(monkeypatch, ROOM, "first_layers_kernel")
+    launches = replaced(monkeypatch, ROOM, "first_layers_kernel")
     depth, columns = SHAPES[model]
     features = torch.zeros(9, 300, depth, dtype=dtype).permute(2, 0, 1)
-    first_layers(features, slice(1, 8), torch.zeros(depth, columns, dtype=dtype))
+    weight, constant = torch.zeros(depth, columns, dtype=dtype), torch.zeros(columns, dtype=dtype)
+    first_layers(features, slice(1, 8), weight, constant)
     compiled = launches.compile(capability)
     assert compiled.uses_tensor_cores or "tcgen05.mma" in compiled.ptx
     assert compiled.spilled <= (0 if capability == 90 else SPILLED)

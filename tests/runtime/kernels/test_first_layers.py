@@ -46,8 +46,9 @@ def last(features: Tensor) -> Tensor:
 def compare(features: Tensor, rows: slice, columns: int = 32) -> None:
     depth = features.shape[0]
     weight = (random(depth, columns) / depth**0.5).to(features.dtype)
-    found = first_layers(features, rows, weight)
-    expected = features[:, rows].flatten(1).T.float() @ weight.float()
+    constant = random(columns, dtype=features.dtype)
+    found = first_layers(features, rows, weight, constant)
+    expected = features[:, rows].flatten(1).T.float() @ weight.float() + constant.float()
     assert found.shape == expected.shape
     assert found.dtype == features.dtype
     assert found.is_contiguous()
@@ -102,7 +103,7 @@ def test_without_a_gpu_pytorch_multiplies(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_no_rows(kernel: Counted) -> None:
-    found = first_layers(last(random(20, 6, 5)), slice(2, 2), random(20, 32))
+    found = first_layers(last(random(20, 6, 5)), slice(2, 2), random(20, 32), random(32))
     assert found.shape == (0, 32)
     assert kernel.launches == 0
 
@@ -110,4 +111,4 @@ def test_no_rows(kernel: Counted) -> None:
 @pytest.mark.parametrize("weight", [random(21, 16), random(20, 16, dtype=torch.float32)])
 def test_a_weight_that_does_not_fit(weight: Tensor) -> None:
     with pytest.raises(ValueError, match="weight: expected"):
-        first_layers(last(random(20, 6, 5)), slice(0, 6), weight)
+        first_layers(last(random(20, 6, 5)), slice(0, 6), weight, random(16))
