@@ -18,10 +18,10 @@ from .images.first import first_graphs
 from .program import run_steps, steps_of
 from .rewrites import KEEPS_GROUPS, dense_groups, fuse_convolutions, fuse_epilogues, in_place
 from .sites import MOST_PARTS, Site, sites_of, spliced
-from .trial import Run, TrialOutcome, device_ms, fastest, laid_out, random_source
+from .trial import TIMED_SIZE, Run, TrialOutcome, device_ms, fastest, laid_out, random_source
 
 OPERATORS, GROUPS = "operators", "groups of cuDNN"
-SIZE = (540, 960)  # maps that do not stay in the GPU's cache, as those of real images do not
+SIZE = TIMED_SIZE
 LAYOUT = torch.channels_last
 Choose = Callable[[Site], str]
 Recipe = Callable[[], OperatorGraph]

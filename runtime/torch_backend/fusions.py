@@ -1,17 +1,29 @@
-"""cuDNN's convolutions with sum and ReLU at the end, used where a probe finds them right."""
+"""cuDNN's convolutions with sum and ReLU at the end, used where a probe finds them right and no
+slower than a convolution with our epilogue.
+"""
 
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import epilogues
 from .arithmetic import exact_arithmetic
+from .capture import free_cached_memory
 from .graph import Node
 from .operators import convolution_options
-from .trial import PROBE_SIZE, difference, layout_for, random_source, reason_of
+from .trial import (
+    PROBE_SIZE,
+    TIMED_SIZE,
+    device_ms,
+    difference,
+    layout_for,
+    random_source,
+    reason_of,
+)
 
 NAN_BLOCKS = 8
 
@@ -65,11 +77,14 @@ class FusedConvolution:
 
 
 def may_fuse(conv: Node, weight: Tensor, adds: bool, device: torch.device) -> bool:
-    """Says whether cuDNN has this kernel on this device and it computes what the operators do."""
+    """Says whether cuDNN has this kernel on this device, it computes what the operators do, and it
+    is no slower than they are with our epilogue.
+    """
     pads = convolution_options(conv)[2]
     if device.type != "cuda" or pads[:2] != pads[2:]:
         return False
-    return probe(tuple(weight.shape), options_of(conv), adds, weight.dtype, device)
+    form = tuple(weight.shape), options_of(conv), adds, weight.dtype, device
+    return probe(*form) and pays(*form)
 
 
 @lru_cache(maxsize=256)
@@ -94,6 +109,45 @@ def probe(
             return not difference(fused(*tensors), expected)
         except RuntimeError:
             return False
+
+
+@lru_cache(maxsize=256)
+def pays(
+    shape: tuple[int, ...],
+    options: tuple[Any, ...],
+    adds: bool,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> bool:
+    """Times the fused kernel beside what runs without it, on maps of TIMED_SIZE. Where these find
+    no memory, a kernel that is right is taken; where cuDNN refuses them, it is not.
+    """
+    layout = layout_for(dtype)
+    random = random_source(device, dtype, layout)
+    try:
+        x, weight = random(1, shape[1] * options[-1], *TIMED_SIZE), random(*shape)
+        on_device = torch.cuda.device_of(x)  # type: ignore[no-untyped-call]
+        with torch.no_grad(), exact_arithmetic(), on_device:
+            size = F.conv2d(x, weight, None, *options).shape
+            tensors = (x, weight, random(shape[0]), random(*size) if adds else None, options)
+            form = epilogues.EpilogueForm(shape[0], 0.0, True, adds, dtype, layout)
+            separate = _with_epilogue if not epilogues.probe(form, device) else plain
+            return device_ms(partial(fused, *tensors)) <= device_ms(partial(separate, *tensors))
+    except torch.OutOfMemoryError:
+        return True
+    except RuntimeError:
+        return False
+    finally:
+        if device.type == "cuda":
+            free_cached_memory()
+
+
+def _with_epilogue(
+    x: Tensor, weight: Tensor, bias: Tensor | None, added: Tensor | None, options: tuple[Any, ...]
+) -> Tensor:
+    from pcsr.runtime.kernels.convolutions.epilogue import RELU, epilogue
+
+    return epilogue(F.conv2d(x, weight, None, *options), bias, added, RELU)
 
 
 def fusion_report(functions: Iterable[object]) -> str:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from onnx import helper
 
 from pcsr.bundle import Bundle
+from pcsr.runtime.torch_backend import epilogues
 from pcsr.runtime.torch_backend import fusions as fusion
 from pcsr.runtime.torch_backend import module as onnx_module
 from pcsr.runtime.torch_backend.graph import Node, OperatorGraph, read_graph
@@ -20,6 +21,7 @@ from pcsr.runtime.torch_backend.rewrites import (
     in_place,
     is_typed,
 )
+from pcsr.runtime.torch_backend.trial import Run
 
 from . import made
 
@@ -131,6 +133,46 @@ def test_a_probe_compares_with_the_operators(wrong: float, monkeypatch: pytest.M
     options = ((1, 1), (1, 1), (1, 1), 1)
     found = fusion.probe.__wrapped__((5, 4, 3, 3), options, True, torch.float32, CPU)
     assert found == (wrong == 0)
+
+
+@pytest.mark.parametrize("adds", [False, True])
+@pytest.mark.parametrize("has_epilogue", [False, True])
+@pytest.mark.parametrize(("ms", "pays"), [(1.0, True), (2.0, True), (2.1, False)])
+def test_a_fused_kernel_is_timed_beside_what_runs_without_it(
+    adds: bool, has_epilogue: bool, ms: float, pays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed = list[torch.Size]()
+
+    def timer(run: Run) -> float:
+        timed.append(run().shape)
+        return ms if len(timed) == 1 else 2.0
+
+    ended = {True: "_with_epilogue", False: "plain"}[has_epilogue]
+    other = {"_with_epilogue": "plain", "plain": "_with_epilogue"}[ended]
+    monkeypatch.setattr(fusion, "device_ms", timer)
+    monkeypatch.setattr(fusion, "fused", lambda x, *_rest: x[:, :1])
+    monkeypatch.setattr(fusion, ended, lambda x, *_rest: x[:, :2])
+    monkeypatch.setattr(fusion, other, lambda *_arguments: pytest.fail("is not what would run"))
+    monkeypatch.setattr(fusion, "TIMED_SIZE", (7, 9))
+    monkeypatch.setattr(epilogues, "probe", lambda *_form: "" if has_epilogue else "none")
+    options = ((2, 2), (1, 1), (1, 1), 2)
+    assert fusion.pays.__wrapped__((6, 4, 3, 3), options, adds, torch.float32, CPU) == pays
+    assert timed == [(1, 1, 7, 9), (1, 2, 7, 9)]
+
+
+@pytest.mark.parametrize(
+    ("error", "pays"), [(torch.OutOfMemoryError(), True), (RuntimeError("no engine"), False)]
+)
+def test_a_fused_kernel_that_is_right_but_cannot_be_timed(
+    error: Exception, pays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_run: Run) -> float:
+        raise error
+
+    monkeypatch.setattr(fusion, "device_ms", failing)
+    monkeypatch.setattr(fusion, "TIMED_SIZE", (7, 9))
+    options = ((1, 1), (1, 1), (1, 1), 1)
+    assert fusion.pays.__wrapped__((4, 4, 3, 3), options, True, torch.float32, CPU) == pays
 
 
 def test_refused_at_run_time_it_computes_unfused_and_says_so(
