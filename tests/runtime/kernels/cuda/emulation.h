@@ -510,6 +510,13 @@ inline float __uint_as_float(unsigned bits) {
     return value;
 }
 
+inline void shared_store_u128(unsigned at, uint4 value, int line = __builtin_LINE()) {
+    using namespace emulation;
+    void* const address = shared.base + at;
+    shared.write(address, 16, warp_of(current), "shared_store_u128", line);
+    *static_cast<uint4*>(address) = value;
+}
+
 inline uint2 shared_load_u64(unsigned at, int line = __builtin_LINE()) {
     using namespace emulation;
     const void* const address = shared.base + at;
