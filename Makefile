@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 GPU_PYTHON ?= python3
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test fuzz lint docs bench bench-short gpu gpu-test gpu-dry install clean
+.PHONY: demo test fuzz lint docs bench bench-short gpu gpu-pack gpu-unpack gpu-first gpu-second gpu-rehearsal \
+	gpu-test gpu-dry install clean
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/demo.py $(if $(CKPT),--ckpt "$(CKPT)")
@@ -39,9 +40,46 @@ bench-short: $(INSTALLED)
 gpu:
 	$(GPU_PYTHON) -m benchmarks.gpu $(GPU_ARGS)
 
+# What must travel to a GPU machine without network, in the folder gpu-pack. PACK_ARGS: see python -m benchmarks.gpu_pack --help
+gpu-pack: $(INSTALLED)
+	$(BIN)/python -m benchmarks.gpu_pack --output $(PACK) $(PACK_ARGS)
+
+# There, with the pack: the libraries of TensorRT-RTX, where its parts came along.
+gpu-unpack:
+	$(GPU_PYTHON) -m benchmarks.pack.unpack $(PACK)
+
+# The first five minutes on a GPU, then six more: docs/benchmarks.md says what each measures. Both take the pack where it
+# is there. A machine without click and tabulate imports them from the pack's wheels.
+PACK ?= gpu-pack
+OUT ?= benchmarks/results
+FIRST ?= --model carn --model fsrcnn --precision fp16 --size 420x276 --size 960x540 --size 1920x1080 --no-compiled
+SECOND ?= ceilings fidelity:srresnet:fp16 time:srresnet:fp16:1920x1080 compiled:carn:fp16:1920x1080 fidelity:carn:fp32 \
+	fidelity:fsrcnn:fp32 fidelity:srresnet:fp32 time:srresnet:fp16:960x540 time:srresnet:fp16:420x276 \
+	kernels:srresnet:fp16:1920x1080
+SECOND_RTX ?= fidelity:carn:fp16 time:carn:fp16:1920x1080
+RTX = $(wildcard $(PACK)/libraries)
+joined = $(subst $() $(),:,$(strip $(1)))
+GPU_PATH = $(call joined,$(abspath $(wildcard $(PACK)/wheels/*.whl)))
+GPU_RUN = $(GPU_PYTHON) -m benchmarks.gpu $(patsubst %,--pack %,$(patsubst %/pack.json,%,$(wildcard $(PACK)/pack.json))) --out $(OUT)
+named = $(foreach name,$(1),--section $(name))
+
+gpu-first: export PYTHONPATH := $(call joined,$(GPU_PATH) $(PYTHONPATH))
+gpu-first:
+	$(GPU_RUN) --tests $(FIRST) --budget-s 290 $(GPU_ARGS)
+
+# With TensorRT-RTX it takes part in a run of its own, at the end of the time.
+gpu-second: export PYTHONPATH := $(call joined,$(GPU_PATH) $(PYTHONPATH))
+gpu-second:
+	$(GPU_RUN) $(call named,$(SECOND)) --budget-s $(if $(RTX),240,350) $(GPU_ARGS) $(if $(RTX),; status=$$?; \
+	PYTHONPATH="$$PYTHONPATH:$(abspath $(RTX))" $(GPU_RUN)/tensorrt-rtx $(call named,$(SECOND_RTX)) --budget-s 110 $(GPU_ARGS) && exit $$status)
+
+# Both on the CPU, tiny, from a tree as it comes to a machine without git, network, libvips, cffi and the compiled passes.
+gpu-rehearsal: $(INSTALLED)
+	.ci/gpu-rehearsal $(GPU_PYTHON)
+
 # The tests that need a GPU, likewise with the machine's own Python (and pytest).
 gpu-test:
-	$(GPU_PYTHON) -m pytest -q -m gpu tests/runtime
+	$(GPU_PYTHON) -m pytest -q -m gpu $$(grep -rl --include='test_*.py' 'mark\.gpu' tests)
 
 # The same program on the CPU, tiny, the kernels interpreted: does it all run? Takes minutes; its times mean nothing.
 gpu-dry: $(INSTALLED)

@@ -24,6 +24,7 @@ from pcsr.runtime.profiler.measuring.calls import (
 from pcsr.runtime.timing import Stopwatch
 
 from .contenders import SCALE, Implementation
+from .replayed import recorded_caller
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from pcsr.models import PCSR, PlainNetwork
 
 PIXEL_BATCH_SIZE = 300_000  # of the published test script
-WARM_UPS = 3  # before a recording
 TYPES = {"fp16": "float16", "fp32": "float32"}
 
 
@@ -62,7 +62,7 @@ class Place:
 
 def open_caller(implementation: Implementation, files: Files, place: Place) -> Caller:
     """Loads the network. What it raises is a row's result."""
-    if implementation.backend:
+    if implementation.family not in FOREIGN:
         bundle = files.bundle(implementation.is_pcsr)
         return upscaler_caller(open_upscaler(implementation, bundle, place), scale=SCALE)
     return FOREIGN[implementation.family](files, place)
@@ -119,19 +119,39 @@ def _plain_eager(files: Files, place: Place) -> Caller:
 
 
 def _plain_compiled(files: Files, place: Place) -> Caller:
+    """Compiles in the default mode: `max-autotune` tries kernels for minutes, and a GPU's own
+    convolutions, which both take, are most of the time.
+    """
     import torch
 
     run = _plain_network(files, place)
-    compiled = _replayed(torch.compile(lambda image: to_bytes(run(to_planes(image)))))
-    device = _torch_device(place)
+    compiled = torch.compile(lambda image: to_bytes(run(to_planes(image))))
+    return recorded_caller(compiled, _torch_device(place))
 
-    def call(image: Any, options: CallOptions) -> Answer:  # noqa: ANN401
-        with torch.inference_mode():
-            if isinstance(image, torch.Tensor):
-                return Answer(compiled(image))
-            return Answer(compiled(torch.from_numpy(image).to(device)).cpu().numpy())
 
-    return call
+def _backbone_compiled(files: Files, place: Place) -> Caller:
+    """Compiles the backbone likewise, conversion and normalisation included."""
+    import torch
+
+    network = _on_device(load_network(files.pcsr_ckpt), place)
+    dtype, mean, std = getattr(torch, TYPES[place.precision]), network.mean, network.std
+
+    def run(image: "Tensor") -> "Tensor":
+        features: Tensor = network.encoder((to_planes(image).to(dtype) - mean) / std)
+        return features
+
+    return recorded_caller(torch.compile(run), _torch_device(place), is_copied=False)
+
+
+def _backbone(files: Files, place: Place) -> Caller:
+    """Runs the bundle's backbone as backend `torch` does."""
+    from pcsr.bundle import Bundle
+    from pcsr.runtime.torch_backend.module import OnnxModule
+
+    bundle, device = Bundle.load(files.pcsr_bundle), _torch_device(place)
+    graph = bundle.graph_bytes(bundle.image_role, place.precision)
+    module = OnnxModule(graph, device, [bundle.image_output])
+    return recorded_caller(lambda image: module(to_planes(image))[0], device, is_copied=False)
 
 
 def _plain_session(files: Files, place: Place) -> Caller:
@@ -174,6 +194,8 @@ FOREIGN: dict[str, Callable[[Files, Place], Caller]] = {
     "plain-session": _plain_session,
     "plain-eager": _plain_eager,
     "plain-compiled": _plain_compiled,
+    "backbone": _backbone,
+    "backbone-compiled": _backbone_compiled,
     "bicubic": _bicubic,
 }
 
@@ -186,14 +208,27 @@ def _torch_device(place: Place) -> "torch.device":
     return torch.device(place.device)
 
 
-def _plain_network(files: Files, place: Place) -> "Callable[[Tensor], Tensor]":
-    """Upscales [1, 3, h, w] float32; on a GPU with channels last, as one does there."""
+def _order(place: Place) -> "torch.memory_format":
+    """Gives channels last on a GPU, as one has it there."""
     import torch
 
-    device, dtype = _torch_device(place), getattr(torch, TYPES[place.precision])
-    order = torch.channels_last if device.type == "cuda" else torch.contiguous_format
-    network = load_network(files.plain_ckpt).to(device, dtype)
-    network = network.to(memory_format=order)  # type: ignore[call-overload]
+    is_cuda = _torch_device(place).type == "cuda"
+    return torch.channels_last if is_cuda else torch.contiguous_format
+
+
+def _on_device(network: Any, place: Place) -> Any:  # noqa: ANN401
+    import torch
+
+    network = network.to(_torch_device(place), getattr(torch, TYPES[place.precision]))
+    return network.to(memory_format=_order(place))
+
+
+def _plain_network(files: Files, place: Place) -> "Callable[[Tensor], Tensor]":
+    """Upscales [1, 3, h, w] float32."""
+    import torch
+
+    dtype, order = getattr(torch, TYPES[place.precision]), _order(place)
+    network = _on_device(load_network(files.plain_ckpt), place)
 
     return lambda planes: network(planes.to(dtype, memory_format=order))
 
@@ -226,40 +261,6 @@ def _details(assignment: "Tensor | None", watch: Stopwatch) -> Details:
 
     found = () if assignment is None else torch.bincount(assignment.flatten(), minlength=2).tolist()
     return Details(tuple(found), stage_ms=watch.stage_ms)
-
-
-def _replayed(function: "Callable[[Tensor], Tensor]") -> "Callable[[Tensor], Tensor]":
-    """Replays a function of one image from a CUDA graph, for one shape; on the CPU just calls."""
-    recordings: list[tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = []
-
-    def run(image: "Tensor") -> "Tensor":
-        if not image.is_cuda:
-            return function(image)
-        if not recordings:
-            recordings.append(_record(function, image.clone()))
-        graph, source, out = recordings[0]
-        source.copy_(image)
-        graph.replay()
-        return out.clone()
-
-    return run
-
-
-def _record(
-    function: "Callable[[Tensor], Tensor]", source: "Tensor"
-) -> "tuple[torch.cuda.CUDAGraph, Tensor, Tensor]":
-    import torch
-
-    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(WARM_UPS):
-            function(source)
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        out = function(source)
-    return graph, source, out
 
 
 def to_planes(image: "Tensor") -> "Tensor":

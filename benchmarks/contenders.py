@@ -15,13 +15,24 @@ MODES: Mapping[str, CallOptions] = {
     AT_SHARE: {"heavy_ratio": HEAVY_SHARE},
 }
 
+PAPER_MODES = ("k = 0", "ADM")
+
 Family = Literal[
-    "pcsr", "plain", "published", "plain-eager", "plain-compiled", "plain-session", "bicubic"
+    "pcsr",
+    "plain",
+    "backbone",
+    "published",
+    "plain-eager",
+    "plain-compiled",
+    "backbone-compiled",
+    "plain-session",
+    "bicubic",
 ]
 LABELS: Mapping[Family, str] = {
     "published": "published form, eager",
     "plain-eager": "plain, eager PyTorch",
     "plain-compiled": "plain, torch.compile",
+    "backbone-compiled": "backbone, torch.compile",
 }
 NOT_OURS = tuple(LABELS.values())
 
@@ -31,7 +42,9 @@ class Implementation:
     """Says what runs a network."""
 
     family: Family
-    """`pcsr` and `plain` are bundles in an `Upscaler`; the others need nothing of this runtime."""
+    """`pcsr` and `plain` are bundles in an `Upscaler`, `backbone` is the graph of a PCSR bundle, up
+    to its features; the others need nothing of this runtime.
+    """
     backend: str = ""
     """As of `Upscaler`, as the next two; empty for those that are none."""
     passes: str = "auto"
@@ -54,7 +67,7 @@ class Implementation:
     @property
     def is_pcsr(self) -> bool:
         """Says whether it runs the PCSR network, and not the plain one."""
-        return self.family in ("pcsr", "published")
+        return self.family in ("pcsr", "published", "backbone", "backbone-compiled")
 
 
 @dataclass(frozen=True)
@@ -159,7 +172,26 @@ def plain_implementations(backends: Sequence[str] = ()) -> list[Implementation]:
 
 
 def device_line_up(backends: Sequence[str] = ()) -> list[Contender]:
-    """Lists all contenders of one model at one size and precision on a device."""
+    """Lists those that a first look needs, of one model at one size and precision on a device: the
+    fastest of ours in every mode, and once unrecorded for its stages; the plain network, compiled
+    the same way and in eager PyTorch; the published form in the modes that it has by itself.
+    """
+    recorded, staged = pcsr_implementations()[:2]
+    plain = Contender.of(plain_implementations()[0])
+    published = [Contender.of(Implementation("published"), mode) for mode in PAPER_MODES]
+    rivals = {rival.mode: rival.name for rival in published}
+    ours = [Contender.of(recorded, mode, plain.name, rivals.get(mode, "")) for mode in MODES]
+    ours.append(Contender.of(staged, "ADM"))
+    for backend in backends:
+        is_recorded = backend == "tensorrt"
+        rival = Contender.of(Implementation("plain", backend, cuda_graphs=is_recorded))
+        one = Implementation("pcsr", backend, "fused", is_recorded)
+        ours += [Contender.of(one, "ADM", rival.name, rivals["ADM"]), rival]
+    return [*ours, plain, Contender.of(Implementation("plain-eager")), *published]
+
+
+def whole_line_up(backends: Sequence[str] = ()) -> list[Contender]:
+    """Lists every way there is, in every mode."""
     plain = {one.backend: one for one in reversed(plain_implementations(backends))}
     published = [Contender.of(Implementation("published"), mode) for mode in MODES]
     everyone = [
@@ -172,8 +204,15 @@ def device_line_up(backends: Sequence[str] = ()) -> list[Contender]:
 
 
 def compiled_line_up() -> list[Contender]:
-    """Lists the fastest of ours beside the plain network by `torch.compile`."""
+    """Lists the fastest of ours beside the plain network by `torch.compile`, and our backbone
+    beside the same one by `torch.compile`, for most of the time goes there.
+    """
     compiled = Contender.of(Implementation("plain-compiled"))
     fastest = pcsr_implementations()[0]
     ours = [Contender.of(fastest, mode, compiled.name) for mode in MODES]
-    return [compiled, Contender.of(plain_implementations()[0]), *ours]
+    backbone = Contender.of(Implementation("backbone-compiled"))
+    our_backbone = Implementation("backbone", "torch", cuda_graphs=True)
+    return [
+        *(compiled, Contender.of(plain_implementations()[0]), *ours),
+        *(Contender.of(our_backbone, plain=backbone.name), backbone),
+    ]

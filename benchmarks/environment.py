@@ -26,6 +26,7 @@ TIMED = (  # sources that times depend on; the rest of benchmarks/ only arranges
     "benchmarks/contenders.py",
     "benchmarks/cpu/rounds.py",
 )
+RUN_ON_GPU = (*TIMED, "benchmarks/**/*.py")
 
 DEVICE_PACKAGES = ("triton", "tensorrt", "tensorrt-rtx", "onnx", "onnxscript", "scikit-image")
 QUERY = (  # of nvidia-smi
@@ -53,9 +54,17 @@ def describe(threads: int) -> dict[str, Any]:
     return machine(threads) | {
         "cores": os.cpu_count(),
         "platform": platform.platform(),
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain")),
+        **commit(),
         "date": datetime.now(UTC).isoformat(timespec="microseconds"),
+    }
+
+
+def commit() -> dict[str, Any]:
+    """Gives the commit, and whether files differ from it; None without git."""
+    changed = _git("status", "--porcelain")
+    return {
+        "commit": _git("rev-parse", "HEAD"),
+        "dirty": None if changed is None else bool(changed),
     }
 
 

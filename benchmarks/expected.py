@@ -153,11 +153,11 @@ def pixel_stages(
     width, lr = DTYPES[precision].itemsize, math.prod(size)
     pixels = math.prod(hr_size(size, scale))
     heavy_pixels = heavy * pixels
-    light, heavier, classifier = packed.upsamplers[-1], packed.upsamplers[0], packed.classifier
-    assert classifier is not None
+    heavier = packed.upsamplers[0]
+    dense = [mlp for mlp in (packed.dense, packed.light, packed.classifier) if mlp]
     yield Estimate("first layers", 1, lr * (depth + stride) * width, 2.0 * lr * depth * stride)
-    read = (light.width + classifier.width) * width + 12
-    work = _products(light) + _products(classifier)
+    read = sum(mlp.width for mlp in dense) * width + 12
+    work = sum(map(_products, dense))
     yield Estimate("dense", 1, lr * read + pixels * 16, 2 * work * pixels, MULTIPLIED)
     yield Estimate("ADM", 9, pixels * 16, 0)
     yield Estimate("route", 2, pixels * 9 + 4 * heavy_pixels, 0)

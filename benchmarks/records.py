@@ -42,3 +42,18 @@ def complete_group(records: Sequence[Record], key: str) -> list[Record] | None:
             groups.setdefault(record["environment"]["date"], []).append(record)
     whole = [group for group in groups.values() if len(group) == group[0]["group_size"]]
     return whole[-1] if whole else None
+
+
+class Log:
+    """The log of a run, beside its records: traces, and what its processes printed. It appends to a
+    file, which is there from the first line on.
+    """
+
+    def __init__(self, file: Path, date: str) -> None:
+        self._file = file
+        self.add(f"==== run of {date}")
+
+    def add(self, text: str) -> None:
+        """Writes a text at once: the next step may be the last."""
+        with self._file.open("a", encoding="utf-8") as stream:
+            stream.write(f"{text.rstrip()}\n\n")

@@ -34,7 +34,7 @@ def describe_model(
     return Model(
         backbone=what.backbone,
         backbone_args=what.backbone_args,
-        feature_width=feature_width(encoder) if encoder is not None else 0,
+        feature_width=_channels(graph) if encoder is not None else 0,
         upsampler_widths=what.upsampler_widths,
         classifier_widths=what.classifier_widths,
         receptive_radius_px=receptive_radius(graph) if encoder is not None else None,
@@ -46,6 +46,10 @@ def describe_model(
 
 def _image_graph(models: Mapping[str, onnx.ModelProto]) -> onnx.ModelProto:
     return next(model for role, model in models.items() if role in IMAGE_OUTPUTS)
+
+
+def _channels(graph: onnx.ModelProto) -> int:
+    return int(graph.graph.output[0].type.tensor_type.shape.dim[1].dim_value)
 
 
 def _rounded(values: torch.Tensor) -> tuple[float, ...]:

@@ -19,7 +19,8 @@ from pcsr.models.checkpoint import Checkpoint, read_checkpoint
 
 from .description import count_costs, describe_model, tool_versions
 from .graphs.channel_padding import GPU_BLOCK, pad_channels
-from .graphs.folding import FoldedMlp, mlp_arrays
+from .graphs.feature_widening import widen_features
+from .graphs.folding import FoldedBackbone, FoldedMlp, mlp_arrays
 from .graphs.half_precision import TYPES, to_half_precision
 from .graphs.join_splitting import split_joins
 from .graphs.onnx_graph import GraphSource, describe_graph, export_graph, graph_sources, label_graph
@@ -91,7 +92,7 @@ def export_bundle(
     count = len(export.sources)
     what = "1 graph" if count == 1 else f"{count} graphs"
     say(f"exporting {what} of {checkpoint_path} …")
-    exported = {source.role: export_graph(source, options.opset) for source in export.sources}
+    exported = {source.role: _exported(source, options.opset) for source in export.sources}
     sets = {precision: _finished(exported, precision) for precision in precisions}
     replaces = partial(check_output, overwrite=options.overwrite)
     with atomic_directory(output, options.overwrite, replaces) as directory:
@@ -206,6 +207,14 @@ def check_output(output: Path, overwrite: bool) -> None:
         raise OutputError(
             f"{output} exists and is not a bundle; it is left alone, choose another name"
         )
+
+
+def _exported(source: GraphSource, opset: int) -> onnx.ModelProto:
+    """Exports a graph in float32, with the channels that its outputs have in all precisions."""
+    model = export_graph(source, opset)
+    if isinstance(source.module, FoldedBackbone):
+        return widen_features(model, source.module)
+    return model
 
 
 def _finished(exported: Models, precision: str) -> dict[str, onnx.ModelProto]:

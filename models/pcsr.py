@@ -210,13 +210,14 @@ def adaptive_assignment(difficulty: Tensor, count: int) -> Tensor:
         centroids = torch.stack([values.mean(), torch.zeros_like(low)])
     else:
         centroids = torch.linspace(1, 0, count, device=values.device)
-    for _ in range(ADM_ITERATIONS - 1):
-        labels = (values[:, None] - centroids).square().argmin(dim=1)
-        updated = _cluster_means(values, labels, centroids)
-        shift = (updated - centroids).square().sum()
-        centroids = updated
-        if shift <= ADM_TOLERANCE:
-            break
+    with torch.autocast(values.device.type, enabled=False):  # sums of halves would be infinite
+        for _ in range(ADM_ITERATIONS - 1):
+            labels = (values[:, None] - centroids).square().argmin(dim=1)
+            updated = _cluster_means(values, labels, centroids)
+            shift = (updated - centroids).square().sum()
+            centroids = updated
+            if shift <= ADM_TOLERANCE:
+                break
     return labels.view_as(difficulty)
 
 

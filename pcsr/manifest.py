@@ -100,7 +100,7 @@ class Model:
     backbone: str
     backbone_args: Mapping[str, Any]
     feature_width: int
-    """D, the channels of the features."""
+    """D, the channels of the features, padding included."""
     upsampler_widths: tuple[tuple[int, ...], ...]
     """Hidden widths of each upsampler, heaviest first."""
     classifier_widths: tuple[int, ...] | None

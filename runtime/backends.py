@@ -1,6 +1,7 @@
 """Names of the backends, and which one `auto` takes."""
 
 import logging
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Literal, get_args
 
@@ -51,7 +52,11 @@ def choose_backend(name: str, device: str, precision: str, bundle: Bundle) -> st
 def _on_cpu(precision: str) -> str:
     if precision not in ("fp32", "int8"):
         return "onnxruntime"
-    if find_spec("pcsr.runtime.cpu._pixels") is not None:
+    try:  # the file may be there, and what it needs not
+        import_module("pcsr.runtime.cpu._pixels")
+    except ImportError:
+        pass
+    else:
         return "native"
     logging.getLogger(__name__).warning(
         "pcsr was installed without its compiled passes; the slower backend onnxruntime runs "

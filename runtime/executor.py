@@ -1,6 +1,6 @@
 """The seam between `Upscaler` and what computes its images: the CPU's side, or a device's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from .layout import Layout
@@ -29,6 +29,11 @@ class Executor(Protocol):
         """Tells what follows the backbone: `native`, `fused` or `graphs`; `none` for a plain
         network.
         """
+
+    @property
+    def choices(self) -> Sequence[str]:
+        """Lines on what was chosen for this device when the bundle was opened."""
+        return ()
 
     @property
     def kept_shapes(self) -> int:

@@ -1,6 +1,6 @@
 """Offers a bundle as a callable: image in, upscaled image and routing out."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self, Unpack
@@ -125,6 +125,14 @@ class Upscaler:
         """
         with self._open.used() as now:
             return now.executor.passes
+
+    @property
+    def choices(self) -> Sequence[str]:
+        """Lines on what was chosen for this device when the bundle was opened: on a GPU with the
+        backend torch how each kind of convolution is computed, and the milliseconds of each way.
+        """
+        with self._open.used() as now:
+            return now.executor.choices
 
     @property
     def kept_shapes(self) -> int:

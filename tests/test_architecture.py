@@ -41,6 +41,7 @@ pcsr.runtime.result
 pcsr.runtime.executor
 pcsr.runtime.kernels
 pcsr.runtime.kernels.convolutions
+pcsr.runtime.kernels.cuda
 pcsr.runtime.torch_backend
 pcsr.runtime.tensorrt
 pcsr.runtime.cpu
@@ -70,7 +71,9 @@ COMMANDS = {
     "pcsr.__main__",
     "benchmarks.bench",
     "benchmarks.gpu",
+    "benchmarks.gpu_pack",
     "benchmarks.expected",
+    "benchmarks.kernels",
     "examples.demo",
 }
 MOST_FILES = 14

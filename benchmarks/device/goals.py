@@ -12,8 +12,8 @@ PRECISION = "fp16"
 LIMITS_MS = {
     ("carn", (1080, 1920)): 8.0,
     ("carn", (540, 960)): 2.2,
-    ("carn", (276, 420)): 0.6,
-    ("fsrcnn", (1080, 1920)): 2.0,
+    ("carn", (276, 420)): 0.7,
+    ("fsrcnn", (1080, 1920)): 2.5,
 }
 SPEEDS = (  # key of the ratio of times, of whom, least speed-up
     ("over_plain", "plain, same backend", 2.0),  # compiled the same way

@@ -4,12 +4,12 @@ import multiprocessing
 import os
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
 from pcsr.runtime.profiler.measuring.rounds import reason
 
+MOST_PRINTED = 20_000  # bytes
 SPAWN = multiprocessing.get_context("spawn")
 Start = dict[str, Any]
 Work = Callable[[Connection, Start], None]
@@ -53,6 +53,11 @@ class Link:
         self.kill()
         raise WorkerEnded(f"no sign of life for {patience_s:.0f} s: killed")
 
+    def printed(self) -> str:
+        """Gives the end of what it has printed."""
+        with open(self._printed.name, "rb") as file:
+            return file.read()[-MOST_PRINTED:].decode(errors="replace")
+
     def kill(self) -> None:
         """Ends the process, whatever it does."""
         self._process.kill()
@@ -60,8 +65,7 @@ class Link:
 
     def _reason(self) -> str:
         self._process.join()
-        lines = Path(self._printed.name).read_text(encoding="utf-8", errors="replace").split("\n")
-        last = [line for line in lines if line.strip()][-1:] or ["no message"]
+        last = [line for line in self.printed().split("\n") if line.strip()][-1:] or ["no message"]
         return reason(f"the process ended with status {self._process.exitcode}: {last[0]}")
 
 

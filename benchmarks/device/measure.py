@@ -33,6 +33,7 @@ from pcsr.runtime.profiler.measuring.statistics import (
     paired_ratio,
 )
 from pcsr.runtime.profiler.work import Work, speed, stage_work, total_work
+from pcsr.runtime.torch_backend.capture import free_cached_memory
 
 SLOW_MS = 150.0
 SLOW_ROUNDS = 4
@@ -79,19 +80,29 @@ def measure(
     effort: Effort,
     limit_s: float,
 ) -> Iterator[Record]:
-    """Makes one record per contender; one that failed says why. images: of one size. limit_s: when
-    no round begins any more.
+    """Makes one record per contender; one that failed says why. What is known so far comes as
+    records with `partial` true, again and again: the process may end in any round.
+
+    images: of one size. limit_s: when no round begins any more.
     """
+    height, width = images[0].shape[:2]
+    facts = {"clock": make_clock(setting.device).name, "lr_size": [height, width]}
+
+    def records(everyone: AllSeries, partial: bool) -> Iterator[Record]:
+        known = [contender for contender in contenders if contender.name in everyone]
+        for contender in known:
+            found = _record(contender, everyone, setting, (height, width))
+            yield facts | found | ({"partial": True} if partial else {})
+
     run = _Run(images, setting, effort)
-    everyone = run.rounds(contenders, perf_counter() + limit_s)
+    everyone: AllSeries = {}
+    for everyone in run.rounds(contenders, perf_counter() + limit_s):
+        yield from records(everyone, partial=True)
     del run
     gc.collect()
     if setting.device.type == "cuda":
-        torch.cuda.empty_cache()
-    height, width = images[0].shape[:2]
-    facts = {"clock": make_clock(setting.device).name, "lr_size": [height, width]}
-    for contender in contenders:
-        yield facts | _record(contender, everyone, setting, (height, width))
+        free_cached_memory()
+    yield from records(everyone, partial=False)
 
 
 def views(image: Image) -> list[Image]:
@@ -115,18 +126,24 @@ class _Run:
         self._cost = cost[0], cost[-1]
         self._share_threshold: float | None = None
 
-    def rounds(self, contenders: Sequence[Contender], stop_at: float) -> AllSeries:
-        """Times all until the rounds are done or `perf_counter` reaches stop_at; not who fails."""
+    def rounds(self, contenders: Sequence[Contender], stop_at: float) -> Iterator[AllSeries]:
+        """Times all until the rounds are done or `perf_counter` reaches stop_at; not who fails.
+        Gives what is known after the warm-up, after rounds 1, 2, 4, 8 and so on, and at the end.
+        """
         for contender in contenders:
             if perf_counter() > stop_at:
                 series = ContenderSeries(error="no time was left for it", skipped=True)
                 self._everyone[contender.name] = series
             else:
                 self._attempt(contender, self._warm_up)
-        pace = Pace(self._effort.rounds, stop_at=stop_at)
+        yield self._everyone
+        pace, due = Pace(self._effort.rounds, stop_at=stop_at), 1
         for contender, number in turns(contenders, pace, takes_part=self._takes_part):
+            if number == due:
+                due *= 2
+                yield self._everyone
             self._attempt(contender, partial(self._turn, number=number))
-        return self._everyone
+        yield self._everyone
 
     def _takes_part(self, contender: Contender, number: int) -> bool:
         """Leaves out those with an error, and in later rounds the slow ones."""
@@ -144,7 +161,7 @@ class _Run:
         series, image = self._everyone[contender.name], self._images[0]
         meter, options = self._meter(contender.implementation), self._options(contender)
         if self._setting.device.type == "cuda":
-            torch.cuda.empty_cache()
+            free_cached_memory()
         memory = DeviceMemory(self._setting.device)
         first_ms = timed(partial(meter.caller, self._copies.copy(image), options))[0]
         self._clock.wait()
@@ -210,6 +227,7 @@ def _record(
         "over_plain": paired_ratio(series.times_ms, plain),
         "over_published": paired_ratio(series.times_ms, published),
         "plain": contender.plain,
+        "first_ms": first and first.first_ms,
         "peak_mib": first and first.peak_mib,
         "held_mib": first and first.held_mib,
         "times_ms": list(series.times_ms.values()),

@@ -17,6 +17,7 @@ from benchmarks.contenders import (
     plain_implementations,
 )
 from benchmarks.records import Record
+from pcsr import Upscaler
 from pcsr.bundle import Bundle
 from pcsr.export.verification.fp32 import IMAGE_TOLERANCE
 from pcsr.export.verification.half import QualityCase, quality_cases
@@ -96,12 +97,14 @@ def _attempted(path: str, ours: bool, check: Callable[[], Record], guard: Guard)
 def _check(
     implementation: Implementation, setting: DeviceSetting, cases: list[QualityCase], depth: Depth
 ) -> Record:
-    run = upscaler_run(implementation, setting)
+    upscaler = open_path(implementation, setting)
+    run = upscaler_run(upscaler)
     recorded = implementation.cuda_graphs and implementation.passes != "graphs"
     must_replay = recorded and setting.device.type == "cuda"
     vectors = _vectors(setting.files.bundle(implementation.is_pcsr), depth)
     where = (setting.precision, setting.device)
-    return check_path(run, vectors, cases, *where, depth.calls, must_replay)
+    found = check_path(run, vectors, cases, *where, depth.calls, must_replay)
+    return found | {"choices": list(upscaler.choices)}
 
 
 def _vectors(bundle: str, depth: Depth) -> list[Vector]:
@@ -109,10 +112,14 @@ def _vectors(bundle: str, depth: Depth) -> list[Vector]:
     return sorted(vectors, key=lambda vector: vector.expected.size)[: depth.vectors]
 
 
-def upscaler_run(implementation: Implementation, setting: DeviceSetting) -> Run:
-    """Opens one of our implementations as the checks call it."""
+def open_path(implementation: Implementation, setting: DeviceSetting) -> Upscaler:
+    """Opens one of our implementations."""
     bundle = setting.files.bundle(implementation.is_pcsr)
-    upscaler = open_upscaler(implementation, bundle, setting.place())
+    return open_upscaler(implementation, bundle, setting.place())
+
+
+def upscaler_run(upscaler: Upscaler) -> Run:
+    """Makes of it what the checks call."""
 
     def run(image: Any, scale: float, options: dict[str, Any]) -> PathResult:  # noqa: ANN401
         result = upscaler(image, scale, **options)
@@ -127,8 +134,10 @@ def upscaler_run(implementation: Implementation, setting: DeviceSetting) -> Run:
 
 def _agreement(setting: DeviceSetting, depth: Depth) -> Record:
     """Compares graphs and fused passes, in their replay, on odd images and in odd modes."""
-    expect = upscaler_run(Implementation("pcsr", "torch", "graphs"), setting)
-    run = upscaler_run(Implementation("pcsr", "torch", "fused", cuda_graphs=True), setting)
+    graphs, fused = (
+        Implementation("pcsr", "torch", passes, passes == "fused") for passes in ("graphs", "fused")
+    )
+    expect, run = (upscaler_run(open_path(one, setting)) for one in (graphs, fused))
     checks = []
     for size, scale, options in ODD_CASES[: depth.odd_cases]:
         image = synthetic_image(size)

@@ -19,6 +19,7 @@ COLUMNS: tuple[Column, ...] = (
     ("p99", "device_ms.p99", ".3f"),
     ("array to array ms", "host_ms.p50", ".2f"),
     ("enqueue ms", "enqueue_ms.p50", ".2f"),
+    ("first call ms", "first_ms", ".0f"),
     ("peak MiB", "peak_mib", ".0f"),
     ("held MiB", "held_mib", ".0f"),
     ("/ plain", "over_plain", ".3f"),
@@ -79,7 +80,9 @@ def write_details(records: Sequence[Record]) -> str:
 
 def _title(run: Record) -> str:
     machine = run["machine"]
-    lines = [f"# {machine['device']}", "", f"{machine['date']}, commit {machine['commit']}"]
+    changed = " with changes" if machine.get("dirty") else ""
+    of = f"{machine['date']}, commit {machine['commit']}{changed}"
+    lines = [f"# {machine['device']}", "", of]
     if run["quick"]:
         lines += ["", "**A quick run, to see that it all runs. Its times mean nothing.**"]
     if machine.get("sm"):

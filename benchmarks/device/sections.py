@@ -2,19 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast, get_args
 
 from benchmarks.image import Size
 from benchmarks.records import Record
+from pcsr.errors import UsageError
+from pcsr.text import parse_size
 
-Kind = Literal["ceilings", "fidelity", "time", "compiled"]
+Kind = Literal["ceilings", "fidelity", "time", "kernels", "compiled"]
 
 MODELS = ("carn", "fsrcnn", "srresnet")
 PRECISIONS = ("fp16", "fp32")
 SIZES: tuple[Size, ...] = ((1080, 1920), (540, 960), (276, 420), (270, 480))
 QUICK_SIZES: tuple[Size, ...] = ((12, 17),)
 COMPILED = ("carn", "fp16", (1080, 1920))
-SHARE = {"ceilings": 1.0, "fidelity": 2.0, "time": 1.0, "compiled": 3.0}
+SHARE = {"ceilings": 1.0, "fidelity": 2.0, "time": 1.0, "kernels": 0.3, "compiled": 3.0}
+TIMED: tuple[Kind, ...] = ("time", "kernels")
 LEAST_S = 6.0  # no section is begun with less than this
 
 
@@ -41,6 +44,27 @@ class Section:
         return {"kind": self.kind, "model": self.model, "precision": self.precision}
 
 
+def parse_section(text: str) -> Section:
+    """Parses the name of a section; its words may have `:` in place of spaces.
+
+    Raises:
+        UsageError: no kind, model or precision of this name, or too few or too many words.
+    """
+    kind, *words = text.replace(":", " ").split() or [""]
+    known: list[Sequence[str]] = [] if kind == "ceilings" else [MODELS, PRECISIONS]
+    has_size = kind in (*TIMED, "compiled")
+    fits = kind in get_args(Kind) and len(words) == len(known) + has_size
+    if not fits or any(word not in names for word, names in zip(words, known, strict=False)):
+        raise UsageError(
+            f"no section is named {text!r}; expected ceilings, or fidelity MODEL PRECISION, or "
+            f"{', '.join(TIMED)} or compiled with MODEL PRECISION WIDTHxHEIGHT "
+            f"({', '.join(MODELS)}; {', '.join(PRECISIONS)})"
+        )
+    model, precision = words[:2] if known else ("", "")
+    size = parse_size(words[2]) if has_size else (0, 0)
+    return Section(cast(Kind, kind), model, precision, size)
+
+
 def make_sections(
     models: Sequence[str],
     precisions: Sequence[str],
@@ -48,13 +72,16 @@ def make_sections(
     fidelity: bool = True,
     compiled: bool = True,
 ) -> list[Section]:
-    """Lists the most important first: ceilings, then for each precision whether the results are
-    right and the times, the largest size first; last what needs `torch.compile`.
+    """Lists the most important first: ceilings, then for each precision and model whether the
+    results are right, the times of each size, and those of each kernel; last what needs
+    `torch.compile`.
     """
     sections = [Section("ceilings")]
     for precision in precisions:
-        sections += [Section("fidelity", model, precision) for model in models if fidelity]
-        sections += [Section("time", model, precision, size) for size in sizes for model in models]
+        for model in models:
+            sections += [Section("fidelity", model, precision)] if fidelity else []
+            for kind in TIMED:
+                sections += [Section(kind, model, precision, size) for size in sizes]
     model, precision, size = COMPILED
     if compiled and model in models and precision in precisions and size in sizes:
         sections.append(Section("compiled", model, precision, size))

@@ -28,6 +28,8 @@ class Supervisor:
     """Leads a run. start: what workers are told first. deadline: of time.monotonic, for all."""
 
     say: Callable[[str], object]
+    log: Callable[[str], object]
+    """Takes traces and what the worker prints."""
     start: Start
     deadline: float
     work: Work = measure_sections
@@ -35,6 +37,8 @@ class Supervisor:
     dropped: list[str] = field(default_factory=list)
     """Names of the sections that were not done."""
     _avoid: set[str] = field(default_factory=set)
+    _partial: dict[str, Record] = field(default_factory=dict)
+    """By contender: what was known of it when the worker last told."""
     _link: Link | None = None
     _step: str = ""
 
@@ -54,12 +58,24 @@ class Supervisor:
         machine: dict[str, Any] = message["machine"]
         return machine
 
-    def run(self, sections: Sequence[Section], files: Mapping[str, Files], keep: Keep) -> None:
-        """Does the sections in their order while there is time. keep: takes each record at once."""
+    def run(
+        self,
+        sections: Sequence[Section],
+        files: Mapping[str, Files],
+        keep: Keep,
+        before: Callable[[Section], object] = lambda section: None,
+    ) -> None:
+        """Does the sections in their order while there is time.
+
+        Args:
+            keep: takes each record at once.
+            before: is told of each section before it begins.
+        """
         waiting = list(sections)
         restarts = 0
         while waiting and restarts <= MOST_RESTARTS:
             section = waiting[0]
+            before(section)
             limit_s = time_limit(section, waiting[1:], self.deadline - monotonic())
             if limit_s is None:
                 break
@@ -68,6 +84,8 @@ class Supervisor:
                 self._do(section, files.get(section.model), limit_s, keep)
                 waiting.pop(0)
             except WorkerEnded as ended:
+                for record in self._partial.values():
+                    keep(record)
                 if monotonic() > self.deadline + GRACE_S - 2:
                     break
                 restarts += 1
@@ -83,9 +101,12 @@ class Supervisor:
         """Ends the worker."""
         if self._link is not None:
             self._link.kill()
+            self.log(f"printed by the worker:\n{self._link.printed()}")
+            self._link = None
 
     def _do(self, section: Section, files: Files | None, limit_s: float, keep: Keep) -> None:
         assert self._link is not None
+        self._partial.clear()
         self._step = reason = ""
         self._link.send((section, files, limit_s))
         message: dict[str, Any] = {}
@@ -97,12 +118,21 @@ class Supervisor:
                 raise WorkerEnded(reason or str(ended)) from ended
             self._step = message.get("step", self._step)
             reason = message.get("broken", reason)
-            if "record" in message:
-                keep(message["record"])
+            if "trace" in message:
+                self.log(f"{self._step}\n{message['trace']}")
+            if (record := message.get("record")) is not None:
+                who = record.get("contender", "")
+                self._partial.pop(who, None)
+                if record.get("partial"):
+                    self._partial[who] = record
+                else:
+                    keep(record)
 
     def _crash(self, section: Section, why: str) -> Record:
         """Makes the record of the step that was under way."""
         self.say(f"{self._step or section.name}: {why}")
+        if self._link is not None:
+            self.log(f"{self._step or section.name}: {why}\n{self._link.printed()}")
         step = self._step.partition(": ")[2]
         ours = not step.startswith(NOT_OURS)
         who = {"contender": step, "path": step, "ours": ours, "passed": False}

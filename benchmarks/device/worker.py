@@ -5,6 +5,7 @@ What happens is told in messages: {"step": name} before each step that could be 
 """
 
 import os
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +17,13 @@ import numpy as np
 import torch
 
 from benchmarks.callers import Files
-from benchmarks.contenders import compiled_line_up, device_line_up, installed_backends
+from benchmarks.contenders import (
+    Contender,
+    compiled_line_up,
+    device_line_up,
+    installed_backends,
+    whole_line_up,
+)
 from benchmarks.environment import describe_device
 from benchmarks.image import Image, Size
 from benchmarks.records import Record
@@ -27,6 +34,7 @@ from pcsr.runtime.profiler.measuring.device import make_clock
 from pcsr.runtime.profiler.measuring.rounds import reason
 
 from . import paths
+from .kernel_times import kernel_records
 from .measure import ON_GPU, QUICK, DeviceSetting, measure, views
 from .sections import Section
 
@@ -45,7 +53,7 @@ def serve(pipe: Connection, start: dict[str, Any]) -> None:
         pipe.send({"absent": str(error)})
         return
     pipe.send({"machine": describe_device(device)})
-    worker = Worker(device, start["quick"], pipe.send, start["avoid"])
+    worker = Worker(device, start["quick"], start["whole"], pipe.send, start["avoid"])
     with suppress(EOFError):
         while True:
             worker.run(*pipe.recv())
@@ -57,6 +65,7 @@ class Worker:
 
     device: torch.device
     quick: bool
+    whole: bool
     tell: Callable[[dict[str, Any]], None]
     avoid: frozenset[str]
 
@@ -66,6 +75,7 @@ class Worker:
             for record in self._records(section, files, limit_s):
                 self.tell({"record": section.facts | record})
         except Exception as error:  # of a whole section: its record
+            self.tell({"trace": traceback.format_exc()})
             failed = {"error": reason(error), "ours": True}
             self.tell({"record": section.facts | failed})
         self.tell({"done": True})
@@ -80,8 +90,9 @@ class Worker:
             result = step()
             self._synchronize()
         except Exception as error:  # whatever it is, it may have broken the device
+            self.tell({"trace": traceback.format_exc()})
             try:
-                self._synchronize()
+                self._check()
             except Exception:
                 self.tell({"broken": reason(error)})
                 os._exit(BROKEN)
@@ -91,6 +102,14 @@ class Worker:
     def _synchronize(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
+
+    def _check(self) -> None:
+        """Raises where the device, or PyTorch's allocator, takes no more work."""
+        self._synchronize()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.randn(8, device=self.device)
+            self._synchronize()
 
     def _records(self, section: Section, files: Files | None, limit_s: float) -> Iterator[Record]:
         guard = partial(self._guard, section)
@@ -106,11 +125,18 @@ class Worker:
             yield from paths.check_model(setting, self._backends, depth)
             return
         image, source = _image(section.size)
-        is_compiled = section.kind == "compiled"
-        contenders = compiled_line_up() if is_compiled else device_line_up(self._backends)
+        if section.kind == "kernels":
+            yield from kernel_records(setting, image, self.quick)
+            return
+        contenders = self._contenders(section)
         effort = QUICK if self.quick else ON_GPU
         for record in measure(contenders, views(image), setting, effort, limit_s):
             yield {"image": source} | record
+
+    def _contenders(self, section: Section) -> Sequence[Contender]:
+        if section.kind == "compiled":
+            return compiled_line_up()
+        return (whole_line_up if self.whole else device_line_up)(self._backends)
 
     @cached_property
     def _backends(self) -> Sequence[str]:

@@ -27,16 +27,17 @@ EXAMPLE_PX = 16
 
 def pad_channels(model: onnx.ModelProto, block: int = CPU_BLOCK) -> onnx.ModelProto:
     """Returns a copy whose convolutions have groups of a multiple of `block` channels, between
-    input and outputs and where that adds at most 40 %. Outputs stay as they are up to rounding.
+    input and outputs and where that adds at most 40 %. Outputs stay as they are up to rounding,
+    and so do the channels of what is added to them.
     """
     layers = Layers(model)
-    padding = _Padding(layers, block)
+    padding = Padding(layers, block)
     nodes = [new for node in layers.nodes for new in padding.rewritten(node)]
     return rewritten(model, nodes, padding.weights)
 
 
 @dataclass(frozen=True)
-class _Places:
+class Places:
     """Tells where each real channel lies among `count` padded ones."""
 
     of: tuple[int, ...]
@@ -47,7 +48,7 @@ class _Places:
         return self.count != len(self.of)
 
 
-class _Padding:
+class Padding:
     """Decides which tensors of a graph get padded channels, and rewrites its nodes accordingly.
     `weights` holds those of the graph, and grows by new ones.
 
@@ -56,9 +57,11 @@ class _Padding:
     convolution of a gets weights [16, 3, 3, 3] whose last four rows are 0, that of out [3, 16, 3,
     3] whose last four columns are. Had a Sigmoid read b, which needs its real channels, then ReLU
     would write `b_padded`, and a Gather of the places 0 … 11 would make b of that.
+
+    widened: the output whose family is padded, and no other; else outputs keep theirs.
     """
 
-    def __init__(self, layers: Layers, block: int) -> None:
+    def __init__(self, layers: Layers, block: int, widened: str | None = None) -> None:
         self.weights: Arrays = dict(layers.weights)
         self._block, self._families = block, TensorFamilies()
         shapes = shapes_at(layers.model, {"h": EXAMPLE_PX, "w": EXAMPLE_PX})
@@ -73,8 +76,13 @@ class _Padding:
         self._families.fix(value.name for value in layers.model.graph.input)
         for node in layers.nodes:
             self._bind(node)
+        if widened is None:
+            self._families.fix(part for name in layers.outputs for part in self._parts(name))
+        else:
+            inside = {n for part in self._parts(widened) for n in self._families.members(part)}
+            self._families.fix(self._channels.keys() - inside)
         self._settle([node for node in layers.nodes if groups(node) > 1])
-        self._real = set(layers.outputs)
+        self._real = layers.outputs - {widened}
         for node in layers.nodes:
             if not self._knows_places(node):
                 self._real |= set(node.input)
@@ -85,11 +93,11 @@ class _Padding:
         if self._knows_places(node):
             if node.op_type == "Conv":
                 new.input[1:] = self._padded_weights(node)
-            new.input[:] = [self._renamed(name) for name in new.input]
-            new.output[:] = [self._renamed(name) for name in new.output]
+            new.input[:] = [self.renamed(name) for name in new.input]
+            new.output[:] = [self.renamed(name) for name in new.output]
         yield new
         for name in node.output:
-            if self._renamed(name) != name:
+            if self.renamed(name) != name:
                 yield self._restored(name)
 
     def _joins(self, node: onnx.NodeProto) -> bool:
@@ -103,13 +111,14 @@ class _Padding:
         joined = self._joined.get(name)
         return [part for each in joined for part in self._parts(each)] if joined else [name]
 
-    def _places(self, name: str) -> _Places:
+    def places(self, name: str) -> Places:
+        """Tells where the channels of a tensor lie in its padded form."""
         parts = [self._own_places(part) for part in self._parts(name)]
         starts = itertools.accumulate((part.count for part in parts[:-1]), initial=0)
         of = tuple(start + c for start, part in zip(starts, parts, strict=True) for c in part.of)
-        return _Places(of, sum(part.count for part in parts))
+        return Places(of, sum(part.count for part in parts))
 
-    def _own_places(self, name: str) -> _Places:
+    def _own_places(self, name: str) -> Places:
         family, count = self._families.members(name), self._channels[name]
         numbers = self._family_groups(name)
         most = max(numbers, default=1)
@@ -118,8 +127,8 @@ class _Padding:
         unfit = each == 1 or wide > MOST_GROWTH * each or len(numbers - {1, most}) > 0
         fixed = not self._families.fixed.isdisjoint(family)
         if fixed or self._read.isdisjoint(family) or unfit:
-            return _Places(tuple(range(count)), count)
-        return _Places(tuple(c // each * wide + c % each for c in range(count)), wide * most)
+            return Places(tuple(range(count)), count)
+        return Places(tuple(c // each * wide + c % each for c in range(count)), wide * most)
 
     def _family_groups(self, name: str) -> set[int]:
         """Collects the numbers of groups of the convolutions that read or write the family."""
@@ -160,17 +169,18 @@ class _Padding:
                 if not all(fits):
                     self._families.fix(ends)
 
-    def _renamed(self, name: str) -> str:
-        is_padded = name in self._channels and self._places(name).changed
+    def renamed(self, name: str) -> str:
+        """Returns the name under which the padded form of a tensor is there."""
+        is_padded = name in self._channels and self.places(name).changed
         return f"{name}_padded" if is_padded and name in self._real else name
 
     def _restored(self, name: str) -> onnx.NodeProto:
-        places, indices = self._places(name), f"{name}_places"
+        places, indices = self.places(name), f"{name}_places"
         self.weights[indices] = np.array(places.of, dtype=np.int64)
         return helper.make_node("Gather", [f"{name}_padded", indices], [name], axis=1)
 
     def _padded_weights(self, node: onnx.NodeProto) -> list[str]:
-        before, after = self._places(node.input[0]), self._places(node.output[0])
+        before, after = self.places(node.input[0]), self.places(node.output[0])
         if not before.changed and not after.changed:
             return list(node.input[1:])
         name = f"{node.input[1]}_{before.count}_{after.count}"
@@ -183,9 +193,7 @@ class _Padding:
         return [name, bias]
 
 
-def _spread(
-    weight: NDArray[Any], before: _Places, after: _Places, count: int
-) -> NDArray[np.float32]:
+def _spread(weight: NDArray[Any], before: Places, after: Places, count: int) -> NDArray[np.float32]:
     """Spreads weights [outputs, inputs / count, …] among padded channels."""
     outputs, inputs = weight.shape[0] // count, weight.shape[1]
     spread = np.zeros((after.count, before.count // count, *weight.shape[2:]), dtype=np.float32)

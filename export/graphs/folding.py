@@ -6,7 +6,7 @@ output pixel is a gather, a 2-column product with the offset, and the remaining 
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -29,13 +29,27 @@ class FoldedBackbone(nn.Module):
 
     def __init__(self, network: PCSR, mlps: list["FoldedMlp"]) -> None:
         super().__init__()
+        self.mlps = mlps
+        self.places: tuple[Sequence[int], int] | None = None
         self.backbone = deployable(network.encoder)
         self.register_buffer("mean", network.mean)
         self.register_buffer("std", network.std)
         self.weights = nn.ParameterList([mlp.feature_weight for mlp in mlps])
 
+    def widen(self, places: Sequence[int], count: int) -> None:
+        """Spreads the features among `count` channels, and the weights of the MLPs with them; all
+        other channels and weights are zero.
+        """
+        self.places = (places, count)
+        for mlp in self.mlps:
+            wide = _spread(mlp.feature_weight.detach(), 0, places, count)
+            mlp.feature_weight = nn.Parameter(wide, requires_grad=False)
+        self.weights = nn.ParameterList([mlp.feature_weight for mlp in self.mlps])
+
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         features = self.backbone((image - self.mean) / self.std)
+        if self.places is not None:
+            features = _spread(features, 1, *self.places)
         rows = features.flatten(2).squeeze(0).transpose(0, 1)
         return features, *(rows @ weight for weight in self.weights)
 
@@ -120,6 +134,12 @@ def deployable(module: nn.Module) -> nn.Module:
             if isinstance(child, nn.PReLU) and child.num_parameters == 1:
                 setattr(parent, name, nn.LeakyReLU(child.weight.item()))
     return module
+
+
+def _spread(values: Tensor, axis: int, places: Sequence[int], count: int) -> Tensor:
+    """Puts what lies along an axis at some places among `count`, with zeros at the others."""
+    shape = (*values.shape[:axis], count, *values.shape[axis + 1 :])
+    return values.new_zeros(shape).index_copy(axis, torch.tensor(places), values)
 
 
 def _with_last(mlp: Mlp, change: Callable[[Tensor], Tensor]) -> Mlp:

@@ -1,6 +1,6 @@
 """Upscales on the CPU: NumPy arrays through a pipeline."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ class HostUpscaler:
     """
 
     kind, kept_shapes = "cpu", 0
+    choices: Sequence[str] = ()
 
     def __init__(
         self,

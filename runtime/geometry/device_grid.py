@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .grid import Axis, Grid
+from .grid import Axis, Grid, Ints
 
 
 @dataclass(frozen=True)
@@ -17,15 +17,32 @@ class DeviceAxis:
     """[3, n] int32: rows `nearest`, `lower` and `upper`."""
     shares: Tensor
     """[2, n] float32: rows `offset` and `weight`."""
+    nearest_run: int
+    """1 to 4: output pixels from 0 on, so many at a time, have the same nearest input pixel."""
+    taps_run: int
+    """The same for `lower` and `upper` together."""
 
     @classmethod
     def of(cls, axis: Axis, device: torch.device | str) -> "DeviceAxis":
         places = np.stack([axis.nearest, axis.lower, axis.upper])
         shares = np.stack([axis.offset, axis.weight])
-        return cls(torch.from_numpy(places).to(device), torch.from_numpy(shares).to(device))
+        return cls(
+            torch.from_numpy(places).to(device),
+            torch.from_numpy(shares).to(device),
+            _run(axis.nearest),
+            min(_run(axis.lower), _run(axis.upper)),
+        )
 
     def __len__(self) -> int:
         return self.places.shape[1]
+
+
+def _run(values: Ints) -> int:
+    """Gives the most of 4, 3, 2 and 1 that the values come in."""
+    for size in (4, 3, 2):
+        if len(values) % size == 0 and (values.reshape(-1, size) == values[::size, None]).all():
+            return size
+    return 1
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ class Frame:
         kept = height if keep else max(band.kept.stop - band.kept.start for band in self._bands)
         self.out = torch.empty(kept, width, 3, dtype=shape.dtype, device=device)
         if len(self._bands) > 1:
-            self.counts, self.invalid = self.counts.clone().long(), self.invalid.clone()
+            self.counts = self.counts.clone().long()
         if keep and len(self._bands) > 1:
             self.labels = torch.zeros(height, width, dtype=torch.uint8, device=device)
             self.difficulty = torch.ones(height, width, dtype=torch.float32, device=device)
@@ -108,6 +108,10 @@ class Frame:
         """
         loaded = self._loaded
         return loaded.runner.capturable and loaded.passes.capturable and self._keep
+
+    def refusal(self) -> str | None:
+        """Says why what ran last may not be recorded on the current stream; None where it may."""
+        return self._loaded.runner.refusal(self)
 
     @property
     def threshold(self) -> Tensor | float | None:
@@ -139,13 +143,12 @@ class Frame:
 
     def run(self, stage: StageTimer, take: TakeRows | None = None) -> None:
         """Queues everything from `image` to the results; `take` is given the rows of each band."""
-        with stage("backbone"):
+        with stage("backbone"), self._loaded.runner.using(self):
             features = self._loaded.encode(self.image, self._tile_px)
         inputs = FrameInputs(self.image[0], features, self._grid, self._opened)
         if len(self._bands) > 1:
             self.counts.zero_()
-        if len(self._bands) > 1 or self._loaded.count == 1:
-            self.invalid.zero_()
+        self.invalid.zero_()
         decided = self._decide_ahead(inputs, stage)
         for band in self._bands:
             self._run_band(inputs, band, decided, stage)
@@ -185,7 +188,6 @@ class Frame:
                 with stage(f"upsampler_{j}"):
                     loaded.passes.upsample(j, inputs, band, pixels)
         with stage(loaded.passes.finishing):
-            self.invalid += ~pixels.canvas.sum().isfinite()
             below = heavy_count(loaded.count) if shape.refine and loaded.count > 1 else 0
             rows = band.kept if self._keep else slice(0, band.kept.stop - band.kept.start)
             loaded.passes.finish(inputs, band, pixels, below, self.out[rows])
@@ -194,7 +196,6 @@ class Frame:
         """Adds up what is counted per band, of the rows that are kept: bands overlap."""
         if len(self._bands) == 1:
             return
-        self.invalid += pixels.invalid
         width = self._grid.hr_size[1]
         labels = pixels.labels.view(-1, width)[band.inner]
         for j in range(self._loaded.count - 1):
@@ -222,12 +223,16 @@ class PlainFrame:
     def capturable(self) -> bool:
         return self._runner.capturable
 
+    def refusal(self) -> str | None:
+        """Says why what ran last may not be recorded on the current stream; None where it may."""
+        return self._runner.refusal(self)
+
     def set_request(self, request: RoutingRequest) -> None:
         """Does nothing: there is no routing."""
 
     def run(self, stage: StageTimer, take: TakeRows | None = None) -> None:
         """Queues everything from `image` to `out`."""
-        with stage("network"):
+        with stage("network"), self._runner.using(self):
             upscaled = self._runner.image(self.image)
         with stage("convert"):
             self.invalid.copy_(~upscaled.sum().isfinite())

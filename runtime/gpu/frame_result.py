@@ -31,7 +31,7 @@ class FrameResult:
     counts: Tensor
     """[M - 1]: the pixels of each upsampler but the lightest."""
     invalid: Tensor
-    """[1]: the pixels whose logits are not finite."""
+    """[1]: more than 0 where logits or colours are not finite."""
     threshold: Tensor | float | None
     """The difficulty that `Frame.threshold` describes."""
 

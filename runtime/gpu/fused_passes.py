@@ -14,7 +14,6 @@ from .bands import FrameBand
 from .passes import Decision, FrameInputs, Pixels, StageTimer
 
 HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}  # int8 and fp8: of the backbone alone
-PROGRAMS_PER_MULTIPROCESSOR = 4
 
 
 class FusedPasses:
@@ -30,10 +29,7 @@ class FusedPasses:
     ) -> None:
         self._device = device
         self._mlps = kernels.PackedMlps.of(mlps, HALVES.get(precision, torch.float32), device)
-        self._count = len(self._mlps.upsamplers)
-        self._programs = PROGRAMS_PER_MULTIPROCESSOR
-        if device.type == "cuda":
-            self._programs *= torch.cuda.get_device_properties(device).multi_processor_count
+        self._count = len(self._mlps.upsamplers) + 1
         self._inputs: kernels.BandInputs
         self._lists = torch.empty(0)
 
@@ -48,8 +44,9 @@ class FusedPasses:
             self._inputs = kernels.BandInputs(
                 self._mlps,
                 grid,
-                inputs.features[:, band.lr_rows].flatten(1).T @ self._mlps.first_weight,
-                constant,
+                kernels.first_layers(
+                    inputs.features, band.lr_rows, self._mlps.first_weight, constant
+                ),
                 inputs.image,
                 band.seen.start,
                 band.lr_rows.start,
@@ -57,20 +54,14 @@ class FusedPasses:
             kernels.dense(self._inputs, pixels.canvas, pixels.logits if self._count > 1 else None)
 
     def decide(self, logits: Tensor, decision: Decision) -> None:
-        by_ratio = decision.routing == "ratio"
-        difficulty = logits.new_empty(logits.shape[1])
-        kernels.difficulties(logits, self._count, difficulty, as_logit=by_ratio)
-        if by_ratio:
-            decision.cut.copy_(kernels.select(difficulty, decision.above))
-            return
-        low, high = difficulty.aminmax()
-        table = kernels.histogram(difficulty, low, high)
-        decision.bounds.copy_(kernels.lloyd(table, low, high, self._count))
+        if decision.routing == "ratio":
+            kernels.ratio_cut(logits, self._count, decision.above, decision.cut)
+        else:
+            kernels.adaptive_bounds(logits, self._count, decision.bounds)
 
     def route(self, pixels: Pixels, decision: Decision) -> None:
         size = len(pixels.labels)
         self._lists = pixels.labels.new_empty((self._count - 1, size), dtype=torch.int32)
-        pixels.invalid.zero_()
         buffers = kernels.RoutingBuffers(
             pixels.labels, pixels.difficulty, self._lists, pixels.counts, pixels.invalid
         )
@@ -79,11 +70,12 @@ class FusedPasses:
 
     def upsample(self, j: int, inputs: FrameInputs, band: FrameBand, pixels: Pixels) -> None:
         pixel_list, count = self._lists[j], pixels.counts[j : j + 1]
-        kernels.sparse(self._inputs, j, pixel_list, count, pixels.canvas, self._programs)
+        kernels.sparse(self._inputs, j, pixel_list, count, pixels.canvas)
 
     def finish(
         self, inputs: FrameInputs, band: FrameBand, pixels: Pixels, refine_below: int, out: Tensor
     ) -> None:
         rows, height = (band.inner.start, band.inner.stop), inputs.grid.hr_size[0]
         first = band.seen.start
-        kernels.finish(pixels.canvas, pixels.labels, rows, first, height, refine_below, out)
+        canvas, labels, invalid = pixels.canvas, pixels.labels, pixels.invalid
+        kernels.finish(canvas, labels, rows, first, height, refine_below, out, invalid)

@@ -48,7 +48,7 @@ class Pixels:
     counts: Tensor
     """[M - 1] int32: the pixels of each upsampler but the lightest."""
     invalid: Tensor
-    """[1] int32: the pixels whose logits are not finite."""
+    """[1] int32: more than 0 where logits or colours are not finite; the passes only add to it."""
 
     @classmethod
     def empty(cls, rows: int, width: int, upsamplers: int, device: torch.device) -> "Pixels":
@@ -141,7 +141,9 @@ class Passes(Protocol):
         """Fills in what `adaptive` or `ratio` routing take from all logits [K, N] of an image."""
 
     def route(self, pixels: Pixels, decision: Decision) -> None:
-        """Fills in labels, difficulty and counts."""
+        """Fills in labels, difficulty and counts; adds the pixels whose logits are not finite to
+        `invalid`.
+        """
 
     def upsample(self, j: int, inputs: FrameInputs, band: FrameBand, pixels: Pixels) -> None:
         """Overwrites the canvas where upsampler j < M - 1 is chosen."""
@@ -151,5 +153,6 @@ class Passes(Protocol):
     ) -> None:
         """Refines (paper section 3.4) and converts the kept rows to out [rows, W, 3]: float32 as
         they are, uint8 and uint16 clipped and rounded (ties to even). refine_below: upsamplers
-        below it are heavy; 0 refines nothing.
+        below it are heavy; 0 refines nothing. Something is added to `invalid` where a kept value
+        of the canvas is not finite.
         """

@@ -77,7 +77,7 @@ class RowGraphPasses:
         counts = torch.stack([(labels == j).sum() for j in range(self._count - 1)])
         pixels.counts.copy_(counts)
         self._counts = counts.tolist()
-        pixels.invalid.copy_((~pixels.logits.isfinite()).any(0).sum())
+        pixels.invalid.add_((~pixels.logits.isfinite()).any(0).sum())
 
     def upsample(self, j: int, inputs: FrameInputs, band: FrameBand, pixels: Pixels) -> None:
         canvas, count = pixels.canvas.view(-1, 3), self._counts[j]
@@ -91,6 +91,7 @@ class RowGraphPasses:
         self, inputs: FrameInputs, band: FrameBand, pixels: Pixels, refine_below: int, out: Tensor
     ) -> None:
         canvas = pixels.canvas
+        pixels.invalid.add_(~canvas[band.inner].isfinite().all())
         if refine_below:
             heavy = (pixels.labels < refine_below).view(canvas.shape[:2])
             canvas = refined(canvas, heavy)

@@ -1,7 +1,7 @@
 """Upscales on a device: NumPy arrays are sent there and back, tensors stay."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -77,6 +77,10 @@ class DeviceUpscaler(Executor):
     @property
     def passes(self) -> str:
         return self._loaded.passes.name if self._loaded else "none"
+
+    @property
+    def choices(self) -> Sequence[str]:
+        return self._runner.choices
 
     @property
     def kept_shapes(self) -> int:

@@ -1,20 +1,20 @@
 """The fused passes behind the backbone as Triton kernels: all on the device, never waited for.
 
-One frame is `dense` over all pixels, `route` into lists, `sparse` over each heavier upsampler's
-list, and `finish`. Between the first two, ADM is `difficulties`, `histogram` and `lloyd`, and a
-share of heavy pixels `difficulties` and `select`. The backbone's kernels are in `convolutions`.
+One frame is `first_layers` of the features, `dense` over all pixels, `route` into lists, `sparse`
+over each heavier upsampler's list, and `finish`. Between the second and the third, ADM is
+`adaptive_bounds`, and a share of heavy pixels `ratio_cut`. The backbone's kernels are in
+`convolutions`.
 All raise ValueError for a tensor that is not as they say, before anything is launched.
 """
 
-from .adaptive import difficulties as difficulties
-from .adaptive import lloyd as lloyd
+from .adaptive import adaptive_bounds as adaptive_bounds
 from .band_inputs import BandInputs as BandInputs
 from .dense import dense as dense
 from .finish import finish as finish
-from .histogram import histogram as histogram
+from .first_layers import first_layers as first_layers
 from .packed import PackedMlp as PackedMlp
 from .packed import PackedMlps as PackedMlps
-from .ratio import select as select
+from .ratio import ratio_cut as ratio_cut
 from .route import DeviceRule as DeviceRule
 from .route import RoutingBuffers as RoutingBuffers
 from .route import route as route

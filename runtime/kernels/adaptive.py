@@ -1,8 +1,9 @@
-"""Adaptive decision making (paper section 3.3) on the device: an image's difficulties, and Lloyd's
-algorithm on their histogram.
+"""Adaptive decision making (paper section 3.3) on the device: Lloyd's algorithm on a histogram of
+an image's difficulties.
 
 It is `pcsr.runtime.routing.adaptive` with bins from the least to the largest difficulty, whose
-values all count as their centre: they are off by 1/131072 of that range at most.
+values all count as their centre: they are off by 1/131072 of that range at most. The logits are
+read twice, for the extremes and for the counts; nothing else of the size of the image is.
 """
 
 import torch
@@ -13,61 +14,108 @@ from torch import Tensor
 from pcsr.manifest import classifier_outputs
 from pcsr.runtime.routing.adaptive import ITERATIONS, TOLERANCE
 
-from .histogram import BINS, COPIES
-from .launch import expect, expect_band, over
-from .route import difficulty_logit, sigmoid
+from .histogram import (
+    BINS,
+    COPIES,
+    TABLE,
+    add_to_table,
+    chunk_counts,
+    chunks,
+    count_pixels,
+    is_last,
+    programs,
+)
+from .launch import block, expect, expect_band
+from .route import difficulty_logit, key_of, of_key, sigmoid
 
-
-@triton.jit(do_not_specialize=["pixels"])
-def difficulties_kernel(
-    logits, out, pixels, UPSAMPLERS: tl.constexpr, AS_LOGIT: tl.constexpr, BLOCK: tl.constexpr
-):
-    """Writes the difficulty of BLOCK pixels: logsumexp(heavier logits) - logsumexp(lighter ones),
-    AS_LOGIT or through the sigmoid.
-    """
-    pixel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    mask = pixel < pixels
-    logit, _ = difficulty_logit(logits, pixel, mask, pixels, UPSAMPLERS)
-    if AS_LOGIT:
-        tl.store(out + pixel, logit, mask=mask)
-    else:
-        tl.store(out + pixel, sigmoid(logit), mask=mask)
-
-
-def difficulties(logits: Tensor, upsamplers: int, out: Tensor, as_logit: bool = False) -> None:
-    """Writes the probability of the heavier half of the upsamplers, or its logit, bit for bit as
-    `route` has them.
-
-    Args:
-        logits: [K, N] float32, of `dense`.
-        upsamplers: M.
-        out: [N] float32.
-    """
-    pixels = logits.shape[-1]
-    expect_band(1, pixels)
-    expect("logits", logits, torch.float32, (classifier_outputs(upsamplers), pixels))
-    expect("out", out, torch.float32, (pixels,))
-    constants = {"UPSAMPLERS": upsamplers, "AS_LOGIT": as_logit}
-    over(difficulties_kernel, pixels, logits, out, pixels, **constants)
+PARTS = 512  # programs that look for the extremes
+PART_BLOCK = 4096  # pixels at a time of one of them
 
 
 @triton.jit
-def _below_cut(below, weighted, cuts, BINS: tl.constexpr):
+def extremes_kernel(
+    logits,
+    extremes,
+    table,
+    pixels,
+    UPSAMPLERS: tl.constexpr,
+    TABLE: tl.constexpr,
+    PARTS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Finds the extremes [2, PARTS] int32 of the difficulty logits that each of PARTS programs
+    sees, as keys, and clears the table. One of them is that of a NaN where there is any.
+    """
+    part = tl.program_id(0)
+    place = tl.arange(0, BLOCK)
+    for start in range(part * BLOCK, TABLE, PARTS * BLOCK):
+        tl.store(table + start + place, tl.zeros_like(place), mask=start + place < TABLE)
+    least = tl.full((BLOCK,), 0x7FFFFFFF, tl.int32)
+    most = ~least
+    for index in range(part, tl.cdiv(pixels, BLOCK), PARTS):
+        pixel = index * BLOCK + place
+        mask = pixel < pixels
+        logit, _ = difficulty_logit(logits, pixel, mask, pixels, UPSAMPLERS)
+        key = key_of(logit)
+        least = tl.minimum(least, tl.where(mask, key, 0x7FFFFFFF))
+        most = tl.maximum(most, tl.where(mask, key, ~0x7FFFFFFF))
+    tl.store(extremes + part, tl.min(least, axis=0))
+    tl.store(extremes + PARTS + part, tl.max(most, axis=0))
+
+
+@triton.jit
+def _extremes(extremes, PARTS: tl.constexpr):
+    """Gives the least and the largest difficulty of all parts."""
+    part = tl.arange(0, PARTS)
+    least = tl.min(tl.load(extremes + part), axis=0)
+    most = tl.max(tl.load(extremes + PARTS + part), axis=0)
+    return sigmoid(of_key(least)), sigmoid(of_key(most))
+
+
+@triton.jit
+def histogram_kernel(
+    logits,
+    extremes,
+    table,
+    pixels,
+    UPSAMPLERS: tl.constexpr,
+    PARTS: tl.constexpr,
+    BINS: tl.constexpr,
+    COPIES: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Counts pixels: bin = clamp((difficulty - low) / (high - low) * BINS, 0, BINS - 1)."""
+    low, high = _extremes(extremes, PARTS)
+    inverse = 1.0 / (high - low)
+    for index in range(tl.program_id(0), tl.cdiv(pixels, BLOCK), tl.num_programs(0)):
+        pixel = index * BLOCK + tl.arange(0, BLOCK)
+        mask = pixel < pixels
+        logit, _ = difficulty_logit(logits, pixel, mask, pixels, UPSAMPLERS)
+        place = (sigmoid(logit) - low) * inverse * BINS
+        place = tl.where(place > 0, place, 0.0)  # a NaN too, as in a flat image
+        place = tl.where(place < BINS, place, BINS - 1.0)
+        add_to_table(table, place.to(tl.int32), mask, BINS, COPIES)
+
+
+@triton.jit
+def _below_cut(sums, cuts, SPAN: tl.constexpr, BINS: tl.constexpr):
     """Counts and sums (in bins) all values below each cut (0 to 1): inside its bin they count as
     evenly spread.
     """
+    table, below, weighted, totals = sums
     place = cuts * BINS
     place = tl.where(place > 0, place, 0.0)
     bin = tl.where(place < BINS, place, BINS - 1.0).to(tl.int32)
-    start = tl.load(below + bin)
-    here = (tl.load(below + bin + 1) - start).to(tl.float64)
+    chunk = bin // SPAN
+    start = (tl.load(totals + chunk) + tl.load(below + bin)).to(tl.float64)
+    weight = tl.load(totals + BINS // SPAN + chunk) + tl.load(weighted + bin)
+    here = tl.load(table + bin).to(tl.float64)
     share = place - bin.to(tl.float64)
     share = tl.where(share < 1.0, share, 1.0)
     share = tl.where(here == 1, (share > 0.5).to(tl.float64), share)
     centre = bin.to(tl.float64) + 0.5 - (1.0 - share) * 0.5
-    count = start.to(tl.float64) + share * here
-    total = tl.load(weighted + bin).to(tl.float64) + 0.5 * start.to(tl.float64)
-    return count, total + share * here * centre
+    total = weight.to(tl.float64) + 0.5 * start
+    return start + share * here, total + share * here * centre
 
 
 @triton.jit
@@ -78,27 +126,24 @@ def _moved(values, index, BY: tl.constexpr):
 
 
 @triton.jit
-def lloyd_kernel(
-    below,
-    weighted,
-    low,
-    high,
-    bounds,
+def _lloyd(
+    sums,
+    members,
+    total,
     CLUSTERS: tl.constexpr,
     SIZE: tl.constexpr,
+    SPAN: tl.constexpr,
     BINS: tl.constexpr,
     UPDATES: tl.constexpr,
     TOLERANCE: tl.constexpr,
 ):
-    """Runs Lloyd's algorithm in one program: cut_i = (centroid_i + centroid_i+1) / 2, centroid_i =
-    mean of the values between cuts i - 1 and i, until the centroids move by no more than TOLERANCE
-    (sum of squares). Centroids and cuts are normalised to [0, 1].
+    """Runs Lloyd's algorithm: cut_i = (centroid_i + centroid_i+1) / 2, centroid_i = mean of the
+    values between cuts i - 1 and i, until the centroids move by no more than TOLERANCE (sum of
+    squares). Gives the cuts; they and the centroids are normalised to [0, 1].
 
-    below, weighted: [BINS + 1] int64, the counts of the bins before each, and counts times bin.
+    members, total: the count of all values, and their sum in bins.
     """
     index = tl.arange(0, SIZE)
-    members = tl.load(below + BINS).to(tl.float64)
-    total = tl.load(weighted + BINS).to(tl.float64) + 0.5 * members
     if CLUSTERS == 2:
         mean = total / members / BINS
         centroids = tl.where(index == 0, mean, 0.0)
@@ -110,7 +155,7 @@ def lloyd_kernel(
     shift = members * 0.0 + 1.0
     while (step < UPDATES) & (shift > TOLERANCE):
         cuts = (centroids + _moved(centroids, index, 1)) * 0.5
-        count, weight = _below_cut(below, weighted, cuts, BINS)
+        count, weight = _below_cut(sums, cuts, SPAN, BINS)
         count = tl.where(index < CLUSTERS - 1, count, 0.0)
         weight = tl.where(index < CLUSTERS - 1, weight, 0.0)
         own = tl.where(index == 0, members, _moved(count, index, -1)) - count
@@ -120,44 +165,107 @@ def lloyd_kernel(
         shift = tl.sum((updated - centroids) * (updated - centroids), axis=0)
         centroids = updated
         step += 1
-    first, last = tl.load(low), tl.load(high)
-    span = last.to(tl.float64) - first.to(tl.float64)
-    bound = first.to(tl.float64) + cuts * span
+    return cuts
+
+
+@triton.jit
+def _store_bounds(bounds, cuts, low, high, CLUSTERS: tl.constexpr, SIZE: tl.constexpr):
+    """Stores the least float32 difficulties not below the cuts: infinite unless low < high."""
+    index = tl.arange(0, SIZE)
+    bound = low.to(tl.float64) + cuts * (high.to(tl.float64) - low.to(tl.float64))
     rounded = bound.to(tl.float32)
     above = (rounded.to(tl.int32, bitcast=True) + 1).to(tl.float32, bitcast=True)
     rounded = tl.where(rounded.to(tl.float64) < bound, above, rounded)
-    rounded = tl.where(first == last, float("inf"), rounded)
+    rounded = tl.where(low < high, rounded, float("inf"))
     tl.store(bounds + index, rounded, mask=index < CLUSTERS - 1)
 
 
-def lloyd(table: Tensor, low: Tensor, high: Tensor, clusters: int) -> Tensor:
-    """Gives ADM's thresholds of difficulty [M - 1] float32, hardest first, each the least float32
-    that is not below the exact one; infinite where low is high (a flat image is all light).
+@triton.jit
+def _finish_totals(totals, CHUNKS: tl.constexpr):
+    """Puts in place of the chunks' sums those of the chunks before each. Gives the count of all
+    values, and their sum in bins.
+    """
+    chunk = tl.arange(0, CHUNKS)
+    counts, weights = tl.load(totals + chunk), tl.load(totals + CHUNKS + chunk)
+    tl.debug_barrier()
+    tl.store(totals + chunk, tl.cumsum(counts, axis=0) - counts)
+    tl.store(totals + CHUNKS + chunk, tl.cumsum(weights, axis=0) - weights)
+    tl.debug_barrier()
+    members = tl.sum(counts, axis=0).to(tl.float64)
+    return members, tl.sum(weights, axis=0).to(tl.float64) + 0.5 * members
+
+
+@triton.jit
+def bounds_kernel(
+    extremes,
+    sums,
+    bounds,
+    CLUSTERS: tl.constexpr,
+    SIZE: tl.constexpr,
+    PARTS: tl.constexpr,
+    SPAN: tl.constexpr,
+    BINS: tl.constexpr,
+    COPIES: tl.constexpr,
+    UPDATES: tl.constexpr,
+    TOLERANCE: tl.constexpr,
+):
+    """Sums up SPAN bins; the last program goes on with those of all, and Lloyd's algorithm.
+
+    sums: the table; [BINS] int32 and [BINS] int64, counts and counts times bin of the bins before
+    each in its chunk; [2, chunks] int64, the same of whole chunks, and at last of those before.
+    """
+    CHUNKS: tl.constexpr = BINS // SPAN
+    table, below, weighted, totals = sums
+    bin, counts = chunk_counts(table, SPAN, BINS, COPIES)
+    weights = counts.to(tl.int64) * bin
+    tl.store(below + bin, tl.cumsum(counts, axis=0) - counts)
+    tl.store(weighted + bin, tl.cumsum(weights, axis=0) - weights)
+    tl.store(totals + tl.program_id(0), tl.sum(counts, axis=0).to(tl.int64))
+    tl.store(totals + CHUNKS + tl.program_id(0), tl.sum(weights, axis=0))
+    if is_last(table, BINS, COPIES):
+        members, total = _finish_totals(totals, CHUNKS)
+        cuts = _lloyd(sums, members, total, CLUSTERS, SIZE, SPAN, BINS, UPDATES, TOLERANCE)
+        low, high = _extremes(extremes, PARTS)
+        _store_bounds(bounds, cuts, low, high, CLUSTERS, SIZE)
+
+
+def adaptive_bounds(logits: Tensor, upsamplers: int, out: Tensor) -> None:
+    """Writes ADM's thresholds of difficulty, hardest first, each the least float32 that is not
+    below the exact one. They are infinite where all pixels have the same difficulty (a flat image
+    is all light) or one of them is not a number.
 
     Args:
-        table: [COPIES, BINS] int32 of `histogram`.
-        low, high: [] float32, as given to `histogram`.
-        clusters: M > 1.
+        logits: [K, N] float32, of `dense`.
+        upsamplers: M > 1.
+        out: [M - 1] float32.
     """
-    expect("table", table, torch.int32, (COPIES, BINS))
-    expect("low", low, torch.float32, ())
-    expect("high", high, torch.float32, ())
-    counts = table.sum(dim=0, dtype=torch.int64)
-    bins = torch.arange(BINS, device=table.device)
-    sums = torch.zeros((2, BINS + 1), dtype=torch.int64, device=table.device)
-    sums[:, 1:] = torch.cumsum(torch.stack([counts, counts * bins]), dim=1)
-    bounds = torch.empty(clusters - 1, dtype=torch.float32, device=table.device)
-    lloyd_kernel[(1,)](
-        sums[0],
-        sums[1],
-        low,
-        high,
-        bounds,
-        CLUSTERS=clusters,
-        SIZE=triton.next_power_of_2(clusters),
-        BINS=BINS,
+    pixels, device = logits.shape[-1], logits.device
+    expect_band(1, pixels)
+    expect("logits", logits, torch.float32, (classifier_outputs(upsamplers), pixels))
+    expect("out", out, torch.float32, (upsamplers - 1,))
+    parts, count = programs(PARTS), chunks()
+    extremes = torch.empty((2, parts), dtype=torch.int32, device=device)
+    table = torch.empty(TABLE, dtype=torch.int32, device=device)
+    below = torch.empty(BINS, dtype=torch.int32, device=device)
+    weighted = torch.empty(BINS, dtype=torch.int64, device=device)
+    totals = torch.empty((2, count), dtype=torch.int64, device=device)
+    seen = {"UPSAMPLERS": upsamplers, "PARTS": parts}
+    bins = {"BINS": BINS, "COPIES": COPIES}
+    tile = max(PART_BLOCK, block(PART_BLOCK, pixels))
+    extremes_kernel[(parts,)](
+        logits, extremes, table, pixels, **seen, TABLE=TABLE, BLOCK=tile, num_warps=8
+    )
+    count_pixels(histogram_kernel, pixels, logits, extremes, table, **seen, **bins)
+    bounds_kernel[(count,)](
+        extremes,
+        (table, below, weighted, totals),
+        out,
+        CLUSTERS=upsamplers,
+        SIZE=triton.next_power_of_2(upsamplers),
+        PARTS=parts,
+        SPAN=BINS // count,
+        **bins,
         UPDATES=ITERATIONS - 1,
         TOLERANCE=TOLERANCE,
         num_warps=1,
     )
-    return bounds

@@ -20,10 +20,8 @@ class BandInputs:
     mlps: PackedMlps
     grid: DeviceGrid
     pre: Tensor
-    """[P, S] in the compute dtype: the first layers' products with the features. P counts the
-    pixels of the input rows from `top` on."""
-    constant: Tensor
-    """[S] float32, of `PackedMlps.constants`."""
+    """[P, S] in the compute dtype: the first layers' products with the features, and
+    `PackedMlps.constants`. P counts the pixels of the input rows from `top` on."""
     image: Tensor
     """[3, h, w] float32 RGB: the whole image."""
     first: int = 0
@@ -36,7 +34,7 @@ class BandInputs:
         """The first arguments of both kernels."""
         rows, columns = self.grid.rows, self.grid.columns
         axes = (rows.places, rows.shares, columns.places, columns.shares)
-        return (self.pre, self.image, self.constant, *axes)
+        return (self.pre, self.image, *axes)
 
     @property
     def sizes(self) -> tuple[int, int, int, int]:
@@ -52,7 +50,6 @@ class BandInputs:
         """
         stride, width = self.mlps.first_weight.shape[1], len(self.grid.columns)
         expect("pre", self.pre, self.mlps.dtype, (None, stride))
-        expect("constant", self.constant, torch.float32, (stride,))
         expect("image", self.image, torch.float32, (3, None, None))
         expect("canvas", canvas, torch.float32, (None, width, 3))
         rows, first = canvas.shape[0], self.first

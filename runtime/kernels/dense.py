@@ -1,49 +1,147 @@
 """The dense pass gives every output pixel its logits and the lightest upsampler's colours."""
 
+import math
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from .band_inputs import BandInputs
-from .launch import DTYPES, expect, for_mlps
-from .mlp import bilinear, colours, held_weights, mlp
+from .launch import DTYPES, expect, for_mlp
+from .mlp import (
+    OUTPUTS,
+    across,
+    at_columns,
+    at_rows,
+    four,
+    held_weights,
+    linear,
+    mlp,
+    offset_weights,
+)
+from .occupancy import programs_at_once
+from .packed import PackedMlp
 
 
 @triton.jit
-def _classify(
-    layer,
-    classifier,
+def _deep(
+    inputs,
+    row_of,
+    columns,
+    of,
+    offsets,
     held,
-    logits,
-    column,
-    pixels,
-    CLASSES: tl.constexpr,
+    STRIDE: tl.constexpr,
     SHAPE: tl.constexpr,
     HELD: tl.constexpr,
     DTYPE: tl.constexpr,
+    BLOCK: tl.constexpr,
+    GROUP: tl.constexpr,
+    SPAN: tl.constexpr,
 ):
-    """Stores the CLASSES logits of the pixels of one row: logits[c, column] = classifier(pixel)_c.
-
-    A classifier of one layer has its CLASSES outputs in `pre`.
+    """Runs the MLPs side by side for GROUP output rows of BLOCK columns: [BLOCK, OUTPUTS] float32,
+    a row's outputs behind those of the row above. SPAN rows lie on one input row.
     """
-    pre, at, mask, constant, row_offset, column_offset = layer
-    if SHAPE[0] == 0:
-        vectors = classifier[1]
-        for c in tl.static_range(CLASSES):
-            near = tl.load(pre + at + c, mask=mask, other=0.0).to(tl.float32)
-            by_row = row_offset * tl.load(vectors + c)
-            by_column = column_offset * tl.load(vectors + SHAPE[1] + SHAPE[2] + c)
-            out = near + (tl.load(constant + c) + by_row) + by_column
-            tl.store(logits + tl.cast(pixels, tl.int64) * c + column, out, mask=mask)
+    pre, row_places, row_shares, top, lr_width = inputs
+    begin, first, rows = row_of
+    nearest, column_offset, mask = columns
+    out = tl.zeros((BLOCK, OUTPUTS), dtype=tl.float32)
+    if HELD:
+        for r in tl.static_range(GROUP):
+            row = first + tl.minimum(tl.maximum(begin + r, 0), rows - 1)
+            if r % SPAN == 0:
+                lr_row = tl.load(row_places + row) - top
+                at = (lr_row.to(tl.int64) * lr_width + nearest) * STRIDE
+                a, b = at_columns(pre, at, mask, column_offset, offsets, SHAPE, DTYPE)
+            x, y = at_rows(a, b, tl.load(row_shares + row), offsets, SHAPE, DTYPE)
+            out = mlp(x, y, out, of, held, r, SHAPE, HELD, DTYPE)
     else:
-        out = mlp(layer, classifier, held, SHAPE, HELD, DTYPE)
-        if CLASSES == 1:  # the others are padding, 0
-            tl.store(logits + column, tl.sum(out, axis=1), mask=mask)
+        for r in range(GROUP):  # not unrolled: so many products would not fit the registers
+            row = first + tl.minimum(tl.maximum(begin + r, 0), rows - 1)
+            lr_row = tl.load(row_places + row) - top
+            at = (lr_row.to(tl.int64) * lr_width + nearest) * STRIDE
+            a, b = at_columns(pre, at, mask, column_offset, offsets, SHAPE, DTYPE)
+            x, y = at_rows(a, b, tl.load(row_shares + row), offsets, SHAPE, DTYPE)
+            out = mlp(x, y, out, of, held, r, SHAPE, HELD, DTYPE)
+    return out
+
+
+@triton.jit
+def _colour(
+    c,
+    inputs,
+    image,
+    row_of,
+    columns,
+    taps,
+    light,
+    height,
+    STRIDE: tl.constexpr,
+    BLOCK: tl.constexpr,
+    GROUP: tl.constexpr,
+    TAPS: tl.constexpr,
+    SLOT: tl.constexpr,
+    LINEAR: tl.constexpr,
+):
+    """Interpolates colour c of GROUP rows: [BLOCK, 4], SLOT / 4 of them apart, else 0; where the
+    upsampler is its first layer only, with that. TAPS rows lie between the same input rows.
+    """
+    pre, row_places, row_shares, top, lr_width = inputs
+    begin, first, rows = row_of
+    nearest, column_offset, mask = columns
+    zero = tl.zeros_like(column_offset)
+    found = ()
+    for q in tl.static_range(4):
+        if q % (SLOT // 4) == 0 and q // (SLOT // 4) < GROUP:
+            row = first + tl.minimum(tl.maximum(begin + q // (SLOT // 4), 0), rows - 1)
+            if q // (SLOT // 4) % TAPS == 0:
+                lower = tl.load(row_places + height + row).to(tl.int64) * lr_width
+                upper = tl.load(row_places + 2 * height + row).to(tl.int64) * lr_width
+                above = across(image + lower, taps)
+                below = across(image + upper, taps)
+            value = above + tl.load(row_shares + height + row) * (below - above)
+            if LINEAR >= 0:
+                lr_row = tl.load(row_places + row) - top
+                at = (lr_row.to(tl.int64) * lr_width + nearest) * STRIDE
+                offset = tl.load(row_shares + row)
+                value += linear(pre + LINEAR, at, mask, c, offset, column_offset, light)
+            found = found + (value,)  # type: ignore[assignment]
         else:
-            c = tl.arange(0, 16)
-            place = logits + c.to(tl.int64)[None, :] * pixels + column[:, None]
-            tl.store(place, out, mask=mask[:, None] & (c < CLASSES)[None, :])
+            found = found + (zero,)  # type: ignore[assignment]
+    return four(found[0], found[1], found[2], found[3]).reshape(BLOCK, 4)  # type: ignore[misc]
+
+
+@triton.jit
+def _linear_logits(
+    inputs,
+    row_of,
+    columns,
+    column,
+    vectors,
+    logits,
+    pixels,
+    width,
+    STRIDE: tl.constexpr,
+    CLASSES: tl.constexpr,
+    COLUMN: tl.constexpr,
+    GROUP: tl.constexpr,
+):
+    """Stores the logits of GROUP rows where the classifier is its first layer only."""
+    pre, row_places, row_shares, top, lr_width = inputs
+    begin, first, rows = row_of
+    nearest, column_offset, mask = columns
+    for r in tl.static_range(GROUP):
+        inside = (begin + r >= 0) & (begin + r < rows)
+        row = first + tl.minimum(tl.maximum(begin + r, 0), rows - 1)
+        lr_row = tl.load(row_places + row) - top
+        at = (lr_row.to(tl.int64) * lr_width + nearest) * STRIDE
+        offset = tl.load(row_shares + row)
+        start = (row - first).to(tl.int64) * width
+        for c in tl.static_range(CLASSES):
+            out = linear(pre + COLUMN, at, mask, c, offset, column_offset, vectors)
+            place = logits + tl.cast(pixels, tl.int64) * c + start
+            tl.store(place + column, out, mask=mask & inside)
 
 
 @triton.jit(
@@ -51,6 +149,7 @@ def _classify(
 )
 def dense_kernel(
     band,
+    deep,
     light,
     classifier,
     canvas,
@@ -64,91 +163,138 @@ def dense_kernel(
     lr_width,
     plane,
     STRIDE: tl.constexpr,
-    LIGHT_COLUMN: tl.constexpr,
-    LIGHT_SHAPE: tl.constexpr,
-    CLASS_COLUMN: tl.constexpr,
     CLASSES: tl.constexpr,
-    CLASS_SHAPE: tl.constexpr,
+    DEEP_COLUMN: tl.constexpr,
+    SHAPE: tl.constexpr,
+    LIGHT_COLUMN: tl.constexpr,
+    CLASS_COLUMN: tl.constexpr,
     DTYPE: tl.constexpr,
     HELD: tl.constexpr,
     BLOCK: tl.constexpr,
-    ROWS: tl.constexpr,
+    SLOT: tl.constexpr,
+    GROUP: tl.constexpr,
+    SPAN: tl.constexpr,
+    TAPS: tl.constexpr,
 ):
-    """Computes ROWS output rows of BLOCK columns: canvas = lightest upsampler's
-    MLP + bilinear base, logits = classifier's MLP. The arguments are those of `dense`.
+    """Computes tiles of GROUP output rows and BLOCK columns, one after another: canvas = lightest
+    upsampler's MLP + bilinear base, logits = classifier's MLP. The arguments are those of `dense`.
+
+    A row has SLOT of the 16 values that a product has per column: its colours, then its logits.
     """
-    pre, image, constant, row_places, row_shares, column_places, column_shares = band
-    across = tl.cdiv(width, BLOCK)
-    strip = tl.program_id(0) // across
-    column = (tl.program_id(0) % across) * BLOCK + tl.arange(0, BLOCK)
-    mask = column < width
-    nearest = tl.load(column_places + column, mask=mask, other=0)
-    lower = tl.load(column_places + width + column, mask=mask, other=0)
-    upper = tl.load(column_places + 2 * width + column, mask=mask, other=0)
-    column_offset = tl.load(column_shares + column, mask=mask, other=0.0)
-    column_weight = tl.load(column_shares + width + column, mask=mask, other=0.0)
-    colour = tl.arange(0, 4)
-    is_colour = mask[:, None] & (colour < 3)[None, :]
-    held = held_weights(light[0], LIGHT_SHAPE, HELD)
-    class_held = held_weights(classifier[0], CLASS_SHAPE, HELD)
-    for row in range(strip * ROWS, tl.minimum(strip * ROWS + ROWS, rows)):
-        on_rows = row_places + first + row
-        at = (tl.cast(tl.load(on_rows) - top, tl.int64) * lr_width + nearest) * STRIDE
-        row_offset = tl.load(row_shares + first + row)
-        start = tl.cast(row, tl.int64) * width
-        if CLASSES > 0:
-            inputs, shared = pre + CLASS_COLUMN, constant + CLASS_COLUMN
-            _classify(
-                (inputs, at, mask, shared, row_offset, column_offset),
-                classifier,
-                class_held,
-                logits + start,
-                column,
-                pixels,
-                CLASSES,
-                CLASS_SHAPE,
+    pre, image, row_places, row_shares, column_places, column_shares = band
+    n = tl.arange(0, OUTPUTS)
+    kind = n % SLOT
+    OWN: tl.constexpr = CLASSES if CLASS_COLUMN < 0 else 0  # logits among the 16
+    tiles_across = tl.cdiv(width, BLOCK)
+    lead = first % GROUP
+    if SHAPE[0] > 0:
+        held = held_weights(deep[0], SHAPE, OUTPUTS // SLOT, HELD)
+        offsets = offset_weights(deep[1], SHAPE, DTYPE)
+    inputs = (pre, row_places, row_shares, top, lr_width)
+    tiles = tiles_across * tl.cdiv(rows + lead, GROUP)
+    for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
+        column = (tile % tiles_across) * BLOCK + tl.arange(0, BLOCK)
+        mask = column < width
+        row_of = (tile // tiles_across * GROUP - lead, first, rows)
+        nearest = tl.load(column_places + column, mask=mask, other=0)
+        taps = (
+            tl.load(column_places + width + column, mask=mask, other=0),
+            tl.load(column_places + 2 * width + column, mask=mask, other=0),
+            tl.load(column_shares + width + column, mask=mask, other=0.0),
+        )
+        columns = (nearest, tl.load(column_shares + column, mask=mask, other=0.0), mask)
+        base = ()
+        for c in tl.static_range(3):
+            base = base + (  # type: ignore[assignment]
+                _colour(
+                    c,
+                    inputs,
+                    image + tl.cast(plane, tl.int64) * c,
+                    row_of,
+                    columns,
+                    taps,
+                    light,
+                    height,
+                    STRIDE,
+                    BLOCK,
+                    GROUP,
+                    TAPS,
+                    SLOT,
+                    LIGHT_COLUMN,
+                ),
+            )
+        zero = tl.zeros_like(base[0])  # type: ignore[misc]
+        out = four(base[0], base[1], base[2], zero).reshape(BLOCK, OUTPUTS)  # type: ignore[misc]
+        if SHAPE[0] > 0:
+            out += _deep(
+                (pre + DEEP_COLUMN, row_places, row_shares, top, lr_width),
+                row_of,
+                columns,
+                deep[0],
+                offsets,
+                held,
+                STRIDE,
+                SHAPE,
                 HELD,
                 DTYPE,
+                BLOCK,
+                GROUP,
+                SPAN,
             )
-        inputs, shared = pre + LIGHT_COLUMN, constant + LIGHT_COLUMN
-        layer = (inputs, at, mask, shared, row_offset, column_offset)
-        residual = mlp(layer, light, held, LIGHT_SHAPE, HELD, DTYPE)
-        row_base = (
-            tl.load(on_rows + height).to(tl.int64) * lr_width,
-            tl.load(on_rows + 2 * height).to(tl.int64) * lr_width,
-            tl.load(row_shares + height + first + row),
-        )
-        base = bilinear(image, plane, row_base, (lower, upper, column_weight), is_colour)
-        place = canvas + start * 3 + (column[:, None] * 3 + colour[None, :])
-        tl.store(place, colours(residual, BLOCK) + base, mask=is_colour)
+        row = row_of[0] + n // SLOT
+        start = row.to(tl.int64) * width
+        wanted = (row >= 0) & (row < rows) & (kind < 3 + OWN) & (n // SLOT < GROUP)
+        to = canvas + (start * 3 + kind)
+        step = tl.full((OUTPUTS,), 3, tl.int32)
+        if OWN > 0:
+            to = tl.where(kind < 3, to, logits + (tl.cast(pixels, tl.int64) * (kind - 3) + start))
+            step = tl.where(kind < 3, 3, 1)
+        place = to[None, :] + column[:, None] * step[None, :]
+        tl.store(place, out, mask=mask[:, None] & wanted[None, :])
+        if CLASS_COLUMN >= 0:
+            _linear_logits(
+                inputs,
+                row_of,
+                columns,
+                column,
+                classifier,
+                logits,
+                pixels,
+                width,
+                STRIDE,
+                CLASSES,
+                CLASS_COLUMN,
+                GROUP,
+            )
 
 
-ROWS = 4  # of a program: at x4 they have the same input row
-
-
-def dense(inputs: BandInputs, canvas: Tensor, logits: Tensor | None) -> None:
+def dense(
+    inputs: BandInputs, canvas: Tensor, logits: Tensor | None, programs: int | None = None
+) -> None:
     """Writes every pixel's logits, and its colours by the lightest upsampler.
 
     Args:
         canvas: [n, W, 3] float32, the output rows from `inputs.first` on.
         logits: [K, n * W] float32, heaviest first (K = 1 for M = 2); None for M = 1.
+        programs: how many are launched; None: as many as the GPU runs at the same time.
 
     Raises:
         ValueError: a tensor is not of this kind, or the band has some 2^31 pixels or more.
     """
-    light, classifier = inputs.mlps.upsamplers[-1], inputs.mlps.classifier
+    mlps = inputs.mlps
     rows, width = inputs.check(canvas)
-    if (logits is None) != (classifier is None):
+    if (logits is None) != (mlps.classes == 0):
         raise ValueError("logits are for M > 1, where there is a classifier")
-    classes = 0 if classifier is None else classifier.outputs
     if logits is not None:
-        expect("logits", logits, torch.float32, (classes, rows * width))
-    mlps = (light,) if classifier is None else (light, classifier)
-    how, other = for_mlps(width, *mlps), mlps[-1]
-    dense_kernel[(triton.cdiv(width, how["BLOCK"]) * triton.cdiv(rows, ROWS),)](
+        expect("logits", logits, torch.float32, (mlps.classes, rows * width))
+    spare = mlps.dense or mlps.light
+    assert spare is not None
+    deep, light, classifier = (part or spare for part in (mlps.dense, mlps.light, mlps.classifier))
+    arguments = (
         inputs.tensors,
-        (light.weights, light.vectors),
-        (other.weights, other.vectors),
+        (deep.weights, deep.vectors),
+        light.vectors,
+        classifier.vectors,
         canvas,
         canvas if logits is None else logits,
         inputs.first,
@@ -156,13 +302,35 @@ def dense(inputs: BandInputs, canvas: Tensor, logits: Tensor | None) -> None:
         rows,
         rows * width,
         *inputs.sizes,
-        STRIDE=inputs.pre.shape[1],
-        LIGHT_COLUMN=light.column,
-        LIGHT_SHAPE=light.shape,
-        CLASS_COLUMN=other.column,
-        CLASSES=classes,
-        CLASS_SHAPE=other.shape,
-        DTYPE=DTYPES[inputs.mlps.dtype],
-        ROWS=ROWS,
-        **how,
     )
+    options = (
+        for_mlp(width, deep)
+        | _rows_together(inputs, deep)
+        | {
+            "STRIDE": inputs.pre.shape[1],
+            "CLASSES": mlps.classes,
+            "DEEP_COLUMN": deep.column,
+            "SHAPE": deep.shape,
+            "LIGHT_COLUMN": _column(mlps.light),
+            "CLASS_COLUMN": _column(mlps.classifier),
+            "DTYPE": DTYPES[mlps.dtype],
+        }
+    )
+    if programs is None:
+        programs = programs_at_once(dense_kernel, canvas.device, *arguments, **options)
+    tiles = triton.cdiv(width, options["BLOCK"]) * triton.cdiv(rows, options["GROUP"]) + 1
+    dense_kernel[(min(programs, tiles),)](*arguments, **options)
+
+
+def _column(mlp: PackedMlp | None) -> int:
+    return -1 if mlp is None else mlp.column
+
+
+def _rows_together(inputs: BandInputs, deep: PackedMlp) -> dict[str, int]:
+    """Chooses how many rows a tile has, and how many of them share what they are made from."""
+    slot = OUTPUTS.value // deep.places if deep.layers else 4
+    axis, group = inputs.grid.rows, OUTPUTS.value // slot
+    if group == 4 and axis.nearest_run == 3:
+        group = 3
+    span, taps = math.gcd(group, axis.nearest_run), math.gcd(group, axis.taps_run)
+    return {"SLOT": slot, "GROUP": group, "SPAN": span, "TAPS": taps}

@@ -5,58 +5,109 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .launch import BLOCK, block, expect, expect_band
+from .launch import block, expect, expect_band
 
 PEAKS = {torch.uint8: 255, torch.uint16: 65535, torch.float32: 0}
+BLOCK = 256  # pixels of a program, which is one warp
 
 
 @triton.jit
-def _refined(canvas, labels, value, mask, column, width, on_row, refine_below):
-    """Gives `value`, or the 3x3 mean where a light pixel lies beside a heavy one.
-
-    labels, canvas: pointers to each element's own. on_row: whether the row is inside the frame.
+def _is_mixed(labels, start, total, width, refine_below, BLOCK: tl.constexpr):
+    """Tells whether any of BLOCK pixels can be refined: a light one is among them, and a heavy one
+    among them or beside them. It may say so too often, never too seldom.
     """
-    inside = mask & (column > 0) & (column < width - 1) & on_row
-    own = tl.load(labels, mask=inside, other=0).to(tl.int32)
+    place = tl.arange(0, BLOCK)
+    least = tl.full((BLOCK,), 255, tl.int32)
+    most = tl.zeros((BLOCK,), tl.int32)
+    for y in tl.static_range(-1, 2):
+        at = tl.maximum(tl.minimum(start + y * width, total - BLOCK), 0)
+        row = tl.load(labels + at + place, mask=place < total - at, other=255).to(tl.int32)
+        least = tl.minimum(least, row)
+        if y == 0:
+            most = row
+        before = tl.load(labels + tl.maximum(at - 1, 0)).to(tl.int32)
+        after = tl.load(labels + tl.minimum(at + BLOCK, total - 1)).to(tl.int32)
+        least = tl.minimum(least, tl.minimum(before, after))
+    is_near_heavy = tl.min(least, axis=0) < refine_below
+    return is_near_heavy & (tl.max(most, axis=0) >= refine_below)
+
+
+@triton.jit
+def _is_refined(labels, pixel, mask, first, height, width, refine_below):
+    """Tells which pixels are light, not outermost, and beside a heavy one."""
+    row = pixel // width
+    column = pixel - row * width
+    inside = mask & (column > 0) & (column < width - 1)
+    inside = inside & (first + row > 0) & (first + row < height - 1)
+    own = tl.load(labels + pixel, mask=inside, other=0).to(tl.int32)
+    inside = inside & (own >= refine_below)
     least = own
     for y in tl.static_range(-1, 2):
         for x in tl.static_range(-1, 2):
             if x != 0 or y != 0:
-                other = tl.load(labels + (y * width + x), mask=inside, other=255)
+                other = tl.load(labels + pixel + (y * width + x), mask=inside, other=255)
                 least = tl.minimum(least, other.to(tl.int32))
-    changed = inside & (own >= refine_below) & (least < refine_below)
-    if tl.max(changed.to(tl.int32), axis=0) > 0:
-        total = tl.zeros_like(value)
-        for y in tl.static_range(-1, 2):
-            line = canvas + y * 3 * width
-            left = tl.load(line - 3, mask=changed, other=0.0)
-            right = tl.load(line + 3, mask=changed, other=0.0)
-            total += left + tl.load(line, mask=changed, other=0.0) + right
-        value = tl.where(changed, total * (1.0 / 9.0), value)
-    return value
+    return inside & (least < refine_below)
 
 
 @triton.jit
-def _rounded(value, PEAK: tl.constexpr):
-    """Rounds value * PEAK to an integer from 0 to PEAK, halves to the even one; a NaN is 0. Values
-    below 2^24 are rounded exactly, and no compiler may take this apart as it may the sum with a
-    large number.
+def _mean(canvas, mask, width):
+    """Gives the mean of the 3x3 values around each."""
+    total = tl.zeros(mask.shape, tl.float32)
+    for y in tl.static_range(-1, 2):
+        line = canvas + y * 3 * width
+        left = tl.load(line - 3, mask=mask, other=0.0)
+        right = tl.load(line + 3, mask=mask, other=0.0)
+        total += left + tl.load(line, mask=mask, other=0.0) + right
+    return total * (1.0 / 9.0)
+
+
+@triton.jit
+def _store(out, value, mask, PEAK: tl.constexpr):
+    """Stores values as they are, or value * PEAK as an integer from 0 to PEAK, halves rounded to
+    the even one; a NaN is 0. The sum with 2^23 has the integer in its lower bits. It cannot be
+    fused with the product, as there is the clipping between them.
     """
-    scaled = value * PEAK
-    scaled = tl.where(scaled > 0, scaled, 0.0)
-    scaled = tl.where(scaled < PEAK, scaled, PEAK * 1.0)
-    whole = scaled.to(tl.int32)
-    part = scaled - whole.to(tl.float32)
-    is_up = (part > 0.5) | ((part == 0.5) & ((whole & 1) == 1))
-    return whole + is_up.to(tl.int32)
+    if PEAK > 0:
+        scaled = value * PEAK
+        scaled = tl.where(scaled > 0, scaled, 0.0)
+        scaled = tl.where(scaled < PEAK, scaled, PEAK * 1.0)
+        value = (scaled + 8388608.0).to(tl.int32, bitcast=True).to(out.dtype.element_ty)
+    tl.store(out, value, mask=mask)
 
 
-@triton.jit(do_not_specialize=["start", "first", "height", "width", "refine_below"])
+@triton.jit
+def _refine(
+    canvas, labels, out, at, frame, PEAK: tl.constexpr, BLOCK: tl.constexpr, PART: tl.constexpr
+):
+    """Overwrites those of BLOCK pixels that are refined, PART at a time, once all are converted.
+
+    canvas, out: pointers to the first of them. at: this one's place on the canvas, how many pixels
+    are left to finish, and how many the canvas has. frame: first, height, width and refine_below.
+    """
+    start, left, total = at
+    first, height, width, refine_below = frame
+    if _is_mixed(labels, start, total, width, refine_below, BLOCK):
+        tl.debug_barrier()
+        for part in range(0, BLOCK, PART):
+            near = part + tl.arange(0, PART)
+            mask = near < left
+            mask = _is_refined(labels, start + near, mask, first, height, width, refine_below)
+            if tl.max(mask.to(tl.int32), axis=0) > 0:
+                for colour in tl.static_range(3):
+                    element = near * 3 + colour
+                    _store(out + element, _mean(canvas + element, mask, width), mask, PEAK)
+
+
+@triton.jit(do_not_specialize=["first", "height", "refine_below"])
 def finish_kernel(
     canvas,
     labels,
     out,
+    invalid,
     start,
+    size,
+    total,
     first,
     height,
     width,
@@ -64,29 +115,33 @@ def finish_kernel(
     REFINE: tl.constexpr,
     PEAK: tl.constexpr,
     BLOCK: tl.constexpr,
+    PART: tl.constexpr,
 ):
-    """Finishes BLOCK values of one output row (paper section 3.4): out = convert(mean of the 3x3
-    pixels where a light one lies beside a heavy one, else canvas).
+    """Finishes BLOCK pixels (paper section 3.4): out = convert(mean of the 3x3 pixels where a light
+    one lies beside a heavy one, else canvas). All are converted at first, in the order of memory;
+    then those that are refined are overwritten, PART pixels at a time.
 
-    start: the canvas row of the first output row. The other arguments are those of `finish`.
+    start, size: the first of the finished pixels on the canvas, which has `total`, and how many
+    they are. The other arguments are those of `finish`.
     """
-    across = tl.cdiv(3 * width, BLOCK)
-    out_row = tl.program_id(0) // across
-    row = start + out_row
-    element = (tl.program_id(0) % across) * BLOCK + tl.arange(0, BLOCK)
-    mask = element < 3 * width
-    own = canvas + tl.cast(row, tl.int64) * (3 * width) + element
-    value = tl.load(own, mask=mask, other=0.0)
+    done = tl.program_id(0) * BLOCK
+    own = canvas + tl.cast(start + done, tl.int64) * 3
+    to = out + tl.cast(done, tl.int64) * 3
+    place = tl.arange(0, BLOCK)
+    worst = tl.zeros((BLOCK,), tl.float32)
+    values = tl.minimum(size - done, BLOCK) * 3
+    for third in tl.static_range(3):
+        element = third * BLOCK + place
+        mask = element < values
+        value = tl.load(own + element, mask=mask, other=0.0)
+        worst = tl.maximum(worst, tl.abs(value), propagate_nan=tl.PropagateNan.ALL)
+        _store(to + element, value, mask, PEAK)
+    is_bad = tl.max(worst.to(tl.int32, bitcast=True), axis=0) >= 0x7F800000
+    tl.atomic_add(invalid, 1, mask=is_bad, sem="relaxed")
     if REFINE:
-        column = element // 3
-        on_row = (first + row > 0) & (first + row < height - 1)
-        own_label = labels + tl.cast(row, tl.int64) * width + column
-        value = _refined(own, own_label, value, mask, column, width, on_row, refine_below)
-    to = out + tl.cast(out_row, tl.int64) * (3 * width) + element
-    if PEAK > 0:
-        tl.store(to, _rounded(value, PEAK).to(out.dtype.element_ty), mask=mask)
-    else:
-        tl.store(to, value, mask=mask)
+        at = (start + done, size - done, total)
+        frame = (first, height, width, refine_below)
+        _refine(own, labels, to, at, frame, PEAK, BLOCK, PART)
 
 
 def finish(
@@ -97,6 +152,7 @@ def finish(
     height: int,
     refine_below: int,
     out: Tensor,
+    invalid: Tensor,
 ) -> None:
     """Writes refined and converted rows of a canvas.
 
@@ -107,6 +163,7 @@ def finish(
             canvas too, where the image has any.
         refine_below: labels below it are heavy; 0 leaves the refinement out.
         out: [rows, W, 3] uint8 or uint16 (clipped, ties to even) or float32 (not clipped).
+        invalid: [1] int32: something is added to it where a value of `rows` is not finite.
 
     Raises:
         ValueError: a tensor is not of this kind, or a row beside `rows` is missing.
@@ -118,20 +175,24 @@ def finish(
     if out.dtype not in PEAKS:
         raise ValueError(f"out: expected uint8, uint16 or float32, found {out.dtype}")
     expect("out", out, out.dtype, (end - begin, width, 3))
+    expect("invalid", invalid, torch.int32, (1,))
     least, most = (
         (min(first, 1), count - min(height - first - count, 1)) if refine_below else (0, count)
     )
     if not least <= begin <= end <= most:
         raise ValueError(f"rows {begin} to {end} of a canvas that can finish {least} to {most}")
-    tile = block(BLOCK, 3 * width)
-    programs = triton.cdiv(3 * width, tile) * (end - begin)
-    if programs == 0:
+    size = (end - begin) * width
+    if size == 0:
         return
-    finish_kernel[(programs,)](
+    tile = block(BLOCK, size)
+    finish_kernel[(triton.cdiv(size, tile),)](
         canvas,
         labels,
         out,
-        begin,
+        invalid,
+        begin * width,
+        size,
+        count * width,
         first,
         height,
         width,
@@ -139,5 +200,6 @@ def finish(
         REFINE=refine_below > 0,
         PEAK=PEAKS[out.dtype],
         BLOCK=tile,
-        num_warps=4,
+        PART=max(tile // 4, 1),
+        num_warps=1,
     )

@@ -18,7 +18,7 @@ DTYPES: dict[torch.dtype, Any] = {
 }
 LARGEST = 2**31 - 2**16  # pixels of a band, so that no tile counts past int32 either
 HELD_BYTES = 48 * 1024  # of weights; the least GPU (sm_89) has 99 KiB per program, staging included
-BLOCK = 1024  # values of a program without MLPs
+TENSOR_MEMORY = (10, 11)  # generations whose products of four warps are in a memory of their own
 INTERPRETED_BLOCK = 2048  # Triton's interpreter takes nearly the same time for any tile
 
 
@@ -40,25 +40,24 @@ def expect_band(rows: int, width: int) -> None:
         raise ValueError(f"a band of {rows} x {width} pixels is too large; cut it into bands")
 
 
-def for_mlps(size: int, *mlps: PackedMlp) -> dict[str, int]:
-    """Chooses the constants and options of a pass that runs these MLPs on tiles of a row or list of
+def for_mlp(size: int, mlp: PackedMlp) -> dict[str, int]:
+    """Chooses the constants and options of a pass that runs an MLP on tiles of a row or list of
     `size` pixels. HELD: whether the weights are loaded once per program and stay in shared memory.
+    The tiles are the largest whose values fit the registers, by compiling them.
     """
-    width, held, warps = max(mlp.width for mlp in mlps), True, 4
+    width, held, warps, dtype = mlp.width, True, 4, mlp.weights.dtype
     if interpreted():
         tile = min(INTERPRETED_BLOCK, max(16, triton.next_power_of_2(size)))
-    elif mlps[0].weights.dtype == torch.float32:  # no tensor cores: the products take registers
-        tile, held, warps = (16 if width > 96 else 32), False, 8 if width > 48 else 4
+    elif dtype == torch.float32:  # no tensor cores: the products take registers
+        tile, held, warps = 64 if width <= 64 else 32, False, 4
+        if width > 96:
+            tile, warps = 16, 8
     else:
-        tile = 128 if width <= 32 else 64
-    held &= sum(mlp.weights.nbytes for mlp in mlps) <= HELD_BYTES
+        tile = 128 if width <= (96 if dtype == torch.float16 else 64) else 64
+        if width <= 96 and generation(mlp.weights.device) in TENSOR_MEMORY:
+            tile, warps = 64, 2  # with four the products of a tile would take more than it has
+    held &= mlp.weights.nbytes <= HELD_BYTES
     return {"HELD": held, "BLOCK": tile, "num_warps": warps, "num_stages": 1}
-
-
-def over(kernel: Any, size: int, *arguments: Any, **constants: Any) -> None:  # noqa: ANN401
-    """Launches a kernel without MLPs over `size` values, BLOCK of them a program."""
-    tile = block(BLOCK, size)
-    kernel[(triton.cdiv(size, tile),)](*arguments, **constants, BLOCK=tile, num_warps=4)
 
 
 def block(block: int, size: int) -> int:
@@ -67,6 +66,12 @@ def block(block: int, size: int) -> int:
     """
     most = 4 * INTERPRETED_BLOCK
     return min(most, triton.next_power_of_2(max(size, 1))) if interpreted() else block
+
+
+@functools.cache
+def generation(device: torch.device) -> int:
+    """Gives the major compute capability of a GPU; 0 for other devices."""
+    return torch.cuda.get_device_capability(device)[0] if device.type == "cuda" else 0
 
 
 @functools.cache

@@ -1,14 +1,16 @@
-"""Defines what the dense and the sparse pass share inside a kernel: an MLP on a tile of pixels, and
-the bilinear base.
+"""Defines what the dense and the sparse pass share inside a kernel: MLPs on a tile of pixels,
+and the bilinear base.
 
 A hidden width is kept as one or two blocks of channels, A and B, both powers of two (B may be 0),
-because the tensor cores take nothing else: 74 channels are 64 + 16, not 128.
+because the tensor cores take nothing else: 76 channels are 64 + 16, not 128. Biases are rows of the
+weights: two of the channels are always 1.
 """
 
 import triton
 import triton.language as tl
 
 OUTPUTS = tl.constexpr(16)  # of the last layer, padded: the least that a matrix product takes
+INTERPRETED = tl.constexpr(bool(triton.knobs.runtime.interpret))  # where there is no PTX
 
 
 @triton.jit
@@ -41,144 +43,217 @@ def _last_tiles(weights, A: tl.constexpr, B: tl.constexpr):
 
 
 @triton.jit
-def held_weights(weights, SHAPE: tl.constexpr, HELD: tl.constexpr):
-    """Loads the tiles of every layer, once before a loop over pixels; none unless HELD."""
+def held_weights(weights, SHAPE: tl.constexpr, PLACES: tl.constexpr, HELD: tl.constexpr):
+    """Loads the tiles of every layer, once before a loop over pixels; none unless HELD. The last
+    layer is there PLACES times, as `PackedMlp.weights` has it.
+    """
     LAYERS: tl.constexpr = SHAPE[0]
     A: tl.constexpr = SHAPE[1]
     B: tl.constexpr = SHAPE[2]
     held = ()
-    if HELD:
-        for layer in tl.static_range(LAYERS):
+    if HELD and LAYERS > 0:
+        for layer in tl.static_range(LAYERS - 1):
             own = weights + layer * (A + B) * (A + B)
-            if layer + 1 < LAYERS:
-                held = held + (_hidden_tiles(own, A, B),)  # type: ignore[assignment]
-            else:
-                held = held + (_last_tiles(own, A, B),)  # type: ignore[assignment]
+            held = held + (_hidden_tiles(own, A, B),)  # type: ignore[assignment]
+        for place in tl.static_range(PLACES):
+            own = weights + (LAYERS - 1) * (A + B) * (A + B) + place * (A + B) * OUTPUTS
+            held = held + (_last_tiles(own, A, B),)  # type: ignore[assignment]
     return held
 
 
 @triton.jit
-def _first_layer(layer, vectors, START: tl.constexpr, COUNT: tl.constexpr, P: tl.constexpr):
-    """Computes channels START to START + COUNT of the folded first layer, [N, COUNT] float32: pre +
-    constant + row_offset * row weight + column_offset * column weight.
-    """
-    pre, at, mask, constant, row_offset, column_offset = layer
-    channel = START + tl.arange(0, COUNT)
-    near = tl.load(pre + at[:, None] + channel[None, :], mask=mask[:, None], other=0.0)
-    by_row = row_offset * tl.load(vectors + channel)[None, :]
-    by_column = column_offset[:, None] * tl.load(vectors + P + channel)[None, :]
-    return near.to(tl.float32) + (tl.load(constant + channel)[None, :] + by_row) + by_column
+def _moved(x, offset, weight, DTYPE: tl.constexpr):
+    """Gives x + offset * weight, all of one shape; rounded once."""
+    if tl.float16 == DTYPE and not INTERPRETED:
+        x = tl.inline_asm_elementwise(
+            "fma.rn.f16x2 $0, $1, $2, $3;", "=r,r,r,r", [offset, weight, x], tl.float16, True, 2
+        )
+    else:
+        x = (x.to(tl.float32) + offset.to(tl.float32) * weight.to(tl.float32)).to(x.dtype)
+    return x
 
 
 @triton.jit
 def _activated(x, DTYPE: tl.constexpr):
     # A NaN must reach the logits, where it is noticed: a plain maximum would make it 0.
-    return tl.maximum(x, 0.0, propagate_nan=tl.PropagateNan.ALL).to(DTYPE)
+    if tl.float16 == DTYPE and not INTERPRETED:
+        x = tl.inline_asm_elementwise(
+            "cvt.rn.relu.f16x2.f32 $0, $2, $1;", "=r,f,f", [x], tl.float16, True, 2
+        )
+    elif tl.bfloat16 == DTYPE and not INTERPRETED:
+        x = tl.inline_asm_elementwise(
+            "cvt.rn.relu.bf16x2.f32 $0, $2, $1;", "=r,f,f", [x], tl.bfloat16, True, 2
+        )
+    else:
+        x = tl.maximum(x, 0.0, propagate_nan=tl.PropagateNan.ALL).to(DTYPE)
+    return x
 
 
 @triton.jit
-def _held_product(x, y, of_x, of_y, bias, COUNT: tl.constexpr, B: tl.constexpr):
-    """Gives x @ of_x + y @ of_y + bias [COUNT], in float32; y counts only where B > 0."""
+def _moved_and_activated(x, offset, weight, DTYPE: tl.constexpr):
+    if tl.float16 == DTYPE and not INTERPRETED:
+        x = tl.inline_asm_elementwise(
+            "fma.rn.relu.f16x2 $0, $1, $2, $3;",
+            "=r,r,r,r",
+            [offset, weight, x],
+            tl.float16,
+            True,
+            2,
+        )
+    else:
+        x = _activated(_moved(x, offset, weight, DTYPE).to(tl.float32), DTYPE)
+    return x
+
+
+@triton.jit
+def offset_weights(vectors, SHAPE: tl.constexpr, DTYPE: tl.constexpr):
+    """Loads what an offset is multiplied with, of rows and of columns, for channels A and B."""
+    A: tl.constexpr = SHAPE[1]
+    B: tl.constexpr = SHAPE[2]
+    P: tl.constexpr = A + B
+    KEPT: tl.constexpr = tl.float16 if tl.float16 == DTYPE else tl.float32
+    a = tl.arange(0, A)
+    of = (tl.load(vectors + a).to(KEPT)[None, :], tl.load(vectors + P + a).to(KEPT)[None, :])
+    if B > 0:
+        b = A + tl.arange(0, B)
+        of = of + (  # type: ignore[assignment]
+            tl.load(vectors + b).to(KEPT)[None, :],
+            tl.load(vectors + P + b).to(KEPT)[None, :],
+        )
+    return of
+
+
+@triton.jit
+def at_columns(pre, at, mask, offset, of, SHAPE: tl.constexpr, DTYPE: tl.constexpr):
+    """Computes the first layer but for the offset between rows: pre + offset * column weight, in
+    channels A [N, A] and B; float32, but float16 where that is DTYPE.
+
+    pre: from the MLP's first channel on. at: [N], where each pixel's row of pre begins. offset [N].
+    of: of `offset_weights`.
+    """
+    A: tl.constexpr = SHAPE[1]
+    B: tl.constexpr = SHAPE[2]
+    KEPT: tl.constexpr = tl.float16 if tl.float16 == DTYPE else tl.float32
+    by = offset.to(KEPT)[:, None]
+    x = tl.load(pre + at[:, None] + tl.arange(0, A)[None, :], mask=mask[:, None], other=0.0)
+    x = x.to(KEPT)
+    a = _moved(x, tl.broadcast_to(by, x.shape), tl.broadcast_to(of[1], x.shape), DTYPE)
+    b = a
+    if B > 0:
+        y = tl.load(pre + at[:, None] + (A + tl.arange(0, B))[None, :], mask=mask[:, None], other=0)
+        y = y.to(KEPT)
+        b = _moved(y, tl.broadcast_to(by, y.shape), tl.broadcast_to(of[3], y.shape), DTYPE)
+    return a, b
+
+
+@triton.jit
+def at_rows(a, b, offset, of, SHAPE: tl.constexpr, DTYPE: tl.constexpr):
+    """Activates the first layer: relu(of `at_columns` + offset * row weight); offset is a number or
+    [N, 1].
+    """
+    B: tl.constexpr = SHAPE[2]
+    KEPT: tl.constexpr = tl.float16 if tl.float16 == DTYPE else tl.float32
+    by = offset.to(KEPT)
+    x = _moved_and_activated(
+        a, tl.broadcast_to(by, a.shape), tl.broadcast_to(of[0], a.shape), DTYPE
+    )
+    y = x
+    if B > 0:
+        y = _moved_and_activated(
+            b, tl.broadcast_to(by, b.shape), tl.broadcast_to(of[2], b.shape), DTYPE
+        )
+    return x, y
+
+
+@triton.jit
+def _sum(x, y, of_x, of_y, B: tl.constexpr):
+    """Gives x @ of_x + y @ of_y, in float32; y counts only where B > 0."""
     out = tl.dot(x, of_x, input_precision="ieee", out_dtype=tl.float32)
     if B > 0:
         out = tl.dot(y, of_y, acc=out, input_precision="ieee", out_dtype=tl.float32)
-    return out + tl.load(bias + tl.arange(0, COUNT))[None, :]
+    return out
 
 
 @triton.jit
-def _product(
-    x, y, weights, bias, COUNT: tl.constexpr, STRIDE: tl.constexpr, A: tl.constexpr, B: tl.constexpr
+def _loaded_sum(
+    x, y, weights, COUNT: tl.constexpr, STRIDE: tl.constexpr, A: tl.constexpr, B: tl.constexpr
 ):
-    """Gives the same as `_held_product`, but loads each tile of `weights` where it is used: few are
-    in shared memory then.
+    """Gives the same as `_sum`, but loads each tile of `weights` where it is used: few are in
+    shared memory then.
     """
     of_x = _tile(weights, A, COUNT, STRIDE)
     out = tl.dot(x, of_x, input_precision="ieee", out_dtype=tl.float32)
     if B > 0:
         of_y = _tile(weights + A * STRIDE, B, COUNT, STRIDE)
         out = tl.dot(y, of_y, acc=out, input_precision="ieee", out_dtype=tl.float32)
-    return out + tl.load(bias + tl.arange(0, COUNT))[None, :]
+    return out
 
 
 @triton.jit
-def mlp(layer, of, held, SHAPE: tl.constexpr, HELD: tl.constexpr, DTYPE: tl.constexpr):
-    """Runs an MLP on a tile of N pixels: x_0 = the first layer, x_l = W_l relu(x_l-1) + b_l for
-    l = 1 to LAYERS; gives [N, OUTPUTS] float32. With LAYERS = 0, A is OUTPUTS.
+def mlp(
+    x, y, out, weights, held, PLACE, SHAPE: tl.constexpr, HELD: tl.constexpr, DTYPE: tl.constexpr
+):
+    """Runs the layers behind the first on a tile of N pixels: x_l = relu(W_l x_l-1) for l = 1 to
+    LAYERS - 1, then adds W_LAYERS x to out [N, OUTPUTS] float32.
 
-    layer: (pre, at, mask, constant, row_offset, column_offset), what the first layer is made from:
-    pre, constant from this MLP's first channel on; at [N] int64, where each pixel's row of pre
-    begins; row_offset, a number or [N, 1]; column_offset [N]. of: weights, vectors of `PackedMlp`.
-    held: of `held_weights`. SHAPE: (LAYERS, A, B).
+    x, y: of `at_rows`. weights: of `PackedMlp`; PLACE: which of its last layers. held: of
+    `held_weights`. SHAPE: (LAYERS, A, B).
     """
     LAYERS: tl.constexpr = SHAPE[0]
     A: tl.constexpr = SHAPE[1]
     B: tl.constexpr = SHAPE[2]
     P: tl.constexpr = A + B
-    weights, vectors = of
-    a = _first_layer(layer, vectors, 0, A, P)
-    b = a
-    if B > 0 and LAYERS > 0:
-        b = _first_layer(layer, vectors, A, B, P)
     if HELD:
-        for layer in tl.static_range(LAYERS):
-            bias = vectors + (2 + layer) * P
-            a, b = _next_held_layer(a, b, held[layer], bias, layer + 1 < LAYERS, A, B, DTYPE)
-    elif LAYERS > 0:
+        for layer in tl.static_range(LAYERS - 1):
+            x, y = _next_held_layer(x, y, held[layer], B, DTYPE)
+        last = held[LAYERS - 1 + PLACE]
+        out = tl.dot(x, last[0], acc=out, input_precision="ieee", out_dtype=tl.float32)
+        if B > 0:
+            out = tl.dot(y, last[1], acc=out, input_precision="ieee", out_dtype=tl.float32)
+    else:
         for layer in range(LAYERS - 1):  # not unrolled: the code of wide layers is long
-            own, bias = weights + layer * P * P, vectors + (2 + layer) * P
-            x, y = _activated(a, DTYPE), _activated(b, DTYPE)
-            a = _product(x, y, own, bias, A, P, A, B)
+            own = weights + layer * P * P
+            a = _loaded_sum(x, y, own, A, P, A, B)
             b = a
             if B > 0:
-                b = _product(x, y, own + A, bias + A, B, P, A, B)
-        own, bias = weights + (LAYERS - 1) * P * P, vectors + (1 + LAYERS) * P
-        x, y = _activated(a, DTYPE), _activated(b, DTYPE)
-        a = _product(x, y, own, bias, OUTPUTS, OUTPUTS, A, B)
-    return a
+                b = _loaded_sum(x, y, own + A, B, P, A, B)
+            x, y = _activated(a, DTYPE), _activated(b, DTYPE)
+        own = weights + (LAYERS - 1) * P * P + PLACE * P * OUTPUTS
+        out += _loaded_sum(x, y, own, OUTPUTS, OUTPUTS, A, B)
+    return out
 
 
 @triton.jit
-def _next_held_layer(
-    a, b, tiles, bias, HIDDEN: tl.constexpr, A: tl.constexpr, B: tl.constexpr, DTYPE: tl.constexpr
-):
-    """Computes the next hidden layer of both blocks, or the outputs in place of both."""
-    x = _activated(a, DTYPE)
+def _next_held_layer(x, y, tiles, B: tl.constexpr, DTYPE: tl.constexpr):
     if B == 0:
-        a = _held_product(x, x, tiles[0], tiles[0], bias, A if HIDDEN else OUTPUTS, B)
-        b = a
+        x = _activated(_sum(x, x, tiles[0], tiles[0], B), DTYPE)
+        y = x
     else:
-        y = _activated(b, DTYPE)
-        if HIDDEN:
-            a = _held_product(x, y, tiles[0], tiles[2], bias, A, B)
-            b = _held_product(x, y, tiles[1], tiles[3], bias + A, B, B)
-        else:
-            a = _held_product(x, y, tiles[0], tiles[1], bias, OUTPUTS, B)
-            b = a
-    return a, b
+        a = _sum(x, y, tiles[0], tiles[2], B)
+        b = _sum(x, y, tiles[1], tiles[3], B)
+        x, y = _activated(a, DTYPE), _activated(b, DTYPE)
+    return x, y
 
 
 @triton.jit
-def colours(outputs, BLOCK: tl.constexpr):
-    """Cuts [N, OUTPUTS] to [N, 4], the last of them 0: outputs from the fourth on are padding."""
-    return tl.sum(tl.reshape(outputs, (BLOCK, OUTPUTS // 4, 4)), axis=1)
-
-
-@triton.jit
-def bilinear(image, plane, row, column, mask):
-    """Interpolates the base of pixels [N, 4], the last column 0: over rows first, then columns,
-    each as lower + weight * (upper - lower).
-
-    row: (where the lower and the upper input row begin, the weight), numbers or [N, 1]. column:
-    (lower, upper, weight), each [N]. mask: [N, 4].
+def linear(pre, at, mask, c, row_offset, column_offset, vectors):
+    """Computes output c [N] float32 of an MLP that is its first layer only; pre is from its first
+    channel on, vectors of `PackedMlp`.
     """
-    lower_row, upper_row, row_weight = row
-    lower, upper, column_weight = column
-    start = image + tl.arange(0, 4).to(tl.int64)[None, :] * plane
-    left, right = lower[:, None], upper[:, None]
-    lower_left = tl.load(start + lower_row + left, mask=mask, other=0.0)
-    lower_right = tl.load(start + lower_row + right, mask=mask, other=0.0)
-    upper_left = tl.load(start + upper_row + left, mask=mask, other=0.0)
-    upper_right = tl.load(start + upper_row + right, mask=mask, other=0.0)
-    on_left = lower_left + row_weight * (upper_left - lower_left)
-    on_right = lower_right + row_weight * (upper_right - lower_right)
-    return on_left + column_weight[:, None] * (on_right - on_left)
+    near = tl.load(pre + at + c, mask=mask, other=0.0).to(tl.float32)
+    by_row = row_offset * tl.load(vectors + c)
+    return near + (by_row + column_offset * tl.load(vectors + OUTPUTS + c))
+
+
+@triton.jit
+def across(row, column):
+    """Interpolates between columns of one input row. column: (lower, upper, the share of upper)."""
+    lower, upper, share = column
+    left = tl.load(row + lower)
+    return left + share * (tl.load(row + upper) - left)
+
+
+@triton.jit
+def four(a, b, c, d):
+    """Puts four tensors side by side, the last two axes [2, 2] counting them."""
+    return tl.join(tl.join(a, c), tl.join(b, d))

@@ -1,6 +1,6 @@
 """Folded MLPs on the device, laid out as the kernels read them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +11,15 @@ from pcsr.runtime.geometry.grid import Floats
 from pcsr.runtime.mlps import MlpWeights
 
 OUTPUTS = 16  # of a last layer, padded: the least that a matrix product on tensor cores takes
+COLOURS = 3
+ONES = 2  # channels that are 1: their weights are the biases, in two parts that round little
 
 
 @dataclass(frozen=True)
 class PackedMlp:
-    """One MLP. Its hidden widths are padded with zeros to `a` + `b` channels, P in all: a width of
-    74 becomes 64 + 16.
+    """One MLP, or several side by side. Its hidden widths are padded with zeros to `a` + `b`
+    channels, P in all: 76 of them become 64 + 16. Two channels are 1 in every layer; their weights
+    are the biases.
     """
 
     column: int
@@ -24,14 +27,15 @@ class PackedMlp:
     a: int
     b: int
     layers: int
-    """The number of layers behind the first."""
-    outputs: int
-    """The values per pixel, before they are padded."""
+    """The number of layers behind the first; 0: the outputs are the first channels of the first."""
+    places: int
+    """How many last layers there are. They differ in where their outputs are: at 0, at 16 / places,
+    and so on."""
     weights: Tensor
-    """Every layer's [P, P] (inputs, outputs) one after another, the last one's [P, OUTPUTS], in the
+    """Every layer's [P, P] (inputs, outputs) one after another, the last ones' [P, OUTPUTS], in the
     compute dtype."""
     vectors: Tensor
-    """Row weights [P], column weights [P] and the biases of the layers, float32."""
+    """Row weights [P] and column weights [P], float32."""
 
     @property
     def width(self) -> int:
@@ -50,12 +54,19 @@ class PackedMlps:
 
     dtype: torch.dtype
     """The type of the features and of the products: float32, float16 or bfloat16."""
+    classes: int
+    """The logits of a pixel, 0 for M = 1."""
     first_weight: Tensor
-    """[D, S]: features [P, D] @ first_weight gives `pre` [P, S]."""
+    """[D, S]: features [P, D] @ first_weight + `constants` gives `pre` [P, S]."""
     upsamplers: tuple[PackedMlp, ...]
-    """The upsamplers, heaviest first."""
+    """The upsamplers but the lightest, heaviest first."""
+    dense: PackedMlp | None
+    """The lightest upsampler (outputs 0 to 2) and the classifier (from 3 on) side by side, each
+    where it has layers behind its first."""
+    light: PackedMlp | None
+    """The lightest upsampler where it has none."""
     classifier: PackedMlp | None
-    """The classifier; None for M = 1."""
+    """The classifier where it has none."""
     cell_weight: Floats
     """[S, 2]."""
     bias: Floats
@@ -67,25 +78,27 @@ class PackedMlps:
     ) -> "PackedMlps":
         """Packs what `load_mlps` gives: classifier (M > 1) and upsampler_0 to upsampler_{M-1}."""
         count = len(mlps) - ("classifier" in mlps)
-        ordered = [mlps[f"upsampler_{index}"] for index in range(count)]
-        ordered += [mlps["classifier"]] if "classifier" in mlps else []
-        packed, parts, column = [], [], 0
-        for mlp in ordered:
-            packed.append(_pack(mlp, column, dtype, device))
-            first_layer = (mlp.feature_weight, mlp.cell_weight, mlp.bias)
-            parts.append([_zero_padded(array, packed[-1].width) for array in first_layer])
-            column += packed[-1].width
-        feature_weight, cell_weight, bias = map(np.concatenate, zip(*parts, strict=True))
+        *heavier, light = (mlps[f"upsampler_{index}"] for index in range(count))
+        classes = mlps["classifier"].outputs if count > 1 else 0
+        packing = _Packing(dtype, device)
+        upsamplers = tuple(packing.add([(mlp, 0)], 1) for mlp in heavier)
+        parts = [(light, 0)] + ([(mlps["classifier"], COLOURS)] if count > 1 else [])
+        deep = [part for part in parts if not _is_linear(part[0])]
+        taken = max(at + mlp.outputs for mlp, at in deep) if deep else 0
+        dense = packing.add(deep, OUTPUTS // max(4, padded(taken, 1))) if deep else None
+        flat = [packing.add([(mlp, 0)], 1) if _is_linear(mlp) else None for mlp, _ in parts]
+        feature_weight, cell_weight, bias = map(np.concatenate, zip(*packing.first, strict=True))
         first = torch.from_numpy(np.ascontiguousarray(feature_weight.T)).to(device, dtype)
-        classifier = packed[count] if count < len(packed) else None
-        return cls(dtype, first, tuple(packed[:count]), classifier, cell_weight, bias)
+        return cls(
+            dtype, classes, first, upsamplers, dense, flat[0], (*flat, None)[1], cell_weight, bias
+        )
 
     def constants(self, cell: Floats) -> Tensor:
-        """Computes the part [S] float32 of the first layers that is the same for all pixels of a
-        size; `cell` is `Grid.cell`. The result is copied to the device: keep it.
+        """Computes the part [S] of the first layers that is the same for all pixels of a size, in
+        the compute dtype; `cell` is `Grid.cell`. The result is copied to the device: keep it.
         """
         values = self.bias + self.cell_weight.astype(np.float64) @ cell
-        return torch.from_numpy(values.astype(np.float32)).to(self.first_weight.device)
+        return torch.from_numpy(values).to(self.dtype).to(self.first_weight.device)
 
 
 def split_width(width: int) -> tuple[int, int]:
@@ -99,9 +112,9 @@ def split_width(width: int) -> tuple[int, int]:
     return first, padded(width - first)
 
 
-def padded(count: int) -> int:
+def padded(count: int, least: int = OUTPUTS) -> int:
     """Gives the next power of two, at least 16, as the products on tensor cores take it."""
-    return max(OUTPUTS, 1 << (count - 1).bit_length())
+    return max(least, 1 << (count - 1).bit_length())
 
 
 def _zero_padded(array: Floats, *shape: int) -> Floats:
@@ -111,29 +124,90 @@ def _zero_padded(array: Floats, *shape: int) -> Floats:
     return np.pad(array, missing)
 
 
-def _pack(
-    mlp: MlpWeights, column: int, dtype: torch.dtype, device: torch.device | str
-) -> PackedMlp:
-    if mlp.outputs > OUTPUTS:
-        raise ValueError(f"the kernels take up to {OUTPUTS} outputs of an MLP, not {mlp.outputs}")
-    widths = mlp.widths.tolist()
-    a, b = split_width(max(widths[:-1], default=widths[0]))
-    width = a + b
-    layers = list(mlp.layers())
-    wide = [width] * (len(layers) - 1) + [OUTPUTS]
-    weights = [
-        _zero_padded(weight.T, width, n).ravel()
-        for (weight, _), n in zip(layers, wide, strict=False)
-    ]
-    biases = [_zero_padded(bias, n) for (_, bias), n in zip(layers, wide, strict=False)]
-    vectors = [_zero_padded(mlp.row_weight, width), _zero_padded(mlp.column_weight, width), *biases]
-    flat = np.concatenate(weights or [np.zeros(OUTPUTS, np.float32)])
-    return PackedMlp(
-        column,
-        a,
-        b,
-        len(layers),
-        mlp.outputs,
-        torch.from_numpy(flat).to(device, dtype),
-        torch.from_numpy(np.concatenate(vectors)).to(device),
-    )
+Parts = Sequence[tuple[MlpWeights, int]]
+"""MLPs side by side, and where their outputs begin."""
+
+
+class _Packing:
+    """Lays MLPs out one after another."""
+
+    def __init__(self, dtype: torch.dtype, device: torch.device | str) -> None:
+        self._dtype, self._device = dtype, device
+        self.first: list[list[Floats]] = []
+        """Feature weights, cell weights and biases of the first layers."""
+
+    def add(self, parts: Parts, places: int) -> PackedMlp:
+        """Packs MLPs side by side, with their last layer in so many places."""
+        if (taken := max(at + mlp.outputs for mlp, at in parts)) > OUTPUTS:
+            raise ValueError(f"the kernels take up to {OUTPUTS} outputs of an MLP, not {taken}")
+        column = sum(len(bias) for *_, bias in self.first)
+        layers = max(len(mlp.widths) for mlp, _ in parts) - 1
+        widths = [_hidden_width(mlp) for mlp, _ in parts]
+        ends = np.cumsum(widths).tolist()
+        starts, ones = [0, *ends[:-1]], ends[-1]
+        a, b = split_width(ones + ONES) if layers else (OUTPUTS, 0)
+        firsts = [_first(mlp, width) for (mlp, _), width in zip(parts, widths, strict=True)]
+        feature, row, column_weight, cell, bias = map(np.concatenate, zip(*firsts, strict=True))
+        self.first.append([_zero_padded(array, a + b) for array in (feature, cell, bias)])
+        if layers:
+            self.first[-1][2][ones : ones + ONES] = 1
+        vectors = [_zero_padded(row, a + b), _zero_padded(column_weight, a + b)]
+        stack = np.zeros((max(layers - 1, 0), a + b, a + b), np.float32)
+        last = np.zeros((places, a + b, OUTPUTS), np.float32)
+        for (mlp, output), start, width in zip(parts, starts, widths, strict=True):
+            if _is_linear(mlp):
+                continue
+            self._place(mlp, (start, width, ones, output), stack, last)
+        for k in range(ONES):
+            stack[:, ones + k, ones + k] = 1
+        flat = np.concatenate([stack.ravel(), last.ravel()])
+        return PackedMlp(
+            column,
+            a,
+            b,
+            layers,
+            places,
+            torch.from_numpy(flat).to(self._device, self._dtype),
+            torch.from_numpy(np.concatenate(vectors)).to(self._device),
+        )
+
+    def _place(
+        self, mlp: MlpWeights, where: tuple[int, int, int, int], stack: Floats, last: Floats
+    ) -> None:
+        """Fills in one MLP. Where it has fewer layers than others, its first ones hand on what the
+        activation has made positive.
+        """
+        start, width, ones, output = where
+        own = list(mlp.layers())
+        for index in range(len(stack) + 1 - len(own)):
+            here = np.arange(start, start + width)
+            stack[index, here, here] = 1
+        for index, (weight, bias) in enumerate(own[:-1], len(stack) + 1 - len(own)):
+            rows, columns = start + weight.shape[1], start + weight.shape[0]
+            stack[index, start:rows, start:columns] = weight.T
+            stack[index, ones : ones + ONES, start:columns] = self._in_parts(bias)
+        weight, bias = own[-1]
+        for place, layer in enumerate(last):
+            at = place * (OUTPUTS // len(last)) + output
+            layer[start : start + weight.shape[1], at : at + mlp.outputs] = weight.T
+            layer[ones : ones + ONES, at : at + mlp.outputs] = self._in_parts(bias)
+
+    def _in_parts(self, bias: Floats) -> Floats:
+        """Gives [ONES, n]: the bias rounded to the compute dtype, and what that leaves."""
+        rounded = torch.from_numpy(bias).to(self._dtype).float().numpy()
+        return np.stack([rounded, bias - rounded])
+
+
+def _is_linear(mlp: MlpWeights) -> bool:
+    return len(mlp.widths) == 1
+
+
+def _hidden_width(mlp: MlpWeights) -> int:
+    widths: list[int] = mlp.widths.tolist()
+    return max(widths[:-1], default=widths[0])
+
+
+def _first(mlp: MlpWeights, width: int) -> tuple[Floats, ...]:
+    """Gives the arrays of a first layer for so many channels."""
+    vectors = (mlp.row_weight, mlp.column_weight, mlp.cell_weight, mlp.bias)
+    return tuple(_zero_padded(array, width) for array in (mlp.feature_weight, *vectors))

@@ -5,62 +5,113 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .histogram import BINS, COPIES, add_to_table, empty_table
-from .launch import expect, expect_band, over
+from pcsr.manifest import classifier_outputs
 
-_SIGN = tl.constexpr(0x7FFFFFFF)
+from .histogram import (
+    BINS,
+    COPIES,
+    add_to_table,
+    chunk_counts,
+    chunks,
+    count_pixels,
+    empty_tables,
+    is_last,
+)
+from .launch import expect, expect_band
+from .route import difficulty_logit, key_of, of_key
 
 
-@triton.jit(do_not_specialize=["count"])
+@triton.jit
 def digits_kernel(
-    values,
+    logits,
     chosen,
     table,
-    count,
+    pixels,
+    UPSAMPLERS: tl.constexpr,
     LOWER: tl.constexpr,
     BINS: tl.constexpr,
     COPIES: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Counts the upper 16 bits of the values' keys, or the lower ones of those whose upper ones are
-    `chosen`. Keys are int32 in the order of the values.
+    """Counts the upper 16 bits of the difficulty logits' keys, or the lower ones of those whose
+    upper ones are `chosen`. Keys are int32 in the order of the values.
     """
-    place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    mask = place < count
-    bits = tl.load(values + place, mask=mask, other=0.0).to(tl.int32, bitcast=True)
-    key = tl.where(bits < 0, bits ^ _SIGN, bits)
-    upper = (key >> 16) + BINS // 2
-    if LOWER:
-        mask = mask & (upper == tl.load(chosen).to(tl.int32))
-        upper = key & (BINS - 1)
-    add_to_table(table, upper, mask, BINS, COPIES)
+    for index in range(tl.program_id(0), tl.cdiv(pixels, BLOCK), tl.num_programs(0)):
+        pixel = index * BLOCK + tl.arange(0, BLOCK)
+        mask = pixel < pixels
+        logit, _ = difficulty_logit(logits, pixel, mask, pixels, UPSAMPLERS)
+        key = key_of(logit)
+        digit = (key >> 16) + BINS // 2
+        if LOWER:
+            mask = mask & (digit == tl.load(chosen).to(tl.int32))
+            digit = key & (BINS - 1)
+        add_to_table(table, digit, mask, BINS, COPIES)
 
 
-def select(values: Tensor, above: Tensor) -> Tensor:
-    """Gives the value [1] float32 that so many of all lie above (fewer where some are level with
-    it), as `ratio_threshold`; -infinity where all do. It is a radix selection by two digits.
+@triton.jit
+def _place(counts, rank):
+    """Gives the place of the value of that rank, and its rank among those of the same place."""
+    passed = tl.cumsum(counts, axis=0) <= rank
+    return tl.sum(passed.to(tl.int32), axis=0), rank - tl.sum(tl.where(passed, counts, 0), axis=0)
+
+
+@triton.jit(do_not_specialize=["pixels"])
+def rank_kernel(
+    table,
+    totals,
+    above,
+    chosen,
+    out,
+    pixels,
+    LOWER: tl.constexpr,
+    SPAN: tl.constexpr,
+    BINS: tl.constexpr,
+    COPIES: tl.constexpr,
+):
+    """Sums up SPAN bins; the last program finds the digit of the value of the wanted rank.
+
+    totals: [chunks] int64, their counts. chosen: [2] int64, the upper digit and the rank among the
+    values that have it. out: the value, written behind the lower one.
+    """
+    _, counts = chunk_counts(table, SPAN, BINS, COPIES)
+    tl.store(totals + tl.program_id(0), tl.sum(counts.to(tl.int64), axis=0))
+    if is_last(table, BINS, COPIES):
+        wanted = pixels - 1 - tl.load(above)
+        rank = tl.load(chosen + 1) if LOWER else tl.maximum(wanted, 0)
+        chunk, rank = _place(tl.load(totals + tl.arange(0, BINS // SPAN)), rank)
+        inside = tl.load(table + chunk * SPAN + tl.arange(0, SPAN)).to(tl.int64)
+        place, rank = _place(inside, rank)
+        digit = chunk * SPAN + place
+        if LOWER:
+            key = (tl.load(chosen).to(tl.int32) - BINS // 2) * BINS + digit
+            tl.store(out, tl.where(wanted < 0, float("-inf"), of_key(key)))
+        else:
+            tl.store(chosen, digit.to(tl.int64))
+            tl.store(chosen + 1, rank)
+
+
+def ratio_cut(logits: Tensor, upsamplers: int, above: Tensor, out: Tensor) -> None:
+    """Writes the difficulty logit [1] float32 that so many of all lie above (fewer where some are
+    level with it), as `ratio_threshold`; -infinity where all do. It is a radix selection by two
+    digits.
 
     Args:
-        values: [N] float32, the difficulty logits of an image.
+        logits: [K, N] float32, of `dense`.
+        upsamplers: M > 1.
         above: [1] int64, at most N; on the device, so that a recorded frame takes another one.
+        out: [1] float32.
     """
+    pixels, count = logits.shape[-1], chunks()
+    expect_band(1, pixels)
+    expect("logits", logits, torch.float32, (classifier_outputs(upsamplers), pixels))
     expect("above", above, torch.int64, (1,))
-    expect("values", values, torch.float32, (len(values),))
-    expect_band(1, len(values))
-    wanted = len(values) - 1 - above
-    rank = wanted.clamp_min(0)
-    upper, rank = _digit(values, rank, rank, False)
-    lower, _ = _digit(values, upper, rank, True)
-    key = ((upper - BINS // 2) * BINS + lower).to(torch.int32)
-    bits = torch.where(key < 0, key ^ 0x7FFFFFFF, key)
-    return torch.where(wanted < 0, -torch.inf, bits.view(torch.float32))
-
-
-def _digit(values: Tensor, chosen: Tensor, rank: Tensor, is_lower: bool) -> tuple[Tensor, Tensor]:
-    """Gives the digit [1] of the value of that rank, and its rank among those with this digit."""
-    table, size = empty_table(rank.device), len(values)
-    constants = {"LOWER": is_lower, "BINS": BINS, "COPIES": COPIES}
-    over(digits_kernel, size, values, chosen, table, size, **constants)
-    counts = table.sum(dim=0, dtype=torch.int64)
-    passed = torch.cumsum(counts, dim=0) <= rank
-    return passed.sum(dim=0, keepdim=True), rank - (counts * passed).sum(dim=0, keepdim=True)
+    expect("out", out, torch.float32, (1,))
+    chosen = torch.empty(2, dtype=torch.int64, device=logits.device)
+    totals = torch.empty(count, dtype=torch.int64, device=logits.device)
+    for is_lower, table in enumerate(empty_tables(2, logits.device)):
+        constants = {"LOWER": bool(is_lower), "BINS": BINS, "COPIES": COPIES}
+        count_pixels(
+            digits_kernel, pixels, logits, chosen, table, UPSAMPLERS=upsamplers, **constants
+        )
+        arguments = (table, totals, above, chosen, out, pixels)
+        rank_kernel[(count,)](*arguments, **constants, SPAN=BINS // count, num_warps=1)

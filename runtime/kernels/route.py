@@ -12,7 +12,9 @@ from torch import Tensor
 
 from pcsr.manifest import classifier_outputs
 
-from .launch import expect, expect_band, over
+from .launch import block, expect, expect_band
+
+BLOCK = 512  # pixels of a program, which is one warp
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class DeviceRule:
     values: Tensor
     """Float32 values. cut [1]: the logit above which a pixel belongs to the heavier half (fixed k
     with M = 2, a share of heavy pixels with any M). bounds [M - 1]: ADM's thresholds of difficulty,
-    hardest first, of `lloyd`. penalty [M]: k * ln(cost) (fixed k with M > 2)."""
+    hardest first, of `adaptive_bounds`. penalty [M]: k * ln(cost) (fixed k with M > 2)."""
 
     def __post_init__(self) -> None:
         size = {"cut": 1, "bounds": self.upsamplers - 1, "penalty": self.upsamplers}[self.kind]
@@ -86,6 +88,19 @@ def sigmoid(logit):
 
 
 @triton.jit
+def key_of(value):
+    """Gives int32 keys in the order of float32 values; those of NaNs are beyond all others."""
+    bits = value.to(tl.int32, bitcast=True)
+    return bits ^ ((bits >> 31) & 0x7FFFFFFF)
+
+
+@triton.jit
+def of_key(key):
+    """Gives the float32 value of a key."""
+    return (key ^ ((key >> 31) & 0x7FFFFFFF)).to(tl.float32, bitcast=True)
+
+
+@triton.jit
 def _best(
     logits, values, pixel, mask, pixels, FIRST: tl.constexpr, STOP: tl.constexpr, COST: tl.constexpr
 ):
@@ -132,7 +147,7 @@ def _label(
     return label
 
 
-@triton.jit(do_not_specialize=["pixels"])
+@triton.jit
 def route_kernel(
     logits,
     values,
@@ -182,4 +197,6 @@ def route(logits: Tensor, rule: DeviceRule, out: RoutingBuffers) -> None:
     out.counts.zero_()
     buffers = (out.labels, out.difficulty, out.lists, out.counts, out.unfit)
     constants = {"UPSAMPLERS": count, "KIND": rule.kind}
-    over(route_kernel, pixels, logits, rule.values, buffers, pixels, **constants)
+    tile = block(BLOCK, pixels)
+    grid = (triton.cdiv(pixels, tile),)
+    route_kernel[grid](logits, rule.values, buffers, pixels, **constants, BLOCK=tile, num_warps=1)

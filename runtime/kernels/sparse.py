@@ -6,8 +6,19 @@ import triton.language as tl
 from torch import Tensor
 
 from .band_inputs import BandInputs
-from .launch import DTYPES, expect, for_mlps
-from .mlp import bilinear, colours, held_weights, mlp
+from .launch import DTYPES, expect, for_mlp
+from .mlp import (
+    OUTPUTS,
+    across,
+    at_columns,
+    at_rows,
+    four,
+    held_weights,
+    linear,
+    mlp,
+    offset_weights,
+)
+from .occupancy import programs_at_once
 
 
 @triton.jit(do_not_specialize=["first", "top", "height", "width", "lr_width", "plane"])
@@ -33,10 +44,11 @@ def sparse_kernel(
     """Computes listed pixels, one tile of BLOCK after another: canvas[pixel] =
     upsampler's MLP + bilinear base. The arguments are those of `sparse`.
     """
-    pre, image, constant, row_places, row_shares, column_places, column_shares = band
+    pre, image, row_places, row_shares, column_places, column_shares = band
     listed = tl.load(count)
-    colour = tl.arange(0, 4)
-    held = held_weights(upsampler[0], SHAPE, HELD)
+    if SHAPE[0] > 0:
+        held = held_weights(upsampler[0], SHAPE, 1, HELD)
+        offsets = offset_weights(upsampler[1], SHAPE, DTYPE)
     for tile in range(tl.program_id(0), tl.cdiv(listed, BLOCK), tl.num_programs(0)):
         entry = tile * BLOCK + tl.arange(0, BLOCK)
         mask = entry < listed
@@ -47,26 +59,45 @@ def sparse_kernel(
         on_rows = row_places + first + row
         row_share = row_shares + first + row
         near = (tl.load(on_rows) - top).to(tl.int64) * lr_width + tl.load(on_columns)
-        row_offset = tl.load(row_share)[:, None]
-        column_offset = tl.where(mask, tl.load(column_share), 0.0)
         at = near * STRIDE
-        layer = (pre + COLUMN, at, mask, constant + COLUMN, row_offset, column_offset)
-        residual = mlp(layer, upsampler, held, SHAPE, HELD, DTYPE)
-        is_colour = mask[:, None] & (colour < 3)[None, :]
-        row_base = (
-            (tl.load(on_rows + height).to(tl.int64) * lr_width)[:, None],
-            (tl.load(on_rows + 2 * height).to(tl.int64) * lr_width)[:, None],
-            tl.load(row_share + height)[:, None],
+        row_offset, column_offset = tl.load(row_share), tl.load(column_share)
+        lower = tl.load(on_rows + height).to(tl.int64) * lr_width
+        upper = tl.load(on_rows + 2 * height).to(tl.int64) * lr_width
+        below_share = tl.load(row_share + height)
+        taps = (
+            tl.load(on_columns + width),
+            tl.load(on_columns + 2 * width),
+            tl.load(column_share + width),
         )
-        lower, upper = tl.load(on_columns + width), tl.load(on_columns + 2 * width)
-        column_base = (lower, upper, tl.load(column_share + width))
-        base = bilinear(image, plane, row_base, column_base, is_colour)
-        place = canvas + pixel.to(tl.int64)[:, None] * 3 + colour[None, :]
-        tl.store(place, colours(residual, BLOCK) + base, mask=is_colour)
+        base = ()
+        for c in tl.static_range(3):
+            of_colour = image + tl.cast(plane, tl.int64) * c
+            above = across(of_colour + lower, taps)
+            value = above + below_share * (across(of_colour + upper, taps) - above)
+            if SHAPE[0] == 0:
+                inputs = pre + COLUMN
+                value += linear(inputs, at, mask, c, row_offset, column_offset, upsampler[1])
+            base = base + (value,)  # type: ignore[assignment]
+        zero = tl.zeros_like(base[0])  # type: ignore[misc]
+        out = four(base[0], base[1], base[2], zero).reshape(BLOCK, 4)  # type: ignore[misc]
+        kind = tl.arange(0, 4)
+        if SHAPE[0] > 0:
+            a, b = at_columns(pre + COLUMN, at, mask, column_offset, offsets, SHAPE, DTYPE)
+            x, y = at_rows(a, b, row_offset[:, None], offsets, SHAPE, DTYPE)
+            residual = tl.zeros((BLOCK, OUTPUTS), dtype=tl.float32)
+            residual = mlp(x, y, residual, upsampler[0], held, 0, SHAPE, HELD, DTYPE)
+            out += tl.sum(residual.reshape(BLOCK, OUTPUTS // 4, 4), axis=1)
+        place = canvas + pixel.to(tl.int64)[:, None] * 3 + kind[None, :]
+        tl.store(place, out, mask=mask[:, None] & (kind < 3)[None, :])
 
 
 def sparse(
-    inputs: BandInputs, upsampler: int, pixels: Tensor, count: Tensor, canvas: Tensor, programs: int
+    inputs: BandInputs,
+    upsampler: int,
+    pixels: Tensor,
+    count: Tensor,
+    canvas: Tensor,
+    programs: int | None = None,
 ) -> None:
     """Overwrites the colours of the listed pixels with those of one upsampler.
 
@@ -75,13 +106,13 @@ def sparse(
         pixels: [n * W] int32, of which the first `count` are indices into the canvas's pixels.
         count: [1] int32.
         canvas: [n, W, 3] float32, the output rows from `inputs.first` on.
-        programs: how many run at once, a small multiple of the GPU's multiprocessors.
+        programs: how many are launched; None: as many as the GPU runs at the same time.
     """
     own = inputs.mlps.upsamplers[upsampler]
     rows, width = inputs.check(canvas)
     expect("pixels", pixels, torch.int32, (rows * width,))
     expect("count", count, torch.int32, (1,))
-    sparse_kernel[(programs,)](
+    arguments = (
         inputs.tensors,
         (own.weights, own.vectors),
         pixels,
@@ -90,9 +121,13 @@ def sparse(
         inputs.first,
         inputs.top,
         *inputs.sizes,
-        STRIDE=inputs.pre.shape[1],
-        COLUMN=own.column,
-        SHAPE=own.shape,
-        DTYPE=DTYPES[inputs.mlps.dtype],
-        **for_mlps(rows * width, own),
     )
+    options = for_mlp(rows * width, own) | {
+        "STRIDE": inputs.pre.shape[1],
+        "COLUMN": own.column,
+        "SHAPE": own.shape,
+        "DTYPE": DTYPES[inputs.mlps.dtype],
+    }
+    if programs is None:
+        programs = programs_at_once(sparse_kernel, canvas.device, *arguments, **options)
+    sparse_kernel[(programs,)](*arguments, **options)

@@ -11,7 +11,7 @@ from pcsr.interrupts import interrupts_deferred
 from pcsr.text import one_line
 
 from .library import Library
-from .profiles import MOST_ELEMENTS, ShapeProfile
+from .profiles import MOST_ELEMENTS, ShapeProfile, input_limits
 from .target import Target
 
 PROBE_SIDE = 32
@@ -155,12 +155,7 @@ def _add_profile(library: Library, parsed: ParsedGraph, config: Any, profile: Sh
         shape = tuple(tensor.shape)
         if -1 not in shape:
             continue
-        if tensor.name == "image":
-            limits = [(*shape[:2], *size) for size in profile.image_sizes]
-        else:
-            by_pixel = tensor.name == "features"
-            counts = profile.pixel_counts if by_pixel else profile.row_counts
-            limits = [(count, *shape[1:]) for count in counts]
+        limits = input_limits(tensor.name, shape, profile)
         ranges.set_shape(tensor.name, *limits)
     if config.add_optimization_profile(ranges) < 0:
         raise library.error(f"refuses the sizes {profile} for the {parsed.role} graph")

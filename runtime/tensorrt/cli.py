@@ -1,7 +1,7 @@
 """Runs pcsr-build: bundle -> TensorRT engines in it."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,10 @@ from pcsr.text import parse_size
 from .build import BuildOptions
 from .plans import PlanSet
 from .profiles import Shapes
+from .record import format_plan
 from .store import BuildRequest, build_engines
 from .target import AMPERE_PLUS, SAME_COMPUTE_CAPABILITY
+from .verify import EngineCheck, check_can_verify, verify_engines
 
 
 @command("carn-pcsr/ --precision fp16", "carn-pcsr/ --static 1920x1080 --json engines.json")
@@ -70,6 +72,11 @@ from .target import AMPERE_PLUS, SAME_COMPUTE_CAPABILITY
         help="Search so long for the fastest engine.",
     ),
     click.option("--force", is_flag=True, help="Build also what is there already."),
+    click.option(
+        "--verify",
+        is_flag=True,
+        help="Compare each engine with ONNX Runtime (Polygraphy), and keep the report.",
+    ),
 )
 @option_group(
     "Where they run",
@@ -101,6 +108,7 @@ def main(
     capabilities: tuple[str, ...],
     timing_cache: Path | None,
     force: bool,
+    verify: bool,
     json_file: Path | None,
     overwrite: bool,
     **options: Any,  # noqa: ANN401
@@ -120,8 +128,10 @@ def main(
         loaded.graphs(name)  # a wrong name is refused before the first is built
         if name in CPU_SETS.values():
             raise UsageError(f"{name} is for ONNX Runtime on a CPU; build int8 instead")
+    gpu = check_can_verify(device) if verify else None
     built = [build_engines(loaded, name, request, force, say) for name in precisions]
-    print_report("\n".join(map(_line, built)), _json(built), json_file, overwrite)
+    checks = {one.folder: verify_engines(loaded, one, gpu, say) for one in built} if gpu else {}
+    print_report("\n".join(map(_line, built)), _json(built, checks), json_file, overwrite)
 
 
 def _shapes(*texts: str | None) -> Shapes:
@@ -135,16 +145,21 @@ def _shapes(*texts: str | None) -> Shapes:
 
 def _line(built: PlanSet) -> str:
     size_mib = built.size_bytes / 2**20
-    return (
+    head = (
         f"{built.folder}: {len(built.plans)} engines, {size_mib:.1f} MiB, for "
         f"{built.record.facts.target}"
     )
+    rows = [f"  {role}: {format_plan(plan)}" for role, plan in built.record.plans.items()]
+    return "\n".join([head, *rows])
 
 
-def _json(built: Iterable[PlanSet]) -> str:
-    """Writes a list of folders with their build.json."""
+def _json(built: Iterable[PlanSet], checks: Mapping[Path, Mapping[str, EngineCheck]]) -> str:
+    """Writes a list of folders with their build.json, and how their engines compared."""
     sets = []
     for found in built:
-        place = {"folder": str(found.folder), "size_bytes": found.size_bytes}
+        place: dict[str, Any] = {"folder": str(found.folder), "size_bytes": found.size_bytes}
+        if found.folder in checks:
+            of_set = checks[found.folder]
+            place["verification"] = {role: check.to_json() for role, check in of_set.items()}
         sets.append(place | json.loads(found.record.to_json()))
     return json.dumps(sets, indent=2) + "\n"

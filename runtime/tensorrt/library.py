@@ -37,6 +37,23 @@ class Library:
     def title(self) -> str:
         return title(self.name, self.version)
 
+    def load(self, plan: bytes, role: str, host_code: bool = False) -> tuple[Any, Any]:
+        """Loads a plan on the current GPU: gives its engine, and the runtime that must outlive it.
+
+        Args:
+            host_code: whether the plan may bring its own runtime, as version-compatible ones do.
+
+        Raises:
+            EngineError: TensorRT does not take the plan.
+        """
+        runtime = self.trt.Runtime(self.log)
+        if host_code:
+            runtime.engine_host_code_allowed = True
+        engine = runtime.deserialize_cuda_engine(plan)
+        if engine is None:
+            raise self.error(f"cannot load the {role} engine")
+        return engine, runtime
+
     def error(self, what: str) -> EngineError:
         """Makes the error `what`, with all that the library has logged since the last one."""
         errors = list(self.log.errors)

@@ -111,6 +111,14 @@ def row_limits(model: Model) -> tuple[int, int]:
     return MOST_ELEMENTS // max(widest, 3), min(MOST_ROWS, MOST_ELEMENTS // max(widest, 3))
 
 
+def input_limits(name: str, shape: tuple[int, ...], profile: ShapeProfile) -> list[tuple[int, ...]]:
+    """Gives the smallest, usual and largest shape of an input of an engine that is not fixed."""
+    if name == "image":
+        return [(*shape[:2], *size) for size in profile.image_sizes]
+    counts = profile.pixel_counts if name == "features" else profile.row_counts
+    return [(count, *shape[1:]) for count in counts]
+
+
 def format_size(size: Size) -> str:
     """Writes (540, 960) as `960x540`."""
     return f"{size[1]}x{size[0]}"

@@ -76,6 +76,23 @@ class PlanFile:
     file: str
     sha256: str
     build_s: float
+    size_bytes: int | None = None
+    device_memory_bytes: int | None = None
+    """The scratch memory of the largest shapes; None where no GPU could tell."""
+    layer_precisions: Mapping[str, int] | None = None
+    """How many layers with products compute in which precision; None where no GPU could tell."""
+
+
+def format_plan(plan: PlanFile) -> str:
+    """Writes what is known of a plan, as `3.1 s, 2.0 MiB, 12.0 MiB on the GPU, 14 layers fp16`."""
+    parts = [f"{plan.build_s:.1f} s"]
+    if plan.size_bytes is not None:
+        parts.append(f"{plan.size_bytes / 2**20:.1f} MiB")
+    if plan.device_memory_bytes is not None:
+        parts.append(f"{plan.device_memory_bytes / 2**20:.1f} MiB on the GPU")
+    counts = plan.layer_precisions or {}
+    parts += [f"{count} layers {name}" for name, count in counts.items()]
+    return ", ".join(parts)
 
 
 @dataclass(frozen=True)

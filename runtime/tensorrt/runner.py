@@ -1,6 +1,10 @@
 """The runner of backend `tensorrt` runs the engines of a bundle."""
 
+import re
 import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -26,6 +30,7 @@ class TensorRTRunner:
     """
 
     capturable = True
+    choices: Sequence[str] = ()
 
     def __init__(self, library: Library, plans: PlanSet, device: str) -> None:
         facts = plans.record.facts
@@ -40,8 +45,28 @@ class TensorRTRunner:
         self._plans = plans
         self._engines: dict[str, Engine] = {}
         self._loading = threading.Lock()
+        self._local = threading.local()
         self._image_role = next(role for role in IMAGE_OUTPUTS if role in plans.plans)
         self._engine(self._image_role)
+
+    @contextmanager
+    def using(self, owner: object) -> Iterator[None]:
+        """Lets this thread's calls in the body run in execution contexts of `owner`, which go with
+        it. Other calls run in those of their thread.
+        """
+        before, self._local.owner = self._owner, owner
+        try:
+            yield
+        finally:
+            self._local.owner = before
+
+    def refusal(self, owner: object) -> str | None:
+        """Says why what `owner` ran may not be recorded on the current stream; None where it
+        may.
+        """
+        stream = torch.cuda.current_stream(self.device).cuda_stream
+        reasons = (engine.refusal(owner, stream) for engine in self._engines.values())
+        return next(filter(None, reasons), None)
 
     def image(self, image: Tensor) -> Tensor:
         """Runs the image's engine; raises EngineError for a size outside the profile, too."""
@@ -52,7 +77,7 @@ class TensorRTRunner:
                 "engines; tile it, or run pcsr-build with other sizes"
             )
         with torch.cuda.device(self.device):
-            return self._engine(self._image_role).run({"image": image})
+            return self._engine(self._image_role).run({"image": image}, self._owner)
 
     def rows(
         self, role: str, features: Tensor, index: Tensor, offset: Tensor, cell: Tensor
@@ -63,13 +88,32 @@ class TensorRTRunner:
             if index.shape[0] == 0:
                 return engine.empty()
             inputs = zip(ROW_INPUTS, (features, index, offset, cell), strict=True)
-            return engine.run(dict(inputs))
+            return engine.run(dict(inputs), self._owner)
+
+    @property
+    def _owner(self) -> object:
+        """Whose execution contexts this thread uses now."""
+        owner: object = vars(self._local).setdefault("owner", _Thread())
+        return owner
 
     def _engine(self, role: str) -> Engine:
         with self._loading:
             if role not in self._engines:
                 host_code = self._plans.record.facts.options.version_compatible
+                is_image = role == self._image_role  # rows come in any number, and are not recorded
                 with torch.cuda.device(self.device):
-                    plan = self._plans.plans[role]
-                    self._engines[role] = Engine(self._library, plan, role, host_code)
+                    plan, cache = self._plans.plans[role], self._cache_file(role)
+                    self._engines[role] = Engine(
+                        self._library, plan, role, host_code, is_image, cache
+                    )
             return self._engines[role]
+
+    def _cache_file(self, role: str) -> Path:
+        """Names the file beside the engine for what TensorRT-RTX makes of it on this GPU."""
+        gpu = torch.cuda.get_device_name(self.device)
+        slug = re.sub(r"[^a-z0-9]+", "-", gpu.lower()).strip("-")
+        return self._plans.folder / f"{role}.{slug}.cache"
+
+
+class _Thread:
+    """Owns the execution contexts of a thread's calls outside `TensorRTRunner.using`."""

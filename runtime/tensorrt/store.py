@@ -1,25 +1,21 @@
 """The store of engines in a bundle: valid ones are found in it, others are built."""
 
-import hashlib
 import shlex
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pcsr.atomic import atomic_directory, writing
+from pcsr.atomic import writing
 from pcsr.bundle import Bundle
 from pcsr.errors import EngineError
 from pcsr.extras import needs_extra
-from pcsr.version import __version__
 
-from .build import BuildOptions, build_plan, check_options, most_pixels
+from .build import BuildOptions, check_options, most_pixels
+from .building import build_set
 from .library import Library, load_library
 from .plans import (
-    RECORD,
     PlanSet,
     Say,
     engines_folder,
@@ -29,7 +25,7 @@ from .plans import (
     set_aside_stale,
 )
 from .profiles import Shapes, choose_profile, format_size, row_limits
-from .record import BuildRecord, Facts, PlanFile, graph_hashes
+from .record import Facts, graph_hashes
 from .target import LocalGpu, choose_target, find_gpu
 
 if TYPE_CHECKING:
@@ -115,7 +111,7 @@ def build_engines(
     say: Say = lambda message: None,
 ) -> PlanSet:
     """Builds the engines of a bundle and keeps them in it, unless they are there already. `say` is
-    told each step, at its start and at its end.
+    told each step, at its start, every ten seconds and at its end.
 
     Stale or damaged engines are renamed, never deleted. Two processes do not build at once: the
     second waits for the first and takes its result. The set appears whole or not at all.
@@ -127,7 +123,8 @@ def build_engines(
         BackendError: TensorRT is not there, or has no GPU to build for.
         UsageError: sizes or options out of range.
         BundleError: the bundle has no such precision, or a graph differs from its manifest.
-        EngineError: a graph cannot be parsed or built.
+        EngineError: a graph cannot be parsed or built, or an engine computes in another precision
+            than its graph asks for.
         OutputError: engines cannot be written into the bundle.
     """
     library = load_library()
@@ -140,7 +137,7 @@ def build_engines(
             return found
         set_aside_stale(bundle, say)
         with _on_device(library, request.device):
-            return _build(library, bundle, facts, request.timing_cache, say)
+            return build_set(library, bundle, facts, request.device, request.timing_cache, say)
 
 
 @contextmanager
@@ -221,29 +218,3 @@ def _on_device(library: Library, device: str) -> AbstractContextManager[Any]:
     import torch
 
     return torch.cuda.device(device)
-
-
-def _build(
-    library: Library, bundle: Bundle, facts: Facts, timing_cache: Path | None, say: Say
-) -> PlanSet:
-    plans, files = {}, {}
-    for number, role in enumerate(facts.graphs, 1):
-        onnx = bundle.graph_bytes(role, facts.precision)
-        label = f"{number}/{len(facts.graphs)} {role}"
-        say(f"{label} …")
-        start = time.perf_counter()
-        plans[role] = build_plan(
-            library, onnx, role, facts.profile, facts.options, facts.target, timing_cache
-        )
-        seconds = time.perf_counter() - start
-        sha256 = hashlib.sha256(plans[role]).hexdigest()
-        files[role] = PlanFile(f"{role}.engine", sha256, round(seconds, 3))
-        say(f"{label}: {seconds:.1f} s, {len(plans[role]) / 2**20:.1f} MiB")
-    built = datetime.now(UTC).isoformat(timespec="microseconds")
-    record = BuildRecord(facts, files, built, __version__)
-    folder = engines_folder(bundle) / facts.key
-    with atomic_directory(folder, overwrite=True) as temporary:
-        for role, plan in plans.items():
-            (temporary / files[role].file).write_bytes(plan)
-        (temporary / RECORD).write_text(record.to_json(), encoding="utf-8")
-    return PlanSet(folder, record, plans)

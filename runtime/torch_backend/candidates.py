@@ -8,13 +8,16 @@ import torch
 from torch import Tensor
 
 from .arithmetic import exact_arithmetic
+from .blocks import block_graphs
+from .capture import free_cached_memory
 from .convolutions import kernel_graphs
 from .epilogues import Epilogues
 from .fusions import may_fuse
 from .graph import OperatorGraph
+from .images.first import first_graphs
 from .program import run_steps, steps_of
 from .rewrites import KEEPS_GROUPS, dense_groups, fuse_convolutions, fuse_epilogues, in_place
-from .sites import Site, sites_of, spliced
+from .sites import MOST_PARTS, Site, sites_of, spliced
 from .trial import Run, TrialOutcome, device_ms, fastest, laid_out, random_source
 
 OPERATORS, GROUPS = "operators", "groups of cuDNN"
@@ -24,9 +27,9 @@ Choose = Callable[[Site], str]
 Recipe = Callable[[], OperatorGraph]
 
 
-def improved(graph: OperatorGraph, choose: Choose, projections: bool = True) -> OperatorGraph:
-    """Puts the chosen candidate in every site's place."""
-    for site in sites_of(graph, projections):
+def improved(graph: OperatorGraph, choose: Choose, most_parts: int = MOST_PARTS) -> OperatorGraph:
+    """Puts the chosen candidate in the place of every site of so many parts at most."""
+    for site in sites_of(graph, most_parts):
         name = choose(site)
         if name != OPERATORS:
             graph = spliced(graph, site, candidates(site, choose)[name]())
@@ -40,10 +43,13 @@ def candidates(site: Site, choose: Choose) -> Mapping[str, Recipe]:
     found: dict[str, Recipe] = {OPERATORS: lambda: site.graph}
     conv = site.parts[0].conv
     if len(site.parts) > 1:
-        found["in parts"] = lambda: improved(site.graph, choose, projections=False)
+        found["in parts"] = lambda: improved(site.graph, choose, len(site.parts) - 1)
     elif conv.attributes.get("group", 1) > 1:
         found[GROUPS] = lambda: _with_groups(site.graph)
-    return {**found, **kernel_graphs(site)}
+    if site.image:
+        return {**found, **first_graphs(site)}
+    is_block = len(site.parts) == MOST_PARTS
+    return {**found, **(block_graphs(site) if is_block else kernel_graphs(site))}
 
 
 def tuned(graph: OperatorGraph, device: torch.device) -> tuple[OperatorGraph, list[str]]:
@@ -58,14 +64,17 @@ def tuned(graph: OperatorGraph, device: torch.device) -> tuple[OperatorGraph, li
 
     graph = dense_groups(improved(graph, choose))
     if outcomes and device.type == "cuda":
-        torch.cuda.empty_cache()  # maps of SIZE are larger than those of many images
+        free_cached_memory()  # maps of SIZE are larger than those of many images
     return graph, [f"{site.key}: {outcome}" for site, outcome in outcomes.items()]
 
 
 @lru_cache(maxsize=256)
 def measured(site: Site, device: torch.device) -> TrialOutcome:
     """Tries the candidates on random maps, once per process, kind of site and device."""
-    random = random_source(device, site.dtype, LAYOUT)
+    dtype, layout = site.dtype, LAYOUT
+    if site.image:  # as callers give it
+        dtype, layout = site.image.dtype(site.dtype), torch.contiguous_format
+    random = random_source(device, dtype, layout)
     channels = zip(site.graph.inputs, site.channels, strict=True)
     inputs = {name: random(1, count, *SIZE) for name, count in channels}
     first = inputs[site.graph.inputs[0]]

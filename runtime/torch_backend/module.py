@@ -26,11 +26,11 @@ class OnnxModule:
     to it, so that a run can be captured in a CUDA graph, after a run with the same shapes.
 
     There, graphs of float16 or bfloat16 keep images channels last (which their outputs may be,
-    too), run narrow groups of convolutions as dense ones, and replace joins with 1x1 convolutions
-    and grouped 3x3 ones by kernels of ours where a trial at load time finds them faster. All graphs
-    end convolutions with the sum and the ReLU behind them where a probe finds that cuDNN does so,
-    and others with their bias, sum and activation in one kernel of ours; `fusions` says what was
-    found.
+    too), run narrow groups of convolutions as dense ones, and replace convolutions that read the
+    image, joins with 1x1 convolutions and grouped 3x3 ones by kernels of ours where a trial at load
+    time finds them faster. All graphs end convolutions with the sum and the ReLU behind them where
+    a probe finds that cuDNN does so, and others with their bias, sum and activation in one kernel
+    of ours; `choices` says what was found.
 
     Args:
         model: the ONNX file.
@@ -54,6 +54,7 @@ class OnnxModule:
         graph = fuse_convolutions(graph, partial(may_fuse, device=device))
         graph = in_place(fuse_epilogues(graph, self._epilogues.may_fuse))
         self.inputs, self.outputs = graph.inputs, graph.outputs
+        self._as_given = {node.inputs[0] for node in graph.nodes if node.op == "First"}
         self._steps = [*steps_of(graph)]
         on_device = device_names(graph)  # what only shapes the work stays on the CPU
         self.constants = {
@@ -62,12 +63,12 @@ class OnnxModule:
         }
 
     @property
-    def fusions(self) -> str:
-        """One line for reports: what was fused, and what was refused."""
+    def choices(self) -> Sequence[str]:
+        """Lines for reports: the layout, what was fused, what was refused, and each trial."""
         layout = "channels last" if self._layout == torch.channels_last else "channels first"
         functions = [step.function for step in self._steps]
         found = [fusion_report(functions), *self._epilogues.report(functions)]
-        return "; ".join([layout, *found, *self._choices])
+        return [layout, *found, *self._choices]
 
     @isolated()
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -75,8 +76,10 @@ class OnnxModule:
 
         Images are [n, c, h, w] of any strides. On CUDA all work is queued on the current stream.
         """
-        laid = (laid_out(value, self._layout) for value in inputs)
-        values = self.constants | dict(zip(self.inputs, laid, strict=True))
+        values = self.constants | {
+            name: value if name in self._as_given else laid_out(value, self._layout)
+            for name, value in zip(self.inputs, inputs, strict=True)
+        }
         on_device = torch.cuda.device_of(inputs[0])  # type: ignore[no-untyped-call]
         with exact_arithmetic(), on_device:  # of our kernels, which run on the current one
             return run_steps(self._steps, values, self.outputs)

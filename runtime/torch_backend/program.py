@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from .blocks import block_function
 from .convolutions import grouped_function, pointwise_function
 from .epilogues import EpilogueConvolution
 from .fusions import FusedConvolution
 from .graph import OperatorGraph
+from .images.first import first_function
 from .operators import Maker, function_of
 from .shape_operators import Function
 
@@ -17,8 +19,10 @@ MADE: Mapping[str, Maker] = {
     "ConvEpilogue": EpilogueConvolution,
     "ConvRelu": FusedConvolution,
     "ConvTransposeEpilogue": EpilogueConvolution,
+    "First": first_function,
     "Grouped": grouped_function,
     "Pointwise": pointwise_function,
+    "ResidualBlock": block_function,
 }
 
 

@@ -1,21 +1,26 @@
 """Sites: the places of a graph where our own convolution kernels could stand for operators."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 
 from .chains import ChainFinder, ConvolutionChain
 from .graph import Node, OperatorGraph
+from .images.source import ImageSource, reads_image, source_of
 from .operators import convolution_options
 
 MOST_MAPS, MOST_OUTPUTS, GROUP, MOST_GROUPS = 4, 128, 16, 8
+MOST_PARTS = 3
+BLOCK = ([64, 16, 3, 3], [64, 16, 3, 3], [64, 64, 1, 1])  # weights of a residual block
 SAME_CHANNELS = frozenset({"LeakyRelu", "PRelu", "Relu", "Sigmoid", "Tanh"})
 
 
 @dataclass(frozen=True)
 class Site:
-    """Describes a 1x1 convolution of a join, or a grouped 3x3 one, maybe with a 1x1 one behind."""
+    """Describes a convolution that reads an image, a 1x1 one of a join, a grouped 3x3 one, maybe
+    with a 1x1 one behind, or a residual block of two grouped 3x3 ones and a 1x1 one.
+    """
 
     key: str
     """A line for people, by which equal sites are known."""
@@ -25,11 +30,13 @@ class Site:
     graph: OperatorGraph = field(compare=False)
     """The operators, the join flattened; the inputs are the maps and what is added."""
     parts: tuple[ConvolutionChain, ...] = field(compare=False)
-    """The convolutions: one, or two where a 1x1 one is behind."""
+    """The convolutions: one, two where a 1x1 one is behind, or three."""
+    image: ImageSource | None = field(default=None, compare=False)
+    """What the convolution reads, where that is an image."""
 
     @property
     def nodes(self) -> tuple[Node, ...]:
-        """The nodes whose place the site takes; the join is not one of them."""
+        """The nodes whose place the site takes, but not those before its first convolution."""
         return tuple(node for part in self.parts for node in part.nodes)
 
     @property
@@ -39,13 +46,11 @@ class Site:
         return tuple(self.graph.inputs[: -1 if added else None])
 
 
-def sites_of(graph: OperatorGraph, projections: bool = True) -> Iterator[Site]:
-    """Finds sites that have no node in common. projections: whether 1x1 convolutions may belong to
-    the grouped one before them.
-    """
+def sites_of(graph: OperatorGraph, most_parts: int = MOST_PARTS) -> Iterator[Site]:
+    """Finds sites of so many parts at most that have no node in common."""
     finder, taken = _SiteFinder(graph), set[str]()
     for node in graph.nodes:
-        if node.outputs[0] not in taken and (site := finder.site(node, projections, taken)):
+        if node.outputs[0] not in taken and (site := finder.site(node, most_parts, taken)):
             taken.update(gone.outputs[0] for gone in site.nodes)
             yield site
 
@@ -112,19 +117,47 @@ class _SiteFinder:
         self._made_by = {name: node for node in graph.nodes for name in node.outputs}
         self._channels = channels_of(graph)
 
-    def site(self, node: Node, projections: bool, taken: set[str]) -> Site | None:
+    def site(self, node: Node, most_parts: int, taken: set[str]) -> Site | None:
         """Gives the site that begins at a node, if there is one."""
         first = self._chain(node, taken)
         if first is None:
             return None
+        if not first.added and reads_image(node, self._graph.constants[node.inputs[1]]):
+            return self._of_image(first)
         if self._is_pointwise(node):
             return self._pointwise(first)
         if first.added or not self._is_grouped(node):
             return None
-        following = self._chains.following(first.output) if projections else None
-        is_projection = following and self._is_pointwise(following)
-        projection = self._chain(following, taken) if following and is_projection else None
-        return self._made((node.inputs[0],), (first, projection) if projection else (first,))
+        parts = [first]
+        while len(parts) < most_parts and (behind := self._behind(parts[-1], taken)):
+            parts.append(behind)
+        x = node.inputs[0]
+        if self._is_block(x, parts):
+            return self._made((x,), tuple(parts))
+        has_projection = len(parts) > 1 and self._is_pointwise(parts[1].conv)
+        return self._made((x,), tuple(parts[: 2 if has_projection else 1]))
+
+    def _behind(self, chain: ConvolutionChain, taken: set[str]) -> ConvolutionChain | None:
+        """Gives the chain that alone uses the result of this one."""
+        following = self._chains.following(chain.output)
+        is_conv = following and (self._is_pointwise(following) or self._is_grouped(following))
+        return self._chain(following, taken) if following and is_conv else None
+
+    def _is_block(self, x: str, parts: Sequence[ConvolutionChain]) -> bool:
+        """Says whether parts are ReLU(x + conv1x1(ReLU(conv3x3(ReLU(conv3x3(x)))))) of CARN."""
+        weights = [[*self._graph.constants[part.conv.inputs[1]].shape] for part in parts]
+        added = [part.added for part in parts]
+        is_activated = all(part.slope == 0 for part in parts)
+        return weights == [*BLOCK] and added == ["", "", x] and is_activated
+
+    def _of_image(self, chain: ConvolutionChain) -> Site:
+        weight = self._graph.constants[chain.conv.inputs[1]]
+        source = source_of(self._graph, self._made_by, chain.conv)
+        kind = str(source.dtype(weight.dtype)).removeprefix("torch.")
+        key = f"image of {kind}{' less mean' if source.mean else ''}, {self._line(chain, [])}"
+        graph = replace(self._graph, inputs=(source.name,), outputs=(chain.output,))
+        graph = graph.with_nodes([*source.nodes, *chain.nodes])
+        return Site(key, weight.dtype, (weight.shape[1],), graph, (chain,), source)
 
     def _pointwise(self, chain: ConvolutionChain) -> Site:
         x = chain.conv.inputs[0]

@@ -8,6 +8,8 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from .capture import captured
+
 Run = Callable[[], Tensor]
 Make = Callable[[], Run]
 Timer = Callable[[Run], float]  # milliseconds of one run
@@ -90,13 +92,13 @@ def layout_for(dtype: torch.dtype) -> torch.memory_format:
 
 
 def device_ms(run: Run) -> float:
-    """Gives the median time of some replays of a CUDA graph: the host's pace does not count."""
+    """Gives the median time of some replays of a CUDA graph on the current device: the host's pace
+    does not count.
+    """
     for _ in range(WARM_UPS):
         run()
     torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        run()
+    graph = captured(run, torch.cuda.Stream())  # type: ignore[no-untyped-call]
     marks = [
         torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         for _ in range(RUNS + 1)

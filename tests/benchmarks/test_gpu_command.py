@@ -1,6 +1,7 @@
 """`make gpu` as a user runs it, here on the CPU."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -9,11 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.device.sections import parse_section
 from benchmarks.environment import ROOT
+from benchmarks.gpu import main
 from benchmarks.networks import bundle_name
 from tests import checkpoints
 
-KINDS = ["run", "networks", "ceilings", "fidelity", "time"]
+KINDS = ["run", "networks", "ceilings", "fidelity", "time", "kernels"]
 
 
 def command(*args: str) -> "subprocess.CompletedProcess[str]":
@@ -28,6 +31,67 @@ def test_without_a_gpu_it_says_so(tmp_path: Path) -> None:
     assert len(done.stderr.strip().splitlines()) == 1
     assert "error: device 'cuda'" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--pack", "no-such-folder"), "no-such-folder is no pack"),
+        (("--section", "time carn"), "no section is named 'time carn'"),
+    ],
+)
+def test_wrong_usage_is_one_line(tmp_path: Path, arguments: tuple[str, str], says: str) -> None:
+    done = command("--device", "cpu", "--out", str(tmp_path), *arguments)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert says in done.stderr
+
+
+@pytest.fixture
+def python(tmp_path: Path) -> Path:
+    """Plays the Python of a GPU machine: it prints its path and its arguments, and fails."""
+    script = tmp_path / "python"
+    script.write_text('#!/bin/sh\necho "$PYTHONPATH" "$@"\nexit 1\n')
+    script.chmod(0o755)
+    return script
+
+
+def made(target: str, pack: Path, python: Path) -> list[list[str]]:
+    """The paths and arguments that a target of the Makefile gives to that Python."""
+    words = ["make", "-s", target, f"PACK={pack}", f"GPU_PYTHON={python}", "OUT=out"]
+    done = subprocess.run(
+        words, capture_output=True, text=True, cwd=ROOT, check=False, env={"PATH": os.defpath}
+    )
+    assert done.returncode == 2
+    return [line.split(" ") for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("target", ["gpu-first", "gpu-second"])
+def test_the_makefile_names_options_and_sections_that_exist(
+    target: str, tmp_path: Path, python: Path
+) -> None:
+    calls = made(target, tmp_path / "no-pack", python)
+    assert [call[:3] for call in calls] == [["", "-m", "benchmarks.gpu"]]
+    options = main.make_context("gpu", calls[0][3:]).params
+    assert (options["pack"], options["out"], options["device"]) == (None, Path("out"), "cuda")
+    sections = [parse_section(name) for name in options["named"]]
+    assert bool(sections) == (target == "gpu-second")
+    assert options["budget_s"] == (350 if sections else 290)
+
+
+def test_the_makefile_takes_what_a_pack_brings(tmp_path: Path, python: Path) -> None:
+    for name in ("wheels/a.whl", "wheels/b.whl", "pack.json", "libraries/x"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    wheels = f"{tmp_path}/wheels/a.whl:{tmp_path}/wheels/b.whl"
+    (first,) = made("gpu-first", tmp_path, python)
+    assert first[:5] == [wheels, "-m", "benchmarks.gpu", "--pack", str(tmp_path)]
+    second, rtx = made("gpu-second", tmp_path, python)
+    assert second[0] == wheels
+    assert rtx[0] == f"{wheels}:{tmp_path}/libraries"
+    options = [main.make_context("gpu", call[3:]).params for call in (second, rtx)]
+    assert sum(each["budget_s"] for each in options) == 350
+    assert options[0]["out"] != options[1]["out"]
 
 
 @pytest.mark.slow

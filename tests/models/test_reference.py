@@ -149,3 +149,12 @@ def test_published_checkpoints_load_strictly(reference: Path) -> None:
     for file in sorted((reference / "checkpoints").glob("*-x4.pth")):
         model = torch.load(file, map_location="cpu", weights_only=True)["model"]
         make_backbone(model["name"], model["args"]).load_state_dict(model["sd"], strict=True)
+
+
+def test_the_adaptive_decision_is_the_same_under_autocast() -> None:
+    """On a GPU autocast makes sums of halves, which are infinite for many pixels."""
+    difficulty = torch.rand(1, 300, 400, generator=torch.Generator().manual_seed(0)).square()
+    expected = adaptive_assignment(difficulty, 2)
+    for dtype in (torch.float16, torch.bfloat16):
+        with torch.autocast("cpu", dtype):
+            assert torch.equal(adaptive_assignment(difficulty, 2), expected)

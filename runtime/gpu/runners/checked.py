@@ -1,5 +1,7 @@
 """The runner that stands in front of every other: what it gives was checked."""
 
+from contextlib import AbstractContextManager
+
 from torch import Tensor
 
 from pcsr.bundle import Bundle
@@ -19,6 +21,7 @@ class CheckedDeviceRunner(DeviceRunner):
         self._name = bundle.image_output
         self.device, self.capturable = runner.device, runner.capturable
         self.image_least, self.image_limit = runner.image_least, runner.image_limit
+        self.choices = runner.choices
         self.rows_limit, self.map_limits = runner.rows_limit, runner.map_limits
 
     def image(self, image: Tensor) -> Tensor:
@@ -34,3 +37,9 @@ class CheckedDeviceRunner(DeviceRunner):
         values = self._runner.rows(role, features, index, offset, cell)
         self._expected.check_rows(role, len(index), values, "float32")
         return values
+
+    def using(self, owner: object) -> AbstractContextManager[None]:
+        return self._runner.using(owner)
+
+    def refusal(self, owner: object) -> str | None:
+        return self._runner.refusal(owner)

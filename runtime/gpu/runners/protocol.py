@@ -1,5 +1,7 @@
 """Defines what a runner on a device is."""
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 import torch
@@ -22,6 +24,8 @@ class DeviceRunner(Protocol):
     """The largest size that `image` takes; None: any."""
     rows_limit: int = 2**20
     """The most rows N that one call of `rows` takes."""
+    choices: Sequence[str] = ()
+    """What was chosen for the device when the graphs were opened, a line each."""
     map_limits: tuple[int, int] | None = None
     """The least and the most input pixels P of the row maps that `rows` takes; None: any."""
 
@@ -38,3 +42,15 @@ class DeviceRunner(Protocol):
         graph's precision, index [N] int32, offset [N, 2] and cell [2] float32 give [N, outputs]
         float32.
         """
+
+    def using(self, owner: object) -> AbstractContextManager[None]:
+        """Lets this thread's calls in the body use state that belongs to `owner`, goes with it, and
+        is used for nothing else: a recording replays what is in it.
+        """
+        return nullcontext()
+
+    def refusal(self, owner: object) -> str | None:
+        """Says why what `owner` ran on the current stream may not be recorded; None where it may,
+        if calls may be recorded at all.
+        """
+        return None

@@ -33,6 +33,9 @@ class TorchRunner(DeviceRunner):
             data = bundle.graph_bytes(name, precision)
             with self._refusing(name):
                 self._modules[name] = OnnxModule(data, device, wanted.get(name))
+        self.choices = [
+            f"{role}: {line}" for role, one in self._modules.items() for line in one.choices
+        ]
         self._image = self._modules.pop(bundle.image_role)
 
     def image(self, image: Tensor) -> Tensor:

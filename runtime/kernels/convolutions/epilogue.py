@@ -10,6 +10,7 @@ from torch import Tensor
 from pcsr.runtime.kernels import launch
 
 IDENTITY, RELU = 1.0, 0.0  # slopes below zero; all others are those of LeakyReLU
+BLOCK = 1024  # values of a program
 _VECTOR = 8  # 16 bytes of half precision
 
 
@@ -77,7 +78,7 @@ def epilogue(
     vector = math.gcd(_VECTOR, channels if is_last else plane)
     lines = 1 if is_last else y.shape[0] * channels
     size = y.numel() // lines
-    run, block = size // vector, launch.block(launch.BLOCK, size) // vector
+    run, block = size // vector, launch.block(BLOCK, size) // vector
     epilogue_kernel[(lines * triton.cdiv(run, block),)](
         y,
         bias,

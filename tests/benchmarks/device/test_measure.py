@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.callers import Files
-from benchmarks.contenders import Contender, Implementation, device_line_up
+from benchmarks.callers import Files, Place, open_caller
+from benchmarks.contenders import Contender, Implementation, compiled_line_up, whole_line_up
 from benchmarks.device import measure as measuring
 from benchmarks.device.fidelity import PathResult, check_path
 from benchmarks.device.measure import QUICK as EFFORT
 from benchmarks.device.measure import DeviceSetting, measure, views
-from benchmarks.device.paths import QUICK, Depth, check_model, upscaler_run
+from benchmarks.device.paths import QUICK, Depth, check_model, open_path, upscaler_run
 from benchmarks.environment import ROOT
 from pcsr.bundle import Bundle
 from pcsr.runtime.profiler.measuring.calls import Answer, Details
@@ -57,7 +58,7 @@ def test_every_way_is_checked_and_right_but_where_it_cannot_run(files: Files) ->
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("fault", ["none", "one pixel", "routing", "noise", "nan"])
 def test_a_planted_fault_is_found(files: Files, precision: str, fault: str) -> None:
-    run = upscaler_run(GRAPHS, setting(files, precision))
+    run = upscaler_run(open_path(GRAPHS, setting(files, precision)))
 
     def wrong(image: Any, scale: float, options: dict[str, Any]) -> PathResult:  # noqa: ANN401
         found = run(image, scale, options)
@@ -91,20 +92,22 @@ def test_half_precision_is_judged_by_the_quality_cases(files: Files) -> None:
 
 
 def test_a_recording_that_does_not_happen_is_no_fidelity(files: Files) -> None:
-    run = upscaler_run(GRAPHS, setting(files))
+    run = upscaler_run(open_path(GRAPHS, setting(files)))
     vectors = Bundle.load(files.pcsr_bundle).vectors()[:1]
     with pytest.raises(RuntimeError, match="was not replayed"):
         check_path(run, vectors, [], "fp32", CPU, 1, True)
 
 
 def measured(files: Files, contenders: list[Contender], limit_s: float = 60) -> dict[str, Any]:
-    records = measure(contenders, views(IMAGE), setting(files), EFFORT, limit_s)
-    return {record["contender"]: record for record in records}
+    found = [*measure(contenders, views(IMAGE), setting(files), EFFORT, limit_s)]
+    whole = [record for record in found if not record.get("partial")]
+    assert found[-len(whole) :] == whole
+    return {record["contender"]: record for record in whole}
 
 
 def test_contenders_are_timed_and_compared_within_rounds(files: Files) -> None:
     recorded = Implementation("pcsr", "torch", "fused", True)
-    modes = [c for c in device_line_up() if c.implementation != recorded]
+    modes = [c for c in whole_line_up() if c.implementation != recorded]
     records = measured(files, modes)
     assert records["pcsr, torch, fused, k = 0"]["error"].startswith("BackendError")
     ours = records["pcsr, torch, graphs, 20 % heavy"]
@@ -197,3 +200,31 @@ def test_it_needs_neither_pyvips_nor_cffi_nor_av(files: Files, tmp_path: Path) -
         command, input=paths, capture_output=True, text=True, cwd=ROOT, check=False
     )
     assert done.stdout.splitlines() == ["(24, 28, 3)"] * 2, done.stderr
+
+
+def test_compiled_networks_are_measured_beside_ours(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    line_up = [c for c in compiled_line_up() if c.implementation.family != "pcsr"]
+    for precision in ("fp32", "fp16"):
+        found = measure(line_up, views(IMAGE), setting(files, precision), EFFORT, 60)
+        records = {r["contender"]: r for r in found if not r.get("partial")}
+        assert {r["error"] for r in records.values()} == {None}
+        assert all(r["first_ms"] > 0 for r in records.values())
+        ours, rival = records["backbone, torch, graph"], records["backbone, torch.compile"]
+        assert (ours["ours"], rival["ours"]) == (True, False)
+        expected = [a / b for a, b in zip(ours["times_ms"], rival["times_ms"], strict=True)]
+        assert ours["over_plain"] == pytest.approx(np.median(expected))
+
+
+def test_our_backbone_and_the_compiled_one_give_the_same_features(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    ours, rival = (
+        open_caller(contender.implementation, files, Place())(IMAGE, {}).image
+        for contender in compiled_line_up()[-2:]
+    )
+    assert ours.shape == rival.shape
+    np.testing.assert_allclose(ours, rival, atol=1e-4)

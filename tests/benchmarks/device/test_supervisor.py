@@ -22,13 +22,18 @@ def work(pipe: Connection, start: Start) -> None:
     pipe.send({"machine": {"device": "made up"}})
     while True:
         section, _, _ = pipe.recv()
-        for step in ("good", section.precision):
+        steps = ("good", section.precision)
+        for step in steps[section.precision in ("partial", "whole") :]:
             key = f"time {section.model}: {step}"
             if key in start["avoid"] or step in start["avoid"]:
                 pipe.send({"record": {"kind": "time", "who": key, "error": "avoided"}})
                 continue
             pipe.send({"step": key})
-            if step == "crash":
+            if step in ("partial", "whole"):
+                tell_of_x(pipe, step)
+            if step == "whole":
+                continue
+            if step in ("crash", "partial"):
                 sys.stderr.write("illegal memory access\n")
                 sys.stderr.flush()
                 os._exit(7)
@@ -38,11 +43,24 @@ def work(pipe: Connection, start: Start) -> None:
         pipe.send({"done": True})
 
 
+def tell_of_x(pipe: Connection, step: str) -> None:
+    """Tells of a contender before the end, and where the step is whole, at the end."""
+    told: Record = {"kind": "time", "contender": "x", "error": None}
+    for rounds in (2, 8):
+        pipe.send({"record": told | {"rounds": rounds, "partial": True}})
+    pipe.send({"trace": "Traceback of y"})
+    sys.stderr.write("out of luck\n")
+    if step == "whole":
+        pipe.send({"record": told | {"rounds": 30}})
+
+
 class Setup:
     def __init__(self, device: str = "gpu", seconds: float = 60) -> None:
         self.records: list[Record] = []
+        self.log: list[str] = []
         self.supervisor = Supervisor(
             say=lambda text: None,
+            log=self.log.append,
             start={"device": device},
             deadline=time.monotonic() + seconds,
             work=work,
@@ -91,12 +109,14 @@ def test_what_there_is_no_time_for_is_named() -> None:
 
 def test_the_most_important_sections_come_first() -> None:
     sections = make_sections(("carn", "fsrcnn"), ("fp16", "fp32"), ((1080, 1920), (270, 480)))
-    assert [section.name for section in sections[:5]] == [
+    assert [section.name for section in sections[:7]] == [
         "ceilings",
         "fidelity carn fp16",
-        "fidelity fsrcnn fp16",
         "time carn fp16 1920x1080",
-        "time fsrcnn fp16 1920x1080",
+        "time carn fp16 480x270",
+        "kernels carn fp16 1920x1080",
+        "kernels carn fp16 480x270",
+        "fidelity fsrcnn fp16",
     ]
     assert sections[-1].name == "compiled carn fp16 1920x1080"
     assert all(
@@ -114,3 +134,22 @@ def test_a_section_gets_its_share_of_the_time_and_none_when_it_is_over() -> None
     assert limit is not None
     assert (time_limit(small, [large] * 4, 100) or 0) < limit < 100
     assert time_limit(small, [], 1) is None
+
+
+def test_a_crash_keeps_what_was_known_of_others_and_a_log() -> None:
+    setup = Setup()
+    setup.run(Section("time", "a", "partial"))
+    assert [(r.get("contender"), r.get("rounds")) for r in setup.records] == [
+        ("x", 8),
+        ("partial", None),
+        (None, None),
+    ]
+    assert setup.records[0]["partial"]
+    assert any("Traceback of y" in text for text in setup.log)
+    assert any("out of luck\nillegal memory access" in text for text in setup.log)
+
+
+def test_what_is_known_in_the_end_takes_the_place_of_what_was_before() -> None:
+    setup = Setup()
+    setup.run(Section("time", "a", "whole"))
+    assert [(r["contender"], r["rounds"]) for r in setup.records] == [("x", 30)]

@@ -1,5 +1,6 @@
 """What only a GPU can show: recordings, streams, tensors that stay. (`make gpu` does much more.)"""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from pcsr import Upscaler
+from pcsr.runtime.torch_backend.capture import captured
 
 pytestmark = [
     pytest.mark.gpu,
@@ -69,6 +71,44 @@ def test_tensors_stay_on_the_device_and_on_the_callers_stream(
     np.testing.assert_array_equal(copied.cpu().numpy(), expected.image)
     np.testing.assert_array_equal(found.assignment.cpu().numpy(), expected.assignment)
     assert found.stats.pixels_per_upsampler == expected.stats.pixels_per_upsampler
+
+
+def wait_for_the_device() -> None:
+    torch.zeros(1, device="cuda").item()
+
+
+def raise_an_error() -> None:
+    raise ValueError("not of CUDA")
+
+
+@pytest.mark.parametrize("fails", [wait_for_the_device, raise_an_error])
+def test_a_capture_that_fails_leaves_nothing_behind(fails: Callable[[], None]) -> None:
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    value, before = torch.zeros(1, device="cuda"), torch.cuda.current_stream()
+    with pytest.raises((RuntimeError, ValueError)):
+        captured(fails, stream)
+    assert torch.cuda.current_stream() == before
+    torch.cuda.empty_cache()
+    assert torch.randn(4, device="cuda").isfinite().all()
+    captured(lambda: value.add_(1), stream).replay()
+    assert value.item() == 1
+
+
+def test_a_frame_that_cannot_be_captured_runs_on(
+    upscaler: Upscaler, image: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = upscaler(image)
+
+    def failing(run: Callable[[], object], stream: torch.cuda.Stream) -> torch.cuda.CUDAGraph:
+        return captured(wait_for_the_device, stream)
+
+    monkeypatch.setattr("pcsr.runtime.gpu.recording.captured", failing)
+    with pytest.warns(RuntimeWarning, match="runs without a CUDA graph"):
+        upscaler(image)
+    for _ in range(2):
+        found = upscaler(image)
+    np.testing.assert_array_equal(found.image, first.image)
+    assert "recorded frame" not in found.stats.stage_ms
 
 
 def test_both_ways_behind_the_backbone_agree(

@@ -9,6 +9,7 @@ import warnings
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +29,7 @@ from pcsr.runtime.gpu.images import Alpha
 from pcsr.runtime.gpu.recording import FRAMES_KEPT, FrameCache
 from pcsr.runtime.gpu.runners.open import open_runner
 from pcsr.runtime.gpu.runners.protocol import DeviceRunner
+from pcsr.runtime.gpu.runners.torch import TorchRunner
 from pcsr.runtime.gpu.upscaler import DeviceUpscaler
 from pcsr.runtime.routing.request import RoutingRequest
 
@@ -324,6 +326,28 @@ def test_frames_of_the_last_shapes_are_kept(upscaler: Upscaler) -> None:
     assert upscaler.kept_shapes == FRAMES_KEPT
     for image, expected in zip(images, results, strict=True):
         np.testing.assert_array_equal(upscaler(image).image, expected)
+
+
+@pytest.mark.parametrize("name", ["carn_like_bundle", "plain_bundle"])
+def test_each_frame_owns_what_the_runner_keeps_for_it(
+    name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owners: list[Any] = []
+
+    def using(self: DeviceRunner, owner: object) -> AbstractContextManager[None]:
+        owners.append(owner)
+        return nullcontext()
+
+    monkeypatch.setattr(TorchRunner, "using", using)
+    monkeypatch.setattr(TorchRunner, "refusal", lambda self, owner: f"frame {owners.index(owner)}")
+    upscaler = Upscaler(request.getfixturevalue(name), backend="torch")
+    for width in (8, 9, 8):
+        upscaler(picture(8, width))
+    first, other, again = owners
+    assert first is again is not other
+    assert (first.shape.lr_size, other.shape.lr_size) == ((8, 8), (8, 9))
+    assert first.refusal() == "frame 0"
+    assert other.refusal() == "frame 1"
 
 
 def test_results_outlive_the_next_frame(upscaler: Upscaler) -> None:

@@ -66,8 +66,7 @@ class Band:
         return BandInputs(
             mlps,
             DeviceGrid.of(grid, "cpu"),
-            rows @ mlps.first_weight,
-            mlps.constants(grid.cell),
+            torch.addmm(mlps.constants(grid.cell), rows, mlps.first_weight),
             torch.from_numpy(self.scene.image),
             self.first,
             int(nearest[0]),
@@ -84,7 +83,7 @@ class Band:
         dense(self.inputs(), canvas, logits)
         return canvas, logits
 
-    def sparse(self, canvas: Tensor, labels: Labels, programs: int) -> None:
+    def sparse(self, canvas: Tensor, labels: Labels, programs: int | None = None) -> None:
         """Every heavier upsampler over its own pixels of labels [n, W], in random order."""
         random = np.random.default_rng(0)
         for upsampler in range(len(self.scene.upsamplers) - 1):

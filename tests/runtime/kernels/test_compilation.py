@@ -11,30 +11,29 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.compiled.compiler import SHARED_LIMIT, Compiled
 from pcsr.runtime.geometry.device_grid import DeviceGrid
 from pcsr.runtime.kernels import (
     BandInputs,
     DeviceRule,
     adaptive,
+    adaptive_bounds,
     dense,
-    difficulties,
     finish,
-    histogram,
-    lloyd,
-    ratio,
+    launch,
+    ratio_cut,
     route,
-    select,
     sparse,
 )
 from pcsr.runtime.kernels.convolutions.epilogue import epilogue
-from pcsr.runtime.kernels.histogram import empty_table
 from tests.runtime.networks import Scene
 
-from .compiler import SHARED_LIMIT, Compiled, Launches
+from .replacing import replaced
 from .scenes import DEPTHS, MODELS, THREE, Hidden, packed, routing_buffers
 
 SPILLED = 256  # bytes per thread that are no reason to change a kernel: SRResNet's of 192 channels
 each_gpu = pytest.mark.parametrize("capability", [80, 89, 90])
+every_gpu = pytest.mark.parametrize("capability", list(SHARED_LIMIT))
 each_model = pytest.mark.parametrize("model", list(MODELS))
 ROUTES = [(2, "cut"), (2, "bounds"), (3, "cut"), (3, "bounds"), (3, "penalty")]
 
@@ -43,17 +42,16 @@ def _passes(
     hidden: Hidden, depth: int, dtype: torch.dtype, capability: int, patch: pytest.MonkeyPatch
 ) -> dict[str, Compiled]:
     """The dense and the heaviest sparse pass."""
+    patch.setattr(launch, "generation", lambda _: capability // 10)
     launches = {
-        name: Launches.of(patch, _module(name), f"{name}_kernel") for name in ("dense", "sparse")
+        name: replaced(patch, _module(name), f"{name}_kernel") for name in ("dense", "sparse")
     }
     scene = Scene.make((4, 200), 4, hidden, depth)
     grid, mlps = scene.grid, packed(scene, dtype)
-    assert mlps.classifier is not None
     pre = torch.zeros((800, mlps.first_weight.shape[1]), dtype=dtype)
-    constant, image = mlps.constants(grid.cell), torch.from_numpy(scene.image)
-    inputs = BandInputs(mlps, DeviceGrid.of(grid, "cpu"), pre, constant, image)
+    inputs = BandInputs(mlps, DeviceGrid.of(grid, "cpu"), pre, torch.from_numpy(scene.image))
     canvas = torch.zeros((*grid.hr_size, 3))
-    dense(inputs, canvas, torch.zeros((mlps.classifier.outputs, grid.pixels)))
+    dense(inputs, canvas, torch.zeros((mlps.classes, grid.pixels)))
     pixels, count = (torch.zeros(n, dtype=torch.int32) for n in (grid.pixels, 1))
     sparse(inputs, 0, pixels, count, canvas, 132)
     return {name: launch.compile(capability) for name, launch in launches.items()}
@@ -73,7 +71,7 @@ def _report(model: str, dtype: torch.dtype, capability: int, passes: dict[str, C
 
 
 @each_model
-@each_gpu
+@every_gpu
 def test_passes_in_half_precision_use_tensor_cores_and_fit(
     model: str, capability: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,12 +124,15 @@ def test_three_upsamplers_of_other_widths_compile(monkeypatch: pytest.MonkeyPatc
 def test_routing_compiles(
     count: int, kind: str, capability: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    launches = Launches.of(monkeypatch, _module("route"), "route_kernel")
+    launches = replaced(monkeypatch, _module("route"), "route_kernel")
     size = {"cut": 1, "bounds": count - 1, "penalty": count}[kind]
     rule = DeviceRule(count, kind, torch.zeros(size))  # type: ignore[arg-type]
-    logits = torch.zeros((1 if count == 2 else count, 5000))
-    route(logits, rule, routing_buffers(count, 5000))
-    assert launches.compile(capability).spilled == 0
+    for pixels in (5008, 5001, 1):
+        logits = torch.zeros((1 if count == 2 else count, pixels))
+        route(logits, rule, routing_buffers(count, pixels))
+        compiled = launches.compile(capability)
+        assert compiled.spilled == 0
+        assert ("st.global.v4.b32" in compiled.ptx) == (pixels == 5008)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.float32])
@@ -140,39 +141,54 @@ def test_routing_compiles(
 def test_finishing_compiles(
     dtype: torch.dtype, refine_below: int, capability: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    launches = Launches.of(monkeypatch, _module("finish"), "finish_kernel")
-    out = torch.zeros((4, 500, 3), dtype=dtype)
-    labels = torch.zeros(2000, dtype=torch.uint8)
-    finish(torch.zeros((4, 500, 3)), labels, (0, 4), 0, 4, refine_below, out)
-    assert launches.compile(capability).spilled == 0
+    """Vectors are moved where the pixels are a multiple of 16."""
+    launches = replaced(monkeypatch, _module("finish"), "finish_kernel")
+    invalid = torch.zeros(1, dtype=torch.int32)
+    for height, width in ((4, 500), (3, 47), (1, 1)):
+        canvas, out = torch.zeros((height, width, 3)), torch.zeros((height, width, 3), dtype=dtype)
+        labels = torch.zeros(height * width, dtype=torch.uint8)
+        finish(canvas, labels, (0, height), 0, height, refine_below, out, invalid)
+        compiled = launches.compile(capability)
+        assert compiled.spilled == 0
+        wide = {torch.uint8: "v2.b32", torch.uint16: "v4.b32", torch.float32: "v4.b32"}[dtype]
+        assert (f"st.global.{wide}" in compiled.ptx) == (width == 500)
+        assert ("ld.global.v4.b32" in compiled.ptx) == (width == 500)
 
 
+@pytest.mark.parametrize("count", [2, 3])
 @each_gpu
-def test_statistics_compile(capability: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    homes = {"difficulties": "adaptive", "histogram": "histogram", "lloyd": "adaptive"}
-    kernels = {
-        name: Launches.of(monkeypatch, _module(home), f"{name}_kernel")
-        for name, home in homes.items()
+def test_statistics_compile(count: int, capability: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {"adaptive": ("extremes", "histogram", "bounds"), "ratio": ("digits", "rank")}
+    launches = {
+        name: replaced(monkeypatch, _module(home), f"{name}_kernel")
+        for home, kernels in names.items()
+        for name in kernels
     }
-    digits = Launches.of(monkeypatch, ratio, "digits_kernel")
-    low, values = torch.tensor(0.5), torch.zeros(5000)
-    table = histogram(values, low, low)
-    for count in (2, 3):
-        difficulties(torch.zeros((1 if count == 2 else 3, 5000)), count, values)
-        lloyd(table, low, low, count)
-        for name in ("difficulties", "lloyd"):
-            assert kernels[name].compile(capability).spilled == 0
-    assert "atom" in kernels["histogram"].compile(capability).ptx
-    select(values, torch.tensor([1500]))
-    assert "atom" in digits.compile(capability).ptx
+    for index, pixels in enumerate((5008, 5001, 1)):
+        logits = torch.zeros((1 if count == 2 else count, pixels))
+        adaptive_bounds(logits, count, torch.zeros(count - 1))
+        ratio_cut(logits, count, torch.tensor([0]), torch.zeros(1))
+        seen = [len(launch.seen) for launch in launches.values()]
+        assert seen == [index + 1] * 3 + [2 * index + 2] * 2
+        compiled = {name: launch.compile(capability) for name, launch in launches.items()}
+        for kernel in compiled.values():
+            assert kernel.spilled == 0
+        for name in ("bounds", "rank"):
+            assert "atom.global.gpu.acq_rel.add" in compiled[name].ptx
+        for name in ("histogram", "digits"):
+            assert "atom.global.gpu.relaxed.add" in compiled[name].ptx
+        for name in ("extremes", "digits"):
+            assert ("ld.global.v4.b32" in compiled[name].ptx) == (pixels == 5008)
 
 
 def test_constants_of_the_launches_are_plain_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A tensor among them would be read on the host, which waits for the device."""
-    launches = Launches.of(monkeypatch, adaptive, "lloyd_kernel")
-    lloyd(empty_table("cpu"), torch.tensor(0.1), torch.tensor(0.2), 3)
+    launches = replaced(monkeypatch, adaptive, "bounds_kernel")
+    for name in ("extremes_kernel", "histogram_kernel"):
+        replaced(monkeypatch, adaptive, name)
+    adaptive_bounds(torch.zeros((3, 100)), 3, torch.zeros(2))
     args, options = launches.seen[0]
-    assert all(isinstance(arg, Tensor) for arg in args)
+    assert all(isinstance(arg, Tensor | tuple) for arg in args)
     assert not any(isinstance(value, Tensor) for value in options.values())
     assert math.isfinite(options["TOLERANCE"])
 
@@ -194,7 +210,7 @@ def test_epilogues_move_vectors(
     """Channels last: of 16 bytes, and of 8 where 4 divides the channels and not 8. The number of
     pixels is odd.
     """
-    launches = Launches.of(monkeypatch, _module("convolutions.epilogue"), "epilogue_kernel")
+    launches = replaced(monkeypatch, _module("convolutions.epilogue"), "epilogue_kernel")
     y = torch.zeros((1, channels, 5, 7), dtype=dtype).contiguous(memory_format=torch.channels_last)
     wide = {3: None, 48: "v4.b32", 52: "v4.b32" if dtype == torch.float32 else "v2.b32"}[channels]
     for added, slope in ((None, 0.1), (torch.empty_like(y), 0.0)):
@@ -210,7 +226,7 @@ def test_epilogues_move_vectors(
 
 @each_gpu
 def test_an_epilogue_over_planes_compiles(capability: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    launches = Launches.of(monkeypatch, _module("convolutions.epilogue"), "epilogue_kernel")
+    launches = replaced(monkeypatch, _module("convolutions.epilogue"), "epilogue_kernel")
     for size, wide in (((4, 6), "v4.b32"), ((5, 7), "b32")):
         y = torch.zeros((2, 52, *size))
         epilogue(y, torch.zeros(52), y, 0.1)

@@ -1,5 +1,6 @@
 """Refinement and conversion on the device against loops and NumPy."""
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,9 @@ def _finished(
     first, height = frame or (0, len(image))
     out = torch.empty((end - begin, image.shape[1], 3), dtype=getattr(torch, dtype))
     flat = torch.from_numpy(np.ascontiguousarray(labels).ravel())
-    finish(tensor(image), flat, (begin, end), first, height, refine_below, out)
+    invalid = torch.zeros(1, dtype=torch.int32)
+    finish(tensor(image), flat, (begin, end), first, height, refine_below, out, invalid)
+    assert (invalid.item() > 0) == (not np.isfinite(image[begin:end]).all())
     found: NDArray[Any] = out.numpy()
     return found
 
@@ -81,6 +84,35 @@ def test_bands_are_the_whole_image_bit_for_bit(dtype: str) -> None:
         rows = first - top, stop - top
         found = _finished(image[part], labels[part], 1, dtype, rows, (top, 11))
         assert np.array_equal(found, expected[first:stop])
+
+
+@pytest.mark.parametrize("size", [(5, 7), (3, 11), (9, 3)])
+def test_a_pixel_among_others_is_seen_from_every_program(
+    size: Size, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A single heavy pixel, or a single light one, at every place of an image that many programs
+    finish.
+    """
+    module = importlib.import_module("pcsr.runtime.kernels.finish")
+    monkeypatch.setattr(module, "block", lambda *_: 8)
+    image, _ = _random(size)
+    for other in (0, 1):
+        for place in np.ndindex(size):
+            labels = np.full(size, 1 - other, dtype=np.uint8)
+            labels[place] = other
+            found = _finished(image, labels)
+            expected = reference.refine(image, labels == 0)
+            assert np.abs(found - expected).max() <= tolerances.REFINED
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_no_numbers_are_noted_once_they_are_finished(value: float) -> None:
+    """`_finished` compares."""
+    for row in range(4):
+        image, labels = _random((4, 5))
+        image[row, 3, 1] = value
+        _finished(image, labels, 1, "uint8", (1, 3))
+        _finished(image, labels, 0, "uint8")
 
 
 def test_more_values_than_float16_can_count() -> None:

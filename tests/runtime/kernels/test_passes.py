@@ -13,7 +13,7 @@ from pcsr.runtime.kernels.packed import split_width
 from tests import tolerances
 from tests.runtime.networks import Doubles, Scene
 
-from .scenes import CARN, FSRCNN, MODELS, ONE, SRRESNET, THREE, THREE_LINEAR, Band, Hidden
+from .scenes import CARN, FSRCNN, MODELS, ONE, SRRESNET, THREE, THREE_LINEAR, Band, Hidden, packed
 
 DTYPES = [torch.float32, torch.float16]
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
@@ -53,7 +53,7 @@ def test_listed_pixels_get_the_colours_of_their_upsampler(
     assert (canvas.numpy()[~is_listed] == 7).all()
 
 
-@pytest.mark.parametrize("scale", [1, 2.5, 4])
+@pytest.mark.parametrize("scale", [1, 1.7, 2, 2.5, 3, 4, 6, 8])
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 1), (7, 3)])
 def test_any_size_and_scale(size: tuple[int, int], scale: float) -> None:
     band = Band(Scene.make(size, scale, FSRCNN))
@@ -71,10 +71,24 @@ def test_a_single_upsampler_needs_no_classifier(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize(
-    ("scale", "first", "stop"), [(4, 5, 18), (2.5, 7, 8), (2.5, 3, 25), (1, 4, 9)]
+    ("scale", "first", "stop"),
+    [
+        (4, 5, 18),
+        (4, 39, 40),
+        (4, 4, 7),
+        (3, 1, 29),
+        (3, 2, 3),
+        (2, 3, 12),
+        (2.5, 7, 8),
+        (2.5, 3, 25),
+        (1, 4, 9),
+    ],
 )
-def test_a_band_is_that_of_the_whole_image(scale: float, first: int, stop: int) -> None:
-    scene = Scene.make((10, 4), scale, FSRCNN)
+@pytest.mark.parametrize("hidden", [FSRCNN, CARN, THREE], ids=["fsrcnn", "carn", "three"])
+def test_a_band_is_that_of_the_whole_image(
+    scale: float, first: int, stop: int, hidden: Hidden
+) -> None:
+    scene = Scene.make((10, 4), scale, hidden)
     band = Band(scene, first=first, stop=stop)
     canvas, logits = band.dense()
     assert logits is not None
@@ -82,6 +96,49 @@ def test_a_band_is_that_of_the_whole_image(scale: float, first: int, stop: int) 
     labels = band.labels()
     band.sparse(canvas, labels, 3)
     _assert_near(canvas.numpy(), band.expected_image(labels), band.dtype)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 6, 13])
+@pytest.mark.parametrize("scale", [3, 4])
+def test_any_number_of_upsamplers(count: int, scale: float) -> None:
+    """A row takes 4, 8 or 16 of the last product's columns: its colours and its logits."""
+    hidden = {f"upsampler_{j}": [20 - j, 9] for j in range(count)}
+    if count > 1:
+        hidden["classifier"] = [12]
+    band = Band(Scene.make((4, 5), scale, hidden), first=1)
+    canvas, logits = band.dense()
+    _assert_near(canvas.numpy(), band.expected_image(band.labels("light")), band.dtype)
+    if logits is not None:
+        _assert_near(logits.numpy(), band.expected_logits(), band.dtype)
+
+
+def test_upsamplers_that_do_not_fit_are_refused() -> None:
+    hidden = {f"upsampler_{j}": [4] for j in range(14)} | {"classifier": [4]}
+    with pytest.raises(ValueError, match="up to 16 outputs"):
+        packed(Scene.make((2, 2), 2, hidden), torch.float32)
+
+
+@each_dtype
+@pytest.mark.parametrize("programs", [1, 3])
+def test_each_program_of_the_dense_pass_takes_several_tiles(
+    dtype: torch.dtype, programs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pcsr.runtime.kernels.launch.INTERPRETED_BLOCK", 16)
+    band = Band(Scene.make((5, 11), 4, CARN), dtype, first=2)
+    canvas, logits = torch.full((*band.size, 3), np.nan), torch.full((1, 18 * 44), np.nan)
+    dense(band.inputs(), canvas, logits, programs)
+    _assert_near(canvas.numpy(), band.expected_image(band.labels("light")), dtype)
+    _assert_near(logits.numpy(), band.expected_logits(), dtype)
+
+
+def test_biases_are_not_rounded_to_half() -> None:
+    """They are weights, in two parts."""
+    scene = Scene.make((2, 2), 2, CARN)
+    mlp = packed(scene, torch.float16).upsamplers[0]
+    layers = mlp.weights.float()[: (mlp.layers - 1) * mlp.width**2].view(-1, mlp.width, mlp.width)
+    bias = torch.from_numpy(scene.mlps["upsampler_0"]["bias_1"])
+    assert (layers[0, 74:76, :74].sum(0) - bias).abs().max() < 1e-6
+    assert (layers[0, 74, :74] - bias).abs().max() > 1e-5
 
 
 @pytest.mark.parametrize("kind", ["light", "heavy", "corner"])
@@ -123,14 +180,14 @@ def test_more_pixels_than_float16_can_count() -> None:
 
 
 def test_a_nan_of_the_features_reaches_the_logits_and_the_colours() -> None:
-    scene = Scene.make((3, 3), 2, CARN)
+    scene = Scene.make((3, 3), 4, CARN)
     scene.features[0, 1, 1] = np.nan
     canvas, logits = Band(scene).dense()
     assert logits is not None
-    here = np.zeros((6, 6), dtype=bool)
-    here[2:4, 2:4] = True
+    here = np.zeros((12, 12), dtype=bool)
+    here[4:8, 4:8] = True
     assert np.array_equal(np.isnan(canvas.numpy()).all(axis=-1), here)
-    assert np.array_equal(np.isnan(logits.numpy()).reshape(6, 6), here)
+    assert np.array_equal(np.isnan(logits.numpy()).reshape(12, 12), here)
 
 
 def test_hidden_channels_are_padded_little() -> None:
@@ -147,7 +204,6 @@ def test_tensors_that_do_not_fit_are_refused(hidden: Hidden) -> None:
     assert logits is not None
     for changed in (
         (replace(inputs, pre=inputs.pre.float()), canvas, logits),
-        (replace(inputs, constant=inputs.constant[1:]), canvas, logits),
         (replace(inputs, image=inputs.image.double()), canvas, logits),
         (inputs, canvas.transpose(0, 1), logits),
         (inputs, canvas, logits[:, 1:]),

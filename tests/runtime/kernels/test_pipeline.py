@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch import Tensor
 
-from pcsr import BackendError, Upscaler
+from pcsr import BackendError, ImageError, Upscaler
 from pcsr.runtime.gpu import frame as frames
+from pcsr.runtime.gpu.loaded_bundle import LoadedBundle
 from tests import tolerances
 from tests.runtime.compare import (
     assert_difficulties_agree,
@@ -84,6 +86,29 @@ def test_streamed_rows_are_the_image(
     fused.stream(image, rows.append, adaptive=True)
     assert len(rows) > 1
     np.testing.assert_array_equal(np.concatenate(rows), whole)
+
+
+@pytest.mark.parametrize("name", ["carn_like_bundle", "single_bundle"])
+@pytest.mark.parametrize("most_pixels", [2**20, 500])
+def test_pixels_that_are_no_numbers_are_refused_and_forgotten(
+    name: str, most_pixels: int, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the first row, which only the first band keeps."""
+    fused = Upscaler(request.getfixturevalue(name), backend="torch", passes="fused")
+    monkeypatch.setattr(frames, "BAND_PIXELS", most_pixels)
+    expected = fused(_picture(9, 13)).image
+    with monkeypatch.context() as patch:
+        encode = LoadedBundle.encode
+
+        def spoiled(loaded: LoadedBundle, image: Tensor, tile_px: int | None) -> Tensor:
+            features = encode(loaded, image, tile_px).clone()
+            features[:, 0] = np.nan
+            return features
+
+        patch.setattr(LoadedBundle, "encode", spoiled)
+        with pytest.raises(ImageError, match="network gives NaN or infinite"):
+            fused(_picture(9, 13))
+    np.testing.assert_array_equal(fused(_picture(9, 13)).image, expected)
 
 
 def test_fused_kernels_are_refused_where_they_cannot_run(

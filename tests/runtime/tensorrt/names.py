@@ -31,6 +31,7 @@ CLASSES = (
     "Builder",
     "BuilderFlag",
     "DataType",
+    "EngineInspector",
     "ExecutionContextAllocationStrategy",
     "HardwareCompatibilityLevel",
     "IBuilderConfig",
@@ -41,8 +42,11 @@ CLASSES = (
     "ILogger.Severity",
     "INetworkDefinition",
     "IOptimizationProfile",
+    "IRuntimeCache",
+    "IRuntimeConfig",
     "ITensor",
     "ITimingCache",
+    "LayerInformationFormat",
     "MemoryPoolType",
     "NetworkDefinitionCreationFlag",
     "OnnxParser",
@@ -56,8 +60,9 @@ import functools, sys
 import tensorrt_bindings as trt
 names = [name for name in dir(trt) if not name.startswith("_")]
 for path in sys.argv[1:]:
-    found = functools.reduce(getattr, path.split("."), trt)
-    names += [f"{path}.{name}" for name in dir(found) if not name.startswith("_")]
+    found = functools.reduce(lambda of, name: getattr(of, name, ()), path.split("."), trt)
+    members = [name for name in dir(found) if found and not name.startswith("_")]
+    names += [f"{path}.{name}" for name in members]
 print("\\n".join(sorted(set(names))))
 """
 

@@ -17,8 +17,17 @@ SAME = "SAME_COMPUTE_CAPABILITY"
 VERSIONS = ("10.16", "11.4")
 RTX_ONLY = {
     "ComputeCapability",
+    "DynamicShapesKernelSpecializationStrategy",
+    "DynamicShapesKernelSpecializationStrategy.EAGER",
+    "DynamicShapesKernelSpecializationStrategy.LAZY",
     "IBuilderConfig.num_compute_capabilities",
     "IBuilderConfig.set_compute_capability",
+    "IExecutionContext.is_stream_capturable",
+    "IRuntimeCache.deserialize",
+    "IRuntimeCache.serialize",
+    "IRuntimeConfig.create_runtime_cache",
+    "IRuntimeConfig.dynamic_shapes_kernel_specialization_strategy",
+    "IRuntimeConfig.set_runtime_cache",
 }
 # What the code calls objects of TensorRT, wherever it has one.
 OBJECTS = {
@@ -28,14 +37,24 @@ OBJECTS = {
     "context": "IExecutionContext",
     "engine": "ICudaEngine",
     "_engine": "ICudaEngine",
+    "inspector": "EngineInspector",
     "layer": "ILayer",
     "network": "INetworkDefinition",
     "parser": "OnnxParser",
     "ranges": "IOptimizationProfile",
     "runtime": "Runtime",
+    "_runtime_cache": "IRuntimeCache",
+    "runtime_cache": "IRuntimeCache",
+    "runtime_config": "IRuntimeConfig",
 }
-# Classes of ours whose objects have such a name too, and their members.
-OURS = {"engine.run", "engine.empty", "tensor.data_ptr"}
+# Others' objects that have such a name too, and their members.
+OURS = {
+    "config.USE_TENSORRT_RTX",
+    "engine.empty",
+    "engine.refusal",
+    "engine.run",
+    "tensor.data_ptr",
+}
 
 
 def used_names() -> set[str]:

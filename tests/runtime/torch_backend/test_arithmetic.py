@@ -16,6 +16,7 @@ HOSTS = {
     "high": lambda: torch.set_float32_matmul_precision("high"),
     "new": lambda: setattr(torch.backends.cuda.matmul, "fp32_precision", "tf32"),
     "all": lambda: setattr(torch.backends, "fp32_precision", "tf32"),
+    "search": lambda: setattr(torch.backends.cudnn, "benchmark", True),
     "convolutions": lambda: setattr(CONVOLUTIONS, "fp32_precision", "ieee"),
 }
 
@@ -36,7 +37,7 @@ def test_settings_of_the_host_come_back(host: str) -> None:
         HOSTS[host]()
         chosen = settings()
         with exact_arithmetic(), exact_arithmetic():
-            assert torch.backends.cudnn.benchmark
+            assert not torch.backends.cudnn.benchmark
             assert conv.fp32_precision == "ieee"
             assert matmul.fp32_precision != "tf32"
             assert not matmul.allow_tf32  # raises where the old and the new setting disagree

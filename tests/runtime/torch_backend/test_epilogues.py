@@ -133,10 +133,10 @@ def test_without_the_kernel_the_operators_run_and_it_says_why(
     model = Bundle.load(three_way_bundle).graph_bytes("backbone")
     image = torch.rand(1, 3, 9, 8)
     plain = OnnxModule(model)
-    assert plain.fusions == "channels first; no fused convolutions"
+    assert "; ".join(plain.choices) == "channels first; no fused convolutions"
     monkeypatch.setattr(epilogues, "DEVICES", frozenset({"cpu"}))
     module = OnnxModule(model)
-    assert "; 0 epilogues; no epilogue kernel: " in module.fusions
+    assert "; 0 epilogues; no epilogue kernel: " in "; ".join(module.choices)
     assert all(map(torch.equal, module(image), plain(image)))
 
 
@@ -180,8 +180,8 @@ def test_on_a_gpu_it_computes_the_same_and_can_be_captured(
     model = Bundle.load(request.getfixturevalue(name)).graph_bytes("backbone")
     device, image = torch.device("cuda"), torch.rand(1, 3, 33, 47, device="cuda")
     module = OnnxModule(model, device, ["features"])
-    assert " epilogues" in module.fusions
-    assert "no epilogue kernel" not in module.fusions
+    assert " epilogues" in "; ".join(module.choices)
+    assert "no epilogue kernel" not in "; ".join(module.choices)
     monkeypatch.setattr(epilogues, "DEVICES", frozenset())
     (expected,) = OnnxModule(model, device, ["features"])(image)
     module(image)

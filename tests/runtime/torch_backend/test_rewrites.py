@@ -115,7 +115,7 @@ def test_one_convolution_takes_the_sum_of_two() -> None:
 
 def test_what_the_device_lacks_is_not_fused(carn_like_bundle: Path) -> None:
     module = OnnxModule(Bundle.load(carn_like_bundle).graph_bytes("backbone"))
-    assert module.fusions == "channels first; no fused convolutions"
+    assert "; ".join(module.choices) == "channels first; no fused convolutions"
 
 
 def test_a_probe_of_a_missing_kernel_says_no() -> None:
@@ -142,11 +142,11 @@ def test_refused_at_run_time_it_computes_unfused_and_says_so(
     expected = OnnxModule(model)(image)
     monkeypatch.setattr(onnx_module, "may_fuse", lambda *_args, **_device: True)
     module = OnnxModule(model)
-    assert module.fusions == "channels first; 39 of 39 fused convolutions"
+    assert "; ".join(module.choices) == "channels first; 39 of 39 fused convolutions"
     for found, value in zip(module(image), expected, strict=True):
         assert (found - value).abs().max() <= SAME
-    assert "; 0 of 39" in module.fusions
-    assert "cudnn_convolution" in module.fusions
+    assert "; 0 of 39" in "; ".join(module.choices)
+    assert "cudnn_convolution" in "; ".join(module.choices)
 
 
 @pytest.mark.parametrize("name", ["carn_like_bundle", "plain_bundle"])
@@ -159,7 +159,7 @@ def test_channels_last_computes_the_same(
     expected = OnnxModule(model)(image)
     monkeypatch.setattr(onnx_module, "layout_for", lambda _dtype: torch.channels_last)
     module = OnnxModule(model)
-    assert module.fusions.startswith("channels last")
+    assert "; ".join(module.choices).startswith("channels last")
     found = module(image)
     assert found[0].is_contiguous(memory_format=torch.channels_last)
     for tensor, value in zip(found, expected, strict=True):

@@ -103,3 +103,92 @@ def test_slices_tell_their_channels() -> None:
 def test_operators_that_are_chosen_stay() -> None:
     graph = graph_of(POINT, 8, 8, 1, 1)
     assert improved(graph, lambda _site: OPERATORS) is graph
+
+
+FIVE = {"kernel_shape": (5, 5), "pads": (2, 2, 2, 2)}
+
+
+def image_graph(
+    mean: tuple[float, ...] = (0.4, 0.5, 0.6),
+    std: tuple[float, ...] = (1, 1, 1),
+    kind: torch.dtype = torch.float16,
+    to: int = 10,
+    outputs: tuple[str, ...] = ("y",),
+) -> OperatorGraph:
+    """(image - mean) / std, cast, convolved and activated."""
+    nodes = (
+        Node("Sub", "", ("image", "mean"), ("less",), {}),
+        Node("Div", "", ("less", "std"), ("div",), {}),
+        Node("Cast", "", ("div",), ("cast",), {"to": to}),
+        Node("Conv", "", ("cast", "w", "b"), ("c",), FIVE),
+        Node("LeakyRelu", "", ("c",), ("y",), {"alpha": -0.5}),
+    )
+    constants = {
+        "mean": torch.tensor(mean).reshape(1, -1, 1, 1),
+        "std": torch.tensor(std).reshape(1, -1, 1, 1),
+        "w": torch.rand(8, 3, 5, 5).to(kind),
+        "b": torch.rand(8).to(kind),
+    }
+    return OperatorGraph(("image",), outputs, nodes, constants)
+
+
+def ops(graph: OperatorGraph) -> list[str]:
+    return [node.op for node in graph.nodes]
+
+
+def first_kernel(graph: OperatorGraph) -> OperatorGraph:
+    return improved(graph, lambda _site: "one kernel 128x4")
+
+
+@pytest.mark.parametrize(
+    ("graph", "key", "left"),
+    [
+        (image_graph(), "image of float32 less mean, 5x5 3 to 8 bias LeakyReLU -0.5", []),
+        (image_graph((0, 0, 0)), "image of float32, 5x5 3 to 8 bias LeakyReLU -0.5", []),
+        (
+            image_graph(std=(1, 1, 2)),
+            "image of float32, 5x5 3 to 8 bias LeakyReLU -0.5",
+            ["Sub", "Div"],
+        ),
+        (
+            image_graph(kind=torch.float32),  # a Cast to another type stays
+            "image of float32, 5x5 3 to 8 bias LeakyReLU -0.5",
+            ["Sub", "Div", "Cast"],
+        ),
+        (
+            image_graph(kind=torch.float32, to=1),
+            "image of float32 less mean, 5x5 3 to 8 bias LeakyReLU -0.5",
+            [],
+        ),
+        (
+            image_graph(outputs=("y", "less")),
+            "image of float32 less mean, 5x5 3 to 8 bias LeakyReLU -0.5",
+            ["Sub"],
+        ),
+    ],
+)
+def test_images_are_read_as_they_are_given(graph: OperatorGraph, key: str, left: list[str]) -> None:
+    assert keys(graph) == [key]
+    assert sorted(ops(first_kernel(graph))) == sorted([*left, "First"])
+
+
+@pytest.mark.parametrize(
+    ("attributes", "shape", "is_first"),
+    [
+        (USUAL, (64, 4, 3, 3), True),
+        (FIVE, (128, 1, 5, 5), True),
+        ({"kernel_shape": (7, 7), "pads": (3, 3, 3, 3)}, (8, 3, 7, 7), True),
+        (USUAL, (64, 5, 3, 3), False),
+        (USUAL, (129, 3, 3, 3), False),
+        ({**USUAL, "group": 3}, (66, 1, 3, 3), False),
+        ({**USUAL, "strides": (2, 2)}, (64, 3, 3, 3), False),
+        ({"kernel_shape": (3, 3)}, (64, 3, 3, 3), False),
+        (FIVE, (8, 3, 5, 3), False),
+        ({"kernel_shape": (9, 9), "pads": (4, 4, 4, 4)}, (8, 3, 9, 9), False),
+    ],
+)
+def test_convolutions_of_few_channels(
+    attributes: dict[str, Any], shape: tuple[int, ...], is_first: bool
+) -> None:
+    found = [site.image is not None for site in sites_of(graph_of(attributes, *shape))]
+    assert found == [True] * is_first

@@ -31,10 +31,14 @@ FP16 = 1e-2  # of values about 1, after tens of layers of 11 bits
 CPU = torch.device("cpu")
 # Of small plain networks: arguments, and how many of our nodes there are.
 NETWORKS: dict[str, tuple[str, dict[str, Any], dict[str, int]]] = {
-    "carn": ("carn", {"nf": 64, "scale": 4}, {"Pointwise": 12, "Grouped": 18}),
-    "fsrcnn": ("fsrcnn", {"d": 8, "s": 12, "m": 2, "upscale": 4}, {"Pointwise": 1, "Grouped": 2}),
-    "srresnet": ("srresnet", {"nf": 8, "nb": 1, "upscale": 4}, {"Grouped": 3}),
-    "imdn": ("imdn", {"nf": 24, "nb": 1, "scale": 4}, {"Pointwise": 1, "Grouped": 1}),
+    "carn": ("carn", {"nf": 64, "scale": 4}, {"First": 1, "Pointwise": 12, "Grouped": 18}),
+    "fsrcnn": (
+        "fsrcnn",
+        {"d": 8, "s": 12, "m": 2, "upscale": 4},
+        {"First": 1, "Pointwise": 1, "Grouped": 2},
+    ),
+    "srresnet": ("srresnet", {"nf": 8, "nb": 1, "upscale": 4}, {"First": 1, "Grouped": 2}),
+    "imdn": ("imdn", {"nf": 24, "nb": 1, "scale": 4}, {"First": 1, "Pointwise": 1, "Grouped": 1}),
 }
 
 
@@ -48,7 +52,7 @@ def ours_in_parts(site: Site) -> str:
 
 def counts(graph: OperatorGraph) -> dict[str, int]:
     found = Counter(node.op for node in graph.nodes)
-    return {op: found[op] for op in ("Pointwise", "Grouped") if found[op]}
+    return {op: found[op] for op in ("First", "Pointwise", "Grouped") if found[op]}
 
 
 def run(graph: OperatorGraph, *inputs: Tensor) -> tuple[Tensor, ...]:

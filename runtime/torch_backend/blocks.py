@@ -1,0 +1,46 @@
+"""The node ResidualBlock: a whole residual block of CARN by one kernel of ours.
+
+Its inputs are x, packed weights and biases; its attributes rows (of the tile of one program).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from .graph import Node, OperatorGraph
+from .shape_operators import Function
+from .sites import Site
+
+ROWS = (8, 6)  # what is tried: more rows of a tile compute fewer twice, fewer take less memory
+
+
+def block_function(node: Node) -> Function:
+    """Makes the function of a ResidualBlock."""
+    from pcsr.runtime.kernels.cuda.residual_block import residual_block
+
+    return partial(residual_block, rows=node.attributes["rows"])
+
+
+def block_graphs(site: Site) -> Mapping[str, Callable[[], OperatorGraph]]:
+    """Gives a site of three convolutions as one kernel, by rows of its tile."""
+    return {f"one kernel {rows} rows": partial(_block, site, rows) for rows in ROWS}
+
+
+def _block(site: Site, rows: int) -> OperatorGraph:
+    from pcsr.runtime.kernels.cuda.residual_block import pack_residual_block
+
+    known, first = site.graph.constants, site.parts[0].conv
+    weights = [known[part.conv.inputs[1]] for part in site.parts]
+    biases = [
+        known[part.bias] if part.bias else torch.zeros(len(weight), dtype=weight.dtype)
+        for part, weight in zip(site.parts, weights, strict=True)
+    ]
+    packed, bias = f"{first.inputs[1]}/block", f"{first.inputs[1]}/biases"
+    inputs = (first.inputs[0], packed, bias)
+    node = Node("ResidualBlock", first.name, inputs, (site.parts[-1].output,), {"rows": rows})
+    made: dict[str, Tensor] = {packed: pack_residual_block(weights)}
+    made[bias] = torch.cat(biases).to(torch.float32)
+    return replace(site.graph, nodes=(node,), constants=made)
