@@ -22,7 +22,7 @@ WARM_UPS, FRAMES = 3, 5
 
 def kernel_records(setting: DeviceSetting, image: Image, quick: bool) -> Iterator[Record]:
     """Makes one record of the fused passes, recorded as users run them: `kernels` lists name, calls
-    and milliseconds per frame, the longest first.
+    and milliseconds per frame, the longest first; `tiles` says which tiles were tried and chosen.
     """
     implementation = pcsr_implementations()[0]
     facts = {"path": f"{implementation.label}, {MODE}", "ours": True, "error": None}
@@ -30,7 +30,8 @@ def kernel_records(setting: DeviceSetting, image: Image, quick: bool) -> Iterato
 
     def step() -> Record:
         caller = open_caller(implementation, setting.files, setting.place())
-        return {"kernels": kernel_times(caller, image, setting.device, 1 if quick else FRAMES)}
+        times = kernel_times(caller, image, setting.device, 1 if quick else FRAMES)
+        return {"kernels": times, "tiles": _tiles(setting.device)}
 
     try:
         yield facts | setting.guard(f"kernels, {implementation.label}", step)
@@ -63,3 +64,11 @@ def kernel_times(caller: Caller, image: Image, device: torch.device, frames: int
         if event.device_type == wanted
     ]
     return sorted(rows, key=lambda row: -row["ms"])
+
+
+def _tiles(device: torch.device) -> list[str]:
+    if device.type != "cuda":
+        return []
+    from pcsr.runtime.kernels import chosen_tiles
+
+    return chosen_tiles()

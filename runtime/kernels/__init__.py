@@ -19,3 +19,4 @@ from .route import DeviceRule as DeviceRule
 from .route import RoutingBuffers as RoutingBuffers
 from .route import route as route
 from .sparse import sparse as sparse
+from .tiles import chosen_tiles as chosen_tiles

@@ -8,140 +8,14 @@ import triton.language as tl
 from torch import Tensor
 
 from .band_inputs import BandInputs
-from .launch import DTYPES, expect, for_mlp
-from .mlp import (
-    OUTPUTS,
-    across,
-    at_columns,
-    at_rows,
-    four,
-    held_weights,
-    linear,
-    mlp,
-    offset_weights,
-)
+from .dense_parts import colour, deep_outputs, linear_logits
+from .launch import DTYPES, expect, for_mlp, tiles_for_mlp
+from .mlp import OUTPUTS, four, held_weights, offset_weights
 from .occupancy import programs_at_once
 from .packed import PackedMlp
+from .tiles import Tile, Work, run_fastest
 
-
-@triton.jit
-def _deep(
-    inputs,
-    row_of,
-    columns,
-    of,
-    offsets,
-    held,
-    STRIDE: tl.constexpr,
-    SHAPE: tl.constexpr,
-    HELD: tl.constexpr,
-    DTYPE: tl.constexpr,
-    BLOCK: tl.constexpr,
-    GROUP: tl.constexpr,
-    SPAN: tl.constexpr,
-):
-    """Runs the MLPs side by side for GROUP output rows of BLOCK columns: [BLOCK, OUTPUTS] float32,
-    a row's outputs behind those of the row above. SPAN rows lie on one input row.
-    """
-    pre, row_places, row_shares, top, lr_width = inputs
-    begin, first, rows = row_of
-    nearest, column_offset, mask = columns
-    out = tl.zeros((BLOCK, OUTPUTS), dtype=tl.float32)
-    if HELD:
-        for r in tl.static_range(GROUP):
-            row = first + tl.minimum(tl.maximum(begin + r, 0), rows - 1)
-            if r % SPAN == 0:
-                lr_row = tl.load(row_places + row) - top
-                at = (lr_row.to(tl.int64) * lr_width + nearest) * STRIDE
-                a, b = at_columns(pre, at, mask, column_offset, offsets, SHAPE, DTYPE)
-            x, y = at_rows(a, b, tl.load(row_shares + row), offsets, SHAPE, DTYPE)
-            out = mlp(x, y, out, of, held, r, SHAPE, HELD, DTYPE)
-    else:
-        for r in range(GROUP):  # not unrolled: so many products would not fit the registers
-            row = first + tl.minimum(tl.maximum(begin + r, 0), rows - 1)
-            lr_row = tl.load(row_places + row) - top
-            at = (lr_row.to(tl.int64) * lr_width + nearest) * STRIDE
-            a, b = at_columns(pre, at, mask, column_offset, offsets, SHAPE, DTYPE)
-            x, y = at_rows(a, b, tl.load(row_shares + row), offsets, SHAPE, DTYPE)
-            out = mlp(x, y, out, of, held, r, SHAPE, HELD, DTYPE)
-    return out
-
-
-@triton.jit
-def _colour(
-    c,
-    inputs,
-    image,
-    row_of,
-    columns,
-    taps,
-    light,
-    height,
-    STRIDE: tl.constexpr,
-    BLOCK: tl.constexpr,
-    GROUP: tl.constexpr,
-    TAPS: tl.constexpr,
-    SLOT: tl.constexpr,
-    LINEAR: tl.constexpr,
-):
-    """Interpolates colour c of GROUP rows: [BLOCK, 4], SLOT / 4 of them apart, else 0; where the
-    upsampler is its first layer only, with that. TAPS rows lie between the same input rows.
-    """
-    pre, row_places, row_shares, top, lr_width = inputs
-    begin, first, rows = row_of
-    nearest, column_offset, mask = columns
-    zero = tl.zeros_like(column_offset)
-    found = ()
-    for q in tl.static_range(4):
-        if q % (SLOT // 4) == 0 and q // (SLOT // 4) < GROUP:
-            row = first + tl.minimum(tl.maximum(begin + q // (SLOT // 4), 0), rows - 1)
-            if q // (SLOT // 4) % TAPS == 0:
-                lower = tl.load(row_places + height + row).to(tl.int64) * lr_width
-                upper = tl.load(row_places + 2 * height + row).to(tl.int64) * lr_width
-                above = across(image + lower, taps)
-                below = across(image + upper, taps)
-            value = above + tl.load(row_shares + height + row) * (below - above)
-            if LINEAR >= 0:
-                lr_row = tl.load(row_places + row) - top
-                at = (lr_row.to(tl.int64) * lr_width + nearest) * STRIDE
-                offset = tl.load(row_shares + row)
-                value += linear(pre + LINEAR, at, mask, c, offset, column_offset, light)
-            found = found + (value,)  # type: ignore[assignment]
-        else:
-            found = found + (zero,)  # type: ignore[assignment]
-    return four(found[0], found[1], found[2], found[3]).reshape(BLOCK, 4)  # type: ignore[misc]
-
-
-@triton.jit
-def _linear_logits(
-    inputs,
-    row_of,
-    columns,
-    column,
-    vectors,
-    logits,
-    pixels,
-    width,
-    STRIDE: tl.constexpr,
-    CLASSES: tl.constexpr,
-    COLUMN: tl.constexpr,
-    GROUP: tl.constexpr,
-):
-    """Stores the logits of GROUP rows where the classifier is its first layer only."""
-    pre, row_places, row_shares, top, lr_width = inputs
-    begin, first, rows = row_of
-    nearest, column_offset, mask = columns
-    for r in tl.static_range(GROUP):
-        inside = (begin + r >= 0) & (begin + r < rows)
-        row = first + tl.minimum(tl.maximum(begin + r, 0), rows - 1)
-        lr_row = tl.load(row_places + row) - top
-        at = (lr_row.to(tl.int64) * lr_width + nearest) * STRIDE
-        offset = tl.load(row_shares + row)
-        start = (row - first).to(tl.int64) * width
-        for c in tl.static_range(CLASSES):
-            out = linear(pre + COLUMN, at, mask, c, offset, column_offset, vectors)
-            place = logits + tl.cast(pixels, tl.int64) * c + start
-            tl.store(place + column, out, mask=mask & inside)
+TILES = (Tile(64, 4), Tile(128, 8), Tile(128, 4, 128))  # that are tried beside the first
 
 
 @triton.jit(
@@ -206,7 +80,7 @@ def dense_kernel(
         base = ()
         for c in tl.static_range(3):
             base = base + (  # type: ignore[assignment]
-                _colour(
+                colour(
                     c,
                     inputs,
                     image + tl.cast(plane, tl.int64) * c,
@@ -226,7 +100,7 @@ def dense_kernel(
         zero = tl.zeros_like(base[0])  # type: ignore[misc]
         out = four(base[0], base[1], base[2], zero).reshape(BLOCK, OUTPUTS)  # type: ignore[misc]
         if SHAPE[0] > 0:
-            out += _deep(
+            out += deep_outputs(
                 (pre + DEEP_COLUMN, row_places, row_shares, top, lr_width),
                 row_of,
                 columns,
@@ -252,7 +126,7 @@ def dense_kernel(
         place = to[None, :] + column[:, None] * step[None, :]
         tl.store(place, out, mask=mask[:, None] & wanted[None, :])
         if CLASS_COLUMN >= 0:
-            _linear_logits(
+            linear_logits(
                 inputs,
                 row_of,
                 columns,
@@ -303,8 +177,8 @@ def dense(
         rows * width,
         *inputs.sizes,
     )
-    options = (
-        for_mlp(width, deep)
+    constants = (
+        for_mlp(deep)
         | _rows_together(inputs, deep)
         | {
             "STRIDE": inputs.pre.shape[1],
@@ -316,10 +190,16 @@ def dense(
             "DTYPE": DTYPES[mlps.dtype],
         }
     )
-    if programs is None:
-        programs = programs_at_once(dense_kernel, canvas.device, *arguments, **options)
-    tiles = triton.cdiv(width, options["BLOCK"]) * triton.cdiv(rows, options["GROUP"]) + 1
-    dense_kernel[(min(programs, tiles),)](*arguments, **options)
+    bands = triton.cdiv(rows, constants["GROUP"])
+
+    def run(tile: Tile) -> None:
+        options = constants | tile.options
+        most = programs or programs_at_once(dense_kernel, canvas.device, *arguments, **options)
+        grid = (min(most, triton.cdiv(width, tile.block) * bands + 1),)
+        dense_kernel[grid](*arguments, **options)
+
+    work = Work("dense", canvas.device, rows * width, constants)
+    run_fastest(work, tiles_for_mlp(width, deep, TILES), run)
 
 
 def _column(mlp: PackedMlp | None) -> int:

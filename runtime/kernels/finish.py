@@ -5,10 +5,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .launch import block, expect, expect_band
+from .launch import block, expect, expect_band, interpreted
+from .tiles import Tile, Work, run_fastest
 
 PEAKS = {torch.uint8: 255, torch.uint16: 65535, torch.float32: 0}
-BLOCK = 256  # pixels of a program, which is one warp
+TILES = (Tile(256, 1), Tile(512, 2), Tile(1024, 4))
 
 
 @triton.jit
@@ -184,8 +185,7 @@ def finish(
     size = (end - begin) * width
     if size == 0:
         return
-    tile = block(BLOCK, size)
-    finish_kernel[(triton.cdiv(size, tile),)](
+    arguments = (
         canvas,
         labels,
         out,
@@ -197,9 +197,13 @@ def finish(
         height,
         width,
         refine_below,
-        REFINE=refine_below > 0,
-        PEAK=PEAKS[out.dtype],
-        BLOCK=tile,
-        PART=max(tile // 4, 1),
-        num_warps=1,
     )
+    constants = {"REFINE": refine_below > 0, "PEAK": PEAKS[out.dtype]}
+
+    def run(tile: Tile) -> None:
+        grid = (triton.cdiv(size, tile.block),)
+        part = max(tile.block // 4, 1)
+        finish_kernel[grid](*arguments, **constants, PART=part, **tile.options)
+
+    tiles = [Tile(block(0, size), 1)] if interpreted() else TILES
+    run_fastest(Work("finish", canvas.device, count * width, constants), tiles, run)

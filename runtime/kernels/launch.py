@@ -3,6 +3,7 @@ the pixels of a tile, warps, and what stays in shared memory are chosen.
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ import triton
 from torch import Tensor
 
 from .packed import PackedMlp
+from .tiles import Tile
 
 DTYPES: dict[torch.dtype, Any] = {
     torch.float32: triton.language.float32,
@@ -40,24 +42,34 @@ def expect_band(rows: int, width: int) -> None:
         raise ValueError(f"a band of {rows} x {width} pixels is too large; cut it into bands")
 
 
-def for_mlp(size: int, mlp: PackedMlp) -> dict[str, int]:
-    """Chooses the constants and options of a pass that runs an MLP on tiles of a row or list of
-    `size` pixels. HELD: whether the weights are loaded once per program and stay in shared memory.
-    The tiles are the largest whose values fit the registers, by compiling them.
+def for_mlp(mlp: PackedMlp) -> dict[str, int]:
+    """Chooses the constants and options of a pass that runs an MLP, but for its tile. HELD: whether
+    the weights are loaded once per program and stay in shared memory.
     """
-    width, held, warps, dtype = mlp.width, True, 4, mlp.weights.dtype
+    fits = mlp.weights.nbytes <= HELD_BYTES
+    # Without tensor cores the products take registers.
+    return {"HELD": fits and (interpreted() or _uses_tensor_cores(mlp)), "num_stages": 1}
+
+
+def tiles_for_mlp(size: int, mlp: PackedMlp, others: Sequence[Tile]) -> list[Tile]:
+    """Gives the tiles of a row or list of `size` pixels that a pass may run an MLP on. The first
+    one is the largest whose values fit the registers, by compiling it; `others` follow where it is
+    the usual one.
+    """
+    width, dtype = mlp.width, mlp.weights.dtype
     if interpreted():
-        tile = min(INTERPRETED_BLOCK, max(16, triton.next_power_of_2(size)))
-    elif dtype == torch.float32:  # no tensor cores: the products take registers
-        tile, held, warps = 64 if width <= 64 else 32, False, 4
-        if width > 96:
-            tile, warps = 16, 8
-    else:
-        tile = 128 if width <= (96 if dtype == torch.float16 else 64) else 64
-        if width <= 96 and generation(mlp.weights.device) in TENSOR_MEMORY:
-            tile, warps = 64, 2  # with four the products of a tile would take more than it has
-    held &= mlp.weights.nbytes <= HELD_BYTES
-    return {"HELD": held, "BLOCK": tile, "num_warps": warps, "num_stages": 1}
+        return [Tile(min(INTERPRETED_BLOCK, max(16, triton.next_power_of_2(size))), 4)]
+    if not _uses_tensor_cores(mlp):
+        return [Tile(64 if width <= 64 else 32, 4) if width <= 96 else Tile(16, 8)]
+    is_narrow = width <= (96 if dtype == torch.float16 else 64)
+    if generation(mlp.weights.device) in TENSOR_MEMORY:
+        # With four warps the products of a tile would take more than it has.
+        return [Tile(64, 2 if width <= 96 else 4)]
+    return [Tile(128, 4), *others] if is_narrow else [Tile(64, 4)]
+
+
+def _uses_tensor_cores(mlp: PackedMlp) -> bool:
+    return mlp.weights.dtype != torch.float32
 
 
 def block(block: int, size: int) -> int:

@@ -6,7 +6,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .band_inputs import BandInputs
-from .launch import DTYPES, expect, for_mlp
+from .launch import DTYPES, expect, for_mlp, tiles_for_mlp
 from .mlp import (
     OUTPUTS,
     across,
@@ -19,6 +19,9 @@ from .mlp import (
     offset_weights,
 )
 from .occupancy import programs_at_once
+from .tiles import Tile, Work, run_fastest
+
+TILES = (Tile(64, 4), Tile(64, 2), Tile(128, 8))  # that are tried beside the first
 
 
 @triton.jit(do_not_specialize=["first", "top", "height", "width", "lr_width", "plane"])
@@ -122,12 +125,17 @@ def sparse(
         inputs.top,
         *inputs.sizes,
     )
-    options = for_mlp(rows * width, own) | {
+    constants = for_mlp(own) | {
         "STRIDE": inputs.pre.shape[1],
         "COLUMN": own.column,
         "SHAPE": own.shape,
         "DTYPE": DTYPES[inputs.mlps.dtype],
     }
-    if programs is None:
-        programs = programs_at_once(sparse_kernel, canvas.device, *arguments, **options)
-    sparse_kernel[(programs,)](*arguments, **options)
+
+    def run(tile: Tile) -> None:
+        options = constants | tile.options
+        most = programs or programs_at_once(sparse_kernel, canvas.device, *arguments, **options)
+        sparse_kernel[(most,)](*arguments, **options)
+
+    work = Work("sparse", canvas.device, rows * width, constants, count)
+    run_fastest(work, tiles_for_mlp(rows * width, own, TILES), run)
