@@ -1,8 +1,8 @@
 """CUDA graphs are captured so that one that fails leaves the process as it was."""
 
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import torch
 
@@ -15,6 +15,13 @@ def free_cached_memory() -> None:
     """Gives the memory that PyTorch's allocator keeps back to CUDA, but not during a capture."""
     with _LOCK:
         torch.cuda.empty_cache()
+
+
+@contextmanager
+def away_from_captures() -> Iterator[None]:
+    """Keeps captures of other threads away from a body in which PyTorch empties its cache."""
+    with _LOCK:
+        yield
 
 
 def captured(run: Callable[[], object], stream: torch.cuda.Stream) -> torch.cuda.CUDAGraph:

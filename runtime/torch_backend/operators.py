@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import shape_operators as shaping
+from .arithmetic import searched
 from .graph import Node
 from .shape_operators import Function
 
@@ -69,7 +70,9 @@ def _conv_transpose(node: Node) -> Function:
         node.refuse("ConvTranspose with uneven pads or an output_shape")
 
     def run(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        return F.conv_transpose2d(x, weight, bias, stride, (top, left), extra, groups, dilation)
+        with searched(x):
+            padding = (top, left)
+            return F.conv_transpose2d(x, weight, bias, stride, padding, extra, groups, dilation)
 
     return run
 

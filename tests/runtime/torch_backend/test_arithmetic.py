@@ -3,12 +3,13 @@
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 
-from pcsr.runtime.torch_backend.arithmetic import exact_arithmetic, isolated
+from pcsr.runtime.torch_backend.arithmetic import exact_arithmetic, isolated, searched
+from pcsr.runtime.torch_backend.capture import away_from_captures
 
 CONVOLUTIONS = torch.backends.cudnn.conv  # type: ignore[attr-defined]
 HOSTS = {
@@ -123,3 +124,41 @@ def test_isolated_code_sees_nothing_of_the_hosts_thread() -> None:
             assert seen() == host == (True, True, True, False, "meta")
     finally:
         torch.set_autocast_enabled("cuda", before[1])
+
+
+class _OnGpu:
+    is_cuda = True
+
+
+@pytest.mark.parametrize(("captures", "expected"), [(False, True), (True, False)])
+def test_cudnn_searches_for_one_convolution_and_never_in_a_capture(
+    captures: bool, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: captures)
+    image = cast("torch.Tensor", _OnGpu())
+    with exact_arithmetic():
+        with searched(image):
+            assert torch.backends.cudnn.benchmark == expected
+        assert not torch.backends.cudnn.benchmark
+        with pytest.raises(KeyError), searched(image):
+            raise KeyError
+        assert not torch.backends.cudnn.benchmark
+        with searched(torch.zeros(1)):
+            assert not torch.backends.cudnn.benchmark
+
+
+def test_a_search_waits_for_captures_of_other_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch empties its cache behind a search."""
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    done, image = threading.Event(), cast("torch.Tensor", _OnGpu())
+
+    def search() -> None:
+        with searched(image):
+            done.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        with away_from_captures():
+            found = pool.submit(search)
+            assert not done.wait(0.2)
+        found.result()
+    assert done.is_set()

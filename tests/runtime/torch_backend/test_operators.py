@@ -1,5 +1,7 @@
 """Every operator against ONNX Runtime."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +12,7 @@ import torch
 from onnx import TensorProto, helper
 
 from pcsr.errors import BackendError
-from pcsr.runtime.torch_backend.graph import read_graph
+from pcsr.runtime.torch_backend.graph import Node, read_graph
 from pcsr.runtime.torch_backend.module import OnnxModule, device_names
 from pcsr.runtime.torch_backend.operators import OPERATORS
 
@@ -243,3 +245,21 @@ def test_a_constant_of_bfloat16_is_the_rounded_constant() -> None:
     model = made.typed(Case("Mul", ((4, 1),), {1: floats(3)}).model, TensorProto.BFLOAT16)
     (weight,) = OnnxModule(model.SerializeToString()).constants.values()
     assert torch.equal(weight, torch.from_numpy(floats(3)).bfloat16())
+
+
+@pytest.mark.parametrize(("op", "expected"), [("Conv", False), ("ConvTranspose", True)])
+def test_only_transposed_convolutions_are_searched_for(
+    op: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    @contextmanager
+    def searched(image: torch.Tensor) -> Iterator[None]:
+        seen.append(image.shape)
+        yield
+
+    monkeypatch.setattr("pcsr.runtime.torch_backend.operators.searched", searched)
+    node = Node(op, "it", ("x", "w"), ("y",), {"kernel_shape": (3, 3)})
+    image = torch.zeros(1, 2, 5, 5)
+    OPERATORS[op](node)(image, torch.zeros(2, 2, 3, 3))
+    assert seen == [image.shape] * expected
