@@ -96,7 +96,7 @@ __device__ __forceinline__ void convolve(unsigned source, const Weights &weights
         columns[dx] = source + swizzled(column, lane.group * 2 + lane.matrix_piece);
         keep(columns[dx]);
     }
-    float sums[3][2][4];
+    float sums[4][2][4];  // of three rows, and of the one above that is done: its last products take a while
     unsigned near[2][3][4];
 #pragma unroll
     for (int dx = 0; dx < 3; ++dx) ldmatrix_x4(near[0][dx], columns[dx]);
@@ -111,7 +111,7 @@ __device__ __forceinline__ void convolve(unsigned source, const Weights &weights
 #pragma unroll
             for (int half = 0; half < 2; ++half)
 #pragma unroll
-                for (int i = 0; i < 4; ++i) sums[row % 3][half][i] = weights.bias[half][i];
+                for (int i = 0; i < 4; ++i) sums[row % 4][half][i] = weights.bias[half][i];
         }
 #pragma unroll
         for (int dx = 0; dx < 3; ++dx)
@@ -120,11 +120,12 @@ __device__ __forceinline__ void convolve(unsigned source, const Weights &weights
                 if (row - dy < 0 || row - dy >= ROWS) continue;
 #pragma unroll
                 for (int half = 0; half < 2; ++half)
-                    mma_16816(sums[(row - dy) % 3][half], near[row % 2][dx], weights.of[dy * 3 + dx][half].x,
+                    mma_16816(sums[(row - dy) % 4][half], near[row % 2][dx], weights.of[dy * 3 + dx][half].x,
                               weights.of[dy * 3 + dx][half].y);
             }
-        if (row >= 2) done(row - 2, sums[(row - 2) % 3]);
+        if (row >= 3) done(row - 3, sums[(row - 3) % 4]);
     }
+    done(ROWS - 1, sums[(ROWS - 1) % 4]);
 }
 
 __device__ __forceinline__ void start_at(float (&sums)[4][4], const float (&bias)[4][2]) {
