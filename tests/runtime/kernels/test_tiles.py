@@ -1,7 +1,5 @@
 """The choice among tiles, on fakes of a GPU and its clock."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
@@ -42,7 +40,7 @@ class _Event:
 
 
 @pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Gpu]:
+def gpu(monkeypatch: pytest.MonkeyPatch) -> _Gpu:
     found = _Gpu()
     monkeypatch.setattr(tiles, "_chosen", {})
     fakes = {
