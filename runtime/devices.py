@@ -25,6 +25,21 @@ def parse_device(name: str) -> tuple[str, int | None]:
     return found[1] or found[2], int(found[3]) if found[3] else None
 
 
+def device_names(names: str) -> list[str]:
+    """Splits the names of one or more devices, as `cuda:0,cuda:1`.
+
+    Raises:
+        UsageError: an unknown name, or one device named twice; `cuda` is `cuda:0` here.
+    """
+    found = [name.strip() for name in names.split(",")]
+    known = [parse_device(name) for name in found]
+    places = [(kind, 0 if index is None else index) for kind, index in known]
+    twice = [name for n, name in enumerate(found) if places[n] in places[:n]]
+    if twice:
+        raise UsageError(f"device '{twice[0]}' is named twice in '{names}'; name each once")
+    return found
+
+
 def torch_device(name: str) -> "torch.device":
     """Gives PyTorch's device of this name, if it is really there and never another one; `cuda` is
     PyTorch's current GPU.

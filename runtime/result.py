@@ -1,7 +1,7 @@
 """Holds what one call of an `Upscaler` returns."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -123,19 +123,59 @@ class Result:
         return Result, (self.image, self.assignment, self.difficulty, self.stats, self.upsamplers)
 
 
+class FetchedResult(Result):
+    """A result whose assignment and difficulty are fetched from a device when they are asked for;
+    until then the device keeps them.
+    """
+
+    _fetch: Callable[[str], Any]
+
+    @classmethod
+    def of(
+        cls,
+        image: NDArray[Any],
+        fetch: Callable[[str], Any],
+        measured: Stats | Callable[[], Stats],
+        upsamplers: int,
+    ) -> "FetchedResult":
+        """Makes one; `fetch` gives the array of a field's name."""
+        made = cls(image, None, None, measured, upsamplers)
+        fields = vars(made)
+        del fields["assignment"], fields["difficulty"]  # so that they are asked for below
+        fields["_fetch"] = fetch
+        return made
+
+    @cached_property
+    def assignment(self) -> Any:  # noqa: ANN401
+        return self._fetch("assignment")
+
+    @cached_property
+    def difficulty(self) -> Any:  # noqa: ANN401
+        return self._fetch("difficulty")
+
+
 def as_tensors(result: Result) -> Result:
     """Gives a result whose NumPy arrays are tensors of PyTorch on the CPU, of the same memory."""
     if not isinstance(result.image, np.ndarray):
         return result
+    image = _as_tensor(result.image)
+    if not isinstance(result, FetchedResult):
+        assignment, difficulty = _as_tensor(result.assignment), _as_tensor(result.difficulty)
+        return Result(image, assignment, difficulty, result.measured, result.upsamplers)
+
+    def fetch(name: str) -> Any:  # noqa: ANN401
+        return _as_tensor(getattr(result, name))
+
+    return FetchedResult.of(image, fetch, result.measured, result.upsamplers)
+
+
+def _as_tensor(array: NDArray[Any] | None) -> Any:  # noqa: ANN401
+    if array is None:
+        return None
     import torch
 
-    with torch.inference_mode(False):  # a caller may write to them when it has left its own
-        tensors: dict[str, Any] = {
-            name: torch.from_numpy(array)
-            for name, array in vars(result).items()
-            if isinstance(array, np.ndarray)
-        }
-    return replace(result, **tensors)
+    with torch.inference_mode(False):  # a caller may write to it when it has left its own
+        return torch.from_numpy(array)
 
 
 def _as_array(tensor: Any) -> NDArray[Any]:  # noqa: ANN401

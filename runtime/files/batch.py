@@ -1,9 +1,11 @@
 """A batch of files is upscaled: what pcsr-upscale does for each image or video."""
 
 import os
+import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +25,7 @@ from pcsr.runtime.upscaler import Upscaler
 from . import MAX_FRAME_PIXELS, MAX_PIXELS
 from .done import Done
 from .jobs import Job
-from .overlap import read_ahead, write_behind
+from .overlap import read_ahead, side_by_side, write_behind
 from .planning.memory import refuse_beyond_memory
 from .video import (
     Bar,
@@ -64,9 +66,13 @@ class UpscaleOptions(Encoding):
 
 
 def upscale_files(
-    upscaler: Upscaler, jobs: Sequence[Job], options: UpscaleOptions, bar: Bar = no_bar
+    upscaler: Upscaler | Sequence[Upscaler],
+    jobs: Sequence[Job],
+    options: UpscaleOptions,
+    bar: Bar = no_bar,
 ) -> Generator[Done]:
-    """Upscales one file after another. A file that fails is reported and the others go on.
+    """Upscales one file after another, of several upscalers (of one bundle on a device each) on the
+    one that is free. A file that fails is reported and the others go on.
 
     The next image is read and the one before is written while one is computed; a job is done, and
     yielded in order, once it is written. `bar` shows the progress over the frames of a video.
@@ -75,6 +81,9 @@ def upscale_files(
         UsageError: an option is out of range or does not fit the bundle.
         BackendError: PyAV or the encoder of a video is not installed.
     """
+    several = upscaler if isinstance(upscaler, Sequence) else [upscaler]
+    upscalers = several[: max(1, len(jobs))]
+    upscaler = upscalers[0]
     if upscaler.bundle.upsamplers < 2 and any(job.overlay for job in jobs):
         raise UsageError(
             f"{upscaler.bundle.path} has no routing to draw an overlay of; use a bundle with two "
@@ -87,9 +96,8 @@ def upscale_files(
     stages = _Stages(upscaler, options, bar)
     with (
         closing(read_ahead(map(_guarded(stages.read), ((job, None) for job in jobs)))) as read,
-        closing(
-            write_behind(map(_guarded(stages.compute), read), _guarded(stages.write), len(jobs))
-        ) as written,
+        closing(side_by_side(read, stages.compute_guarded, upscalers, stages.stopped)) as computed,
+        closing(write_behind(computed, _guarded(stages.write), len(jobs))) as written,
     ):
         for job, found in written:
             warnings = stages.warnings.pop(job, ())
@@ -126,7 +134,8 @@ class _Computed(NamedTuple):
 
 
 class _Stages:
-    """Does what happens to an image: other threads read and write it, the caller's computes.
+    """Does what happens to an image: other threads read and write it, the caller's computes, or
+    one for each of several devices.
 
     All of a video happens while computing, with threads of its own.
     """
@@ -135,6 +144,8 @@ class _Stages:
         self._upscaler, self._options, self._bar = upscaler, options, bar
         self.warnings: dict[Job, tuple[str, ...]] = {}
         """Of images that were read."""
+        self.stopped = threading.Event()
+        """Set where a device's thread is to give up what it computes."""
 
     def read(self, job: Job, _: None) -> images.Picture | object | None:
         """Returns the decoded image, once its output may be written; None for a video."""
@@ -169,11 +180,16 @@ class _Stages:
             )
         return height, width
 
-    def compute(self, job: Job, picture: images.Picture | None) -> _Computed | Stats | VideoStats:
+    def compute_guarded(self, upscaler: Upscaler, step: tuple[Job, Any]) -> tuple[Job, Any]:
+        return _guarded(partial(self.compute, upscaler))(step)
+
+    def compute(
+        self, upscaler: Upscaler, job: Job, picture: images.Picture | None
+    ) -> _Computed | Stats | VideoStats:
         """Returns the upscaled picture. It writes a video, or an image too large for that, too."""
         options = self._options
         if picture is None:
-            return self._convert(job)
+            return self._convert(upscaler, job)
         for target in self._missing(job):
             make_folder(target.parent)
             images.check_output(target, options.overwrite)
@@ -184,9 +200,9 @@ class _Stages:
         streams = size[0] * size[1] > STREAMED_PIXELS and _streams(job, picture)
         self._refuse_beyond_memory(job, picture, size, streams)
         if streams:
-            return self._stream(job, picture, size)
+            return self._stream(upscaler, job, picture, size)
         with self._rows_shown(job, size[0] * (1 + _has_alpha(picture))) as on_rows:
-            result = self._upscale(picture.pixels, on_rows)
+            result = self._upscale(upscaler, picture.pixels, on_rows)
         assignment = result.assignment if job.overlay else None
         return _Computed(picture.with_pixels(result.image), assignment, result.stats)
 
@@ -217,14 +233,17 @@ class _Stages:
             has_graphs=where.device == "cpu" and where.passes == "graphs",
         )
 
-    def _convert(self, job: Job) -> VideoStats:
+    def _convert(self, upscaler: Upscaler, job: Job) -> VideoStats:
         options = self._options
         with open_video(job.source, options.limit(is_frame=True)) as source:
             size = self._hr_size(job, source.size)
             make_folder(job.target.parent)
-            return upscale_video(source, job.target, size, self._upscale, options, self._bar)
+            upscale = partial(self._upscale, upscaler)
+            return upscale_video(source, job.target, size, upscale, options, self._bar)
 
-    def _stream(self, job: Job, picture: images.Picture, size: tuple[int, int]) -> Stats:
+    def _stream(
+        self, upscaler: Upscaler, job: Job, picture: images.Picture, size: tuple[int, int]
+    ) -> Stats:
         options = self._options
         with (
             images.row_writer(
@@ -234,16 +253,25 @@ class _Stages:
         ):
 
             def take(rows: NDArray[Any]) -> None:
+                self._refuse_stopped()
                 write(rows)
                 on_rows(len(rows))
 
-            return self._upscaler.run_stream(picture.pixels, take, options.scale, options.request)
+            return upscaler.run_stream(picture.pixels, take, options.scale, options.request)
+
+    def _refuse_stopped(self) -> None:
+        if self.stopped.is_set():
+            raise KeyboardInterrupt  # only the main thread is sent one
 
     def _upscale(
-        self, pixels: NDArray[Any], on_rows: Callable[[int], None] | None = None
+        self,
+        upscaler: Upscaler,
+        pixels: NDArray[Any],
+        on_rows: Callable[[int], None] | None = None,
     ) -> Result:
+        self._refuse_stopped()
         options = self._options
-        return self._upscaler.run(pixels, options.scale, options.request, on_rows)
+        return upscaler.run(pixels, options.scale, options.request, on_rows)
 
     @contextmanager
     def _rows_shown(self, job: Job, count: int) -> Iterator[Callable[[int], None]]:

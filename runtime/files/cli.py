@@ -178,8 +178,9 @@ def main(
     PNG, JPEG, TIFF and WebP, and GIF, AVIF and BMP as input; ICC profile and EXIF are kept, EXIF
     orientation is applied. Videos (.mp4 .mkv .mov .webm, and others as input) keep their timing,
     colours and sound; they are named, of a folder only the images are taken. - is standard input or
-    output.
+    output. With --device cuda:0,cuda:1 each file is upscaled on the device that is free.
     """
+    from pcsr.runtime.devices import device_names
     from pcsr.runtime.geometry.tiling import parse_tile
     from pcsr.runtime.routing.request import RoutingRequest
     from pcsr.runtime.upscaler import Upscaler
@@ -193,9 +194,13 @@ def main(
     given, place = _inputs_and_output(paths, inputs, output)
     _check_options(place, json_file, options["overwrite"], options["skip_existing"])
     tile_px = parse_tile("auto" if tile == "0" else tile)
-    upscaler = Upscaler(bundle, device, backend, precision, threads, tile_px, may_build=build)
-    if device != "cpu":
-        say(f"{device}: {upscaler.backend}, {precision}, passes {upscaler.passes}")
+    upscalers = [
+        Upscaler(bundle, name, backend, precision, threads, tile_px, may_build=build)
+        for name in device_names(device)
+    ]
+    for upscaler in upscalers:
+        if device != "cpu":
+            say(f"{upscaler.device}: {upscaler.backend}, {precision}, passes {upscaler.passes}")
     plan = plan_jobs(given, place, recursive, f".{suffix}" if suffix else None, overlay)
     others = (json_file not in (None, STDOUT)) + plan.to_stdout
     expect_outputs(sum(len(job.targets) for job in plan.jobs) + others)
@@ -205,12 +210,12 @@ def main(
     settings = UpscaleOptions(**options, request=request)
     with opened_streams(plan, settings.limit(is_frame=False)) as streams:
         results = map(
-            streams.restored, upscale_files(upscaler, streams.jobs, settings, over_frames)
+            streams.restored, upscale_files(upscalers, streams.jobs, settings, over_frames)
         )
         with over_files(results, "upscaling", len(plan.jobs)) as finished:
             code = _report(finished, plan, json_file, options["overwrite"])
         if overlay is not None and (code == 0 or len(plan.jobs) > 1):
-            say(f"overlay: {explain_colours(upscaler.bundle.upsamplers)}")
+            say(f"overlay: {explain_colours(upscalers[0].bundle.upsamplers)}")
         if code == 0:
             streams.hand_on()
     sys.exit(code)

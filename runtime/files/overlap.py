@@ -1,11 +1,20 @@
-"""Reading and writing overlap the computation: two threads, one item ahead and one behind."""
+"""Reading and writing overlap the computation: two threads, one item ahead and one behind. Several
+devices compute in a thread each.
+"""
 
-from collections.abc import Callable, Generator, Iterable
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Written = TypeVar("Written")
+Device = TypeVar("Device")
+Made = TypeVar("Made")
+AHEAD = 2  # items per device that are begun or wait to be yielded, so that a slow one holds none up
 _END: Any = object()
 
 
@@ -52,3 +61,51 @@ def write_behind(
             if writing is not None:
                 yield writing.result()
             raise
+
+
+def side_by_side(
+    items: Iterable[Item],
+    make: Callable[[Device, Item], Made],
+    devices: Sequence[Device],
+    stopped: threading.Event,
+) -> Generator[Made]:
+    """Yields `make(device, item)` of each item in order; each is made on the device that is free.
+    A single device works in the calling thread.
+
+    Leaving early, as by Ctrl-C, sets `stopped` and waits for what has begun: `make` may look at it
+    and raise.
+    """
+    if len(devices) == 1:
+        yield from map(partial(make, devices[0]), items)
+        return
+    free: SimpleQueue[Device] = SimpleQueue()
+    for device in devices:
+        free.put(device)
+
+    def make_one(item: Item) -> Made:
+        device = free.get()
+        try:
+            return make(device, item)
+        finally:
+            free.put(device)
+
+    pending: deque[Future[Made]] = deque()
+    with ThreadPoolExecutor(len(devices), "pcsr-device") as threads:
+        try:
+            for item in items:
+                pending.append(threads.submit(make_one, item))
+                del item  # large
+                if len(pending) == AHEAD * len(devices):
+                    yield _first(pending)
+            while pending:
+                yield _first(pending)
+        finally:
+            if pending:
+                stopped.set()
+            threads.shutdown(cancel_futures=True)
+
+
+def _first(pending: deque[Future[Made]]) -> Made:
+    made = pending[0].result()  # it stays among the others where this is interrupted
+    pending.popleft()
+    return made

@@ -1,11 +1,12 @@
 """The results of one frame are copied out of its static memory."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pcsr.errors import ImageError
@@ -46,8 +47,29 @@ class FrameResult:
         return self.image, self.labels, self.difficulty
 
     def downloaded(self) -> "FrameResult":
-        """Copies the parts to the host's memory, where they are once the current stream is done."""
-        return FrameResult(*(_to_host(part) for part in vars(self).values()))
+        """Copies image and figures to the host's memory, where they are once the current stream is
+        done. The routing stays, for `fetch_routing`.
+        """
+        names = ("image", "counts", "invalid", "threshold")
+        return replace(self, **{name: _to_host(getattr(self, name)) for name in names})
+
+    def fetch_routing(self) -> Callable[[str], NDArray[Any]]:
+        """Gives what waits for `assignment` or `difficulty`, by this name, and brings it to the
+        host. The device keeps it until then, and nothing else of this result.
+        """
+        held: dict[str, Any] = {"assignment": self.labels, "difficulty": self.difficulty}
+
+        @isolated()
+        def fetch(name: str) -> NDArray[Any]:
+            part = held[name]
+            with torch.cuda.device_of(part):  # type: ignore[no-untyped-call]
+                held[name] = host = _to_host(part)
+            if part.is_cuda:
+                torch.cuda.current_stream(part.device).synchronize()
+            found: NDArray[Any] = host.numpy()
+            return found
+
+        return fetch
 
     @isolated()
     def stats(

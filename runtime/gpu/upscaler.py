@@ -18,7 +18,7 @@ from pcsr.runtime.geometry.tiling import seen_pixels
 from pcsr.runtime.layout import Layout
 from pcsr.runtime.machine import cpu_name
 from pcsr.runtime.mlps import load_mlps
-from pcsr.runtime.result import Result, Stats
+from pcsr.runtime.result import FetchedResult, Result, Stats
 from pcsr.runtime.routing.feedback import Ready
 from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.torch_backend.arithmetic import exact_arithmetic, isolated
@@ -164,8 +164,10 @@ class DeviceUpscaler(Executor):
         if took is not None:
             took(lambda: stats.total_ms)
         with isolated():
-            labels, difficulty = (None if a is None else a.numpy() for a in parts.arrays[1:])
-            return Result(parts.image.numpy(), labels, difficulty, stats, self._count)
+            image = parts.image.numpy()
+        if parts.labels is None:
+            return Result(image, None, None, stats, self._count)
+        return FetchedResult.of(image, parts.fetch_routing(), stats, self._count)
 
     def _queued(
         self, given: Tensor, task: DeviceCall, span: DeviceSpan | None

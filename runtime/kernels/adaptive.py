@@ -27,7 +27,9 @@ from .histogram import (
 )
 from .launch import block, expect, expect_band
 from .route import difficulty_logit, key_of, of_key, sigmoid
+from .tiles import Work, run_fastest
 
+FORMS = IN_MEMORY, IN_SHARED_MEMORY = ("sums in memory", "sums in shared memory")
 PARTS = 512  # programs that look for the extremes
 PART_BLOCK = 4096  # pixels at a time of one of them
 
@@ -252,10 +254,19 @@ def adaptive_bounds(logits: Tensor, upsamplers: int, out: Tensor) -> None:
     seen = {"UPSAMPLERS": upsamplers, "PARTS": parts}
     bins = {"BINS": BINS, "COPIES": COPIES}
     tile = max(PART_BLOCK, block(PART_BLOCK, pixels))
-    extremes_kernel[(parts,)](
-        logits, extremes, table, pixels, **seen, TABLE=TABLE, BLOCK=tile, num_warps=8
-    )
-    count_pixels(histogram_kernel, pixels, logits, extremes, table, **seen, **bins)
+
+    def count_by_difficulty(form: str) -> None:
+        extremes_kernel[(parts,)](
+            logits, extremes, table, pixels, **seen, TABLE=TABLE, BLOCK=tile, num_warps=8
+        )
+        if form == IN_MEMORY:
+            count_pixels(histogram_kernel, pixels, logits, extremes, table, **seen, **bins)
+            return
+        from .cuda.difficulty_histogram import difficulty_histogram
+
+        difficulty_histogram(logits, upsamplers, extremes, table)
+
+    run_fastest(Work("histogram", device, pixels, seen), FORMS, count_by_difficulty)
     bounds_kernel[(count,)](
         extremes,
         (table, below, weighted, totals),

@@ -1,11 +1,15 @@
-"""Tiles of a pass are tried on the GPU where it is first launched, and the fastest is kept."""
+"""Tiles, and other forms of a pass, are tried on the GPU where it is first launched; the fastest is
+kept.
+"""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
 
+Form = TypeVar("Form", bound=Hashable)
 LEAST_PIXELS = 2**20  # of a canvas; below it a launch takes longer than what it does
 LEAST_LISTED = 2**16
 ROUNDS = 3
@@ -55,8 +59,8 @@ class Work:
 @dataclass(frozen=True)
 class _Choice:
     work: str
-    tile: Tile
-    times_ms: Mapping[Tile, float]
+    tile: Hashable
+    times_ms: Mapping[Hashable, float]
 
     def __str__(self) -> str:
         if not self.times_ms:
@@ -74,22 +78,22 @@ def chosen_tiles() -> list[str]:
     return [str(choice) for choice in _chosen.values()]
 
 
-def run_fastest(work: Work, tiles: Sequence[Tile], run: Callable[[Tile], object]) -> None:
-    """Launches a pass with the fastest of some tiles. They are tried where this work is first seen:
-    `run` must give the same result however often it is called. The first tile is what is taken
-    without a trial: on small canvases, on the CPU, and during a capture.
+def run_fastest(work: Work, tiles: Sequence[Form], run: Callable[[Form], object]) -> None:
+    """Launches a pass with the fastest of some tiles or other forms. They are tried where this work
+    is first seen: `run` must give the same result however often it is called. The first one is what
+    is taken without a trial: on small canvases, on the CPU, and during a capture.
     """
     tile = tiles[0]
     if len(tiles) > 1 and work.device.type == "cuda" and work.pixels >= LEAST_PIXELS:
         if work.key in _chosen:
-            tile = _chosen[work.key].tile
+            tile = cast(Form, _chosen[work.key].tile)
         elif not torch.cuda.is_current_stream_capturing():
             choice = _tried(work, tiles, run)
-            _chosen[work.key], tile = choice, choice.tile
+            _chosen[work.key], tile = choice, cast(Form, choice.tile)
     run(tile)
 
 
-def _tried(work: Work, tiles: Sequence[Tile], run: Callable[[Tile], object]) -> _Choice:
+def _tried(work: Work, tiles: Sequence[Form], run: Callable[[Form], object]) -> _Choice:
     """It waits for the device."""
     name = f"{work.name} of {work.pixels} pixels"
     if work.count is not None:
@@ -106,7 +110,7 @@ def _tried(work: Work, tiles: Sequence[Tile], run: Callable[[Tile], object]) -> 
         except Exception:  # whatever Triton and the compilers below it raise
             if tile == tiles[0]:
                 raise
-    times = dict.fromkeys(able, float("inf"))
+    times: dict[Hashable, float] = dict.fromkeys(able, float("inf"))
     for _ in range(ROUNDS):  # one after another, as the clock rises meanwhile
         torch.cuda._sleep(LEAD)
         marks = [stream.record_event(torch.cuda.Event(enable_timing=True))]

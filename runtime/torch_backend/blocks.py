@@ -1,6 +1,9 @@
-"""The node ResidualBlock: a whole residual block of CARN by one kernel of ours.
+"""The nodes ResidualBlock and JoinedBlock: a whole residual block of CARN by one kernel of ours,
+alone or with the join behind it.
 
-Its inputs are x, packed weights and biases; its attributes rows (of the tile of one program).
+ResidualBlock has the inputs x, packed weights and biases, and the attribute rows (of the tile of
+one program). JoinedBlock has the maps that are joined behind these; its outputs are the block's
+result, if `keeps`, and the joined one, of as many channels as the attribute outputs says.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,6 +25,19 @@ def block_function(node: Node) -> Function:
     from pcsr.runtime.kernels.cuda.residual_block import residual_block
 
     return partial(residual_block, rows=node.attributes["rows"])
+
+
+def joined_function(node: Node) -> Function:
+    """Makes the function of a JoinedBlock."""
+    from pcsr.runtime.kernels.cuda.residual_block import joined_block
+
+    outputs, keeps, rows = (node.attributes[name] for name in ("outputs", "keeps", "rows"))
+
+    def run(x: Tensor, packed: Tensor, biases: Tensor, *maps: Tensor) -> tuple[Tensor, ...]:
+        y, joined = joined_block(x, maps, packed, biases, outputs, keeps, rows)
+        return (joined,) if y is None else (y, joined)
+
+    return run
 
 
 def block_graphs(site: Site) -> Mapping[str, Callable[[], OperatorGraph]]:

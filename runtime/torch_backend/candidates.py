@@ -15,12 +15,13 @@ from .epilogues import Epilogues
 from .fusions import may_fuse
 from .graph import OperatorGraph
 from .images.first import first_graphs
+from .joins import CHANNELS, Join, with_joins
 from .program import run_steps, steps_of
 from .rewrites import KEEPS_GROUPS, dense_groups, fuse_convolutions, fuse_epilogues, in_place
-from .sites import MOST_PARTS, Site, sites_of, spliced
+from .sites import MOST_PARTS, Site, channels_of, sites_of, spliced
 from .trial import TIMED_SIZE, Run, TrialOutcome, device_ms, fastest, laid_out, random_source
 
-OPERATORS, GROUPS = "operators", "groups of cuDNN"
+OPERATORS, GROUPS, TOGETHER = "operators", "groups of cuDNN", "one kernel"
 SIZE = TIMED_SIZE
 LAYOUT = torch.channels_last
 Choose = Callable[[Site], str]
@@ -56,13 +57,18 @@ def tuned(graph: OperatorGraph, device: torch.device) -> tuple[OperatorGraph, li
     """Gives a graph of float16 or bfloat16 the fastest of what is right on a device, other narrow
     groups dense, and a line for each kind of site: the winner, and milliseconds at SIZE.
     """
-    outcomes: dict[Site, TrialOutcome] = {}
+    outcomes: dict[Site | Join, TrialOutcome] = {}
 
     def choose(site: Site) -> str:
         outcomes[site] = measured(site, device)
         return outcomes[site].winner
 
-    graph = dense_groups(improved(graph, choose))
+    def pays(join: Join) -> bool:
+        outcomes[join] = measured_join(join, device)
+        return outcomes[join].winner == TOGETHER
+
+    graph = with_joins(improved(graph, choose), channels_of(graph), pays)
+    graph = dense_groups(graph)
     if outcomes and device.type == "cuda":
         free_cached_memory()  # maps of SIZE are larger than those of many images
     return graph, [f"{site.key}: {outcome}" for site, outcome in outcomes.items()]
@@ -83,6 +89,21 @@ def measured(site: Site, device: torch.device) -> TrialOutcome:
         expected = runner(site.graph, inputs)()
         recipes = candidates(site, lambda part: measured(part, device).winner)
         made = {name: partial(_made, recipe, inputs) for name, recipe in recipes.items()}
+        return fastest(made, expected, device_ms)
+
+
+@lru_cache(maxsize=256)
+def measured_join(join: Join, device: torch.device) -> TrialOutcome:
+    """Tries a block and its join apart and in one kernel, likewise."""
+    random = random_source(device, join.dtype, LAYOUT)
+    inputs = {name: random(1, CHANNELS, *SIZE) for name in join.inputs}
+    on_device = torch.cuda.device_of(inputs[join.inputs[0]])  # type: ignore[no-untyped-call]
+    with torch.no_grad(), exact_arithmetic(), on_device:
+        expected = runner(join.apart, inputs)()
+        made = {
+            "apart": lambda: runner(join.apart, inputs),
+            TOGETHER: lambda: runner(join.together, inputs),
+        }
         return fastest(made, expected, device_ms)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .blocks import block_function
+from .blocks import block_function, joined_function
 from .convolutions import grouped_function, pointwise_function
 from .epilogues import EpilogueConvolution
 from .fusions import FusedConvolution
@@ -21,6 +21,7 @@ MADE: Mapping[str, Maker] = {
     "ConvTransposeEpilogue": EpilogueConvolution,
     "First": first_function,
     "Grouped": grouped_function,
+    "JoinedBlock": joined_function,
     "Pointwise": pointwise_function,
     "ResidualBlock": block_function,
 }

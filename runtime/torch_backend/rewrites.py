@@ -12,8 +12,8 @@ from .graph import Node, OperatorGraph, uses_of
 # Their results are new memory that nothing else looks at.
 FRESH = frozenset(
     {"Add", "Add_", "Concat", "Conv", "ConvAddRelu", "ConvEpilogue", "ConvRelu", "ConvTranspose"}
-    | {"ConvTransposeEpilogue", "Div", "First", "Gemm", "Grouped", "LeakyRelu", "MatMul", "Mul"}
-    | {"Pointwise", "Relu", "ResidualBlock", "Sub"}
+    | {"ConvTransposeEpilogue", "Div", "First", "Gemm", "Grouped", "JoinedBlock", "LeakyRelu"}
+    | {"MatMul", "Mul", "Pointwise", "Relu", "ResidualBlock", "Sub"}
 )
 IN_PLACE = frozenset({"Add", "LeakyRelu", "Relu"})
 MOST_CHANNELS, MOST_GROUPS = 32, 8

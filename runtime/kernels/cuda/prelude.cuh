@@ -44,6 +44,12 @@ __device__ __forceinline__ void shared_store_u32(unsigned to, unsigned value) {
     asm volatile("st.shared.b32 [%0], %1;" ::"r"(to), "r"(value) : "memory");
 }
 
+__device__ __forceinline__ void shared_store_u128(unsigned to, uint4 value) {
+    asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(value.x), "r"(value.y), "r"(value.z),
+                 "r"(value.w)
+                 : "memory");
+}
+
 __device__ __forceinline__ uint2 shared_load_u64(unsigned from) {
     uint2 value;
     asm volatile("ld.shared.v2.b32 {%0, %1}, [%2];" : "=r"(value.x), "=r"(value.y) : "r"(from) : "memory");
@@ -58,6 +64,30 @@ __device__ __forceinline__ uint4 shared_load_u128(unsigned from) {
                  : "memory");
     return value;
 }
+
+__device__ __forceinline__ unsigned shared_load_u32(unsigned from) {
+    unsigned value;
+    asm volatile("ld.shared.b32 %0, [%1];" : "=r"(value) : "r"(from) : "memory");
+    return value;
+}
+
+__device__ __forceinline__ void shared_add_u32(unsigned to, unsigned value) {
+    asm volatile("red.shared.add.u32 [%0], %1;" ::"r"(to), "r"(value) : "memory");
+}
+
+__device__ __forceinline__ void shared_min_s32(unsigned to, int value) {
+    asm volatile("red.shared.min.s32 [%0], %1;" ::"r"(to), "r"(value) : "memory");
+}
+
+__device__ __forceinline__ void shared_max_s32(unsigned to, int value) {
+    asm volatile("red.shared.max.s32 [%0], %1;" ::"r"(to), "r"(value) : "memory");
+}
+
+__device__ __forceinline__ float exponential(float x) { return __expf(x); }
+
+__device__ __forceinline__ float logarithm(float x) { return __logf(x); }
+
+__device__ __forceinline__ float quotient(float a, float b) { return __fdividef(a, b); }
 
 // Lane l gives the address of row l % 8 of the 8x8 matrix l / 8, and gets of matrix i the values 2 (l % 4) and
 // 2 (l % 4) + 1 of row l / 4.

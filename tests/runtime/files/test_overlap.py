@@ -13,7 +13,7 @@ from pcsr import Upscaler, images
 from pcsr.errors import ImageError
 from pcsr.runtime.files.batch import UpscaleOptions, upscale_files
 from pcsr.runtime.files.jobs import plan_jobs
-from pcsr.runtime.files.overlap import read_ahead, write_behind
+from pcsr.runtime.files.overlap import AHEAD, read_ahead, side_by_side, write_behind
 from tests.commands import assert_clean, end, snapshot, start, upscale
 
 from .pictures import picture, size_of
@@ -81,7 +81,9 @@ def test_images_are_read_and_written_while_one_is_computed(
 
     monkeypatch.setattr(images, "read", spied(steps, "read", images.read, 0))
     monkeypatch.setattr(images, "write", spied(steps, "write", slow_write, 1))
-    monkeypatch.setattr("pcsr.runtime.files.batch._Stages._upscale", lambda self, p, _: compute(p))
+    monkeypatch.setattr(
+        "pcsr.runtime.files.batch._Stages._upscale", lambda self, _, p, __: compute(p)
+    )
     jobs = plan_jobs([album], tmp_path / "out").jobs
     for done in upscale_files(upscaler, jobs, UpscaleOptions()):
         steps.note(f"done {done.job.source.stem}")
@@ -173,3 +175,118 @@ def test_ctrl_c_while_one_is_written_and_one_computed(
     assert ended.complaints[1:] == ["interrupted; nothing half-written was left behind"]
     assert list(snapshot(out)) == ["a.png"]
     assert size_of(out / "a.png") == (2400, 3600)
+
+
+class FakeDevice:
+    """Lets a test see which numbers it works on, and hold one back."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.items, self.is_busy = name, list[int](), False
+
+
+def made_by(device: FakeDevice, item: int) -> tuple[str, int]:
+    assert not device.is_busy
+    device.is_busy = True
+    device.items.append(item)
+    device.is_busy = False
+    return device.name, item
+
+
+def test_each_item_is_made_on_the_device_that_is_free_and_yielded_in_order() -> None:
+    both, slow = threading.Barrier(2, timeout=PATIENCE_S), threading.Event()
+    first, second = FakeDevice("first"), FakeDevice("second")
+
+    def make(device: FakeDevice, item: int) -> tuple[str, int]:
+        if item < 2:
+            both.wait()  # breaks unless both devices are at work
+        if item == 0:
+            assert slow.wait(PATIENCE_S)
+        if item == 3:
+            slow.set()  # three items of the other device went by
+        return made_by(device, item)
+
+    found = list(side_by_side(range(8), make, [first, second], threading.Event()))
+    assert [item for _, item in found] == list(range(8))
+    assert {*first.items} | {*second.items} == {*range(8)}
+    held = {item: name for name, item in found}
+    assert held[0] not in (held[1], held[2], held[3])
+
+
+def test_no_more_is_begun_than_the_devices_need() -> None:
+    begun = list[int]()
+
+    def items() -> Iterator[int]:
+        for item in range(20):
+            begun.append(item)
+            yield item
+
+    devices = [FakeDevice("first"), FakeDevice("second")]
+    found = side_by_side(items(), made_by, devices, threading.Event())
+    for number, _ in enumerate(found):
+        assert len(begun) <= number + 2 * AHEAD
+
+
+def test_leaving_stops_what_the_devices_do_and_begins_nothing() -> None:
+    stopped, at_work, begun = threading.Event(), threading.Event(), list[int]()
+
+    def make(_: str, item: int) -> int:
+        begun.append(item)
+        if item:
+            at_work.set()
+            assert stopped.wait(PATIENCE_S)
+            raise KeyboardInterrupt
+        return item
+
+    found = side_by_side(range(9), make, ["first", "second"], stopped)
+    assert next(found) == 0
+    assert at_work.wait(PATIENCE_S)
+    found.close()
+    assert len(begun) <= 3
+    assert not [t for t in threading.enumerate() if t.name.startswith("pcsr-device")]
+
+
+def test_files_are_spread_over_devices(
+    album: Path, carn_like_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upscalers = [Upscaler(carn_like_bundle) for _ in range(2)]
+    both, used = threading.Barrier(2, timeout=PATIENCE_S), list[Upscaler]()
+    run = Upscaler.run
+
+    def running(self: Upscaler, *options: Any) -> Any:  # noqa: ANN401
+        used.append(self)
+        if len(used) <= 2:
+            both.wait()
+        return run(self, *options)
+
+    monkeypatch.setattr(Upscaler, "run", running)
+    (album / "b.png").write_bytes(b"")
+    jobs = plan_jobs([album], tmp_path / "out").jobs
+    done = list(upscale_files(upscalers, jobs, UpscaleOptions()))
+    assert [(one.job.source.stem, one.error is None) for one in done] == [
+        *(("a", True), ("b", False), ("c", True), ("d", True))
+    ]
+    assert {id(one) for one in used} == {id(one) for one in upscalers}
+    monkeypatch.undo()
+    for name in "acd":
+        expected = upscalers[0](images.read(album / f"{name}.png", 10**6).pixels).image
+        found = images.read(tmp_path / "out" / f"{name}.png", 10**6).pixels
+        assert (found == expected).all()
+
+
+def test_the_command_opens_the_bundle_on_each_device(
+    album: Path, carn_like_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, init = list[str](), Upscaler.__init__
+
+    def opening(self: Upscaler, bundle: Path, device: str, *rest: Any, **more: Any) -> None:  # noqa: ANN401
+        opened.append(device)
+        init(self, bundle, "cpu", *rest, **more)
+        self.device = device
+
+    expected = upscale(carn_like_bundle, album, tmp_path / "one")
+    monkeypatch.setattr(Upscaler, "__init__", opening)
+    ended = upscale(carn_like_bundle, album, tmp_path / "two", "--device", "cuda:0, cuda:1")
+    assert (ended.code, expected.code) == (0, 0)
+    assert opened == ["cuda:0", "cuda:1"]
+    assert [line[:8] for line in ended.complaints[:2]] == ["cuda:0: ", "cuda:1: "]
+    assert snapshot(tmp_path / "two") == snapshot(tmp_path / "one")

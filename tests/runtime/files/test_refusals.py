@@ -204,6 +204,12 @@ OPTIONS: dict[str, tuple[list[Any], int, str]] = {
     "adaptive-k": (["--adaptive", "--k", 1], 2, "k is not used with adaptive"),
     "ratio-k": (["--heavy-ratio", 0.2, "--k", 1], 2, "k is not used with"),
     "tpu": (["--device", "tpu"], 2, "unknown device 'tpu'; expected cpu, cuda"),
+    "twice": (
+        ["--device", "cuda:0,cpu,cuda"],
+        2,
+        "device 'cuda' is named twice in 'cuda:0,cpu,cuda'",
+    ),
+    "tpu too": (["--device", "cpu,tpu"], 2, "unknown device 'tpu'; expected cpu, cuda"),
     "cpu-1": (["--device", "cpu:1"], 2, "unknown device 'cpu:1'"),
     "backend": (["--backend", "magic"], 2, "unknown backend 'magic'; expected .*onnxruntime"),
     "precision": (["--precision", "fp16"], 2, r"no fp16 graphs \(it has: fp32\)"),

@@ -107,13 +107,17 @@ def test_what_takes_rows_runs_under_its_own_settings(carn_like_bundle: Path) -> 
 
     def take(_: NDArray[Any]) -> None:
         kinds = torch.is_autocast_enabled("cpu"), torch.is_grad_enabled()
-        seen.append((*kinds, torch.empty(1).device.type, torch.backends.cudnn.benchmark))
+        seen.append((*kinds, torch.empty(1).device.type, precision()))
 
-    benchmark = torch.backends.cudnn.benchmark
+    def precision() -> str:
+        found: str = torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]
+        return found
+
+    before = precision()
     with torch.autocast("cpu", torch.bfloat16), torch.device("meta"):
         upscaler.stream(pictures()[0], take)
     upscaler.stream(pictures()[0], take)
-    assert seen == [(True, True, "meta", benchmark), (False, True, "cpu", benchmark)]
+    assert seen == [(True, True, "meta", before), (False, True, "cpu", before)]
 
 
 def test_graphs_are_the_same_bits_whatever_the_host_has_set(plain_bundle: Path, host: Host) -> None:

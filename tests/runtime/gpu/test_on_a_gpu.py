@@ -111,11 +111,15 @@ def test_a_frame_that_cannot_be_captured_runs_on(
     assert "recorded frame" not in found.stats.stage_ms
 
 
+@pytest.mark.parametrize("mode", MODES, ids=str)
+@pytest.mark.parametrize("size", [(40, 56), (281, 300)])
 def test_both_ways_behind_the_backbone_agree(
-    carn_like_bundle: Path, image: NDArray[np.uint8]
+    carn_like_bundle: Path, size: tuple[int, int], mode: dict[str, Any]
 ) -> None:
+    """On the larger image tiles are tried, and the fastest are taken."""
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     fused, graphs = (
-        Upscaler(carn_like_bundle, device="cuda", passes=passes)(image)
+        Upscaler(carn_like_bundle, device="cuda", passes=passes)(image, **mode)
         for passes in ("fused", "graphs")
     )
     assert np.abs(fused.image.astype(int) - graphs.image).max() <= 1

@@ -2,10 +2,15 @@
 tiles, memory, streams of rows, kinds of arrays. (Fidelity: `test_upscaler.py`, `test_golden.py`.)
 """
 
+import copy
+import pickle
+import threading
 import warnings
 import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +23,7 @@ from torch import Tensor
 from pcsr import ImageError, Upscaler, UsageError
 from pcsr.bundle import Bundle
 from pcsr.runtime.gpu import frame as frames
+from pcsr.runtime.gpu import frame_result
 from pcsr.runtime.gpu import open as device_open
 from pcsr.runtime.gpu.images import Alpha
 from pcsr.runtime.gpu.recording import FRAMES_KEPT, FrameCache
@@ -351,6 +357,65 @@ def test_results_outlive_the_next_frame(upscaler: Upscaler) -> None:
     upscaler(second)
     for now, then in zip([result.image, result.assignment, result.difficulty], before, strict=True):
         np.testing.assert_array_equal(now, then)
+
+
+def test_routing_is_brought_to_the_host_when_it_is_asked_for(
+    upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brought: list[int] = []
+    to_host = frame_result._to_host
+
+    def bring(value: Any) -> Any:  # noqa: ANN401
+        brought.append(value.numel() if isinstance(value, Tensor) else 0)
+        return to_host(value)
+
+    monkeypatch.setattr(frame_result, "_to_host", bring)
+    image = picture(12, 13)
+    for given in (image, torch.from_numpy(image)):
+        brought.clear()
+        result = upscaler(given, 2, adaptive=True)
+        assert result.stats.heavy_share >= 0
+        assert repr(result)
+        assert sorted(brought) == [1, 1, 1, 24 * 26 * 3]  # counts, invalid, threshold, image
+        assert result.assignment is result.assignment
+        assert brought[4:] == [24 * 26]
+        assert result.difficulty is result.difficulty
+        assert brought[4:] == [24 * 26] * 2
+        assert type(result.difficulty) is type(result.image)
+
+
+def test_routing_is_right_after_other_frames_and_after_the_end(carn_like_bundle: Path) -> None:
+    image, other = picture(12, 13), picture(12, 13)[::-1].copy()
+    whole, expected = (Upscaler(carn_like_bundle, backend="torch") for _ in range(2))
+    results = [whole(image, adaptive=True) for _ in range(4)]
+    whole(other, adaptive=True)
+    assert_same(results.pop(), expected(image, adaptive=True))
+    whole.close()
+    copies = [
+        pickle.loads(pickle.dumps(results[0])),
+        copy.copy(results[1]),
+        replace(results[2], upsamplers=2),
+    ]
+    for result in [*copies, *results]:
+        assert_same(result, expected(image, adaptive=True))
+        assert result.heavy is not None
+
+
+def test_two_devices_in_two_threads_do_not_wait_for_each_other(carn_like_bundle: Path) -> None:
+    image = picture(12, 13)
+    expected = Upscaler(carn_like_bundle, backend="torch")(image)
+    both = threading.Barrier(2, timeout=60)  # breaks where one waits for the other's call to end
+
+    def opened() -> Upscaler:
+        upscaler = Upscaler(carn_like_bundle, backend="torch")
+        run = engines(upscaler).image
+        engines(upscaler).image = lambda crop: (both.wait(), run(crop))[1]
+        return upscaler
+
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(upscaler, image) for upscaler in (opened(), opened())]
+        for call in calls:
+            assert_same(call.result(), expected)
 
 
 def test_k_changes_between_frames_of_one_shape(bundle: Path) -> None:

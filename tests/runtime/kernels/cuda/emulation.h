@@ -510,6 +510,45 @@ inline float __uint_as_float(unsigned bits) {
     return value;
 }
 
+// Atomic: threads may meet in these, but a plain access in the same epoch is not looked for.
+template <class T, class Change>
+inline void shared_atomic(unsigned at, const char* what, int line, Change change) {
+    using namespace emulation;
+    auto* const address = reinterpret_cast<T*>(shared.base + at);
+    shared.offset(address, 4, what, line);
+    *address = change(*address);
+}
+
+inline void shared_add_u32(unsigned at, unsigned value, int line = __builtin_LINE()) {
+    shared_atomic<unsigned>(at, "shared_add_u32", line, [=](unsigned old) { return old + value; });
+}
+
+inline void shared_min_s32(unsigned at, int value, int line = __builtin_LINE()) {
+    shared_atomic<int>(at, "shared_min_s32", line, [=](int old) { return std::min(old, value); });
+}
+
+inline void shared_max_s32(unsigned at, int value, int line = __builtin_LINE()) {
+    shared_atomic<int>(at, "shared_max_s32", line, [=](int old) { return std::max(old, value); });
+}
+
+inline int atomicAdd(int* address, int value, int line = __builtin_LINE()) {
+    emulation::check_global(address, 4, "atomicAdd", line);
+    const int old = *address;
+    *address = old + value;
+    return old;
+}
+
+inline float exponential(float x) { return std::exp(x); }
+inline float logarithm(float x) { return std::log(x); }
+inline float quotient(float a, float b) { return a / b; }
+
+inline void shared_store_u128(unsigned at, uint4 value, int line = __builtin_LINE()) {
+    using namespace emulation;
+    void* const address = shared.base + at;
+    shared.write(address, 16, warp_of(current), "shared_store_u128", line);
+    *static_cast<uint4*>(address) = value;
+}
+
 inline uint2 shared_load_u64(unsigned at, int line = __builtin_LINE()) {
     using namespace emulation;
     const void* const address = shared.base + at;
