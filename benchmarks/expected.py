@@ -25,10 +25,10 @@ from pcsr.export.graphs.analysis import shapes_at
 from pcsr.runtime.geometry.grid import hr_size
 from pcsr.runtime.kernels.packed import OUTPUTS, PackedMlp, PackedMlps
 from pcsr.runtime.mlps import load_mlps
-from pcsr.runtime.torch_backend.candidates import GROUPS, candidates, improved
 from pcsr.runtime.torch_backend.graph import Node, OperatorGraph, read_graph
+from pcsr.runtime.torch_backend.replacing.candidates import GROUPS, candidates, improved
+from pcsr.runtime.torch_backend.replacing.sites import Site
 from pcsr.runtime.torch_backend.rewrites import dense_groups, fuse_convolutions, fuse_epilogues
-from pcsr.runtime.torch_backend.sites import Site
 from pcsr.text import parse_size
 
 Shapes = Mapping[str, tuple[int, ...]]

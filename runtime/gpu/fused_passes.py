@@ -9,6 +9,7 @@ from pcsr.errors import BackendError
 from pcsr.runtime import kernels
 from pcsr.runtime.geometry.device_grid import DeviceGrid
 from pcsr.runtime.geometry.grid import Grid
+from pcsr.runtime.kernels.convolutions.first_layers import first_layers
 from pcsr.runtime.mlps import MlpWeights
 
 from .bands import FrameBand
@@ -57,9 +58,7 @@ class FusedPasses:
             self._inputs = kernels.BandInputs(
                 self._mlps,
                 grid,
-                kernels.first_layers(
-                    inputs.features, band.lr_rows, self._mlps.first_weight, constant
-                ),
+                first_layers(inputs.features, band.lr_rows, self._mlps.first_weight, constant),
                 inputs.image,
                 band.seen.start,
                 band.lr_rows.start,

@@ -36,9 +36,13 @@ def mlps(heavy: int) -> dict[str, MlpWeights]:
 
 @pytest.fixture(autouse=True)
 def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Weights are packed on the CPU."""
+    """Weights are packed on the CPU, and the graphs are not opened."""
     from pcsr.runtime import kernels
 
+    def graphs(*_: object) -> SimpleNamespace:
+        return SimpleNamespace(name="graphs")
+
+    monkeypatch.setattr("pcsr.runtime.gpu.loaded_bundle.RowGraphPasses", graphs)
     of = kernels.PackedMlps.of
     monkeypatch.setattr(kernels.PackedMlps, "of", lambda given, dtype, _: of(given, dtype, "cpu"))
 
