@@ -94,4 +94,5 @@ $(INSTALLED): pyproject.toml constraints.txt setup.py runtime/cpu/native/pixels.
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo benchmarks/cache benchmarks/results build dist *.egg-info
+	rm -rf $(VENV) demo benchmarks/cache build dist *.egg-info
+	find benchmarks/results -type f ! -name README.md ! -name 'gpu-*-20[0-9][0-9]-*' -delete  # runs that are kept stay
