@@ -26,11 +26,11 @@ from pcsr.export.graphs.analysis import shapes_at
 from pcsr.runtime.geometry.grid import hr_size
 from pcsr.runtime.kernels.packed import OUTPUTS, PackedMlp, PackedMlps
 from pcsr.runtime.mlps import load_mlps
-from pcsr.runtime.torch_backend.candidates import GROUPS, candidates, improved
 from pcsr.runtime.torch_backend.graph import Node, OperatorGraph, read_graph
-from pcsr.runtime.torch_backend.joins import with_joins
+from pcsr.runtime.torch_backend.replacing.candidates import GROUPS, candidates, improved
+from pcsr.runtime.torch_backend.replacing.joins import with_joins
+from pcsr.runtime.torch_backend.replacing.sites import Site, channels_of
 from pcsr.runtime.torch_backend.rewrites import dense_groups, fuse_convolutions, fuse_epilogues
-from pcsr.runtime.torch_backend.sites import Site, channels_of
 from pcsr.text import parse_size
 
 Shapes = Mapping[str, tuple[int, ...]]

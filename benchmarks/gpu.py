@@ -1,5 +1,6 @@
 """make gpu: is every path on this GPU right, and how fast is it?"""
 
+import math
 import re
 import time
 from collections.abc import Sequence
@@ -36,6 +37,12 @@ EXPORT_SHARE = 0.5  # of the budget, at most
 QUICK_MODELS = ("fsrcnn",)
 
 
+def _number(context: click.Context, option: click.Parameter, value: float) -> float:
+    if math.isnan(value):  # it is within every range
+        raise click.BadParameter("expected seconds, found nan")
+    return value
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--device", default="cuda", show_default=True, help="cuda, cuda:N, or cpu to try it.")
 @click.option("--model", "models", multiple=True, type=click.Choice(MODELS), help="May repeat.")
@@ -50,7 +57,14 @@ QUICK_MODELS = ("fsrcnn",)
 @click.option("--checkpoints", type=FOLDER)
 @click.option("--cache", type=FOLDER, help="For bundles.")
 @click.option("--out", type=FOLDER, default=RESULTS, help="Folder.")
-@click.option("--budget-s", type=float, default=500.0, show_default=True, help="Of the whole run.")
+@click.option(
+    "--budget-s",
+    type=click.FloatRange(1, 86400),
+    callback=_number,
+    default=500.0,
+    show_default=True,
+    help="Of the whole run.",
+)
 @click.option("--all", "whole", is_flag=True, help="Every way in every mode, not the short list.")
 @click.option("--tests", is_flag=True, help="Run the tests that need a GPU, too.")
 @click.option("--quick", is_flag=True, help="Tiny: does it all run?")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from pcsr.cli import command_errors
+from pcsr.errors import UsageError
 
 from .bench import CHECKPOINTS, FOLDER, say
 from .device.sections import MODELS
@@ -32,6 +33,8 @@ def main(models: Sequence[str], checkpoints: Path, output: Path, rtx: bool, pyth
 
     Needs PyPI. Networks that the folder holds already are not exported again.
     """
+    if checkpoints != CHECKPOINTS and not checkpoints.is_dir():
+        raise UsageError(f"--checkpoints: {checkpoints} is no folder")
     models, pack = models or MODELS, output.resolve()
     by_model = {model: contents.copy_checkpoints([model], checkpoints, pack) for model in models}
     for model, bundles in contents.export_bundles(models, pack, say).items():

@@ -19,6 +19,7 @@ from pcsr.bundle import Bundle
 from pcsr.cli import command_errors
 from pcsr.errors import UsageError
 from pcsr.runtime.geometry.grid import hr_size
+from pcsr.runtime.kernels.launch import interpreted
 from pcsr.runtime.kernels.occupancy import MultiprocessorLimits, resident_programs
 from pcsr.runtime.mlps import load_mlps
 from pcsr.text import parse_size
@@ -51,8 +52,6 @@ def cases(name: str, precision: str, capability: int) -> Iterator[Case]:
         if dtype != torch.float32:
             yield from convolutions(shape, dtype)
         return
-    if not Path(name).is_dir():
-        raise UsageError(f"{name}: expected a bundle, or one of {', '.join(SHAPES)}")
     bundle = Bundle.load(Path(name))
     manifest = bundle.manifest
     depth = manifest.model.feature_width
@@ -100,7 +99,12 @@ def main(
     operations: bool,
 ) -> None:
     """Print what each kernel of NETWORKS (carn, fsrcnn, srresnet or bundles) takes."""
+    if interpreted():
+        raise UsageError("TRITON_INTERPRET=1 is set, and nothing is compiled then; unset it")
     lr_size = parse_size(size)
+    for name in networks:
+        if name not in SHAPES and not Path(name).is_dir():
+            raise UsageError(f"{name}: expected a bundle, or one of {', '.join(SHAPES)}")
     for name in networks:
         rows = []
         for gpu in map(int, gpus or LIMITS):

@@ -39,9 +39,9 @@ pcsr.runtime.graph_outputs
 pcsr.runtime.routing
 pcsr.runtime.result
 pcsr.runtime.executor
+pcsr.runtime.kernels.cuda
 pcsr.runtime.kernels
 pcsr.runtime.kernels.convolutions
-pcsr.runtime.kernels.cuda
 pcsr.runtime.torch_backend
 pcsr.runtime.tensorrt
 pcsr.runtime.cpu

@@ -15,6 +15,7 @@ from pcsr.errors import OutputError, UsageError
 
 Say = Callable[[str], object]
 FACTS = "pack.json"
+KEYS = {"inside"}
 CHECKPOINTS, BUNDLES = "checkpoints", "bundles"
 LONGEST_S = 3600.0  # of all exports
 
@@ -78,6 +79,8 @@ def read_facts(pack: Path) -> Record:
     """
     try:
         facts: Record = json.loads((pack / FACTS).read_text(encoding="utf-8"))
+        if not isinstance(facts, dict) or not facts.keys() >= KEYS:
+            raise ValueError("other contents")
     except (OSError, ValueError) as error:
         raise UsageError(
             f"{pack} is no pack: its {FACTS} cannot be read ({type(error).__name__}); `make "

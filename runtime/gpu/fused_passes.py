@@ -5,9 +5,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from pcsr.errors import BackendError
 from pcsr.runtime import kernels
 from pcsr.runtime.geometry.device_grid import DeviceGrid
 from pcsr.runtime.geometry.grid import Grid
+from pcsr.runtime.kernels.convolutions.first_layers import first_layers
 from pcsr.runtime.mlps import MlpWeights
 
 from .bands import FrameBand
@@ -17,7 +19,12 @@ HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}  # int8 and fp8: of the
 
 
 class FusedPasses:
-    """Runs the MLPs of one bundle, in the precision of its features."""
+    """Runs the MLPs of one bundle, in the precision of its features.
+
+    Raises:
+        BackendError: a GPU, half precision, and MLPs so wide that their weights do not stay in
+            shared memory: on an H200 they ended in an illegal memory access, for no known reason.
+    """
 
     name = "fused"
     finishing = "finish"
@@ -30,6 +37,13 @@ class FusedPasses:
         self._device = device
         self._mlps = kernels.PackedMlps.of(mlps, HALVES.get(precision, torch.float32), device)
         self._count = len(self._mlps.upsamplers) + 1
+        widest = max((mlp.weights.nbytes for mlp in self._mlps.deep), default=0)
+        if device.type == "cuda" and precision in HALVES and widest > kernels.HELD_BYTES:
+            raise BackendError(
+                f"an MLP of this bundle has {widest} bytes of weights in {precision}; the fused "
+                f"kernels are proved on GPUs up to {kernels.HELD_BYTES} only: choose the passes "
+                "'graphs', or fp32"
+            )
         self._inputs: kernels.BandInputs
         self._lists = torch.empty(0)
 
@@ -44,9 +58,7 @@ class FusedPasses:
             self._inputs = kernels.BandInputs(
                 self._mlps,
                 grid,
-                kernels.first_layers(
-                    inputs.features, band.lr_rows, self._mlps.first_weight, constant
-                ),
+                first_layers(inputs.features, band.lr_rows, self._mlps.first_weight, constant),
                 inputs.image,
                 band.seen.start,
                 band.lr_rows.start,

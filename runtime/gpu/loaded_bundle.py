@@ -1,6 +1,7 @@
 """A bundle on a device: what runs its graphs, and what is done behind the backbone."""
 
 import importlib.util
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -67,16 +68,18 @@ def make_passes(
     kind: str, runner: DeviceRunner, precision: str, mlps: Mapping[str, MlpWeights]
 ) -> Passes:
     """Makes the passes of a kind: `fused` (Triton kernels), `graphs` (the bundle's own graphs), or
-    `auto`, which is fused on a GPU where Triton is installed.
+    `auto`, which is fused on a GPU where Triton is installed and takes the bundle's MLPs.
 
     Raises:
         UsageError: another kind.
-        BackendError: fused was asked for and Triton or the GPU is not there.
+        BackendError: fused was asked for and Triton or the GPU is not there, or the MLPs are wider
+            than what was proved on a GPU.
     """
     if kind not in KINDS:
         raise UsageError(f"passes must be one of {', '.join(KINDS)}, found '{kind}'")
     has_triton = importlib.util.find_spec("triton") is not None
-    if kind == "auto":
+    is_auto = kind == "auto"
+    if is_auto:
         kind = "fused" if has_triton and runner.device.type == "cuda" else "graphs"
     if kind == "graphs":
         return RowGraphPasses(runner, mlps)
@@ -91,7 +94,13 @@ def make_passes(
         )
     from .fused_passes import FusedPasses
 
-    return FusedPasses(runner.device, precision, mlps)
+    try:
+        return FusedPasses(runner.device, precision, mlps)
+    except BackendError as error:
+        if not is_auto:
+            raise
+        logging.getLogger(__name__).warning("the slower passes 'graphs' run: %s", error)
+        return RowGraphPasses(runner, mlps)
 
 
 def _like(part: Tensor, size: tuple[int, int]) -> Tensor:

@@ -11,7 +11,7 @@ from .adaptive import adaptive_bounds as adaptive_bounds
 from .band_inputs import BandInputs as BandInputs
 from .dense import dense as dense
 from .finish import finish as finish
-from .first_layers import first_layers as first_layers
+from .launch import HELD_BYTES as HELD_BYTES
 from .packed import PackedMlp as PackedMlp
 from .packed import PackedMlps as PackedMlps
 from .ratio import ratio_cut as ratio_cut

@@ -21,6 +21,7 @@ DTYPES: dict[torch.dtype, Any] = {
 LARGEST = 2**31 - 2**16  # pixels of a band, so that no tile counts past int32 either
 HELD_BYTES = 48 * 1024  # of weights; the least GPU (sm_89) has 99 KiB per program, staging included
 TENSOR_MEMORY = (10, 11)  # generations whose products of four warps are in a memory of their own
+LIMITED_WIDTH = 48  # channels of an MLP whose values fit few registers
 INTERPRETED_BLOCK = 2048  # Triton's interpreter takes nearly the same time for any tile
 
 
@@ -65,7 +66,9 @@ def tiles_for_mlp(size: int, mlp: PackedMlp, others: Sequence[Tile]) -> list[Til
     if generation(mlp.weights.device) in TENSOR_MEMORY:
         # With four warps the products of a tile would take more than it has.
         return [Tile(64, 2 if width <= 96 else 4)]
-    return [Tile(128, 4), *others] if is_narrow else [Tile(64, 4)]
+    if not is_narrow:
+        return [Tile(64, 4)]
+    return [Tile(128, 4), *(t for t in others if not t.most_registers or width <= LIMITED_WIDTH)]
 
 
 def _uses_tensor_cores(mlp: PackedMlp) -> bool:

@@ -72,6 +72,11 @@ class PackedMlps:
     bias: Floats
     """[S]."""
 
+    @property
+    def deep(self) -> tuple[PackedMlp, ...]:
+        """All that have layers behind their first."""
+        return (*self.upsamplers, *([self.dense] if self.dense else []))
+
     @classmethod
     def of(
         cls, mlps: Mapping[str, MlpWeights], dtype: torch.dtype, device: torch.device | str

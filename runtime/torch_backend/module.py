@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from .arithmetic import exact_arithmetic, isolated
-from .candidates import tuned
 from .epilogues import Epilogues
 from .fusions import fusion_report, may_fuse
 from .graph import OperatorGraph, read_graph
 from .operators import SHAPED_BY_INPUTS
 from .program import run_steps, steps_of
+from .replacing.candidates import tuned
 from .rewrites import fuse_convolutions, fuse_epilogues, in_place, is_typed
 from .trial import laid_out, layout_for
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .blocks import block_function, joined_function
-from .convolutions import grouped_function, pointwise_function
 from .epilogues import EpilogueConvolution
 from .fusions import FusedConvolution
 from .graph import OperatorGraph
 from .images.first import first_function
 from .operators import Maker, function_of
+from .replacing.blocks import block_function, joined_function
+from .replacing.convolutions import grouped_function, pointwise_function
 from .shape_operators import Function
 
 MADE: Mapping[str, Maker] = {

@@ -115,3 +115,10 @@ def test_the_whole_run_on_the_cpu(carn_like_bundle: Path, tmp_path: Path) -> Non
     report = (tmp_path / "out" / "gpu-cpu-quick.md").read_text()
     assert report.startswith(done.stdout.rstrip())
     assert "## carn 17x12 -> 68x48, fp32" in report
+
+
+@pytest.mark.parametrize("budget", ["-1", "0", "nan", "inf"])
+def test_a_budget_that_is_none_is_refused(budget: str, tmp_path: Path) -> None:
+    done = command("--budget-s", budget, "--out", str(tmp_path))
+    assert done.returncode == 2
+    assert "--budget-s" in done.stderr

@@ -11,8 +11,8 @@ from functools import partial
 from torch import Tensor
 
 from pcsr.runtime.torch_backend.graph import Node, OperatorGraph
+from pcsr.runtime.torch_backend.replacing.sites import Site
 from pcsr.runtime.torch_backend.shape_operators import Function
-from pcsr.runtime.torch_backend.sites import Site
 
 TILES = ((128, 4), (256, 8), (64, 2))  # what is tried: (pixels, warps) of a program
 

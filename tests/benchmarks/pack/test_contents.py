@@ -108,3 +108,10 @@ def test_without_git_the_commit_is_that_of_the_pack(
     assert tree_of(tmp_path) == {"commit": "abc", "dirty": False}
     monkeypatch.setattr(contents, "source_hash", lambda patterns: "other sources")
     assert tree_of(tmp_path) == {"commit": "abc", "dirty": True}
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "3"])
+def test_other_json_is_no_pack(text: str, tmp_path: Path) -> None:
+    (tmp_path / "pack.json").write_text(text)
+    with pytest.raises(UsageError, match="is no pack"):
+        read_facts(tmp_path)

@@ -13,7 +13,7 @@ TOLERANCE = tolerances.CONVOLVED["torch.float16"]
 @pytest.mark.parametrize(("depth", "columns"), [(52, 128), (48, 96), (58, 272), (130, 16)])
 @pytest.mark.parametrize("rows", [slice(0, 33), slice(5, 6), slice(7, 33)])
 def test_they_agree_with_cublas(depth: int, columns: int, rows: slice) -> None:
-    from pcsr.runtime.kernels import first_layers
+    from pcsr.runtime.kernels.convolutions.first_layers import first_layers
 
     generator = torch.Generator("cuda").manual_seed(0)
     features = torch.randn(33, 301, depth, device="cuda", generator=generator).half()

@@ -5,6 +5,7 @@ tensor cores. Without a GPU.
 import importlib
 import math
 import re
+from collections.abc import Callable, Sequence
 from types import ModuleType
 
 import pytest
@@ -26,6 +27,7 @@ from pcsr.runtime.kernels import (
     sparse,
 )
 from pcsr.runtime.kernels.convolutions.epilogue import epilogue
+from pcsr.runtime.kernels.tiles import Tile, Work
 from tests.runtime.networks import Scene
 
 from .replacing import replaced
@@ -84,6 +86,36 @@ def test_passes_in_half_precision_use_tensor_cores_and_fit(
         assert compiled.shared <= SHARED_LIMIT[89]
 
 
+@each_model
+@pytest.mark.parametrize("index", [1, 2, 3])
+@pytest.mark.parametrize("capability", [80, 86, 89, 90])
+def test_tiles_that_are_tried_fit(
+    model: str, index: int, capability: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test above has the first of them, which is alone where the weights are wide (SRResNet's
+    upsampler; its dense pass does without a limit of registers).
+    """
+    tried: dict[str, Tile] = {}
+
+    def run_fastest(work: Work, tiles: Sequence[Tile], run: Callable[[Tile], None]) -> None:
+        tried[work.name] = tiles[min(index, len(tiles) - 1)]
+        run(tried[work.name])
+
+    for name in ("dense", "sparse"):
+        monkeypatch.setattr(_module(name), "run_fastest", run_fastest)
+    passes = _passes(MODELS[model], DEPTHS[model], torch.float16, capability, monkeypatch)
+    print(*map(str, tried.values()))  # noqa: T201
+    _report(model, torch.float16, capability, passes)
+    if model != "srresnet":
+        assert tried == {name: _module(name).TILES[index - 1] for name in ("dense", "sparse")}
+    for name, compiled in passes.items():
+        assert compiled.warps == tried[name].warps
+        assert compiled.registers <= (tried[name].most_registers or 255)
+        assert compiled.uses_tensor_cores
+        assert compiled.spilled <= SPILLED
+        assert compiled.shared <= SHARED_LIMIT[89]
+
+
 @pytest.mark.parametrize(
     ("model", "dtype", "capability"),
     [
@@ -137,11 +169,17 @@ def test_routing_compiles(
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.float32])
 @pytest.mark.parametrize("refine_below", [0, 1])
+@pytest.mark.parametrize("tile", _module("finish").TILES, ids=str)
 @each_gpu
 def test_finishing_compiles(
-    dtype: torch.dtype, refine_below: int, capability: int, monkeypatch: pytest.MonkeyPatch
+    dtype: torch.dtype,
+    refine_below: int,
+    tile: Tile,
+    capability: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Vectors are moved where the pixels are a multiple of 16."""
+    monkeypatch.setattr(_module("finish"), "run_fastest", lambda _work, _tiles, run: run(tile))
     launches = replaced(monkeypatch, _module("finish"), "finish_kernel")
     invalid = torch.zeros(1, dtype=torch.int32)
     for height, width in ((4, 500), (3, 47), (1, 1)):

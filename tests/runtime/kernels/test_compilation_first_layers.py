@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from benchmarks.compiled.compiler import SHARED_LIMIT
-from pcsr.runtime.kernels import first_layers
+from pcsr.runtime.kernels.convolutions.first_layers import first_layers
 
 from .replacing import replaced
 from .test_compilation import SPILLED
 
 SHAPES = {"carn": (52, 128), "fsrcnn": (48, 96), "srresnet": (58, 272)}
-ROOM = importlib.import_module("pcsr.runtime.kernels.first_layers")  # first_layers is the function
+ROOM = importlib.import_module("pcsr.runtime.kernels.convolutions.first_layers")
 HALVES = [torch.float16, torch.bfloat16]
 
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from pcsr.runtime.kernels import first_layers
+from pcsr.runtime.kernels.convolutions.first_layers import first_layers
 from tests import tolerances
 
 TOLERANCE = tolerances.CONVOLVED["torch.float16"]
 DEPTHS = {"carn": (52, 128), "fsrcnn": (48, 96), "srresnet": (58, 272), "deep": (130, 16)}
 HALF = torch.float16
-ROOM = importlib.import_module("pcsr.runtime.kernels.first_layers")  # first_layers is the function
+ROOM = importlib.import_module("pcsr.runtime.kernels.convolutions.first_layers")
 
 
 class Counted:

@@ -77,7 +77,7 @@ for _ in range(12):
     upscaler(image)
     del upscaler
     mib.append(resident_mib())
-print(mib[3], mib[-1])
+print(min(mib[2:6]), min(mib[-4:]))
 """
 BAD_FORK = """
 import sys, torch
@@ -139,9 +139,11 @@ def test_it_is_freed_with_its_last_name(carn_like_bundle: Path, backend: str) ->
 
 @pytest.mark.parametrize("backend", ["native", "onnxruntime"])
 def test_rounds_of_open_call_and_delete_stay_flat(carn_like_bundle: Path, backend: str) -> None:
-    """What an allocator keeps differs by some tens of MiB; a bundle kept per round would be 100."""
+    """What an allocator keeps goes up and down by some tens of MiB; the least of some rounds stays,
+    and would grow by 70 if a bundle was kept per round.
+    """
     first, last = map(float, run(ROUNDS, carn_like_bundle, backend).split())
-    assert last - first < 60
+    assert last - first < 40
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -5,9 +5,9 @@ import torch
 
 from pcsr.export.graphs.onnx_graph import export_graph, graph_sources
 from pcsr.models import PlainNetwork, make_backbone
-from pcsr.runtime.torch_backend.candidates import candidates, improved
 from pcsr.runtime.torch_backend.graph import read_graph
-from pcsr.runtime.torch_backend.sites import MOST_PARTS, Site, sites_of
+from pcsr.runtime.torch_backend.replacing.candidates import candidates, improved
+from pcsr.runtime.torch_backend.replacing.sites import MOST_PARTS, Site, sites_of
 from tests import checkpoints
 
 from . import made

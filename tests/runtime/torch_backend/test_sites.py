@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from pcsr.runtime.torch_backend.candidates import OPERATORS, improved
 from pcsr.runtime.torch_backend.graph import Node, OperatorGraph
-from pcsr.runtime.torch_backend.sites import channels_of, sites_of
+from pcsr.runtime.torch_backend.replacing.candidates import OPERATORS, improved
+from pcsr.runtime.torch_backend.replacing.sites import channels_of, sites_of
 
 USUAL = {"kernel_shape": (3, 3), "pads": (1, 1, 1, 1)}
 POINT = {"kernel_shape": (1, 1)}

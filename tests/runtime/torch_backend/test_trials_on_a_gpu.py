@@ -7,12 +7,17 @@ import pytest
 import torch
 
 from pcsr.bundle import Bundle
-from pcsr.runtime.torch_backend.candidates import OPERATORS, candidates, improved, measured
 from pcsr.runtime.torch_backend.graph import OperatorGraph, read_graph
 from pcsr.runtime.torch_backend.images.first import TILES
 from pcsr.runtime.torch_backend.module import OnnxModule
+from pcsr.runtime.torch_backend.replacing.candidates import (
+    OPERATORS,
+    candidates,
+    improved,
+    measured,
+)
+from pcsr.runtime.torch_backend.replacing.sites import Site, sites_of
 from pcsr.runtime.torch_backend.rewrites import dense_groups
-from pcsr.runtime.torch_backend.sites import Site, sites_of
 
 from . import made
 from .test_sites import image_graph

@@ -17,8 +17,12 @@ from pcsr.runtime.kernels.convolutions.first import first, pack_first
 from pcsr.runtime.kernels.convolutions.grouped import Projection, grouped
 from pcsr.runtime.kernels.convolutions.layout import pack_grouped, pack_pointwise, pack_projection
 from pcsr.runtime.kernels.convolutions.pointwise import pointwise
-from pcsr.runtime.torch_backend.convolutions import GROUPED_TILES, POINTWISE_TILES, PROJECTED_TILES
 from pcsr.runtime.torch_backend.images.first import TILES as FIRST_TILES
+from pcsr.runtime.torch_backend.replacing.convolutions import (
+    GROUPED_TILES,
+    POINTWISE_TILES,
+    PROJECTED_TILES,
+)
 from tests.runtime.kernels.replacing import replaced
 
 SPILLED = 256  # bytes per thread: other tiles are tried too, and the GPU says which is faster

@@ -15,13 +15,18 @@ from pcsr.export.graphs.onnx_graph import export_graph, graph_sources
 from pcsr.models import PlainNetwork, make_backbone
 from pcsr.runtime.kernels.convolutions import grouped as grouped_module
 from pcsr.runtime.kernels.convolutions.grouped import grouped
-from pcsr.runtime.torch_backend import candidates as room
 from pcsr.runtime.torch_backend import module as onnx_module
-from pcsr.runtime.torch_backend.candidates import OPERATORS, candidates, improved, measured
 from pcsr.runtime.torch_backend.graph import OperatorGraph, read_graph
 from pcsr.runtime.torch_backend.module import OnnxModule
+from pcsr.runtime.torch_backend.replacing import candidates as room
+from pcsr.runtime.torch_backend.replacing.candidates import (
+    OPERATORS,
+    candidates,
+    improved,
+    measured,
+)
+from pcsr.runtime.torch_backend.replacing.sites import MOST_PARTS, Site, sites_of
 from pcsr.runtime.torch_backend.rewrites import dense_groups
-from pcsr.runtime.torch_backend.sites import MOST_PARTS, Site, sites_of
 from pcsr.runtime.torch_backend.trial import Run
 from tests import checkpoints
 from tests.runtime.torch_backend import made

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from benchmarks.compiled.compiler import SHARED_LIMIT, resources
+from pcsr.runtime.kernels.convolutions.residual_block import shared_bytes
 from pcsr.runtime.kernels.cuda.compile import FOLDER, CudaKernel, compile_kernel
-from pcsr.runtime.kernels.cuda.residual_block import shared_bytes
-from pcsr.runtime.torch_backend.blocks import ROWS
+from pcsr.runtime.torch_backend.replacing.blocks import ROWS
 
 GPUS = [(8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)]
 

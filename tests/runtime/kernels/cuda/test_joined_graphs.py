@@ -1,7 +1,6 @@
 """CARN's backbone with blocks and joins on the emulated GPU, against its operators."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,17 +8,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from pcsr.runtime.kernels.cuda import residual_block as room
-from pcsr.runtime.torch_backend.candidates import improved
+from pcsr.runtime.kernels.convolutions import residual_block as room
+from pcsr.runtime.kernels.cuda.compile import FOLDER
 from pcsr.runtime.torch_backend.graph import OperatorGraph, read_graph
-from pcsr.runtime.torch_backend.joins import joins_of, with_joins
 from pcsr.runtime.torch_backend.program import run_steps, steps_of
-from pcsr.runtime.torch_backend.sites import MOST_PARTS, Site, channels_of
+from pcsr.runtime.torch_backend.replacing.candidates import improved
+from pcsr.runtime.torch_backend.replacing.joins import joins_of, with_joins
+from pcsr.runtime.torch_backend.replacing.sites import MOST_PARTS, Site, channels_of
 from tests.runtime.torch_backend.test_blocks import half_carn
 
 from .emulated import EmulatedKernel
 
-SOURCE = Path(room.__file__).with_suffix(".cu")
+SOURCE = FOLDER / "residual_block.cu"
 FP16 = 1e-2  # of values about 1, after tens of layers of 11 bits
 
 

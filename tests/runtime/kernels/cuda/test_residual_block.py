@@ -1,23 +1,22 @@
 """The residual block's kernel, on the emulated GPU, gives what PyTorch gives and has no races."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pcsr.runtime.kernels.cuda import residual_block as room
-from pcsr.runtime.kernels.cuda.residual_block import (
+from pcsr.runtime.kernels.convolutions import residual_block as room
+from pcsr.runtime.kernels.convolutions.residual_block import (
     pack_join,
     pack_residual_block,
     shared_bytes,
 )
+from pcsr.runtime.kernels.cuda.compile import FOLDER
 
 from .emulated import EmulatedKernel
 
-SOURCE = Path(room.__file__).with_suffix(".cu")
+SOURCE = FOLDER / "residual_block.cu"
 UNWRITTEN = 0x7E01  # a NaN
 ROUNDED = 2e-3  # two results of half precision between, of values up to 4
 

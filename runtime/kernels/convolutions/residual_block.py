@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pcsr.runtime.kernels.convolutions.layout import empty_pixels_last, pixels_last
+from pcsr.runtime.kernels.cuda.compile import CudaKernel, cuda_kernel
 
-from .compile import CudaKernel, cuda_kernel
+from .layout import empty_pixels_last, pixels_last
 
 CHANNELS, GROUPS, GROUP = 64, 4, 16
 COLUMNS = 30  # of a tile

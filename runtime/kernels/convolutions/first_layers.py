@@ -5,8 +5,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .launch import block, expect, expect_band
-from .packed import padded
+from pcsr.runtime.kernels.launch import block, expect, expect_band
+from pcsr.runtime.kernels.packed import padded
 
 TILE, WARPS, MOST_COLUMNS, MOST_CHUNK = 128, 8, 128, 64
 HALVES = frozenset({torch.float16, torch.bfloat16})

@@ -14,9 +14,10 @@ from typing import Any
 
 from torch import Tensor
 
-from .epilogues import activated
-from .graph import Node, OperatorGraph
-from .shape_operators import Function
+from pcsr.runtime.torch_backend.epilogues import activated
+from pcsr.runtime.torch_backend.graph import Node, OperatorGraph
+from pcsr.runtime.torch_backend.shape_operators import Function
+
 from .sites import Site
 
 # What is tried: (pixels, warps) of a program, and (pixels, rows, warps).

@@ -13,8 +13,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .graph import Node, OperatorGraph
-from .shape_operators import Function
+from pcsr.runtime.torch_backend.graph import Node, OperatorGraph
+from pcsr.runtime.torch_backend.shape_operators import Function
+
 from .sites import Site
 
 ROWS = (8, 6)  # what is tried: more rows of a tile compute fewer twice, fewer take less memory
@@ -22,14 +23,14 @@ ROWS = (8, 6)  # what is tried: more rows of a tile compute fewer twice, fewer t
 
 def block_function(node: Node) -> Function:
     """Makes the function of a ResidualBlock."""
-    from pcsr.runtime.kernels.cuda.residual_block import residual_block
+    from pcsr.runtime.kernels.convolutions.residual_block import residual_block
 
     return partial(residual_block, rows=node.attributes["rows"])
 
 
 def joined_function(node: Node) -> Function:
     """Makes the function of a JoinedBlock."""
-    from pcsr.runtime.kernels.cuda.residual_block import joined_block
+    from pcsr.runtime.kernels.convolutions.residual_block import joined_block
 
     outputs, keeps, rows = (node.attributes[name] for name in ("outputs", "keeps", "rows"))
 
@@ -46,7 +47,7 @@ def block_graphs(site: Site) -> Mapping[str, Callable[[], OperatorGraph]]:
 
 
 def _block(site: Site, rows: int) -> OperatorGraph:
-    from pcsr.runtime.kernels.cuda.residual_block import pack_residual_block
+    from pcsr.runtime.kernels.convolutions.residual_block import pack_residual_block
 
     known, first = site.graph.constants, site.parts[0].conv
     weights = [known[part.conv.inputs[1]] for part in site.parts]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from .graph import Node, OperatorGraph, uses_of
+from pcsr.runtime.torch_backend.graph import Node, OperatorGraph, uses_of
 
 CHANNELS, MOST_MAPS = 64, 4
 
@@ -44,7 +44,7 @@ class Join:
     @property
     def together(self) -> OperatorGraph:
         """Both as one JoinedBlock."""
-        from pcsr.runtime.kernels.cuda.residual_block import pack_join
+        from pcsr.runtime.kernels.convolutions.residual_block import pack_join
 
         x, packed, biases = self.block.inputs
         known, how = self.constants, self.pointwise.attributes

@@ -7,19 +7,34 @@ from functools import lru_cache, partial
 import torch
 from torch import Tensor
 
-from .arithmetic import exact_arithmetic
+from pcsr.runtime.torch_backend.arithmetic import exact_arithmetic
+from pcsr.runtime.torch_backend.capture import free_cached_memory
+from pcsr.runtime.torch_backend.epilogues import Epilogues
+from pcsr.runtime.torch_backend.fusions import may_fuse
+from pcsr.runtime.torch_backend.graph import OperatorGraph
+from pcsr.runtime.torch_backend.images.first import first_graphs
+from pcsr.runtime.torch_backend.program import run_steps, steps_of
+from pcsr.runtime.torch_backend.rewrites import (
+    KEEPS_GROUPS,
+    dense_groups,
+    fuse_convolutions,
+    fuse_epilogues,
+    in_place,
+)
+from pcsr.runtime.torch_backend.trial import (
+    TIMED_SIZE,
+    Run,
+    TrialOutcome,
+    device_ms,
+    fastest,
+    laid_out,
+    random_source,
+)
+
 from .blocks import block_graphs
-from .capture import free_cached_memory
 from .convolutions import kernel_graphs
-from .epilogues import Epilogues
-from .fusions import may_fuse
-from .graph import OperatorGraph
-from .images.first import first_graphs
 from .joins import CHANNELS, Join, with_joins
-from .program import run_steps, steps_of
-from .rewrites import KEEPS_GROUPS, dense_groups, fuse_convolutions, fuse_epilogues, in_place
 from .sites import MOST_PARTS, Site, channels_of, sites_of, spliced
-from .trial import TIMED_SIZE, Run, TrialOutcome, device_ms, fastest, laid_out, random_source
 
 OPERATORS, GROUPS, TOGETHER = "operators", "groups of cuDNN", "one kernel"
 SIZE = TIMED_SIZE

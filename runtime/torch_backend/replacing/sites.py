@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from .chains import ChainFinder, ConvolutionChain
-from .graph import Node, OperatorGraph
-from .images.source import ImageSource, reads_image, source_of
-from .operators import convolution_options
+from pcsr.runtime.torch_backend.chains import ChainFinder, ConvolutionChain
+from pcsr.runtime.torch_backend.graph import Node, OperatorGraph
+from pcsr.runtime.torch_backend.images.source import ImageSource, reads_image, source_of
+from pcsr.runtime.torch_backend.operators import convolution_options
 
 MOST_MAPS, MOST_OUTPUTS, GROUP, MOST_GROUPS = 4, 128, 16, 8
 MOST_PARTS = 3

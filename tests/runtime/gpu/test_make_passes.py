@@ -1,0 +1,63 @@
+"""Which passes a bundle gets: those that are not proved for its MLPs are not run on a GPU."""
+
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pcsr.errors import BackendError
+from pcsr.runtime.gpu.loaded_bundle import make_passes
+from pcsr.runtime.mlps import MlpWeights
+
+pytest.importorskip("triton", reason="Triton is not installed")
+GPU = torch.device("cuda")
+RUNNER: Any = SimpleNamespace(device=GPU, rows_limit=2**20, map_limits=None, capturable=False)
+
+
+def mlp(width: int, outputs: int) -> MlpWeights:
+    shapes = {
+        "feature_weight": (width, 8),
+        "row_weight": (width,),
+        "column_weight": (width,),
+        "cell_weight": (width, 2),
+        "bias": (width,),
+        **{"weight_1": (width, width), "bias_1": (width,)},
+        **{"weight_2": (outputs, width), "bias_2": (outputs,)},
+    }
+    return MlpWeights.of({name: np.zeros(size, np.float32) for name, size in shapes.items()})
+
+
+def mlps(heavy: int) -> dict[str, MlpWeights]:
+    return {"classifier": mlp(8, 1), "upsampler_0": mlp(heavy, 3), "upsampler_1": mlp(8, 3)}
+
+
+@pytest.fixture(autouse=True)
+def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights are packed on the CPU, and the graphs are not opened."""
+    from pcsr.runtime import kernels
+
+    def graphs(*_: object) -> SimpleNamespace:
+        return SimpleNamespace(name="graphs")
+
+    monkeypatch.setattr("pcsr.runtime.gpu.loaded_bundle.RowGraphPasses", graphs)
+    of = kernels.PackedMlps.of
+    monkeypatch.setattr(kernels.PackedMlps, "of", lambda given, dtype, _: of(given, dtype, "cpu"))
+
+
+def test_wide_mlps_in_half_precision_take_the_graphs_and_it_is_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert make_passes("auto", RUNNER, "fp16", mlps(170)).name == "graphs"
+    assert "the slower passes 'graphs' run: an MLP of this bundle has" in caplog.text
+    with pytest.raises(BackendError, match="choose the passes 'graphs', or fp32"):
+        make_passes("fused", RUNNER, "bf16", mlps(170))
+
+
+@pytest.mark.parametrize(("precision", "heavy"), [("fp16", 74), ("bf16", 58), ("fp32", 170)])
+def test_others_are_fused(precision: str, heavy: int, caplog: pytest.LogCaptureFixture) -> None:
+    assert make_passes("auto", RUNNER, precision, mlps(heavy)).name == "fused"
+    assert not caplog.records
