@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 
 from pcsr.errors import ImageError
+from pcsr.runtime.torch_backend.capture import free_cached_memory
 
 from .frame import FrameShape
 from .recording import FrameCache
@@ -63,7 +64,7 @@ class TileSides:
             others = self._frames.others(shape if keeps else None)
             self._frames.clear()
             if self._device.type == "cuda":
-                torch.cuda.empty_cache()
+                free_cached_memory()
             if others:
                 self._warn(f"dropped what was kept for other shapes ({others}), trying again")
             else:

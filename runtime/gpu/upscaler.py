@@ -22,6 +22,7 @@ from pcsr.runtime.result import FetchedResult, Result, Stats
 from pcsr.runtime.routing.feedback import Ready
 from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.torch_backend.arithmetic import exact_arithmetic, isolated
+from pcsr.runtime.torch_backend.capture import free_cached_memory
 
 from .frame import AnyFrame, DeviceCall, Frame, FrameShape, PlainFrame, size_of
 from .frame_result import FrameResult
@@ -98,7 +99,7 @@ class DeviceUpscaler(Executor):
         self._frames.clear()
         del self._loaded, self._runner
         if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+            free_cached_memory()
 
     @property
     def kind(self) -> str:

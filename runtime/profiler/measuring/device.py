@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeVar
 import torch
 
 from pcsr.metrics import Pixels
+from pcsr.runtime.torch_backend.capture import free_cached_memory
 
 from .calls import Answer, Caller, CallOptions, timed
 
@@ -125,5 +126,5 @@ class DeviceMemory:
         """Gives what was reserved since and is still in use."""
         if not self._is_cuda:
             return None
-        torch.cuda.empty_cache()
+        free_cached_memory()
         return (torch.cuda.memory_reserved(self._device) - self._reserved) / MIB
