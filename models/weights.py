@@ -16,6 +16,9 @@ from .values import shown
 
 WRAPPERS = frozenset({"module", "_orig_mod"})  # of DataParallel, and of torch.compile
 COUNTERS = frozenset({"total_ops", "total_params", "n_averaged"})  # of thop, and of AveragedModel
+UNUSED = frozenset(
+    {"sub_mean", "add_mean"}
+)  # in the encoders of LIIF, whose code never applies them
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
 SMALL_BYTES = 2**28
@@ -128,12 +131,17 @@ def fitted(path: Path, found: Mapping[str, Tensor], names: Collection[str]) -> d
     result: dict[str, Tensor] = {}
     for name, weight in found.items():
         own = name if name in names else known.get(_unwrapped(name), name)
-        if own not in names and name.rpartition(".")[2] in COUNTERS:
+        if own not in names and _is_leftover(name):
             continue
         if own in result:
             raise CheckpointError(f"{path} holds {shown(own)} twice, with and without a wrapper")
         result[own] = weight
     return result
+
+
+def _is_leftover(name: str) -> bool:
+    parts = name.split(".")
+    return parts[-1] in COUNTERS or not UNUSED.isdisjoint(parts[-2:-1])
 
 
 def _unwrapped(name: str) -> str:
