@@ -40,7 +40,7 @@ class EDSR(nn.Module):
         res_scale: float,
         scale: int,
         no_upsampling: bool,
-        rgb_range: float = 1,  # noqa: ARG002
+        rgb_range: float = 1,
     ) -> None:
         super().__init__()
         self.scale = scale

@@ -46,9 +46,9 @@ class RDN(nn.Module):
 
     def __init__(
         self,
-        G0: int = 64,  # noqa: N803
-        RDNkSize: int = 3,  # noqa: N803
-        RDNconfig: str = "B",  # noqa: N803
+        G0: int = 64,
+        RDNkSize: int = 3,
+        RDNconfig: str = "B",
         scale: int = 2,
         no_upsampling: bool = False,
     ) -> None:
