@@ -17,8 +17,6 @@ from .values import shown
 WRAPPERS = frozenset({"module", "_orig_mod"})  # of DataParallel, and of torch.compile
 COUNTERS = frozenset({"total_ops", "total_params", "n_averaged"})  # of thop, and of AveragedModel
 UNUSED = frozenset({"sub_mean", "add_mean"})  # in encoders of LIIF, whose code applies neither
-    {"sub_mean", "add_mean"}
-)  # in the encoders of LIIF, whose code never applies them
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
 SMALL_BYTES = 2**28
