@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from pcsr.errors import CheckpointError
 from pcsr.reading import files
 
 from .containers import MOST_CHECKPOINT_BYTES, load_content
+from .liif import UpsamplerSpec
+from .pcsr import sampler_names
 from .values import plain, shown, shown_error
 from .weights import check_weights
 
@@ -34,8 +37,8 @@ class Description:
 
     backbone: str
     backbone_args: Mapping[str, Any]
-    upsampler_widths: tuple[tuple[int, ...], ...]
-    """Hidden widths of the MLPs, heaviest first; empty for a plain network."""
+    upsamplers: tuple[UpsamplerSpec, ...]
+    """Heaviest first; empty for a plain network."""
     classifier_widths: tuple[int, ...] | None
     """Hidden widths of its MLP; None without a classifier."""
 
@@ -73,7 +76,18 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except ValueError as error:
         raise CheckpointError(f"{path}: data_norm or scale: {error}") from error
     weights = check_weights(path, model["sd"], size)
+    if model["name"] == "liif":
+        weights = _named_as_pcsr(weights)
     return Checkpoint(path, sha256, description, weights, training)
+
+
+def _named_as_pcsr(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Names the MLP of LIIF as that of a PCSR network with one upsampler."""
+    sampler = sampler_names(1)[0]
+    return {
+        re.sub(r"^((?:\w+\.)*?)imnet\.", rf"\1{sampler}.imnet.", name): weight
+        for name, weight in weights.items()
+    }
 
 
 def read_file(path: Path) -> bytes:
@@ -133,6 +147,8 @@ def describe(name: Any, args: Any) -> Description:  # noqa: ANN401
         if name == "pcsr-phase1":
             samplers = [args["heavy_sampler_spec"], args["light_sampler_spec"]]
             return _pcsr(args, samplers, args["classifier_spec"])
+        if name == "liif":
+            return _liif(args)
         if name == "pcsr":
             return _pcsr(args, args["sampler_specs"], args.get("classifier_spec"))
         if name.startswith("pcsr"):
@@ -153,9 +169,45 @@ def _pcsr(args: Any, samplers: list[Any], classifier: Any) -> Description:  # no
     return Description(
         backbone=_name(encoder["name"]),
         backbone_args=_finite_values(encoder.get("args") or {}),
-        upsampler_widths=tuple(_mlp_widths(spec) for spec in samplers),
-        classifier_widths=None if classifier is None else _mlp_widths(classifier),
+        upsamplers=tuple(_sampler(spec) for spec in samplers),
+        classifier_widths=None if classifier is None else _sampler(classifier).widths,
     )
+
+
+def _liif(args: Any) -> Description:  # noqa: ANN401
+    """Reads a network of the LIIF code: one upsampler, which gives colours."""
+    encoder = args["encoder_spec"]
+    defaults = {"local_ensemble": True, "feat_unfold": True, "base": "none"}
+    backbone_args = _finite_values(encoder.get("args") or {})
+    upsampler = _upsampler(defaults | args)
+    return Description(_name(encoder["name"]), backbone_args, (upsampler,), None)
+
+
+def _sampler(spec: Any) -> UpsamplerSpec:  # noqa: ANN401
+    if spec["name"] != "liif-sampler":
+        raise ValueError(f"expected a liif-sampler, found {shown(spec['name'])}")
+    return _upsampler(spec["args"])
+
+
+def _upsampler(args: Mapping[str, Any]) -> UpsamplerSpec:
+    """Reads an upsampler; what the LIIF code calls its parts is off by default, as in PCSR."""
+    base = args.get("base", "bilinear")
+    if base not in ("bilinear", "none"):
+        raise ValueError(f"base is {shown(base)}, expected bilinear or none")
+    return UpsamplerSpec(
+        _mlp_widths(args["imnet_spec"]),
+        neighbours=4 if _flag(args, "local_ensemble", False) else 1,
+        base=base,
+        unfold=_flag(args, "feat_unfold", False),
+        cell=_flag(args, "cell_decode", True),
+    )
+
+
+def _flag(args: Mapping[str, Any], name: str, default: bool) -> bool:
+    value = args.get(name, default)
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} is {shown(value)}, expected true or false")
+    return value
 
 
 def _name(value: Any) -> str:  # noqa: ANN401
@@ -170,13 +222,9 @@ def _finite_values(args: Any) -> dict[str, Any]:  # noqa: ANN401
     return dict(args)
 
 
-def _mlp_widths(spec: Any) -> tuple[int, ...]:  # noqa: ANN401
-    mlp = spec["args"]["imnet_spec"]
-    if spec["name"] != "liif-sampler" or mlp["name"] != "mlp" or mlp["args"].get("residual"):
-        raise ValueError(
-            f"expected a liif-sampler with a plain mlp, found {shown(spec['name'])} with "
-            f"{shown(str(mlp))}"
-        )
+def _mlp_widths(mlp: Any) -> tuple[int, ...]:  # noqa: ANN401
+    if mlp["name"] != "mlp" or mlp["args"].get("residual"):
+        raise ValueError(f"expected a plain mlp, found {shown(str(mlp))}")
     widths = mlp["args"]["hidden_list"]
     if not isinstance(widths, list):
         raise ValueError(f"hidden_list is {shown(widths)}, expected a list of widths")
