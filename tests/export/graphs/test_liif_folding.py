@@ -85,6 +85,6 @@ def test_features_of_an_unfolding_network_are_its_first_layer() -> None:
     assert features.shape == (1, 8, *SIZE)
     assert torch.equal(rows, features.flatten(2)[0].t())
     plain = model.encoder((image - model.mean) / model.std)
-    first = model.upsamplers[0].imnet.layers[0].weight[:, :-4]  # type: ignore[index,union-attr]
+    first = model.upsamplers[0].imnet.layers[0].weight[:, :-4]  # type: ignore[index]
     windows = torch.nn.functional.unfold(plain, 3, padding=1)[0]
     torch.testing.assert_close(rows, (first @ windows).t(), atol=1e-6, rtol=1e-5)
