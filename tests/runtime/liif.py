@@ -106,7 +106,9 @@ def liif(
     constant = np.array(size, dtype=np.float64)[:, None, None] * np.ones(hr_size)
     out = np.zeros((3, *hr_size))
     for at, weight in zip(around, weights(around), strict=True):
-        x = np.concatenate([latent[:, at.rows, at.columns], at.offset, constant.reshape(-1, *hr_size)])
+        x = np.concatenate(
+            [latent[:, at.rows, at.columns], at.offset, constant.reshape(-1, *hr_size)]
+        )
         out += mlp(layers, x) * weight
     return out.transpose(1, 2, 0)
 
