@@ -1,5 +1,5 @@
-"""LIIF as its paper (arXiv 2012.09161, section 3) and its published order of float32 operations say,
-in NumPy. It shares no code with models/ or the runtime.
+"""LIIF in NumPy, as its paper (arXiv 2012.09161, section 3) and its published order of float32
+operations say. It shares no code with models/ or the runtime.
 """
 
 import itertools

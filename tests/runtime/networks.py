@@ -67,8 +67,8 @@ class Scene:
         seed: int = 0,
         ways: Mapping[str, tuple[Literal[1, 4], Literal["bilinear", "none"]]] = {},
     ) -> "Scene":
-        """hidden: widths by role, heaviest first; `classifier` gives 1 or M logits. ways: neighbours
-        and base by role.
+        """hidden: widths by role, heaviest first; `classifier` gives 1 or M logits. ways: some
+        upsamplers' neighbours and bases.
         """
         random = np.random.default_rng((seed, *size))
         upsamplers = sum(role != "classifier" for role in hidden)

@@ -16,6 +16,7 @@ from pcsr.models import PCSR
 from pcsr.models.checkpoint import read_checkpoint
 from tests import checkpoints, tolerances
 from tests.conftest import REFERENCE
+from tests.examples.test_minimal_host import load_example
 from tests.exports import Exports
 
 from . import liif
@@ -83,6 +84,15 @@ def test_images_are_the_published_ones(
     image, scale, expected = _read(path)
     upscale = Upscaler(_golden_bundle(path, reference, exports), backend=backend)
     _assert_close(upscale(image, scale).image, expected)
+
+
+@each_file
+def test_the_host_from_the_document_gives_the_published_images(
+    path: Path, reference: Path, exports: Exports
+) -> None:
+    image, scale, expected = _read(path)
+    bundle = _golden_bundle(path, reference, exports)
+    _assert_close(load_example().upscale(bundle, image, scale), expected)
 
 
 @each_file

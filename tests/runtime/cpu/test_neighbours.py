@@ -1,5 +1,5 @@
-"""The compiled passes of upsamplers with four neighbours or without a base against NumPy in float64,
-for every instruction set.
+"""The compiled passes of upsamplers with four neighbours or without a base, against NumPy in
+float64, for every instruction set.
 """
 
 from collections.abc import Mapping, Sequence
