@@ -122,9 +122,9 @@ def upscale(
         pixels = np.flatnonzero(assignment == j)
         residual = run(f"upsampler_{j}", pixels, upsampler["neighbours"])
         out[pixels] = bases[upsampler["base"]].reshape(-1, 3)[pixels] + residual
-    out = out.reshape(*size, 3)
     heavy = assignment.reshape(size) < (len(upsamplers) + 1) // 2
-    return refined(out, heavy) if refine else out
+    whole = out.reshape(*size, 3)
+    return refined(whole, heavy) if refine else whole
 
 
 def cost_table(manifest: dict[str, Any], scale: float) -> Floats:

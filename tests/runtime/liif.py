@@ -44,7 +44,7 @@ def corners(lr_size: Size, hr_size: Size, ensemble: bool = True) -> list[Corner]
     """Four per output pixel, each half an input pixel away; one, the nearest, without ensemble."""
     shifts = [(0.0, 0.0)]
     if ensemble:
-        shifts = [*itertools.product((-1.0, 1.0), repeat=2)]
+        shifts = [*itertools.product((-1.0, 1.0), (-1.0, 1.0))]
     return [Corner(*_corner(lr_size, hr_size, shift, 1e-6 if ensemble else 0)) for shift in shifts]
 
 

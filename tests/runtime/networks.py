@@ -137,15 +137,16 @@ class Scene:
 
     def expected(self, role: str) -> Doubles:
         """[outputs, H, W] of one MLP."""
-        way = self.ways.get(role)
-        around = liif.corners(self.grid.lr_size, self.grid.hr_size, way and way.neighbours == 4)
-        return sum(
+        is_ensemble = role in self.ways and self.ways[role].neighbours == 4
+        around = liif.corners(self.grid.lr_size, self.grid.hr_size, is_ensemble)
+        mlp, cell = self.mlps[role], self.grid.cell
+        results = [
             weight
-            * reference.folded_mlp(
-                self.mlps[role], self.features[:, at.rows, at.columns], at.offset, self.grid.cell
-            )
+            * reference.folded_mlp(mlp, self.features[:, at.rows, at.columns], at.offset, cell)
             for at, weight in zip(around, liif.weights(around), strict=True)
-        )
+        ]
+        total: Doubles = np.sum(results, axis=0)
+        return total
 
     def expected_image(self, labels: Labels) -> Doubles:
         """[3, H, W] base plus residual of each pixel's upsampler."""
