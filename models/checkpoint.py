@@ -1,7 +1,10 @@
-"""Reads published checkpoints: {"model": {"name", "args", "sd"}, …}; never runs code in them."""
+"""Reads checkpoints: {"model": {"name", "args", "sd"}, …} as published, and weights alone of known
+networks; never runs code in them.
+"""
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +16,17 @@ from pcsr.bundle import is_bundle
 from pcsr.errors import CheckpointError
 from pcsr.reading import files
 
-from .containers import MOST_CHECKPOINT_BYTES, load_content
+from .containers import MOST_CHECKPOINT_BYTES, is_safetensors, load_content
+from .recognition import Part, Recognised, find_description, find_weights, recognised
+from .recognition.hints import found_weights
 from .values import plain, shown, shown_error
 from .weights import check_weights
 
-WRITE_DESCRIBED = "save it again with model: {name, args, sd} (docs/training.md)"
+ACCEPTED = (
+    "model: {name, args, sd}, or weights alone of LIIF, PCSR, EDSR, MSRResNet (SRResNet), CARN or "
+    "IMDN"
+)
+SEE = "docs/training.md lists what is accepted and how to add a description"
 TRAINING = ("data_norm", "scale")
 WRAPPED = {
     "pytorch-lightning_version": "a checkpoint of Lightning",
@@ -26,6 +35,7 @@ WRAPPED = {
     "params": "weights in the form of BasicSR (params)",
     "model_state_dict": "a training checkpoint with a model_state_dict",
 }
+LOG = logging.getLogger("pcsr.checkpoint")
 
 
 @dataclass(frozen=True)
@@ -54,25 +64,32 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Reads `pcsr-phase0`, `pcsr-phase1`, `pcsr` (any M) and plain-network checkpoints.
+    """Reads checkpoints that describe their network, at whatever depth of the file, and weights
+    alone of networks that are recognised; the log says what they were taken for.
 
     Raises:
-        CheckpointError: not a checkpoint, not one of these formats, or with weights that are not
+        CheckpointError: not a checkpoint, of an unknown network, or with weights that are not
             finite.
     """
     data = read_file(path)
     sha256, size = hashlib.sha256(data).hexdigest(), len(data)
-    content = load_content(path, data)
+    content, kind = load_content(path, data), _kind(data)
     del data  # as large as the weights
-    model = _model_entry(path, content)
+    described = find_description(content)
+    if described is not None:
+        model, noted = described.value, described.holder
+        weights = check_weights(path, model["sd"], size)
+    else:
+        found = _recognised(path, kind, content, size)
+        model, weights = {"name": found.name, "args": found.args}, found.weights
+        noted = {"data_norm": found.data_norm} if found.data_norm else {}
     try:
         description = describe(model["name"], model["args"])
-        training = plain({key: content[key] for key in TRAINING if key in content}, "it")
+        training = plain({key: noted[key] for key in TRAINING if key in noted}, "it")
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     except ValueError as error:
         raise CheckpointError(f"{path}: data_norm or scale: {error}") from error
-    weights = check_weights(path, model["sd"], size)
     return Checkpoint(path, sha256, description, weights, training)
 
 
@@ -93,26 +110,43 @@ def read_file(path: Path) -> bytes:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _model_entry(path: Path, data: Any) -> Mapping[str, Any]:  # noqa: ANN401
-    model = data.get("model") if isinstance(data, dict) else None
-    if isinstance(model, dict) and {"name", "args", "sd"} <= model.keys():
-        return model
+def _kind(data: bytes) -> str:
+    return "a safetensors file" if is_safetensors(data) else "a file of torch.save"
+
+
+def _recognised(path: Path, kind: str, content: Any, size: int) -> Recognised:  # noqa: ANN401
+    """Recognises the weights in a file that describes no network; says in the log what it took."""
+    parts = find_weights(content)
+    if len(parts) == 1:
+        found = recognised(check_weights(path, parts[0].value, size))
+        if found is not None:
+            norm = [] if found.data_norm else ["RGB normalised as published"]
+            assumed = ", ".join([*found.assumed, *norm])
+            LOG.warning(
+                "%s describes no network; recognised: %s; assumed: %s", path, found.name, assumed
+            )
+            return found
     raise CheckpointError(
-        f"{path} does not describe its network: expected a dict model of name, args and sd, as "
-        f"published; found {_found(data, model)}; {WRITE_DESCRIBED}"
+        f"{path} does not describe its network: expected {ACCEPTED}; found {kind}, "
+        f"{_found(content, parts)}; {SEE}"
     )
 
 
-def _found(data: Any, model: Any) -> str:  # noqa: ANN401
+def _found(content: Any, parts: list[Part]) -> str:  # noqa: ANN401
     """Says what a file holds in place of a description."""
-    if not isinstance(data, dict):
-        return shown(data)
+    if not isinstance(content, dict):
+        return shown(content)
+    if len(parts) == 1:
+        place = f" under {parts[0].place}" if parts[0].path else ""
+        return f"{found_weights(parts[0].value)}{place}"
+    if parts:
+        places = ", ".join(part.place for part in parts[:4])
+        return f"{len(parts)} sets of weights ({places}), of which one is expected"
     for key, what in WRAPPED.items():
-        if key in data:
-            return what
-    if data and all(isinstance(value, Tensor) for value in data.values()):
-        return f"{len(data)} weights alone"
-    content, what = (model, "model") if isinstance(model, dict) else (data, "dict")
+        if key in content:
+            return f"{what} that holds no weights"
+    model = content.get("model")
+    content, what = (model, "model") if isinstance(model, dict) else (content, "dict")
     keys = [key[:40] if isinstance(key, str) else shown(key) for key in list(content)[:4]]
     return f"a {what} of {', '.join(keys) or 'nothing'}"
 
