@@ -82,7 +82,7 @@ def random_pcsr(model: str) -> dict[str, Any]:
     published = yaml.safe_load(config.read_text(encoding="utf-8"))["model"]
     shape = describe(published["name"], published["args"])
     backbone = make_backbone(shape.backbone, shape.backbone_args)
-    network = PCSR(backbone, shape.upsampler_widths, shape.classifier_widths)
+    network = PCSR(backbone, shape.upsamplers, shape.classifier_widths)
     _calm(network)
     return {"model": published | {"sd": network.state_dict()}}
 

@@ -49,8 +49,8 @@ def make_axis(n: int, m: int) -> Axis:
 
 def read_manifest(bundle: Path) -> dict[str, Any]:
     manifest: dict[str, Any] = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
-    if manifest.get("format_version") != 4 or manifest.get("kind") != "pcsr":
-        raise ValueError(f"{bundle} is not a PCSR bundle of format 4")
+    if manifest.get("format_version") != 5 or manifest.get("kind") != "pcsr":
+        raise ValueError(f"{bundle} is not a PCSR bundle of format 5")
     return manifest
 
 

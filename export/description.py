@@ -9,14 +9,14 @@ import onnx
 import onnxruntime
 import onnxscript
 import torch
+from torch import nn
 
 import pcsr
-from pcsr.manifest import COST_LR_SIZE, IMAGE_OUTPUTS, Costs, Model
+from pcsr.manifest import COST_LR_SIZE, IMAGE_OUTPUTS, Costs, Model, Upsampler
 from pcsr.models import PCSR, PlainNetwork
 from pcsr.models.checkpoint import Checkpoint
 from pcsr.models.flops import count_flops
-from pcsr.models.liif import POSITION_WIDTH
-from pcsr.models.pcsr import feature_width
+from pcsr.models.liif import Mlp
 
 from .graphs.analysis import count_macs, receptive_radius, working_bytes
 
@@ -35,7 +35,9 @@ def describe_model(
         backbone=what.backbone,
         backbone_args=what.backbone_args,
         feature_width=_channels(graph) if encoder is not None else 0,
-        upsampler_widths=what.upsampler_widths,
+        upsamplers=tuple(
+            Upsampler(spec.widths, spec.neighbours, spec.base) for spec in what.upsamplers
+        ),
         classifier_widths=what.classifier_widths,
         receptive_radius_px=receptive_radius(graph) if encoder is not None else None,
         working_bytes_per_px=math.ceil(working / MAC_SIZE**2),
@@ -69,15 +71,20 @@ def count_costs(network: PCSR | PlainNetwork, models: Mapping[str, onnx.ModelPro
         if role not in IMAGE_OUTPUTS
     }
     classifier_macs = row_macs.pop("classifier", 0)
-    query = torch.zeros(1, feature_width(network.encoder) + POSITION_WIDTH)
     return Costs(
         backbone_flops=flops,
-        classifier_flops=count_flops(network.classifier.imnet, query) if classifier_macs else 0,
+        classifier_flops=_mlp_flops(network.classifier.imnet) if classifier_macs else 0,
         upsampler_flops=tuple(work // COST_LR_SIZE**2 for work in upsamplers),
         backbone_macs=macs,
         classifier_macs=classifier_macs,
         upsampler_macs=tuple(row_macs.values()),
     )
+
+
+def _mlp_flops(mlp: Mlp) -> int:
+    """Counts the FLOPs of an MLP for one pixel."""
+    first = next(layer for layer in mlp.layers if isinstance(layer, nn.Linear))
+    return count_flops(mlp, torch.zeros(1, first.in_features))
 
 
 def tool_versions() -> dict[str, str]:

@@ -85,12 +85,12 @@ def build_network(checkpoint: Checkpoint, settings: NetworkSettings) -> PCSR | P
     with warnings.catch_warnings(action="ignore"), no_larger_than(limit):
         with _blamed_on(f"{path}"):
             backbone = make_backbone(what.backbone, what.backbone_args)
-        if what.upsampler_widths:
-            widths = [*what.upsampler_widths, what.classifier_widths or ()]
+        if what.upsamplers:
+            widths = [*(u.widths for u in what.upsamplers), what.classifier_widths or ()]
             with _blamed_on(f"{path}"):
                 limit.check_widths([one for mlp in widths for one in mlp])
             with _blamed_on(f"{path}: backbone '{what.backbone}'"):
-                pcsr = PCSR(backbone, what.upsampler_widths, what.classifier_widths, mean, std)
+                pcsr = PCSR(backbone, what.upsamplers, what.classifier_widths, mean, std)
             _load_strictly(pcsr, checkpoint)
             return pcsr.eval().requires_grad_(False)
         with _blamed_on(f"{path} is neither a PCSR network nor a plain one: '{what.backbone}'"):

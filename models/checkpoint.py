@@ -4,7 +4,7 @@ networks; never runs code in them.
 
 import hashlib
 import json
-import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,25 +17,13 @@ from pcsr.errors import CheckpointError
 from pcsr.reading import files
 
 from .containers import MOST_CHECKPOINT_BYTES, is_safetensors, load_content
-from .recognition import Part, Recognised, find_description, find_weights, recognised
-from .recognition.hints import found_weights
+from .liif import UpsamplerSpec
+from .pcsr import sampler_names
+from .recognition import find_description, recognised_file
 from .values import plain, shown, shown_error
 from .weights import check_weights
 
-ACCEPTED = (
-    "model: {name, args, sd}, or weights alone of LIIF, PCSR, EDSR, MSRResNet (SRResNet), CARN or "
-    "IMDN"
-)
-SEE = "docs/training.md lists what is accepted and how to add a description"
 TRAINING = ("data_norm", "scale")
-WRAPPED = {
-    "pytorch-lightning_version": "a checkpoint of Lightning",
-    "state_dict": "a training checkpoint with a state_dict",
-    "params_ema": "weights in the form of BasicSR (params_ema)",
-    "params": "weights in the form of BasicSR (params)",
-    "model_state_dict": "a training checkpoint with a model_state_dict",
-}
-LOG = logging.getLogger("pcsr.checkpoint")
 
 
 @dataclass(frozen=True)
@@ -44,8 +32,8 @@ class Description:
 
     backbone: str
     backbone_args: Mapping[str, Any]
-    upsampler_widths: tuple[tuple[int, ...], ...]
-    """Hidden widths of the MLPs, heaviest first; empty for a plain network."""
+    upsamplers: tuple[UpsamplerSpec, ...]
+    """Heaviest first; empty for a plain network."""
     classifier_widths: tuple[int, ...] | None
     """Hidden widths of its MLP; None without a classifier."""
 
@@ -73,14 +61,15 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     data = read_file(path)
     sha256, size = hashlib.sha256(data).hexdigest(), len(data)
-    content, kind = load_content(path, data), _kind(data)
+    kind = "a safetensors file" if is_safetensors(data) else "a file of torch.save"
+    content = load_content(path, data)
     del data  # as large as the weights
     described = find_description(content)
     if described is not None:
         model, noted = described.value, described.holder
         weights = check_weights(path, model["sd"], size)
     else:
-        found = _recognised(path, kind, content, size)
+        found = recognised_file(path, kind, content, size)
         model, weights = {"name": found.name, "args": found.args}, found.weights
         noted = {"data_norm": found.data_norm} if found.data_norm else {}
     try:
@@ -90,7 +79,18 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: {error}") from error
     except ValueError as error:
         raise CheckpointError(f"{path}: data_norm or scale: {error}") from error
+    if model["name"] == "liif":
+        weights = _named_as_pcsr(weights)
     return Checkpoint(path, sha256, description, weights, training)
+
+
+def _named_as_pcsr(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Names the MLP of LIIF as that of a PCSR network with one upsampler."""
+    sampler = sampler_names(1)[0]
+    return {
+        re.sub(r"^((?:\w+\.)*?)imnet\.", rf"\1{sampler}.imnet.", name): weight
+        for name, weight in weights.items()
+    }
 
 
 def read_file(path: Path) -> bytes:
@@ -110,47 +110,6 @@ def read_file(path: Path) -> bytes:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _kind(data: bytes) -> str:
-    return "a safetensors file" if is_safetensors(data) else "a file of torch.save"
-
-
-def _recognised(path: Path, kind: str, content: Any, size: int) -> Recognised:  # noqa: ANN401
-    """Recognises the weights in a file that describes no network; says in the log what it took."""
-    parts = find_weights(content)
-    if len(parts) == 1:
-        found = recognised(check_weights(path, parts[0].value, size))
-        if found is not None:
-            norm = [] if found.data_norm else ["RGB normalised as published"]
-            assumed = ", ".join([*found.assumed, *norm])
-            LOG.warning(
-                "%s describes no network; recognised: %s; assumed: %s", path, found.name, assumed
-            )
-            return found
-    raise CheckpointError(
-        f"{path} does not describe its network: expected {ACCEPTED}; found {kind}, "
-        f"{_found(content, parts)}; {SEE}"
-    )
-
-
-def _found(content: Any, parts: list[Part]) -> str:  # noqa: ANN401
-    """Says what a file holds in place of a description."""
-    if not isinstance(content, dict):
-        return shown(content)
-    if len(parts) == 1:
-        place = f" under {parts[0].place}" if parts[0].path else ""
-        return f"{found_weights(parts[0].value)}{place}"
-    if parts:
-        places = ", ".join(part.place for part in parts[:4])
-        return f"{len(parts)} sets of weights ({places}), of which one is expected"
-    for key, what in WRAPPED.items():
-        if key in content:
-            return f"{what} that holds no weights"
-    model = content.get("model")
-    content, what = (model, "model") if isinstance(model, dict) else (content, "dict")
-    keys = [key[:40] if isinstance(key, str) else shown(key) for key in list(content)[:4]]
-    return f"a {what} of {', '.join(keys) or 'nothing'}"
-
-
 def describe(name: Any, args: Any) -> Description:  # noqa: ANN401
     """Reads the network of a checkpoint's `model` entry.
 
@@ -167,6 +126,8 @@ def describe(name: Any, args: Any) -> Description:  # noqa: ANN401
         if name == "pcsr-phase1":
             samplers = [args["heavy_sampler_spec"], args["light_sampler_spec"]]
             return _pcsr(args, samplers, args["classifier_spec"])
+        if name == "liif":
+            return _liif(args)
         if name == "pcsr":
             return _pcsr(args, args["sampler_specs"], args.get("classifier_spec"))
         if name.startswith("pcsr"):
@@ -187,9 +148,45 @@ def _pcsr(args: Any, samplers: list[Any], classifier: Any) -> Description:  # no
     return Description(
         backbone=_name(encoder["name"]),
         backbone_args=_finite_values(encoder.get("args") or {}),
-        upsampler_widths=tuple(_mlp_widths(spec) for spec in samplers),
-        classifier_widths=None if classifier is None else _mlp_widths(classifier),
+        upsamplers=tuple(_sampler(spec) for spec in samplers),
+        classifier_widths=None if classifier is None else _sampler(classifier).widths,
     )
+
+
+def _liif(args: Any) -> Description:  # noqa: ANN401
+    """Reads a network of the LIIF code: one upsampler, which gives colours."""
+    encoder = args["encoder_spec"]
+    defaults = {"local_ensemble": True, "feat_unfold": True, "base": "none"}
+    backbone_args = _finite_values(encoder.get("args") or {})
+    upsampler = _upsampler(defaults | args)
+    return Description(_name(encoder["name"]), backbone_args, (upsampler,), None)
+
+
+def _sampler(spec: Any) -> UpsamplerSpec:  # noqa: ANN401
+    if spec["name"] != "liif-sampler":
+        raise ValueError(f"expected a liif-sampler, found {shown(spec['name'])}")
+    return _upsampler(spec["args"])
+
+
+def _upsampler(args: Mapping[str, Any]) -> UpsamplerSpec:
+    """Reads an upsampler; what the LIIF code calls its parts is off by default, as in PCSR."""
+    base = args.get("base", "bilinear")
+    if base not in ("bilinear", "none"):
+        raise ValueError(f"base is {shown(base)}, expected bilinear or none")
+    return UpsamplerSpec(
+        _mlp_widths(args["imnet_spec"]),
+        neighbours=4 if _flag(args, "local_ensemble", False) else 1,
+        base=base,
+        unfold=_flag(args, "feat_unfold", False),
+        cell=_flag(args, "cell_decode", True),
+    )
+
+
+def _flag(args: Mapping[str, Any], name: str, default: bool) -> bool:
+    value = args.get(name, default)
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} is {shown(value)}, expected true or false")
+    return value
 
 
 def _name(value: Any) -> str:  # noqa: ANN401
@@ -204,13 +201,9 @@ def _finite_values(args: Any) -> dict[str, Any]:  # noqa: ANN401
     return dict(args)
 
 
-def _mlp_widths(spec: Any) -> tuple[int, ...]:  # noqa: ANN401
-    mlp = spec["args"]["imnet_spec"]
-    if spec["name"] != "liif-sampler" or mlp["name"] != "mlp" or mlp["args"].get("residual"):
-        raise ValueError(
-            f"expected a liif-sampler with a plain mlp, found {shown(spec['name'])} with "
-            f"{shown(str(mlp))}"
-        )
+def _mlp_widths(mlp: Any) -> tuple[int, ...]:  # noqa: ANN401
+    if mlp["name"] != "mlp" or mlp["args"].get("residual"):
+        raise ValueError(f"expected a plain mlp, found {shown(str(mlp))}")
     widths = mlp["args"]["hidden_list"]
     if not isinstance(widths, list):
         raise ValueError(f"hidden_list is {shown(widths)}, expected a list of widths")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .flops import count_flops
-from .liif import LiifUpsampler, pixel_centres, sample
+from .liif import LiifUpsampler, UpsamplerSpec, pixel_centres, sample
 
 COST_LR_SIZE = 16
 ADM_ITERATIONS = 20
@@ -35,7 +35,7 @@ class Prediction:
 class PCSR(nn.Module):
     """Joins a backbone, M upsamplers and, for M > 1, a classifier.
 
-    upsampler_widths: hidden widths of each upsampler's MLP, heaviest first.
+    upsamplers: how each is made, heaviest first.
     classifier_widths: hidden widths of the classifier; None for M = 1.
     mean, std: normalisation of RGB in [0, 1].
     """
@@ -46,7 +46,7 @@ class PCSR(nn.Module):
     def __init__(
         self,
         backbone: nn.Module,
-        upsampler_widths: Sequence[Sequence[int]],
+        upsamplers: Sequence[UpsamplerSpec],
         classifier_widths: Sequence[int] | None,
         mean: Sequence[float] = (0.0, 0.0, 0.0),
         std: Sequence[float] = (1.0, 1.0, 1.0),
@@ -54,11 +54,12 @@ class PCSR(nn.Module):
         super().__init__()
         self.encoder = backbone
         width = feature_width(backbone)
-        self.names = sampler_names(len(upsampler_widths))
-        for name, widths in zip(self.names, upsampler_widths, strict=True):
-            self.add_module(name, LiifUpsampler(width, widths, 3))
+        self.names = sampler_names(len(upsamplers))
+        for name, spec in zip(self.names, upsamplers, strict=True):
+            self.add_module(name, LiifUpsampler(width, spec, 3))
         if classifier_widths is not None:
-            self.classifier = LiifUpsampler(width, classifier_widths, len(upsampler_widths))
+            spec = UpsamplerSpec(tuple(classifier_widths))
+            self.classifier = LiifUpsampler(width, spec, len(upsamplers))
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
@@ -144,7 +145,7 @@ class PCSR(nn.Module):
         cell: Tensor,
         assignment: Tensor,
     ) -> Tensor:
-        """Computes [B, H*W, 3]: each pixel by its own upsampler, plus the bilinear image."""
+        """Computes [B, H*W, 3]: each pixel by its own upsampler, plus its base."""
         rows = []
         start = 0
         for query in queries:
@@ -154,7 +155,10 @@ class PCSR(nn.Module):
                 for b in range(out.shape[0]):
                     picked = (chosen[b] == j).nonzero()[:, 0]
                     residual = upsampler(features[b : b + 1], query[b : b + 1, picked], cell)
-                    out[b, picked] += residual[0]
+                    if upsampler.spec.base == "none":
+                        out[b, picked] = residual[0]
+                    else:
+                        out[b, picked] += residual[0]
             rows.append(out)
             start += query.shape[1]
         return torch.cat(rows, dim=1)

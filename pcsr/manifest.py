@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pcsr.schema import check
 
 FORMAT = "pcsr-bundle"
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 COST_LR_SIZE = 16
 IMAGE_OUTPUTS = {"backbone": "features", "network": "upscaled"}
 """The graphs that take an image, by role, each with its output that is wanted."""
@@ -94,6 +94,18 @@ class Costs:
 
 
 @dataclass(frozen=True)
+class Upsampler:
+    """How an upsampler is evaluated."""
+
+    widths: tuple[int, ...]
+    """Hidden widths of its MLP."""
+    neighbours: Literal[1, 4]
+    """How many of the nearest input pixels it is evaluated at."""
+    base: Literal["bilinear", "none"]
+    """What its result is added to."""
+
+
+@dataclass(frozen=True)
 class Model:
     """The network that was exported."""
 
@@ -101,8 +113,8 @@ class Model:
     backbone_args: Mapping[str, Any]
     feature_width: int
     """D, the channels of the features, padding included."""
-    upsampler_widths: tuple[tuple[int, ...], ...]
-    """Hidden widths of each upsampler, heaviest first."""
+    upsamplers: tuple[Upsampler, ...]
+    """Heaviest first."""
     classifier_widths: tuple[int, ...] | None
     """Hidden widths of the classifier; None where there is none."""
     receptive_radius_px: int | None
@@ -159,7 +171,8 @@ def parse_manifest(data: Mapping[str, Any]) -> Manifest:
     """Reads a manifest from its JSON. Raises ValueError where it is damaged."""
     check(data, _schema(), _schema())
     values = {entry.name: data[entry.name] for entry in fields(Manifest)}
-    values["model"] = _of(Model, values["model"])
+    upsamplers = tuple(_of(Upsampler, each) for each in values["model"]["upsamplers"])
+    values["model"] = replace(_of(Model, values["model"]), upsamplers=upsamplers)
     values["costs"] = _of(Costs, values["costs"])
     for name in ("mlps", "vectors"):
         values[name] = values[name] and _of(File, values[name])
@@ -172,7 +185,7 @@ def parse_manifest(data: Mapping[str, Any]) -> Manifest:
     }
     manifest = Manifest(**values)
     for work in (manifest.costs.upsampler_flops, manifest.costs.upsampler_macs):
-        count = len(manifest.model.upsampler_widths)
+        count = len(manifest.model.upsamplers)
         require(len(work) == count, f"costs of {len(work)} upsamplers instead of {count}")
     for precision, graphs in manifest.graphs.items():
         _check_roles(manifest, precision, graphs)
@@ -217,6 +230,7 @@ def _check_roles(manifest: Manifest, precision: str, graphs: Mapping[str, Graph]
     for role in roles:
         inputs = graphs[role].inputs
         require([t.name for t in inputs] == list(ROW_INPUTS), f"inputs of {role}")
+        _check_rows(manifest, role, inputs)
         width = maps[f"{role}_features"]
         require(isinstance(width, int) and inputs[0].shape[-1] == width, f"width of {role}")
         name, values = "residual", 3
@@ -224,6 +238,16 @@ def _check_roles(manifest: Manifest, precision: str, graphs: Mapping[str, Graph]
             name, values = "logits", classifier_outputs(count)
         found = [(t.name, *t.shape[1:]) for t in graphs[role].outputs]
         require(found == [(name, values)], f"outputs of {role}")
+
+
+def _check_rows(manifest: Manifest, role: str, inputs: Sequence[Tensor]) -> None:
+    """Checks that a graph takes as many neighbours of a pixel as its upsampler says."""
+    neighbours = 1
+    if role != "classifier":
+        neighbours = manifest.model.upsamplers[int(role.rpartition("_")[2])].neighbours
+    found = [tensor.shape[1:] for tensor in inputs if tensor.name in ("index", "offset")]
+    expected: list[tuple[int, ...]] = [(), (2,)] if neighbours == 1 else [(4,), (4, 2)]
+    require(found == expected, f"shapes of index and offset of {role}")
 
 
 def require(condition: bool, what: str) -> None:

@@ -71,7 +71,7 @@ def load_mlps(bundle: Bundle) -> dict[str, MlpWeights]:
     """
     model, count = bundle.manifest.model, bundle.upsamplers
     hidden = {"classifier": model.classifier_widths or ()} if count > 1 else {}
-    hidden |= {f"upsampler_{j}": model.upsampler_widths[j] for j in range(count)}
+    hidden |= {f"upsampler_{j}": model.upsamplers[j].widths for j in range(count)}
     outputs = {"classifier": classifier_outputs(count)}
     expected = {
         f"{role}.{name}": shape

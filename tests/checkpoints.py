@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from pcsr.models import PCSR, make_backbone
+from pcsr.models.liif import Mlp, UpsamplerSpec
 
 BACKBONES: dict[str, dict[str, Any]] = {
     "carn": {"nf": 8, "no_upsampling": True},
@@ -20,14 +21,20 @@ CLASSIFIER = (6,)
 Data = dict[str, Any]
 
 
+def upsamplers(count: int) -> list[UpsamplerSpec]:
+    """The specs of the heaviest upsamplers."""
+    return [UpsamplerSpec(widths) for widths in UPSAMPLERS[:count]]
+
+
 def pcsr_network(
     backbone: str = "carn", count: int = 2, classifier: Sequence[int] = CLASSIFIER
 ) -> PCSR:
     """A random PCSR network whose classifier spreads pixels over all upsamplers."""
     torch.manual_seed(0)
-    widths = UPSAMPLERS[:count]
     network = PCSR(
-        make_backbone(backbone, BACKBONES[backbone]), widths, classifier if count > 1 else None
+        make_backbone(backbone, BACKBONES[backbone]),
+        upsamplers(count),
+        classifier if count > 1 else None,
     )
     shake_batch_norm(network)
     if count > 1:
@@ -63,6 +70,25 @@ def plain_checkpoint(backbone: str = "fsrcnn", scale: int = 4) -> Data:
     network = make_backbone(backbone, args)
     shake_batch_norm(network)
     return {"model": {"name": backbone, "args": args, "sd": network.state_dict()}, "iter": 1}
+
+
+def liif_checkpoint(widths: Sequence[int] = (16, 16), **options: Any) -> Data:  # noqa: ANN401
+    """A random LIIF network as its authors' code saves it; options: local_ensemble, feat_unfold,
+    cell_decode. Its encoder has a mean shift, which is never applied.
+    """
+    torch.manual_seed(0)
+    encoder_args = {"n_resblocks": 2, "n_feats": 8, "no_upsampling": True}
+    encoder = make_backbone("edsr-baseline", encoder_args)
+    on = {"local_ensemble": True, "feat_unfold": True, "cell_decode": True} | options
+    inputs = 8 * (9 if on["feat_unfold"] else 1) + (4 if on["cell_decode"] else 2)
+    weights = {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
+    mlp = Mlp(inputs, widths, 3)
+    weights |= {f"imnet.{name}": value for name, value in mlp.state_dict().items()}
+    weights |= {"encoder.sub_mean.weight": torch.eye(3), "encoder.sub_mean.bias": torch.ones(3)}
+    imnet = {"name": "mlp", "args": {"out_dim": 3, "hidden_list": list(widths)}}
+    encoder_spec = {"name": "edsr-baseline", "args": encoder_args}
+    args = {"encoder_spec": encoder_spec, "imnet_spec": imnet, **options}
+    return {"model": {"name": "liif", "args": args, "sd": weights}}
 
 
 @torch.no_grad()

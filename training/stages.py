@@ -110,7 +110,7 @@ class PcsrStage(StageNetwork):
         self._scale = config.data.scale
         self.trained = PCSR(
             make_backbone(what.backbone, what.backbone_args),
-            what.upsampler_widths[: stage + 1],
+            what.upsamplers[: stage + 1],
             what.classifier_widths if stage > 0 else None,
             config.mean,
             config.std,
@@ -146,7 +146,7 @@ class PcsrStage(StageNetwork):
 
     def start_from(self, checkpoint: Checkpoint) -> None:
         """Takes over the backbone, and from another PCSR its heaviest upsampler."""
-        upsamplers = len(checkpoint.description.upsampler_widths)
+        upsamplers = len(checkpoint.description.upsamplers)
         load_part(self.trained.encoder, checkpoint, "encoder." if upsamplers else "")
         if upsamplers:
             heaviest = sampler_names(upsamplers)[0]
@@ -180,11 +180,11 @@ def stage_network(config: Config, stage: int, before: PCSR | None) -> StageNetwo
     """
     torch.manual_seed(config.seed + stage)
     what = config.network
-    widths = [*what.upsampler_widths, what.classifier_widths or ()]
+    widths = [*(u.widths for u in what.upsamplers), what.classifier_widths or ()]
     try:
         with no_larger_than(LARGEST):
             LARGEST.check_widths([width for mlp in widths for width in mlp])
-            return PcsrStage(config, stage, before) if what.upsampler_widths else PlainStage(config)
+            return PcsrStage(config, stage, before) if what.upsamplers else PlainStage(config)
     except (ValueError, RuntimeError, TypeError, MemoryError) as error:
         raise CheckpointError(
             f"the config's network '{what.backbone}' cannot be built: {shown_error(error)}"

@@ -205,7 +205,7 @@ def _digest(config: Config) -> str:
 
 
 def _per_stage(config: Config) -> tuple[int, ...]:
-    stages = max(1, len(config.network.upsampler_widths))  # a plain network has one
+    stages = max(1, len(config.network.upsamplers))  # a plain network has one
     if len(config.iterations) not in (1, stages):
         raise UsageError(
             f"iter_max has {len(config.iterations)} numbers for {stages} stages; give one for "

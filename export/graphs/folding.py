@@ -16,12 +16,16 @@ from torch.nn import functional as F
 
 from pcsr.models import PCSR
 from pcsr.models.imdn import collapse
-from pcsr.models.liif import Mlp
+from pcsr.models.liif import LEAST_AREA, LiifUpsampler, Mlp, UpsamplerSpec
+from pcsr.models.pcsr import feature_width
 
 
 class FoldedBackbone(nn.Module):
     """Maps image [1, 3, h, w] RGB in [0, 1] -> features [1, D, h, w], and one row map [h*w, C] per
     MLP: the feature part of its first layer.
+
+    The features are those of the network's backbone. Where an upsampler unfolds them, its first
+    layer is a zero-padded 3x3 convolution, whose outputs are features instead.
     """
 
     mean: Tensor
@@ -34,6 +38,11 @@ class FoldedBackbone(nn.Module):
         self.backbone = deployable(network.encoder)
         self.register_buffer("mean", network.mean)
         self.register_buffer("std", network.std)
+        unfolding = [mlp for mlp in mlps if mlp.unfold]
+        self.is_read = len(unfolding) < len(mlps)
+        self.window = _window(unfolding) if unfolding else None
+        if unfolding:
+            _read_window(mlps, feature_width(network.encoder) if self.is_read else 0)
         self.weights = nn.ParameterList([mlp.feature_weight for mlp in mlps])
 
     def widen(self, places: Sequence[int], count: int) -> None:
@@ -48,6 +57,9 @@ class FoldedBackbone(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         features = self.backbone((image - self.mean) / self.std)
+        if self.window is not None:
+            windows = self.window(features)
+            features = torch.cat([features, windows], dim=1) if self.is_read else windows
         if self.places is not None:
             features = _spread(features, 1, *self.places)
         rows = features.flatten(2).squeeze(0).transpose(0, 1)
@@ -59,7 +71,7 @@ class FoldedMlp(nn.Module):
 
     features [P, C]: row map of the backbone graph; index [N] int32: row of each pixel's nearest
     input pixel; offset [N, 2]: (row, column) distance to its centre, in input pixels times 2; cell
-    [2]: (2h/H, 2w/W).
+    [2]: (2h/H, 2w/W). With four neighbours index [N, 4] and offset [N, 4, 2].
     Returns [N, outputs].
     """
 
@@ -67,20 +79,36 @@ class FoldedMlp(nn.Module):
     cell_weight: Tensor
     bias: Tensor
 
-    def __init__(self, mlp: Mlp) -> None:
+    def __init__(self, mlp: Mlp, spec: UpsamplerSpec) -> None:
         super().__init__()
         layers = copy.deepcopy(mlp.layers)
         first, rest = _linear(layers[0]), layers[1:]
         weight = first.weight.detach().t()
-        width = weight.shape[0] - 4
+        width = weight.shape[0] - (4 if spec.cell else 2)
+        cell_weight = weight[width + 2 :] if spec.cell else weight.new_zeros(2, weight.shape[1])
         self.feature_weight = nn.Parameter(weight[:width].contiguous())
         self.register_buffer("offset_weight", weight[width : width + 2].contiguous())
-        self.register_buffer("cell_weight", weight[width + 2 :].contiguous())
+        self.register_buffer("cell_weight", cell_weight.contiguous())
         self.register_buffer("bias", first.bias.detach().clone())
         self.rest = rest
+        self.unfold, self.neighbours = spec.unfold, spec.neighbours
 
     def forward(self, features: Tensor, index: Tensor, offset: Tensor, cell: Tensor) -> Tensor:
         constant = self.bias + cell @ self.cell_weight
+        if self.neighbours == 1:
+            return self._evaluate(features, index, offset, constant)
+        corners = [offset.select(1, corner) for corner in range(self.neighbours)]
+        areas = [(at[:, :1] * at[:, 1:]).abs() + LEAST_AREA for at in corners]
+        total = sum(areas[1:], areas[0])
+        weighted = [
+            self._evaluate(features, index.select(1, corner), at, constant) * (area / total)
+            for corner, (at, area) in enumerate(zip(corners, reversed(areas), strict=True))
+        ]
+        return sum(weighted[1:], weighted[0])
+
+    def _evaluate(
+        self, features: Tensor, index: Tensor, offset: Tensor, constant: Tensor
+    ) -> Tensor:
         position = torch.addmm(constant, offset, self.offset_weight)
         out: Tensor = self.rest(F.embedding(index, features) + position)
         return out
@@ -103,13 +131,20 @@ def mlp_arrays(mlp: FoldedMlp) -> dict[str, NDArray[np.float32]]:
 
 
 def fold_upsamplers(network: PCSR) -> list[FoldedMlp]:
-    """Folds the upsamplers, heaviest first; std goes into their last layers: residuals are RGB."""
-    std = network.std.flatten()
+    """Folds the upsamplers, heaviest first; the normalisation of what they give goes into their
+    last layers: std of residuals, and mean of colours, which have no base.
+    """
+    return [_folded(upsampler, network) for upsampler in network.upsamplers]
+
+
+def _folded(upsampler: LiifUpsampler, network: PCSR) -> FoldedMlp:
+    mean, std = network.mean.flatten(), network.std.flatten()
+    shift = mean if upsampler.spec.base == "none" else torch.zeros_like(mean)
 
     def scaled(values: Tensor) -> Tensor:
-        return values * (std[:, None] if values.ndim == 2 else std)
+        return values * std[:, None] if values.ndim == 2 else values * std + shift
 
-    return [FoldedMlp(_with_last(upsampler.imnet, scaled)) for upsampler in network.upsamplers]
+    return FoldedMlp(_with_last(upsampler.imnet, scaled), upsampler.spec)
 
 
 def fold_classifier(network: PCSR) -> FoldedMlp:
@@ -121,7 +156,31 @@ def fold_classifier(network: PCSR) -> FoldedMlp:
         values = values.flip(0)
         return values[:1] - values[1:] if len(network.names) == 2 else values
 
-    return FoldedMlp(_with_last(network.classifier.imnet, turned))
+    return FoldedMlp(_with_last(network.classifier.imnet, turned), network.classifier.spec)
+
+
+def _window(unfolding: Sequence[FoldedMlp]) -> nn.Conv2d:
+    """Makes the feature parts [9 D, C] of first layers one 3x3 convolution: the order of what is
+    unfolded is that of a convolution's weights.
+    """
+    weight = torch.cat([mlp.feature_weight.detach().t() for mlp in unfolding])
+    weight = weight.reshape(len(weight), -1, 3, 3)
+    window = nn.Conv2d(weight.shape[1], len(weight), 3, padding=1, bias=False)
+    window.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
+    return window
+
+
+def _read_window(mlps: Sequence[FoldedMlp], width: int) -> None:
+    """Gives each MLP the weights by which it reads the `width` features of the backbone and what
+    the convolution adds to them: its own part alone.
+    """
+    own = [mlp.feature_weight.shape[1] if mlp.unfold else 0 for mlp in mlps]
+    count, start = width + sum(own), width
+    for mlp, wide in zip(mlps, own, strict=True):
+        places = range(start, start + wide) if mlp.unfold else range(width)
+        weight = torch.eye(wide) if mlp.unfold else mlp.feature_weight.detach()
+        mlp.feature_weight = nn.Parameter(_spread(weight, 0, places, count), requires_grad=False)
+        start += wide
 
 
 def deployable(module: nn.Module) -> nn.Module:
@@ -139,7 +198,7 @@ def deployable(module: nn.Module) -> nn.Module:
 def _spread(values: Tensor, axis: int, places: Sequence[int], count: int) -> Tensor:
     """Puts what lies along an axis at some places among `count`, with zeros at the others."""
     shape = (*values.shape[:axis], count, *values.shape[axis + 1 :])
-    return values.new_zeros(shape).index_copy(axis, torch.tensor(places), values)
+    return values.new_zeros(shape).index_copy(axis, torch.tensor([*places]), values)
 
 
 def _with_last(mlp: Mlp, change: Callable[[Tensor], Tensor]) -> Mlp:

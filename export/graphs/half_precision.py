@@ -22,6 +22,7 @@ TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 DTYPES: dict[str, DTypeLike] = {"fp16": np.float16, "bf16": ml_dtypes.bfloat16}
 LEAST_OPSET = {"fp16": 18, "bf16": 22}  # the first whose convolutions take the type
 SUMS = frozenset({"Add", "Sub", "Mul", "Div"})
+RESULTS = ("upscaled", "residual")
 STAYS = {"bf16": {"ConvTranspose"}}  # TensorRT-RTX 1.7 does not build it in bf16
 FLOAT_ONLY = {"Resize": (1, 2)}  # operators' inputs that have one type in every graph
 
@@ -154,14 +155,13 @@ def _kept(graph: onnx.GraphProto, weights: Iterable[str]) -> list[bool]:
             stays = stays and node.op_type in SUMS | {"Resize"}
             exact |= set(node.output if stays else [])
         kept.append(stays)
-    if not is_row_graph:
-        _keep_last_sums(graph, kept)
+    _keep_last_sums(graph, kept)
     return kept
 
 
 def _keep_last_sums(graph: onnx.GraphProto, kept: list[bool]) -> None:
-    """Marks the sums that only an `upscaled` output, or another such sum, reads."""
-    last = {value.name for value in graph.output if value.name == "upscaled"}
+    """Marks the sums that only an `upscaled` image, a residual, or another such sum reads."""
+    last = {value.name for value in graph.output if value.name in RESULTS}
     for i in reversed(range(len(graph.node))):
         node = graph.node[i]
         if node.op_type not in SUMS or node.output[0] not in last:

@@ -55,10 +55,11 @@ def _image_source(role: str, module: nn.Module, row_maps: Sequence[str]) -> Grap
 
 def _mlp_source(role: str, mlp: FoldedMlp) -> GraphSource:
     pixels, width = EXAMPLE_SIZE[0] * EXAMPLE_SIZE[1], mlp.feature_weight.shape[1]
+    rows = (EXAMPLE_ROWS,) if mlp.neighbours == 1 else (EXAMPLE_ROWS, mlp.neighbours)
     example = {
         "features": torch.zeros(pixels, width),
-        "index": torch.zeros(EXAMPLE_ROWS, dtype=torch.int32),
-        "offset": torch.zeros(EXAMPLE_ROWS, 2),
+        "index": torch.zeros(rows, dtype=torch.int32),
+        "offset": torch.zeros(*rows, 2),
         "cell": torch.zeros(2),
     }
     dynamic = {"features": {0: "pixels"}, "index": {0: "rows"}, "offset": {0: "rows"}, "cell": {}}

@@ -86,12 +86,13 @@ def example_inputs(source: GraphSource, size: tuple[int, int]) -> Mapping[str, T
     if "image" in source.example:
         return {"image": as_batch(synthetic_image(size)).contiguous()}
     random = torch.Generator().manual_seed(0)
-    pixels, rows = size[0] * size[1], 3 * size[0]
+    pixels = size[0] * size[1]
     width = source.example["features"].shape[1]
+    rows = (3 * size[0], *source.example["index"].shape[1:])
     return {
         "features": torch.randn(pixels, width, generator=random),
-        "index": torch.randint(0, pixels, (rows,), generator=random, dtype=torch.int32),
-        "offset": torch.rand(rows, 2, generator=random) * 2 - 1,
+        "index": torch.randint(0, pixels, rows, generator=random, dtype=torch.int32),
+        "offset": torch.rand(*rows, 2, generator=random) * 2 - 1,
         "cell": torch.tensor([0.5, 0.8]),
     }
 

@@ -1,14 +1,8 @@
 """Recognises networks by their weights, where a file holds weights without a description."""
 
-from .content import Part, find_description, find_weights
+from .content import find_description
+from .file import recognised_file
 from .network import Recognised
-from .recognisers import RECOGNISERS, recognised
+from .recognisers import recognised
 
-__all__ = [
-    "RECOGNISERS",
-    "Part",
-    "Recognised",
-    "find_description",
-    "find_weights",
-    "recognised",
-]
+__all__ = ["Recognised", "find_description", "recognised", "recognised_file"]

@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pcsr.models.liif import POSITION_WIDTH
 from pcsr.models.pcsr import sampler_names
 
 from .architectures import Described, architecture
@@ -48,9 +47,7 @@ def pcsr(state: State) -> Recognised | None:
     widths = {part: _mlp(below(state, f"{part}.imnet.layers."), outputs[part]) for part in parts}
     if None in widths.values():
         return None
-    if {_inputs(state, f"{part}.imnet.") for part in parts} != {
-        _features(encoder) + POSITION_WIDTH
-    }:
+    if {_inputs(state, f"{part}.imnet.") for part in parts} != {_features(encoder) + OFFSET + CELL}:
         return None
     specs = {part: _sampler(widths[part]) for part in parts}
     args: dict[str, Any] = {"encoder_spec": {"name": encoder[0], "args": encoder[1]}}

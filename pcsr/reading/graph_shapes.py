@@ -1,7 +1,7 @@
 """What the values of a graph take, known from the sizes of its inputs alone."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .shape_rules import RULES
 from .shapes import Computation, Shape, Value
@@ -19,6 +19,10 @@ class Limits:
     """Values of one tensor."""
     least_pixels: int
     """Fewer pixels count as so many."""
+
+    def times(self, count: int) -> "Limits":
+        """Allows `count` times as much of all together; one tensor stays as large."""
+        return replace(self, values=self.values * count, macs=self.macs * count)
 
 
 @dataclass(frozen=True)

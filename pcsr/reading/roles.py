@@ -7,7 +7,8 @@ from .shapes import Shape
 
 IMAGE_LIMITS = Limits(values=2**19, macs=2**26, tensor=2**16, least_pixels=512)
 ROW_LIMITS = Limits(values=2**14, macs=2**22, tensor=2**13, least_pixels=64)
-ROW_OPERATORS = {"Add", "Cast", "Constant", "Gather", "Gemm", "Identity", "MatMul", "Mul", "Relu"}
+ROW_OPERATORS = {"Abs", "Add", "Cast", "Constant", "Div", "Gather", "Gemm", "Identity", "MatMul"}
+ROW_OPERATORS |= {"Mul", "Relu", "Slice"}
 # What these take grows with the pixels and the rows: two sizes speak for all. They differ, so that
 # one cannot stand for the other.
 ROW_SIZES = ((64, 48), (2**20, 2**20 - 1))
@@ -38,8 +39,11 @@ def check_image(
         )
 
 
-def check_rows(shapes: GraphShapes, width: int, output: str, values: int) -> None:
-    """Checks a graph of rows: features [P, width] to `output` [N, values].
+def check_rows(
+    shapes: GraphShapes, width: int, output: str, values: int, neighbours: int = 1
+) -> None:
+    """Checks a graph of rows: features [P, width] to `output` [N, values], from so many
+    neighbours of each pixel, each of which may take as much.
 
     Raises:
         ValueError: it does not fit, or is too much work.
@@ -48,10 +52,12 @@ def check_rows(shapes: GraphShapes, width: int, output: str, values: int) -> Non
         raise ValueError(f"it has the operator {min(found)}, which graphs of rows do not have")
     if shapes.outputs != (output,):
         raise ValueError(f"its outputs are {', '.join(shapes.outputs):.80!a} instead of {output}")
+    limits = ROW_LIMITS.times(neighbours)
     for pixels, rows in ROW_SIZES:
-        inputs = {"features": (pixels, width), "index": (rows,), "offset": (rows, 2), "cell": (2,)}
+        ends = (rows,) if neighbours == 1 else (rows, neighbours)
+        inputs = {"features": (pixels, width), "index": ends, "offset": (*ends, 2), "cell": (2,)}
         if shapes.inputs != tuple(inputs):
             raise ValueError(f"its inputs are {', '.join(shapes.inputs):.80}")
-        shape = shapes.estimate(inputs, pixels, ROW_LIMITS).outputs[output]
+        shape = shapes.estimate(inputs, pixels, limits).outputs[output]
         if shape != (rows, values):
             raise ValueError(f"its output has the shape {shape} instead of {(rows, values)}")

@@ -6,7 +6,9 @@ position is rounded once, together with the subtraction after it, as the fused m
 `grid_sample` does.
 """
 
+import itertools
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +16,11 @@ from numpy.typing import NDArray
 from pcsr.errors import UsageError
 
 MOST_PIXELS = 2**31 - 1
+SHIFT = 1e-6  # of a local ensemble, so that no coordinate lies between two pixels
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
+Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,15 @@ class Axis:
     """The second one."""
     weight: Floats
     """The share of `upper`, in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """One dimension of a local ensemble: the input pixel at one side of each output pixel."""
+
+    nearest: Ints
+    offset: Floats
+    """Distance to its centre, in input pixels times 2."""
 
 
 @dataclass(frozen=True)
@@ -65,16 +78,29 @@ class Grid:
         """Size of an output pixel, [2] (2h/H, 2w/W)."""
         return np.array([self.rows.cell, self.columns.cell], dtype=np.float32)
 
-    def locate(self, pixels: NDArray[np.int64]) -> tuple[Ints, Floats]:
+    @cached_property
+    def sides(self) -> tuple[tuple[Nearest, Nearest], tuple[Nearest, Nearest]]:
+        """The input pixels (above, below) and (left, right) of a local ensemble."""
+        rows, columns = zip(self.lr_size, self.hr_size, strict=True)
+        return make_sides(*rows), make_sides(*columns)
+
+    def locate(self, pixels: NDArray[np.int64], neighbours: int = 1) -> tuple[Ints, Floats]:
         """Returns, for flat output pixels [N], the row of the nearest input pixel in a row map
-        [N] int32, and the offset to it [N, 2].
+        [N] int32, and the offset to it [N, 2]. With four neighbours [N, 4] and [N, 4, 2]: (above,
+        left), (above, right), (below, left), (below, right).
         """
         i, j = np.divmod(pixels, self.hr_size[1])
-        index = self.rows.nearest[i] * np.int32(self.lr_size[1]) + self.columns.nearest[j]
-        offset = np.empty((len(pixels), 2), dtype=np.float32)
-        offset[:, 0] = self.rows.offset[i]
-        offset[:, 1] = self.columns.offset[j]
-        return index, offset
+        if neighbours == 1:
+            return self._located(self.rows, self.columns, i, j)
+        corners = itertools.product(*self.sides)
+        index, offset = zip(*(self._located(*corner, i, j) for corner in corners), strict=True)
+        return np.stack(index, axis=1), np.stack(offset, axis=1)
+
+    def _located(
+        self, rows: Axis | Nearest, columns: Axis | Nearest, i: Indices, j: Indices
+    ) -> tuple[Ints, Floats]:
+        index = rows.nearest[i] * np.int32(self.lr_size[1]) + columns.nearest[j]
+        return index, np.stack([rows.offset[i], columns.offset[j]], axis=1)
 
 
 def hr_size(lr_size: tuple[int, int], scale: float) -> tuple[int, int]:
@@ -95,19 +121,44 @@ def refuse_huge(lr_size: tuple[int, int], scale: float) -> None:
 def make_axis(n_in: int, n_out: int) -> Axis:
     """Makes the axis of n_out output pixels over n_in input pixels."""
     centre = _centres(n_out)
-    shifted = (centre + np.float32(1)).astype(np.float64)
-    position = ((shifted * n_in - 1) / 2).astype(np.float32)
-    nearest = np.clip(np.rint(position), 0, n_in - 1).astype(np.int32)
+    position = _positions(centre, n_in)
+    nearest = _nearest(centre, centre, n_in)
     inside = np.clip(position, 0, n_in - 1)
     lower = np.floor(inside).astype(np.int32)
     return Axis(
-        nearest=nearest,
-        offset=(centre - _centres(n_in)[nearest]) * np.float32(n_in),
+        nearest=nearest.nearest,
+        offset=nearest.offset,
         cell=float(np.float32(2 / n_out) * np.float32(n_in)),
         lower=lower,
         upper=np.minimum(lower + 1, n_in - 1),
         weight=inside - lower.astype(np.float32),
     )
+
+
+def make_sides(n_in: int, n_out: int) -> tuple[Nearest, Nearest]:
+    """Makes one dimension of a local ensemble: what lies nearest half an input pixel before and
+    behind each output pixel, in the order of operations of the LIIF code.
+    """
+    centre = _centres(n_out)
+    least, most = np.float32(-1 + SHIFT), np.float32(1 - SHIFT)
+    shifts = (np.float32(side / n_in + SHIFT) for side in (-1, 1))
+    before, behind = (
+        _nearest(centre, np.clip(centre + shift, least, most), n_in) for shift in shifts
+    )
+    return before, behind
+
+
+def _nearest(centre: Floats, at: Floats, n_in: int) -> Nearest:
+    """Finds the pixels nearest to coordinates `at`, and the distance of `centre` to them."""
+    nearest = np.clip(np.rint(_positions(at, n_in)), 0, n_in - 1).astype(np.int32)
+    return Nearest(nearest, (centre - _centres(n_in)[nearest]) * np.float32(n_in))
+
+
+def _positions(coordinates: Floats, n_in: int) -> Floats:
+    """Turns coordinates in [-1, 1] to input pixels."""
+    shifted = (coordinates + np.float32(1)).astype(np.float64)
+    position: Floats = ((shifted * n_in - 1) / 2).astype(np.float32)
+    return position
 
 
 def _centres(n: int) -> Floats:

@@ -106,7 +106,7 @@ def row_limits(model: Model) -> tuple[int, int]:
     """Gives the most input pixels of a row map and the most rows of a call, so that no tensor of
     the classifier and the upsamplers has too many elements.
     """
-    widths = [*model.upsampler_widths, model.classifier_widths or ()]
+    widths = [*(u.widths for u in model.upsamplers), model.classifier_widths or ()]
     widest = max((width for mlp in widths for width in mlp), default=1)
     return MOST_ELEMENTS // max(widest, 3), min(MOST_ROWS, MOST_ELEMENTS // max(widest, 3))
 

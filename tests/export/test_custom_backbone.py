@@ -10,7 +10,7 @@ import torch
 
 from pcsr import Upscaler
 from pcsr.models import PCSR
-from tests.checkpoints import CLASSIFIER, UPSAMPLERS, pcsr_checkpoint, save
+from tests.checkpoints import CLASSIFIER, pcsr_checkpoint, save, upsamplers
 
 MODULE = """
 import torch
@@ -46,7 +46,7 @@ def test_a_backbone_of_another_package_is_exported(tmp_path: Path) -> None:
     namespace: dict[str, type] = {}
     exec(MODULE, namespace)
     torch.manual_seed(0)
-    network = PCSR(namespace["Widened"](nf=6), UPSAMPLERS[:2], CLASSIFIER).eval()
+    network = PCSR(namespace["Widened"](nf=6), upsamplers(2), CLASSIFIER).eval()
     data = pcsr_checkpoint(network, "fsrcnn")
     data["model"]["args"]["encoder_spec"] = {"name": "widened", "args": {"nf": 6}}
     ckpt = save(data, tmp_path / "widened.pth")

@@ -13,7 +13,7 @@ from pcsr.export.exporter import ExportOptions, export_bundle
 from pcsr.export.graphs.folding import deployable
 from pcsr.models import IMDN, PCSR
 from pcsr.models.imdn import CollapsibleConv, collapse
-from tests.checkpoints import UPSAMPLERS, pcsr_checkpoint, save
+from tests.checkpoints import pcsr_checkpoint, save, upsamplers
 
 
 @pytest.mark.parametrize(("blocks", "parameters"), [(7, 790_496), (8, 893_936)])
@@ -66,7 +66,7 @@ def test_it_is_exported_as_a_plain_network(tmp_path: Path) -> None:
 def test_it_is_exported_as_a_backbone(tmp_path: Path) -> None:
     torch.manual_seed(0)
     args = {"nf": 24, "nb": 1, "no_upsampling": True}
-    network = PCSR(IMDN(**args), UPSAMPLERS[:2], (6,)).eval()  # type: ignore[arg-type]
+    network = PCSR(IMDN(**args), upsamplers(2), (6,)).eval()  # type: ignore[arg-type]
     data = pcsr_checkpoint(network, "fsrcnn")
     data["model"]["args"]["encoder_spec"] = {"name": "imdn", "args": args}
     exported = export_bundle(save(data, tmp_path / "net.pth"), tmp_path / "bundle", ExportOptions())

@@ -33,7 +33,7 @@ def test_overrides_replace_nested_keys(tmp_path: Path) -> None:
 def test_overrides_replace_one_argument_of_the_network(tmp_path: Path) -> None:
     config = tiny.config(tmp_path, 2, "model.args.encoder_spec.args.d=7")
     assert config.network.backbone_args == {"d": 7, "s": 4, "m": 1, "no_upsampling": True}
-    assert config.network.upsampler_widths == ((8, 8), (4,))
+    assert [u.widths for u in config.network.upsamplers] == [(8, 8), (4,)]
 
 
 def test_the_backbones_own_normalisation_is_the_default(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_the_published_runs(
 ) -> None:
     folders = [f"{part}_dataset.dataset.args.root_path=photos" for part in ("train", "valid")]
     config = load_config(CONFIGS / f"{backbone}-pcsr-x4-div2k.yaml", folders)
-    assert config.network.upsampler_widths == (heavy, light)
+    assert [u.widths for u in config.network.upsamplers] == [heavy, light]
     assert config.network.classifier_widths == classifier
     assert config.learning_rate == rate
     assert (config.data.patch_px, config.data.batch) == ((32,), 16)

@@ -116,11 +116,7 @@ def test_every_stage_can_be_exported(upsamplers: int, tmp_path: Path) -> None:
     Trainer(config, tmp_path / "run").run(ignore)
     for stage in range(upsamplers):
         assert (
-            len(
-                read_checkpoint(
-                    tmp_path / "run" / f"stage-{stage}.pth"
-                ).description.upsampler_widths
-            )
+            len(read_checkpoint(tmp_path / "run" / f"stage-{stage}.pth").description.upsamplers)
             == stage + 1
         )
     bundle = export_bundle(tmp_path / "run" / "network.pth", tmp_path / "bundle", ExportOptions())

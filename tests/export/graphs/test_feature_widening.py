@@ -25,7 +25,7 @@ from pcsr.export.graphs.onnx_graph import export_graph, graph_sources
 from pcsr.models import PCSR, make_backbone
 from pcsr.runtime.mlps import load_mlps
 from tests import checkpoints
-from tests.checkpoints import CLASSIFIER, UPSAMPLERS
+from tests.checkpoints import CLASSIFIER, upsamplers
 
 PRECISIONS = ("fp32", "fp16", "bf16")
 ROUNDING = 2e-5  # of float32 sums in another order, relative to the largest value
@@ -89,7 +89,7 @@ def _gathers(model: onnx.ModelProto) -> list[str]:
 @pytest.mark.parametrize("name", CASES)
 def test_features_widen_with_what_they_are_added_to(name: str) -> None:
     encoder, places, count = CASES[name]
-    network = PCSR(encoder, UPSAMPLERS[:2], CLASSIFIER).eval()
+    network = PCSR(encoder, upsamplers(2), CLASSIFIER).eval()
     source, *_ = graph_sources(network)
     module = source.module
     assert isinstance(module, FoldedBackbone)

@@ -19,7 +19,7 @@ from pcsr.export.graphs.analysis import count_macs, receptive_radius, working_by
 from pcsr.export.graphs.folding import FoldedMlp, deployable
 from pcsr.export.network import NetworkSettings
 from pcsr.models import make_backbone
-from pcsr.models.liif import Mlp
+from pcsr.models.liif import Mlp, UpsamplerSpec
 from pcsr.runtime.mlps import load_mlps
 from tests.checkpoints import BACKBONES, pcsr_checkpoint, pcsr_network, save, shake_batch_norm
 
@@ -114,7 +114,7 @@ def test_no_rows_are_allowed(carn_like_bundle: Path) -> None:
 def test_folded_mlp_equals_the_mlp() -> None:
     torch.manual_seed(0)
     mlp = Mlp(8 + 4, (16, 16), 3)
-    folded = FoldedMlp(mlp)
+    folded = FoldedMlp(mlp, UpsamplerSpec((16, 16)))
     z, index = torch.randn(30, 8), torch.randint(0, 30, (100,), dtype=torch.int32)
     offset, cell = torch.rand(100, 2) - 0.5, torch.tensor([0.5, 0.7])
     inputs = torch.cat([z[index.long()], offset, cell.expand(100, 2)], dim=1)

@@ -1,6 +1,7 @@
 """Which sizes engines are built for."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,7 +80,7 @@ def test_row_limits_respect_the_widest_mlp(three_way_bundle: Path) -> None:
     pixels, rows = row_limits(model)
     assert pixels == MOST_ELEMENTS // 16
     assert rows * 16 <= MOST_ELEMENTS
-    wide = model.__class__(**{**model.__dict__, "upsampler_widths": ((5000,), (8,))})
+    wide = replace(model, upsamplers=(replace(model.upsamplers[0], widths=(5000,)),))
     assert row_limits(wide) == (MOST_ELEMENTS // 5000, MOST_ELEMENTS // 5000)
     profile = choose_profile(Shapes(), *row_limits(wide))
     assert math.prod(profile.max) * 5000 <= MOST_ELEMENTS
