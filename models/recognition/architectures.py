@@ -15,6 +15,7 @@ from .names import State, count
 Args = dict[str, Any]
 Described = tuple[str, Args]
 WIDE = 256  # features of the large EDSR, which scales its residuals
+MOST_STAGES = 6
 WIDE_RES_SCALE = 0.1
 
 
@@ -104,8 +105,10 @@ def _scaled(state: State, key: str, pattern: str, first: str, width: int) -> Arg
     """Returns the argument that says the scale of pixel shuffles, or that there are none."""
     if first not in state:
         return {"no_upsampling": True}
-    factor = round((_outputs(state, first) / width) ** 0.5)
-    return {key: factor ** count(state, pattern)}
+    stages = count(state, pattern)
+    if stages > MOST_STAGES:
+        raise ValueError("more than any scale")
+    return {key: round((_outputs(state, first) / width) ** 0.5) ** stages}
 
 
 def _outputs(state: State, name: str) -> int:

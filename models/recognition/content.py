@@ -7,6 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
+from pcsr.models.values import SHOWN
+from pcsr.text import one_line
+
 DESCRIBED = frozenset({"name", "args", "sd"})
 WRAPPERS = (
     *("params_ema", "params-ema", "model_ema", "ema_model", "ema", "net_g_ema", "generator_ema"),
@@ -33,7 +36,7 @@ class Part:
     @property
     def place(self) -> str:
         """Names where it lies: keys joined by slashes, empty for the whole file."""
-        return "/".join(key[:40] for key in self.path)
+        return one_line("/".join(key[:20] for key in self.path))[:SHOWN]
 
 
 def find_description(content: Any) -> Part | None:  # noqa: ANN401

@@ -7,6 +7,7 @@ from typing import Any
 from pcsr.errors import CheckpointError
 from pcsr.models.values import shown
 from pcsr.models.weights import check_weights
+from pcsr.text import one_line
 
 from .content import Part, find_weights
 from .hints import found_weights
@@ -66,5 +67,5 @@ def _found(content: Any, parts: list[Part]) -> str:  # noqa: ANN401
             return f"{what} that holds no weights"
     model = content.get("model")
     content, what = (model, "model") if isinstance(model, dict) else (content, "dict")
-    keys = [key[:40] if isinstance(key, str) else shown(key) for key in list(content)[:4]]
+    keys = [one_line(key[:40]) if isinstance(key, str) else shown(key) for key in list(content)[:4]]
     return f"a {what} of {', '.join(keys) or 'nothing'}"

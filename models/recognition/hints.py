@@ -3,6 +3,8 @@
 import re
 from collections.abc import Collection, Mapping
 
+from pcsr.text import one_line
+
 SHOWN_NAMES = 3
 LONGEST_NAME = 200
 LOOKS: Mapping[str, str] = {
@@ -21,7 +23,7 @@ LOOKS: Mapping[str, str] = {
 
 def found_weights(names: Collection[str]) -> str:
     """Says how many weights there are, what they are called, and what they look like."""
-    first = ", ".join(name[:40] for name in list(names)[:SHOWN_NAMES])
+    first = ", ".join(one_line(name[:40]) for name in list(names)[:SHOWN_NAMES])
     more = ", …" if len(names) > SHOWN_NAMES else ""
     looks = [look for pattern, look in LOOKS.items() if _any(pattern, names)]
     return f"{len(names)} weights ({first}{more})" + (

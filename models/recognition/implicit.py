@@ -11,6 +11,7 @@ from .names import State, below, count
 from .network import Recognised
 
 WIDTHS = ("G0", "nf", "d", "n_feats")
+MOST_UPSAMPLERS = 64
 UNFOLDED = 9  # pixels of a neighbourhood
 OFFSET, CELL = 2, 2
 ENSEMBLE = "local ensemble (authors' default)"
@@ -38,10 +39,13 @@ def liif(state: State) -> Recognised | None:
 
 def pcsr(state: State) -> Recognised | None:
     """Recognises PCSR with any number of upsamplers."""
-    samplers = sampler_names(count(state, r"(\w+)_sampler\.imnet\.layers\.0\.weight"))
+    number = count(state, r"(\w*sampler\w*)\.imnet\.layers\.0\.weight")
+    if not 0 < number <= MOST_UPSAMPLERS:
+        return None
+    samplers = sampler_names(number)
     parts = [*samplers, *(["classifier"] if len(samplers) > 1 else [])]
     encoder = _encoder(state)
-    if not samplers or encoder is None or _others(state, ("encoder.", *(f"{p}." for p in parts))):
+    if encoder is None or _others(state, ("encoder.", *(f"{p}." for p in parts))):
         return None
     outputs = {part: len(samplers) if part == "classifier" else 3 for part in parts}
     widths = {part: _mlp(below(state, f"{part}.imnet.layers."), outputs[part]) for part in parts}

@@ -1,6 +1,7 @@
 """Asks one recogniser after another what network a state dict belongs to."""
 
 from collections.abc import Callable
+from itertools import islice
 
 from .implicit import liif, pcsr
 from .names import State, forms
@@ -13,6 +14,7 @@ RECOGNISERS: tuple[Recogniser, ...] = (liif, pcsr, edsr, basicsr_srresnet, plain
 
 
 LONGEST_NAME = 500
+MOST_FORMS = 64
 
 
 def recognised(state: State) -> Recognised | None:
@@ -25,5 +27,6 @@ def recognised(state: State) -> Recognised | None:
     """
     if any(len(name) > LONGEST_NAME for name in state):
         return None
-    candidates = (read(form) for form in forms(state) for read in RECOGNISERS)
+    named = islice(forms(state), MOST_FORMS)
+    candidates = (read(form) for form in named for read in RECOGNISERS)
     return next((found for found in candidates if found is not None), None)
