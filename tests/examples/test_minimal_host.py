@@ -45,13 +45,13 @@ def test_another_kind_or_format_is_refused(
 ) -> None:
     host = load_example()
     image = np.zeros((3, 4, 3), np.float32)
-    with pytest.raises(ValueError, match="not a PCSR bundle of format 4"):
+    with pytest.raises(ValueError, match="not a PCSR bundle of format 5"):
         host.upscale(plain_bundle, image, 4)
     text = (carn_like_bundle / "manifest.json").read_text(encoding="utf-8")
     newer = text.replace('"format_version": 5', '"format_version": 6')
     assert newer != text
     (tmp_path / "manifest.json").write_text(newer, encoding="utf-8")
-    with pytest.raises(ValueError, match="not a PCSR bundle of format 4"):
+    with pytest.raises(ValueError, match="not a PCSR bundle of format 5"):
         host.upscale(tmp_path, image, 4)
 
 

@@ -1,12 +1,15 @@
 """Output pixels on the input, against grid_sample and exact fractions."""
 
+import itertools
 from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from torch.nn import functional as F
 
 from pcsr.runtime.geometry.grid import Axis, Grid, make_axis
 from tests import tolerances
@@ -177,3 +180,29 @@ def test_locate_beyond_2_to_the_31_output_pixels_does_not_wrap() -> None:
     index, offset = grid.locate(np.array([grid.pixels - 1]))
     assert index.tolist() == [12000 * 12001 - 1]
     assert offset[0] == pytest.approx([0.75, 0.75], abs=0.01)
+
+
+@each_case
+def test_neighbours_are_those_of_the_liif_code(size: Size, scale: float) -> None:
+    """Against `grid_sample` at the shifted coordinates, in PyTorch's float32."""
+    grid = Grid.make(size, scale)
+    centres = reference.published_coordinates(size).numpy()
+    coordinates = reference.published_coordinates(grid.hr_size)
+    corners = itertools.product((-1, 1), (-1, 1))
+    index, offset = grid.locate(np.arange(grid.pixels), 4)
+    for corner, shifts in enumerate(corners):
+        at = coordinates.clone()
+        for axis, side in enumerate(shifts):
+            at[..., axis] += side / size[axis] + 1e-6
+        at = at.clamp_(-1 + 1e-6, 1 - 1e-6).flip(-1)[None]
+        found = [
+            F.grid_sample(
+                torch.from_numpy(image).movedim(-1, 0)[None], at, "nearest", align_corners=False
+            )[0]
+            for image in (_index_image(size).astype(np.float32), centres)
+        ]
+        rows, columns = found[0].flatten(1).int().numpy()
+        assert np.array_equal(index[:, corner], rows * size[1] + columns)
+        expected = coordinates - found[1].movedim(0, -1)
+        expected *= torch.tensor(size)
+        assert np.array_equal(offset[:, corner], expected.reshape(-1, 2))
