@@ -16,6 +16,7 @@ from pcsr.manifest import Tensor as TensorInfo
 from pcsr.models import PCSR, PlainNetwork
 
 from .folding import FoldedBackbone, FoldedMlp, deployable, fold_classifier, fold_upsamplers
+from .tracing import traceable
 
 FORBIDDEN = frozenset({"GridSample", "NonZero"})
 EXAMPLE_SIZE = (24, 32)
@@ -38,7 +39,7 @@ class GraphSource:
 def graph_sources(network: PCSR | PlainNetwork) -> list[GraphSource]:
     """Lists a bundle's graphs: a plain network, or backbone, classifier (M > 1) and upsamplers."""
     if isinstance(network, PlainNetwork):
-        return [_image_source("network", deployable(network), [])]
+        return [_image_source("network", traceable(deployable(network)), [])]
     mlps = {f"upsampler_{j}": mlp for j, mlp in enumerate(fold_upsamplers(network))}
     if len(mlps) > 1:
         mlps = {"classifier": fold_classifier(network), **mlps}
