@@ -31,7 +31,11 @@ GLOBAL = frozenset({
 SHAPED_BY_SIZE = RESHAPING | {"Expand", "Resize", "Slice"}
 WHOLE_IMAGE = "reads the whole image"
 ATTENTION = "multiplies pixels with each other, as attention does"
-SAMPLED = {"nearest": (-1, 1), "linear": (Fraction(-3, 2), 1), "cubic": (Fraction(-5, 2), 2)}
+SAMPLED: Mapping[str, tuple[Fraction, Fraction]] = {
+    "nearest": (Fraction(-1), Fraction(1)),
+    "linear": (Fraction(-3, 2), Fraction(1)),
+    "cubic": (Fraction(-5, 2), Fraction(2)),
+}
 """How far (first, last) a Resize looks from where it stands, in pixels of its input."""
 
 
