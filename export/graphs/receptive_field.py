@@ -276,11 +276,8 @@ class _Finder:
         rank = self._labels[node.input[0]].rank
         if len(pads) != 2 * rank or not self._labels[node.input[0]].is_image:
             raise _Unbounded("is padded along some axes")
-        before, after = max(0, *pads[:rank]), max(0, *pads[rank:])
-        cut = -min(0, *pads)
-        if attributes(node).get("mode", b"constant") == b"constant":
-            return span.looking(-before, cut)
-        return span.looking(-before - 2 * after, cut + 2 * before)
+        # What a mirrored pixel stands for lies no further from any output within the image.
+        return span.looking(-max(pads[2:4]), -min(pads[2:4]))
 
 
 def _joint(spans: Sequence[_Span]) -> _Span:

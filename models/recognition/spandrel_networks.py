@@ -22,6 +22,8 @@ from .network import Recognised
 
 PREFIX = "spandrel:"
 HOW_TO_INSTALL = "pip install 'pcsr[spandrel]'"
+IN_GRAPH = {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
+"""Of RGB: what else a network subtracts lies within it."""
 PROBE = 16  # side of the image that is tried
 TORCHVISION = ("torchvision", "torchvision.transforms", "torchvision.transforms.functional")
 
@@ -38,7 +40,8 @@ def spandrel_network(state: State) -> Recognised | None:
         except Exception:  # its detectors take what they look at for granted
             continue
         if is_known:
-            return Recognised(f"{PREFIX}{support.architecture.id}", {"tags": _tags(weights)}, state)
+            name, tags = f"{PREFIX}{support.architecture.id}", _tags(weights)
+            return Recognised(name, {"tags": tags}, state, data_norm=IN_GRAPH)
     return None
 
 
@@ -62,7 +65,7 @@ def build_spandrel_network(name: str, weights: Mapping[str, Tensor]) -> tuple[nn
         raise CheckpointError(f"spandrel takes the weights for {found.architecture.id}, not {name}")
     _refuse_other_images(found)
     network = _Called(found.model.eval(), found._call_fn)
-    _probe(network, found.scale, found.size_requirements.minimum)
+    _probe(network, found.scale)
     return network, int(found.scale)
 
 
@@ -114,6 +117,8 @@ def _refuse_other_images(found: Any) -> None:  # noqa: ANN401
     elif needs.multiple_of > 1 or needs.square:
         reason = f"takes only images whose sides are multiples of {needs.multiple_of}"
         reason = "takes only square images" if needs.square else reason
+    elif needs.minimum > PROBE:
+        reason = f"takes only images of at least {needs.minimum}x{needs.minimum} pixels"
     elif not 1 <= found.scale <= LARGEST_SCALE:
         reason = f"has the scale {found.scale}"
     if reason:
@@ -121,16 +126,15 @@ def _refuse_other_images(found: Any) -> None:  # noqa: ANN401
 
 
 @torch.no_grad()
-def _probe(network: nn.Module, scale: int, minimum: int) -> None:
-    side = max(PROBE, minimum)
+def _probe(network: nn.Module, scale: int) -> None:
     try:
-        out = network(torch.zeros(1, 3, side, side))
+        out = network(torch.zeros(1, 3, PROBE, PROBE))
     except Exception as error:  # of anyone's network
         raise CheckpointError(f"it cannot upscale: {shown_error(error)}") from error
-    expected = (1, 3, side * scale, side * scale)
+    expected = (1, 3, PROBE * scale, PROBE * scale)
     if not isinstance(out, Tensor) or tuple(out.shape) != expected:
         found = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
-        raise CheckpointError(f"it maps [1, 3, {side}, {side}] to {found}, not {list(expected)}")
+        raise CheckpointError(f"it maps {[1, 3, PROBE, PROBE]} to {found}, not {list(expected)}")
 
 
 def _registry() -> Any:  # noqa: ANN401
