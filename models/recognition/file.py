@@ -16,8 +16,8 @@ from .recognisers import recognised
 from .spandrel_networks import HOW_TO_INSTALL, is_installed
 
 ACCEPTED = (
-    "model: {name, args, sd}, or weights alone of LIIF, PCSR, EDSR, MSRResNet (SRResNet), CARN, "
-    "IMDN or a network that spandrel knows (SPAN, Compact, ESRGAN, …)"
+    "model: {name, args, sd}, or weights alone of a network that spandrel knows (SPAN, ESRGAN, …), "
+    "LIIF, PCSR, EDSR, MSRResNet (SRResNet), CARN or IMDN"
 )
 SEE = "docs/training.md lists what is accepted and how to add a description"
 WRAPPED = {
