@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pcsr import ImageError, Upscaler
 from pcsr.runtime.cpu import graph_pipeline
 from pcsr.runtime.cpu.graph_pipeline import PlainPipeline
+from pcsr.runtime.cpu.pipeline import ARENA_GROWTH
 from tests import checkpoints, tolerances
 from tests.exports import Exports
 
@@ -59,7 +60,7 @@ def test_tiles_follow_from_the_memory_that_may_be_used(
     monkeypatch.setattr(PlainPipeline, "_run_tile", counted)
     most_px = 80 * 80
     per_px = upscaler.bundle.manifest.model.working_bytes_per_px
-    budget = int(most_px * per_px * graph_pipeline.ARENA_GROWTH)
+    budget = int(most_px * per_px * ARENA_GROWTH)
     monkeypatch.setattr(graph_pipeline, "PLAIN_TILE_BYTES", budget)
     tiled = upscaler(picture((97, 131)))
     assert len(crops) > 1
