@@ -1,11 +1,12 @@
 """The passes as fused Triton kernels: nothing in them waits for the device."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from pcsr.errors import BackendError
+from pcsr.manifest import Upsampler
 from pcsr.runtime import kernels
 from pcsr.runtime.geometry.device_grid import DeviceGrid
 from pcsr.runtime.geometry.grid import Grid
@@ -32,11 +33,17 @@ class FusedPasses:
     most_lr_pixels: int | None = None
 
     def __init__(
-        self, device: torch.device, precision: str, mlps: Mapping[str, MlpWeights]
+        self,
+        device: torch.device,
+        precision: str,
+        mlps: Mapping[str, MlpWeights],
+        upsamplers: Sequence[Upsampler],
     ) -> None:
-        self._device = device
-        self._mlps = kernels.PackedMlps.of(mlps, HALVES.get(precision, torch.float32), device)
-        self._count = len(self._mlps.upsamplers) + 1
+        self._device, self._upsamplers = device, upsamplers
+        self._count = len(upsamplers)
+        self._is_apart = not _is_usual(upsamplers[-1])
+        dtype = HALVES.get(precision, torch.float32)
+        self._mlps = kernels.PackedMlps.of(mlps, dtype, device, self._is_apart)
         widest = max((mlp.weights.nbytes for mlp in self._mlps.deep), default=0)
         if device.type == "cuda" and precision in HALVES and widest > kernels.HELD_BYTES:
             raise BackendError(
@@ -63,7 +70,14 @@ class FusedPasses:
                 band.seen.start,
                 band.lr_rows.start,
             )
-            kernels.dense(self._inputs, pixels.canvas, pixels.logits if self._count > 1 else None)
+            if self._count > 1 or not self._is_apart:
+                logits = pixels.logits if self._count > 1 else None
+                kernels.dense(self._inputs, pixels.canvas, logits)
+        if self._is_apart:
+            lightest = self._count - 1
+            with stage(f"upsampler_{lightest}"):
+                kind = self._upsamplers[lightest]
+                kernels.ensemble(self._inputs, lightest, kind, None, pixels.canvas)
 
     def decide(self, logits: Tensor, decision: Decision) -> None:
         if decision.routing == "ratio":
@@ -82,7 +96,11 @@ class FusedPasses:
 
     def upsample(self, j: int, inputs: FrameInputs, band: FrameBand, pixels: Pixels) -> None:
         pixel_list, count = self._lists[j], pixels.counts[j : j + 1]
-        kernels.sparse(self._inputs, j, pixel_list, count, pixels.canvas)
+        kind = self._upsamplers[j]
+        if _is_usual(kind):
+            kernels.sparse(self._inputs, j, pixel_list, count, pixels.canvas)
+        else:
+            kernels.ensemble(self._inputs, j, kind, (pixel_list, count), pixels.canvas)
 
     def finish(
         self, inputs: FrameInputs, band: FrameBand, pixels: Pixels, refine_below: int, out: Tensor
@@ -91,3 +109,8 @@ class FusedPasses:
         first = band.seen.start
         canvas, labels, invalid = pixels.canvas, pixels.labels, pixels.invalid
         kernels.finish(canvas, labels, rows, first, height, refine_below, out, invalid)
+
+
+def _is_usual(upsampler: Upsampler) -> bool:
+    """Tells whether an upsampler is one of the paper's, which the dense and sparse passes take."""
+    return upsampler.neighbours == 1 and upsampler.base == "bilinear"

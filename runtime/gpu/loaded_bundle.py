@@ -3,13 +3,14 @@
 import importlib.util
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from pcsr.bundle import Bundle
 from pcsr.errors import BackendError, UsageError
+from pcsr.manifest import Upsampler
 from pcsr.runtime.geometry.tiling import Tile, fitting
 from pcsr.runtime.mlps import MlpWeights
 
@@ -32,6 +33,11 @@ class LoadedBundle:
     def count(self) -> int:
         """M, the number of upsamplers."""
         return self.bundle.upsamplers
+
+    @property
+    def neighbours(self) -> int:
+        """The most input pixels that an output pixel is made from."""
+        return max(upsampler.neighbours for upsampler in self.bundle.manifest.model.upsamplers)
 
     def encode(self, image: Tensor, tile_px: int | None) -> Tensor:
         """Runs the backbone on an image [1, 3, h, w], in tiles where runner or tile_px want that:
@@ -65,7 +71,11 @@ class LoadedBundle:
 
 
 def make_passes(
-    kind: str, runner: DeviceRunner, precision: str, mlps: Mapping[str, MlpWeights]
+    kind: str,
+    runner: DeviceRunner,
+    precision: str,
+    mlps: Mapping[str, MlpWeights],
+    upsamplers: Sequence[Upsampler],
 ) -> Passes:
     """Makes the passes of a kind: `fused` (Triton kernels), `graphs` (the bundle's own graphs), or
     `auto`, which is fused on a GPU where Triton is installed and takes the bundle's MLPs.
@@ -82,7 +92,7 @@ def make_passes(
     if is_auto:
         kind = "fused" if has_triton and runner.device.type == "cuda" else "graphs"
     if kind == "graphs":
-        return RowGraphPasses(runner, mlps)
+        return RowGraphPasses(runner, mlps, upsamplers)
     if not has_triton:
         raise BackendError(
             "the fused kernels need Triton, which is not installed; run pip install triton, or "
@@ -95,12 +105,12 @@ def make_passes(
     from .fused_passes import FusedPasses
 
     try:
-        return FusedPasses(runner.device, precision, mlps)
+        return FusedPasses(runner.device, precision, mlps, upsamplers)
     except BackendError as error:
         if not is_auto:
             raise
         logging.getLogger(__name__).warning("the slower passes 'graphs' run: %s", error)
-        return RowGraphPasses(runner, mlps)
+        return RowGraphPasses(runner, mlps, upsamplers)
 
 
 def _like(part: Tensor, size: tuple[int, int]) -> Tensor:

@@ -59,12 +59,12 @@ class PackedMlps:
     first_weight: Tensor
     """[D, S]: features [P, D] @ first_weight + `constants` gives `pre` [P, S]."""
     upsamplers: tuple[PackedMlp, ...]
-    """The upsamplers but the lightest, heaviest first."""
+    """The upsamplers but the lightest, heaviest first; the lightest too where it is apart."""
     dense: PackedMlp | None
-    """The lightest upsampler (outputs 0 to 2) and the classifier (from 3 on) side by side, each
-    where it has layers behind its first."""
+    """The lightest upsampler (outputs 0 to 2), unless it is apart, and the classifier (from 3 on)
+    side by side, each where it has layers behind its first."""
     light: PackedMlp | None
-    """The lightest upsampler where it has none."""
+    """The lightest upsampler where it has none, unless it is apart."""
     classifier: PackedMlp | None
     """The classifier where it has none."""
     cell_weight: Floats
@@ -79,24 +79,32 @@ class PackedMlps:
 
     @classmethod
     def of(
-        cls, mlps: Mapping[str, MlpWeights], dtype: torch.dtype, device: torch.device | str
+        cls,
+        mlps: Mapping[str, MlpWeights],
+        dtype: torch.dtype,
+        device: torch.device | str,
+        is_apart: bool = False,
     ) -> "PackedMlps":
-        """Packs what `load_mlps` gives: classifier (M > 1) and upsampler_0 to upsampler_{M-1}."""
+        """Packs what `load_mlps` gives: classifier (M > 1) and upsampler_0 to upsampler_{M-1}.
+        is_apart: whether the lightest is not for `dense`, but packed as the others.
+        """
         count = len(mlps) - ("classifier" in mlps)
         *heavier, light = (mlps[f"upsampler_{index}"] for index in range(count))
+        if is_apart:
+            heavier.append(light)
         classes = mlps["classifier"].outputs if count > 1 else 0
         packing = _Packing(dtype, device)
         upsamplers = tuple(packing.add([(mlp, 0)], 1) for mlp in heavier)
-        parts = [(light, 0)] + ([(mlps["classifier"], COLOURS)] if count > 1 else [])
+        parts = [] if is_apart else [(light, 0)]
+        parts += [(mlps["classifier"], COLOURS)] if count > 1 else []
         deep = [part for part in parts if not _is_linear(part[0])]
         taken = max(at + mlp.outputs for mlp, at in deep) if deep else 0
         dense = packing.add(deep, OUTPUTS // max(4, padded(taken, 1))) if deep else None
-        flat = [packing.add([(mlp, 0)], 1) if _is_linear(mlp) else None for mlp, _ in parts]
+        flat = {at: packing.add([(mlp, 0)], 1) for mlp, at in parts if _is_linear(mlp)}
         feature_weight, cell_weight, bias = map(np.concatenate, zip(*packing.first, strict=True))
         first = torch.from_numpy(np.ascontiguousarray(feature_weight.T)).to(device, dtype)
-        return cls(
-            dtype, classes, first, upsamplers, dense, flat[0], (*flat, None)[1], cell_weight, bias
-        )
+        linear = flat.get(0), flat.get(COLOURS)
+        return cls(dtype, classes, first, upsamplers, dense, *linear, cell_weight, bias)
 
     def constants(self, cell: Floats) -> Tensor:
         """Computes the part [S] of the first layers that is the same for all pixels of a size, in
