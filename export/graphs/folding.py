@@ -78,6 +78,7 @@ class FoldedMlp(nn.Module):
     offset_weight: Tensor
     cell_weight: Tensor
     bias: Tensor
+    least_area: Tensor
 
     def __init__(self, mlp: Mlp, spec: UpsamplerSpec) -> None:
         super().__init__()
@@ -92,13 +93,16 @@ class FoldedMlp(nn.Module):
         self.register_buffer("bias", first.bias.detach().clone())
         self.rest = rest
         self.unfold, self.neighbours = spec.unfold, spec.neighbours
+        if self.neighbours > 1:
+            # PyTorch's exporter takes an added number of less than 1e-8 for zero, but no vector.
+            self.register_buffer("least_area", torch.full((1,), LEAST_AREA))
 
     def forward(self, features: Tensor, index: Tensor, offset: Tensor, cell: Tensor) -> Tensor:
         constant = self.bias + cell @ self.cell_weight
         if self.neighbours == 1:
             return self._evaluate(features, index, offset, constant)
         corners = [offset.select(1, corner) for corner in range(self.neighbours)]
-        areas = [(at[:, :1] * at[:, 1:]).abs() + LEAST_AREA for at in corners]
+        areas = [(at[:, :1] * at[:, 1:]).abs() + self.least_area for at in corners]
         total = sum(areas[1:], areas[0])
         weighted = [
             self._evaluate(features, index.select(1, corner), at, constant) * (area / total)

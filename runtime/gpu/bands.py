@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass
 
 from pcsr.errors import UsageError
-from pcsr.runtime.geometry.grid import Grid
+from pcsr.runtime.geometry.grid import Axis, Grid, Nearest
 
 # Input rows of a band beyond its share: those of its neighbours, and rounding; with four neighbours
 # of each pixel, one more on each side.
@@ -57,6 +57,6 @@ def make_bands(
 
 
 def _lr_rows(grid: Grid, seen: slice, neighbours: int) -> slice:
-    axes = [grid.rows] if neighbours == 1 else [grid.rows, *grid.sides[0]]
+    axes: list[Axis | Nearest] = [grid.rows, *(grid.sides[0] if neighbours > 1 else ())]
     ends = [axis.nearest[seen][[0, -1]].tolist() for axis in axes]
     return slice(min(first for first, _ in ends), max(last for _, last in ends) + 1)

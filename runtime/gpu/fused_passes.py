@@ -1,12 +1,11 @@
 """The passes as fused Triton kernels: nothing in them waits for the device."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from pcsr.errors import BackendError
-from pcsr.manifest import Upsampler
 from pcsr.runtime import kernels
 from pcsr.runtime.geometry.device_grid import DeviceGrid
 from pcsr.runtime.geometry.grid import Grid
@@ -33,17 +32,12 @@ class FusedPasses:
     most_lr_pixels: int | None = None
 
     def __init__(
-        self,
-        device: torch.device,
-        precision: str,
-        mlps: Mapping[str, MlpWeights],
-        upsamplers: Sequence[Upsampler],
+        self, device: torch.device, precision: str, mlps: Mapping[str, MlpWeights]
     ) -> None:
-        self._device, self._upsamplers = device, upsamplers
-        self._count = len(upsamplers)
-        self._is_apart = not _is_usual(upsamplers[-1])
-        dtype = HALVES.get(precision, torch.float32)
-        self._mlps = kernels.PackedMlps.of(mlps, dtype, device, self._is_apart)
+        self._device = device
+        self._mlps = kernels.PackedMlps.of(mlps, HALVES.get(precision, torch.float32), device)
+        self._count = len(mlps) - ("classifier" in mlps)
+        self._is_apart = len(self._mlps.upsamplers) == self._count
         widest = max((mlp.weights.nbytes for mlp in self._mlps.deep), default=0)
         if device.type == "cuda" and precision in HALVES and widest > kernels.HELD_BYTES:
             raise BackendError(
@@ -76,8 +70,7 @@ class FusedPasses:
         if self._is_apart:
             lightest = self._count - 1
             with stage(f"upsampler_{lightest}"):
-                kind = self._upsamplers[lightest]
-                kernels.ensemble(self._inputs, lightest, kind, None, pixels.canvas)
+                kernels.ensemble(self._inputs, lightest, None, pixels.canvas)
 
     def decide(self, logits: Tensor, decision: Decision) -> None:
         if decision.routing == "ratio":
@@ -96,11 +89,10 @@ class FusedPasses:
 
     def upsample(self, j: int, inputs: FrameInputs, band: FrameBand, pixels: Pixels) -> None:
         pixel_list, count = self._lists[j], pixels.counts[j : j + 1]
-        kind = self._upsamplers[j]
-        if _is_usual(kind):
+        if self._mlps.upsamplers[j].is_usual:
             kernels.sparse(self._inputs, j, pixel_list, count, pixels.canvas)
         else:
-            kernels.ensemble(self._inputs, j, kind, (pixel_list, count), pixels.canvas)
+            kernels.ensemble(self._inputs, j, (pixel_list, count), pixels.canvas)
 
     def finish(
         self, inputs: FrameInputs, band: FrameBand, pixels: Pixels, refine_below: int, out: Tensor
@@ -109,8 +101,3 @@ class FusedPasses:
         first = band.seen.start
         canvas, labels, invalid = pixels.canvas, pixels.labels, pixels.invalid
         kernels.finish(canvas, labels, rows, first, height, refine_below, out, invalid)
-
-
-def _is_usual(upsampler: Upsampler) -> bool:
-    """Tells whether an upsampler is one of the paper's, which the dense and sparse passes take."""
-    return upsampler.neighbours == 1 and upsampler.base == "bilinear"

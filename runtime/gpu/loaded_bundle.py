@@ -3,14 +3,13 @@
 import importlib.util
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from pcsr.bundle import Bundle
 from pcsr.errors import BackendError, UsageError
-from pcsr.manifest import Upsampler
 from pcsr.runtime.geometry.tiling import Tile, fitting
 from pcsr.runtime.mlps import MlpWeights
 
@@ -71,11 +70,7 @@ class LoadedBundle:
 
 
 def make_passes(
-    kind: str,
-    runner: DeviceRunner,
-    precision: str,
-    mlps: Mapping[str, MlpWeights],
-    upsamplers: Sequence[Upsampler],
+    kind: str, runner: DeviceRunner, precision: str, mlps: Mapping[str, MlpWeights]
 ) -> Passes:
     """Makes the passes of a kind: `fused` (Triton kernels), `graphs` (the bundle's own graphs), or
     `auto`, which is fused on a GPU where Triton is installed and takes the bundle's MLPs.
@@ -92,7 +87,7 @@ def make_passes(
     if is_auto:
         kind = "fused" if has_triton and runner.device.type == "cuda" else "graphs"
     if kind == "graphs":
-        return RowGraphPasses(runner, mlps, upsamplers)
+        return RowGraphPasses(runner, mlps)
     if not has_triton:
         raise BackendError(
             "the fused kernels need Triton, which is not installed; run pip install triton, or "
@@ -105,12 +100,12 @@ def make_passes(
     from .fused_passes import FusedPasses
 
     try:
-        return FusedPasses(runner.device, precision, mlps, upsamplers)
+        return FusedPasses(runner.device, precision, mlps)
     except BackendError as error:
         if not is_auto:
             raise
         logging.getLogger(__name__).warning("the slower passes 'graphs' run: %s", error)
-        return RowGraphPasses(runner, mlps, upsamplers)
+        return RowGraphPasses(runner, mlps)
 
 
 def _like(part: Tensor, size: tuple[int, int]) -> Tensor:

@@ -5,13 +5,12 @@ One copy of M - 1 counts per band goes to the host; of a heavy ratio one number 
 histogram.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pcsr.manifest import Upsampler
 from pcsr.runtime.geometry.device_grid import DeviceGrid
 from pcsr.runtime.geometry.grid import Grid
 from pcsr.runtime.mlps import MlpWeights
@@ -30,16 +29,12 @@ class RowGraphPasses:
     finishing = "refinement"
     capturable = False
 
-    def __init__(
-        self,
-        runner: DeviceRunner,
-        mlps: Mapping[str, MlpWeights],
-        upsamplers: Sequence[Upsampler],
-    ) -> None:
-        self._runner, self._upsamplers = runner, upsamplers
+    def __init__(self, runner: DeviceRunner, mlps: Mapping[str, MlpWeights]) -> None:
+        self._runner = runner
+        self._upsamplers = [mlp for role, mlp in mlps.items() if role != "classifier"]
         self._least = runner.map_limits[0] if runner.map_limits else 0
         self.most_lr_pixels = runner.map_limits[1] if runner.map_limits else None
-        self._count = len(upsamplers)
+        self._count = len(self._upsamplers)
         self._first = {
             role: torch.from_numpy(mlp.feature_weight.T.copy()).to(runner.device)
             for role, mlp in mlps.items()

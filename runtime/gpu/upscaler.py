@@ -65,8 +65,7 @@ class DeviceUpscaler(Executor):
         self._count = bundle.upsamplers
         self._loaded: LoadedBundle | None = None
         if bundle.kind == "pcsr":
-            upsamplers = bundle.manifest.model.upsamplers
-            made = make_passes(passes, runner, precision, load_mlps(bundle), upsamplers)
+            made = make_passes(passes, runner, precision, load_mlps(bundle))
             self._loaded = LoadedBundle(bundle, runner, made)
         self._luma = luma_weights(self.device)
         self._records = cuda_graphs and self.device.type == "cuda"

@@ -7,8 +7,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pcsr.manifest import Upsampler
-
 from .launch import DTYPES, BandInputs, expect, for_mlp, tiles_for_mlp
 from .mlp import (
     OUTPUTS,
@@ -177,7 +175,6 @@ def ensemble_kernel(
 def ensemble(
     inputs: BandInputs,
     upsampler: int,
-    kind: Upsampler,
     listed: tuple[Tensor, Tensor] | None,
     canvas: Tensor,
     programs: int | None = None,
@@ -185,8 +182,7 @@ def ensemble(
     """Overwrites the colours of all pixels, or of the listed ones, with those of one upsampler.
 
     Args:
-        upsampler: its index, 0 is the heaviest; the lightest is there where it was packed apart.
-        kind: how many neighbours it has, and what base.
+        upsampler: its index, 0 is the heaviest.
         listed: pixels [n * W] int32, of which the first `count` are indices into the canvas's
             pixels, and count [1] int32; None: all.
         canvas: [n, W, 3] float32, the output rows from `inputs.first` on.
@@ -216,8 +212,8 @@ def ensemble(
         "STRIDE": inputs.pre.shape[1],
         "COLUMN": own.column,
         "SHAPE": own.shape,
-        "NEIGHBOURS": kind.neighbours,
-        "BASE": kind.base == "bilinear",
+        "NEIGHBOURS": own.neighbours,
+        "BASE": own.has_base,
         "LISTED": listed is not None,
         "DTYPE": DTYPES[inputs.mlps.dtype],
     }

@@ -36,6 +36,15 @@ class PackedMlp:
     compute dtype."""
     vectors: Tensor
     """Row weights [P] and column weights [P], float32."""
+    neighbours: int
+    """How many input pixels it is evaluated at, 1 or 4."""
+    has_base: bool
+    """Whether it is added to the bilinear upsample."""
+
+    @property
+    def is_usual(self) -> bool:
+        """Tells whether it is as in the paper: what the dense and the sparse pass compute."""
+        return self.neighbours == 1 and self.has_base
 
     @property
     def width(self) -> int:
@@ -59,7 +68,8 @@ class PackedMlps:
     first_weight: Tensor
     """[D, S]: features [P, D] @ first_weight + `constants` gives `pre` [P, S]."""
     upsamplers: tuple[PackedMlp, ...]
-    """The upsamplers but the lightest, heaviest first; the lightest too where it is apart."""
+    """The upsamplers but the lightest, heaviest first; the lightest too where it is apart, because
+    it has four neighbours or no base."""
     dense: PackedMlp | None
     """The lightest upsampler (outputs 0 to 2), unless it is apart, and the classifier (from 3 on)
     side by side, each where it has layers behind its first."""
@@ -83,14 +93,11 @@ class PackedMlps:
         mlps: Mapping[str, MlpWeights],
         dtype: torch.dtype,
         device: torch.device | str,
-        is_apart: bool = False,
     ) -> "PackedMlps":
-        """Packs what `load_mlps` gives: classifier (M > 1) and upsampler_0 to upsampler_{M-1}.
-        is_apart: whether the lightest is not for `dense`, but packed as the others.
-        """
+        """Packs what `load_mlps` gives: classifier (M > 1) and upsampler_0 to upsampler_{M-1}."""
         count = len(mlps) - ("classifier" in mlps)
         *heavier, light = (mlps[f"upsampler_{index}"] for index in range(count))
-        if is_apart:
+        if is_apart := not _is_usual(light):
             heavier.append(light)
         classes = mlps["classifier"].outputs if count > 1 else 0
         packing = _Packing(dtype, device)
@@ -182,6 +189,8 @@ class _Packing:
             places,
             torch.from_numpy(flat).to(self._device, self._dtype),
             torch.from_numpy(np.concatenate(vectors)).to(self._device),
+            parts[0][0].neighbours,
+            parts[0][0].base == "bilinear",
         )
 
     def _place(
@@ -209,6 +218,10 @@ class _Packing:
         """Gives [ONES, n]: the bias rounded to the compute dtype, and what that leaves."""
         rounded = torch.from_numpy(bias).to(self._dtype).float().numpy()
         return np.stack([rounded, bias - rounded])
+
+
+def _is_usual(mlp: MlpWeights) -> bool:
+    return mlp.neighbours == 1 and mlp.base == "bilinear"
 
 
 def _is_linear(mlp: MlpWeights) -> bool:
