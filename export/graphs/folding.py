@@ -19,6 +19,10 @@ from pcsr.models.imdn import collapse
 from pcsr.models.liif import LEAST_AREA, LiifUpsampler, Mlp, UpsamplerSpec
 from pcsr.models.pcsr import feature_width
 
+# The exporter's optimizer takes 1e-9 for zero and drops it: areas of zero would make NaN. Weights
+# are ratios of areas, so that a power of two changes no bit of them.
+AREA_UNIT = 2.0**20
+
 
 class FoldedBackbone(nn.Module):
     """Maps image [1, 3, h, w] RGB in [0, 1] -> features [1, D, h, w], and one row map [h*w, C] per
@@ -78,7 +82,6 @@ class FoldedMlp(nn.Module):
     offset_weight: Tensor
     cell_weight: Tensor
     bias: Tensor
-    least_area: Tensor
 
     def __init__(self, mlp: Mlp, spec: UpsamplerSpec) -> None:
         super().__init__()
@@ -93,16 +96,15 @@ class FoldedMlp(nn.Module):
         self.register_buffer("bias", first.bias.detach().clone())
         self.rest = rest
         self.unfold, self.neighbours = spec.unfold, spec.neighbours
-        if self.neighbours > 1:
-            # PyTorch's exporter takes an added number of less than 1e-8 for zero, but no vector.
-            self.register_buffer("least_area", torch.full((1,), LEAST_AREA))
 
     def forward(self, features: Tensor, index: Tensor, offset: Tensor, cell: Tensor) -> Tensor:
         constant = self.bias + cell @ self.cell_weight
         if self.neighbours == 1:
             return self._evaluate(features, index, offset, constant)
         corners = [offset.select(1, corner) for corner in range(self.neighbours)]
-        areas = [(at[:, :1] * at[:, 1:]).abs() + self.least_area for at in corners]
+        areas = [
+            (at[:, :1] * AREA_UNIT * at[:, 1:]).abs() + LEAST_AREA * AREA_UNIT for at in corners
+        ]
         total = sum(areas[1:], areas[0])
         weighted = [
             self._evaluate(features, index.select(1, corner), at, constant) * (area / total)
