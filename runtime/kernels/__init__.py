@@ -12,6 +12,7 @@ from .dense import dense as dense
 from .ensemble import ensemble as ensemble
 from .finish import finish as finish
 from .launch import HELD_BYTES as HELD_BYTES
+from .launch import WIDEST as WIDEST
 from .launch import BandInputs as BandInputs
 from .packed import PackedMlp as PackedMlp
 from .packed import PackedMlps as PackedMlps

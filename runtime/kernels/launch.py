@@ -23,6 +23,9 @@ DTYPES: dict[torch.dtype, Any] = {
 }
 LARGEST = 2**31 - 2**16  # pixels of a band, so that no tile counts past int32 either
 HELD_BYTES = 48 * 1024  # of weights; the least GPU (sm_89) has 99 KiB per program, staging included
+WIDEST = (
+    128  # channels of a block of an MLP: a float32 layer of 256 x 256 fits no GPU's shared memory
+)
 TENSOR_MEMORY = (10, 11)  # generations whose products of four warps are in a memory of their own
 LIMITED_WIDTH = 48  # channels of an MLP whose values fit few registers
 INTERPRETED_BLOCK = 2048  # Triton's interpreter takes nearly the same time for any tile

@@ -26,7 +26,7 @@ Floats = NDArray[np.float32]
 Size = tuple[int, int]
 WEIGHTS = "edsr-baseline-liif.pth"
 GOLDEN = sorted((REFERENCE / "golden").glob("liif_*.npz"))
-BACKENDS = ("native", "onnxruntime")
+BACKENDS = ("native", "onnxruntime", "torch")
 OFF = [{}, {"local_ensemble": False}, {"feat_unfold": False}, {"cell_decode": False}]
 OFF.append({"local_ensemble": False, "feat_unfold": False, "cell_decode": False})
 NAMES = {"local_ensemble": "ensemble", "feat_unfold": "unfold", "cell_decode": "cell"}
