@@ -46,7 +46,7 @@ def authors_form(ckpt: Path, scale: float) -> Call:
         )
         queries = pixel_centres(size).view(1, -1, 2)
         cell = torch.tensor([2 / size[0], 2 / size[1]])
-        parts = [upsampler(features, query, cell) for query in queries.split(QUERIES, dim=1)]
+        parts = [upsampler(features, query, cell) for query in torch.split(queries, QUERIES, dim=1)]
         colours = torch.cat(parts, dim=1).transpose(1, 2).reshape(1, 3, *size)
         return to_bytes(colours * network.std + network.mean).numpy()
 
