@@ -1,0 +1,160 @@
+"""Reads what is inspected, a checkpoint or a bundle, into one form."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import onnx
+
+from pcsr.bundle import MANIFEST, Bundle
+from pcsr.export.graphs.layers import Layers
+from pcsr.export.graphs.onnx_graph import export_graph, graph_sources
+from pcsr.export.network import NetworkSettings, build_network, completed, trained_scale
+from pcsr.manifest import classifier_outputs
+from pcsr.models import PCSR, PlainNetwork
+from pcsr.models.checkpoint import Checkpoint, read_checkpoint
+from pcsr.models.liif import UpsamplerSpec
+from pcsr.models.pcsr import feature_width
+
+from .mlps import MlpWork, Parts, mlp_work
+from .tail import GraphWork, ImageWork
+
+OPSET = 20
+Kind = Literal["pcsr", "liif", "plain"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is inspected."""
+
+    path: Path
+    form: Literal["checkpoint", "bundle"]
+    kind: Kind
+    """`liif` is a PCSR network of one upsampler that gives the colour itself."""
+    architecture: str
+    arguments: Mapping[str, Any]
+    trained_scale: float
+    parameters: int
+    feature_width: int
+    """The channels of the features; 0 for a plain network."""
+    upsamplers: Sequence[Mapping[str, Any]]
+    """How each is made, heaviest first."""
+    classifier_widths: Sequence[int] | None
+    graph: onnx.ModelProto
+    """The graph that takes the image, in float32."""
+    image_work: ImageWork
+    """Of that graph, without what belongs to the MLPs."""
+    mlps: Parts
+    bundle: Bundle | None
+
+    @property
+    def is_plain(self) -> bool:
+        """Tells whether it is a network with a tail of its own."""
+        return self.kind == "plain"
+
+
+def read_subject(path: Path) -> Subject:
+    """Reads a checkpoint, whose graph is exported in memory, or a bundle.
+
+    Raises:
+        CheckpointError, BundleError: it is neither, or it is damaged.
+        VerificationError: its graph cannot be exported, or its work not be counted.
+    """
+    return _of_bundle(Bundle.load(path)) if _is_folder(path) else _of_checkpoint(path)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir() or path.name == MANIFEST
+    except OSError:
+        return False  # the reader of checkpoints says why
+
+
+def _of_checkpoint(path: Path) -> Subject:
+    checkpoint = read_checkpoint(path)
+    settings = completed(NetworkSettings(), checkpoint)
+    network = build_network(checkpoint, settings)
+    graph = export_graph(graph_sources(network)[0], OPSET)
+    work, what = GraphWork.of(graph), checkpoint.description
+    is_pcsr = isinstance(network, PCSR)
+    parts = _parts(checkpoint, network) if isinstance(network, PCSR) else {}
+    windows = sum(
+        parts[f"upsampler_{j}"].input_macs for j, u in enumerate(what.upsamplers) if u.unfold
+    )
+    features = work.macs_towards("features") - windows if is_pcsr else 0.0
+    return Subject(
+        path=path,
+        form="checkpoint",
+        kind=_kind([spec.base for spec in what.upsamplers]),
+        architecture=what.backbone,
+        arguments=what.backbone_args,
+        trained_scale=trained_scale(network, settings),
+        parameters=sum(weight.numel() for weight in network.parameters()),
+        feature_width=feature_width(network.encoder) if isinstance(network, PCSR) else 0,
+        upsamplers=[_described(spec) for spec in what.upsamplers],
+        classifier_widths=what.classifier_widths,
+        graph=graph,
+        image_work=ImageWork(features, 0.0, None) if is_pcsr else work.split(),
+        mlps=parts,
+        bundle=None,
+    )
+
+
+def _kind(bases: Sequence[str]) -> Kind:
+    return "plain" if not bases else "liif" if [*bases] == ["none"] else "pcsr"
+
+
+def _described(spec: UpsamplerSpec) -> dict[str, Any]:
+    names = ("widths", "neighbours", "base", "unfold", "cell")
+    return {name: getattr(spec, name) for name in names}
+
+
+def _parts(checkpoint: Checkpoint, network: PCSR) -> dict[str, MlpWork]:
+    what, width = checkpoint.description, feature_width(network.encoder)
+    count, parts = len(what.upsamplers), {}
+    if what.classifier_widths is not None:
+        spec = UpsamplerSpec(what.classifier_widths)
+        parts["classifier"] = mlp_work(spec, width, count, classifier_outputs(count))
+    uppers = {f"upsampler_{j}": mlp_work(u, width, 3, 3) for j, u in enumerate(what.upsamplers)}
+    return parts | uppers
+
+
+def _of_bundle(bundle: Bundle) -> Subject:
+    manifest, model = bundle.manifest, bundle.manifest.model
+    graphs = {role: onnx.load_from_string(bundle.graph_bytes(role)) for role in bundle.graphs("fp32")}
+    graph = graphs[bundle.image_role]
+    work = GraphWork.of(graph)
+    macs = [manifest.costs.classifier_macs, *manifest.costs.upsampler_macs]
+    roles = ["classifier", *(f"upsampler_{j}" for j in range(bundle.upsamplers))]
+    backbone = work.macs_towards(bundle.image_output)
+    parts = {
+        role: MlpWork(work.macs_towards(f"{role}_features") - backbone, rows)
+        for role, rows in zip(roles, macs, strict=True)
+        if role in graphs
+    }
+    return Subject(
+        path=bundle.path,
+        form="bundle",
+        kind=_kind([each.base for each in model.upsamplers]),
+        architecture=model.backbone,
+        arguments=model.backbone_args,
+        trained_scale=manifest.trained_scale,
+        parameters=sum(_parameters(each) for each in graphs.values()),
+        feature_width=model.feature_width,
+        upsamplers=[
+            {"widths": u.widths, "neighbours": u.neighbours, "base": u.base}
+            for u in model.upsamplers
+        ],
+        classifier_widths=model.classifier_widths,
+        graph=graph,
+        image_work=ImageWork(backbone, 0.0, None) if parts else work.split(),
+        mlps=parts,
+        bundle=bundle,
+    )
+
+
+def _parameters(graph: onnx.ModelProto) -> int:
+    """Counts the weights of a graph, channels that were padded included."""
+    weights = Layers(graph).weights.values()
+    return sum(array.size for array in weights if array.dtype.kind == "f" and array.ndim > 0)
