@@ -18,7 +18,8 @@ from pcsr.models.checkpoint import Checkpoint
 from pcsr.models.flops import count_flops
 from pcsr.models.liif import Mlp
 
-from .graphs.analysis import count_macs, receptive_radius, working_bytes
+from .graphs.analysis import count_macs, working_bytes
+from .graphs.receptive_field import receptive_radius
 
 MAC_SIZE = 16
 
@@ -39,7 +40,7 @@ def describe_model(
             Upsampler(spec.widths, spec.neighbours, spec.base) for spec in what.upsamplers
         ),
         classifier_widths=what.classifier_widths,
-        receptive_radius_px=receptive_radius(graph) if encoder is not None else None,
+        receptive_radius_px=receptive_radius(graph),
         working_bytes_per_px=math.ceil(working / MAC_SIZE**2),
         mean=_rounded(network.mean),
         std=_rounded(network.std),

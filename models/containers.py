@@ -66,8 +66,9 @@ ARCHIVES: Mapping[str, str] = {
 
 
 def load_content(path: Path, data: bytes) -> Any:  # noqa: ANN401
-    """Loads what torch.save wrote, of any version, or a safetensors file that describes its
-    network. Tensors lie on the CPU.
+    """Loads what torch.save wrote, of any version, or a safetensors file: {"model": {"name",
+    "args", "sd"}} where its metadata describe the network, else its tensors by name. Tensors lie on
+    the CPU.
 
     Raises:
         CheckpointError: it is no such file, says what it is; or it would run code.
@@ -103,11 +104,10 @@ def _load_safetensors(path: Path, data: bytes) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} is a safetensors file whose header is damaged: {shown_error(error)}"
         ) from error
-    if not isinstance(model, dict) or not {"name", "args"} <= model.keys():
+    if described is not None and not (isinstance(model, dict) and {"name", "args"} <= model.keys()):
         raise CheckpointError(
-            f"{path} is a safetensors file, which holds weights but not what network they are of; "
-            f"expected the metadata '{SAFETENSORS_KEY}' with JSON of name and args, or a .pth file "
-            "with model: {name, args, sd} (docs/training.md says how to write both)"
+            f"{path} is a safetensors file whose metadata '{SAFETENSORS_KEY}' is not as expected: "
+            "JSON of name and args (docs/training.md)"
         )
     try:
         import safetensors.torch
@@ -122,6 +122,8 @@ def _load_safetensors(path: Path, data: bytes) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} is a damaged safetensors file: {shown_error(error)}"
         ) from error
+    if model is None:
+        return dict(weights)
     noted = {key: model[key] for key in ("data_norm", "scale") if key in model}
     return {"model": {"name": model["name"], "args": model["args"], "sd": weights}, **noted}
 

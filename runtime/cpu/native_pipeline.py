@@ -25,14 +25,13 @@ from pcsr.runtime.timing import Stopwatch, ThreadSpans
 from .held_rows import ArrayPool, HeldRows
 from .output import Output, Rows, refuse_infinite
 from .passes import FeatureBand, PixelPasses, finish, sigmoid
-from .pipeline import Routed, Runner, Task
+from .pipeline import ARENA_GROWTH, Routed, Runner, Task
 from .statistics import Statistics
 from .workers import Workers
 
 LOG = logging.getLogger("pcsr.upscaler")
 WORKING_BYTES = 900 * 2**20  # of a backbone tile and what is kept for the second pass together
 TILE_BYTES, LEAST_TILE_BYTES = 640 * 2**20, 256 * 2**20
-ARENA_GROWTH = 1.5  # what ONNX Runtime takes, in units of what its tensors need
 PIXELS_PER_CHUNK = 32768
 OUTPUT_PIXELS_PER_BAND = 2**23  # 17 bytes each until they are finished
 
