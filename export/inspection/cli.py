@@ -13,6 +13,7 @@ from pcsr.cli import (
     option_group,
     overwrite_option,
     print_report,
+    say,
 )
 from pcsr.extras import needs_extra
 
@@ -40,5 +41,6 @@ def main(path: Path, scale: float | None, json_file: Path | None, overwrite: boo
         from .report import inspect_file
         from .table import format_inspection
     check_text_output(json_file, overwrite)
+    say(f"looking at {path} …")
     found = inspect_file(path, scale)
     print_report(format_inspection(found), found.to_json(), json_file, overwrite)

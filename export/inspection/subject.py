@@ -12,8 +12,8 @@ from pcsr.export.graphs.layers import Layers
 from pcsr.export.graphs.onnx_graph import export_graph, graph_sources
 from pcsr.export.network import NetworkSettings, build_network, completed, trained_scale
 from pcsr.manifest import classifier_outputs
-from pcsr.models import PCSR, PlainNetwork
-from pcsr.models.checkpoint import Checkpoint, read_checkpoint
+from pcsr.models import PCSR
+from pcsr.models.checkpoint import Description, read_checkpoint
 from pcsr.models.liif import UpsamplerSpec
 from pcsr.models.pcsr import feature_width
 
@@ -74,15 +74,9 @@ def _is_folder(path: Path) -> bool:
 def _of_checkpoint(path: Path) -> Subject:
     checkpoint = read_checkpoint(path)
     settings = completed(NetworkSettings(), checkpoint)
-    network = build_network(checkpoint, settings)
+    network, what = build_network(checkpoint, settings), checkpoint.description
     graph = export_graph(graph_sources(network)[0], OPSET)
-    work, what = GraphWork.of(graph), checkpoint.description
-    is_pcsr = isinstance(network, PCSR)
-    parts = _parts(checkpoint, network) if isinstance(network, PCSR) else {}
-    windows = sum(
-        parts[f"upsampler_{j}"].input_macs for j, u in enumerate(what.upsamplers) if u.unfold
-    )
-    features = work.macs_towards("features") - windows if is_pcsr else 0.0
+    parts = _parts(what, network) if isinstance(network, PCSR) else {}
     return Subject(
         path=path,
         form="checkpoint",
@@ -95,10 +89,21 @@ def _of_checkpoint(path: Path) -> Subject:
         upsamplers=[_described(spec) for spec in what.upsamplers],
         classifier_widths=what.classifier_widths,
         graph=graph,
-        image_work=ImageWork(features, 0.0, None) if is_pcsr else work.split(),
+        image_work=_image_work(GraphWork.of(graph), what.upsamplers, parts),
         mlps=parts,
         bundle=None,
     )
+
+
+def _image_work(work: GraphWork, upsamplers: Sequence[UpsamplerSpec], parts: Parts) -> ImageWork:
+    """Counts the work of a network; of PCSR that of the backbone alone: first layers that unfold
+    features are in its graph, and belong to the upsamplers.
+    """
+    if not parts:
+        return work.split()
+    unfolding = [f"upsampler_{j}" for j, spec in enumerate(upsamplers) if spec.unfold]
+    first_layers = sum(parts[role].input_macs for role in unfolding)
+    return ImageWork(work.macs_towards("features") - first_layers, 0.0, None)
 
 
 def _kind(bases: Sequence[str]) -> Kind:
@@ -110,27 +115,27 @@ def _described(spec: UpsamplerSpec) -> dict[str, Any]:
     return {name: getattr(spec, name) for name in names}
 
 
-def _parts(checkpoint: Checkpoint, network: PCSR) -> dict[str, MlpWork]:
-    what, width = checkpoint.description, feature_width(network.encoder)
-    count, parts = len(what.upsamplers), {}
-    if what.classifier_widths is not None:
-        spec = UpsamplerSpec(what.classifier_widths)
-        parts["classifier"] = mlp_work(spec, width, count, classifier_outputs(count))
-    uppers = {f"upsampler_{j}": mlp_work(u, width, 3, 3) for j, u in enumerate(what.upsamplers)}
-    return parts | uppers
+def _parts(what: Description, network: PCSR) -> dict[str, MlpWork]:
+    width, count = feature_width(network.encoder), len(what.upsamplers)
+    parts = {f"upsampler_{j}": mlp_work(u, width, 3, 3) for j, u in enumerate(what.upsamplers)}
+    if what.classifier_widths is None:
+        return parts
+    spec = UpsamplerSpec(what.classifier_widths)
+    return {"classifier": mlp_work(spec, width, count, classifier_outputs(count)), **parts}
 
 
 def _of_bundle(bundle: Bundle) -> Subject:
     manifest, model = bundle.manifest, bundle.manifest.model
-    graphs = {role: onnx.load_from_string(bundle.graph_bytes(role)) for role in bundle.graphs("fp32")}
+    roles = bundle.graphs("fp32")
+    graphs = {role: onnx.load_from_string(bundle.graph_bytes(role)) for role in roles}
     graph = graphs[bundle.image_role]
     work = GraphWork.of(graph)
     macs = [manifest.costs.classifier_macs, *manifest.costs.upsampler_macs]
-    roles = ["classifier", *(f"upsampler_{j}" for j in range(bundle.upsamplers))]
+    uppers = (f"upsampler_{j}" for j in range(bundle.upsamplers))
     backbone = work.macs_towards(bundle.image_output)
     parts = {
         role: MlpWork(work.macs_towards(f"{role}_features") - backbone, rows)
-        for role, rows in zip(roles, macs, strict=True)
+        for role, rows in zip(("classifier", *uppers), macs, strict=True)
         if role in graphs
     }
     return Subject(

@@ -1,6 +1,7 @@
 """The report of pcsr-inspect, as people read it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from tabulate import tabulate
 
@@ -37,12 +38,11 @@ def _what(found: Inspection) -> str:
 def _scale(found: Inspection) -> str:
     if found.kind == "plain":
         return f"x{found.scale:g}"
-    trained = f"any; trained for x{found.trained_scale:g}"
-    return trained if found.scale == found.trained_scale else f"{trained}, counted at x{found.scale:g}"
+    counted = "" if found.scale == found.trained_scale else f", counted at x{found.scale:g}"
+    return f"any; trained for x{found.trained_scale:g}{counted}"
 
 
-def _upsampler(one: object) -> str:
-    values = dict(one)  # type: ignore[call-overload]
+def _upsampler(values: Mapping[str, Any]) -> str:
     text = f"MLP of {_widths(values['widths'])}"
     if values["neighbours"] == 4:
         text += ", evaluated at 4 neighbours"
@@ -70,27 +70,36 @@ def _is_unfolded(found: Inspection) -> bool:
 
 
 def _tiling(found: Inspection) -> str:
-    if found.tiling.exact:
-        return f"exact tiling\n  yes, with a receptive radius of {found.tiling.radius_px} input pixels"
-    return f"exact tiling\n  no: {shortened(found.tiling.reason or '', MOST_REASON)}"
+    tiling = found.tiling
+    if tiling.exact:
+        answer = f"yes, with a receptive radius of {tiling.radius_px} input pixels"
+    else:
+        answer = f"no: {shortened(tiling.reason or '', MOST_REASON)}"
+    return f"exact tiling\n  {answer}"
 
 
 def _speedup(found: Inspection) -> str:
-    speedup = found.speedup
-    itself = "its authors' form" if _is_unfolded(found) else "itself"
-    itself = "itself, all heavy" if found.kind == "pcsr" else itself
+    speedup, itself = found.speedup, "itself"
+    if found.kind == "pcsr":
+        itself = "itself, all heavy"
+    if _is_unfolded(found):
+        itself = "its authors' form"
+    as_pcsr, exact = speedup.as_pcsr, speedup.exact_bundle
     rows = []
-    if speedup.exact_bundle is not None:
-        rows.append((f"exact bundle over {itself}", f"{speedup.exact_bundle:.1f}x"))
-    if speedup.as_pcsr is not None:
-        share = f"PCSR at {speedup.heavy_ratio:.0%} heavy over {itself}"
-        rows.append((share, f"{speedup.as_pcsr:.2g}x" if speedup.as_pcsr >= 10 else f"{speedup.as_pcsr:.1f}x"))
-    if speedup.as_pcsr is not None and speedup.exact_bundle:
-        over_exact = speedup.as_pcsr / speedup.exact_bundle
-        rows.append(("PCSR over the exact bundle", f"{over_exact:.1f}x"))
-    title = "speed-up to expect, by count of multiply-adds: no measured time"
-    lines = [title, *([_table(rows)] if rows else [])]
-    return "\n".join([*lines, f"  upsamplers: {speedup.upsamplers}", f"  {speedup.advice}"])
+    if exact is not None:
+        rows.append((f"exact bundle over {itself}", _times(exact)))
+    if as_pcsr is not None:
+        heavy = f"PCSR at {speedup.heavy_ratio:.0%} heavy"
+        rows.append((f"{heavy} over {itself}", _times(as_pcsr)))
+        rows += [(f"{heavy} over the exact bundle", _times(as_pcsr / exact))] if exact else []
+    lines = [_table(rows)] if rows else []
+    lines += [f"  upsamplers: {speedup.upsamplers}"] if rows else []
+    title = "speed-up to expect, by count of multiply-adds (no measured time)"
+    return "\n".join([title, *lines, f"  {speedup.advice}"])
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.1f}x" if ratio >= 2 else f"{ratio:.2f}x"
 
 
 def _targets(found: Inspection) -> str:
