@@ -1,4 +1,4 @@
-"""Finds how far an ONNX graph of images looks around, from its nodes alone: what bounds exact tiles.
+"""Finds how far an ONNX graph of images looks around, from its nodes alone: exact tiles need that.
 
 A value at index i of a tensor that has `scale` values per input pixel stands at i / scale, and
 depends on the input pixels from i / scale + first to i / scale + last.
@@ -31,7 +31,11 @@ GLOBAL = frozenset({
 SHAPED_BY_SIZE = RESHAPING | {"Expand", "Resize", "Slice"}
 WHOLE_IMAGE = "reads the whole image"
 ATTENTION = "multiplies pixels with each other, as attention does"
-SAMPLED = {"nearest": (-1, 1), "linear": (Fraction(-3, 2), 1), "cubic": (Fraction(-5, 2), 2)}
+SAMPLED: Mapping[str, tuple[Fraction, Fraction]] = {
+    "nearest": (Fraction(-1), Fraction(1)),
+    "linear": (Fraction(-3, 2), Fraction(1)),
+    "cubic": (Fraction(-5, 2), Fraction(2)),
+}
 """How far (first, last) a Resize looks from where it stands, in pixels of its input."""
 
 
@@ -192,11 +196,9 @@ class _Finder:
         if first in self.spans and second in self.spans:
             raise _Unbounded(ATTENTION)
         name, axis = (first, -1) if first in self.spans else (second, -2)
-        turned = any(attributes(node).get(side) for side in ("transA", "transB"))
-        labels = self._labels[name]
-        is_weight = node.op_type == "MatMul" or (name == first and not attributes(node).get("transA"))
-        if not is_weight and (turned or name != first):
+        if node.op_type == "Gemm" and (name != first or attributes(node).get("transA")):
             raise _Unbounded("multiplies along an axis that is not known")
+        labels = self._labels[name]
         if labels.is_position(max(axis, -labels.rank)):
             raise _Unbounded(WHOLE_IMAGE)
         return span
