@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,11 @@ def inspect_file(path: Path, scale: float | None = None) -> Inspection:
     if scale is not None and subject.is_plain and scale != trained:
         raise UsageError(f"{path} upscales by {trained:g} alone, found --scale {scale:g}")
     counted = scale or trained
-    precisions = find_precisions(subject)
+    tiling = _tiling(subject)
+    precisions = find_precisions(subject, tiling.exact)
+    speedup = estimate_speedup(subject, counted)
+    if not precisions[0].possible:
+        speedup = replace(speedup, advice=f"It cannot be exported: {precisions[0].note}.")
     return Inspection(
         path=str(path),
         form=subject.form,
@@ -102,8 +106,8 @@ def inspect_file(path: Path, scale: float | None = None) -> Inspection:
         upsamplers=subject.upsamplers,
         classifier_widths=subject.classifier_widths,
         work=_work(subject, counted),
-        tiling=_tiling(subject),
-        speedup=estimate_speedup(subject, counted),
+        tiling=tiling,
+        speedup=speedup,
         precisions=precisions,
         hosts=find_hosts(subject, precisions),
     )

@@ -11,7 +11,9 @@ Its own upsamplers count where it has some, else typical ones.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from pcsr.errors import CheckpointError
 from pcsr.models.liif import UpsamplerSpec
+from pcsr.models.registry import find_registration
 
 from .mlps import MlpWork, Parts, mlp_work
 from .subject import Subject
@@ -19,8 +21,11 @@ from .subject import Subject
 HEAVY_RATIO = 0.2
 WORTHWHILE = 1.1
 SMALL_TAIL = 0.2
+UPSCALES_NOT = "it does not upscale"
+ALL_ABOVE = "all its layers work above the image's resolution, and a backbone works at it"
 PLAIN = "Use its plain bundle (pcsr-export)."
 TRAIN = "pcsr-train makes a PCSR of it."
+REGISTER = "To train it as PCSR, register its backbone first (pcsr.models.register_backbone)."
 PLAIN_WIDTH = 64
 """The features that the first layers of typical upsamplers read behind a plain network."""
 
@@ -30,17 +35,20 @@ class Typical:
     """Upsamplers that a network might get as PCSR."""
 
     origin: str
-    heavy: UpsamplerSpec
+    heavy: UpsamplerSpec | None
+    """None where it is the network's own."""
     light: UpsamplerSpec
     classifier: UpsamplerSpec
 
     def parts(self, feature_width: int) -> dict[str, MlpWork]:
         """Counts them behind features of this width."""
-        return {
+        parts = {
             "classifier": mlp_work(self.classifier, feature_width, 2, 1),
-            "upsampler_0": mlp_work(self.heavy, feature_width, 3, 3),
             "upsampler_1": mlp_work(self.light, feature_width, 3, 3),
         }
+        if self.heavy is not None:
+            parts["upsampler_0"] = mlp_work(self.heavy, feature_width, 3, 3)
+        return parts
 
 
 def _published(name: str, heavy: int, light: int, *classifier: int) -> Typical:
@@ -58,11 +66,10 @@ TYPICAL: Mapping[str, Typical] = {
 """Where the paper or our own training has upsamplers for a backbone; SRRESNET for all others."""
 LIIF = Typical(
     "its own MLP once in place of four times, and a light one of 3 layers of 128",
-    UpsamplerSpec(()),
-    UpsamplerSpec((128,) * 3),
-    UpsamplerSpec((20, 20)),
+    heavy=None,
+    light=UpsamplerSpec((128,) * 3),
+    classifier=UpsamplerSpec((20, 20)),
 )
-"""Without the heavy one, which is the network's own."""
 
 
 @dataclass(frozen=True)
@@ -102,17 +109,12 @@ def _of_plain(subject: Subject) -> Speedup:
     work, scale = subject.image_work, subject.trained_scale
     typical = TYPICAL.get(subject.architecture, SRRESNET)
     if scale == 1 or not work.backbone_macs:
-        reason = (
-            "it does not upscale"
-            if scale == 1
-            else "all its layers work above the image's resolution, where PCSR has no backbone"
-        )
-        return Speedup(
-            HEAVY_RATIO, None, None, typical.origin, f"It cannot become PCSR: {reason}. {PLAIN}"
-        )
+        advice = f"It cannot become PCSR: {UPSCALES_NOT if scale == 1 else ALL_ABOVE}. {PLAIN}"
+        return Speedup(HEAVY_RATIO, None, None, typical.origin, advice)
     gain = work.total_macs / routed_macs(work.backbone_macs, typical.parts(PLAIN_WIDTH), scale)
     if gain >= WORTHWHILE:
-        advice = f"PCSR gains here. {TRAIN}"
+        how = TRAIN if _is_registered(subject.architecture) else REGISTER
+        advice = f"PCSR gains here. {how}"
     elif work.tail_share < SMALL_TAIL:
         share = "all" if not work.tail_macs else f"{1 - work.tail_share:.0%}"
         advice = (
@@ -125,6 +127,14 @@ def _of_plain(subject: Subject) -> Speedup:
             f"{PLAIN}"
         )
     return Speedup(HEAVY_RATIO, gain, None, typical.origin, advice)
+
+
+def _is_registered(architecture: str) -> bool:
+    try:
+        find_registration(architecture)
+    except CheckpointError:
+        return False
+    return True
 
 
 def _of_liif(subject: Subject, scale: float) -> Speedup:

@@ -74,7 +74,7 @@ def _tiling(found: Inspection) -> str:
     if tiling.exact:
         answer = f"yes, with a receptive radius of {tiling.radius_px} input pixels"
     else:
-        answer = f"no: {shortened(tiling.reason or '', MOST_REASON)}"
+        answer = f"no: {shortened((tiling.reason or '').partition('; ')[0], MOST_REASON)}"
     return f"exact tiling\n  {answer}"
 
 
@@ -103,6 +103,8 @@ def _times(ratio: float) -> str:
 
 
 def _targets(found: Inspection) -> str:
+    if not any(one.possible for one in found.precisions):
+        return f"precisions and hosts\n  none: {found.precisions[0].note}"
     precisions = [(p.name, "yes" if p.possible else "no", p.note) for p in found.precisions]
     hosts = [(h.backend, DEVICES[h.device], _runs(h)) for h in found.hosts]
     return f"precisions\n{_table(precisions)}\n\nhosts\n{_table(hosts)}"

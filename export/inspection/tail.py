@@ -17,6 +17,8 @@ from onnx import shape_inference
 
 from pcsr.errors import VerificationError
 from pcsr.export.graphs.analysis import Shapes, node_macs, shapes_at
+from pcsr.reading.graph import read_graph_shapes
+from pcsr.text import shortened
 
 PROBE = (48, 80)
 """Height and width of the image that is looked at. They differ: by their ratio a tensor is known to
@@ -59,12 +61,13 @@ class GraphWork:
             VerificationError: a shape in the graph does not follow from the image's size.
         """
         try:
-            shapes = shapes_at(model, dict(zip("hw", PROBE, strict=True)))
+            shapes = _shapes(model)
             macs = tuple(node_macs(node, shapes) for node in model.graph.node)
-        except (shape_inference.InferenceError, KeyError, IndexError) as error:
+        except (shape_inference.InferenceError, KeyError, IndexError, ValueError) as error:
+            reason = shortened(str(error), 120)
             raise VerificationError(
                 "the work of the network cannot be counted: a shape in its graph does not follow "
-                f"from the image's size ({str(error).splitlines()[0][:120]})"
+                f"from the image's size ({reason})"
             ) from error
         return cls(model, shapes, macs)
 
@@ -140,6 +143,25 @@ class GraphWork:
                 else:
                     waiting.append(maker)
         return found
+
+
+def _shapes(model: onnx.ModelProto) -> Shapes:
+    """Gives the shapes of all tensors: by the rules of bundles, or, of a graph that they do not
+    hold, by those of ONNX.
+
+    Raises:
+        ValueError: one is not known.
+    """
+    try:
+        graph = read_graph_shapes(model.SerializeToString())
+        return graph.shapes({"image": (1, 3, *PROBE)})
+    except ValueError:
+        shapes = shapes_at(model, dict(zip("hw", PROBE, strict=True)))
+    for node in model.graph.node:
+        made = [name for name in node.output if len(shapes[name]) > 1]
+        if unknown := [name for name in made if 0 in shapes[name]]:
+            raise ValueError(f"that of {unknown[0]}, of {node.op_type}") from None
+    return shapes
 
 
 def _is_larger(shape: tuple[int, ...]) -> bool:

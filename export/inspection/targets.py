@@ -1,6 +1,6 @@
 """Says to which precisions and hosts a network can go, and why not to others."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pcsr.errors import VerificationError
@@ -8,7 +8,7 @@ from pcsr.export.graphs.half_precision import TYPES, to_half_precision
 from pcsr.export.graphs.layers import Layers
 from pcsr.export.graphs.onnx_graph import FORBIDDEN
 from pcsr.manifest import IMAGE_OUTPUTS
-from pcsr.reading.shape_rules import RULES
+from pcsr.reading.graph import read_graph_shapes
 from pcsr.runtime.torch_backend.operators import OPERATORS
 
 from .subject import Subject
@@ -49,13 +49,17 @@ class Host:
     """Why none; None where it runs some."""
 
 
-def find_precisions(subject: Subject) -> list[Precision]:
-    """Tries what export and calibration would refuse; whole images are compared only there."""
+def find_precisions(subject: Subject, is_tiled: bool) -> list[Precision]:
+    """Tries what export and calibration would refuse; images are compared only there.
+
+    is_tiled: whether it can be cut into exact tiles.
+    """
     there = [] if subject.bundle is None else [*subject.bundle.manifest.graphs]
+    export = "pcsr-export --whole-image" if subject.is_plain and not is_tiled else "pcsr-export"
     refused = _refused_by_bundles(subject)
     reasons = {"fp32": None} | {name: _half_refused(subject, name) for name in TYPES}
     reasons |= dict.fromkeys(QUANTISED, _quantised_refused(subject))
-    return [_precision(name, refused or why, there) for name, why in reasons.items()]
+    return [_precision(name, refused or why, there, export) for name, why in reasons.items()]
 
 
 def find_hosts(subject: Subject, precisions: Sequence[Precision]) -> list[Host]:
@@ -72,16 +76,14 @@ def find_hosts(subject: Subject, precisions: Sequence[Precision]) -> list[Host]:
     return found
 
 
-def _precision(name: str, refused: str | None, there: Sequence[str]) -> Precision:
-    is_there = name in there
-    if refused and not is_there:
-        return Precision(name, False, False, refused)
-    if is_there:
+def _precision(name: str, refused: str | None, there: Sequence[str], export: str) -> Precision:
+    if name in there:
         return Precision(name, True, True, "in the bundle")
-    makers: Mapping[str, str] = dict.fromkeys(QUANTISED, "pcsr-calibrate precision")
-    how = f"{makers.get(name, 'pcsr-export')} --format {name}"
-    if name not in QUANTISED:
-        how = "pcsr-export" if name == "fp32" else f"pcsr-export --precision {name}"
+    if refused:
+        return Precision(name, False, False, refused)
+    how = export if name == "fp32" else f"{export} --precision {name}"
+    if name in QUANTISED:
+        how = f"pcsr-calibrate precision --format {name}, of the bundle"
     return Precision(name, True, False, how)
 
 
@@ -93,8 +95,13 @@ def _operators(subject: Subject) -> set[str]:
 
 
 def _refused_by_bundles(subject: Subject) -> str | None:
-    unknown = {name for name in _operators(subject) if name not in RULES or name in FORBIDDEN}
-    return f"a bundle cannot hold the ONNX operator {min(unknown)}" if unknown else None
+    """Says why a bundle cannot hold the graph, as its reader and the export say it."""
+    forbidden = FORBIDDEN & _operators(subject)
+    try:
+        read_graph_shapes(subject.graph.SerializeToString())
+    except ValueError as error:
+        return f"bundles do not hold such a graph: {error}"
+    return f"{min(forbidden)} cannot be deployed" if forbidden else None
 
 
 def _half_refused(subject: Subject, precision: str) -> str | None:
