@@ -1,15 +1,17 @@
 """Reads what is inspected, a checkpoint or a bundle, into one form."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import onnx
+import torch
 
 from pcsr.bundle import MANIFEST, Bundle
+from pcsr.errors import VerificationError
 from pcsr.export.graphs.layers import Layers
-from pcsr.export.graphs.onnx_graph import export_graph, graph_sources
+from pcsr.export.graphs.onnx_graph import GraphSource, export_graph, graph_sources
 from pcsr.export.network import NetworkSettings, build_network, completed, trained_scale
 from pcsr.manifest import classifier_outputs
 from pcsr.models import PCSR
@@ -18,7 +20,7 @@ from pcsr.models.liif import UpsamplerSpec
 from pcsr.models.pcsr import feature_width
 
 from .mlps import MlpWork, Parts, mlp_work
-from .tail import GraphWork, ImageWork
+from .tail import PROBE, GraphWork, ImageWork
 
 OPSET = 20
 Kind = Literal["pcsr", "liif", "plain"]
@@ -75,7 +77,8 @@ def _of_checkpoint(path: Path) -> Subject:
     checkpoint = read_checkpoint(path)
     settings = completed(NetworkSettings(), checkpoint)
     network, what = build_network(checkpoint, settings), checkpoint.description
-    graph = export_graph(graph_sources(network)[0], OPSET)
+    source = graph_sources(network)[0]
+    graph = export_graph(source, OPSET)
     parts = _parts(what, network) if isinstance(network, PCSR) else {}
     return Subject(
         path=path,
@@ -89,10 +92,20 @@ def _of_checkpoint(path: Path) -> Subject:
         upsamplers=[_described(spec) for spec in what.upsamplers],
         classifier_widths=what.classifier_widths,
         graph=graph,
-        image_work=_image_work(GraphWork.of(graph), what.upsamplers, parts),
+        image_work=_image_work(_counted(graph, source), what.upsamplers, parts),
         mlps=parts,
         bundle=None,
     )
+
+
+def _counted(graph: onnx.ModelProto, source: GraphSource) -> GraphWork:
+    """Counts a graph; where its shapes are not known, the one for an image of a fixed size."""
+    try:
+        return GraphWork.of(graph)
+    except VerificationError:
+        example = {"image": torch.zeros(1, 3, *PROBE)}
+        fixed = replace(source, example=example, dynamic={"image": {}})
+        return GraphWork.of(export_graph(fixed, OPSET))
 
 
 def _image_work(work: GraphWork, upsamplers: Sequence[UpsamplerSpec], parts: Parts) -> ImageWork:
