@@ -45,7 +45,7 @@ SIGNATURES: Mapping[bytes, str] = {
     b"7z\xbc\xaf": PACKED.format("7-Zip (7z x)"),
     b"Rar!": PACKED.format("RAR (unrar x)"),
     b"\x89HDF": "is an HDF5 file, as Keras writes it; expected weights of PyTorch",
-    b"\x93NUMPY": "is a NumPy array; expected a checkpoint with its description",
+    b"\x93NUMPY": "is a NumPy array; expected weights of PyTorch",
     b"GGUF": "is a GGUF file; expected weights of PyTorch",
     b"\x89PNG": "is an image; pass the checkpoint with --ckpt",
     b"\xff\xd8\xff": "is an image; pass the checkpoint with --ckpt",
@@ -58,8 +58,7 @@ ARCHIVES: Mapping[str, str] = {
     "pass the checkpoint that it was made from",
     r".*archive_format|.*exported_program\.json|.*models/.*\.json": "is a program of torch.export "
     "(.pt2), which holds a graph beside weights; pass the checkpoint that it was made from",
-    r"[^/]*\.npy": "is an archive of NumPy arrays (.npz); expected a checkpoint with its "
-    "description",
+    r"[^/]*\.npy": "is an archive of NumPy arrays (.npz); expected weights of PyTorch",
     r"(?i).*\.(pth|pt|ckpt|safetensors)": "is a zip archive around a checkpoint; unpack it first "
     "(unzip)",
 }

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from pcsr.errors import CheckpointError
-from pcsr.models.rdn import CONFIGS
+from pcsr.models.backbones.rdn import CONFIGS
 from pcsr.models.registry import make_backbone
 from pcsr.models.weights import SizeLimit, no_larger_than
 

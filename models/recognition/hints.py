@@ -26,7 +26,8 @@ def found_weights(names: Collection[str]) -> str:
     first = ", ".join(one_line(name[:40]) for name in list(names)[:SHOWN_NAMES])
     more = ", …" if len(names) > SHOWN_NAMES else ""
     looks = [look for pattern, look in LOOKS.items() if _any(pattern, names)]
-    return f"{len(names)} weights ({first}{more})" + (
+    noun = "weight" if len(names) == 1 else "weights"
+    return f"{len(names)} {noun} ({first}{more})" + (
         f", which look like {looks[0]}" if looks else ""
     )
 

@@ -131,8 +131,8 @@ def test_a_file_that_holds_itself(tmp_path: Path) -> None:
 
 
 UNKNOWN: dict[str, tuple[Any, str]] = {
-    "weights": ({"a.b": torch.ones(1)}, r"file of torch.save, 1 weights \(a.b\); "),
-    "in a wrapper": ({"net": {"a.b": torch.ones(1)}}, r"1 weights \(a.b\) under net; "),
+    "weights": ({"a.b": torch.ones(1)}, r"file of torch.save, 1 weight \(a.b\); "),
+    "in a wrapper": ({"net": {"a.b": torch.ones(1)}}, r"1 weight \(a.b\) under net; "),
     "esrgan": ({"body.0.rdb1.conv1.weight": torch.ones(1)}, "which look like ESRGAN; "),
     "span": ({"params": {"block_1.c1_r.sk.weight": torch.ones(1)}}, "like SPAN under params; "),
     "nothing": ({"params": {}}, "BasicSR .* that holds no weights; "),
