@@ -17,7 +17,7 @@ def count_macs(model: onnx.ModelProto, **sizes: int) -> int:
     products in one run, with the graph's symbolic dimensions set to `sizes`.
     """
     shapes = shapes_at(model, sizes)
-    return sum(_node_macs(node, shapes) for node in model.graph.node)
+    return sum(node_macs(node, shapes) for node in model.graph.node)
 
 
 def working_bytes(model: onnx.ModelProto, **sizes: int) -> int:
@@ -37,7 +37,8 @@ def working_bytes(model: onnx.ModelProto, **sizes: int) -> int:
     return most
 
 
-def _node_macs(node: onnx.NodeProto, shapes: Shapes) -> int:
+def node_macs(node: onnx.NodeProto, shapes: Shapes) -> int:
+    """Counts the multiply-adds of one node."""
     if node.op_type == "Conv":
         return math.prod(shapes[node.input[1]]) * math.prod(shapes[node.output[0]][2:])
     if node.op_type == "ConvTranspose":

@@ -156,11 +156,13 @@ def _quiet() -> Iterator[None]:
     """Silences torch.onnx: it warns about its internals and about packages that nobody needs, and
     prints whole programs where it fails.
     """
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    log.setLevel(logging.ERROR)
+    logs = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(action="ignore"), redirect_stdout(StringIO()):
             yield
     finally:
-        log.setLevel(level)
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)

@@ -82,7 +82,9 @@ class Frame:
         device = loaded.runner.device
         self._grid = Grid.make(shape.lr_size, shape.scale)
         self._opened = loaded.passes.open(self._grid)
-        self._bands = make_bands(self._grid, BAND_PIXELS, loaded.passes.most_lr_pixels)
+        neighbours = loaded.neighbours
+        most = BAND_PIXELS // neighbours  # networks with four have wide maps of features, too
+        self._bands = make_bands(self._grid, most, loaded.passes.most_lr_pixels, neighbours)
         height, width = self._grid.hr_size
         most_rows = max(band.seen.stop - band.seen.start for band in self._bands)
         self.image = torch.empty(1, 3, *shape.lr_size, dtype=torch.float32, device=device)

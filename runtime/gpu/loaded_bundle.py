@@ -33,6 +33,11 @@ class LoadedBundle:
         """M, the number of upsamplers."""
         return self.bundle.upsamplers
 
+    @property
+    def neighbours(self) -> int:
+        """The most input pixels that an output pixel is made from."""
+        return max(upsampler.neighbours for upsampler in self.bundle.manifest.model.upsamplers)
+
     def encode(self, image: Tensor, tile_px: int | None) -> Tensor:
         """Runs the backbone on an image [1, 3, h, w], in tiles where runner or tile_px want that:
         gives features [D, h, w].

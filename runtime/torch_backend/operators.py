@@ -175,6 +175,7 @@ def _clip(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> T
 
 
 OPERATORS: Mapping[str, Maker] = {
+    "Abs": _always(torch.abs),
     "Add": _always(torch.add),
     "Add_": _always(_add_),
     "Cast": _cast,
