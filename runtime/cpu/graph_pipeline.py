@@ -2,6 +2,7 @@
 and plain networks.
 """
 
+import math
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from pcsr.bundle import Bundle
 from pcsr.manifest import classifier_outputs
 from pcsr.runtime.geometry.grid import Floats, Grid
 from pcsr.runtime.geometry.tiling import (
+    LEAST_CORE_PX,
     TILE_PX,
     Bands,
     Tile,
@@ -30,6 +32,7 @@ from .pipeline import ARENA_GROWTH, Routed, Runner, Size, Task
 from .workers import PIXELS_PER_CHUNK, Workers
 
 PLAIN_TILE_BYTES = 900 * 2**20  # of the tensors of a tile: nothing else is held but finished rows
+MOST_REPEATED = 2.0  # pixels computed, halos included, over those of the image
 
 Maps = dict[str, Floats]
 """The backbone's outputs [h*w, C] by the role that reads them."""
@@ -209,9 +212,20 @@ class PlainPipeline:
         """Cuts an image of (height, width) into bands of tiles."""
         if self._tile_px is not None:
             return square_bands(size, self._halo_px, self._tile_px)
-        tile_bytes = min(PLAIN_TILE_BYTES, available_bytes() // 2)
+        free = available_bytes() // 2
+        bands = self._within(size, min(PLAIN_TILE_BYTES, free))
+        if sum(map(seen_pixels, bands.tiles)) > MOST_REPEATED * math.prod(size):
+            bands = self._within(size, free)
+        return bands
+
+    def _within(self, size: Size, tile_bytes: int) -> Bands:
+        """Cuts an image into tiles that take so many bytes; into larger ones where cores would be
+        smaller than the halo around them.
+        """
         crop_pixels = int(tile_bytes / (ARENA_GROWTH * self._working_bytes_per_px))
-        return least_work_bands(size, self._halo_px, crop_pixels)
+        side = 3 * max(LEAST_CORE_PX, self._halo_px or 0)
+        least_pixels = min(size[0], side) * min(size[1], side)
+        return least_work_bands(size, self._halo_px, max(crop_pixels, least_pixels))
 
     def backbone_px(self, size: Size, scale: float) -> int:
         return sum(map(seen_pixels, self.plan(size).tiles))

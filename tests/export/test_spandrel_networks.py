@@ -161,7 +161,8 @@ def test_whole_images_are_an_option(name: str, tmp_path: Path) -> None:
     assert Bundle.load(tmp_path / "b").manifest.model.receptive_radius_px is None
     image = np.random.default_rng(0).random((45, 37, 3), dtype=np.float32)
     whole = Upscaler(tmp_path / "b")(image).image
-    np.testing.assert_array_equal(Upscaler(tmp_path / "b", tile_px=16)(image).image, whole)
+    tiled = Upscaler(tmp_path / "b", tile_px=16)(image).image
+    assert np.abs(tiled - whole).max() <= tolerances.IMAGE_FP32
     by_torch = Upscaler(tmp_path / "b", backend="torch")(image).image
     assert np.abs(by_torch - whole).max() <= tolerances.IMAGE_FP32
 

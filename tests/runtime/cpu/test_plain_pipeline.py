@@ -1,7 +1,8 @@
 """Plain networks in tiles, against the whole image: sizes, bounds of memory, rows as they come."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -62,10 +63,29 @@ def test_tiles_follow_from_the_memory_that_may_be_used(
     per_px = upscaler.bundle.manifest.model.working_bytes_per_px
     budget = int(most_px * per_px * ARENA_GROWTH)
     monkeypatch.setattr(graph_pipeline, "PLAIN_TILE_BYTES", budget)
+    monkeypatch.setattr(graph_pipeline, "MOST_REPEATED", 100)
     tiled = upscaler(picture((97, 131)))
     assert len(crops) > 1
     assert max(crops) <= most_px
     assert np.abs(tiled.image - whole.image).max() <= tolerances.IMAGE_FP32
+
+
+def test_a_halo_wider_than_tiles_takes_more_memory_instead_of_more_work(
+    plain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = Upscaler(plain).bundle
+    model = replace(bundle.manifest.model, receptive_radius_px=350)
+    manifest = replace(bundle.manifest, model=model)
+    wide = replace(bundle, manifest=manifest)
+    pipeline = PlainPipeline(wide, cast(Any, None), cast(Any, None))
+    monkeypatch.setattr(graph_pipeline, "PLAIN_TILE_BYTES", 1)
+    for free_px, tiles in ((600 * 600, 1), (1, 1)):
+        free = int(2 * free_px * model.working_bytes_per_px * ARENA_GROWTH)
+        monkeypatch.setattr(graph_pipeline, "available_bytes", lambda free=free: free)
+        assert sum(map(len, pipeline.plan((500, 600)).tiles)) == tiles
+    found = [tile for tiles in pipeline.plan((3000, 4000)).tiles for tile in tiles]
+    cores = [part.stop - part.start for tile in found for part in tile.core]
+    assert min(cores) >= 250
 
 
 def test_nan_in_one_tile_is_refused(plain: Path) -> None:

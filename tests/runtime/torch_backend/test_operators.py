@@ -130,6 +130,7 @@ CASES = [
     Case("Resize", ((1, 3, 5, 7),), {1: None, 2: X4},
          {"mode": "nearest", "nearest_mode": "floor",
           "coordinate_transformation_mode": "asymmetric"}),
+    Case("Abs", (IMAGE,)),
     Case("Mish", (IMAGE,)),
     Case("Gelu", (IMAGE,)),
     Case("Gelu", (IMAGE,), {}, {"approximate": "tanh"}),
