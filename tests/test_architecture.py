@@ -57,6 +57,7 @@ pcsr.runtime.profiler pcsr.runtime.files pcsr.runtime.doctor
 pcsr.export.graphs
 pcsr.export.verification
 pcsr.export
+pcsr.export.inspection
 pcsr.calibration.work_file pcsr.calibration.images
 pcsr.calibration.evaluation
 pcsr.calibration.precision pcsr.calibration.operating_point
