@@ -1,7 +1,7 @@
 """Times a LIIF checkpoint in the form of its authors beside its bundle, the PCSR that was trained
 from it, and networks that people use instead; all interleaved, on the CPU.
 
-    python -m benchmarks.liif LIIF.pth [--pcsr PCSR.pth] [--photo FILE] [--no-others]
+    python -m benchmarks.cpu.liif LIIF.pth [--pcsr PCSR.pth] [--photo FILE] [--no-others]
 """
 
 import statistics
@@ -12,21 +12,20 @@ from typing import TYPE_CHECKING, Any
 import click
 from tabulate import tabulate
 
+from benchmarks.contenders import SCALE
+from benchmarks.environment import ROOT, pin
 from pcsr.cli import command_errors
 from pcsr.errors import UsageError
 from pcsr.text import parse_size
 
-from .bench import CACHE, CHECKPOINTS, FOLDER, say
-from .contenders import SCALE
-from .environment import pin
-
 if TYPE_CHECKING:
+    from benchmarks.image import Image
     from pcsr.runtime.profiler.measuring.calls import Caller
 
-    from .image import Image
-
 QUERIES = 30_000  # at a time, as `batched_predict` of the authors' code
+CHECKPOINTS, CACHE = ROOT.parent / "shared" / "checkpoints", ROOT / "benchmarks" / "cache"
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
 AUTHORS = "LIIF, form of its authors"
 PCSR_MODES: Mapping[str, dict[str, Any]] = {
     "k = 0": {"k": 0.0},
@@ -46,10 +45,9 @@ def authors_form(ckpt: Path) -> Call:
     """
     import torch
 
+    from benchmarks.callers import load_network, to_bytes, to_planes
     from pcsr.models import PCSR
     from pcsr.models.liif import pixel_centres
-
-    from .callers import load_network, to_bytes, to_planes
 
     network = load_network(str(ckpt))
     if not isinstance(network, PCSR) or len(network.upsamplers) != 1:
@@ -78,13 +76,17 @@ def bundle_calls(name: str, ckpt: Path, threads: int) -> Iterator[tuple[str, Cal
     upscaler = Upscaler(exported(ckpt), threads=threads)
     modes = PCSR_MODES if upscaler.bundle.upsamplers > 1 else {"": {}}
     for mode, options in modes.items():
-        label = ", ".join(part for part in (name, mode) if part)
-        yield label, lambda image, options=options: upscaler(image, SCALE, **options).image
+
+        def call(image: "Image", options: Mapping[str, Any] = options) -> "Image":
+            out: Image = upscaler(image, SCALE, **options).image
+            return out
+
+        yield ", ".join(part for part in (name, mode) if part), call
 
 
 def plain_call(ckpt: Path, threads: int) -> Call:
     """Runs a plain network in ONNX Runtime, without this project's runtime."""
-    from .callers import FOREIGN, Files, Place
+    from benchmarks.callers import FOREIGN, Files, Place
 
     bundle = str(exported(ckpt))
     files = Files(bundle, bundle, str(ckpt), str(ckpt))
@@ -97,12 +99,16 @@ def plain_call(ckpt: Path, threads: int) -> Call:
     return call
 
 
+def say(text: str) -> None:
+    """Prints a line of progress."""
+    click.echo(text, err=True)
+
+
 def exported(ckpt: Path) -> Path:
     """Exports a checkpoint, unless the cache has its bundle."""
+    from benchmarks.networks import bundle_name
     from pcsr.bundle import is_bundle
     from pcsr.export.exporter import ExportOptions, export_bundle
-
-    from .networks import bundle_name
 
     CACHE.mkdir(parents=True, exist_ok=True)
     bundle = CACHE / bundle_name(ckpt)
@@ -113,7 +119,7 @@ def exported(ckpt: Path) -> Path:
 
 def other_calls(checkpoints: Path, threads: int) -> Iterator[tuple[str, Call]]:
     """Yields CARN, as PCSR and plain, and two plain networks of today, where spandrel is there."""
-    from .networks import find_networks
+    from benchmarks.networks import find_networks
 
     carn = find_networks("carn", checkpoints, CACHE, say).files
     calls = bundle_calls("CARN-PCSR", Path(carn.pcsr_ckpt), threads)
@@ -141,7 +147,7 @@ def random_networks() -> Iterator[tuple[str, Path]]:
     for name, make in made.items():
         path = CACHE / f"{name.lower()}-random.pth"
         if not path.exists():
-            torch.save({"params": make().state_dict()}, path)
+            torch.save({"params": make().state_dict()}, path)  # type: ignore[no-untyped-call]
         yield name, path
 
 
@@ -205,7 +211,7 @@ def main(
     pin(threads)
     import torch
 
-    from .image import sample_image
+    from benchmarks.image import sample_image
 
     torch.set_num_threads(threads)
     calls = {AUTHORS: authors_form(checkpoint), **dict(bundle_calls("LIIF", checkpoint, threads))}
