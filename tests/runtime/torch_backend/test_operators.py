@@ -89,6 +89,7 @@ CASES = [
           "kernel_shape": [9, 9]}),
     Case("ConvTranspose", ((1, 4, 5, 6),), {1: floats(4, 2, 3, 2)},
          {"group": 2, "dilations": [2, 1], "kernel_shape": [3, 2]}),
+    Case("Abs", (IMAGE,)),
     Case("Relu", (IMAGE,)),
     Case("LeakyRelu", (IMAGE,), {}, {"alpha": -0.14}),
     Case("LeakyRelu", (IMAGE,)),
