@@ -2,6 +2,7 @@
 
 from .carn import CARN
 from .edsr import EDSR
+from .extended import Extended
 from .fsrcnn import FSRCNN
 from .imdn import IMDN
 from .pcsr import PCSR, Prediction
@@ -13,6 +14,7 @@ from .srresnet import SRResNet
 __all__ = [
     "CARN",
     "EDSR",
+    "Extended",
     "FSRCNN",
     "IMDN",
     "PCSR",

@@ -41,6 +41,8 @@ class Data:
     """This and the next are a folder, or None for the sample photos of scikit-image."""
     validation: Path | None
     scale: float
+    least_scale: float
+    """Of a range that a network learns from a teacher; else `scale` alone counts."""
     patch_px: tuple[int, ...]
     """Sides of the low-resolution patch, each for an equal part of a training stage."""
     pixels_per_patch: int | None
