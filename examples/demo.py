@@ -74,7 +74,7 @@ def report(upscaler: Upscaler, original: Image, small: Image, result: Result) ->
         f"photo        {w}x{h} -> {width}x{height} with {upscaler.bundle.manifest.model.backbone}",
         f"PSNR (RGB)   {gained:.2f} dB, bicubic {plain:.2f} dB ({gained - plain:+.2f} dB)",
     ]
-    if result.assignment is not None:
+    if upscaler.bundle.upsamplers > 1:
         lines.append(f"heavy pixels {stats.heavy_share:.1%} of {height * width}")
     times = [
         (stage, f"{ms:.1f}", f"{ms / stats.total_ms:.0%}") for stage, ms in stats.stage_ms.items()
@@ -88,7 +88,7 @@ def report(upscaler: Upscaler, original: Image, small: Image, result: Result) ->
 def save_pictures(output: Path, small: Image, result: Result, upsamplers: int) -> dict[str, Path]:
     """Writes the small photo, the upscaled one and its routing map; returns the paths."""
     pictures = {"input": small, "upscaled": result.image}
-    if result.assignment is not None:
+    if result.assignment is not None and upsamplers > 1:
         pictures["routing map"] = draw_overlay(result.image, result.assignment, upsamplers)
     paths = {what: output / f"coffee-{what.replace(' ', '-')}.png" for what in pictures}
     for what, pixels in pictures.items():

@@ -26,7 +26,9 @@ from pcsr.interrupts import expect_outputs
 )
 @option_group(
     "Input",
-    click.option("--ckpt", required=True, type=FILE, help="Read this checkpoint (.pth)."),
+    click.option(
+        "--ckpt", required=True, type=FILE, help="Read this checkpoint (.pth, .safetensors)."
+    ),
     click.option(
         "--config", type=FILE, help="Read normalisation and scale from this training config (YAML)."
     ),
@@ -70,8 +72,9 @@ def main(
 ) -> None:
     """Export a PCSR or plain super-resolution checkpoint to a verified ONNX bundle.
 
-    Reads the published formats (pcsr-phase0, pcsr-phase1, plain networks). The bundle appears only
-    if every graph and the whole pipeline reproduce PyTorch. pcsr-build adds TensorRT engines to it.
+    Reads the published formats (pcsr-phase0, pcsr-phase1, liif, plain networks), and weights alone
+    of networks that it recognises. The bundle appears only if every graph and the whole pipeline
+    reproduce PyTorch. pcsr-build adds TensorRT engines to it.
     """
     with needs_extra("pcsr-export", "cpu,export"):  # late: --help must not wait for torch
         from . import exporter, network

@@ -1,15 +1,9 @@
 """Defines the networks in PyTorch, as readably as can be: backbones, LIIF upsamplers and PCSR."""
 
-from .carn import CARN
-from .edsr import EDSR
-from .extended import Extended
-from .fsrcnn import FSRCNN
-from .imdn import IMDN
+from .backbones import CARN, EDSR, FSRCNN, IMDN, RDN, Extended, SRResNet
 from .pcsr import PCSR, Prediction
 from .plain import PlainNetwork
-from .rdn import RDN
 from .registry import make_backbone, register_backbone
-from .srresnet import SRResNet
 
 __all__ = [
     "CARN",

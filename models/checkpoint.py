@@ -1,4 +1,6 @@
-"""Reads published checkpoints: {"model": {"name", "args", "sd"}, …}; never runs code in them."""
+"""Reads checkpoints: {"model": {"name", "args", "sd"}, …} as published, and weights alone of known
+networks; never runs code in them.
+"""
 
 import hashlib
 import json
@@ -14,21 +16,14 @@ from pcsr.bundle import is_bundle
 from pcsr.errors import CheckpointError
 from pcsr.reading import files
 
-from .containers import MOST_CHECKPOINT_BYTES, load_content
+from .containers import MOST_CHECKPOINT_BYTES, is_safetensors, load_content
 from .liif import UpsamplerSpec
 from .pcsr import sampler_names
+from .recognition import find_description, recognised_file
 from .values import plain, shown, shown_error
 from .weights import check_weights
 
-WRITE_DESCRIBED = "save it again with model: {name, args, sd} (docs/training.md)"
 TRAINING = ("data_norm", "scale")
-WRAPPED = {
-    "pytorch-lightning_version": "a checkpoint of Lightning",
-    "state_dict": "a training checkpoint with a state_dict",
-    "params_ema": "weights in the form of BasicSR (params_ema)",
-    "params": "weights in the form of BasicSR (params)",
-    "model_state_dict": "a training checkpoint with a model_state_dict",
-}
 
 
 @dataclass(frozen=True)
@@ -57,25 +52,33 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Reads `pcsr-phase0`, `pcsr-phase1`, `pcsr` (any M) and plain-network checkpoints.
+    """Reads checkpoints that describe their network, at whatever depth of the file, and weights
+    alone of networks that are recognised; the log says what they were taken for.
 
     Raises:
-        CheckpointError: not a checkpoint, not one of these formats, or with weights that are not
+        CheckpointError: not a checkpoint, of an unknown network, or with weights that are not
             finite.
     """
     data = read_file(path)
     sha256, size = hashlib.sha256(data).hexdigest(), len(data)
+    kind = "a safetensors file" if is_safetensors(data) else "a file of torch.save"
     content = load_content(path, data)
     del data  # as large as the weights
-    model = _model_entry(path, content)
+    described = find_description(content)
+    if described is not None:
+        model, noted = described.value, described.holder
+        weights = check_weights(path, model["sd"], size)
+    else:
+        found = recognised_file(path, kind, content, size)
+        model, weights = {"name": found.name, "args": found.args}, found.weights
+        noted = {"data_norm": found.data_norm} if found.data_norm else {}
     try:
         description = describe(model["name"], model["args"])
-        training = plain({key: content[key] for key in TRAINING if key in content}, "it")
+        training = plain({key: noted[key] for key in TRAINING if key in noted}, "it")
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     except ValueError as error:
         raise CheckpointError(f"{path}: data_norm or scale: {error}") from error
-    weights = check_weights(path, model["sd"], size)
     if model["name"] == "liif":
         weights = _named_as_pcsr(weights)
     return Checkpoint(path, sha256, description, weights, training)
@@ -105,30 +108,6 @@ def read_file(path: Path) -> bytes:
                 "(.pth) that it was made from"
             ) from error
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _model_entry(path: Path, data: Any) -> Mapping[str, Any]:  # noqa: ANN401
-    model = data.get("model") if isinstance(data, dict) else None
-    if isinstance(model, dict) and {"name", "args", "sd"} <= model.keys():
-        return model
-    raise CheckpointError(
-        f"{path} does not describe its network: expected a dict model of name, args and sd, as "
-        f"published; found {_found(data, model)}; {WRITE_DESCRIBED}"
-    )
-
-
-def _found(data: Any, model: Any) -> str:  # noqa: ANN401
-    """Says what a file holds in place of a description."""
-    if not isinstance(data, dict):
-        return shown(data)
-    for key, what in WRAPPED.items():
-        if key in data:
-            return what
-    if data and all(isinstance(value, Tensor) for value in data.values()):
-        return f"{len(data)} weights alone"
-    content, what = (model, "model") if isinstance(model, dict) else (data, "dict")
-    keys = [key[:40] if isinstance(key, str) else shown(key) for key in list(content)[:4]]
-    return f"a {what} of {', '.join(keys) or 'nothing'}"
 
 
 def describe(name: Any, args: Any) -> Description:  # noqa: ANN401

@@ -45,7 +45,7 @@ SIGNATURES: Mapping[bytes, str] = {
     b"7z\xbc\xaf": PACKED.format("7-Zip (7z x)"),
     b"Rar!": PACKED.format("RAR (unrar x)"),
     b"\x89HDF": "is an HDF5 file, as Keras writes it; expected weights of PyTorch",
-    b"\x93NUMPY": "is a NumPy array; expected a checkpoint with its description",
+    b"\x93NUMPY": "is a NumPy array; expected weights of PyTorch",
     b"GGUF": "is a GGUF file; expected weights of PyTorch",
     b"\x89PNG": "is an image; pass the checkpoint with --ckpt",
     b"\xff\xd8\xff": "is an image; pass the checkpoint with --ckpt",
@@ -58,16 +58,16 @@ ARCHIVES: Mapping[str, str] = {
     "pass the checkpoint that it was made from",
     r".*archive_format|.*exported_program\.json|.*models/.*\.json": "is a program of torch.export "
     "(.pt2), which holds a graph beside weights; pass the checkpoint that it was made from",
-    r"[^/]*\.npy": "is an archive of NumPy arrays (.npz); expected a checkpoint with its "
-    "description",
+    r"[^/]*\.npy": "is an archive of NumPy arrays (.npz); expected weights of PyTorch",
     r"(?i).*\.(pth|pt|ckpt|safetensors)": "is a zip archive around a checkpoint; unpack it first "
     "(unzip)",
 }
 
 
 def load_content(path: Path, data: bytes) -> Any:  # noqa: ANN401
-    """Loads what torch.save wrote, of any version, or a safetensors file that describes its
-    network. Tensors lie on the CPU.
+    """Loads what torch.save wrote, of any version, or a safetensors file: {"model": {"name",
+    "args", "sd"}} where its metadata describe the network, else its tensors by name. Tensors lie on
+    the CPU.
 
     Raises:
         CheckpointError: it is no such file, says what it is; or it would run code.
@@ -103,11 +103,10 @@ def _load_safetensors(path: Path, data: bytes) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} is a safetensors file whose header is damaged: {shown_error(error)}"
         ) from error
-    if not isinstance(model, dict) or not {"name", "args"} <= model.keys():
+    if described is not None and not (isinstance(model, dict) and {"name", "args"} <= model.keys()):
         raise CheckpointError(
-            f"{path} is a safetensors file, which holds weights but not what network they are of; "
-            f"expected the metadata '{SAFETENSORS_KEY}' with JSON of name and args, or a .pth file "
-            "with model: {name, args, sd} (docs/training.md says how to write both)"
+            f"{path} is a safetensors file whose metadata '{SAFETENSORS_KEY}' is not as expected: "
+            "JSON of name and args (docs/training.md)"
         )
     try:
         import safetensors.torch
@@ -122,6 +121,8 @@ def _load_safetensors(path: Path, data: bytes) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} is a damaged safetensors file: {shown_error(error)}"
         ) from error
+    if model is None:
+        return dict(weights)
     noted = {key: model[key] for key in ("data_norm", "scale") if key in model}
     return {"model": {"name": model["name"], "args": model["args"], "sd": weights}, **noted}
 

@@ -125,10 +125,10 @@ def fitted(path: Path, found: Mapping[str, Tensor], names: Collection[str]) -> d
     Raises:
         CheckpointError: two weights have one name.
     """
-    known = {_unwrapped(name): name for name in names}
+    known = {unwrapped(name): name for name in names}
     result: dict[str, Tensor] = {}
     for name, weight in found.items():
-        own = name if name in names else known.get(_unwrapped(name), name)
+        own = name if name in names else known.get(unwrapped(name), name)
         if own not in names and _is_leftover(name):
             continue
         if own in result:
@@ -142,7 +142,8 @@ def _is_leftover(name: str) -> bool:
     return parts[-1] in COUNTERS or not UNUSED.isdisjoint(parts[-2:-1])
 
 
-def _unwrapped(name: str) -> str:
+def unwrapped(name: str) -> str:
+    """Returns the name of a weight without what DataParallel and torch.compile put into it."""
     return ".".join(part for part in name.split(".") if part not in WRAPPERS)
 
 

@@ -5,17 +5,20 @@ with kernels of their own.
 import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
 from pcsr.errors import BundleError
-from pcsr.manifest import classifier_outputs
+from pcsr.manifest import Upsampler, classifier_outputs
 from pcsr.reading.npz import Headers
 
 from .geometry.grid import Floats
+
+FIRST = ("feature_weight", "row_weight", "column_weight", "cell_weight", "bias")
 
 
 @dataclass(frozen=True)
@@ -36,18 +39,27 @@ class MlpWeights:
     """[C]."""
     rest: Floats
     """The layers behind the first, one after another: weight [outputs, inputs], bias [outputs]."""
+    neighbours: Literal[1, 4] = 1
+    """How many of the nearest input pixels it is evaluated at."""
+    base: Literal["bilinear", "none"] = "bilinear"
+    """What an upsampler's result is added to."""
 
     @classmethod
-    def of(cls, arrays: Mapping[str, Floats]) -> "MlpWeights":
-        """Makes it from arrays of a bundle's mlps.npz, without the role in their names."""
+    def of(cls, arrays: Mapping[str, Floats], upsampler: Upsampler | None = None) -> "MlpWeights":
+        """Makes it from arrays of a bundle's mlps.npz, without the role in their names.
+
+        upsampler: how it is evaluated; None is a classifier's way, at the nearest input pixel.
+        """
         parts, widths = [np.zeros(0, np.float32)], [len(arrays["bias"])]
         while (weight := arrays.get(f"weight_{len(widths)}")) is not None:
             parts += [weight.ravel(), arrays[f"bias_{len(widths)}"]]
             widths.append(weight.shape[0])
-        names = [field.name for field in fields(cls)][1:-1]
-        first = {name: np.ascontiguousarray(arrays[name], dtype=np.float32) for name in names}
+        first = {name: np.ascontiguousarray(arrays[name], dtype=np.float32) for name in FIRST}
         rest = np.concatenate(parts, dtype=np.float32)
-        return cls(np.array(widths, np.int32), **first, rest=rest)
+        weights = cls(np.array(widths, np.int32), **first, rest=rest)
+        if upsampler is None:
+            return weights
+        return replace(weights, neighbours=upsampler.neighbours, base=upsampler.base)
 
     def layers(self) -> Iterator[tuple[Floats, Floats]]:
         """Yields (weight [outputs, inputs], bias [outputs]) of each layer behind the first."""
@@ -98,7 +110,8 @@ def load_mlps(bundle: Bundle) -> dict[str, MlpWeights]:
                 "infinite values); export the bundle again"
             )
         arrays[role][part] = values
-    return {role: MlpWeights.of(arrays[role]) for role in hidden}
+    ways = {f"upsampler_{j}": upsampler for j, upsampler in enumerate(model.upsamplers)}
+    return {role: MlpWeights.of(arrays[role], ways.get(role)) for role in hidden}
 
 
 def _shapes(depth: int, widths: Sequence[int]) -> dict[str, tuple[int, ...]]:

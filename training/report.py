@@ -25,7 +25,7 @@ class Reporter:
         self._terminal = sys.stderr.isatty()
         self._line_start = "\r\x1b[K" if self._terminal else ""
         self._writer = None if quiet else _writer(folder)
-        self._started = (-1, 0, 0.0)  # stage, first iteration seen, when
+        self._started = (-2, 0, 0.0)  # stage, first iteration seen, when
 
     def __call__(self, progress: Progress) -> None:
         if self._quiet:

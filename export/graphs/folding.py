@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pcsr.models import PCSR
-from pcsr.models.imdn import collapse
+from pcsr.models.backbones.imdn import collapse
 from pcsr.models.liif import LEAST_AREA, LiifUpsampler, Mlp, UpsamplerSpec
 from pcsr.models.pcsr import feature_width
 

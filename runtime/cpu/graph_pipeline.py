@@ -17,7 +17,7 @@ from pcsr.runtime.timing import Stopwatch
 
 from .output import Output, refuse_infinite
 from .pipeline import Routed, Runner, Size, Task
-from .workers import Workers
+from .workers import PIXELS_PER_CHUNK, Workers
 
 Maps = dict[str, Floats]
 """The backbone's outputs [h*w, C] by the role that reads them."""
@@ -33,6 +33,9 @@ class GraphPipeline:
         self._tile_px = tile_px or TILE_PX
         self._costs = bundle.manifest.costs
         self._count = bundle.upsamplers
+        upsamplers = bundle.manifest.model.upsamplers
+        self._neighbours = {f"upsampler_{j}": u.neighbours for j, u in enumerate(upsamplers)}
+        self._has_base = np.array([upsampler.base == "bilinear" for upsampler in upsamplers])
         self._mlps = [f"upsampler_{j}" for j in range(self._count)]
         if self._count > 1:
             self._mlps.insert(0, "classifier")
@@ -59,7 +62,8 @@ class GraphPipeline:
         with watch.stage("compose"):
             out: Floats = residual.reshape(*grid.hr_size, 3)
             pixels = np.ascontiguousarray(image[0].transpose(1, 2, 0))
-            self._workers.over_rows(grid.hr_size, partial(add_bilinear, out, pixels, grid))
+            add = partial(self._add_bases, out, pixels, grid, labels)
+            self._workers.over_rows(grid.hr_size, add)
         with output.rows(0, grid.hr_size[0]) as target, watch.stage("refinement"):
             self._finish(out, labels < refined_below(task.request, self._count), target.pixels)
             target.assignment[:] = labels
@@ -97,13 +101,28 @@ class GraphPipeline:
     ) -> None:
         """Runs the graph of a role on these flat output pixels, and writes their rows of `out`."""
 
+        neighbours = self._neighbours.get(role, 1)
+
         def work(chunk: slice) -> None:
             part = pixels[chunk]
-            index, offset = grid.locate(part)
+            index, offset = grid.locate(part, neighbours)
             rows = {"features": features[role], "index": index, "offset": offset, "cell": grid.cell}
             out[part] = self._runner.run_rows(role, rows)
 
-        self._workers.over_pixels(len(pixels), work)
+        self._workers.over_pixels(len(pixels), work, PIXELS_PER_CHUNK // neighbours)
+
+    def _add_bases(
+        self, out: Floats, image: Floats, grid: Grid, labels: NDArray[np.uint8], rows: slice
+    ) -> None:
+        """Adds to rows of `out` [H, W, 3] what each pixel's upsampler is added to.
+
+        Raises:
+            ImageError: a sum is not finite.
+        """
+        chosen = self._has_base[labels[rows]]
+        if chosen.any():
+            add_bilinear(out, image, grid, rows, chosen[..., None])
+        refuse_infinite(out[rows])
 
     def _finish(self, image: Floats, heavy: NDArray[np.bool_], out: NDArray[Any]) -> None:
         def work(rows: slice) -> None:
@@ -112,11 +131,15 @@ class GraphPipeline:
         self._workers.over_rows(heavy.shape, work)
 
 
-def add_bilinear(residual: Floats, image: Floats, grid: Grid, rows: slice) -> None:
-    """Adds `image` [h, w, 3], upsampled as `grid_sample` does, to rows of `residual` [H, W, 3].
-
-    Raises:
-        ImageError: the sum is not finite.
+def add_bilinear(
+    residual: Floats,
+    image: Floats,
+    grid: Grid,
+    rows: slice,
+    chosen: NDArray[np.bool_] | bool = True,
+) -> None:
+    """Adds `image` [h, w, 3], upsampled as `grid_sample` does, to rows of `residual` [H, W, 3];
+    only where `chosen` [rows, W, 1] is set.
     """
     y, x = grid.rows, grid.columns
     upper, lower = image[y.upper[rows]], image[y.lower[rows]]
@@ -125,8 +148,7 @@ def add_bilinear(residual: Floats, image: Floats, grid: Grid, rows: slice) -> No
     right -= left
     right *= x.weight[:, None]
     left += right
-    residual[rows] += left
-    refuse_infinite(residual[rows])
+    np.add(residual[rows], left, out=residual[rows], where=chosen)
 
 
 def refine_rows(image: Floats, heavy: NDArray[np.bool_], rows: slice) -> Floats:

@@ -46,7 +46,10 @@ class NativePipeline:
         self, bundle: Bundle, runner: Runner, workers: Workers, tile_px: int | None = None
     ) -> None:
         model = bundle.manifest.model
+        self._beside = int(any(upsampler.neighbours == 4 for upsampler in model.upsamplers))
         self._halo_px, self.depth = model.receptive_radius_px, model.feature_width
+        if self._halo_px is not None:
+            self._halo_px += self._beside
         self._working_bytes_per_px = model.working_bytes_per_px
         self.costs, self.count = bundle.manifest.costs, bundle.upsamplers
         self.mlps = load_mlps(bundle)
@@ -76,19 +79,25 @@ class NativePipeline:
         bands, keeps = self.plan(size, scale, True)
         return (1 if keeps else 2) * sum(map(seen_pixels, bands.tiles))
 
-    def features(self, tiles: tuple[Tile, ...], rows: slice, image: Floats, width: int) -> Floats:
-        """Computes the features [D, n, w] of some input rows, tile by tile.
+    def features(self, tiles: tuple[Tile, ...], image: Floats, width: int) -> tuple[Floats, int]:
+        """Computes the features [D, n, w] of a band, tile by tile, and says which input row is
+        their first. Where upsamplers read four neighbours, there is a row more on each side of the
+        band that has one.
 
         image: [1, 3, m, w], the rows that the tiles see. width: w of the whole image.
         """
+        inner, seen = tiles[0].inner[0], tiles[0].crop[0]
+        first = max(0, inner.start - self._beside)
+        rows = slice(first, min(seen.stop - seen.start, inner.stop + self._beside))
+        top = seen.start + first
         if len(tiles) == 1:
             whole = self._encode(np.ascontiguousarray(image))
-            return np.ascontiguousarray(whole[:, tiles[0].inner[0]])
-        out = np.empty((self.depth, rows.stop - rows.start, width), dtype=np.float32)
+            return np.ascontiguousarray(whole[:, rows]), top
+        out = np.empty((self.depth, rows.stop - first, width), dtype=np.float32)
         for tile in tiles:
             crop = np.ascontiguousarray(image[..., tile.crop[1]])
-            out[..., tile.core[1]] = self._encode(crop)[(slice(None), *tile.inner)]
-        return out
+            out[..., tile.core[1]] = self._encode(crop)[:, rows, tile.inner[1]]
+        return out, top
 
     def _encode(self, image: Floats) -> Floats:
         features: Floats = self._runner.run_image("backbone", image, ("features",))[0][0]
@@ -191,7 +200,7 @@ class _BandedRun:
                 self._passes.compose(known.band, part, labels, planes, seconds)
                 refuse_infinite(planes)
 
-        self._pipeline.workers.over_ranges(self._chunks(rows, known.band.top), work)
+        self._pipeline.workers.over_ranges(self._chunks(rows), work)
         counts += np.sum(found, axis=0)
         return thresholds[0] if thresholds else None
 
@@ -225,7 +234,7 @@ class _BandedRun:
                     known.logits[part.start] = logits
 
             rows = self._hr_rows(self._bands.rows[index])
-            self._pipeline.workers.over_ranges(self._chunks(rows, known.band.top), work)
+            self._pipeline.workers.over_ranges(self._chunks(rows), work)
         if self._keeps:
             self._kept[index] = known
 
@@ -243,8 +252,8 @@ class _BandedRun:
             image = self._task.read(first, stop)
         with self._watch.stage("backbone"):
             crop = image[:, :, seen.start - first : seen.stop - first]
-            features = self._pipeline.features(tiles, rows, crop, width)
-        return FeatureBand(features, rows.start, image[0], first)
+            features, features_top = self._pipeline.features(tiles, crop, width)
+        return FeatureBand(features, features_top, image[0], first)
 
     def _hr_rows(self, lr_rows: slice) -> slice:
         """Returns the output rows whose nearest input row is one of these."""
@@ -252,12 +261,12 @@ class _BandedRun:
         first, stop = np.searchsorted(nearest, [lr_rows.start, lr_rows.stop])
         return slice(int(first), int(stop))
 
-    def _chunks(self, rows: slice, lr_first: int) -> list[slice]:
+    def _chunks(self, rows: slice) -> list[slice]:
         """Cuts output rows into ranges, each of whole input rows, for one thread at a time."""
         height, width = self._grid.hr_size
         step = max(1, PIXELS_PER_CHUNK * self._task.size[0] // (height * width))
         nearest = self._grid.rows.nearest[rows]
-        lr_rows = range(lr_first, int(nearest[-1]) + 1, step)
+        lr_rows = range(int(nearest[0]), int(nearest[-1]) + 1, step)
         edges = rows.start + np.append(np.searchsorted(nearest, lr_rows), len(nearest))
         return [slice(int(a), int(b)) for a, b in itertools.pairwise(edges) if a < b]
 

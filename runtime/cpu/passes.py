@@ -1,7 +1,7 @@
 """The compiled passes (`native/`) over bands of rows. They release the GIL, for several threads."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcsr.errors import BackendError
-from pcsr.runtime.geometry.grid import Axis, Floats, Grid
+from pcsr.runtime.geometry.grid import Axis, Floats, Grid, Nearest
 from pcsr.runtime.mlps import MlpWeights
 
 try:
@@ -53,7 +53,7 @@ class PixelPasses:
     def __init__(self, mlps: Mapping[str, MlpWeights], grid: Grid, depth: int) -> None:
         self._grid = grid
         self._kept: list[Any] = []  # cffi structs do not keep what they point to alive
-        self._rows, self._columns = self._axis(grid.rows), self._axis(grid.columns)
+        self._rows, self._columns = self._axes(grid, mlps.values())
         self._outputs = {role: mlp.outputs for role, mlp in mlps.items()}
         upsamplers = [mlp for role, mlp in mlps.items() if role != "classifier"]
         self._count = len(upsamplers)
@@ -75,8 +75,7 @@ class PixelPasses:
     def compose(
         self, band: FeatureBand, rows: slice, assignment: Labels, out: Floats, seconds: Seconds
     ) -> None:
-        """Composes some output rows: the bilinear base plus the residual of each pixel's upsampler,
-        not refined.
+        """Composes some output rows: base plus residual of each pixel's upsampler, not refined.
 
         Args:
             assignment: [rows, W].
@@ -106,19 +105,33 @@ class PixelPasses:
         view.rows, view.columns = self._rows, self._columns
         return view
 
-    def _axis(self, axis: Axis) -> Any:  # noqa: ANN401
+    def _axes(self, grid: Grid, mlps: Iterable[MlpWeights]) -> tuple[Any, Any]:
+        sides: tuple[tuple[Nearest, ...], ...] = ((), ())
+        if any(mlp.neighbours == 4 for mlp in mlps):
+            sides = grid.sides
+        rows, columns = map(self._axis, (grid.rows, grid.columns), sides)
+        return rows, columns
+
+    def _axis(self, axis: Axis, sides: Sequence[Nearest]) -> Any:  # noqa: ANN401
         view = ffi.new("pcsr_axis *")
-        for name in ("nearest", "lower", "upper"):
+        self._place(view.centre, axis)
+        for index, side in enumerate(sides):
+            self._place(view.sides[index], side)
+        for name in ("lower", "upper"):
             setattr(view, name, self._keep("int32_t[]", getattr(axis, name)))
-        for name in ("offset", "weight"):
-            setattr(view, name, self._keep("float[]", getattr(axis, name)))
+        view.weight = self._keep("float[]", axis.weight)
         self._kept.append(view)
         return view[0]
+
+    def _place(self, view: Any, place: Axis | Nearest) -> None:  # noqa: ANN401
+        view.nearest = self._keep("int32_t[]", place.nearest)
+        view.offset = self._keep("float[]", place.offset)
 
     def _structs(self, mlps: list[MlpWeights]) -> Any:  # noqa: ANN401
         views = ffi.new("pcsr_mlp[]", len(mlps))
         for view, mlp in zip(views, mlps, strict=True):
             view.layers = len(mlp.widths) - 1
+            view.neighbours, view.base = mlp.neighbours, mlp.base == "bilinear"
             view.widths = self._keep("int32_t[]", mlp.widths)
             for name in ("feature_weight", "row_weight", "column_weight", "rest"):
                 setattr(view, name, self._keep("float[]", getattr(mlp, name)))

@@ -233,8 +233,22 @@ def test_no_description(data: Any, tmp_path: Path) -> None:  # noqa: ANN401
     refuse_data(data, tmp_path, "network.pth does not describe its network: expected .* found")
 
 
-def test_state_dict_alone(tmp_path: Path) -> None:
-    refuse_data(weights(network()), tmp_path, "does not describe its network")
+def test_state_dict_of_an_unknown_network_alone(tmp_path: Path) -> None:
+    state = {**weights(network()), "more.weight": torch.ones(1)}
+    refuse_data(
+        state, tmp_path, r"does not describe its network: .* weights \(encoder.*training.md"
+    )
+
+
+def test_weights_with_names_that_are_no_text_to_show(tmp_path: Path) -> None:
+    state = {"a\n\x1b[2Jb" * 99: torch.ones(1), "\u2028": torch.ones(1)}
+    refuse_data({"x\n" * 99: {"y" * 99: {"z\n" * 99: state}}}, tmp_path, "found .* 2 weights")
+
+
+def test_weights_alone_that_are_not_finite(tmp_path: Path) -> None:
+    data = network()
+    spoil(float("nan"))(data)
+    refuse_data({"params": weights(data)}, tmp_path, f"{FIRST} holds 1 NaN")
 
 
 DESCRIPTIONS: dict[str, tuple[str, Change]] = {

@@ -9,6 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from pcsr.bundle import Bundle
+from pcsr.export.exporter import ExportOptions, export_bundle
 from pcsr.export.network import NetworkSettings, build_network, completed
 from pcsr.models.checkpoint import read_checkpoint
 from tests import checkpoints
@@ -79,13 +81,61 @@ def test_safetensors_that_describe_their_network(data: Data, tmp_path: Path) -> 
     assert all(torch.equal(found[name], weight) for name, weight in model["sd"].items())
 
 
-def test_safetensors_without_a_description_are_called_by_their_name(
+def test_safetensors_of_an_unknown_network_are_called_by_their_name(
     data: Data, tmp_path: Path
 ) -> None:
     path = tmp_path / "network.pth"
-    save_file(data["model"]["sd"], path)
+    save_file({**data["model"]["sd"], "more.weight": torch.ones(1)}, path)
     refused = export("--ckpt", path, "-o", tmp_path / "bundle")
-    assert_refused(refused, 2, "is a safetensors file, which holds weights but not what network")
+    assert_refused(refused, 2, "does not describe its network: .*; found a safetensors file")
+
+
+@pytest.mark.parametrize("described", ["[1]", '{"name": "carn"}', "3"])
+def test_safetensors_with_metadata_that_describe_nothing(
+    described: str, data: Data, tmp_path: Path
+) -> None:
+    path = tmp_path / "network.safetensors"
+    save_file(data["model"]["sd"], path, metadata={"pcsr": described})
+    refused = export("--ckpt", path, "-o", tmp_path / "bundle")
+    assert_refused(refused, 2, "metadata 'pcsr' is not as expected")
+
+
+def rounded(data: Data, dtype: torch.dtype) -> Data:
+    data = copy.deepcopy(data)
+    state = data["model"]["sd"]
+    for name, weight in state.items():
+        state[name] = weight.to(dtype) if weight.is_floating_point() else weight
+    return data
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_load_as_float32(dtype: torch.dtype, tmp_path: Path) -> None:
+    saved = rounded(checkpoints.tiny("carn"), dtype)
+    found = loaded(checkpoints.save(saved, tmp_path / "network.pth"))
+    assert found.keys() == saved["model"]["sd"].keys()
+    assert {w.dtype for w in found.values()} == {torch.float32, torch.int64}
+    assert all(torch.equal(found[name], w) for name, w in saved["model"]["sd"].items())
+
+
+def test_half_precision_exports_as_float32(data: Data, tmp_path: Path) -> None:
+    path = checkpoints.save(rounded(data, torch.float16), tmp_path / "half.pth")
+    found = export_bundle(path, tmp_path / "half", ExportOptions()).bundle.manifest
+    same = checkpoints.save(data, tmp_path / "same.pth")
+    expected = export_bundle(same, tmp_path / "same", ExportOptions()).bundle.manifest
+    assert found.model == expected.model
+    assert found.costs == expected.costs
+    assert found.graphs.keys() == {"fp32"}
+    assert found.graphs["fp32"]["backbone"].inputs == expected.graphs["fp32"]["backbone"].inputs
+
+
+def test_weights_alone_export_with_one_line_that_says_so(data: Data, tmp_path: Path) -> None:
+    alone = checkpoints.save({"params": data["model"]["sd"]}, tmp_path / "alone.pth")
+    done = export("--ckpt", alone, "-o", tmp_path / "bundle")
+    assert done.code == 0
+    assert len(done.complaints) == 1
+    assert "alone.pth describes no network; recognised: pcsr" in done.complaints[0]
+    model = Bundle.load(tmp_path / "bundle").manifest.model
+    assert [u.widths for u in model.upsamplers] == [(16, 16), (12,)]
 
 
 def test_a_cut_safetensors_file(data: Data, tmp_path: Path) -> None:

@@ -31,7 +31,18 @@ def checkpoint(original: Path, folder: Path, rng: random.Random) -> None:
             _mutate_weights(model["sd"], rng)
         if rng.random() < 0.2:
             content["data_norm"] = mutated_tree({"mean": [0.4] * 3, "std": [1.0] * 3}, rng)
-        torch.save(content, target)
+        torch.save(_wrapped(content, rng), target)
+
+
+def _wrapped(content: Any, rng: random.Random) -> Any:  # noqa: ANN401
+    """Most often as it is; else its weights alone, in the wrappers of other trainings."""
+    if rng.random() < 0.6:
+        return content
+    if rng.random() < 0.7:
+        content = content["model"]["sd"]
+    for _ in range(rng.randrange(3)):
+        content = {rng.choice(("params_ema", "model", "state_dict", "x")): content, "epoch": 1}
+    return content
 
 
 def config(original: Path, folder: Path, rng: random.Random) -> None:

@@ -12,7 +12,7 @@ from pcsr import Upscaler
 from pcsr.export.exporter import ExportOptions, export_bundle
 from pcsr.export.graphs.folding import deployable
 from pcsr.models import IMDN, PCSR
-from pcsr.models.imdn import CollapsibleConv, collapse
+from pcsr.models.backbones.imdn import CollapsibleConv, collapse
 from tests.checkpoints import pcsr_checkpoint, save, upsamplers
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from pcsr.errors import UsageError
+from pcsr.models.backbones.extended import NAME as EXTENDED
 from pcsr.models.checkpoint import Checkpoint, Description, read_checkpoint
-from pcsr.models.extended import NAME as EXTENDED
 from pcsr.models.values import shown
 
 DEFAULTS: dict[str, Any] = {

@@ -55,7 +55,7 @@ static void NAME(layer)(const float *in, int64_t inputs, const float *weight, co
 }
 
 /* The layers behind the first: activations in a, work space b; returns where the result lies. */
-static const float *NAME(rest)(const pcsr_mlp *mlp, float *a, float *b) {
+static float *NAME(rest)(const pcsr_mlp *mlp, float *a, float *b) {
     const float *weight = mlp->rest;
     for (int l = 0; l < mlp->layers; l++) {
         int inputs = mlp->widths[l], outputs = mlp->widths[l + 1];
@@ -101,16 +101,17 @@ INLINE void NAME(look_up)(const float *restrict line, const int32_t *restrict in
     for (int p = 0; p < LANES; p++) out[p] = line[index[p]];
 }
 
-/* The map spread over output columns j0 .. j0 + n - 1, column offsets in: [widths[0]][SEGMENT]. */
-static void NAME(spread)(const pcsr_band *band, const pcsr_mlp *mlp, int j0, int n,
+/* The map, whose first column is input column `left`, spread over output columns j0 .. j0 + n - 1,
+   column offsets in: [widths[0]][SEGMENT]. */
+static void NAME(spread)(const pcsr_place *columns, const pcsr_mlp *mlp, int left, int j0, int n,
                          const float *map, float *out) {
     int32_t nearest[SEGMENT];
     float offset[SEGMENT];
     int whole = (n + LANES - 1) / LANES * LANES;
     for (int j = 0; j < whole; j++) {
         int from = j0 + least(j, n - 1);
-        nearest[j] = band->columns.nearest[from] - band->columns.nearest[j0];
-        offset[j] = band->columns.offset[from];
+        nearest[j] = columns->nearest[from] - left;
+        offset[j] = columns->offset[from];
     }
     for (int64_t c = 0; c < mlp->widths[0]; c++) {
         float *to = out + c * SEGMENT, weight = mlp->column_weight[c];
@@ -135,15 +136,16 @@ INLINE void NAME(enter)(const pcsr_mlp *mlp, const float *line, float row_offset
 /* One segment of the rows i0 .. i1 - 1, which share their nearest input row. */
 static void NAME(dense_segment)(const pcsr_band *band, const pcsr_mlp *mlp, int i0, int i1, int j0,
                                 int n, float *out, work w) {
-    int left = band->columns.nearest[j0], right = band->columns.nearest[j0 + n - 1] + 1;
+    const pcsr_place *rows = &band->rows.centre, *columns = &band->columns.centre;
+    int left = columns->nearest[j0], right = columns->nearest[j0 + n - 1] + 1;
     int outputs = mlp->widths[mlp->layers];
     int64_t plane = (int64_t)(band->last - band->first) * band->width;
-    NAME(fold)(band, mlp, band->rows.nearest[i0], left, right - left, w.map, w.a, w.b);
-    NAME(spread)(band, mlp, j0, n, w.map, w.line);
+    NAME(fold)(band, mlp, rows->nearest[i0], left, right - left, w.map, w.a, w.b);
+    NAME(spread)(columns, mlp, left, j0, n, w.map, w.line);
     for (int i = i0; i < i1; i++)
         for (int j = 0; j < n; j += BLOCK) {
             int filled = n - j < BLOCK ? n - j : BLOCK;
-            NAME(enter)(mlp, w.line + j, band->rows.offset[i], w.a);
+            NAME(enter)(mlp, w.line + j, rows->offset[i], w.a);
             const float *result = NAME(rest)(mlp, w.a, w.b);
             float *to = out + (int64_t)(i - band->first) * band->width + j0 + j;
             for (int64_t o = 0; o < outputs; o++)
@@ -197,72 +199,140 @@ INLINE void NAME(add_chosen)(const float *values, const int32_t *chosen, int n, 
     for (; p < n; p++) to[p] += chosen[p] ? values[p] : 0;
 }
 
-/* Adds the cheap upsampler's residual to the pixels of a segment that are its own. */
-static void NAME(add_dense)(const pcsr_band *band, const pcsr_mlp *mlp, uint8_t own, int i0, int i1,
-                            int j0, int n, const uint8_t *assignment, float *out, int64_t plane,
-                            work w) {
-    NAME(spread)(band, mlp, j0, n, w.map, w.line);
-    for (int i = i0; i < i1; i++)
-        for (int j = 0; j < n; j += BLOCK) {
-            int filled = n - j < BLOCK ? n - j : BLOCK;
-            int64_t at = (int64_t)(i - band->first) * band->width + j0 + j;
-            const uint8_t *restrict mine = assignment + at;
-            if (!holds(mine, filled, own)) continue;
-            NAME(enter)(mlp, w.line + j, band->rows.offset[i], w.a);
-            const float *restrict result = NAME(rest)(mlp, w.a, w.b);
-            int32_t chosen[BLOCK] = {0};
-            for (int p = 0; p < filled; p++) chosen[p] = -(mine[p] == own);
-            for (int c = 0; c < 3; c++)
-                NAME(add_chosen)(result + c * BLOCK, chosen, filled, out + c * plane + at);
+/* Scales the residuals [3][BLOCK] of pixels by the weight of their neighbour at `row_side` and
+   `column_side`: the area of the diagonally opposite one, over the sum of all four. */
+static void NAME(weigh)(const pcsr_band *band, int row_side, int column_side, const int32_t *row,
+                        const int32_t *column, float *restrict residual) {
+    const pcsr_place *rows = band->rows.sides, *columns = band->columns.sides;
+    float y[2][BLOCK], x[2][BLOCK];
+    for (int side = 0; side < 2; side++)
+        for (int p = 0; p < BLOCK; p++) {
+            y[side][p] = rows[side].offset[row[p]];
+            x[side][p] = columns[side].offset[column[p]];
         }
-}
-
-/* Adds the residual of an upsampler to `n` <= BLOCK listed pixels (row, column). */
-static void NAME(add_listed)(const pcsr_band *band, const pcsr_mlp *mlp, const int32_t *row,
-                             const int32_t *column, int n, int left, float *out, int64_t plane,
-                             work w) {
-    int32_t nearest[BLOCK];
-    float row_offset[BLOCK], column_offset[BLOCK];
+    const float *opposite_y = y[1 - row_side], *opposite_x = x[1 - column_side];
     for (int p = 0; p < BLOCK; p++) {
-        int q = p < n ? p : n - 1;
-        nearest[p] = band->columns.nearest[column[q]] - left;
-        row_offset[p] = band->rows.offset[row[q]];
-        column_offset[p] = band->columns.offset[column[q]];
-    }
-    for (int64_t c = 0; c < mlp->widths[0]; c++) {
-        float y = mlp->row_weight[c], x = mlp->column_weight[c];
-        const float *restrict map = w.map + c * MAP;
-        float *restrict a = w.a + c * BLOCK;
-        for (int p = 0; p < BLOCK; p += LANES) {
-            NAME(look_up)(map, nearest + p, a + p);
-            VEC sum = AT(a + p) + y * AT(row_offset + p) + x * AT(column_offset + p);
-            STORE(a + p, mlp->layers ? RELU(sum) : sum);
-        }
-    }
-    const float *result = NAME(rest)(mlp, w.a, w.b);
-    for (int p = 0; p < n; p++) {
-        float *to = out + (int64_t)(row[p] - band->first) * band->width + column[p];
-        for (int c = 0; c < 3; c++) to[c * plane] += result[c * BLOCK + p];
+        float sum = area(y[0][p], x[0][p]) + area(y[0][p], x[1][p]);
+        sum = sum + area(y[1][p], x[0][p]) + area(y[1][p], x[1][p]);
+        float weight = area(opposite_y[p], opposite_x[p]) / sum;
+        for (int c = 0; c < 3; c++) residual[c * BLOCK + p] *= weight;
     }
 }
 
-static void NAME(add_sparse)(const pcsr_band *band, const pcsr_mlp *mlp, uint8_t own, int i0,
-                             int i1, int j0, int n, const uint8_t *assignment, float *out,
-                             int64_t plane, work w) {
+/* Adds the cheap upsampler's residual to the pixels of a segment that are its own, in rows whose
+   input row at `row_side` is that of the map. */
+static void NAME(add_dense)(const pcsr_band *band, const pcsr_mlp *mlp, uint8_t own, int row_side,
+                            int i0, int i1, int j0, int n, int left, const uint8_t *assignment,
+                            float *out, int64_t plane, work w) {
+    places at = places_of(band, mlp);
+    for (int side = 0; side < at.sides; side++) {
+        NAME(spread)(at.columns + side, mlp, left, j0, n, w.map, w.line);
+        for (int i = i0; i < i1; i++)
+            for (int j = 0; j < n; j += BLOCK) {
+                int filled = n - j < BLOCK ? n - j : BLOCK;
+                int64_t to = (int64_t)(i - band->first) * band->width + j0 + j;
+                const uint8_t *restrict mine = assignment + to;
+                if (!holds(mine, filled, own)) continue;
+                NAME(enter)(mlp, w.line + j, at.rows[row_side].offset[i], w.a);
+                float *restrict result = NAME(rest)(mlp, w.a, w.b);
+                int32_t chosen[BLOCK] = {0};
+                for (int p = 0; p < filled; p++) chosen[p] = -(mine[p] == own);
+                if (at.sides > 1) {
+                    int32_t row[BLOCK], column[BLOCK];
+                    for (int p = 0; p < BLOCK; p++)
+                        row[p] = i, column[p] = j0 + j + least(p, filled - 1);
+                    NAME(weigh)(band, row_side, side, row, column, result);
+                }
+                for (int c = 0; c < 3; c++)
+                    NAME(add_chosen)(result + c * BLOCK, chosen, filled, out + c * plane + to);
+            }
+    }
+}
+
+/* Adds the residual of an upsampler to `n` <= BLOCK listed pixels (row, column) [BLOCK]. */
+static void NAME(add_listed)(const pcsr_band *band, const pcsr_mlp *mlp, int row_side, int32_t *row,
+                             int32_t *column, int n, int left, float *out, int64_t plane, work w) {
+    places at = places_of(band, mlp);
+    for (int p = n; p < BLOCK; p++) row[p] = row[n - 1], column[p] = column[n - 1];
+    for (int side = 0; side < at.sides; side++) {
+        int32_t nearest[BLOCK];
+        float row_offset[BLOCK], column_offset[BLOCK];
+        for (int p = 0; p < BLOCK; p++) {
+            nearest[p] = at.columns[side].nearest[column[p]] - left;
+            row_offset[p] = at.rows[row_side].offset[row[p]];
+            column_offset[p] = at.columns[side].offset[column[p]];
+        }
+        for (int64_t c = 0; c < mlp->widths[0]; c++) {
+            float y = mlp->row_weight[c], x = mlp->column_weight[c];
+            const float *restrict map = w.map + c * MAP;
+            float *restrict a = w.a + c * BLOCK;
+            for (int p = 0; p < BLOCK; p += LANES) {
+                NAME(look_up)(map, nearest + p, a + p);
+                VEC sum = AT(a + p) + y * AT(row_offset + p) + x * AT(column_offset + p);
+                STORE(a + p, mlp->layers ? RELU(sum) : sum);
+            }
+        }
+        float *result = NAME(rest)(mlp, w.a, w.b);
+        if (at.sides > 1) NAME(weigh)(band, row_side, side, row, column, result);
+        for (int p = 0; p < n; p++) {
+            float *to = out + (int64_t)(row[p] - band->first) * band->width + column[p];
+            for (int c = 0; c < 3; c++) to[c * plane] += result[c * BLOCK + p];
+        }
+    }
+}
+
+static void NAME(add_sparse)(const pcsr_band *band, const pcsr_mlp *mlp, uint8_t own, int row_side,
+                             int i0, int i1, int j0, int n, int left, const uint8_t *assignment,
+                             float *out, int64_t plane, work w) {
     int32_t row[BLOCK], column[BLOCK];
-    int listed = 0, left = band->columns.nearest[j0];
+    int listed = 0;
     for (int i = i0; i < i1; i++) {
         const uint8_t *line = assignment + (int64_t)(i - band->first) * band->width;
         for (int j = j0; j < j0 + n; j++) {
             row[listed] = i, column[listed] = j;
             listed += line[j] == own;
             if (listed == BLOCK) {
-                NAME(add_listed)(band, mlp, row, column, listed, left, out, plane, w);
+                NAME(add_listed)(band, mlp, row_side, row, column, listed, left, out, plane, w);
                 listed = 0;
             }
         }
     }
-    if (listed) NAME(add_listed)(band, mlp, row, column, listed, left, out, plane, w);
+    if (listed) NAME(add_listed)(band, mlp, row_side, row, column, listed, left, out, plane, w);
+}
+
+/* Adds the residual of upsampler m to its own pixels of a segment of the rows i0 .. i1 - 1. Each
+   input row that they lie at is folded once; a pixel's neighbours come from above to below, however
+   rows are grouped. */
+static void NAME(add)(const pcsr_band *band, const pcsr_mlp *mlp, uint8_t own, int is_dense, int i0,
+                      int i1, int j0, int n, const uint8_t *assignment, float *out, int64_t plane,
+                      work w) {
+    places at = places_of(band, mlp);
+    const pcsr_place *last = at.columns + at.sides - 1;
+    int left = at.columns->nearest[j0], wide = last->nearest[j0 + n - 1] + 1 - left;
+    int bottom = at.rows[at.sides - 1].nearest[i1 - 1];
+    for (int row = at.rows->nearest[i0]; row <= bottom; row++)
+        for (int side = 0, is_folded = 0; side < at.sides; side++) {
+            int from = i0, until;
+            while (from < i1 && at.rows[side].nearest[from] < row) from++;
+            for (until = from; until < i1 && at.rows[side].nearest[until] == row; until++) {}
+            if (!any_holds(band, assignment, from, until, j0, n, own)) continue;
+            if (!is_folded) NAME(fold)(band, mlp, row, left, wide, w.map, w.a, w.b);
+            is_folded = 1;
+            (is_dense ? NAME(add_dense) : NAME(add_sparse))(
+                band, mlp, own, side, from, until, j0, n, left, assignment, out, plane, w);
+        }
+}
+
+/* out [3][plane] = the bases of a segment of row i, [n] labels of its pixels. */
+static void NAME(bases)(const pcsr_band *band, const pcsr_mlp *mlps, int count, int i, int j0,
+                        int n, const uint8_t *restrict labels, float *out, int64_t plane, work w) {
+    int bilinear = 0, bare = 0;
+    for (int m = 0; m < count; m++) mlps[m].base ? bilinear++ : bare++;
+    if (bilinear) NAME(bilinear)(band, i, j0, n, out, plane, w.line);
+    if (!bare) return;
+    for (int c = 0; c < 3; c++)
+        for (int j = 0; j < n; j++)
+            if (!bilinear || !mlps[labels[j]].base) out[c * plane + j] = 0;
 }
 
 TARGET void NAME(compose)(const pcsr_band *band, const pcsr_mlp *mlps, int count,
@@ -271,17 +341,15 @@ TARGET void NAME(compose)(const pcsr_band *band, const pcsr_mlp *mlps, int count
     for (int i = band->first, end; i < band->last; i = end) {
         end = same_nearest(band, i);
         for (int j = 0; j < band->width; j += SEGMENT) {
-            int n = least(SEGMENT, band->width - j), left = band->columns.nearest[j];
-            float *to = out + (int64_t)(i - band->first) * band->width + j;
-            for (int row = i; row < end; row++, to += band->width)
-                NAME(bilinear)(band, row, j, n, to, plane, w.line);
-            int wide = band->columns.nearest[j + n - 1] + 1 - left;
+            int n = least(SEGMENT, band->width - j);
+            int64_t at = (int64_t)(i - band->first) * band->width + j;
+            for (int row = i; row < end; row++, at += band->width)
+                NAME(bases)(band, mlps, count, row, j, n, assignment + at, out + at, plane, w);
             double before = now();
             for (int m = 0; m < count; m++) {
                 if (!any_holds(band, assignment, i, end, j, n, m)) continue;
-                NAME(fold)(band, mlps + m, band->rows.nearest[i], left, wide, w.map, w.a, w.b);
-                (m + 1 < count ? NAME(add_sparse) : NAME(add_dense))(
-                    band, mlps + m, m, i, end, j, n, assignment, out, plane, w);
+                int is_dense = m + 1 == count;
+                NAME(add)(band, mlps + m, m, is_dense, i, end, j, n, assignment, out, plane, w);
                 double after = now();
                 seconds[m] += after - before, before = after;
             }

@@ -45,7 +45,8 @@ static int widest_layer(int depth, const pcsr_mlp *mlps, int count) {
 /* The first row behind i whose nearest input row is another. */
 static int same_nearest(const pcsr_band *band, int i) {
     int end = i + 1;
-    while (end < band->last && band->rows.nearest[end] == band->rows.nearest[i]) end++;
+    const int32_t *nearest = band->rows.centre.nearest;
+    while (end < band->last && nearest[end] == nearest[i]) end++;
     return end;
 }
 
@@ -59,6 +60,20 @@ static int any_holds(const pcsr_band *band, const uint8_t *labels, int i0, int i
         if (holds(labels + (int64_t)(i - band->first) * band->width + j, n, label)) return 1;
     return 0;
 }
+
+/* What an MLP is evaluated at: `sides` places per axis, one where it has one neighbour. */
+typedef struct {
+    int sides;
+    const pcsr_place *rows, *columns;
+} places;
+
+static places places_of(const pcsr_band *band, const pcsr_mlp *mlp) {
+    if (mlp->neighbours == 4) return (places){2, band->rows.sides, band->columns.sides};
+    return (places){1, &band->rows.centre, &band->columns.centre};
+}
+
+/* Of the rectangle between an output pixel and a neighbour. */
+INLINE float area(float y, float x) { return fabsf(y * x) + 1e-9f; }
 
 static double now(void) {
     struct timespec t;

@@ -15,16 +15,28 @@ typedef struct {
     const float *column_weight;  /* [widths[0]] of the column offset */
     const float *constant;       /* [widths[0]] bias + cell */
     const float *rest;
+    int32_t neighbours; /* 1; or 4, of an upsampler that is evaluated at each and weighed by area */
+    int32_t base;       /* 1: an upsampler's residual is added to the bilinear upsample; 0: alone */
 } pcsr_mlp;
 
-/* nearest, offset: [n] per output row or column; lower, upper, weight: taps of the bilinear. */
+/* [n] per output row or column: an input pixel, and the distance to its centre. */
 typedef struct {
-    const int32_t *nearest, *lower, *upper;
-    const float *offset, *weight;
+    const int32_t *nearest;
+    const float *offset;
+} pcsr_place;
+
+/* The nearest input pixel; those of a local ensemble, (above, below) or (left, right); the taps of
+   the bilinear. */
+typedef struct {
+    pcsr_place centre, sides[2];
+    const int32_t *lower, *upper;
+    const float *weight;
 } pcsr_axis;
 
 /* A band of an image: features [depth][feature_plane], whose first row is input row `top`; image
-   [3][image_plane], from input row `image_top` on; output rows first .. last - 1, `width` wide. */
+   [3][image_plane], from input row `image_top` on; output rows first .. last - 1, `width` wide.
+   Features are there of all input rows that these lie at: with four neighbours of those beside the
+   nearest ones, too. */
 typedef struct {
     int32_t depth, lr_width, width, top, image_top, first, last;
     int64_t feature_plane, image_plane;
@@ -38,9 +50,9 @@ int64_t pcsr_scratch(int32_t widest, int32_t dense);
 /* Outputs of one MLP for every pixel of the band: out [outputs][last - first][width]. */
 void pcsr_dense(const pcsr_band *band, const pcsr_mlp *mlp, float *out, float *scratch);
 
-/* Bilinear upsample plus, at each pixel, the residual of its upsampler: out [3][plane], of each
+/* At each pixel the base plus the residual of its upsampler: out [3][plane], of each
    [last - first][width]. assignment [last - first][width]: which of the mlps, heaviest first.
-   seconds [count]: the time that each took is added to it; all else is the bilinear upsample's. */
+   seconds [count]: the time that each took is added to it; all else is the bases'. */
 void pcsr_compose(const pcsr_band *band, const pcsr_mlp *mlps, int32_t count,
                   const uint8_t *assignment, float *out, int64_t plane, double *seconds,
                   float *scratch);

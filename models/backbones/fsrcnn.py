@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from .registry import register_backbone
+from pcsr.models.registry import register_backbone
 
 TAIL_KERNEL = 9
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .registry import register_backbone
+from pcsr.models.registry import register_backbone
 
 
 class SharedResidual(nn.Module):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .registry import register_backbone
+from pcsr.models.registry import register_backbone
 
 KEPT = 16  # channels that each step of a block distils
 AnyModule = TypeVar("AnyModule", bound=nn.Module)

@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor, nn
 
-from .registry import register_backbone
+from pcsr.models.registry import register_backbone
 
 LIIF_NORM = (0.5, 0.5, 0.5)
 SCALES = (2, 3, 4, 8)

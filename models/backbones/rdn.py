@@ -5,7 +5,7 @@ code has it.
 import torch
 from torch import Tensor, nn
 
-from .registry import register_backbone
+from pcsr.models.registry import register_backbone
 
 CONFIGS = {"A": (20, 6, 32), "B": (16, 8, 64)}
 """Blocks, convolutions of a block, channels that each of these adds."""

@@ -5,9 +5,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from pcsr.models.pcsr import feature_width
+from pcsr.models.registry import make_backbone, register_backbone
+
 from .edsr import ResidualBlock
-from .pcsr import feature_width
-from .registry import make_backbone, register_backbone
 
 NAME = "extended"
 

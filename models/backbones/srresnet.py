@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .registry import register_backbone
+from pcsr.models.registry import register_backbone
 
 
 class ResidualBlock(nn.Module):
