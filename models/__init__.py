@@ -8,11 +8,11 @@ from .registry import make_backbone, register_backbone
 __all__ = [
     "CARN",
     "EDSR",
-    "Extended",
     "FSRCNN",
     "IMDN",
     "PCSR",
     "RDN",
+    "Extended",
     "PlainNetwork",
     "Prediction",
     "SRResNet",

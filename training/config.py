@@ -189,7 +189,7 @@ def _typed(keys: Mapping[str, Any]) -> Config:
         std=std,
         model=model,
         network=network,
-        distillation=teacher and distillation.read_settings(keys["teacher"], prefix, teacher),
+        distillation=distillation.read_settings(keys["teacher"], prefix, teacher),
         start_from=Path(keys["init_path"]) if keys["init_path"] else None,
         reconstruction_weight=float(keys["loss_rgb_w"]),
         average_weight=float(keys["loss_avg_w"]),

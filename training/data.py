@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -139,7 +140,9 @@ class Batches(Dataset[tuple[Tensor, Tensor, Tensor]]):
         return np.ascontiguousarray(patch)
 
 
-def stream(batches: Batches, start: int, stop: int, workers: int) -> Iterable[tuple[Tensor, ...]]:
+def stream(
+    batches: Dataset[Any], start: int, stop: int, workers: int
+) -> Iterable[tuple[Tensor, ...]]:
     """Yields batches start … stop - 1 in order, made by `workers` processes (0: inline)."""
     order = range(start, stop)
     return DataLoader(batches, batch_size=None, sampler=order, num_workers=workers)

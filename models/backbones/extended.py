@@ -21,15 +21,20 @@ class Neck(nn.Module):
 
     def __init__(self, width: int, blocks: int, features: int) -> None:
         super().__init__()
-        self.blocks = nn.Sequential(*(ResidualBlock(width, 1) for _ in range(blocks)))
+        self.blocks = nn.Sequential(*(_identity_block(width) for _ in range(blocks)))
         self.exit = nn.Conv2d(width, features, 3, padding=1)
-        for block in self.blocks:
-            for values in block.body[2].parameters():
-                nn.init.zeros_(values)
 
     def forward(self, features: Tensor) -> Tensor:
         out: Tensor = self.exit(self.blocks(features))
         return out
+
+
+def _identity_block(width: int) -> ResidualBlock:
+    block = ResidualBlock(width, 1)
+    last = block.body[-1]
+    nn.init.zeros_(last.get_parameter("weight"))
+    nn.init.zeros_(last.get_parameter("bias"))
+    return block
 
 
 class Extended(nn.Module):

@@ -52,8 +52,8 @@ class _Contender:
 
 def compare(teacher: Path, network: Path, photos: Sequence[Photo], scales: Sequence[float]) -> str:
     """Exports both checkpoints, upscales photos that were shrunk by bicubic, and returns a table in
-    Markdown: mean RGB PSNR against the originals without a border of ceil(scale) pixels, and time on
-    this machine's CPU.
+    Markdown: mean RGB PSNR against the originals without a border of ceil(scale) pixels, and time
+    on this machine's CPU.
     """
     with TemporaryDirectory() as folder:
         bundles = {name: Path(folder) / name for name in ("teacher", "network")}
@@ -103,7 +103,7 @@ def _rows(
                 times[name].append(contender.run(lr, scale)[2])
     for name in contenders:
         routed = contenders[name].upscaler.bundle.upsamplers > 1
-        share = fmean(shares[name]) if routed else None
-        yield Row(scale, name, fmean(scores[name]), median(times[name]), share)
+        heavy = fmean(shares[name]) if routed else None
+        yield Row(scale, name, fmean(scores[name]), median(times[name]), heavy)
     bicubic = fmean(psnr(bicubic_resize(lr, *hr.shape[:2]), hr, border) for hr, lr in pairs)
     yield Row(scale, "bicubic", bicubic, None, None)

@@ -19,7 +19,7 @@ from pcsr.training.data import Photo
 from .scenes import Random, draw_scene
 from .teacher import Teacher, bilinear
 
-AT_THE_LARGEST = 0.65  # of the patches are upscaled by the largest factor
+AT_THE_LARGEST = 0.6  # of the patches are upscaled by the largest factor
 WITHOUT_ORIGINAL = 0.3  # of the patches are pictures whose larger form the teacher alone knows
 INSIDE = 0.85  # of the drawn pixels lie at least MARGIN input pixels inside
 MARGIN = 2

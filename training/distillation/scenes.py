@@ -38,7 +38,7 @@ def draw_scene(photos: Sequence[Photo], random: Random, side: int) -> Photo:
 
 def _part(photos: Sequence[Photo], random: Random, side: int) -> Picture:
     """Takes a part of a photo, shrunk by a random factor, flipped and turned."""
-    photo = photos[random.integers(len(photos))]
+    photo = photos[int(random.integers(len(photos)))]
     least = min(photo.shape[:2])
     taken = min(max(side, round(side / random.choice(SHRINKING))), least)
     top, left = (int(random.integers(n - taken + 1)) for n in photo.shape[:2])
@@ -50,7 +50,8 @@ def _part(photos: Sequence[Photo], random: Random, side: int) -> Picture:
             part = np.flip(part, axis)
     if random.random() < 0.5:
         part = part.swapaxes(0, 1)
-    return part.astype(np.float32) / 255
+    out: Picture = np.asarray(part, dtype=np.float32) / np.float32(255)
+    return out
 
 
 def coloured(picture: Picture, random: Random) -> Picture:
@@ -63,14 +64,14 @@ def coloured(picture: Picture, random: Random) -> Picture:
         dark, bright = random.random((2, 3), dtype=np.float32)
         low, high = np.quantile(grey, (0.02, 0.98))
         share = np.clip((grey - low) / (high - low + 0.05), 0, 1)
-        return (dark + (bright - dark) * share).astype(np.float32)
+        return np.asarray(dark + (bright - dark) * share, dtype=np.float32)
     turned = (picture - grey) @ _hue_rotation(random.uniform(0, 2 * np.pi)).T
     out = grey + turned * random.choice((0.5, 1, 1.5, 2, 3))
     if random.random() < 0.5:
         out = out * random.uniform(0.3, 1.3, 3) + random.uniform(-0.15, 0.15, 3)
     if random.random() < 0.2:
         out = 1 - out
-    return out.astype(np.float32)
+    return np.asarray(out, dtype=np.float32)
 
 
 def _hue_rotation(angle: float) -> NDArray[np.float64]:
@@ -83,9 +84,7 @@ def _hue_rotation(angle: float) -> NDArray[np.float64]:
     return rotation
 
 
-def _composed(
-    picture: Picture, part: Callable[[], Picture], random: Random, side: int
-) -> Picture:
+def _composed(picture: Picture, part: Callable[[], Picture], random: Random, side: int) -> Picture:
     """Puts another picture, or one colour, beside it, along a curved edge of random sharpness."""
     cells = int(random.integers(2, 9))
     noise = random.standard_normal((cells, cells, 1), dtype=np.float32)
@@ -93,4 +92,4 @@ def _composed(
     mask = np.clip(smooth * side / random.uniform(1, 12) + 0.5, 0, 1)
     colour = random.random(3, dtype=np.float32)
     other = part() if random.random() < 0.5 else colour
-    return (mask * picture + (1 - mask) * other).astype(np.float32)
+    return np.asarray(mask * picture + (1 - mask) * other, dtype=np.float32)

@@ -44,12 +44,16 @@ class Distillation:
     """Computed by the teacher once, before the first iteration."""
 
 
-def read_settings(section: Mapping[str, Any], prefix: str | None, teacher: Checkpoint) -> Distillation:
-    """Reads the section of a config.
+def read_settings(
+    section: Mapping[str, Any], prefix: str | None, teacher: Checkpoint | None
+) -> Distillation | None:
+    """Reads the section of a config; None without a teacher.
 
     Raises:
         UsageError: a value is out of range; names it. TypeError, ValueError: of the wrong form.
     """
+    if teacher is None:
+        return None
     if not isinstance(section["freeze"], bool):
         raise UsageError(f"teacher.freeze must be true or false, found {shown(section['freeze'])}")
     settings = Distillation(
@@ -83,8 +87,9 @@ def read_teacher(path: str) -> Checkpoint | None:
 def completed(
     model: Mapping[str, Any], teacher: Checkpoint | None
 ) -> tuple[dict[str, Any], str | None]:
-    """Puts the teacher's backbone where a config's model says `name: teacher`, as the encoder or
-    within an extended one; also returns the prefix of its weights, or None where it says so nowhere.
+    """Puts the teacher's backbone where a config's model says `name: teacher`, as the encoder
+    or within an extended one; also returns the prefix of its weights, None where it says so
+    nowhere.
 
     Raises:
         UsageError: it does, and there is no teacher.
@@ -93,8 +98,7 @@ def completed(
     encoder = args.get("encoder_spec") if isinstance(args, dict) else None
     if not isinstance(encoder, dict):
         return dict(model), None
-    inner = encoder.get("args")
-    inner = inner.get("encoder") if encoder.get("name") == EXTENDED and isinstance(inner, dict) else None
+    inner = _inner(encoder)
     if encoder.get("name") == PLACEHOLDER:
         found, prefix = _backbone(teacher), "encoder."
     elif isinstance(inner, dict) and inner.get("name") == PLACEHOLDER:
@@ -103,6 +107,12 @@ def completed(
     else:
         return dict(model), None
     return {**model, "args": {**args, "encoder_spec": found}}, prefix
+
+
+def _inner(encoder: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    """Returns what an extended encoder continues; None of any other."""
+    args = encoder.get("args") if encoder.get("name") == EXTENDED else None
+    return args.get("encoder") if isinstance(args, dict) else None
 
 
 def _backbone(teacher: Checkpoint | None) -> dict[str, Any]:

@@ -97,11 +97,11 @@ class StudentStage(StageNetwork):
             index = (index.long() + first[:, None]).flatten()
             positions = position.flatten(0, 1)
             outputs = [_evaluated(u, rows, index, positions) for u in self.trained.upsamplers]
-            residuals = torch.stack(outputs, dim=1).unflatten(0, position.shape[:2])
+            residuals = torch.stack(outputs, dim=1).view(*position.shape[:2], len(outputs), 3)
         if self.stage == 0:
             return residuals, residuals.new_full(residuals.shape[:3], 1 / residuals.shape[2])
         logits = _evaluated(self.trained.classifier, rows, index, positions)
-        return residuals, logits.softmax(dim=-1).flip(-1).unflatten(0, position.shape[:2])
+        return residuals, logits.softmax(dim=-1).flip(-1).view(*position.shape[:2], -1)
 
     def start_from(self, checkpoint: Checkpoint) -> None:
         """Takes over all weights of the same network."""
@@ -124,8 +124,9 @@ def _evaluated(upsampler: LiifUpsampler, rows: Tensor, index: Tensor, position: 
     """
     first, *hidden, last = upsampler.imnet.layers
     width = rows.shape[1]
-    own = nn.functional.linear(rows, first.weight[:, :width])
-    place = nn.functional.linear(position, first.weight[:, width:], first.bias)
+    weight, bias = first.get_parameter("weight"), first.get_parameter("bias")
+    own = nn.functional.linear(rows, weight[:, :width])
+    place = nn.functional.linear(position, weight[:, width:], bias)
     x = own.index_select(0, index) + place.to(own.dtype)
     for layer in hidden:
         x = layer(x)
@@ -136,7 +137,7 @@ def _evaluated(upsampler: LiifUpsampler, rows: Tensor, index: Tensor, position: 
 
 def _refuse_other(upsamplers: tuple[UpsamplerSpec, ...]) -> None:
     if not upsamplers:
-        raise UsageError("a plain network cannot learn from a teacher; describe a PCSR as the model")
+        raise UsageError("a plain network cannot learn from a teacher; describe a PCSR as model")
     if any(spec != UpsamplerSpec(spec.widths) for spec in upsamplers):
         raise UsageError(
             "the upsamplers that learn from a teacher have one neighbour, a bilinear base and the "

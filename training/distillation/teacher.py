@@ -40,7 +40,7 @@ class Teacher:
             return image.flatten(1)[:, drawn].T
         _, rows = self._backbone(lr[None])
         located = grid.locate(drawn.numpy(), self._mlp.neighbours)
-        index, offset = (torch.from_numpy(part).split(CHUNK) for part in located)
+        index, offset = (torch.split(torch.from_numpy(part), CHUNK) for part in located)
         cell = torch.from_numpy(grid.cell)
         parts = [self._mlp(rows, i, o, cell) for i, o in zip(index, offset, strict=True)]
         out = torch.cat(parts)
@@ -48,6 +48,6 @@ class Teacher:
 
 
 def bilinear(lr: Tensor, grid: Grid, drawn: Tensor) -> Tensor:
-    """Upscales an image [3, h, w] bilinearly; returns the drawn flat output pixels [Q] as [Q, 3]."""
+    """Upscales an image [3, h, w] bilinearly; returns the drawn flat pixels [Q] as [Q, 3]."""
     image = F.interpolate(lr[None], size=grid.hr_size, mode="bilinear", align_corners=False)[0]
     return image.flatten(1)[:, drawn].T

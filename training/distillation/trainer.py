@@ -11,7 +11,7 @@ from pcsr.models import PCSR
 from pcsr.models.checkpoint import read_checkpoint
 from pcsr.training.config import Config
 from pcsr.training.data import Photo, load_photos, stream
-from pcsr.training.stages import built
+from pcsr.training.stages import StageNetwork, built
 from pcsr.training.trainer import PREPARING, Progress, Trainer
 
 from .comparison import compare
@@ -55,7 +55,7 @@ class DistillingTrainer(Trainer):
         return path
 
     def _compared(self) -> list[float]:
-        """Lists scales to compare at: the largest and the least, as far as the teacher knows them."""
+        """Lists scales to compare at: the largest and the least that the teacher knows."""
         data, teacher = self._config.data, Teacher(self._teacher)
         return [s for s in sorted({data.scale, data.least_scale}, reverse=True) if teacher.knows(s)]
 
@@ -75,9 +75,11 @@ class DistillingTrainer(Trainer):
         return load_photos(self._config.data.photos, SAMPLES)
 
     def _batches(
-        self, stage: int, done: int, network: StudentStage, report: Callable[[Progress], None]
+        self, stage: int, done: int, network: StageNetwork, report: Callable[[Progress], None]
     ) -> Iterable[tuple[Tensor, ...]]:
         if self._patches is None:
+            if not isinstance(network, StudentStage):
+                raise TypeError(f"expected a student, found {type(network).__name__}")
             self._patches = self._drawn(network, report)
         data = self._config.data
         batches = PatchBatches(self._patches, data.batch, self._seed(stage))
@@ -107,7 +109,7 @@ class DistillingTrainer(Trainer):
     def _in_bfloat16(self) -> bool:
         """Where the processor multiplies it: training is more than twice as fast there."""
         if self._device.type == "cpu":
-            found = getattr(torch.cpu, "get_capabilities", dict)()
+            found: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
             return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
         return super()._in_bfloat16()
 
@@ -130,15 +132,14 @@ class DistillingTrainer(Trainer):
 
     def _error(self, residual: Tensor, answer: Tensor, original: Tensor) -> Tensor:
         """Weighs the mean absolute differences to the teacher's answer and to the original."""
-        of_teacher = (residual - answer).abs().mean()
-        of_original = (residual - original).abs().mean()
         settings = self._settings
-        return settings.teacher_weight * of_teacher + settings.original_weight * of_original
+        of_teacher = (residual - answer).abs().mean() * settings.teacher_weight
+        return of_teacher + (residual - original).abs().mean() * settings.original_weight
 
 
 def share_loss(probabilities: Tensor, heavy_share: float) -> Tensor:
     """Measures how far the upsamplers [..., M], heaviest first, are from the shares of pixels that
-    are aimed at: the mean over them of |share - aim| / aim. The lighter ones share the rest equally.
+    are aimed at: the mean over them of |share - aim| / aim. The lighter ones share the rest.
     """
     lighter = (1 - heavy_share) / (probabilities.shape[-1] - 1)
     aim = probabilities.new_full(probabilities.shape[-1:], lighter)
