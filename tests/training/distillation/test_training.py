@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from pcsr import Upscaler
+from pcsr import OutputError, Upscaler
 from pcsr.export.exporter import ExportOptions, export_bundle
 from pcsr.models.checkpoint import read_checkpoint
 from pcsr.training.config import Config
+from pcsr.training.distillation import comparison
 from pcsr.training.distillation import trainer as module
 from pcsr.training.trainer import Progress
 from tests.checkpoints import Data, liif_checkpoint, plain_checkpoint, tiny
@@ -138,3 +139,22 @@ def test_a_finished_run_draws_no_patches(tmp_path: Path, monkeypatch: pytest.Mon
     first = train(config, tmp_path / "run")
     monkeypatch.setattr(module, "draw_patches", None)
     assert equal(train(config, tmp_path / "run"), first)
+
+
+def test_a_run_of_another_teacher_is_refused_and_one_that_moved_goes_on(tmp_path: Path) -> None:
+    first = train(students.config(tmp_path), tmp_path / "run")
+    moved = (tmp_path / "teacher.pth").rename(tmp_path / "moved.pth")
+    assert equal(train(students.config(tmp_path), tmp_path / "run"), first)
+    assert moved.exists()
+    other = students.config(tmp_path, teacher=liif_checkpoint((24,)))
+    with pytest.raises(OutputError, match="was trained with another config"):
+        train(other, tmp_path / "run")
+
+
+def test_a_whole_run_compares_the_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "compare", comparison.compare)
+    made = students.trainer(students.config(tmp_path), tmp_path / "run")
+    made.run(ignore)
+    lines = [[cell.strip() for cell in line.split("|")[1:3]] for line in made.summary.splitlines()]
+    networks = ["teacher", "PCSR, all heavy", "PCSR, default", "PCSR, all light", "bicubic"]
+    assert lines[2:] == [[scale, name] for scale in ("x2", "x1.5") for name in networks]
