@@ -24,12 +24,16 @@ Floats = NDArray[np.float32]
 f32 = np.float32
 
 
+Place = tuple[NDArray[np.int32], Floats]
+"""One dimension of where output pixels lie: on which input pixel, and the offset to it."""
+
+
 @dataclass(frozen=True)
 class Axis:
     """One dimension of the output: where m output pixels lie on n input pixels."""
 
-    nearest: NDArray[np.int32]
-    offset: Floats
+    nearest: Place
+    sides: tuple[Place, Place]
     cell: np.float32
     lower: NDArray[np.int32]
     upper: NDArray[np.int32]
@@ -38,13 +42,29 @@ class Axis:
 
 def make_axis(n: int, m: int) -> Axis:
     y = f32(-1 + 1 / m) + f32(2 / m) * np.arange(m, dtype=f32)
-    p = (((y + f32(1)).astype(np.float64) * n - 1) / 2).astype(f32)
-    nearest = np.clip(np.rint(p), 0, n - 1).astype(np.int32)
-    offset = (y - (f32(-1 + 1 / n) + f32(2 / n) * nearest.astype(f32))) * f32(n)
-    q = np.clip(p, 0, n - 1)
+
+    def position(at: Floats) -> Floats:
+        p: Floats = (((at + f32(1)).astype(np.float64) * n - 1) / 2).astype(f32)
+        return p
+
+    def place(at: Floats) -> Place:
+        nearest = np.clip(np.rint(position(at)), 0, n - 1).astype(np.int32)
+        return nearest, (y - (f32(-1 + 1 / n) + f32(2 / n) * nearest.astype(f32))) * f32(n)
+
+    def side(s: int) -> Place:
+        return place(np.clip(y + f32(s / n + 1e-6), f32(-1 + 1e-6), f32(1 - 1e-6)))
+
+    q = np.clip(position(y), 0, n - 1)
     lower = np.floor(q).astype(np.int32)
     upper = np.minimum(lower + 1, n - 1).astype(np.int32)
-    return Axis(nearest, offset, f32(2 / m) * f32(n), lower, upper, q - lower)
+    return Axis(place(y), (side(-1), side(1)), f32(2 / m) * f32(n), lower, upper, q - lower)
+
+
+def locate(rows: Place, columns: Place, width: int) -> tuple[NDArray[np.int32], Floats]:
+    """Gives the index [H*W] and the offset [H*W, 2] of one neighbour of all output pixels."""
+    index = (rows[0][:, None] * width + columns[0]).ravel().astype(np.int32)
+    offset = np.stack(np.meshgrid(rows[1], columns[1], indexing="ij"), axis=-1)
+    return index, offset.reshape(-1, 2)
 
 
 def read_manifest(bundle: Path) -> dict[str, Any]:
@@ -76,33 +96,35 @@ def upscale(
     maps = sessions["backbone"].run(row_maps, {"image": image.transpose(2, 0, 1)[None]})
     features = dict(zip(row_maps, maps, strict=True))
 
-    index = (rows.nearest[:, None] * w + columns.nearest).ravel().astype(np.int32)
-    offset = np.stack(np.meshgrid(rows.offset, columns.offset, indexing="ij"), axis=-1).reshape(
-        -1, 2
-    )
+    index, offset = locate(rows.nearest, columns.nearest, w)
+    corners = [locate(y, x, w) for y in rows.sides for x in columns.sides]
+    around = [np.stack(values, axis=1) for values in zip(*corners, strict=True)]
 
-    def run(role: str, pixels: NDArray[np.intp]) -> Floats:
+    def run(role: str, pixels: NDArray[np.intp], neighbours: int = 1) -> Floats:
         inputs = {
             "features": features[f"{role}_features"],
-            "index": index[pixels],
-            "offset": offset[pixels],
+            "index": (index if neighbours == 1 else around[0])[pixels],
+            "offset": (offset if neighbours == 1 else around[1])[pixels],
             "cell": np.array([rows.cell, columns.cell]),
         }
         out: Floats = sessions[role].run(None, inputs)[0]
         return out
 
-    upsamplers = sum(role.startswith("upsampler") for role in sessions)
+    upsamplers = manifest["model"]["upsamplers"]
     everything = np.arange(len(index))
     assignment = np.zeros(len(index), dtype=np.uint8)
-    if upsamplers > 1:
+    if len(upsamplers) > 1:
         assignment = route(run("classifier", everything), cost_table(manifest, scale), k)
-    residual = np.zeros((len(index), 3), dtype=f32)
-    for j in range(upsamplers):
+    size = (len(rows.lower), len(columns.lower))
+    bases = {"bilinear": bilinear(image, rows, columns), "none": np.zeros((*size, 3), f32)}
+    out = np.empty((len(index), 3), dtype=f32)
+    for j, upsampler in enumerate(upsamplers):
         pixels = np.flatnonzero(assignment == j)
-        residual[pixels] = run(f"upsampler_{j}", pixels)
-    out = residual.reshape(len(rows.nearest), -1, 3) + bilinear(image, rows, columns)
-    heavy = assignment.reshape(out.shape[:2]) < (upsamplers + 1) // 2
-    return refined(out, heavy) if refine else out
+        residual = run(f"upsampler_{j}", pixels, upsampler["neighbours"])
+        out[pixels] = bases[upsampler["base"]].reshape(-1, 3)[pixels] + residual
+    heavy = assignment.reshape(size) < (len(upsamplers) + 1) // 2
+    whole = out.reshape(*size, 3)
+    return refined(whole, heavy) if refine else whole
 
 
 def cost_table(manifest: dict[str, Any], scale: float) -> Floats:

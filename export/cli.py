@@ -54,6 +54,11 @@ from pcsr.interrupts import expect_outputs
         metavar="LIST",
         help="Write these sets of graphs: fp32 (always), fp16, bf16; separated by commas.",
     ),
+    click.option(
+        "--whole-image",
+        is_flag=True,
+        help="Take plain networks that cannot be cut into tiles; memory is then not bounded.",
+    ),
     click.option("--opset", type=click.IntRange(18, 23), default=20, help="Write this ONNX opset."),
     json_option,
     overwrite_option,
@@ -67,6 +72,7 @@ def main(
     std: tuple[float, float, float] | None,
     opset: int,
     precision: str,
+    whole_image: bool,
     json_file: Path | None,
     overwrite: bool,
 ) -> None:
@@ -82,7 +88,7 @@ def main(
     settings = network.read_config(config) if config else network.NetworkSettings()
     settings = network.filled(network.NetworkSettings(mean, std), settings)
     precisions = [name.strip() for name in precision.split(",")]
-    options = exporter.ExportOptions(settings, opset, overwrite, precisions)
+    options = exporter.ExportOptions(settings, opset, overwrite, precisions, whole_image)
     expect_outputs(1)
     exported = exporter.export_bundle(ckpt, output, options, say)
     if json_file is not None:

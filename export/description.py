@@ -18,17 +18,22 @@ from pcsr.models.checkpoint import Checkpoint
 from pcsr.models.flops import count_flops
 from pcsr.models.liif import Mlp
 
-from .graphs.analysis import count_macs, receptive_radius, working_bytes
+from .graphs.analysis import count_macs, working_bytes
 
 MAC_SIZE = 16
 
 
 def describe_model(
-    checkpoint: Checkpoint, network: PCSR | PlainNetwork, models: Mapping[str, onnx.ModelProto]
+    checkpoint: Checkpoint,
+    network: PCSR | PlainNetwork,
+    models: Mapping[str, onnx.ModelProto],
+    radius_px: int | None,
 ) -> Model:
-    """Returns the manifest's entry of the network. models: the float32 graphs."""
+    """Returns the manifest's entry of the network. models: the float32 graphs; radius_px: how far
+    tiles have to look around, None where there are none.
+    """
     what = checkpoint.description
-    graph = _image_graph(models)
+    graph = image_graph(models)
     encoder = network.encoder if isinstance(network, PCSR) else None
     working = working_bytes(graph, h=MAC_SIZE, w=MAC_SIZE)
     return Model(
@@ -39,14 +44,15 @@ def describe_model(
             Upsampler(spec.widths, spec.neighbours, spec.base) for spec in what.upsamplers
         ),
         classifier_widths=what.classifier_widths,
-        receptive_radius_px=receptive_radius(graph) if encoder is not None else None,
+        receptive_radius_px=radius_px,
         working_bytes_per_px=math.ceil(working / MAC_SIZE**2),
         mean=_rounded(network.mean),
         std=_rounded(network.std),
     )
 
 
-def _image_graph(models: Mapping[str, onnx.ModelProto]) -> onnx.ModelProto:
+def image_graph(models: Mapping[str, onnx.ModelProto]) -> onnx.ModelProto:
+    """Returns the graph that takes the image."""
     return next(model for role, model in models.items() if role in IMAGE_OUTPUTS)
 
 
@@ -60,7 +66,7 @@ def _rounded(values: torch.Tensor) -> tuple[float, ...]:
 
 def count_costs(network: PCSR | PlainNetwork, models: Mapping[str, onnx.ModelProto]) -> Costs:
     """Counts the work of each part. models: the float32 graphs."""
-    macs = count_macs(_image_graph(models), h=MAC_SIZE, w=MAC_SIZE) / MAC_SIZE**2
+    macs = count_macs(image_graph(models), h=MAC_SIZE, w=MAC_SIZE) / MAC_SIZE**2
     if isinstance(network, PlainNetwork):
         image = torch.zeros(1, 3, COST_LR_SIZE, COST_LR_SIZE)
         return Costs(count_flops(network, image), 0, (), macs, 0, ())

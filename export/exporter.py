@@ -17,14 +17,22 @@ from pcsr.manifest import IMAGE_OUTPUTS, File, Graph, Kind, Manifest
 from pcsr.models import PCSR, PlainNetwork
 from pcsr.models.checkpoint import Checkpoint, read_checkpoint
 
-from .description import count_costs, describe_model, tool_versions
+from .description import count_costs, describe_model, image_graph, tool_versions
 from .graphs.channel_padding import GPU_BLOCK, pad_channels
 from .graphs.feature_widening import widen_features
 from .graphs.folding import FoldedBackbone, FoldedMlp, mlp_arrays
 from .graphs.half_precision import TYPES, to_half_precision
 from .graphs.join_splitting import split_joins
-from .graphs.onnx_graph import GraphSource, describe_graph, export_graph, graph_sources, label_graph
+from .graphs.onnx_graph import (
+    GraphSource,
+    check_deployable,
+    describe_graph,
+    export_graph,
+    graph_sources,
+    label_graph,
+)
 from .network import NetworkSettings, build_network, completed, trained_scale
+from .tiling import NEVER_TILED, tiling_radius
 from .verification.checks import AnyCheck, format_checks
 from .verification.fp32 import verify_bundle
 from .verification.half import verify_typed
@@ -47,6 +55,8 @@ class ExportOptions:
     overwrite: bool = False
     precisions: Sequence[str] = ("fp32",)
     """The sets of graphs to write, of `fp32`, `fp16` and `bf16`; fp32 is always one."""
+    whole_image: bool = False
+    """Whether a plain network is exported for whole images, which are never cut into tiles."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +86,9 @@ def export_bundle(
         True
 
     Raises:
-        UsageError: an unknown precision.
-        CheckpointError: the checkpoint cannot be read or does not fit.
+        UsageError: an unknown precision; or whole_image for PCSR.
+        CheckpointError: the checkpoint cannot be read or does not fit; or a plain network that
+            cannot be cut into exact tiles, without whole_image.
         VerificationError: a graph or the pipeline differs from PyTorch beyond tolerance, or a
             number is too large for a precision.
         OutputError: `output` exists (without `overwrite`), is not a bundle, or cannot be written.
@@ -93,6 +104,9 @@ def export_bundle(
     what = "1 graph" if count == 1 else f"{count} graphs"
     say(f"exporting {what} of {checkpoint_path} …")
     exported = {source.role: _exported(source, options.opset) for source in export.sources}
+    radius_px = tiling_radius(checkpoint, network, image_graph(exported), options.whole_image)
+    if options.whole_image:
+        say(NEVER_TILED)
     sets = {precision: _finished(exported, precision) for precision in precisions}
     replaces = partial(check_output, overwrite=options.overwrite)
     with atomic_directory(output, options.overwrite, replaces) as directory:
@@ -101,7 +115,7 @@ def export_bundle(
         }
         say("computing what PyTorch makes of sample images …")
         write_vectors(directory / VECTORS, network, scale)
-        manifest = export.manifest(sets["fp32"], graphs, directory)
+        manifest = export.manifest(sets["fp32"], graphs, directory, radius_px)
         _write_manifest(manifest, directory)
         say("comparing fp32 with PyTorch …")
         checks: list[AnyCheck] = [*verify_bundle(directory, network, export.sources)]
@@ -147,16 +161,22 @@ class _Export:
         }
         label_graph(model, f"{backbone}_{role}_{precision}_{sha256[:12]}", metadata)
         name = f"{precision}/{role}.onnx"
-        (directory / name).write_bytes(model.SerializeToString(deterministic=True))
+        data = model.SerializeToString(deterministic=True)
+        check_deployable(data, role)
+        (directory / name).write_bytes(data)
         return describe_graph(model, _file(name, directory))
 
     def manifest(
-        self, models: Models, graphs: Mapping[str, Mapping[str, Graph]], directory: Path
+        self,
+        models: Models,
+        graphs: Mapping[str, Mapping[str, Graph]],
+        directory: Path,
+        radius_px: int | None,
     ) -> Manifest:
         """Makes the manifest before verification. models: the float32 graphs."""
         return Manifest(
             kind=self.kind,
-            model=describe_model(self.checkpoint, self.network, models),
+            model=describe_model(self.checkpoint, self.network, models, radius_px),
             trained_scale=self.scale,
             costs=count_costs(self.network, models),
             graphs=graphs,

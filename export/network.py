@@ -13,7 +13,8 @@ from pcsr.errors import CheckpointError, UsageError
 from pcsr.models import PCSR, PlainNetwork, make_backbone
 from pcsr.models.checkpoint import Checkpoint
 from pcsr.models.plain import LARGEST_SCALE, tail_scale
-from pcsr.models.registry import Rgb, normalisation, parse_rgb
+from pcsr.models.recognition.spandrel_networks import PREFIX, build_spandrel_network
+from pcsr.models.registry import BLACK, WHITE, Rgb, checked_rgb, normalisation, parse_rgb
 from pcsr.models.values import SHOWN, read_yaml, shown, shown_error
 from pcsr.models.weights import SizeLimit, fitted, no_larger_than
 
@@ -80,6 +81,8 @@ def build_network(checkpoint: Checkpoint, settings: NetworkSettings) -> PCSR | P
         CheckpointError: unknown backbone, or missing, misshapen or left-over weights.
     """
     path, what = checkpoint.path, checkpoint.description
+    if what.backbone.startswith(PREFIX) and not what.upsamplers:
+        return _spandrel_network(checkpoint, settings)
     mean, std = normalisation(what.backbone, settings.mean, settings.std)
     limit = SizeLimit.of_weights(checkpoint.weights)
     with warnings.catch_warnings(action="ignore"), no_larger_than(limit):
@@ -97,6 +100,13 @@ def build_network(checkpoint: Checkpoint, settings: NetworkSettings) -> PCSR | P
             plain = PlainNetwork(backbone, tail_scale(backbone), mean, std)
         _load_strictly(plain.network, checkpoint)
         return plain.eval().requires_grad_(False)
+
+
+def _spandrel_network(checkpoint: Checkpoint, settings: NetworkSettings) -> PlainNetwork:
+    mean, std = checked_rgb(settings.mean or BLACK, settings.std or WHITE)
+    with _blamed_on(f"{checkpoint.path}"):
+        network, scale = build_spandrel_network(checkpoint.description.backbone, checkpoint.weights)
+    return PlainNetwork(network, scale, mean, std).eval().requires_grad_(False)
 
 
 @contextmanager

@@ -18,6 +18,8 @@ from pcsr.errors import CheckpointError, UsageError
 from .values import SHOWN, plain, shown, shown_error
 
 Rgb = tuple[float, float, float]
+BLACK: Rgb = (0.0, 0.0, 0.0)
+WHITE: Rgb = (1.0, 1.0, 1.0)
 BackboneClass = TypeVar("BackboneClass", bound=Callable[..., nn.Module])
 
 
@@ -34,7 +36,7 @@ _registrations: dict[str, Registration] = {}
 
 
 def register_backbone(
-    name: str, mean: Rgb = (0.0, 0.0, 0.0), std: Rgb = (1.0, 1.0, 1.0)
+    name: str, mean: Rgb = BLACK, std: Rgb = WHITE
 ) -> Callable[[BackboneClass], BackboneClass]:
     """Makes a backbone class known under the name that checkpoints carry. `mean` and `std` (RGB in
     [0, 1]) are the normalisation used where neither an option nor a config sets it.
@@ -79,7 +81,11 @@ def normalisation(name: str, mean: Rgb | None, std: Rgb | None) -> tuple[Rgb, Rg
         CheckpointError: no such backbone. UsageError: a value is not finite, or std not positive.
     """
     default = find_registration(name)
-    mean, std = mean or default.mean, std or default.std
+    return checked_rgb(mean or default.mean, std or default.std)
+
+
+def checked_rgb(mean: Rgb, std: Rgb) -> tuple[Rgb, Rgb]:
+    """Returns both. Raises UsageError where a value is not finite, or std not positive."""
     if not all(math.isfinite(value) for value in (*mean, *std)):
         raise UsageError(f"mean and std must be finite numbers, found {mean} and {std}")
     if min(std) <= 0:

@@ -5,7 +5,7 @@ with kernels of their own.
 import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ from pcsr.reading.npz import Headers
 from .geometry.grid import Floats
 
 FIRST = ("feature_weight", "row_weight", "column_weight", "cell_weight", "bias")
+NEAREST = Upsampler((), 1, "bilinear")
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,10 @@ class MlpWeights:
             widths.append(weight.shape[0])
         first = {name: np.ascontiguousarray(arrays[name], dtype=np.float32) for name in FIRST}
         rest = np.concatenate(parts, dtype=np.float32)
-        weights = cls(np.array(widths, np.int32), **first, rest=rest)
-        if upsampler is None:
-            return weights
-        return replace(weights, neighbours=upsampler.neighbours, base=upsampler.base)
+        way = upsampler or NEAREST
+        return cls(
+            np.array(widths, np.int32), **first, rest=rest, neighbours=way.neighbours, base=way.base
+        )
 
     def layers(self) -> Iterator[tuple[Floats, Floats]]:
         """Yields (weight [outputs, inputs], bias [outputs]) of each layer behind the first."""

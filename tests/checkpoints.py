@@ -30,14 +30,19 @@ def pcsr_network(
     backbone: str = "carn", count: int = 2, classifier: Sequence[int] = CLASSIFIER
 ) -> PCSR:
     """A random PCSR network whose classifier spreads pixels over all upsamplers."""
+    return network_of(backbone, upsamplers(count), classifier)
+
+
+def network_of(
+    backbone: str, specs: Sequence[UpsamplerSpec], classifier: Sequence[int] = CLASSIFIER
+) -> PCSR:
+    """The same with upsamplers of any kind, heaviest first."""
     torch.manual_seed(0)
-    network = PCSR(
-        make_backbone(backbone, BACKBONES[backbone]),
-        upsamplers(count),
-        classifier if count > 1 else None,
-    )
+    several = len(specs) > 1
+    encoder = make_backbone(backbone, BACKBONES[backbone])
+    network = PCSR(encoder, specs, classifier if several else None)
     shake_batch_norm(network)
-    if count > 1:
+    if several:
         _spread(network)
     return network.eval()
 
@@ -55,6 +60,28 @@ def pcsr_checkpoint(network: PCSR, backbone: str, classifier: Sequence[int] = CL
         args["sampler_specs"] = samplers
     name = {1: "pcsr-phase0", 2: "pcsr-phase1"}.get(count, "pcsr")
     return {"model": {"name": name, "args": args, "sd": network.state_dict()}, "iter": 1}
+
+
+MIXED = {
+    1: (UpsamplerSpec((16, 16), 4, "bilinear", cell=False),),
+    2: (UpsamplerSpec((16, 16), 4, "none", unfold=True), UpsamplerSpec((6,))),
+    3: (
+        UpsamplerSpec((16,), 4, "bilinear", unfold=True, cell=False),
+        UpsamplerSpec((12,), 1, "none", unfold=True),
+        UpsamplerSpec((6,), 4, "none"),
+    ),
+}
+
+
+def mixed(count: int, backbone: str = "fsrcnn") -> Data:
+    """A checkpoint of a random network whose upsamplers are evaluated in different ways."""
+    specs = MIXED[count]
+    args: Data = {"encoder_spec": {"name": backbone, "args": BACKBONES[backbone]}}
+    args["sampler_specs"] = [_sampler(spec.widths, **_options(spec)) for spec in specs]
+    if count > 1:
+        args["classifier_spec"] = _sampler(CLASSIFIER)
+    network = network_of(backbone, specs)
+    return {"model": {"name": "pcsr", "args": args, "sd": network.state_dict()}, "iter": 1}
 
 
 def tiny(backbone: str, count: int = 2) -> Data:
@@ -135,6 +162,16 @@ def _spread(network: PCSR) -> None:
     last.bias.copy_((last.bias - logits.mean(dim=0)) * gain)
 
 
-def _sampler(widths: Sequence[int]) -> Data:
+def _sampler(widths: Sequence[int], **options: Any) -> Data:  # noqa: ANN401
     mlp = {"name": "mlp", "args": {"hidden_list": list(widths)}}
-    return {"name": "liif-sampler", "args": {"imnet_spec": mlp}}
+    return {"name": "liif-sampler", "args": {"imnet_spec": mlp, **options}}
+
+
+def _options(spec: UpsamplerSpec) -> Data:
+    """What a checkpoint says of how an upsampler is evaluated."""
+    return {
+        "local_ensemble": spec.neighbours == 4,
+        "feat_unfold": spec.unfold,
+        "cell_decode": spec.cell,
+        "base": spec.base,
+    }

@@ -83,6 +83,18 @@ def single_bundle(exports: Exports) -> Path:
     return exports.of(checkpoints.tiny("srresnet", 1))
 
 
+@pytest.fixture(scope="session", params=[1, 2, 3])
+def mixed_bundle(exports: Exports, request: pytest.FixtureRequest) -> Path:
+    """Tiny random FSRCNN networks, M = 1 to 3, some upsamplers with four neighbours or no base."""
+    return exports.of(checkpoints.mixed(request.param))
+
+
+@pytest.fixture(scope="session")
+def liif_bundle(exports: Exports) -> Path:
+    """Tiny random EDSR-LIIF, x4."""
+    return exports.of(checkpoints.liif_checkpoint())
+
+
 @pytest.fixture(scope="session")
 def plain_bundle(exports: Exports) -> Path:
     """Tiny random plain FSRCNN, x4."""

@@ -57,6 +57,7 @@ pcsr.runtime.profiler pcsr.runtime.files pcsr.runtime.doctor
 pcsr.export.graphs
 pcsr.export.verification
 pcsr.export
+pcsr.export.inspection
 pcsr.calibration.work_file pcsr.calibration.images
 pcsr.calibration.evaluation
 pcsr.calibration.precision pcsr.calibration.operating_point
@@ -70,6 +71,7 @@ FLOORS = {room: floor for floor, line in enumerate(ROOMS.split("\n")) for room i
 COMMANDS = {
     "pcsr.__main__",
     "benchmarks.bench",
+    "benchmarks.cpu.liif",
     "benchmarks.gpu",
     "benchmarks.gpu_pack",
     "benchmarks.expected",

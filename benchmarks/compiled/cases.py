@@ -122,18 +122,26 @@ def _passes(
     )
     canvas = torch.zeros((*grid.hr_size, 3))
     logits = torch.zeros((packed.classes, grid.pixels)) if packed.classes else None
-    seen = _seen("dense", "dense_kernel", partial(kernels.dense, inputs, canvas, logits))
-    block, rows = (_constant(seen, name) for name in ("BLOCK", "GROUP"))
-    layers = packed.dense.layers if packed.dense else 0
-    trips = (rows, max(1, layers - 1))  # where they are loops
-    yield Case("dense", seen, block * rows, trips, persistent=True, scale=scale)
+    upsamplers = sum(role != "classifier" for role in mlps)
+    if packed.classes or len(packed.upsamplers) < upsamplers:
+        seen = _seen("dense", "dense_kernel", partial(kernels.dense, inputs, canvas, logits))
+        block, rows = (_constant(seen, name) for name in ("BLOCK", "GROUP"))
+        layers = packed.dense.layers if packed.dense else 0
+        trips = (rows, max(1, layers - 1))  # where they are loops
+        yield Case("dense", seen, block * rows, trips, persistent=True, scale=scale)
     pixels, count = (torch.zeros(n, dtype=torch.int32) for n in (grid.pixels, 1))
     for j, upsampler in enumerate(packed.upsamplers):
-        work = partial(kernels.sparse, inputs, j, pixels, count, canvas)
-        seen = _seen("sparse", "sparse_kernel", work)
-        loops = (max(1, upsampler.layers - 1),)
-        block = _constant(seen, "BLOCK")
-        yield Case(f"upsampler_{j}", seen, block, loops, persistent=True, listed=True, scale=scale)
+        listed = (pixels, count) if j < upsamplers - 1 else None
+        loops: tuple[int, ...] = (max(1, upsampler.layers - 1),)
+        if upsampler.is_usual:
+            work = partial(kernels.sparse, inputs, j, pixels, count, canvas)
+            seen = _seen("sparse", "sparse_kernel", work)
+        else:
+            work = partial(kernels.ensemble, inputs, j, listed, canvas)
+            seen, loops = _seen("ensemble", "ensemble_kernel", work), (upsampler.neighbours, *loops)
+        block, name = _constant(seen, "BLOCK"), f"upsampler_{j}"
+        is_listed = listed is not None
+        yield Case(name, seen, block, loops, persistent=True, listed=is_listed, scale=scale)
 
 
 def convolutions(shape: Shape, dtype: torch.dtype) -> Iterator[Case]:

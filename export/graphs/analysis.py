@@ -1,4 +1,4 @@
-"""Counts facts of ONNX graphs: multiply-adds as executed, and how far a graph looks around."""
+"""Counts facts of ONNX graphs: multiply-adds as executed, and the memory of their tensors."""
 
 import copy
 import math
@@ -9,13 +9,6 @@ from onnx import shape_inference
 
 from .layers import attributes
 
-POINTWISE = frozenset({
-    "Abs", "Add", "BatchNormalization", "Cast", "Clip", "Concat", "Constant", "Div", "Elu", "Erf",
-    "Exp", "Expand", "Flatten", "Gather", "Gelu", "Gemm", "HardSigmoid", "HardSwish", "Identity",
-    "LeakyRelu", "Log", "MatMul", "Max", "Min", "Mul", "Neg", "PRelu", "Pow", "Relu", "Reshape",
-    "Shape", "Sigmoid", "Slice", "Softplus", "Split", "Sqrt", "Squeeze", "Sub", "Tanh",
-    "Transpose", "Unsqueeze", "Where",
-})  # fmt: skip
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -24,24 +17,7 @@ def count_macs(model: onnx.ModelProto, **sizes: int) -> int:
     products in one run, with the graph's symbolic dimensions set to `sizes`.
     """
     shapes = shapes_at(model, sizes)
-    return sum(_node_macs(node, shapes) for node in model.graph.node)
-
-
-def receptive_radius(model: onnx.ModelProto) -> int | None:
-    """Returns the largest distance (input pixels) at which the input reaches an output, if any.
-
-    Follows the longest path of convolutions and pools at stride 1. Operators that this function
-    does not know to be point-wise count as unbounded: then it is None. Spatial operations behind
-    the flattening of pixels to rows do not occur.
-    """
-    weights = _initializer_shapes(model)
-    radius: dict[str, float] = {}
-    for node in model.graph.node:
-        reach = max((radius.get(name, 0.0) for name in node.input), default=0.0)
-        reach += _node_radius(node, weights)
-        radius.update(dict.fromkeys(node.output, reach))
-    furthest = max(radius[output.name] for output in model.graph.output)
-    return None if math.isinf(furthest) else int(furthest)
+    return sum(node_macs(node, shapes) for node in model.graph.node)
 
 
 def working_bytes(model: onnx.ModelProto, **sizes: int) -> int:
@@ -61,7 +37,8 @@ def working_bytes(model: onnx.ModelProto, **sizes: int) -> int:
     return most
 
 
-def _node_macs(node: onnx.NodeProto, shapes: Shapes) -> int:
+def node_macs(node: onnx.NodeProto, shapes: Shapes) -> int:
+    """Counts the multiply-adds of one node."""
     if node.op_type == "Conv":
         return math.prod(shapes[node.input[1]]) * math.prod(shapes[node.output[0]][2:])
     if node.op_type == "ConvTranspose":
@@ -70,18 +47,6 @@ def _node_macs(node: onnx.NodeProto, shapes: Shapes) -> int:
         inner = shapes[node.input[0]][0 if attributes(node).get("transA") else -1]
         return inner * math.prod(shapes[node.output[0]])
     return 0
-
-
-def _node_radius(node: onnx.NodeProto, weights: Shapes) -> float:
-    if node.op_type in POINTWISE:
-        return 0.0
-    values = attributes(node)
-    known = node.op_type in ("Conv", "MaxPool", "AveragePool")
-    if not known or set(values.get("strides", [1])) != {1}:
-        return math.inf
-    kernel = values.get("kernel_shape") or weights[node.input[1]][2:]
-    dilations = values.get("dilations") or [1] * len(kernel)
-    return float(max((k // 2) * d for k, d in zip(kernel, dilations, strict=True)))
 
 
 def _initializer_shapes(model: onnx.ModelProto) -> Shapes:

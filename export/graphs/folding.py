@@ -19,6 +19,10 @@ from pcsr.models.backbones.imdn import collapse
 from pcsr.models.liif import LEAST_AREA, LiifUpsampler, Mlp, UpsamplerSpec
 from pcsr.models.pcsr import feature_width
 
+# The exporter's optimizer takes 1e-9 for zero and drops it: areas of zero would make NaN. Weights
+# are ratios of areas, so that a power of two changes no bit of them.
+AREA_UNIT = 2.0**20
+
 
 class FoldedBackbone(nn.Module):
     """Maps image [1, 3, h, w] RGB in [0, 1] -> features [1, D, h, w], and one row map [h*w, C] per
@@ -98,7 +102,9 @@ class FoldedMlp(nn.Module):
         if self.neighbours == 1:
             return self._evaluate(features, index, offset, constant)
         corners = [offset.select(1, corner) for corner in range(self.neighbours)]
-        areas = [(at[:, :1] * at[:, 1:]).abs() + LEAST_AREA for at in corners]
+        areas = [
+            (at[:, :1] * AREA_UNIT * at[:, 1:]).abs() + LEAST_AREA * AREA_UNIT for at in corners
+        ]
         total = sum(areas[1:], areas[0])
         weighted = [
             self._evaluate(features, index.select(1, corner), at, constant) * (area / total)

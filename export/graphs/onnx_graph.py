@@ -3,8 +3,9 @@
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 
 import onnx
 import torch
@@ -14,8 +15,11 @@ from pcsr.errors import VerificationError
 from pcsr.manifest import IMAGE_OUTPUTS, File, Graph
 from pcsr.manifest import Tensor as TensorInfo
 from pcsr.models import PCSR, PlainNetwork
+from pcsr.reading.graph import read_graph_shapes
+from pcsr.text import shortened
 
 from .folding import FoldedBackbone, FoldedMlp, deployable, fold_classifier, fold_upsamplers
+from .tracing import traceable
 
 FORBIDDEN = frozenset({"GridSample", "NonZero"})
 EXAMPLE_SIZE = (24, 32)
@@ -38,7 +42,7 @@ class GraphSource:
 def graph_sources(network: PCSR | PlainNetwork) -> list[GraphSource]:
     """Lists a bundle's graphs: a plain network, or backbone, classifier (M > 1) and upsamplers."""
     if isinstance(network, PlainNetwork):
-        return [_image_source("network", deployable(network), [])]
+        return [_image_source("network", traceable(deployable(network)), [])]
     mlps = {f"upsampler_{j}": mlp for j, mlp in enumerate(fold_upsamplers(network))}
     if len(mlps) > 1:
         mlps = {"classifier": fold_classifier(network), **mlps}
@@ -72,19 +76,26 @@ def export_graph(source: GraphSource, opset: int) -> onnx.ModelProto:
     """Exports the graph of one module in float32.
 
     Raises:
-        VerificationError: PyTorch exports nothing.
+        VerificationError: PyTorch cannot export it, or exports nothing.
     """
-    with _quiet():
-        program = torch.onnx.export(
-            source.module.eval(),
-            tuple(source.example.values()),
-            input_names=list(source.example),
-            output_names=list(source.outputs),
-            dynamic_shapes=tuple(dict(source.dynamic[name]) for name in source.example),
-            opset_version=opset,
-            dynamo=True,
-            verbose=False,
-        )
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                source.module.eval(),
+                tuple(source.example.values()),
+                input_names=list(source.example),
+                output_names=list(source.outputs),
+                dynamic_shapes=tuple(dict(source.dynamic[name]) for name in source.example),
+                opset_version=opset,
+                dynamo=True,
+                verbose=False,
+            )
+    except Exception as error:  # of anyone's network, anywhere in PyTorch
+        first, *_ = [*str(error.__cause__ or error).strip().splitlines(), "no reason given"]
+        raise VerificationError(
+            f"PyTorch cannot export the {source.role} graph for images of any size: "
+            f"{shortened(first)}"
+        ) from error
     if program is None:
         raise VerificationError(f"torch.onnx.export returned nothing for the {source.role} graph")
     model = program.model_proto
@@ -117,6 +128,16 @@ def label_graph(model: onnx.ModelProto, name: str, metadata: Mapping[str, str]) 
         )
 
 
+def check_deployable(data: bytes, role: str) -> None:
+    """Raises VerificationError where bundles do not hold such a graph: they have few operators."""
+    try:
+        read_graph_shapes(data)
+    except ValueError as error:
+        raise VerificationError(
+            f"the {role} graph is none that bundles hold: {error}; the network cannot be exported"
+        ) from error
+
+
 def describe_graph(model: onnx.ModelProto, file: File) -> Graph:
     """Returns the manifest's entry of a graph."""
     ends = (model.graph.input, model.graph.output)
@@ -132,12 +153,16 @@ def _tensor(value: onnx.ValueInfoProto) -> TensorInfo:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences torch.onnx, which warns about its internals and about packages that nobody needs."""
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    log.setLevel(logging.ERROR)
+    """Silences torch.onnx: it warns about its internals and about packages that nobody needs, and
+    prints whole programs where it fails.
+    """
+    logs = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(action="ignore"):
+        with warnings.catch_warnings(action="ignore"), redirect_stdout(StringIO()):
             yield
     finally:
-        log.setLevel(level)
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)

@@ -13,10 +13,11 @@ from .content import Part, find_weights
 from .hints import found_weights
 from .network import Recognised
 from .recognisers import recognised
+from .spandrel_networks import HOW_TO_INSTALL, is_installed
 
 ACCEPTED = (
-    "model: {name, args, sd}, or weights alone of LIIF, PCSR, EDSR, MSRResNet (SRResNet), CARN or "
-    "IMDN"
+    "model: {name, args, sd}, or weights alone of a network that spandrel knows (SPAN, ESRGAN, …), "
+    "LIIF, PCSR, EDSR, MSRResNet (SRResNet), CARN or IMDN"
 )
 SEE = "docs/training.md lists what is accepted and how to add a description"
 WRAPPED = {
@@ -41,14 +42,14 @@ def recognised_file(path: Path, kind: str, content: Any, size: int) -> Recognise
         found = recognised(check_weights(path, parts[0].value, size))
         if found is not None:
             norm = [] if found.data_norm else ["RGB normalised as published"]
-            assumed = ", ".join([*found.assumed, *norm])
-            LOG.warning(
-                "%s describes no network; recognised: %s; assumed: %s", path, found.name, assumed
-            )
+            assumed = [*found.assumed, *norm]
+            more = f"; assumed: {', '.join(assumed)}" if assumed else ""
+            LOG.warning("%s describes no network; recognised: %s%s", path, found.name, more)
             return found
+    missing = "" if is_installed() else f"; for networks that spandrel knows {HOW_TO_INSTALL}"
     raise CheckpointError(
         f"{path} does not describe its network: expected {ACCEPTED}; found {kind}, "
-        f"{_found(content, parts)}; {SEE}"
+        f"{_found(content, parts)}; {SEE}{missing}"
     )
 
 

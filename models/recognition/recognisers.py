@@ -7,11 +7,13 @@ from .implicit import liif, pcsr
 from .names import State, forms
 from .network import Recognised
 from .plain import basicsr_srresnet, edsr, plain
+from .spandrel_networks import spandrel_network
 
 Recogniser = Callable[[State], Recognised | None]
 
 RECOGNISERS: tuple[Recogniser, ...] = (liif, pcsr, edsr, basicsr_srresnet, plain)
-
+LAST: tuple[Recogniser, ...] = (spandrel_network,)
+"""Asked for every form of the names that the others do not know; slow to import."""
 
 LONGEST_NAME = 500
 MOST_FORMS = 64
@@ -27,6 +29,8 @@ def recognised(state: State) -> Recognised | None:
     """
     if any(len(name) > LONGEST_NAME for name in state):
         return None
-    named = islice(forms(state), MOST_FORMS)
-    candidates = (read(form) for form in named for read in RECOGNISERS)
+    named = list(islice(forms(state), MOST_FORMS))
+    candidates = (
+        read(form) for readers in (RECOGNISERS, LAST) for form in named for read in readers
+    )
     return next((found for found in candidates if found is not None), None)

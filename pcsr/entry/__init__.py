@@ -45,6 +45,11 @@ def train(*args: Any) -> None:  # noqa: ANN401
     run_command("pcsr.training.cli", *args)
 
 
+def inspect(*args: Any) -> None:  # noqa: ANN401
+    """Runs pcsr-inspect."""
+    run_command("pcsr.export.inspection.cli", *args)
+
+
 def doctor(*args: Any) -> None:  # noqa: ANN401
     """Runs pcsr-doctor."""
     run_command("pcsr.runtime.doctor.cli", *args)

@@ -72,6 +72,18 @@ class GraphShapes:
                 raise ValueError(f"{node.operator} gives {largest} values for {pixels} pixels")
         return Estimate({name: known[name].shape for name in self.outputs}, peak)
 
+    def shapes(self, inputs: Mapping[str, Shape]) -> dict[str, Shape]:
+        """Gives the shapes of all values for inputs of these shapes.
+
+        Raises:
+            ValueError: its nodes do not fit together.
+        """
+        known = dict(self.constants) | {name: Value(shape) for name, shape in inputs.items()}
+        for node in self.nodes:
+            results, _ = _results(node, known)
+            known.update(zip(node.outputs, results, strict=False))
+        return {name: value.shape for name, value in known.items()}
+
 
 def _results(node: Computation, known: Mapping[str, Value]) -> tuple[list[Value], int]:
     given = [known[name] if name else None for name in node.inputs]

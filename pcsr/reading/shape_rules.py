@@ -258,6 +258,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(
         (
             *("Relu", "LeakyRelu", "Sigmoid", "Tanh", "Clip", "Softmax", "Gelu", "Erf", "Sqrt"),
+            "Mish",
             *("Exp", "Abs", "Neg", "HardSigmoid", "HardSwish", "Softplus", "Elu", "Reciprocal"),
             *("LayerNormalization", "InstanceNormalization", "BatchNormalization"),
             *("QuantizeLinear", "DequantizeLinear"),

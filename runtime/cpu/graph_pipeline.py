@@ -1,4 +1,6 @@
-"""Pipelines whose graphs all run in one runner, with the maps of the whole image in memory."""
+"""Pipelines whose graphs all run in one runner: PCSR with the maps of the whole image in memory,
+and plain networks.
+"""
 
 import math
 from functools import partial
@@ -9,15 +11,28 @@ from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
 from pcsr.manifest import classifier_outputs
-from pcsr.runtime.geometry.grid import Floats, Grid, hr_size
-from pcsr.runtime.geometry.tiling import TILE_PX, seen_pixels, split
+from pcsr.runtime.geometry.grid import Floats, Grid
+from pcsr.runtime.geometry.tiling import (
+    LEAST_CORE_PX,
+    TILE_PX,
+    Bands,
+    Tile,
+    least_work_bands,
+    seen_pixels,
+    split,
+    square_bands,
+)
 from pcsr.runtime.layout import to_dtype
+from pcsr.runtime.machine import available_bytes
 from pcsr.runtime.routing.rule import Routing, refined_below, route
 from pcsr.runtime.timing import Stopwatch
 
 from .output import Output, refuse_infinite
-from .pipeline import Routed, Runner, Size, Task
+from .pipeline import ARENA_GROWTH, Routed, Runner, Size, Task
 from .workers import PIXELS_PER_CHUNK, Workers
+
+PLAIN_TILE_BYTES = 900 * 2**20  # of the tensors of a tile: nothing else is held but finished rows
+MOST_REPEATED = 2.0  # pixels computed, halos included, over those of the image
 
 Maps = dict[str, Floats]
 """The backbone's outputs [h*w, C] by the role that reads them."""
@@ -180,21 +195,67 @@ def _box(values: NDArray[Any], combine: np.ufunc) -> NDArray[Any]:
 
 
 class PlainPipeline:
-    """A network with its own upsampling tail has one graph, one scale and no routing."""
+    """A network with its own upsampling tail has one graph, one scale and no routing. It runs tile
+    by tile within bounded memory, or on the whole image where its receptive field is not bounded.
+    """
 
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
+    def __init__(
+        self, bundle: Bundle, runner: Runner, workers: Workers, tile_px: int | None = None
+    ) -> None:
+        model = bundle.manifest.model
+        self._halo_px, self._tile_px = model.receptive_radius_px, tile_px
+        self._working_bytes_per_px = model.working_bytes_per_px
+        self._scale = round(bundle.manifest.trained_scale)
+        self._runner, self._workers = runner, workers
+
+    def plan(self, size: Size) -> Bands:
+        """Cuts an image of (height, width) into bands of tiles."""
+        if self._tile_px is not None:
+            return square_bands(size, self._halo_px, self._tile_px)
+        free = available_bytes() // 2
+        bands = self._within(size, min(PLAIN_TILE_BYTES, free))
+        if sum(map(seen_pixels, bands.tiles)) > MOST_REPEATED * math.prod(size):
+            bands = self._within(size, free)
+        return bands
+
+    def _within(self, size: Size, tile_bytes: int) -> Bands:
+        """Cuts an image into tiles that take so many bytes; into larger ones where cores would be
+        smaller than the halo around them.
+        """
+        crop_pixels = int(tile_bytes / (ARENA_GROWTH * self._working_bytes_per_px))
+        side = 3 * max(LEAST_CORE_PX, self._halo_px or 0)
+        least_pixels = min(size[0], side) * min(size[1], side)
+        return least_work_bands(size, self._halo_px, max(crop_pixels, least_pixels))
 
     def backbone_px(self, size: Size, scale: float) -> int:
-        return math.prod(size)
+        return sum(map(seen_pixels, self.plan(size).tiles))
 
     def run(self, task: Task, output: Output, watch: Stopwatch) -> Routed:
-        with watch.stage("prepare"):
-            image = task.read(0, task.size[0])
-        with watch.stage("network"):
-            upscaled = self._runner.run_image("network", image, ("upscaled",))[0]
-        height, _ = hr_size(task.size, task.scale)
-        with output.rows(0, height) as target, watch.stage("convert"):
-            refuse_infinite(upscaled)
-            target.pixels[:] = to_dtype(upscaled[0].transpose(1, 2, 0), output.dtype)
+        bands = self.plan(task.size)
+        for rows, tiles in zip(bands.rows, bands.tiles, strict=True):
+            seen = tiles[0].crop[0]
+            with watch.stage("prepare"):
+                image = task.read(seen.start, seen.stop)
+            finished = self._enlarged(rows)
+            with output.rows(finished.start, finished.stop) as target:
+                for tile in tiles:
+                    self._run_tile(tile, image, target.pixels, watch)
         return Routed(np.zeros(0, dtype=np.int64), None)
+
+    def _run_tile(self, tile: Tile, image: Floats, target: NDArray[Any], watch: Stopwatch) -> None:
+        """Computes a tile of some rows [1, 3, m, w] into its columns of `target` [n, W, 3]."""
+        with watch.stage("network"):
+            crop = np.ascontiguousarray(image[..., tile.crop[1]])
+            upscaled = self._runner.run_image("network", crop, ("upscaled",))[0]
+        with watch.stage("convert"):
+            inner = upscaled[0][:, *map(self._enlarged, tile.inner)].transpose(1, 2, 0)
+            part = target[:, self._enlarged(tile.core[1])]
+
+            def work(rows: slice) -> None:
+                refuse_infinite(inner[rows])
+                part[rows] = to_dtype(inner[rows], part.dtype)
+
+            self._workers.over_rows(part.shape, work)
+
+    def _enlarged(self, part: slice) -> slice:
+        return slice(part.start * self._scale, part.stop * self._scale)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
-from pcsr.runtime.geometry.grid import Floats, Grid, hr_size
+from pcsr.runtime.geometry.grid import Floats, Grid
 from pcsr.runtime.geometry.tiling import Bands, Tile, least_work_bands, seen_pixels, square_bands
 from pcsr.runtime.machine import available_bytes
 from pcsr.runtime.mlps import load_mlps
@@ -25,16 +25,16 @@ from pcsr.runtime.timing import Stopwatch, ThreadSpans
 from .held_rows import ArrayPool, HeldRows
 from .output import Output, Rows, refuse_infinite
 from .passes import FeatureBand, PixelPasses, finish, sigmoid
-from .pipeline import Routed, Runner, Task
+from .pipeline import ARENA_GROWTH, Routed, Runner, Task
 from .statistics import Statistics
 from .workers import Workers
 
 LOG = logging.getLogger("pcsr.upscaler")
 WORKING_BYTES = 900 * 2**20  # of a backbone tile and what is kept for the second pass together
 TILE_BYTES, LEAST_TILE_BYTES = 640 * 2**20, 256 * 2**20
-ARENA_GROWTH = 1.5  # what ONNX Runtime takes, in units of what its tensors need
 PIXELS_PER_CHUNK = 32768
 OUTPUT_PIXELS_PER_BAND = 2**23  # 17 bytes each until they are finished
+FEATURE_BYTES_PER_BAND = 384 * 2**20
 
 Counts = NDArray[np.int64]
 
@@ -46,10 +46,8 @@ class NativePipeline:
         self, bundle: Bundle, runner: Runner, workers: Workers, tile_px: int | None = None
     ) -> None:
         model = bundle.manifest.model
-        self._beside = int(any(upsampler.neighbours == 4 for upsampler in model.upsamplers))
+        self._reaches = any(upsampler.neighbours == 4 for upsampler in model.upsamplers)
         self._halo_px, self.depth = model.receptive_radius_px, model.feature_width
-        if self._halo_px is not None:
-            self._halo_px += self._beside
         self._working_bytes_per_px = model.working_bytes_per_px
         self.costs, self.count = bundle.manifest.costs, bundle.upsamplers
         self.mlps = load_mlps(bundle)
@@ -62,38 +60,48 @@ class NativePipeline:
         LOG.debug("%s: %s", task.size, banded)
         return banded.compose(banded.rule(), output)
 
-    def plan(self, size: tuple[int, int], scale: float, two_passes: bool) -> tuple[Bands, bool]:
+    def reach_px(self, grid: Grid) -> int:
+        """Counts the rows that upsamplers read above or below the nearest one."""
+        return grid.reach_px if self._reaches else 0
+
+    def plan(self, grid: Grid, two_passes: bool) -> tuple[Bands, bool]:
         """Cuts an image into bands; the flag: whether features are held for the second pass."""
-        kept_bytes = 4 * (self.depth * math.prod(size) + math.prod(hr_size(size, scale)))
+        size, halo_px = grid.lr_size, self._halo_px
+        if halo_px is not None:
+            halo_px += self.reach_px(grid)
+        kept_bytes = 4 * (self.depth * math.prod(size) + grid.pixels)
         keeps = two_passes and kept_bytes + LEAST_TILE_BYTES <= WORKING_BYTES
         if self._tile_px is not None:
-            return square_bands(size, self._halo_px, self._tile_px), keeps
+            return square_bands(size, halo_px, self._tile_px), keeps
         budget = min(WORKING_BYTES, available_bytes() // 2)
         left_bytes = max(budget - keeps * kept_bytes, min(LEAST_TILE_BYTES, budget))
         tile_bytes = min(left_bytes, TILE_BYTES)
         crop_pixels = int(tile_bytes / (ARENA_GROWTH * self._working_bytes_per_px))
-        band_pixels = int(OUTPUT_PIXELS_PER_BAND / scale**2)
-        return least_work_bands(size, self._halo_px, crop_pixels, band_pixels), keeps
+        band_pixels = min(
+            OUTPUT_PIXELS_PER_BAND * math.prod(size) // grid.pixels,
+            FEATURE_BYTES_PER_BAND // (4 * self.depth),
+        )
+        return least_work_bands(size, halo_px, crop_pixels, band_pixels), keeps
 
     def backbone_px(self, size: tuple[int, int], scale: float) -> int:
-        bands, keeps = self.plan(size, scale, True)
+        bands, keeps = self.plan(Grid.make(size, scale), True)
         return (1 if keeps else 2) * sum(map(seen_pixels, bands.tiles))
 
-    def features(self, tiles: tuple[Tile, ...], image: Floats, width: int) -> tuple[Floats, int]:
-        """Computes the features [D, n, w] of a band, tile by tile, and says which input row is
-        their first. Where upsamplers read four neighbours, there is a row more on each side of the
-        band that has one.
+    def features(
+        self, tiles: tuple[Tile, ...], image: Floats, width: int, reach_px: int
+    ) -> tuple[Floats, int]:
+        """Computes the features [D, n, w] of a band, tile by tile, with `reach_px` rows above and
+        below where the image has them; also says which input row is the first.
 
         image: [1, 3, m, w], the rows that the tiles see. width: w of the whole image.
         """
         inner, seen = tiles[0].inner[0], tiles[0].crop[0]
-        first = max(0, inner.start - self._beside)
-        rows = slice(first, min(seen.stop - seen.start, inner.stop + self._beside))
-        top = seen.start + first
+        rows = slice(max(0, inner.start - reach_px), min(image.shape[2], inner.stop + reach_px))
+        top = seen.start + rows.start
         if len(tiles) == 1:
             whole = self._encode(np.ascontiguousarray(image))
             return np.ascontiguousarray(whole[:, rows]), top
-        out = np.empty((self.depth, rows.stop - first, width), dtype=np.float32)
+        out = np.empty((self.depth, rows.stop - rows.start, width), dtype=np.float32)
         for tile in tiles:
             crop = np.ascontiguousarray(image[..., tile.crop[1]])
             out[..., tile.core[1]] = self._encode(crop)[:, rows, tile.inner[1]]
@@ -123,7 +131,8 @@ class _BandedRun:
         self._refined_below = refined_below(task.request, self._count)
         self._kept: dict[int, _Classified] = {}
         self._two_passes = task.request.needs_statistics and self._count > 1
-        self._bands, self._keeps = pipeline.plan(task.size, task.scale, self._two_passes)
+        self._bands, self._keeps = pipeline.plan(self._grid, self._two_passes)
+        self._reach_px = pipeline.reach_px(self._grid)
 
     def __str__(self) -> str:
         tiles = sum(map(len, self._bands.tiles))
@@ -161,7 +170,7 @@ class _BandedRun:
                 with output.rows(finished, stop) as target, self._watch.shared() as spans:
                     threshold = self._fill(known, rows, rule, held, counts, spans)
                     self._finish(held, rows.stop - finished, target, spans)
-                del target  # large; the next is made before this name is taken again
+                del target, known  # large; the next are made before these names are taken again
                 finished = stop
         return Routed(counts, threshold)
 
@@ -252,7 +261,7 @@ class _BandedRun:
             image = self._task.read(first, stop)
         with self._watch.stage("backbone"):
             crop = image[:, :, seen.start - first : seen.stop - first]
-            features, features_top = self._pipeline.features(tiles, crop, width)
+            features, features_top = self._pipeline.features(tiles, crop, width, self._reach_px)
         return FeatureBand(features, features_top, image[0], first)
 
     def _hr_rows(self, lr_rows: slice) -> slice:

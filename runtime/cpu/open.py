@@ -43,12 +43,12 @@ def open_pipeline(
 
     Args:
         native: whether all behind the backbone runs in compiled passes, else in row graphs.
-        tile_px: side of the backbone's tiles in input pixels; None chooses it by memory.
+        tile_px: side of the tiles in input pixels; None chooses it by memory.
     """
     if bundle.kind == "plain":
         from .graph_pipeline import PlainPipeline
 
-        return PlainPipeline(runner)
+        return PlainPipeline(bundle, runner, workers, tile_px)
     if native:
         from .native_pipeline import NativePipeline
 

@@ -12,6 +12,8 @@ from pcsr.runtime.timing import Stopwatch
 
 from .output import Output
 
+ARENA_GROWTH = 1.5  # what ONNX Runtime takes, in units of what its tensors need
+
 FloatArray = NDArray[np.float32]
 Size = tuple[int, int]
 ReadRows = Callable[[int, int], FloatArray]

@@ -84,6 +84,14 @@ class Grid:
         rows, columns = zip(self.lr_size, self.hr_size, strict=True)
         return make_sides(*rows), make_sides(*columns)
 
+    @cached_property
+    def reach_px(self) -> int:
+        """How many rows a local ensemble reads above or below the nearest one: 1, and more where an
+        image is so high (a million rows) that the shift by a constant amounts to rows.
+        """
+        apart = [np.abs(side.nearest - self.rows.nearest).max() for side in self.sides[0]]
+        return int(max(apart))
+
     def locate(self, pixels: NDArray[np.int64], neighbours: int = 1) -> tuple[Ints, Floats]:
         """Returns, for flat output pixels [N], the row of the nearest input pixel in a row map
         [N] int32, and the offset to it [N, 2]. With four neighbours [N, 4] and [N, 4, 2]: (above,

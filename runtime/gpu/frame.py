@@ -1,13 +1,14 @@
 """A frame holds the memory of one shape on the device, and the steps from image to image."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pcsr.runtime.geometry.grid import Grid, hr_size
+from pcsr.runtime.geometry.tiling import Tile
 from pcsr.runtime.layout import Layout
 from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.routing.rule import fixed_rule, heavy_count, sigmoid
@@ -81,7 +82,9 @@ class Frame:
         device = loaded.runner.device
         self._grid = Grid.make(shape.lr_size, shape.scale)
         self._opened = loaded.passes.open(self._grid)
-        self._bands = make_bands(self._grid, BAND_PIXELS, loaded.passes.most_lr_pixels)
+        neighbours = loaded.neighbours
+        most = BAND_PIXELS // neighbours  # networks with four have wide maps of features, too
+        self._bands = make_bands(self._grid, most, loaded.passes.most_lr_pixels, neighbours)
         height, width = self._grid.hr_size
         most_rows = max(band.seen.stop - band.seen.start for band in self._bands)
         self.image = torch.empty(1, 3, *shape.lr_size, dtype=torch.float32, device=device)
@@ -206,12 +209,15 @@ class Frame:
 
 
 class PlainFrame:
-    """A frame of a network with its own upsampling tail: it has one graph and no routing."""
+    """A frame of a network with its own upsampling tail: it has one graph and no routing.
+
+    tiles: of the input, whose cores cover it once.
+    """
 
     labels = difficulty = threshold = None
 
-    def __init__(self, runner: DeviceRunner, shape: FrameShape) -> None:
-        self.shape, self._runner = shape, runner
+    def __init__(self, runner: DeviceRunner, shape: FrameShape, tiles: Sequence[Tile]) -> None:
+        self.shape, self._runner, self._tiles = shape, runner, tiles
         device = runner.device
         self.image = torch.empty(1, 3, *shape.lr_size, dtype=torch.float32, device=device)
         size = hr_size(shape.lr_size, shape.scale)
@@ -232,13 +238,26 @@ class PlainFrame:
 
     def run(self, stage: StageTimer, take: TakeRows | None = None) -> None:
         """Queues everything from `image` to `out`."""
-        with stage("network"), self._runner.using(self):
-            upscaled = self._runner.image(self.image)
-        with stage("convert"):
-            self.invalid.copy_(~upscaled.sum().isfinite())
-            self.out.copy_(converted(upscaled[0].permute(1, 2, 0), self.out.dtype))
+        self.invalid.zero_()
+        for tile in self._tiles:
+            self._run_tile(tile, stage)
         if take is not None:
             take(self.out)
+
+    def _run_tile(self, tile: Tile, stage: StageTimer) -> None:
+        is_whole = len(self._tiles) == 1
+        with stage("network"), self._runner.using(self):
+            crop = self.image if is_whole else self.image[:, :, *tile.crop].contiguous()
+            upscaled = self._runner.image(crop)
+        with stage("convert"):
+            inner = upscaled[0][:, *map(self._enlarged, tile.inner)].permute(1, 2, 0)
+            self.invalid += ~inner.sum().isfinite()
+            core = self.out[*map(self._enlarged, tile.core)]
+            core.copy_(converted(inner, self.out.dtype))
+
+    def _enlarged(self, part: slice) -> slice:
+        scale = round(self.shape.scale)
+        return slice(part.start * scale, part.stop * scale)
 
 
 AnyFrame = Frame | PlainFrame

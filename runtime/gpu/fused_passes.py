@@ -18,12 +18,29 @@ from .passes import Decision, FrameInputs, Pixels, StageTimer
 HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}  # int8 and fp8: of the backbone alone
 
 
+def _refuse_wide(mlps: kernels.PackedMlps, precision: str) -> None:
+    channels = max((mlp.width for mlp in mlps.deep if mlp.a > kernels.WIDEST), default=0)
+    if channels:
+        raise BackendError(
+            f"an MLP of this bundle has {channels} channels, padding included; the fused kernels "
+            f"take blocks of up to {kernels.WIDEST} on GPUs: choose the passes 'graphs'"
+        )
+    widest = max((mlp.weights.nbytes for mlp in mlps.deep), default=0)
+    if precision in HALVES and widest > kernels.HELD_BYTES:
+        raise BackendError(
+            f"an MLP of this bundle has {widest} bytes of weights in {precision}; the fused "
+            f"kernels are proved on GPUs up to {kernels.HELD_BYTES} only: choose the passes "
+            "'graphs', or fp32"
+        )
+
+
 class FusedPasses:
     """Runs the MLPs of one bundle, in the precision of its features.
 
     Raises:
-        BackendError: a GPU, half precision, and MLPs so wide that their weights do not stay in
-            shared memory: on an H200 they ended in an illegal memory access, for no known reason.
+        BackendError: a GPU, and MLPs of more channels than its shared memory takes; or half
+            precision, and MLPs whose weights do not stay there: on an H200 they ended in an
+            illegal memory access, for no known reason.
     """
 
     name = "fused"
@@ -36,14 +53,10 @@ class FusedPasses:
     ) -> None:
         self._device = device
         self._mlps = kernels.PackedMlps.of(mlps, HALVES.get(precision, torch.float32), device)
-        self._count = len(self._mlps.upsamplers) + 1
-        widest = max((mlp.weights.nbytes for mlp in self._mlps.deep), default=0)
-        if device.type == "cuda" and precision in HALVES and widest > kernels.HELD_BYTES:
-            raise BackendError(
-                f"an MLP of this bundle has {widest} bytes of weights in {precision}; the fused "
-                f"kernels are proved on GPUs up to {kernels.HELD_BYTES} only: choose the passes "
-                "'graphs', or fp32"
-            )
+        self._count = len(mlps) - ("classifier" in mlps)
+        self._is_apart = len(self._mlps.upsamplers) == self._count
+        if device.type == "cuda":
+            _refuse_wide(self._mlps, precision)
         self._inputs: kernels.BandInputs
         self._lists = torch.empty(0)
 
@@ -63,7 +76,13 @@ class FusedPasses:
                 band.seen.start,
                 band.lr_rows.start,
             )
-            kernels.dense(self._inputs, pixels.canvas, pixels.logits if self._count > 1 else None)
+            if self._count > 1 or not self._is_apart:
+                logits = pixels.logits if self._count > 1 else None
+                kernels.dense(self._inputs, pixels.canvas, logits)
+        if self._is_apart:
+            lightest = self._count - 1
+            with stage(f"upsampler_{lightest}"):
+                kernels.ensemble(self._inputs, lightest, None, pixels.canvas)
 
     def decide(self, logits: Tensor, decision: Decision) -> None:
         if decision.routing == "ratio":
@@ -82,7 +101,10 @@ class FusedPasses:
 
     def upsample(self, j: int, inputs: FrameInputs, band: FrameBand, pixels: Pixels) -> None:
         pixel_list, count = self._lists[j], pixels.counts[j : j + 1]
-        kernels.sparse(self._inputs, j, pixel_list, count, pixels.canvas)
+        if self._mlps.upsamplers[j].is_usual:
+            kernels.sparse(self._inputs, j, pixel_list, count, pixels.canvas)
+        else:
+            kernels.ensemble(self._inputs, j, (pixel_list, count), pixels.canvas)
 
     def finish(
         self, inputs: FrameInputs, band: FrameBand, pixels: Pixels, refine_below: int, out: Tensor

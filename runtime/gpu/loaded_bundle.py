@@ -33,6 +33,11 @@ class LoadedBundle:
         """M, the number of upsamplers."""
         return self.bundle.upsamplers
 
+    @property
+    def neighbours(self) -> int:
+        """The most input pixels that an output pixel is made from."""
+        return max(upsampler.neighbours for upsampler in self.bundle.manifest.model.upsamplers)
+
     def encode(self, image: Tensor, tile_px: int | None) -> Tensor:
         """Runs the backbone on an image [1, 3, h, w], in tiles where runner or tile_px want that:
         gives features [D, h, w].
@@ -52,16 +57,26 @@ class LoadedBundle:
         return features
 
     def tiles(self, size: tuple[int, int], tile_px: int | None) -> list[Tile]:
-        """Cuts an image of this (height, width) for the backbone.
+        """Cuts an image of this (height, width) for the backbone, as `tiles_of`."""
+        return tiles_of(self.bundle, self.runner, size, tile_px)
 
-        Raises:
-            UsageError: it is too large for the runner, and the backbone cannot be tiled.
-        """
-        halo, limit = self.bundle.manifest.model.receptive_radius_px, self.runner.image_limit
-        if tile_px is not None and halo is not None:
-            side = tile_px + 2 * halo
-            limit = (side, side) if limit is None else (min(side, limit[0]), min(side, limit[1]))
-        return fitting(size, halo, limit, self.runner.image_least)
+
+def tiles_of(
+    bundle: Bundle, runner: DeviceRunner, size: tuple[int, int], tile_px: int | None
+) -> list[Tile]:
+    """Cuts an image of this (height, width) for the graph that takes it.
+
+    Args:
+        tile_px: the side of a tile's core; None: as large as the runner takes them.
+
+    Raises:
+        UsageError: it is too large for the runner, and the network cannot be tiled.
+    """
+    halo, limit = bundle.manifest.model.receptive_radius_px, runner.image_limit
+    if tile_px is not None and halo is not None:
+        side = tile_px + 2 * halo
+        limit = (side, side) if limit is None else (min(side, limit[0]), min(side, limit[1]))
+    return fitting(size, halo, limit, runner.image_least)
 
 
 def make_passes(

@@ -31,9 +31,10 @@ class RowGraphPasses:
 
     def __init__(self, runner: DeviceRunner, mlps: Mapping[str, MlpWeights]) -> None:
         self._runner = runner
+        self._upsamplers = [mlp for role, mlp in mlps.items() if role != "classifier"]
         self._least = runner.map_limits[0] if runner.map_limits else 0
         self.most_lr_pixels = runner.map_limits[1] if runner.map_limits else None
-        self._count = sum(role != "classifier" for role in mlps)
+        self._count = len(self._upsamplers)
         self._first = {
             role: torch.from_numpy(mlp.feature_weight.T.copy()).to(runner.device)
             for role, mlp in mlps.items()
@@ -50,14 +51,16 @@ class RowGraphPasses:
     ) -> None:
         with stage("backbone"):  # its last layer: the others' first
             self._maps = self._row_maps(inputs.features[:, band.lr_rows])
-        with stage("compose"):
-            self._base = bilinear(inputs, band.seen).reshape(-1, 3)
+        if any(upsampler.base == "bilinear" for upsampler in self._upsamplers):
+            with stage("compose"):
+                self._base = bilinear(inputs, band.seen).reshape(-1, 3)
         canvas = pixels.canvas.view(-1, 3)
-        lightest = f"upsampler_{self._count - 1}"
-        for part in self._chunks(len(canvas)):
-            with stage(lightest):
+        lightest = self._count - 1
+        for part in self._chunks(len(canvas), lightest):
+            with stage(f"upsampler_{lightest}"):
                 picked = torch.arange(part.start, part.stop, device=canvas.device)
-                canvas[part] = self._base[part] + self._run(lightest, inputs, band, picked)
+                residual = self._residual(lightest, inputs, band, picked)
+                canvas[part] = self._with_base(lightest, residual, part)
             if self._count > 1:
                 with stage("classifier"):
                     pixels.logits[:, part] = self._run("classifier", inputs, band, picked).T
@@ -82,10 +85,10 @@ class RowGraphPasses:
     def upsample(self, j: int, inputs: FrameInputs, band: FrameBand, pixels: Pixels) -> None:
         canvas, count = pixels.canvas.view(-1, 3), self._counts[j]
         members = _members(pixels.labels == j, count)
-        for part in self._chunks(count):
+        for part in self._chunks(count, j):
             picked = members[part]
-            residual = self._run(f"upsampler_{j}", inputs, band, picked)
-            canvas[picked] = self._base[picked] + residual
+            residual = self._residual(j, inputs, band, picked)
+            canvas[picked] = self._with_base(j, residual, picked)
 
     def finish(
         self, inputs: FrameInputs, band: FrameBand, pixels: Pixels, refine_below: int, out: Tensor
@@ -104,17 +107,27 @@ class RowGraphPasses:
         missing = max(0, self._least - len(rows))
         return {role: F.pad(found, (0, 0, 0, missing)) for role, found in maps.items()}
 
-    def _run(self, role: str, inputs: FrameInputs, band: FrameBand, picked: Tensor) -> Tensor:
+    def _residual(self, j: int, inputs: FrameInputs, band: FrameBand, picked: Tensor) -> Tensor:
+        neighbours = self._upsamplers[j].neighbours
+        return self._run(f"upsampler_{j}", inputs, band, picked, neighbours)
+
+    def _with_base(self, j: int, residual: Tensor, picked: Tensor | slice) -> Tensor:
+        if self._upsamplers[j].base == "none":
+            return residual
+        return self._base[picked] + residual
+
+    def _run(
+        self, role: str, inputs: FrameInputs, band: FrameBand, picked: Tensor, neighbours: int = 1
+    ) -> Tensor:
         grid: DeviceGrid = inputs.opened
         width = inputs.grid.hr_size[1]
         rows, columns = picked // width + band.seen.start, picked % width
-        lr_rows = grid.rows.places[0, rows] - band.lr_rows.start
-        index = lr_rows * inputs.grid.lr_size[1] + grid.columns.places[0, columns]
-        offset = torch.stack([grid.rows.shares[0, rows], grid.columns.shares[0, columns]], 1)
+        lr_width, top = inputs.grid.lr_size[1], band.lr_rows.start
+        index, offset = grid.locate(rows, columns, lr_width, top, neighbours)
         return self._runner.rows(role, self._maps[role], index, offset, grid.cell)
 
-    def _chunks(self, count: int) -> Iterator[slice]:
-        step = self._runner.rows_limit
+    def _chunks(self, count: int, j: int) -> Iterator[slice]:
+        step = max(1, self._runner.rows_limit // self._upsamplers[j].neighbours)
         return (slice(i, min(i + step, count)) for i in range(0, count, step))
 
 
@@ -122,9 +135,9 @@ def bilinear(inputs: FrameInputs, rows: slice) -> Tensor:
     """Interpolates some output rows [n, W, 3]: pixel centres lie at halves, borders are clamped."""
     grid: DeviceGrid = inputs.opened
     image = inputs.image.permute(1, 2, 0)
-    lower, upper = (image[place] for place in grid.rows.places[1:, rows].long())
+    lower, upper = (image[place] for place in grid.rows.places[1:3, rows].long())
     lines = lower + grid.rows.shares[1, rows, None, None] * (upper - lower)
-    left, right = (lines[:, place] for place in grid.columns.places[1:].long())
+    left, right = (lines[:, place] for place in grid.columns.places[1:3].long())
     out: Tensor = left + (right - left) * grid.columns.shares[1, :, None]
     return out
 

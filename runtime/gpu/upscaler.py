@@ -35,7 +35,7 @@ from .images import (
     luma_weights,
     to_network,
 )
-from .loaded_bundle import LoadedBundle, make_passes
+from .loaded_bundle import LoadedBundle, make_passes, tiles_of
 from .memory import TileSides
 from .recording import FrameCache, RecordedFrame
 from .runners.protocol import DeviceRunner
@@ -61,7 +61,7 @@ class DeviceUpscaler(Executor):
         tile_px: int | None = None,
         cuda_graphs: bool = True,
     ) -> None:
-        self._runner, self.device = runner, runner.device
+        self._bundle, self._runner, self.device = bundle, runner, runner.device
         self._count = bundle.upsamplers
         self._loaded: LoadedBundle | None = None
         if bundle.kind == "pcsr":
@@ -70,7 +70,7 @@ class DeviceUpscaler(Executor):
         self._luma = luma_weights(self.device)
         self._records = cuda_graphs and self.device.type == "cuda"
         self._frames = FrameCache()
-        can_tile = self._loaded is not None
+        can_tile = bundle.kind == "pcsr" or bundle.manifest.model.receptive_radius_px is not None
         self._sides = TileSides(self.device, tile_px, self._frames, can_tile)
         self._side = SideStream(self.device)
         self._lock = threading.Lock()
@@ -286,7 +286,8 @@ class DeviceUpscaler(Executor):
         return RecordedFrame(self._frame(shape), self._records)
 
     def _frame(self, shape: FrameShape, keep: bool = True) -> AnyFrame:
-        if self._loaded is None:
-            return PlainFrame(self._runner, shape)
         tile_px = self._sides.side(shape.lr_size, shape.scale)
+        if self._loaded is None:
+            tiles = tiles_of(self._bundle, self._runner, shape.lr_size, tile_px)
+            return PlainFrame(self._runner, shape, tiles)
         return Frame(self._loaded, shape, tile_px, keep)

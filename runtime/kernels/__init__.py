@@ -1,17 +1,19 @@
 """The fused passes behind the backbone as Triton kernels: all on the device, never waited for.
 
 One frame is `first_layers` of the features, `dense` over all pixels, `route` into lists, `sparse`
-over each heavier upsampler's list, and `finish`. Between the second and the third, ADM is
-`adaptive_bounds`, and a share of heavy pixels `ratio_cut`. The backbone's kernels are in
-`convolutions`.
+over each heavier upsampler's list, and `finish`. An upsampler with four neighbours or without a
+base is computed by `ensemble` instead. Between the second and the third, ADM is `adaptive_bounds`,
+and a share of heavy pixels `ratio_cut`. The backbone's kernels are in `convolutions`.
 All raise ValueError for a tensor that is not as they say, before anything is launched.
 """
 
 from .adaptive import adaptive_bounds as adaptive_bounds
-from .band_inputs import BandInputs as BandInputs
 from .dense import dense as dense
+from .ensemble import ensemble as ensemble
 from .finish import finish as finish
 from .launch import HELD_BYTES as HELD_BYTES
+from .launch import WIDEST as WIDEST
+from .launch import BandInputs as BandInputs
 from .packed import PackedMlp as PackedMlp
 from .packed import PackedMlps as PackedMlps
 from .ratio import ratio_cut as ratio_cut

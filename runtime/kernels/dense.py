@@ -7,9 +7,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .band_inputs import BandInputs
 from .dense_parts import colour, deep_outputs, linear_logits
-from .launch import DTYPES, expect, for_mlp, tiles_for_mlp
+from .launch import DTYPES, BandInputs, expect, for_mlp, tiles_for_mlp
 from .mlp import OUTPUTS, four, held_weights, offset_weights
 from .occupancy import programs_at_once
 from .packed import PackedMlp
@@ -145,7 +144,8 @@ def dense_kernel(
 def dense(
     inputs: BandInputs, canvas: Tensor, logits: Tensor | None, programs: int | None = None
 ) -> None:
-    """Writes every pixel's logits, and its colours by the lightest upsampler.
+    """Writes every pixel's logits, and its colours by the lightest upsampler; where that is packed
+    apart, only the bilinear base of them.
 
     Args:
         canvas: [n, W, 3] float32, the output rows from `inputs.first` on.
@@ -161,7 +161,7 @@ def dense(
         raise ValueError("logits are for M > 1, where there is a classifier")
     if logits is not None:
         expect("logits", logits, torch.float32, (mlps.classes, rows * width))
-    spare = mlps.dense or mlps.light
+    spare = mlps.dense or mlps.light or mlps.classifier
     assert spare is not None
     deep, light, classifier = (part or spare for part in (mlps.dense, mlps.light, mlps.classifier))
     arguments = (

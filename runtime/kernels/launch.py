@@ -4,13 +4,16 @@ the pixels of a tile, warps, and what stays in shared memory are chosen.
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import triton
 from torch import Tensor
 
-from .packed import PackedMlp
+from pcsr.runtime.geometry.device_grid import DeviceGrid
+
+from .packed import PackedMlp, PackedMlps
 from .tiles import Tile
 
 DTYPES: dict[torch.dtype, Any] = {
@@ -20,6 +23,9 @@ DTYPES: dict[torch.dtype, Any] = {
 }
 LARGEST = 2**31 - 2**16  # pixels of a band, so that no tile counts past int32 either
 HELD_BYTES = 48 * 1024  # of weights; the least GPU (sm_89) has 99 KiB per program, staging included
+WIDEST = (
+    128  # channels of a block of an MLP: a float32 layer of 256 x 256 fits no GPU's shared memory
+)
 TENSOR_MEMORY = (10, 11)  # generations whose products of four warps are in a memory of their own
 LIMITED_WIDTH = 48  # channels of an MLP whose values fit few registers
 INTERPRETED_BLOCK = 2048  # Triton's interpreter takes nearly the same time for any tile
@@ -41,6 +47,54 @@ def expect_band(rows: int, width: int) -> None:
     """Raises ValueError if a band has more pixels than int32 counts."""
     if rows * width > LARGEST:
         raise ValueError(f"a band of {rows} x {width} pixels is too large; cut it into bands")
+
+
+@dataclass(frozen=True)
+class BandInputs:
+    """Holds what a band of n output rows is computed from; h, w are the input's size, W the
+    output's width.
+    """
+
+    mlps: PackedMlps
+    grid: DeviceGrid
+    pre: Tensor
+    """[P, S] in the compute dtype: the first layers' products with the features, and
+    `PackedMlps.constants`. P counts the pixels of the input rows from `top` on."""
+    image: Tensor
+    """[3, h, w] float32 RGB: the whole image."""
+    first: int = 0
+    """The output row that is row 0 of the canvas."""
+    top: int = 0
+    """The input row that is the first of `pre`."""
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The first arguments of both kernels."""
+        rows, columns = self.grid.rows, self.grid.columns
+        axes = (rows.places, rows.shares, columns.places, columns.shares)
+        return (self.pre, self.image, *axes)
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """H, W, w and h * w."""
+        _, height, width = self.image.shape
+        return len(self.grid.rows), len(self.grid.columns), width, height * width
+
+    def check(self, canvas: Tensor) -> tuple[int, int]:
+        """Gives the rows and columns of a canvas [n, W, 3].
+
+        Raises:
+            ValueError: a tensor does not fit, or the band has some 2^31 pixels or more.
+        """
+        stride, width = self.mlps.first_weight.shape[1], len(self.grid.columns)
+        expect("pre", self.pre, self.mlps.dtype, (None, stride))
+        expect("image", self.image, torch.float32, (3, None, None))
+        expect("canvas", canvas, torch.float32, (None, width, 3))
+        rows, first = canvas.shape[0], self.first
+        expect_band(rows, width)
+        if not 0 <= first <= first + rows <= len(self.grid.rows):
+            raise ValueError(f"no output rows {first} to {first + rows}")
+        return rows, width
 
 
 def for_mlp(mlp: PackedMlp) -> dict[str, int]:

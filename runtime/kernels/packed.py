@@ -36,6 +36,15 @@ class PackedMlp:
     compute dtype."""
     vectors: Tensor
     """Row weights [P] and column weights [P], float32."""
+    neighbours: int
+    """How many input pixels it is evaluated at, 1 or 4."""
+    has_base: bool
+    """Whether it is added to the bilinear upsample."""
+
+    @property
+    def is_usual(self) -> bool:
+        """Tells whether it is as in the paper: what the dense and the sparse pass compute."""
+        return self.neighbours == 1 and self.has_base
 
     @property
     def width(self) -> int:
@@ -59,12 +68,13 @@ class PackedMlps:
     first_weight: Tensor
     """[D, S]: features [P, D] @ first_weight + `constants` gives `pre` [P, S]."""
     upsamplers: tuple[PackedMlp, ...]
-    """The upsamplers but the lightest, heaviest first."""
+    """The upsamplers but the lightest, heaviest first; the lightest too where it is apart, because
+    it has four neighbours or no base."""
     dense: PackedMlp | None
-    """The lightest upsampler (outputs 0 to 2) and the classifier (from 3 on) side by side, each
-    where it has layers behind its first."""
+    """The lightest upsampler (outputs 0 to 2), unless it is apart, and the classifier (from 3 on)
+    side by side, each where it has layers behind its first."""
     light: PackedMlp | None
-    """The lightest upsampler where it has none."""
+    """The lightest upsampler where it has none, unless it is apart."""
     classifier: PackedMlp | None
     """The classifier where it has none."""
     cell_weight: Floats
@@ -79,24 +89,29 @@ class PackedMlps:
 
     @classmethod
     def of(
-        cls, mlps: Mapping[str, MlpWeights], dtype: torch.dtype, device: torch.device | str
+        cls,
+        mlps: Mapping[str, MlpWeights],
+        dtype: torch.dtype,
+        device: torch.device | str,
     ) -> "PackedMlps":
         """Packs what `load_mlps` gives: classifier (M > 1) and upsampler_0 to upsampler_{M-1}."""
         count = len(mlps) - ("classifier" in mlps)
         *heavier, light = (mlps[f"upsampler_{index}"] for index in range(count))
+        if is_apart := not _is_usual(light):
+            heavier.append(light)
         classes = mlps["classifier"].outputs if count > 1 else 0
         packing = _Packing(dtype, device)
         upsamplers = tuple(packing.add([(mlp, 0)], 1) for mlp in heavier)
-        parts = [(light, 0)] + ([(mlps["classifier"], COLOURS)] if count > 1 else [])
+        parts = [] if is_apart else [(light, 0)]
+        parts += [(mlps["classifier"], COLOURS)] if count > 1 else []
         deep = [part for part in parts if not _is_linear(part[0])]
         taken = max(at + mlp.outputs for mlp, at in deep) if deep else 0
         dense = packing.add(deep, OUTPUTS // max(4, padded(taken, 1))) if deep else None
-        flat = [packing.add([(mlp, 0)], 1) if _is_linear(mlp) else None for mlp, _ in parts]
+        flat = {at: packing.add([(mlp, 0)], 1) for mlp, at in parts if _is_linear(mlp)}
         feature_weight, cell_weight, bias = map(np.concatenate, zip(*packing.first, strict=True))
         first = torch.from_numpy(np.ascontiguousarray(feature_weight.T)).to(device, dtype)
-        return cls(
-            dtype, classes, first, upsamplers, dense, flat[0], (*flat, None)[1], cell_weight, bias
-        )
+        linear = flat.get(0), flat.get(COLOURS)
+        return cls(dtype, classes, first, upsamplers, dense, *linear, cell_weight, bias)
 
     def constants(self, cell: Floats) -> Tensor:
         """Computes the part [S] of the first layers that is the same for all pixels of a size, in
@@ -174,6 +189,8 @@ class _Packing:
             places,
             torch.from_numpy(flat).to(self._device, self._dtype),
             torch.from_numpy(np.concatenate(vectors)).to(self._device),
+            parts[0][0].neighbours,
+            parts[0][0].base == "bilinear",
         )
 
     def _place(
@@ -201,6 +218,10 @@ class _Packing:
         """Gives [ONES, n]: the bias rounded to the compute dtype, and what that leaves."""
         rounded = torch.from_numpy(bias).to(self._dtype).float().numpy()
         return np.stack([rounded, bias - rounded])
+
+
+def _is_usual(mlp: MlpWeights) -> bool:
+    return mlp.neighbours == 1 and mlp.base == "bilinear"
 
 
 def _is_linear(mlp: MlpWeights) -> bool:

@@ -5,8 +5,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .band_inputs import BandInputs
-from .launch import DTYPES, expect, for_mlp, tiles_for_mlp
+from .launch import DTYPES, BandInputs, expect, for_mlp, tiles_for_mlp
 from .mlp import (
     OUTPUTS,
     across,

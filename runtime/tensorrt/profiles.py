@@ -38,7 +38,8 @@ class ShapeProfile:
     opt: Size
     max: Size
     rows_opt: int = DEFAULT_ROWS
-    """The usual number of rows of a row graph; the smallest is 0."""
+    """The usual number of rows of a row graph; the smallest is 0. With four neighbours of each row
+    a quarter, here as in `rows_max`."""
     rows_max: int = MOST_ROWS
 
     def __str__(self) -> str:
@@ -63,7 +64,7 @@ class ShapeProfile:
 
     @property
     def row_counts(self) -> tuple[int, int, int]:
-        """The pixels of one call of a row graph."""
+        """The pixels of one call of a row graph, times their neighbours."""
         return 0, self.rows_opt, self.rows_max
 
     def takes(self, size: Size) -> bool:
@@ -104,7 +105,8 @@ def choose_profile(shapes: Shapes, most_pixels: int, rows_max: int = MOST_ROWS) 
 
 def row_limits(model: Model) -> tuple[int, int]:
     """Gives the most input pixels of a row map and the most rows of a call, so that no tensor of
-    the classifier and the upsamplers has too many elements.
+    the classifier and the upsamplers has too many elements. A row with four neighbours counts as
+    four: TensorRT may evaluate them together.
     """
     widths = [*(u.widths for u in model.upsamplers), model.classifier_widths or ()]
     widest = max((width for mlp in widths for width in mlp), default=1)
@@ -115,8 +117,10 @@ def input_limits(name: str, shape: tuple[int, ...], profile: ShapeProfile) -> li
     """Gives the smallest, usual and largest shape of an input of an engine that is not fixed."""
     if name == "image":
         return [(*shape[:2], *size) for size in profile.image_sizes]
-    counts = profile.pixel_counts if name == "features" else profile.row_counts
-    return [(count, *shape[1:]) for count in counts]
+    if name == "features":
+        return [(count, *shape[1:]) for count in profile.pixel_counts]
+    neighbours = math.prod(shape[1:]) // (2 if name == "offset" else 1)
+    return [(count // neighbours, *shape[1:]) for count in profile.row_counts]
 
 
 def format_size(size: Size) -> str:

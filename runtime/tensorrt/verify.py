@@ -117,12 +117,14 @@ def example_feed(
     )
     if role == bundle.image_role:
         return {"image": random.random((1, 3, height, width), dtype=np.float32)}
-    rows, pixels = min(ROWS, profile.rows_max), height * width
-    channels = int(bundle.graphs(precision)[role].inputs[0].shape[-1])
+    pixels = height * width
+    features, index, *_ = bundle.graphs(precision)[role].inputs
+    channels, neighbours = int(features.shape[-1]), [int(size) for size in index.shape[1:]]
+    rows = (min(ROWS, profile.rows_max // math.prod(neighbours)), *neighbours)
     return {
         "features": random.standard_normal((pixels, channels), dtype=np.float32),
         "index": random.integers(0, pixels, rows, dtype=np.int32),
-        "offset": random.random((rows, 2), dtype=np.float32) * 2 - 1,
+        "offset": random.random((*rows, 2), dtype=np.float32) * 2 - 1,
         "cell": np.array([0.5, 0.8], np.float32),
     }
 

@@ -111,8 +111,16 @@ def _gemm(node: Node) -> Function:
 
 
 def _resize(node: Node) -> Function:
-    node.only("mode", "linear")
-    node.only("coordinate_transformation_mode", "half_pixel", "pytorch_half_pixel")
+    node.only("mode", "linear", "nearest")
+    places = ["half_pixel", "pytorch_half_pixel"]
+    mode = "bilinear"
+    if node.attributes.get("mode", "nearest") == "nearest":
+        mode, places = "nearest", ["asymmetric"]
+        if node.attributes.get("nearest_mode", "round_prefer_floor") != "floor":
+            node.refuse("Resize to nearest pixels that are not those before")
+    place = node.attributes.get("coordinate_transformation_mode", "half_pixel")
+    if place not in places:
+        node.refuse(f"Resize with mode {mode} and coordinate_transformation_mode = {place}")
     for name in ("antialias", "exclude_outside"):
         node.only(name, 0)
     if "axes" in node.attributes:
@@ -122,12 +130,23 @@ def _resize(node: Node) -> Function:
         if scales is None or scales.numel() == 0:
             *kept, height, width = sizes.tolist()
             if kept == [*x.shape[:2]]:
-                return F.interpolate(x, size=(height, width), mode="bilinear")
+                return F.interpolate(x, size=(height, width), mode=mode)
         elif scales.tolist()[:2] == [1, 1]:
-            return F.interpolate(x, scale_factor=scales.tolist()[2:], mode="bilinear")
+            return F.interpolate(x, scale_factor=scales.tolist()[2:], mode=mode)
         return node.refuse("Resize of anything but height and width")
 
     return run
+
+
+def _gelu(node: Node) -> Function:
+    node.only("approximate", "none", "tanh")
+    approximate = node.attributes.get("approximate", "none")
+    return lambda x: F.gelu(x, approximate=approximate)
+
+
+def _instance_normalization(node: Node) -> Function:
+    epsilon = node.attributes.get("epsilon", 1e-5)
+    return lambda x, scale, bias: F.instance_norm(x, weight=scale, bias=bias, eps=epsilon)
 
 
 def _reduce_mean(node: Node) -> Function:
@@ -156,6 +175,7 @@ def _clip(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> T
 
 
 OPERATORS: Mapping[str, Maker] = {
+    "Abs": _always(torch.abs),
     "Add": _always(torch.add),
     "Add_": _always(_add_),
     "Cast": _cast,
@@ -168,14 +188,18 @@ OPERATORS: Mapping[str, Maker] = {
     "Expand": _always(shaping.expand),
     "Flatten": shaping.flatten,
     "Gather": shaping.gather,
+    "Gelu": _gelu,
     "Gemm": _gemm,
     "GlobalAveragePool": _always(lambda x: x.mean((2, 3), keepdim=True)),
     "Identity": _always(lambda x: x),
+    "InstanceNormalization": _instance_normalization,
     "LeakyRelu": _leaky_relu,
     "LeakyRelu_": _leaky_relu,
     "MatMul": _always(torch.matmul),
+    "Mish": _always(F.mish),
     "Mul": _always(torch.mul),
     "PRelu": _always(_prelu),
+    "Pow": _always(torch.pow),
     "ReduceMean": _reduce_mean,
     "Relu": _always(torch.relu),
     "Relu_": _always(torch.relu_),
@@ -185,6 +209,7 @@ OPERATORS: Mapping[str, Maker] = {
     "Sigmoid": _always(torch.sigmoid),
     "Slice": shaping.slice_,
     "Split": shaping.split,
+    "Sqrt": _always(torch.sqrt),
     "Squeeze": shaping.squeeze,
     "Sub": _always(torch.sub),
     "Tanh": _always(torch.tanh),

@@ -40,6 +40,18 @@ def test_a_host_from_the_document_equals_the_runtime(
         np.testing.assert_allclose(found, upscaler(image, scale, k).image, atol=2e-6)
 
 
+@pytest.mark.parametrize(("size", "scale"), [((13, 17), 2.5), ((1, 5), 3), ((9, 8), 4)])
+def test_upsamplers_of_every_kind(
+    size: tuple[int, int], scale: float, mixed_bundle: Path, liif_bundle: Path
+) -> None:
+    image = np.random.default_rng(0).random((*size, 3), dtype=np.float32)
+    for bundle in (mixed_bundle, liif_bundle):
+        found = load_example().upscale(bundle, image, scale)
+        for backend in ("native", "onnxruntime"):
+            upscaler = Upscaler(bundle, backend=backend)
+            np.testing.assert_allclose(found, upscaler(image, scale).image, atol=2e-6)
+
+
 def test_another_kind_or_format_is_refused(
     plain_bundle: Path, carn_like_bundle: Path, tmp_path: Path
 ) -> None:

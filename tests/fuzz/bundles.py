@@ -37,7 +37,7 @@ def manifest(original: Path, folder: Path, rng: random.Random) -> None:
 
 def npz(original: Path, folder: Path, rng: random.Random) -> None:
     """A bundle whose weights of the upsamplers differ."""
-    bundle = _copy(original, folder, rng, "carn", "fsrcnn")
+    bundle = _copy(original, folder, rng, "carn", "fsrcnn", "mixed")
     name = json.loads((bundle / "manifest.json").read_text())["mlps"]["file"]
     file = bundle / name
     data = file.read_bytes()
@@ -55,7 +55,7 @@ def onnx_graph(original: Path, folder: Path, rng: random.Random) -> None:
 
 
 def _copy(original: Path, folder: Path, rng: random.Random, *names: str) -> Path:
-    name = rng.choice(names or ("carn", "fsrcnn", "plain"))
+    name = rng.choice(names or ("carn", "fsrcnn", "mixed", "plain"))
     return Path(shutil.copytree(original / "bundles" / name, folder / "bundle"))
 
 

@@ -30,6 +30,7 @@ def write(folder: Path) -> Path:
     for name, data in {
         "carn": checkpoints.tiny("carn"),
         "fsrcnn": checkpoints.tiny("fsrcnn", 3),
+        "mixed": checkpoints.mixed(3),
         "plain": checkpoints.plain_checkpoint("fsrcnn"),
     }.items():
         (folder / "bundles").mkdir(parents=True, exist_ok=True)

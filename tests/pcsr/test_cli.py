@@ -37,6 +37,7 @@ COMMANDS = {
     "build": "pcsr.runtime.tensorrt.cli",
     "train": "pcsr.training.cli",
     "doctor": "pcsr.runtime.doctor.cli",
+    "inspect": "pcsr.export.inspection.cli",
 }
 every_command = pytest.mark.parametrize("module", COMMANDS.values(), ids=COMMANDS)
 

@@ -3,15 +3,17 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pcsr.manifest import Upsampler
 from pcsr.runtime.cpu.passes import FeatureBand, PixelPasses
 from pcsr.runtime.geometry.grid import Floats, Grid
 from pcsr.runtime.mlps import MlpWeights
 
-from . import reference
+from . import liif, reference
 
 Doubles = NDArray[np.float64]
 Labels = NDArray[np.uint8]
@@ -52,6 +54,8 @@ class Scene:
     image: Floats
     features: Floats
     mlps: Mapping[str, Mapping[str, Floats]]
+    ways: Mapping[str, Upsampler]
+    """How some upsamplers are evaluated; the others once, with a base."""
 
     @classmethod
     def make(
@@ -61,8 +65,11 @@ class Scene:
         hidden: Mapping[str, Sequence[int]],
         depth: int = 6,
         seed: int = 0,
+        ways: Mapping[str, tuple[Literal[1, 4], Literal["bilinear", "none"]]] = {},
     ) -> "Scene":
-        """hidden: widths by role, heaviest first; `classifier` gives 1 or M logits."""
+        """hidden: widths by role, heaviest first; `classifier` gives 1 or M logits. ways: some
+        upsamplers' neighbours and bases.
+        """
         random = np.random.default_rng((seed, *size))
         upsamplers = sum(role != "classifier" for role in hidden)
         outputs = {"classifier": 1 if upsamplers == 2 else upsamplers}
@@ -74,12 +81,15 @@ class Scene:
                 role: mlp_arrays(depth, [*widths, outputs.get(role, 3)], seed + index)
                 for index, (role, widths) in enumerate(hidden.items())
             },
+            {role: Upsampler(tuple(hidden[role]), *way) for role, way in ways.items()},
         )
 
     @property
     def passes(self) -> PixelPasses:
         """The compiled passes."""
-        mlps = {role: MlpWeights.of(arrays) for role, arrays in self.mlps.items()}
+        mlps = {
+            role: MlpWeights.of(arrays, self.ways.get(role)) for role, arrays in self.mlps.items()
+        }
         return PixelPasses(mlps, self.grid, len(self.features))
 
     @property
@@ -93,13 +103,16 @@ class Scene:
         return [role for role in self.mlps if role != "classifier"]
 
     def band(self, first: int = 0, stop: int | None = None) -> FeatureBand:
-        """Some input rows; the image has one more on each side where there is one."""
+        """Some input rows; the image has one more on each side where there is one, and so have the
+        features where upsamplers have four neighbours.
+        """
         height = self.grid.lr_size[0]
         stop = height if stop is None else stop
-        top = max(0, first - 1)
-        image = self.image[:, top : min(height, stop + 1)]
-        features = np.ascontiguousarray(self.features[:, first:stop])
-        return FeatureBand(features, first, np.ascontiguousarray(image), top)
+        top, bottom = max(0, first - 1), min(height, stop + 1)
+        image = np.ascontiguousarray(self.image[:, top:bottom])
+        if any(way.neighbours == 4 for way in self.ways.values()):
+            first, stop = top, bottom
+        return FeatureBand(np.ascontiguousarray(self.features[:, first:stop]), first, image, top)
 
     def assignment(self, kind: str = "random", seed: int = 0) -> Labels:
         """[H, W]: `random`, or every pixel to one upsampler, or one `corner` to the heaviest."""
@@ -124,17 +137,25 @@ class Scene:
 
     def expected(self, role: str) -> Doubles:
         """[outputs, H, W] of one MLP."""
-        rows, columns = self.grid.rows, self.grid.columns
-        z = self.features[:, rows.nearest[:, None], columns.nearest]
-        offset = np.stack(np.broadcast_arrays(rows.offset[:, None], columns.offset))
-        return reference.folded_mlp(self.mlps[role], z, offset, self.grid.cell)
+        is_ensemble = role in self.ways and self.ways[role].neighbours == 4
+        around = liif.corners(self.grid.lr_size, self.grid.hr_size, is_ensemble)
+        mlp, cell = self.mlps[role], self.grid.cell
+        results = [
+            weight
+            * reference.folded_mlp(mlp, self.features[:, at.rows, at.columns], at.offset, cell)
+            for at, weight in zip(around, liif.weights(around), strict=True)
+        ]
+        total: Doubles = np.sum(results, axis=0)
+        return total
 
     def expected_image(self, labels: Labels) -> Doubles:
-        """[3, H, W] bilinear base plus each pixel's residual."""
-        base = reference.grid_sample(
+        """[3, H, W] base plus residual of each pixel's upsampler."""
+        bilinear = reference.grid_sample(
             self.image.transpose(1, 2, 0), self.grid.hr_size, "bilinear"
         ).transpose(2, 0, 1)
-        out: Doubles = base.astype(np.float64)
+        out = np.zeros(bilinear.shape)
         for index, role in enumerate(self.upsamplers):
-            out += np.where(labels == index, self.expected(role), 0)
+            has_base = role not in self.ways or self.ways[role].base == "bilinear"
+            mine = self.expected(role) + (bilinear if has_base else 0)
+            out += np.where(labels == index, mine, 0)
         return out

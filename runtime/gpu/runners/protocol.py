@@ -23,7 +23,7 @@ class DeviceRunner(Protocol):
     image_limit: tuple[int, int] | None = None
     """The largest size that `image` takes; None: any."""
     rows_limit: int = 2**20
-    """The most rows N that one call of `rows` takes."""
+    """The most rows N that one call of `rows` takes; where each has four neighbours, a quarter."""
     choices: Sequence[str] = ()
     """What was chosen for the device when the graphs were opened, a line each."""
     map_limits: tuple[int, int] | None = None
@@ -40,7 +40,7 @@ class DeviceRunner(Protocol):
     ) -> Tensor:
         """Runs `classifier` or `upsampler_j` on N pixels (0 is allowed): its row map [P, C] in the
         graph's precision, index [N] int32, offset [N, 2] and cell [2] float32 give [N, outputs]
-        float32.
+        float32. An upsampler with four neighbours takes index [N, 4] and offset [N, 4, 2].
         """
 
     def using(self, owner: object) -> AbstractContextManager[None]:

@@ -15,8 +15,9 @@ from pcsr import Bundle, VerificationError
 from pcsr.export import exporter
 from pcsr.export.exporter import ExportOptions, export_bundle
 from pcsr.export.graphs import onnx_graph
-from pcsr.export.graphs.analysis import count_macs, receptive_radius, working_bytes
+from pcsr.export.graphs.analysis import count_macs, working_bytes
 from pcsr.export.graphs.folding import FoldedMlp, deployable
+from pcsr.export.graphs.receptive_field import receptive_radius
 from pcsr.export.network import NetworkSettings
 from pcsr.models import make_backbone
 from pcsr.models.liif import Mlp, UpsamplerSpec

@@ -5,9 +5,11 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from onnxruntime import InferenceSession
 from torch import Tensor
 
 from pcsr.export.graphs.folding import FoldedBackbone, fold_classifier, fold_upsamplers
+from pcsr.export.graphs.onnx_graph import export_graph, graph_sources
 from pcsr.models import PCSR, make_backbone
 from pcsr.models.liif import UpsamplerSpec, pixel_centres
 from pcsr.runtime.geometry.grid import Grid
@@ -88,3 +90,25 @@ def test_features_of_an_unfolding_network_are_its_first_layer() -> None:
     first = model.upsamplers[0].imnet.layers[0].weight[:, :-4]  # type: ignore[index]
     windows = torch.nn.functional.unfold(plain, 3, padding=1)[0]
     torch.testing.assert_close(rows, (first @ windows).t(), atol=1e-6, rtol=1e-5)
+
+
+def test_the_graph_of_a_pixel_without_areas_is_a_mean() -> None:
+    """Where all four areas are zero (the last row at x5, in float32), what is added to them counts:
+    PyTorch's exporter leaves out numbers that small.
+    """
+    model = network(UpsamplerSpec((8,), 4, "none"))
+    (source,) = [s for s in graph_sources(model) if s.role == "upsampler_0"]
+    session = InferenceSession(export_graph(source, 20).SerializeToString())
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(3, 8)).astype(np.float32)
+    inputs = {
+        "features": rows,
+        "index": np.array([[0, 1, 2, 0]], np.int32),
+        "offset": np.zeros((1, 4, 2), np.float32),
+        "cell": np.ones(2, np.float32),
+    }
+    with torch.no_grad():
+        expected = source.module(*(torch.from_numpy(value) for value in inputs.values()))
+    (found,) = session.run(None, inputs)
+    assert torch.isfinite(expected).all()
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-6)

@@ -57,6 +57,18 @@ def test_wide_mlps_in_half_precision_take_the_graphs_and_it_is_said(
         make_passes("fused", RUNNER, "bf16", mlps(170))
 
 
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_mlps_that_no_gpu_has_memory_for_take_the_graphs(
+    precision: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """LIIF's, of four layers of 256 channels."""
+    with caplog.at_level(logging.WARNING):
+        assert make_passes("auto", RUNNER, precision, mlps(256)).name == "graphs"
+    assert "has 272 channels, padding included" in caplog.text
+    with pytest.raises(BackendError, match="up to 128 on GPUs: choose the passes 'graphs'"):
+        make_passes("fused", RUNNER, precision, mlps(256))
+
+
 @pytest.mark.parametrize(("precision", "heavy"), [("fp16", 74), ("bf16", 58), ("fp32", 170)])
 def test_others_are_fused(precision: str, heavy: int, caplog: pytest.LogCaptureFixture) -> None:
     assert make_passes("auto", RUNNER, precision, mlps(heavy)).name == "fused"

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from pcsr import Upscaler
 from pcsr.runtime.torch_backend.capture import captured
+from tests import checkpoints
+from tests.exports import Exports
 
 pytestmark = [
     pytest.mark.gpu,
@@ -124,3 +126,28 @@ def test_both_ways_behind_the_backbone_agree(
     )
     assert np.abs(fused.image.astype(int) - graphs.image).max() <= 1
     assert np.mean(fused.assignment != graphs.assignment) <= 1e-3
+
+
+@pytest.mark.parametrize("size", [(40, 56), (281, 300)])
+def test_upsamplers_of_different_kinds_are_those_of_the_native_backend(
+    mixed_bundle: Path, size: tuple[int, int]
+) -> None:
+    """Four neighbours, no base: in fused kernels, recorded from the second frame on, and graphs."""
+    image = np.random.default_rng(0).random((*size, 3), dtype=np.float32)
+    expected = Upscaler(mixed_bundle)(image, 3)
+    for passes in ("fused", "graphs"):
+        upscaler = Upscaler(mixed_bundle, device="cuda", passes=passes)
+        for _ in range(3):
+            found = upscaler(image, 3)
+        same = found.assignment == expected.assignment
+        assert np.mean(~same) <= 1e-3
+        assert np.median(np.abs(found.image - expected.image)) <= 2e-6
+        assert np.mean(np.abs(found.image - expected.image) > 1e-4) <= 1e-2
+
+
+def test_the_mlp_of_liif_runs_by_the_graphs(exports: Exports) -> None:
+    bundle = exports.of(checkpoints.liif_checkpoint((256,) * 4))
+    image = np.random.default_rng(0).random((40, 56, 3), dtype=np.float32)
+    upscaler = Upscaler(bundle, device="cuda")
+    assert upscaler.passes == "graphs"
+    assert np.abs(upscaler(image, 3).image - Upscaler(bundle)(image, 3).image).max() <= 1e-4

@@ -32,6 +32,7 @@ from pcsr.runtime.gpu.runners.protocol import DeviceRunner
 from pcsr.runtime.gpu.runners.torch import TorchRunner
 from pcsr.runtime.gpu.upscaler import DeviceUpscaler
 from pcsr.runtime.routing.request import RoutingRequest
+from tests import tolerances
 
 MODES: list[dict[str, Any]] = [
     {"k": 0.0},
@@ -477,6 +478,13 @@ def test_plain_networks_run_on_the_device(plain_bundle: Path) -> None:
     assert np.abs(found.image.astype(int) - expected.image).max() <= 1
     assert found.assignment is None
     assert found.stats.pixels_per_upsampler == ()
+
+
+def test_tiles_of_plain_networks_are_the_whole_image(plain_bundle: Path) -> None:
+    image = picture(85, 67, "float32")
+    whole = Upscaler(plain_bundle, backend="torch")(image)
+    tiled = Upscaler(plain_bundle, backend="torch", tile_px=16)(image)
+    assert np.abs(tiled.image - whole.image).max() <= tolerances.IMAGE_FP32
 
 
 def test_nan_is_refused_before_and_behind_the_network(upscaler: Upscaler) -> None:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from pcsr.runtime.geometry.device_grid import DeviceGrid
-from pcsr.runtime.geometry.grid import Floats
-from pcsr.runtime.kernels import BandInputs, PackedMlps, RoutingBuffers, dense, sparse
+from pcsr.runtime.geometry.grid import Axis, Floats, Nearest
+from pcsr.runtime.kernels import BandInputs, PackedMlps, RoutingBuffers, dense, ensemble, sparse
 from pcsr.runtime.mlps import MlpWeights
 from tests.runtime.networks import Doubles, Labels, Scene
 
@@ -32,9 +32,8 @@ NAN = float("nan")
 
 
 def packed(scene: Scene, dtype: torch.dtype) -> PackedMlps:
-    return PackedMlps.of(
-        {role: MlpWeights.of(mlp) for role, mlp in scene.mlps.items()}, dtype, "cpu"
-    )
+    mlps = {role: MlpWeights.of(mlp, scene.ways.get(role)) for role, mlp in scene.mlps.items()}
+    return PackedMlps.of(mlps, dtype, "cpu")
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,11 @@ class Band:
 
     def inputs(self) -> BandInputs:
         grid, mlps = self.scene.grid, self.mlps
-        nearest = grid.rows.nearest[self.rows]
-        features = self.scene.features[:, nearest[0] : nearest[-1] + 1]
+        axes: list[Axis | Nearest] = [grid.rows]
+        if any(mlp.neighbours > 1 for mlp in mlps.upsamplers):
+            axes += grid.sides[0]
+        nearest = np.stack([axis.nearest[self.rows] for axis in axes])
+        features = self.scene.features[:, nearest.min() : nearest.max() + 1]
         rows = torch.from_numpy(features.reshape(len(features), -1).T.copy()).to(self.dtype)
         return BandInputs(
             mlps,
@@ -69,7 +71,7 @@ class Band:
             torch.addmm(mlps.constants(grid.cell), rows, mlps.first_weight),
             torch.from_numpy(self.scene.image),
             self.first,
-            int(nearest[0]),
+            int(nearest.min()),
         )
 
     def dense(self) -> tuple[Tensor, Tensor | None]:
@@ -80,7 +82,12 @@ class Band:
         if classifier is not None:
             outputs = MlpWeights.of(classifier).outputs
             logits = torch.full((outputs, self.size[0] * self.size[1]), NAN)
-        dense(self.inputs(), canvas, logits)
+        inputs, lightest = self.inputs(), len(self.scene.upsamplers) - 1
+        is_apart = len(inputs.mlps.upsamplers) > lightest
+        if logits is not None or not is_apart:
+            dense(inputs, canvas, logits)
+        if is_apart:
+            ensemble(inputs, lightest, None, canvas)
         return canvas, logits
 
     def sparse(self, canvas: Tensor, labels: Labels, programs: int | None = None) -> None:
@@ -91,7 +98,11 @@ class Band:
             pixels = torch.full((labels.size,), -(2**31), dtype=torch.int32)
             pixels[: len(own)] = torch.from_numpy(random.permutation(own))
             count = torch.tensor([len(own)], dtype=torch.int32)
-            sparse(self.inputs(), upsampler, pixels, count, canvas, programs)
+            inputs = self.inputs()
+            if inputs.mlps.upsamplers[upsampler].is_usual:
+                sparse(inputs, upsampler, pixels, count, canvas, programs)
+            else:
+                ensemble(inputs, upsampler, (pixels, count), canvas, programs)
 
     def expected_image(self, labels: Labels) -> Doubles:
         """[n, W, 3] for labels [n, W]."""

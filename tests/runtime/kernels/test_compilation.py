@@ -20,6 +20,7 @@ from pcsr.runtime.kernels import (
     adaptive,
     adaptive_bounds,
     dense,
+    ensemble,
     finish,
     launch,
     ratio_cut,
@@ -149,6 +150,33 @@ def test_passes_in_float32_are_exact_sums(
 def test_three_upsamplers_of_other_widths_compile(monkeypatch: pytest.MonkeyPatch) -> None:
     for compiled in _passes(THREE, 20, torch.float16, 90, monkeypatch).values():
         assert compiled.uses_tensor_cores
+
+
+@pytest.mark.parametrize("is_listed", [False, True])
+@pytest.mark.parametrize("widths", [[64] * 3, [16], []])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("capability", [80, 90, 120])
+def test_ensembles_compile(
+    dtype: torch.dtype,
+    widths: list[int],
+    is_listed: bool,
+    capability: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(launch, "generation", lambda _: capability // 10)
+    launches = replaced(monkeypatch, _module("ensemble"), "ensemble_kernel")
+    way = (4, "bilinear" if is_listed else "none")
+    scene = Scene.make((4, 200), 4, {"upsampler_0": widths}, 64, ways={"upsampler_0": way})  # type: ignore[dict-item]
+    grid, mlps = scene.grid, packed(scene, dtype)
+    pre = torch.zeros((800, mlps.first_weight.shape[1]), dtype=dtype)
+    inputs = BandInputs(mlps, DeviceGrid.of(grid, "cpu"), pre, torch.from_numpy(scene.image))
+    pixels, count = (torch.zeros(n, dtype=torch.int32) for n in (grid.pixels, 1))
+    canvas = torch.zeros((*grid.hr_size, 3))
+    ensemble(inputs, 0, (pixels, count) if is_listed else None, canvas, 132)
+    compiled = launches.compile(capability)
+    assert compiled.uses_tensor_cores == (dtype == torch.float16 and widths != [])
+    assert compiled.spilled <= SPILLED
+    assert compiled.shared <= SHARED_LIMIT[89]
 
 
 @pytest.mark.parametrize(("count", "kind"), ROUTES)

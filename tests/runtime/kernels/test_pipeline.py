@@ -26,7 +26,7 @@ MODES: list[dict[str, Any]] = [
     {"adaptive": True},
     {"heavy_ratio": 0.3},
 ]
-BUNDLES = ["carn_like_bundle", "three_way_bundle", "single_bundle"]
+BUNDLES = ["carn_like_bundle", "three_way_bundle", "single_bundle", "liif_bundle"]
 
 
 def _picture(height: int, width: int) -> Any:  # noqa: ANN401
@@ -38,7 +38,16 @@ def _picture(height: int, width: int) -> Any:  # noqa: ANN401
 def test_fused_frames_are_those_of_the_native_backend(
     name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundle: Path = request.getfixturevalue(name)
+    _assert_fused_is_native(request.getfixturevalue(name), monkeypatch)
+
+
+def test_upsamplers_of_different_kinds_are_those_of_the_native_backend(
+    mixed_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _assert_fused_is_native(mixed_bundle, monkeypatch)
+
+
+def _assert_fused_is_native(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     native, fused = Upscaler(bundle), Upscaler(bundle, backend="torch", passes="fused")
     assert fused.passes == "fused"
     image = _picture(9, 13)

@@ -37,6 +37,7 @@ BUNDLES = [
     "three_way_bundle",
     "single_bundle",
     "imdn_bundle",
+    "liif_bundle",
     "plain_bundle",
     "plain_carn_bundle",
 ]
@@ -99,6 +100,10 @@ def test_rows_may_be_none(library: Library, carn_like_bundle: Path) -> None:
     assert SMALL.row_counts[0] == 0
     onnx_file = Bundle.load(carn_like_bundle).graph_bytes("upsampler_0")
     assert build_plan(library, onnx_file, "upsampler_0", SMALL, BuildOptions(), ANY_GPU)
+
+
+def test_upsamplers_of_different_kinds_build(library: Library, mixed_bundle: Path) -> None:
+    build_all(library, Bundle.load(mixed_bundle), Shapes(), "fp32")
 
 
 @pytest.mark.parametrize("name", ["plain_bundle", "plain_carn_bundle"])

@@ -14,6 +14,7 @@ from pcsr.runtime.tensorrt.profiles import (
     Size,
     choose_profile,
     format_size,
+    input_limits,
     row_limits,
 )
 
@@ -67,6 +68,14 @@ def test_rows_follow_the_image() -> None:
     profile = ShapeProfile((2, 3), (4, 5), (6, 7), rows_opt=8, rows_max=9)
     assert profile.pixel_counts == (6, 20, 42)
     assert profile.row_counts == (0, 8, 9)
+
+
+def test_rows_with_four_neighbours_are_a_quarter() -> None:
+    profile = ShapeProfile((2, 3), (4, 5), (6, 7), rows_opt=80, rows_max=400)
+    for name, one, four in (("index", (), (4,)), ("offset", (2,), (4, 2))):
+        assert input_limits(name, (-1, *one), profile) == [(n, *one) for n in (0, 80, 400)]
+        assert input_limits(name, (-1, *four), profile) == [(n, *four) for n in (0, 20, 100)]
+    assert input_limits("features", (-1, 16), profile) == [(n, 16) for n in (6, 20, 42)]
 
 
 def test_which_images_it_takes() -> None:

@@ -161,6 +161,14 @@ def test_inputs_lie_within_the_profile(typed: Bundle) -> None:
     assert example_feed(typed, "fp32", "backbone", wide)["image"].shape == (1, 3, 37, 53)
 
 
+def test_inputs_of_four_neighbours_lie_within_the_profile(liif_bundle: Path) -> None:
+    profile = ShapeProfile((8, 9), (8, 9), (8, 9), 50, 100)
+    rows = example_feed(Bundle.load(liif_bundle), "fp32", "upsampler_0", profile)
+    assert rows["index"].shape == (25, 4)
+    assert rows["offset"].shape == (25, 4, 2)
+    assert 0 <= rows["index"].min() <= rows["index"].max() < 72
+
+
 def test_engines_for_another_gpu(typed: Bundle) -> None:
     plans = build_engines(typed, "fp32", replace(SMALL, capabilities=("12.0",)))
     with pytest.raises(BackendError, match=r"--verify cannot run portable.*is for portable"):

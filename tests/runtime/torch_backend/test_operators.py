@@ -33,13 +33,15 @@ class Case:
     constants: dict[int, Any] = field(default_factory=dict)
     attributes: dict[str, Any] = field(default_factory=dict)
     outputs: int = 1
+    positive: bool = False
 
     @property
     def inputs(self) -> dict[str, made.Array]:
         random = np.random.default_rng(0)
+        values = [random.normal(size=shape).astype(np.float32) for shape in self.shapes]
         return {
-            f"input_{index}": random.normal(size=shape).astype(np.float32)
-            for index, shape in enumerate(self.shapes)
+            f"input_{index}": np.abs(value) if self.positive else value
+            for index, value in enumerate(values)
         }
 
     @property
@@ -87,6 +89,7 @@ CASES = [
           "kernel_shape": [9, 9]}),
     Case("ConvTranspose", ((1, 4, 5, 6),), {1: floats(4, 2, 3, 2)},
          {"group": 2, "dilations": [2, 1], "kernel_shape": [3, 2]}),
+    Case("Abs", (IMAGE,)),
     Case("Relu", (IMAGE,)),
     Case("LeakyRelu", (IMAGE,), {}, {"alpha": -0.14}),
     Case("LeakyRelu", (IMAGE,)),
@@ -125,6 +128,16 @@ CASES = [
     Case("DepthToSpace", ((2, 12, 3, 4),), {}, {"blocksize": 2, "mode": "CRD"}),
     Case("DepthToSpace", ((2, 12, 3, 4),), {}, {"blocksize": 2}),
     Case("Resize", ((1, 3, 5, 7),), {1: None, 2: X4}, {"mode": "linear"}),
+    Case("Resize", ((1, 3, 5, 7),), {1: None, 2: X4},
+         {"mode": "nearest", "nearest_mode": "floor",
+          "coordinate_transformation_mode": "asymmetric"}),
+    Case("Abs", (IMAGE,)),
+    Case("Mish", (IMAGE,)),
+    Case("Gelu", (IMAGE,)),
+    Case("Gelu", (IMAGE,), {}, {"approximate": "tanh"}),
+    Case("Pow", (IMAGE,), {1: np.array(2, np.float32)}),
+    Case("Sqrt", (IMAGE,), positive=True),
+    Case("InstanceNormalization", (IMAGE,), {1: floats(8), 2: floats(8)}, {"epsilon": 1e-3}),
     Case("Resize", ((1, 3, 5, 7),), {1: None, 2: None, 3: ints(1, 3, 8, 9)}, {"mode": "linear"}),
     Case("Cast", (IMAGE,), {}, {"to": TensorProto.INT32}),
     Case("Slice", (IMAGE,), {1: ints(1, -3), 2: ints(2**62, -1), 3: ints(1, 3), 4: ints(2, 1)}),
@@ -169,7 +182,10 @@ def test_computes_in_half_precision(case: Case, kind: int) -> None:
 
 REFUSED = [
     (Case("Erf", (IMAGE,)), "operator Erf .node 'it'"),
-    (Case("Resize", (IMAGE,), {1: None, 2: X4}, {"mode": "nearest"}), "mode = nearest"),
+    (Case("Resize", (IMAGE,), {1: None, 2: X4}, {"mode": "nearest"}), "not those before"),
+    (Case("Resize", (IMAGE,), {1: None, 2: X4}, {"mode": "nearest", "nearest_mode": "floor"}),
+     "mode nearest and coordinate_transformation_mode = half_pixel"),
+    (Case("Resize", (IMAGE,), {1: None, 2: X4}, {"mode": "cubic"}), "mode = cubic"),
     (Case("Resize", (IMAGE,), {1: None, 2: X4},
           {"mode": "linear", "coordinate_transformation_mode": "align_corners"}), "align_corners"),
     (conv((6, 4, 3, 3), True, auto_pad="SAME_UPPER"), "auto_pad = SAME_UPPER"),

@@ -20,11 +20,13 @@ BACKENDS = ["torch", "onnxruntime"]
 
 
 def row_inputs(bundle: Bundle, role: str, rows: int) -> tuple[torch.Tensor, ...]:
-    width = int(bundle.graphs("fp32")[role].inputs[0].shape[1])
+    features, located, *_ = bundle.graphs("fp32")[role].inputs
+    width, neighbours = int(features.shape[1]), [int(size) for size in located.shape[1:]]
     random = torch.Generator().manual_seed(0)
-    index = torch.randint(0, 30, (rows,), dtype=torch.int32, generator=random)
-    features, offset = (torch.rand(n, m, generator=random) for n, m in ((30, width), (rows, 2)))
-    return features, index, offset, torch.tensor([0.5, 0.7])
+    index = torch.randint(0, 30, (rows, *neighbours), dtype=torch.int32, generator=random)
+    row_map = torch.rand(30, width, generator=random)
+    offset = torch.rand(*index.shape, 2, generator=random)
+    return row_map, index, offset, torch.tensor([0.5, 0.7])
 
 
 def both(path: Path) -> tuple[Bundle, DeviceRunner, DeviceRunner]:
@@ -33,7 +35,9 @@ def both(path: Path) -> tuple[Bundle, DeviceRunner, DeviceRunner]:
     return bundle, first, second
 
 
-@pytest.mark.parametrize("name", ["carn_like_bundle", "three_way_bundle", "plain_bundle"])
+@pytest.mark.parametrize(
+    "name", ["carn_like_bundle", "three_way_bundle", "plain_bundle", "liif_bundle"]
+)
 def test_both_runners_agree(name: str, request: pytest.FixtureRequest) -> None:
     bundle, first, second = both(request.getfixturevalue(name))
     for size in ((9, 14), (12, 5)):
