@@ -204,7 +204,8 @@ def test_a_neck_begins_as_a_convolution_of_the_features() -> None:
     assert isinstance(network, Extended)
     out = network(LR[None])
     assert out.shape == (1, 5, 9, 9)
-    expected = network.neck.exit(network.encoder(LR[None]))
+    part = network.get_submodule
+    expected = part("neck.exit")(part("encoder")(LR[None]))
     torch.testing.assert_close(out, expected)
 
 
