@@ -33,7 +33,7 @@ from .graphs.onnx_graph import (
     graph_sources,
     label_graph,
 )
-from .network import NetworkSettings, build_network, completed, trained_scale
+from .network import NetworkSettings, build_network, completed, refines, trained_scale
 from .tiling import NEVER_TILED, tiling_radius
 from .verification.checks import AnyCheck, format_checks
 from .verification.fp32 import verify_bundle
@@ -197,6 +197,7 @@ class _Export:
             kind=self.kind,
             model=describe_model(self.checkpoint, self.network, models, radius_px),
             trained_scale=self.scale,
+            refine=refines(self.checkpoint),
             costs=count_costs(self.network, models),
             graphs=graphs,
             mlps=_write_mlps(self.sources, directory),

@@ -127,6 +127,20 @@ def trained_scale(network: PCSR | PlainNetwork, settings: NetworkSettings) -> fl
     return settings.trained_scale or PUBLISHED_SCALE
 
 
+def refines(checkpoint: Checkpoint) -> bool:
+    """Tells whether images are refined where nobody says: yes, unless training noted otherwise.
+
+    Raises:
+        CheckpointError: what it noted is neither true nor false.
+    """
+    noted = checkpoint.training.get("refine", True)
+    if not isinstance(noted, bool):
+        raise CheckpointError(
+            f"{checkpoint.path}: refine is {shown(noted)}, expected true or false"
+        )
+    return noted
+
+
 def _load_strictly(module: nn.Module, checkpoint: Checkpoint) -> None:
     expected = module.state_dict()
     found = fitted(checkpoint.path, checkpoint.weights, expected)

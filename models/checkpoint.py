@@ -23,7 +23,7 @@ from .recognition import find_description, recognised_file
 from .values import plain, shown, shown_error
 from .weights import check_weights
 
-TRAINING = ("data_norm", "scale")
+TRAINING = ("data_norm", "scale", "refine")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Checkpoint:
     weights: Mapping[str, Tensor]
     """On the CPU."""
     training: Mapping[str, Any]
-    """`data_norm` and `scale`, keyed as in a config, where its training noted them."""
+    """`data_norm`, `scale` and `refine`, where its training noted them."""
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

@@ -123,7 +123,7 @@ def _load_safetensors(path: Path, data: bytes) -> dict[str, Any]:
         ) from error
     if model is None:
         return dict(weights)
-    noted = {key: model[key] for key in ("data_norm", "scale") if key in model}
+    noted = {key: model[key] for key in ("data_norm", "scale", "refine") if key in model}
     return {"model": {"name": model["name"], "args": model["args"], "sd": weights}, **noted}
 
 
