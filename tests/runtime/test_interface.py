@@ -12,6 +12,7 @@ from PIL import Image
 
 import pcsr
 from pcsr import ImageError, OutputError, Upscaler, UsageError, images, upscale_file
+from pcsr.export.inspection.report import inspect_file
 from pcsr.runtime.files.video import VideoStats
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (9, 12, 3), np.uint8)
@@ -142,3 +143,7 @@ def test_tiles_of_a_bundle_for_whole_images_are_refused(
     with pytest.raises(UsageError, match=r"whole is for whole images: .*leave out --tile"):
         Upscaler(copy, backend=backend, tile_px=32)
     Upscaler(copy, backend=backend).close()
+    assert (
+        inspect_file(copy).tiling.reason
+        == "the bundle was exported for whole images (--whole-image)"
+    )
