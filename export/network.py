@@ -83,7 +83,8 @@ def build_network(checkpoint: Checkpoint, settings: NetworkSettings) -> PCSR | P
     path, what = checkpoint.path, checkpoint.description
     if what.backbone.startswith(PREFIX) and not what.upsamplers:
         return _spandrel_network(checkpoint, settings)
-    mean, std = normalisation(what.backbone, settings.mean, settings.std)
+    with _blamed_on(f"{path}"):
+        mean, std = normalisation(what.backbone, settings.mean, settings.std)
     limit = SizeLimit.of_weights(checkpoint.weights)
     with warnings.catch_warnings(action="ignore"), no_larger_than(limit):
         with _blamed_on(f"{path}"):

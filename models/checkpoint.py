@@ -121,6 +121,8 @@ def describe(name: Any, args: Any) -> Description:  # noqa: ANN401
         if not isinstance(name, str):
             raise ValueError(f"its name is {shown(name)}, expected text")
         args = plain(args, "args")
+        if not isinstance(args, dict):
+            raise ValueError(f"args is {shown(args)}, expected a dict")
         if name == "pcsr-phase0":
             return _pcsr(args, [args["heavy_sampler_spec"]], None)
         if name == "pcsr-phase1":
