@@ -31,6 +31,7 @@ GLOBAL = frozenset({
 SHAPED_BY_SIZE = RESHAPING | {"Expand", "Resize", "Slice"}
 WHOLE_IMAGE = "reads the whole image"
 ATTENTION = "multiplies pixels with each other, as attention does"
+TELLING = (WHOLE_IMAGE, ATTENTION)
 SAMPLED: Mapping[str, tuple[Fraction, Fraction]] = {
     "nearest": (Fraction(-1), Fraction(1)),
     "linear": (Fraction(-3, 2), Fraction(1)),
@@ -70,8 +71,7 @@ def receptive_field(model: onnx.ModelProto) -> ReceptiveField:
     for node in model.graph.node:
         finder.visit(node)
     if finder.obstacles:
-        telling = (WHOLE_IMAGE, ATTENTION)
-        first_global = sorted(finder.obstacles, key=lambda one: one.reason not in telling)
+        first_global = sorted(finder.obstacles, key=lambda one: one.reason not in TELLING)
         return ReceptiveField(None, tuple(dict.fromkeys(first_global)))
     spans = [finder.spans[value.name] for value in model.graph.output]
     return ReceptiveField(max(span.radius_px for span in spans), ())
