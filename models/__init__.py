@@ -1,6 +1,6 @@
 """Defines the networks in PyTorch, as readably as can be: backbones, LIIF upsamplers and PCSR."""
 
-from .backbones import CARN, EDSR, FSRCNN, IMDN, RDN, SRResNet
+from .backbones import CARN, EDSR, FSRCNN, IMDN, RDN, Extended, SRResNet
 from .pcsr import PCSR, Prediction
 from .plain import PlainNetwork
 from .registry import make_backbone, register_backbone
@@ -12,6 +12,7 @@ __all__ = [
     "IMDN",
     "PCSR",
     "RDN",
+    "Extended",
     "PlainNetwork",
     "Prediction",
     "SRResNet",

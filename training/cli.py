@@ -12,6 +12,7 @@ from pcsr.extras import needs_extra
 @command(
     "carn-pcsr.yaml -o run/",
     "carn-pcsr.yaml -o run/ --device cuda --set data.batch=16",
+    "liif-pcsr.yaml -o run/ --teacher edsr-baseline-liif.pth --images photos/",
 )
 @click.argument("config", type=FILE)
 @click.option(
@@ -28,25 +29,43 @@ from pcsr.extras import needs_extra
     metavar="KEY=VALUE",
     help="Replace a config key (a.b.c=1).",
 )
+@click.option(
+    "--teacher",
+    type=FILE,
+    metavar="CKPT",
+    help="Learn from this network: its backbone, its answers. [default: teacher.path of CONFIG]",
+)
+@click.option("--images", type=FILE, metavar="DIR", help="Train on the images of this folder.")
 @click.option("--device", default="cpu", metavar="NAME", help="Train on cpu, cuda or cuda:N.")
 @command_errors
-def main(config: Path, output: Path, overrides: tuple[str, ...], device: str) -> None:
+def main(
+    config: Path,
+    output: Path,
+    overrides: tuple[str, ...],
+    teacher: Path | None,
+    images: Path | None,
+    device: str,
+) -> None:
     """Train a PCSR network as CONFIG (YAML, the published keys) says, stage after stage.
 
     Interrupt it at any time; the same command goes on. OUTPUT/network.pth is the result. Under
-    torchrun every process trains on its own batches.
+    torchrun every process trains on its own batches. With a teacher (a LIIF, PCSR or plain network)
+    the end is a table of both, in OUTPUT/comparison.md too.
     """
     with needs_extra("pcsr-train", "train"):
         from pcsr.runtime.devices import torch_device
 
-        from .config import load_config
+        from .config import load_config, named
+        from .distillation.run import trainer_of
         from .report import Reporter
-        from .trainer import Trainer
     torch_device(device)  # is it there?
-    trainer = Trainer(load_config(config, overrides), output, device)
+    settings = load_config(config, [*named(teacher, images), *overrides])
+    trainer = trainer_of(settings, output, device)
     with closing(Reporter(output, quiet=trainer.rank > 0 or is_quiet())) as reporter:
         result = trainer.run(reporter)
     if trainer.rank == 0:
+        if trainer.summary and not is_quiet():
+            click.echo(trainer.summary, err=True)
         click.echo(result)
 
 

@@ -1,14 +1,12 @@
 """Reads training configs: YAML with the published keys, our defaults, and `key=value` on top."""
 
 import copy
+import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from pytorch_optimizer import SOAP
-from torch.optim import Adam, Optimizer
 
 from pcsr.errors import CheckpointError, UsageError
 from pcsr.models.checkpoint import Description, describe
@@ -17,11 +15,11 @@ from pcsr.models.registry import Rgb, normalisation, parse_rgb
 from pcsr.models.values import parse_yaml, plain, read_yaml, shown, shown_error
 
 from .data import AUGMENTS, Data
+from .distillation import settings as distillation
+from .distillation.settings import Distillation
+from .optimizers import OPTIMIZERS
 
-OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": Adam, "soap": SOAP}
-"""`adam` is the published one. `soap` (Vyas et al., ICLR 2025, arXiv 2409.11321) is Adam in the
-eigenbasis of Shampoo's preconditioner."""
-SAMPLE_PHOTOS = "sample-photos"
+SAMPLE_PHOTOS, IMAGE_FOLDER = "sample-photos", "image-folder"
 MOST_BATCH_PX = 2**29  # 6 GiB of float32 RGB
 MOST_ITERATIONS = 10**12
 MOST_FLOAT = 3e38
@@ -45,6 +43,7 @@ DEFAULTS: dict[str, Any] = {
     "valid_dataset": {"dataset": {"name": "image-folder", "args": {"root_path": ""}}},
     "data_norm": {"mean": None, "std": None},  # None: as the backbone is registered
     "model": {"name": "", "args": {}},
+    "teacher": distillation.DEFAULTS,
     "init_path": "",
     "loss_rgb_w": 1000.0,
     "loss_avg_w": 3.0,
@@ -72,6 +71,8 @@ class Config:
     """As a checkpoint describes the finished network."""
     network: Description
     """`model`, read."""
+    distillation: Distillation | None
+    """How it learns from a teacher; None where it learns as published."""
     start_from: Path | None
     reconstruction_weight: float
     average_weight: float
@@ -112,6 +113,15 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         raise UsageError(
             f"config {path}: a value has the wrong form: {shown_error(error)}"
         ) from error
+
+
+def named(teacher: Path | None, images: Path | None) -> list[str]:
+    """Gives the overrides that name a teacher's checkpoint and a folder of training images."""
+    dataset = {"name": IMAGE_FOLDER, "args": {"root_path": str(images)}}
+    return [
+        *([f"teacher.path={json.dumps(str(teacher))}"] if teacher else []),
+        *([f"train_dataset.dataset={json.dumps(dataset)}"] if images else []),
+    ]
 
 
 def _merge(into: dict[str, Any], given: Mapping[str, Any], where: str, prefix: str) -> None:
@@ -155,15 +165,19 @@ def _typed(keys: Mapping[str, Any]) -> Config:
     train, optimizer = keys["train_dataset"], keys["optimizer"]["args"]
     wrapper = train["wrapper"]["args"]
     first, second = optimizer["betas"]
-    network = _network(keys["model"])
+    teacher = distillation.read_teacher(keys["teacher"]["path"])
+    model, prefix = distillation.completed(keys["model"], teacher)
+    network = _network(model)
     norm = keys["data_norm"]
-    mean, std = normalisation(network.backbone, parse_rgb(norm["mean"]), parse_rgb(norm["std"]))
+    backbone = distillation.normalised_as(network)
+    mean, std = normalisation(backbone, parse_rgb(norm["mean"]), parse_rgb(norm["std"]))
     config = Config(
         seed=int(keys["seed"]),
         data=Data(
             photos=_folder(train["dataset"]),
             validation=_folder(keys["valid_dataset"]["dataset"]),
             scale=float(max(wrapper["scale"])),
+            least_scale=float(min(wrapper["scale"])),
             patch_px=_integers(wrapper["inp_size"]),
             pixels_per_patch=int(wrapper["sample_q"]) or None,
             margin_px=int(wrapper["sample_margin"]),
@@ -173,8 +187,9 @@ def _typed(keys: Mapping[str, Any]) -> Config:
         ),
         mean=mean,
         std=std,
-        model=keys["model"],
+        model=model,
         network=network,
+        distillation=distillation.read_settings(keys["teacher"], prefix, teacher),
         start_from=Path(keys["init_path"]) if keys["init_path"] else None,
         reconstruction_weight=float(keys["loss_rgb_w"]),
         average_weight=float(keys["loss_avg_w"]),
@@ -196,7 +211,7 @@ def _check_ranges(config: Config) -> None:
     data = config.data
     for key, values, least, most in (
         ("seed", (config.seed,), 0, 2**62),
-        ("train_dataset.wrapper.args.scale", (data.scale,), 1, LARGEST_SCALE),
+        ("train_dataset.wrapper.args.scale", (data.least_scale, data.scale), 1, LARGEST_SCALE),
         ("train_dataset.wrapper.args.sample_q", (data.pixels_per_patch or 0,), 0, math.inf),
         ("train_dataset.num_workers", (data.workers,), 0, 1024),
         ("loss_rgb_w", (config.reconstruction_weight,), 0, MOST_FLOAT),

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,6 +42,8 @@ class Data:
     """This and the next are a folder, or None for the sample photos of scikit-image."""
     validation: Path | None
     scale: float
+    least_scale: float
+    """Of a range that a network learns from a teacher; else `scale` alone counts."""
     patch_px: tuple[int, ...]
     """Sides of the low-resolution patch, each for an equal part of a training stage."""
     pixels_per_patch: int | None
@@ -137,7 +140,9 @@ class Batches(Dataset[tuple[Tensor, Tensor, Tensor]]):
         return np.ascontiguousarray(patch)
 
 
-def stream(batches: Batches, start: int, stop: int, workers: int) -> Iterable[tuple[Tensor, ...]]:
+def stream(
+    batches: Dataset[Any], start: int, stop: int, workers: int
+) -> Iterable[tuple[Tensor, ...]]:
     """Yields batches start … stop - 1 in order, made by `workers` processes (0: inline)."""
     order = range(start, stop)
     return DataLoader(batches, batch_size=None, sampler=order, num_workers=workers)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pcsr.interrupts import interrupts_deferred
 
-from .trainer import Progress
+from .trainer import PREPARING, Progress
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -25,7 +25,7 @@ class Reporter:
         self._terminal = sys.stderr.isatty()
         self._line_start = "\r\x1b[K" if self._terminal else ""
         self._writer = None if quiet else _writer(folder)
-        self._started = (-1, 0, 0.0)  # stage, first iteration seen, when
+        self._started = (-2, 0, 0.0)  # stage, first iteration seen, when
 
     def __call__(self, progress: Progress) -> None:
         if self._quiet:
@@ -46,10 +46,12 @@ class Reporter:
             self._writer.close()
 
     def _line(self, progress: Progress) -> str:
-        where = f"stage {progress.stage} {progress.iteration}/{progress.total}"
+        what = "patches" if progress.stage == PREPARING else f"stage {progress.stage}"
+        where = f"{what} {progress.iteration}/{progress.total}"
         figures = progress.losses | progress.validation
         shown = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
-        return f"{where} ({progress.iteration / progress.total:.0%}{self._left(progress)}): {shown}"
+        done = f"{where} ({progress.iteration / progress.total:.0%}{self._left(progress)})"
+        return f"{done}: {shown}" if shown else done
 
     def _left(self, progress: Progress) -> str:
         """Estimates the time to the end of the stage, at the pace since this process took it up."""

@@ -4,7 +4,8 @@ them (and, from j = 1 on, a new classifier); everything that earlier stages trai
 """
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from .config import Config
 
 PUBLISHED_NAMES = ("pcsr-phase0", "pcsr-phase1")  # of one and two upsamplers; "pcsr" of more
 
+Built = TypeVar("Built", bound="StageNetwork")
 LARGEST = SizeLimit(2**27, 20_000, "any that can be trained (2^27 numbers, 20,000 tensors)")
 
 
@@ -35,14 +37,6 @@ class StageNetwork(nn.Module, ABC):
         super().__init__()
         self.stage = stage
         self._config = config
-
-    @abstractmethod
-    def forward(self, lr: Tensor, drawn: Tensor, colours: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Predicts from lr [B, 3, p, p] in [0, 1] at drawn [Q] output pixels of colours [B, Q, 3].
-
-        Returns what is predicted and what is true, both [B, Q, 3] and normalised, and the
-        probabilities [B, Q, upsamplers].
-        """
 
     @abstractmethod
     def start_from(self, checkpoint: Checkpoint) -> None:
@@ -88,6 +82,7 @@ class PlainStage(StageNetwork):
         self.trained = PlainNetwork(network, scale, config.mean, config.std)
 
     def forward(self, lr: Tensor, drawn: Tensor, colours: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Predicts as `PcsrStage` does; all probabilities are 1."""
         image = self.trained.network(self._normalised(lr))
         predicted = image.flatten(2)[..., drawn].transpose(1, 2)
         return predicted, self._true(colours), predicted.new_ones(*predicted.shape[:2], 1)
@@ -131,6 +126,11 @@ class PcsrStage(StageNetwork):
         return self
 
     def forward(self, lr: Tensor, drawn: Tensor, colours: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Predicts from lr [B, 3, p, p] in [0, 1] at drawn [Q] output pixels of colours [B, Q, 3].
+
+        Returns what is predicted and what is true, both [B, Q, 3] and normalised, and the
+        probabilities [B, Q, upsamplers].
+        """
         side = round(lr.shape[-1] * self._scale)
         normalised = self._normalised(lr)
         centres = pixel_centres((side, side), lr.device).view(1, -1, 2)
@@ -178,13 +178,27 @@ def stage_network(config: Config, stage: int, before: PCSR | None) -> StageNetwo
         CheckpointError: the backbone is unknown or cannot be built from its arguments.
         UsageError: a plain network whose scale is not that of the data.
     """
+    what = config.network
+    return built(
+        config,
+        stage,
+        lambda: PcsrStage(config, stage, before) if what.upsamplers else PlainStage(config),
+    )
+
+
+def built(config: Config, stage: int, build: Callable[[], Built]) -> Built:
+    """Builds a stage's network with its initialisation from the seed, and within the largest size.
+
+    Raises:
+        CheckpointError: the network of the config cannot be built.
+    """
     torch.manual_seed(config.seed + stage)
     what = config.network
     widths = [*(u.widths for u in what.upsamplers), what.classifier_widths or ()]
     try:
         with no_larger_than(LARGEST):
             LARGEST.check_widths([width for mlp in widths for width in mlp])
-            return PcsrStage(config, stage, before) if what.upsamplers else PlainStage(config)
+            return build()
     except (ValueError, RuntimeError, TypeError, MemoryError) as error:
         raise CheckpointError(
             f"the config's network '{what.backbone}' cannot be built: {shown_error(error)}"

@@ -5,7 +5,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,14 +23,17 @@ from pcsr.models.containers import load_content
 from pcsr.models.values import shown, shown_error
 from pcsr.models.weights import check_state, check_weights
 
-from .config import OPTIMIZERS, Config
-from .data import HELD_OUT, Batches, load_photos, stream, training_photos
+from .config import Config
+from .data import HELD_OUT, Batches, Photo, load_photos, stream, training_photos
 from .losses import average_loss, reconstruction_loss
+from .optimizers import OPTIMIZERS
 from .stages import StageNetwork, stage_network
 from .validation import Validator
 
 FINISHED = "network.pth"
 CHROMA_WEIGHT = 3
+PREPARING = -1
+"""Stands for the training stage where the data are made."""
 
 
 @dataclass(frozen=True)
@@ -53,18 +56,22 @@ class Trainer:
     its own batches.
     """
 
+    held_out: Sequence[str] = HELD_OUT
+    """The sample photos that are validated on."""
+    summary = ""
+    """What there is to say at the end of a run."""
+
     def __init__(self, config: Config, folder: Path, device: str = "cpu") -> None:
         self._config = config
         self._folder = folder
         self._device = torch.device(device)
         self.rank, self._world = _join_group(self._device)
         self._digest = _digest(config)
-        self._iterations = _per_stage(config)
-        stage_network(config, 0, None)  # a model that cannot be built is refused before all else
-        self._photos = training_photos(config.data.photos)
-        self._validator = Validator(
-            load_photos(config.data.validation, HELD_OUT), config.data.scale
-        )
+        self._iterations = _per_stage(config, self._stages())
+        self._network(0, None)  # a model that cannot be built is refused before all else
+        self._photos = self._training_photos()
+        held_out = load_photos(config.data.validation, self.held_out)
+        self._validator = Validator(held_out, config.data.scale)
         make_folder(folder)
 
     def run(self, report: Callable[[Progress], None]) -> Path:
@@ -80,20 +87,18 @@ class Trainer:
     def _run_stage(
         self, stage: int, before: PCSR | None, report: Callable[[Progress], None]
     ) -> StageNetwork:
-        network = stage_network(self._config, stage, before).to(self._device)
+        network = self._network(stage, before).to(self._device)
         optimizer = _optimizer(self._config, network)
         done = self._resume(stage, network, optimizer)
         if stage == 0 and not done and self._config.start_from is not None:
             network.start_from(read_checkpoint(self._config.start_from))
         total = self._iterations[stage]
-        seed = (self._config.seed, stage, self.rank)
-        batches = Batches(self._photos, self._config.data, total, seed)
+        batches = self._batches(stage, done, network, report) if done < total else ()
         step = DistributedDataParallel(network) if self._world > 1 else network
-        for iteration, batch in enumerate(
-            stream(batches, done, total, self._config.data.workers), done + 1
-        ):
+        for iteration, batch in enumerate(batches, done + 1):
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(self._config, iteration - 1, total)
+                rate = learning_rate(self._config, iteration - 1, total)
+                group["lr"] = rate * group.get("share", 1)
             colourful = stage == 0 and iteration <= self._config.chroma_iterations
             resumed = (
                 _resumed_from(self._path(stage)) if 0 < done == iteration - 1 else nullcontext()
@@ -117,9 +122,42 @@ class Trainer:
         chroma_weight: float,
     ) -> dict[str, float]:
         network.train()
-        lr, drawn, colours = (part.to(self._device, non_blocking=True) for part in batch)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._device.type == "cuda"):
-            predicted, true, probabilities = network(lr, drawn, colours)
+        batch = tuple(part.to(self._device, non_blocking=True) for part in batch)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._in_bfloat16()):
+            outputs = network(*batch)
+        loss, losses = self._losses(outputs, chroma_weight)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return {name: float(value.detach()) for name, value in losses.items()}
+
+    def _stages(self) -> int:
+        return max(1, len(self._config.network.upsamplers))  # a plain network has one
+
+    def _network(self, stage: int, before: PCSR | None) -> StageNetwork:
+        return stage_network(self._config, stage, before)
+
+    def _training_photos(self) -> list[Photo]:
+        return training_photos(self._config.data.photos)
+
+    def _batches(
+        self, stage: int, done: int, network: StageNetwork, report: Callable[[Progress], None]
+    ) -> Iterable[tuple[torch.Tensor, ...]]:
+        total, data = self._iterations[stage], self._config.data
+        batches = Batches(self._photos, data, total, self._seed(stage))
+        return stream(batches, done, total, data.workers)
+
+    def _seed(self, stage: int) -> tuple[int, ...]:
+        return self._config.seed, stage, self.rank
+
+    def _in_bfloat16(self) -> bool:
+        return self._device.type == "cuda"
+
+    def _losses(
+        self, outputs: tuple[torch.Tensor, ...], chroma_weight: float
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Computes what is minimised from what a stage's network returns, and what is reported."""
+        predicted, true, probabilities = outputs
         reconstruction = reconstruction_loss(predicted.float(), true.float(), chroma_weight)
         losses = {"reconstruction": reconstruction}
         loss = reconstruction
@@ -127,10 +165,7 @@ class Trainer:
             losses["average"] = average_loss(probabilities.float())
             loss = self._config.reconstruction_weight * reconstruction
             loss = loss + self._config.average_weight * losses["average"]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        return {name: float(value.detach()) for name, value in losses.items()}
+        return loss, losses
 
     def _save_stage(
         self, stage: int, iteration: int, network: StageNetwork, optimizer: torch.optim.Optimizer
@@ -201,11 +236,14 @@ def _digest(config: Config) -> str:
         del parts[harmless]
     for harmless in ("validation", "workers"):
         del parts["data"][harmless]
+    if config.distillation is None:
+        del parts["distillation"], parts["data"]["least_scale"]
+    else:
+        del parts["distillation"]["teacher"]  # wherever it lies
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
 
 
-def _per_stage(config: Config) -> tuple[int, ...]:
-    stages = max(1, len(config.network.upsamplers))  # a plain network has one
+def _per_stage(config: Config, stages: int) -> tuple[int, ...]:
     if len(config.iterations) not in (1, stages):
         raise UsageError(
             f"iter_max has {len(config.iterations)} numbers for {stages} stages; give one for "
@@ -216,10 +254,7 @@ def _per_stage(config: Config) -> tuple[int, ...]:
 
 def _optimizer(config: Config, network: nn.Module) -> torch.optim.Optimizer:
     return OPTIMIZERS[config.optimizer](
-        [weight for weight in network.parameters() if weight.requires_grad],
-        lr=config.learning_rate,
-        betas=config.betas,
-        weight_decay=config.weight_decay,
+        network, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
     )
 
 

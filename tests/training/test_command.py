@@ -70,6 +70,8 @@ def _stopped(command: list[str], how: signal.Signals, once: Path) -> int:
         (["--device", "cuda:7"], 3, "device 'cuda:7' is not there"),
         (["--set", "train_dataset.dataset.args.root_path=/nowhere"], 2, "cannot open /nowhere"),
         (["--set", "model.name=carn"], 2, "'carn' cannot be built"),
+        (["--teacher", "/nowhere.pth"], 2, "/nowhere.pth does not exist"),
+        (["--images", "/nowhere"], 2, "cannot open /nowhere"),
         (["--set", "model.name=pcsr-phase7"], 2, "unknown format 'pcsr-phase7'"),
     ],
 )

@@ -8,12 +8,15 @@ import pytest
 
 from pcsr import CheckpointError, UsageError
 from pcsr.export.network import read_config
-from pcsr.training.config import load_config
+from pcsr.training.config import load_config, named
+from pcsr.training.distillation.student import StudentStage
 from pcsr.training.stages import stage_network
+from tests.checkpoints import liif_checkpoint, save
 from tests.training import tiny
 
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"
-SHIPPED = sorted(CONFIGS.glob("*.yaml"))
+TAUGHT = CONFIGS / "liif-pcsr.yaml"
+SHIPPED = sorted(set(CONFIGS.glob("*.yaml")) - {TAUGHT})
 
 
 def test_published_weights_are_the_defaults(tmp_path: Path) -> None:
@@ -62,7 +65,7 @@ def test_an_unknown_backbone_is_named(tmp_path: Path) -> None:
         ("train_dataset.wrapper.args.sample_margin=4", "must leave a part of the patch of 8 px"),
         ("train_dataset.wrapper.args.sample_margin=-1", "sample_margin must leave"),
         ("loss_chroma_iter=-1", "loss_chroma_iter must be at least 0"),
-        ("optimizer.name=sgd", r"unknown optimizer sgd \(known: adam, soap\)"),
+        ("optimizer.name=sgd", r"unknown optimizer sgd \(known: adam, soap, muon\)"),
         ("data_norm.mean=[0.4]", "three numbers"),
         ("data_norm.mean=[.nan,0,0]", "must be finite"),
         ("data_norm.std=[1,0,1]", "std must be positive"),
@@ -168,6 +171,26 @@ def test_shipped_configs_describe_networks_that_can_be_built(path: Path) -> None
     config = load_config(path, folders)
     network = stage_network(config, 0, None)
     assert network.model()["name"] in ("pcsr-phase0", "imdn")
+
+
+def test_the_shipped_config_with_a_teacher_can_be_built(tmp_path: Path) -> None:
+    teacher = save(liif_checkpoint(), tmp_path / "teacher.pth")
+    config = load_config(TAUGHT, named(teacher, None))
+    assert config.network.backbone == "extended"
+    assert config.network.backbone_args["encoder"]["name"] == "edsr-baseline"
+    assert (config.mean, config.std) == ((0.5,) * 3, (0.5,) * 3)
+    assert config.distillation is not None
+    assert StudentStage(config, config.distillation, 0, None).model()["name"] == "pcsr-phase1"
+
+
+def test_images_and_teacher_are_named_whatever_their_names_hold(tmp_path: Path) -> None:
+    odd = tmp_path / 'a: "b" #c'
+    odd.mkdir()
+    teacher = save(liif_checkpoint(), odd / "t.pth")
+    config = load_config(TAUGHT, named(teacher, odd))
+    assert config.data.photos == odd
+    assert config.distillation is not None
+    assert config.distillation.teacher == teacher
 
 
 @pytest.mark.parametrize(

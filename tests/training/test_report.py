@@ -9,7 +9,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from pcsr.training import report
 from pcsr.training.report import Reporter
-from pcsr.training.trainer import Progress
+from pcsr.training.trainer import PREPARING, Progress
 
 
 def test_lines_say_where_the_run_is_and_how_long_it_will_take(
@@ -28,6 +28,24 @@ def test_lines_say_where_the_run_is_and_how_long_it_will_take(
     assert lines[0] == "stage 1 520/1000 (52%, 0:16:00 left): reconstruction 0.1250"
     assert lines[-1] == "stage 1 1000/1000 (100%): reconstruction 0.1250, psnr_db 30.5000"
     assert len(lines) == report.LINES // 2
+
+
+def test_lines_say_how_many_patches_a_teacher_has_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    reporter = Reporter(tmp_path)
+    capsys.readouterr()
+    for number in range(1, 5):
+        reporter(Progress(PREPARING, number, 4, {}, {}))
+        now[0] += 30
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[1:] == [
+        "patches 2/4 (50%, 0:01:00 left)",
+        "patches 3/4 (75%, 0:00:30 left)",
+        "patches 4/4 (100%)",
+    ]
 
 
 def test_scalars_go_to_tensorboard(tmp_path: Path) -> None:
