@@ -5,9 +5,9 @@ import onnx
 from pcsr.errors import CheckpointError, UsageError
 from pcsr.models import PCSR, PlainNetwork
 from pcsr.models.checkpoint import Checkpoint
-from pcsr.models.padded import PaddedNetwork
 
-from .graphs.receptive_field import TELLING, receptive_field
+from .graphs.receptive_field import receptive_field
+from .graphs.size_multiples import unpadded
 
 WHOLE_IMAGE = "--whole-image"
 NEVER_TILED = (
@@ -40,18 +40,11 @@ def tiling_radius(
         return receptive_field(graph).radius_px
     if whole_image:
         return None
-    found = receptive_field(graph)
-    padded = network.network
+    found = receptive_field(unpadded(graph))
     if found.radius_px is None:
-        reason = str(found.obstacles[0])
-        if isinstance(padded, PaddedNetwork) and found.obstacles[0].reason not in TELLING:
-            reason = (
-                "its tiles would have to begin at multiples of "
-                f"{padded.multiple} pixels, which they do not"
-            )
         raise CheckpointError(
             f"{checkpoint.path}: {checkpoint.description.backbone} cannot be cut into exact tiles, "
-            f"because {reason}; pass {WHOLE_IMAGE} to export it for whole images only, "
+            f"because {found.obstacles[0]}; pass {WHOLE_IMAGE} to export it for whole images only, "
             "in memory that is not bounded"
         )
     return found.radius_px

@@ -14,6 +14,7 @@ import onnx
 from onnx import numpy_helper
 
 from .layers import attributes
+from .pixel_blocks import with_blocks
 from .shape_labels import Labels, known_labels, same_places
 
 ELEMENTWISE = frozenset({
@@ -67,8 +68,9 @@ def receptive_field(model: onnx.ModelProto) -> ReceptiveField:
     resolution. Only operators that are known to be bounded, and to treat all positions alike, count
     as bounded.
     """
-    finder = _Finder(model, known_labels(model))
-    for node in model.graph.node:
+    labels = known_labels(model)
+    finder = _Finder(model, labels)
+    for node in with_blocks(model.graph.node, labels):
         finder.visit(node)
     if finder.obstacles:
         first_global = sorted(finder.obstacles, key=lambda one: one.reason not in TELLING)
@@ -242,6 +244,11 @@ class _Finder:
     def _depthtospace(self, node: onnx.NodeProto, span: _Span) -> _Span:
         up = attributes(node)["blocksize"]
         return span.looking(Fraction(1 - up, up), 0, up)
+
+    def _spacetodepth(self, node: onnx.NodeProto, span: _Span) -> _Span:
+        down = attributes(node)["blocksize"]
+        read = span.looking(0, down - 1)
+        return replace(read, scale=read.scale / down)
 
     def _resize(self, node: onnx.NodeProto, span: _Span) -> _Span:
         values = attributes(node)

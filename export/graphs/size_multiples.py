@@ -48,6 +48,18 @@ def pad_image(model: onnx.ModelProto, needs: PaddedNetwork) -> onnx.ModelProto:
     return model
 
 
+def unpadded(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Returns a copy without what `pad_image` added, if it did: for images of the right sizes."""
+    model = copy.deepcopy(model)
+    nodes = [node for node in model.graph.node if not node.name.startswith(PREFIX)]
+    if len(nodes) < len(model.graph.node):
+        model.graph.input[0].name = f"{PREFIX}image"
+        model.graph.output[0].name = f"{PREFIX}result"
+        del model.graph.node[:]
+        model.graph.node.extend(nodes)
+    return model
+
+
 def _padding(image: str, inner: str) -> list[onnx.NodeProto]:
     nodes = [
         _node("Add", ["size", "last"], "ceiling"),

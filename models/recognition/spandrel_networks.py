@@ -131,7 +131,7 @@ def _refuse_other_images(found: Any) -> None:  # noqa: ANN401
         reason = f"maps {found.input_channels} channels to {found.output_channels}, expected RGB"
     elif needs.square:
         reason = "takes only square images"
-    elif max(needs.multiple_of, needs.minimum) > MOST_PADDED:
+    elif needs.multiple_of > MOST_PADDED or needs.minimum > max(PROBE, needs.multiple_of):
         reason = f"takes only images of at least {needs.minimum}x{needs.minimum} pixels"
     elif not 1 <= found.scale <= LARGEST_SCALE:
         reason = f"has the scale {found.scale}"

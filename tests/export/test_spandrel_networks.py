@@ -75,12 +75,9 @@ REFUSED = {
         "spandrel:SwinIR cannot .*, because MatMul multiplies pixels with each other"),
 }  # fmt: skip
 MULTIPLES = {
-    "ESRGAN-x2": (
-        made("ESRGAN", in_nc=12, out_nc=3, num_filters=8, num_blocks=1, scale=4, shuffle_factor=2),
-        "its tiles would have to begin at multiples of 4 pixels"),
     "SAFMN": (
         made("SAFMN", dim=16, n_blocks=1, upscaling_factor=2),
-        "its tiles would have to begin at multiples of 8 pixels"),
+        "MaxPool has strides"),
     "DITN": (
         made("DITN", dim=12, ITL_blocks=1, SAL_blocks=1, UFONE_blocks=1, upscale=2, patch_size=8),
         "MatMul multiplies pixels with each other"),
@@ -173,6 +170,30 @@ def test_whole_images_are_an_option(name: str, tmp_path: Path) -> None:
     assert np.abs(tiled - whole).max() <= tolerances.IMAGE_FP32
     by_torch = Upscaler(tmp_path / "b", backend="torch")(image).image
     assert np.abs(by_torch - whole).max() <= tolerances.IMAGE_FP32
+
+
+@pytest.mark.parametrize(("shuffle", "radius"), [(2, 41), (4, 82)])
+def test_tiles_begin_at_multiples_of_what_a_network_takes(
+    shuffle: int, radius: int, tmp_path: Path
+) -> None:
+    options = {"in_nc": 3 * shuffle**2, "out_nc": 3, "num_filters": 8, "num_blocks": 1, "scale": 4}
+    network = made("ESRGAN", **options, shuffle_factor=shuffle)()
+    file = saved(network, tmp_path / "network.pth")
+    ended = export("--ckpt", file, "-o", tmp_path / "b", "--precision", "fp32,fp16")
+    assert ended.code == 0, ended.stderr
+    model = Bundle.load(tmp_path / "b").manifest.model
+    assert (model.receptive_radius_px, model.size_multiple) == (radius, 4)
+    from spandrel import ModelLoader
+
+    called = ModelLoader().load_from_state_dict(dict(network.state_dict())).eval()
+    for size in ((203, 310), (1, 1), (3, 600), (259, 5)):
+        image = np.random.default_rng(0).random((*size, 3), dtype=np.float32)
+        with torch.no_grad():  # it clips
+            batch = torch.from_numpy(image).permute(2, 0, 1)[None]
+            expected = called(batch)[0].permute(1, 2, 0).numpy()
+        for options in ({}, {"tile_px": 17}, {"tile_px": 33, "backend": "torch"}):
+            found = Upscaler(tmp_path / "b", **options)(image).image
+            assert np.abs(found.clip(0, 1) - expected).max() <= tolerances.IMAGE_FP32
 
 
 @pytest.mark.parametrize("name", MULTIPLES)
