@@ -17,6 +17,7 @@ from pcsr.models import PCSR, PlainNetwork
 from pcsr.models.checkpoint import Checkpoint
 from pcsr.models.flops import count_flops
 from pcsr.models.liif import Mlp
+from pcsr.models.padded import PaddedNetwork
 
 from .graphs.analysis import count_macs, working_bytes
 
@@ -48,7 +49,13 @@ def describe_model(
         working_bytes_per_px=math.ceil(working / MAC_SIZE**2),
         mean=_rounded(network.mean),
         std=_rounded(network.std),
+        size_multiple=_size_multiple(network),
     )
+
+
+def _size_multiple(network: PCSR | PlainNetwork) -> int:
+    inner = getattr(network, "network", None)
+    return inner.multiple if isinstance(inner, PaddedNetwork) else 1
 
 
 def image_graph(models: Mapping[str, onnx.ModelProto]) -> onnx.ModelProto:

@@ -7,6 +7,7 @@ from pcsr.models import PCSR, PlainNetwork
 from pcsr.models.checkpoint import Checkpoint
 
 from .graphs.receptive_field import receptive_field
+from .graphs.size_multiples import unpadded
 
 WHOLE_IMAGE = "--whole-image"
 NEVER_TILED = (
@@ -39,7 +40,7 @@ def tiling_radius(
         return receptive_field(graph).radius_px
     if whole_image:
         return None
-    found = receptive_field(graph)
+    found = receptive_field(unpadded(graph))
     if found.radius_px is None:
         raise CheckpointError(
             f"{checkpoint.path}: {checkpoint.description.backbone} cannot be cut into exact tiles, "

@@ -227,7 +227,7 @@ class Bundle:
             expected = {"features": (1, self.manifest.model.feature_width, *size)}
             expected |= {each.name: (math.prod(size), int(each.shape[-1])) for each in outputs[1:]}
         stated = MOST_OVER_MANIFEST * self.manifest.model.working_bytes_per_px // BYTES_PER_VALUE
-        check_image(shapes, size, expected, stated)
+        check_image(shapes, size, expected, stated, self.manifest.model.size_multiple)
         return expected
 
     def _checked(self, entry: File, most_bytes: int) -> bytes:

@@ -124,6 +124,9 @@ class Model:
     mean: tuple[float, ...]
     """Normalisation, R G B; it is part of the graphs."""
     std: tuple[float, ...]
+    size_multiple: int = 1
+    """What the sides of images are padded to multiples of, within the graph; tiles begin at
+    multiples of it."""
 
 
 @dataclass(frozen=True)
@@ -160,8 +163,11 @@ class Manifest:
 
     def to_json(self) -> str:
         """Returns the text of manifest.json."""
+        data = asdict(self)
+        if self.model.size_multiple == 1:
+            del data["model"]["size_multiple"]
         head = {"format": FORMAT, "format_version": FORMAT_VERSION}
-        return json.dumps(head | asdict(self), indent=2, allow_nan=False) + "\n"
+        return json.dumps(head | data, indent=2, allow_nan=False) + "\n"
 
 
 def classifier_outputs(upsamplers: int) -> int:
@@ -205,7 +211,8 @@ def _graph(data: Mapping[str, Any]) -> Graph:
 
 
 def _of(kind: type[Any], data: Mapping[str, Any]) -> Any:  # noqa: ANN401
-    return kind(**{entry.name: _tuples(data[entry.name]) for entry in fields(kind)})
+    names = [entry.name for entry in fields(kind) if entry.name in data]  # the schema requires most
+    return kind(**{name: _tuples(data[name]) for name in names})
 
 
 def _tuples(value: Any) -> Any:  # noqa: ANN401

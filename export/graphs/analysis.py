@@ -3,9 +3,12 @@
 import copy
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 
 import onnx
 from onnx import shape_inference
+
+from pcsr.reading.graph import read_graph_shapes
 
 from .layers import attributes
 
@@ -68,4 +71,8 @@ def shapes_at(model: onnx.ModelProto, sizes: Mapping[str, int]) -> Shapes:
         value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
         for value in (*graph.input, *graph.value_info, *graph.output)
     }
+    if any(0 in shape for shape in known.values()):  # padded by the size: onnx does not follow that
+        inputs = {value.name: known[value.name] for value in graph.input}
+        with suppress(ValueError):  # an operator of no bundle
+            known |= read_graph_shapes(model.SerializeToString()).shapes(inputs)
     return {**_initializer_shapes(model), **known}

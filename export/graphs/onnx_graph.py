@@ -4,8 +4,9 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
+from typing import Any
 
 import onnx
 import torch
@@ -15,10 +16,12 @@ from pcsr.errors import VerificationError
 from pcsr.manifest import IMAGE_OUTPUTS, File, Graph
 from pcsr.manifest import Tensor as TensorInfo
 from pcsr.models import PCSR, PlainNetwork
+from pcsr.models.padded import PaddedNetwork
 from pcsr.reading.graph import read_graph_shapes
 from pcsr.text import shortened
 
 from .folding import FoldedBackbone, FoldedMlp, deployable, fold_classifier, fold_upsamplers
+from .size_multiples import pad_image
 from .tracing import traceable
 
 FORBIDDEN = frozenset({"GridSample", "NonZero"})
@@ -34,7 +37,7 @@ class GraphSource:
     module: nn.Module
     example: Mapping[str, Tensor]
     """The inputs of the module, in order, by name."""
-    dynamic: Mapping[str, Mapping[int, str]]
+    dynamic: Mapping[str, Mapping[int, Any]]
     """The symbolic dimensions of the inputs, by name and axis."""
     outputs: tuple[str, ...]
 
@@ -53,7 +56,7 @@ def graph_sources(network: PCSR | PlainNetwork) -> list[GraphSource]:
 
 def _image_source(role: str, module: nn.Module, row_maps: Sequence[str]) -> GraphSource:
     outputs = (IMAGE_OUTPUTS[role], *row_maps)
-    example = {"image": torch.rand(1, 3, *EXAMPLE_SIZE, generator=torch.Generator().manual_seed(0))}
+    example = {"image": torch.rand(1, 3, *EXAMPLE_SIZE, generator=_generator())}
     return GraphSource(role, module, example, {"image": {2: "h", 3: "w"}}, outputs)
 
 
@@ -75,9 +78,14 @@ def _mlp_source(role: str, mlp: FoldedMlp) -> GraphSource:
 def export_graph(source: GraphSource, opset: int) -> onnx.ModelProto:
     """Exports the graph of one module in float32.
 
+    Networks that take multiples alone are traced at these, and their graph pads and cuts.
+
     Raises:
         VerificationError: PyTorch cannot export it, or exports nothing.
     """
+    padded = getattr(source.module, "network", None)
+    if isinstance(padded, PaddedNetwork):
+        return pad_image(export_graph(_at_multiples(source, padded), opset), padded)
     try:
         with _quiet():
             program = torch.onnx.export(
@@ -105,6 +113,28 @@ def export_graph(source: GraphSource, opset: int) -> onnx.ModelProto:
     for value in model.graph.value_info:
         del value.metadata_props[:]
     return model
+
+
+def _at_multiples(source: GraphSource, padded: PaddedNetwork) -> GraphSource:
+    """Gives the network without its padding, for images whose sides are what it takes."""
+    outer, step = source.module, padded.multiple
+    assert isinstance(outer, PlainNetwork)
+    mean, std = outer.mean.flatten().tolist(), outer.std.flatten().tolist()
+    least = max(padded.least // step, 2)
+    first = max(least, -(-EXAMPLE_SIZE[0] // step)) + 1
+    example = torch.rand(1, 3, first * step, (first + 1) * step, generator=_generator())
+    sides = (torch.export.Dim(name, min=least) for name in ("h", "w"))
+    height, width = (step * side if step > 1 else side for side in sides)
+    return replace(
+        source,
+        module=PlainNetwork(padded.network, outer.scale, mean, std),
+        example={"image": example},
+        dynamic={"image": {2: height, 3: width}},
+    )
+
+
+def _generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
 
 
 def label_graph(model: onnx.ModelProto, name: str, metadata: Mapping[str, str]) -> None:

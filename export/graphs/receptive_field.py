@@ -14,6 +14,7 @@ import onnx
 from onnx import numpy_helper
 
 from .layers import attributes
+from .pixel_blocks import with_blocks
 from .shape_labels import Labels, known_labels, same_places
 
 ELEMENTWISE = frozenset({
@@ -31,6 +32,7 @@ GLOBAL = frozenset({
 SHAPED_BY_SIZE = RESHAPING | {"Expand", "Resize", "Slice"}
 WHOLE_IMAGE = "reads the whole image"
 ATTENTION = "multiplies pixels with each other, as attention does"
+TELLING = (WHOLE_IMAGE, ATTENTION)
 SAMPLED: Mapping[str, tuple[Fraction, Fraction]] = {
     "nearest": (Fraction(-1), Fraction(1)),
     "linear": (Fraction(-3, 2), Fraction(1)),
@@ -66,12 +68,12 @@ def receptive_field(model: onnx.ModelProto) -> ReceptiveField:
     resolution. Only operators that are known to be bounded, and to treat all positions alike, count
     as bounded.
     """
-    finder = _Finder(model, known_labels(model))
-    for node in model.graph.node:
+    labels = known_labels(model)
+    finder = _Finder(model, labels)
+    for node in with_blocks(model.graph.node, labels):
         finder.visit(node)
     if finder.obstacles:
-        telling = (WHOLE_IMAGE, ATTENTION)
-        first_global = sorted(finder.obstacles, key=lambda one: one.reason not in telling)
+        first_global = sorted(finder.obstacles, key=lambda one: one.reason not in TELLING)
         return ReceptiveField(None, tuple(dict.fromkeys(first_global)))
     spans = [finder.spans[value.name] for value in model.graph.output]
     return ReceptiveField(max(span.radius_px for span in spans), ())
@@ -242,6 +244,11 @@ class _Finder:
     def _depthtospace(self, node: onnx.NodeProto, span: _Span) -> _Span:
         up = attributes(node)["blocksize"]
         return span.looking(Fraction(1 - up, up), 0, up)
+
+    def _spacetodepth(self, node: onnx.NodeProto, span: _Span) -> _Span:
+        down = attributes(node)["blocksize"]
+        read = span.looking(0, down - 1)
+        return replace(read, scale=read.scale / down)
 
     def _resize(self, node: onnx.NodeProto, span: _Span) -> _Span:
         values = attributes(node)

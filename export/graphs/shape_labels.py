@@ -3,12 +3,15 @@
 import copy
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
 import onnx
 from onnx import shape_inference
+
+from pcsr.reading.graph import read_graph_shapes
 
 Shape = tuple[int, ...]
 Axis = Literal["fixed", "h", "w", "both"]
@@ -79,6 +82,10 @@ def _shapes(model: onnx.ModelProto, size: tuple[int, int]) -> Mapping[str, Shape
         if value.type.tensor_type.HasField("shape"):
             dims = value.type.tensor_type.shape.dim
             known[value.name] = tuple(dim.dim_value for dim in dims)
+    if any(0 in shape for shape in known.values()):  # onnx does not follow all sizes
+        inputs = {value.name: known[value.name] for value in graph.input}
+        with suppress(ValueError):  # an operator of no bundle
+            known |= read_graph_shapes(model.SerializeToString()).shapes(inputs)
     return known
 
 

@@ -2,6 +2,7 @@
 weights, and built. Only state dicts are given to it, so it unpickles nothing.
 """
 
+import math
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pcsr.errors import CheckpointError
+from pcsr.models.padded import PaddedNetwork
 from pcsr.models.plain import LARGEST_SCALE
 from pcsr.models.values import shown_error
 from pcsr.models.weights import SizeLimit, no_larger_than
@@ -24,7 +26,10 @@ PREFIX = "spandrel:"
 HOW_TO_INSTALL = "pip install 'pcsr[spandrel]'"
 IN_GRAPH = {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
 """Of RGB: what else a network subtracts lies within it."""
+WINDOWS = dict.fromkeys(("SwinIR", "Swin2SR", "HAT"), "window_size")
+"""Networks that mirror images at their end up to a multiple of this attribute themselves."""
 PROBE = 16  # side of the image that is tried
+MOST_PADDED = 64  # pixels: the most that a graph of a bundle pads
 TORCHVISION = ("torchvision", "torchvision.transforms", "torchvision.transforms.functional")
 
 
@@ -64,7 +69,10 @@ def build_spandrel_network(name: str, weights: Mapping[str, Tensor]) -> tuple[nn
     if f"{PREFIX}{found.architecture.id}" != name:
         raise CheckpointError(f"spandrel takes the weights for {found.architecture.id}, not {name}")
     _refuse_other_images(found)
-    network = _Called(found.model.eval(), found._call_fn)
+    network: nn.Module = _Called(found.model.eval(), found._call_fn)
+    multiple, least = _size_needs(found)
+    if multiple > 1 or least > PROBE:
+        network = PaddedNetwork(network, int(found.scale), multiple, least)
     _probe(network, found.scale)
     return network, int(found.scale)
 
@@ -78,6 +86,13 @@ class _Called(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         return self.call(self.network, image)
+
+
+def _size_needs(found: Any) -> tuple[int, int]:  # noqa: ANN401
+    """Gives the number whose multiples the sides of images are, and the least side."""
+    needs = found.size_requirements
+    window = getattr(found.model, WINDOWS.get(found.architecture.id, ""), 1)
+    return math.lcm(needs.multiple_of, window), needs.minimum
 
 
 def _loaded(weights: Mapping[str, Tensor]) -> Any:  # noqa: ANN401
@@ -114,10 +129,9 @@ def _refuse_other_images(found: Any) -> None:  # noqa: ANN401
         reason = "needs a mask beside the image"
     elif (found.input_channels, found.output_channels) != (3, 3):
         reason = f"maps {found.input_channels} channels to {found.output_channels}, expected RGB"
-    elif needs.multiple_of > 1 or needs.square:
-        reason = f"takes only images whose sides are multiples of {needs.multiple_of}"
-        reason = "takes only square images" if needs.square else reason
-    elif needs.minimum > PROBE:
+    elif needs.square:
+        reason = "takes only square images"
+    elif needs.multiple_of > MOST_PADDED or needs.minimum > max(PROBE, needs.multiple_of):
         reason = f"takes only images of at least {needs.minimum}x{needs.minimum} pixels"
     elif not 1 <= found.scale <= LARGEST_SCALE:
         reason = f"has the scale {found.scale}"

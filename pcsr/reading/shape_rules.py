@@ -1,5 +1,6 @@
 """The operators that graphs of a bundle may have, and what each one's results are."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -48,6 +49,14 @@ def _divided(a: Any, b: Any) -> Any:  # noqa: ANN401
     if not b.all():
         raise ValueError("a size is divided by 0")
     return np.sign(a) * np.sign(b) * (np.abs(a) // np.abs(b))  # towards 0, as ONNX says
+
+
+def _least(*values: Any) -> Any:  # noqa: ANN401
+    return functools.reduce(np.minimum, values)
+
+
+def _most(*values: Any) -> Any:  # noqa: ANN401
+    return functools.reduce(np.maximum, values)
 
 
 def _prelu(_node: Computation, inputs: Inputs) -> tuple[list[Value], int]:
@@ -254,7 +263,9 @@ RULES: dict[str, Rule] = {
     "Sub": _elementwise(np.subtract),
     "Mul": _elementwise(np.multiply),
     "Div": _elementwise(_divided),
-    **dict.fromkeys(("Min", "Max", "Pow"), _elementwise()),
+    "Min": _elementwise(_least),
+    "Max": _elementwise(_most),
+    "Pow": _elementwise(),
     **dict.fromkeys(
         (
             *("Relu", "LeakyRelu", "Sigmoid", "Tanh", "Clip", "Softmax", "Gelu", "Erf", "Sqrt"),
@@ -282,7 +293,7 @@ RULES: dict[str, Rule] = {
     "Squeeze": _squeeze,
     "Unsqueeze": _unsqueeze,
     "Transpose": _transpose,
-    "ReduceMean": _reduce,
+    **dict.fromkeys(("ReduceMean", "ReduceL2"), _reduce),
     "com.microsoft::QLinearAdd": _qlinear_add,
     "com.microsoft::QLinearConcat": _qlinear_concat,
 }

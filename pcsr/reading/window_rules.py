@@ -100,6 +100,15 @@ def _global_pool(_node: Computation, inputs: Inputs) -> tuple[list[Value], int]:
     return [Value((*x.shape[:2], *(1,) * (len(x.shape) - 2)))], x.count
 
 
+def _max_pool(node: Computation, inputs: Inputs) -> tuple[list[Value], int]:
+    (x,), kernel = given(inputs), node.attributes["kernel_shape"]
+    if len(node.outputs) != 1 or node.attributes.get("storage_order", 0):
+        raise ValueError("the places of the largest values are not known here")
+    n, depth, *size = x.shape
+    shape = (n, depth, *_slid(node, size, kernel))
+    return [Value(shape)], math.prod(shape) * math.prod(kernel)
+
+
 def _depth_to_space(node: Computation, inputs: Inputs) -> tuple[list[Value], int]:
     (n, depth, height, width), side = given(inputs)[0].shape, node.attributes["blocksize"]
     if side < 1 or depth % side**2:
@@ -149,6 +158,7 @@ WINDOW_RULES: dict[str, Rule] = {
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
     "GlobalAveragePool": _global_pool,
+    "MaxPool": _max_pool,
     "DepthToSpace": _depth_to_space,
     "SpaceToDepth": _space_to_depth,
     "Resize": _resize,

@@ -204,6 +204,7 @@ class PlainPipeline:
     ) -> None:
         model = bundle.manifest.model
         self._halo_px, self._tile_px = model.receptive_radius_px, tile_px
+        self._multiple = model.size_multiple
         self._working_bytes_per_px = model.working_bytes_per_px
         self._scale = round(bundle.manifest.trained_scale)
         self._runner, self._workers = runner, workers
@@ -211,7 +212,7 @@ class PlainPipeline:
     def plan(self, size: Size) -> Bands:
         """Cuts an image of (height, width) into bands of tiles."""
         if self._tile_px is not None:
-            return square_bands(size, self._halo_px, self._tile_px)
+            return square_bands(size, self._halo_px, self._tile_px, self._multiple)
         free = available_bytes() // 2
         bands = self._within(size, min(PLAIN_TILE_BYTES, free))
         if sum(map(seen_pixels, bands.tiles)) > MOST_REPEATED * math.prod(size):
@@ -225,7 +226,8 @@ class PlainPipeline:
         crop_pixels = int(tile_bytes / (ARENA_GROWTH * self._working_bytes_per_px))
         side = 3 * max(LEAST_CORE_PX, self._halo_px or 0)
         least_pixels = min(size[0], side) * min(size[1], side)
-        return least_work_bands(size, self._halo_px, max(crop_pixels, least_pixels))
+        most_pixels = max(crop_pixels, least_pixels)
+        return least_work_bands(size, self._halo_px, most_pixels, multiple=self._multiple)
 
     def backbone_px(self, size: Size, scale: float) -> int:
         return sum(map(seen_pixels, self.plan(size).tiles))

@@ -44,9 +44,13 @@ def split(size: tuple[int, int], halo_px: int | None, tile_px: int = TILE_PX) ->
     return [tile for tiles in square_bands(size, halo_px, tile_px).tiles for tile in tiles]
 
 
-def square_bands(size: tuple[int, int], halo_px: int | None, tile_px: int) -> Bands:
-    """Returns bands whose tiles have cores of at most tile_px x tile_px."""
-    return _bands(size, halo_px, (tile_px, tile_px))
+def square_bands(
+    size: tuple[int, int], halo_px: int | None, tile_px: int, multiple: int = 1
+) -> Bands:
+    """Returns bands whose tiles have cores of at most tile_px x tile_px. Crops begin at multiples
+    of `multiple`, and end at one or with the image.
+    """
+    return _bands(size, halo_px, (tile_px, tile_px), multiple=multiple)
 
 
 def fitting(
@@ -54,6 +58,7 @@ def fitting(
     halo_px: int | None,
     limit: tuple[int, int] | None,
     least: tuple[int, int] = (1, 1),
+    multiple: int = 1,
 ) -> list[Tile]:
     """Returns as few tiles as can be, whose crops, halo included, are at most `limit` (height,
     width) and at least `least`.
@@ -69,7 +74,9 @@ def fitting(
         )
     if limit is None or (size[0] <= limit[0] and size[1] <= limit[1]):
         return split(size, None)
-    if halo_px is None or min(limit) < 2 * halo_px + LEAST_CORE_PX:
+    if halo_px is not None:
+        halo_px = -(-halo_px // multiple) * multiple
+    if halo_px is None or min(limit) < 2 * halo_px + max(LEAST_CORE_PX, multiple):
         raise UsageError(
             f"the image has {size_text(size)} pixels and the engine takes at most "
             f"{size_text(limit)}, too few for tiles of this network; build it for a larger shape"
@@ -78,12 +85,16 @@ def fitting(
         length if length <= most else most - 2 * halo_px
         for length, most in zip(size, limit, strict=True)
     )
-    bands = _bands(size, halo_px, (rows, columns), least)
+    bands = _bands(size, halo_px, (rows, columns), least, multiple)
     return [tile for tiles in bands.tiles for tile in tiles]
 
 
 def least_work_bands(
-    size: tuple[int, int], halo_px: int | None, crop_pixels: int, band_pixels: int = sys.maxsize
+    size: tuple[int, int],
+    halo_px: int | None,
+    crop_pixels: int,
+    band_pixels: int = sys.maxsize,
+    multiple: int = 1,
 ) -> Bands:
     """Returns bands of at most about band_pixels, whose tiles see at most `crop_pixels` pixels
     each, halo included, with the least work in sum. Cores do not get smaller than LEAST_CORE_PX.
@@ -102,7 +113,7 @@ def least_work_bands(
             choices.append((work, rows, math.ceil(width / across)))
     least = (0, LEAST_CORE_PX, LEAST_CORE_PX)
     _, rows, columns = min(choices, default=least)
-    return _bands(size, halo_px, (rows, columns))
+    return _bands(size, halo_px, (rows, columns), multiple=multiple)
 
 
 def seen_pixels(tiles: Iterable[Tile]) -> int:
@@ -131,11 +142,12 @@ def _bands(
     halo_px: int | None,
     core_px: tuple[int, int],
     least_px: tuple[int, int] = (1, 1),
+    multiple: int = 1,
 ) -> Bands:
     if halo_px is None:
         core_px, halo_px = size, 0
     rows, columns = (
-        list(_parts(length, halo_px, core, least))
+        list(_aligned(length, halo_px, core, least, multiple))
         for length, core, least in zip(size, core_px, least_px, strict=True)
     )
     return Bands(
@@ -148,6 +160,20 @@ def _bands(
             for row in rows
         ),
     )
+
+
+def _aligned(
+    length: int, halo_px: int, core_px: int, least_px: int, multiple: int
+) -> Iterator[tuple[slice, slice, slice]]:
+    """Yields the parts of an image that is padded to a multiple, without what is padded."""
+    whole, halo, least = (-(-px // multiple) for px in (length, halo_px, least_px + multiple - 1))
+    for crop, core, inner in _parts(whole, halo, max(1, core_px // multiple), least):
+        begins, stop = crop.start * multiple, min(length, core.stop * multiple)
+        yield (
+            slice(begins, min(length, crop.stop * multiple)),
+            slice(core.start * multiple, stop),
+            slice(inner.start * multiple, stop - begins),
+        )
 
 
 def _parts(

@@ -72,11 +72,12 @@ def tiles_of(
     Raises:
         UsageError: it is too large for the runner, and the network cannot be tiled.
     """
-    halo, limit = bundle.manifest.model.receptive_radius_px, runner.image_limit
+    model, limit = bundle.manifest.model, runner.image_limit
+    halo = model.receptive_radius_px
     if tile_px is not None and halo is not None:
         side = tile_px + 2 * halo
         limit = (side, side) if limit is None else (min(side, limit[0]), min(side, limit[1]))
-    return fitting(size, halo, limit, runner.image_least)
+    return fitting(size, halo, limit, runner.image_least, model.size_multiple)
 
 
 def make_passes(

@@ -5,6 +5,7 @@ input is absent). A name that ends in _ overwrites its first input. SHAPED_BY_IN
 which all inputs but the first shape the work, and are on the CPU: reading them waits for no GPU.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,7 +21,8 @@ from .shape_operators import Function
 Maker = Callable[[Node], Function]
 
 SHAPED_BY_INPUTS = frozenset(
-    {"Clip", "Expand", "ReduceMean", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Unsqueeze"}
+    {"Clip", "Expand", "Pad", "ReduceL2", "ReduceMean", "Reshape", "Resize", "Slice", "Split"}
+    | {"Squeeze", "Unsqueeze"}
 )
 
 
@@ -149,14 +151,44 @@ def _instance_normalization(node: Node) -> Function:
     return lambda x, scale, bias: F.instance_norm(x, weight=scale, bias=bias, eps=epsilon)
 
 
-def _reduce_mean(node: Node) -> Function:
-    keep = bool(node.attributes.get("keepdims", 1))
-    node.only("noop_with_empty_axes", 0)
+def _reduced(function: Function) -> Maker:
+    """function: reduces a tensor along some axes, which it may keep."""
 
-    def run(x: Tensor, axes: Tensor | None = None) -> Tensor:
-        return x.mean(shaping.axes_of(node, axes) or list(range(x.ndim)), keepdim=keep)
+    def make(node: Node) -> Function:
+        keep = bool(node.attributes.get("keepdims", 1))
+        node.only("noop_with_empty_axes", 0)
 
-    return run
+        def run(x: Tensor, axes: Tensor | None = None) -> Tensor:
+            along = shaping.axes_of(node, axes) or list(range(x.ndim))
+            reduced: Tensor = function(x, dim=along, keepdim=keep)
+            return reduced
+
+        return run
+
+    return make
+
+
+def _largest(*values: Tensor) -> Tensor:
+    return functools.reduce(torch.maximum, values)
+
+
+def _smallest(*values: Tensor) -> Tensor:
+    return functools.reduce(torch.minimum, values)
+
+
+def _max_pool(node: Node) -> Function:
+    stride, dilation, (top, left, bottom, right) = convolution_options(node)
+    for name in ("ceil_mode", "storage_order"):
+        node.only(name, 0)
+    if (top, left) != (bottom, right) or len(node.outputs) > 1:
+        node.refuse("MaxPool with uneven pads, or the places of the largest values")
+    kernel = tuple(node.attributes["kernel_shape"])
+    return lambda x: F.max_pool2d(x, kernel, stride, (top, left), dilation)
+
+
+def _softmax(node: Node) -> Function:
+    axis = node.attributes.get("axis", -1)
+    return lambda x: F.softmax(x, axis)
 
 
 def _cast(node: Node) -> Function:
@@ -196,11 +228,16 @@ OPERATORS: Mapping[str, Maker] = {
     "LeakyRelu": _leaky_relu,
     "LeakyRelu_": _leaky_relu,
     "MatMul": _always(torch.matmul),
+    "Max": _always(_largest),
+    "MaxPool": _max_pool,
+    "Min": _always(_smallest),
     "Mish": _always(F.mish),
     "Mul": _always(torch.mul),
     "PRelu": _always(_prelu),
+    "Pad": shaping.pad,
     "Pow": _always(torch.pow),
-    "ReduceMean": _reduce_mean,
+    "ReduceL2": _reduced(torch.linalg.vector_norm),
+    "ReduceMean": _reduced(torch.mean),
     "Relu": _always(torch.relu),
     "Relu_": _always(torch.relu_),
     "Reshape": shaping.reshape,
@@ -208,6 +245,7 @@ OPERATORS: Mapping[str, Maker] = {
     "Shape": shaping.shape,
     "Sigmoid": _always(torch.sigmoid),
     "Slice": shaping.slice_,
+    "Softmax": _softmax,
     "Split": shaping.split,
     "Sqrt": _always(torch.sqrt),
     "Squeeze": shaping.squeeze,

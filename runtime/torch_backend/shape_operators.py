@@ -103,6 +103,23 @@ def slice_(node: Node) -> Function:
     return run
 
 
+def pad(node: Node) -> Function:
+    """Pads height and width; ONNX's pads are all axes' beginnings, then all ends."""
+    modes = {"reflect": "reflect", "edge": "replicate", "constant": "constant"}
+    node.only("mode", *modes)
+    mode = modes[node.attributes.get("mode", "constant")]
+
+    def run(x: Tensor, pads: Tensor, value: Any = None, axes: Any = None) -> Tensor:  # noqa: ANN401
+        around = pads.tolist()
+        outer = {*around[:2], *around[4:6]} if len(around) == 8 else {None}
+        if x.ndim != 4 or outer != {0} or axes is not None or (value is not None and value.any()):
+            node.refuse("Pad of anything but height and width, or with another value than 0")
+        top, left, bottom, right = *around[2:4], *around[6:]
+        return F.pad(x, (left, right, top, bottom), mode)
+
+    return run
+
+
 def split(node: Node) -> Function:
     axis, count = node.attributes.get("axis", 0), len(node.outputs)
 

@@ -74,13 +74,18 @@ REFUSED = {
         made("SwinIR", img_size=64, upscale=2, upsampler="pixelshuffledirect", **SWIN),
         "spandrel:SwinIR cannot .*, because MatMul multiplies pixels with each other"),
 }  # fmt: skip
+MULTIPLES = {
+    "SAFMN": (
+        made("SAFMN", dim=16, n_blocks=1, upscaling_factor=2),
+        "MaxPool has strides"),
+    "DITN": (
+        made("DITN", dim=12, ITL_blocks=1, SAL_blocks=1, UFONE_blocks=1, upscale=2, patch_size=8),
+        "MatMul multiplies pixels with each other"),
+}  # fmt: skip
 NEVER = {
     "gray": (
         made("Compact", num_in_ch=1, num_out_ch=1, num_feat=8, num_conv=2, upscale=2),
         "Compact maps 1 channels to 1, expected RGB"),
-    "sizes": (
-        made("SAFMN", dim=16, n_blocks=1, upscaling_factor=2),
-        "SAFMN takes only images whose sides are multiples of 8"),
 }  # fmt: skip
 
 
@@ -165,6 +170,57 @@ def test_whole_images_are_an_option(name: str, tmp_path: Path) -> None:
     assert np.abs(tiled - whole).max() <= tolerances.IMAGE_FP32
     by_torch = Upscaler(tmp_path / "b", backend="torch")(image).image
     assert np.abs(by_torch - whole).max() <= tolerances.IMAGE_FP32
+
+
+@pytest.mark.parametrize(("shuffle", "radius"), [(2, 41), (4, 82)])
+def test_tiles_begin_at_multiples_of_what_a_network_takes(
+    shuffle: int, radius: int, tmp_path: Path
+) -> None:
+    options = {"in_nc": 3 * shuffle**2, "out_nc": 3, "num_filters": 8, "num_blocks": 1, "scale": 4}
+    network = made("ESRGAN", **options, shuffle_factor=shuffle)()
+    file = saved(network, tmp_path / "network.pth")
+    ended = export("--ckpt", file, "-o", tmp_path / "b", "--precision", "fp32,fp16")
+    assert ended.code == 0, ended.stderr
+    model = Bundle.load(tmp_path / "b").manifest.model
+    assert (model.receptive_radius_px, model.size_multiple) == (radius, 4)
+    from spandrel import ModelLoader
+
+    called = ModelLoader().load_from_state_dict(dict(network.state_dict())).eval()
+    for size in ((203, 310), (1, 1), (3, 600), (259, 5)):
+        image = np.random.default_rng(0).random((*size, 3), dtype=np.float32)
+        with torch.no_grad():  # it clips
+            batch = torch.from_numpy(image).permute(2, 0, 1)[None]
+            expected = called(batch)[0].permute(1, 2, 0).numpy()
+        for options in ({}, {"tile_px": 17}, {"tile_px": 33, "backend": "torch"}):
+            found = Upscaler(tmp_path / "b", **options)(image).image
+            assert np.abs(found.clip(0, 1) - expected).max() <= tolerances.IMAGE_FP32
+
+
+@pytest.mark.parametrize("name", MULTIPLES)
+def test_images_are_padded_to_the_multiples_that_a_network_takes(name: str, tmp_path: Path) -> None:
+    """As spandrel pads them, down to a single pixel, and in half precision as well."""
+    make, words = MULTIPLES[name]
+    network = make()
+    file = saved(network, tmp_path / "network.pth")
+    assert_refused_network(export("--ckpt", file, "-o", tmp_path / "b"), words)
+    ended = export(
+        "--ckpt", file, "-o", tmp_path / "b", "--whole-image", "--precision", "fp32,fp16"
+    )
+    assert ended.code == 0, ended.stderr
+    from spandrel import ModelLoader
+
+    called = ModelLoader().load_from_state_dict(dict(network.state_dict())).eval()
+    backends = Upscaler(tmp_path / "b"), Upscaler(tmp_path / "b", backend="torch")
+    for size in ((1, 1), (3, 5), (9, 8), (37, 42), (64, 24)):
+        image = np.random.default_rng(0).random((*size, 3), dtype=np.float32)
+        with torch.no_grad():
+            # spandrel clips results
+            batch = torch.from_numpy(image).permute(2, 0, 1)[None]
+            expected = called(batch)[0].permute(1, 2, 0).numpy()
+        for upscaler in backends:
+            found = upscaler(image).image
+            assert found.shape == expected.shape
+            assert np.abs(found.clip(0, 1) - expected).max() <= tolerances.IMAGE_FP32
 
 
 @pytest.mark.parametrize("name", NEVER)
