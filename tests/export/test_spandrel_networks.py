@@ -191,8 +191,8 @@ def test_tiles_begin_at_multiples_of_what_a_network_takes(
         with torch.no_grad():  # it clips
             batch = torch.from_numpy(image).permute(2, 0, 1)[None]
             expected = called(batch)[0].permute(1, 2, 0).numpy()
-        for options in ({}, {"tile_px": 17}, {"tile_px": 33, "backend": "torch"}):
-            found = Upscaler(tmp_path / "b", **options)(image).image
+        for tile_px, backend in ((None, "auto"), (17, "auto"), (33, "torch")):
+            found = Upscaler(tmp_path / "b", tile_px=tile_px, backend=backend)(image).image
             assert np.abs(found.clip(0, 1) - expected).max() <= tolerances.IMAGE_FP32
 
 
