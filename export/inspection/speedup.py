@@ -9,7 +9,7 @@ Its own upsamplers count where it has some, else typical ones.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pcsr.errors import CheckpointError
 from pcsr.models.liif import UpsamplerSpec
@@ -35,20 +35,17 @@ class Typical:
     """Upsamplers that a network might get as PCSR."""
 
     origin: str
-    heavy: UpsamplerSpec | None
-    """None where it is the network's own."""
+    heavy: UpsamplerSpec
     light: UpsamplerSpec
     classifier: UpsamplerSpec
 
     def parts(self, feature_width: int) -> dict[str, MlpWork]:
         """Counts them behind features of this width."""
-        parts = {
+        return {
             "classifier": mlp_work(self.classifier, feature_width, 2, 1),
+            "upsampler_0": mlp_work(self.heavy, feature_width, 3, 3),
             "upsampler_1": mlp_work(self.light, feature_width, 3, 3),
         }
-        if self.heavy is not None:
-            parts["upsampler_0"] = mlp_work(self.heavy, feature_width, 3, 3)
-        return parts
 
 
 def _published(name: str, heavy: int, light: int, *classifier: int) -> Typical:
@@ -65,11 +62,13 @@ TYPICAL: Mapping[str, Typical] = {
 }
 """Where the paper or our own training has upsamplers for a backbone; SRRESNET for all others."""
 LIIF = Typical(
-    "its own MLP once in place of four times, and a light one of 3 layers of 128",
-    heavy=None,
-    light=UpsamplerSpec((128,) * 3),
-    classifier=UpsamplerSpec((20, 20)),
+    "those of training/configs/liif-pcsr.yaml",
+    heavy=UpsamplerSpec((128,) * 3),
+    light=UpsamplerSpec((96,) * 2),
+    classifier=UpsamplerSpec((16,)),
 )
+NECK_WIDTH = 128
+"""The features that the neck of that config gives."""
 
 
 @dataclass(frozen=True)
@@ -139,15 +138,15 @@ def _is_registered(architecture: str) -> bool:
 
 def _of_liif(subject: Subject, scale: float) -> Speedup:
     backbone, own = subject.image_work.backbone_macs, subject.mlps["upsampler_0"]
-    once = replace(own, output_macs=own.output_macs / subject.upsamplers[0]["neighbours"])
-    parts = {**LIIF.parts(subject.feature_width), "upsampler_0": once}
+    width = subject.feature_width
+    neck = 9 * width * (2 * width + NECK_WIDTH)  # a residual block and a convolution, all 3x3
     folded, published = backbone + own.per_input_px(scale), own.published_per_input_px(scale)
     itself = folded if published is None else backbone + published
     exact = None if published is None else itself / folded
     advice = "The exact bundle gives the same image, and any scale."
     if exact is not None:
         advice += " Make it with pcsr-export."
-    gain = itself / routed_macs(backbone, parts, scale)
+    gain = itself / routed_macs(backbone + neck, LIIF.parts(NECK_WIDTH), scale)
     return Speedup(HEAVY_RATIO, gain, exact, LIIF.origin, f"{advice} {TRAIN}")
 
 
