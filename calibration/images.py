@@ -17,8 +17,8 @@ class ImageOptions:
 
     scale: float | None = None
     """None stands for the trained one."""
-    refine: bool = True
-    """Whether light pixels beside heavy ones are smoothed."""
+    refine: bool | None = None
+    """Whether light pixels beside heavy ones are smoothed; None: as the bundle says."""
     max_pixels: int = 2**27
     """Height x width that a file may have."""
 

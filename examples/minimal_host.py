@@ -82,7 +82,7 @@ def open_session(bundle: Path, graph: dict[str, Any]) -> ort.InferenceSession:
 
 
 def upscale(
-    bundle: Path, image: Floats, scale: float, k: float = 0.0, refine: bool = True
+    bundle: Path, image: Floats, scale: float, k: float = 0.0, refine: bool | None = None
 ) -> Floats:
     """Upscales an image [h, w, 3] RGB in [0, 1] to [round(h * scale), round(w * scale), 3], not
     clipped.
@@ -124,6 +124,8 @@ def upscale(
         out[pixels] = bases[upsampler["base"]].reshape(-1, 3)[pixels] + residual
     heavy = assignment.reshape(size) < (len(upsamplers) + 1) // 2
     whole = out.reshape(*size, 3)
+    if refine is None:
+        refine = manifest["refine"]
     return refined(whole, heavy) if refine else whole
 
 

@@ -1,6 +1,7 @@
 """Exports a checkpoint to a verified bundle."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -12,10 +13,11 @@ import pcsr
 from pcsr.amend import Folder
 from pcsr.atomic import atomic_directory
 from pcsr.bundle import MANIFEST, Bundle, is_bundle
-from pcsr.errors import OutputError, UsageError
+from pcsr.errors import BundleError, OutputError, UsageError, VerificationError
 from pcsr.manifest import IMAGE_OUTPUTS, File, Graph, Kind, Manifest
 from pcsr.models import PCSR, PlainNetwork
 from pcsr.models.checkpoint import Checkpoint, read_checkpoint
+from pcsr.models.values import shown_error
 
 from .description import count_costs, describe_model, image_graph, tool_versions
 from .graphs.channel_padding import GPU_BLOCK, pad_channels
@@ -31,7 +33,7 @@ from .graphs.onnx_graph import (
     graph_sources,
     label_graph,
 )
-from .network import NetworkSettings, build_network, completed, trained_scale
+from .network import NetworkSettings, build_network, completed, refines, trained_scale
 from .tiling import NEVER_TILED, tiling_radius
 from .verification.checks import AnyCheck, format_checks
 from .verification.fp32 import verify_bundle
@@ -89,8 +91,8 @@ def export_bundle(
         UsageError: an unknown precision; or whole_image for PCSR.
         CheckpointError: the checkpoint cannot be read or does not fit; or a plain network that
             cannot be cut into exact tiles, without whole_image.
-        VerificationError: a graph or the pipeline differs from PyTorch beyond tolerance, or a
-            number is too large for a precision.
+        VerificationError: a graph or the pipeline differs from PyTorch beyond tolerance, a number
+            is too large for a precision, or the network for a bundle.
         OutputError: `output` exists (without `overwrite`), is not a bundle, or cannot be written.
     """
     precisions = check_precisions(options.precisions)
@@ -118,12 +120,29 @@ def export_bundle(
         manifest = export.manifest(sets["fp32"], graphs, directory, radius_px)
         _write_manifest(manifest, directory)
         say("comparing fp32 with PyTorch …")
-        checks: list[AnyCheck] = [*verify_bundle(directory, network, export.sources)]
+        with _within_limits():
+            checks: list[AnyCheck] = [*verify_bundle(directory, network, export.sources)]
         for precision in precisions[1:]:
             say(f"comparing {precision} with PyTorch …")
             checks += verify_typed(directory, network, export.sources, precision)
         _write_manifest(replace(manifest, verification=[asdict(c) for c in checks]), directory)
     return ExportResult(Bundle.load(output), checks)
+
+
+@contextmanager
+def _within_limits() -> Iterator[None]:
+    """Raises VerificationError where the bundle just written is beyond the limits of its format."""
+    try:
+        yield
+    except BundleError as error:
+        raise VerificationError(
+            f"the network is beyond what bundles hold: {shown_error(_cause(error))}; it cannot be "
+            "exported"
+        ) from error
+
+
+def _cause(error: BundleError) -> Exception:
+    return error.__cause__ if isinstance(error.__cause__, Exception) else error
 
 
 @dataclass(frozen=True)
@@ -178,6 +197,7 @@ class _Export:
             kind=self.kind,
             model=describe_model(self.checkpoint, self.network, models, radius_px),
             trained_scale=self.scale,
+            refine=refines(self.checkpoint),
             costs=count_costs(self.network, models),
             graphs=graphs,
             mlps=_write_mlps(self.sources, directory),

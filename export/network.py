@@ -83,7 +83,8 @@ def build_network(checkpoint: Checkpoint, settings: NetworkSettings) -> PCSR | P
     path, what = checkpoint.path, checkpoint.description
     if what.backbone.startswith(PREFIX) and not what.upsamplers:
         return _spandrel_network(checkpoint, settings)
-    mean, std = normalisation(what.backbone, settings.mean, settings.std)
+    with _blamed_on(f"{path}"):
+        mean, std = normalisation(what.backbone, settings.mean, settings.std)
     limit = SizeLimit.of_weights(checkpoint.weights)
     with warnings.catch_warnings(action="ignore"), no_larger_than(limit):
         with _blamed_on(f"{path}"):
@@ -124,6 +125,20 @@ def trained_scale(network: PCSR | PlainNetwork, settings: NetworkSettings) -> fl
     if isinstance(network, PlainNetwork):
         return float(network.scale)
     return settings.trained_scale or PUBLISHED_SCALE
+
+
+def refines(checkpoint: Checkpoint) -> bool:
+    """Tells whether images are refined where nobody says: yes, unless training noted otherwise.
+
+    Raises:
+        CheckpointError: what it noted is neither true nor false.
+    """
+    noted = checkpoint.training.get("refine", True)
+    if not isinstance(noted, bool):
+        raise CheckpointError(
+            f"{checkpoint.path}: refine is {shown(noted)}, expected true or false"
+        )
+    return noted
 
 
 def _load_strictly(module: nn.Module, checkpoint: Checkpoint) -> None:

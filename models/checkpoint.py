@@ -23,7 +23,7 @@ from .recognition import find_description, recognised_file
 from .values import plain, shown, shown_error
 from .weights import check_weights
 
-TRAINING = ("data_norm", "scale")
+TRAINING = ("data_norm", "scale", "refine")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Checkpoint:
     weights: Mapping[str, Tensor]
     """On the CPU."""
     training: Mapping[str, Any]
-    """`data_norm` and `scale`, keyed as in a config, where its training noted them."""
+    """`data_norm`, `scale` and `refine`, where its training noted them."""
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -121,6 +121,8 @@ def describe(name: Any, args: Any) -> Description:  # noqa: ANN401
         if not isinstance(name, str):
             raise ValueError(f"its name is {shown(name)}, expected text")
         args = plain(args, "args")
+        if not isinstance(args, dict):
+            raise ValueError(f"args is {shown(args)}, expected a dict")
         if name == "pcsr-phase0":
             return _pcsr(args, [args["heavy_sampler_spec"]], None)
         if name == "pcsr-phase1":

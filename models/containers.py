@@ -47,8 +47,8 @@ SIGNATURES: Mapping[bytes, str] = {
     b"\x89HDF": "is an HDF5 file, as Keras writes it; expected weights of PyTorch",
     b"\x93NUMPY": "is a NumPy array; expected weights of PyTorch",
     b"GGUF": "is a GGUF file; expected weights of PyTorch",
-    b"\x89PNG": "is an image; pass the checkpoint with --ckpt",
-    b"\xff\xd8\xff": "is an image; pass the checkpoint with --ckpt",
+    b"\x89PNG": "is an image; pass a checkpoint (.pth, .safetensors)",
+    b"\xff\xd8\xff": "is an image; pass a checkpoint (.pth, .safetensors)",
     b"version https://git-lfs": "is a pointer of Git LFS; fetch the file itself (git lfs pull)",
     b"ftrt": "is a TensorRT engine; pass the checkpoint that it was made from",
 }
@@ -123,7 +123,7 @@ def _load_safetensors(path: Path, data: bytes) -> dict[str, Any]:
         ) from error
     if model is None:
         return dict(weights)
-    noted = {key: model[key] for key in ("data_norm", "scale") if key in model}
+    noted = {key: model[key] for key in ("data_norm", "scale", "refine") if key in model}
     return {"model": {"name": model["name"], "args": model["args"], "sd": weights}, **noted}
 
 

@@ -136,6 +136,8 @@ class Manifest:
     kind: Kind
     model: Model
     trained_scale: float
+    refine: bool
+    """Whether images are refined where a caller does not say."""
     costs: Costs
     graphs: Mapping[str, Mapping[str, Graph]]
     """The graphs by precision, then by role."""

@@ -27,13 +27,18 @@ TYPES: dict[str, type[Any] | tuple[type[Any], ...]] = {
 
 def _is_of(value: Any, types: str | list[str]) -> bool:  # noqa: ANN401
     names = [types] if isinstance(types, str) else types
-    found = any(isinstance(value, TYPES[name]) for name in names if name != "null")
-    return "null" in names if value is None else found and not isinstance(value, bool)
+    if value is None or isinstance(value, bool):
+        return ("null" if value is None else "boolean") in names
+    return any(isinstance(value, TYPES[name]) for name in names if name in TYPES)
+
+
+def _is_one_of(value: Any, choices: list[Any]) -> bool:  # noqa: ANN401
+    return (type(value), value) in [(type(choice), choice) for choice in choices]
 
 
 RULES: dict[str, Rule] = {
     "type": (object, _is_of, "{}"),
-    "enum": (object, lambda value, choices: value in choices, "one of {}"),
+    "enum": (object, _is_one_of, "one of {}"),
     "const": (object, operator.eq, "{}"),
     "minimum": (NUMBER, operator.ge, "at least {}"),
     "exclusiveMinimum": (NUMBER, operator.gt, "more than {}"),

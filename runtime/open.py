@@ -166,6 +166,11 @@ def open_executor(how: Opening) -> Executor:
 
 def _opened(how: Opening) -> Executor:
     where = (how.bundle, how.backend)
+    if how.tile_px is not None and how.bundle.manifest.model.receptive_radius_px is None:
+        raise UsageError(
+            f"{how.bundle.path} is for whole images: it states no receptive radius, so that tiles "
+            "would not be exact; leave out --tile (tile_px)"
+        )
     if how.device != "cpu" or how.backend in ("torch", "tensorrt"):
         options = (how.passes, how.tile_px, how.cuda_graphs, how.may_build)
         return _open_on_device(*where, how.device, how.precision, *options)

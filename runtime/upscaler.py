@@ -196,8 +196,8 @@ class Upscaler:
                 balanced, fast), `budget_ms` takes as many heavy pixels as nine calls of ten compute
                 within that time, `max_psnr_loss_db` as few as lose no more than that in the mean.
                 `adaptive_budget=True` corrects the budget's prediction by the frames before;
-                `refine=False` leaves out the smoothing of light pixels beside heavy ones (paper
-                section 3.4).
+                `refine` says whether light pixels beside heavy ones are smoothed (paper section
+                3.4), if not as the bundle's manifest says.
 
         A call that names none of these ways routes as the constructor's `default` says.
 

@@ -131,13 +131,14 @@ def other_calls(checkpoints: Path, threads: int) -> Iterator[tuple[str, Call]]:
 
 def random_networks() -> Iterator[tuple[str, Path]]:
     """Yields checkpoints of SPAN and Compact with random weights, of the sizes that are used."""
-    try:
-        from spandrel.architectures.Compact import SRVGGNetCompact
-        from spandrel.architectures.SPAN import SPAN
-    except ImportError:
+    from pcsr.models.recognition.spandrel_networks import is_installed
+
+    if not is_installed():
         say("spandrel is not installed: without SPAN and Compact (pip install '.[spandrel]')")
         return
     import torch
+    from spandrel.architectures.Compact import SRVGGNetCompact
+    from spandrel.architectures.SPAN import SPAN
 
     torch.manual_seed(0)
     made = {

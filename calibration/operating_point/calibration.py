@@ -84,7 +84,8 @@ def calibrate(
     scale = bundle.manifest.trained_scale if options.scale is None else options.scale
     check_scale(scale)
     assumed_db = options.assumed_psnr_db if options.lr_only else None
-    task = Sweep(upscaler, scale, options.refine, assumed_db, options.max_pixels)
+    refine = bundle.manifest.refine if options.refine is None else options.refine
+    task = Sweep(upscaler, scale, refine, assumed_db, options.max_pixels)
     if bundle.calibration(CALIBRATION):  # a damaged one is refused at once
         _log.info("the operating point that %s has will be replaced", path)
     usable, samples, failures = _look(task, images, bundle.manifest.model.receptive_radius_px or 0)

@@ -132,5 +132,5 @@ def _tiling(subject: Subject) -> Tiling:
         return Tiling(False, None, "; ".join(map(str, field.obstacles)))
     stated = radius if subject.bundle is None else subject.bundle.manifest.model.receptive_radius_px
     if stated is None:
-        return Tiling(False, None, "the bundle does not state the radius; export it again")
+        return Tiling(False, None, "the bundle was exported for whole images (--whole-image)")
     return Tiling(True, stated, None)

@@ -101,7 +101,7 @@ def _pipeline_checks(
     upscaler: Upscaler, network: PCSR | PlainNetwork, size: tuple[int, int], scale: float
 ) -> Iterator[DifferenceCheck]:
     for reference in references(network, synthetic_image(size), scale):
-        found = upscaler(reference.image, scale, adaptive=reference.adaptive)
+        found = upscaler(reference.image, scale, adaptive=reference.adaptive, refine=True)
         what, same = "pipeline", None
         if reference.assignment is not None:
             what += ", adaptive" if reference.adaptive else ", k = 0"

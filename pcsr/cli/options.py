@@ -75,7 +75,11 @@ image_options = together(
     option_group("Output", json_option, overwrite_option),
     option_group(
         "Routing",
-        click.option("--refine/--no-refine", default=True, help="Smooth light pixels."),
+        click.option(
+            "--refine/--no-refine",
+            default=None,
+            help="Smooth light pixels; else as the bundle says.",
+        ),
     ),
 )
 """Decorates a command with BUNDLE, IMAGES, and how they are read and reported."""

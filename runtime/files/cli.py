@@ -115,7 +115,9 @@ def _no_empty(context: click.Context, parameter: click.Parameter, value: Any) ->
         "--adaptive-budget", is_flag=True, help="Correct the budget by the frames before."
     ),
     click.option(
-        "--refine/--no-refine", default=True, help="Smooth light pixels beside heavy ones."
+        "--refine/--no-refine",
+        default=None,
+        help="Smooth light pixels beside heavy ones; else as the bundle says.",
     ),
 )
 @option_group(

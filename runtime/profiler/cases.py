@@ -53,7 +53,7 @@ class Choices:
     heavy_ratio: Sequence[float] = ()
     preset: Sequence[str] = ()
     budget_ms: Sequence[float] = ()
-    refine: bool = True
+    refine: bool | None = None
     scale: float | None = None
     device: str = "cpu"
     backends: Sequence[str] = ("auto",)

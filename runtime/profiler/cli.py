@@ -58,7 +58,9 @@ from .plan import MeasurementPlan, parse_percentiles
 @mode_options
 @option_group(
     "Routing",
-    click.option("--refine/--no-refine", default=True, help="Smooth light pixels."),
+    click.option(
+        "--refine/--no-refine", default=None, help="Smooth light pixels; else as the bundle says."
+    ),
 )
 @option_group(
     "Runtime",

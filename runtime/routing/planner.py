@@ -57,6 +57,8 @@ class Planner:
             BundleError: the operating point is damaged.
         """
         request = asked.or_else(self.default)
+        if request.refine is None:
+            request = replace(request, refine=self.bundle.manifest.refine)
         if asked.adaptive_budget and request.budget_ms is None:
             raise UsageError("adaptive_budget needs budget_ms; give a budget, or leave it out")
         self._check_calibrated(request)

@@ -79,7 +79,7 @@ class RoutingRequest:
     """Whether the budget's prediction is corrected by the frames before; None takes the default."""
     refine: bool | None = None
     """Whether light pixels beside heavy ones are smoothed (paper section 3.4); None takes the
-    default, which is yes."""
+    default, else what the bundle says: yes, but for networks that learnt from a teacher."""
 
     def __post_init__(self) -> None:
         for name, value in checked(vars(self), ARGUMENTS).items():

@@ -253,10 +253,13 @@ def test_weights_alone_that_are_not_finite(tmp_path: Path) -> None:
 
 DESCRIPTIONS: dict[str, tuple[str, Change]] = {
     "phase9": ("pcsr-phase9.*known", lambda d: d["model"].update(name="pcsr-phase9")),
-    "unknown": ("unknown backbone 'swin'.*known: ", lambda d: encoder(d).update(name="swin")),
+    "unknown": (
+        "network.pth: unknown backbone 'swin'.*known: ",
+        lambda d: encoder(d).update(name="swin"),
+    ),
     "name-none": ("name|backbone", lambda d: d["model"].update(name=None)),
-    "args-none": ("description", lambda d: d["model"].update(args=None)),
-    "args-list": ("description", lambda d: d["model"].update(args=[1])),
+    "args-none": ("args is None, expected a dict", lambda d: d["model"].update(args=None)),
+    "args-list": ("args is .*, expected a dict", lambda d: d["model"].update(args=[1])),
     "no-encoder": ("encoder_spec", lambda d: d["model"]["args"].pop("encoder_spec")),
     "no-classifier": ("classifier_spec", lambda d: d["model"]["args"].pop("classifier_spec")),
     "no-light": ("light_sampler_spec", lambda d: d["model"]["args"].pop("light_sampler_spec")),
@@ -311,6 +314,18 @@ def test_plain_descriptions_that_do_not_fit(args: Data, pattern: str, tmp_path: 
     data = plain()
     data["model"]["args"].update(args)
     refuse_data(data, tmp_path, pattern)
+
+
+@pytest.mark.parametrize(
+    ("width", "pattern"),
+    [
+        (4096, "beyond what bundles hold: Relu is more work than a graph"),
+        (4104, "beyond what bundles hold: .*expected at most 4096, found 4104"),
+    ],
+)
+def test_layers_too_wide_for_a_bundle(width: int, pattern: str, tmp_path: Path) -> None:
+    ckpt = checkpoints.save(checkpoints.liif_checkpoint([width]), tmp_path / "network.pth")
+    refuse(ckpt, pattern, code=1)
 
 
 def test_several_upsamplers_without_a_classifier(tmp_path: Path) -> None:

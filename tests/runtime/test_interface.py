@@ -1,6 +1,8 @@
 """What the public names offer beside a call: representations, files, warm-ups, the log."""
 
+import json
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from PIL import Image
 
 import pcsr
 from pcsr import ImageError, OutputError, Upscaler, UsageError, images, upscale_file
+from pcsr.export.inspection.report import inspect_file
 from pcsr.runtime.files.video import VideoStats
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (9, 12, 3), np.uint8)
@@ -126,3 +129,21 @@ def test_the_library_installs_no_handler_and_is_quiet(
 ) -> None:
     Upscaler(carn_like_bundle, threads=1)(IMAGE)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "torch"])
+def test_tiles_of_a_bundle_for_whole_images_are_refused(
+    backend: str, plain_bundle: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "whole"
+    shutil.copytree(plain_bundle, copy)
+    manifest = json.loads((copy / "manifest.json").read_text(encoding="utf-8"))
+    manifest["model"]["receptive_radius_px"] = None
+    (copy / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"whole is for whole images: .*leave out --tile"):
+        Upscaler(copy, backend=backend, tile_px=32)
+    Upscaler(copy, backend=backend).close()
+    assert (
+        inspect_file(copy).tiling.reason
+        == "the bundle was exported for whole images (--whole-image)"
+    )

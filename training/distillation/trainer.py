@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -58,6 +59,12 @@ class DistillingTrainer(Trainer):
         """Lists scales to compare at: the largest and the least that the teacher knows."""
         data, teacher = self._config.data, Teacher(self._teacher)
         return [s for s in sorted({data.scale, data.least_scale}, reverse=True) if teacher.knows(s)]
+
+    def _checkpoint(self, network: StageNetwork) -> dict[str, Any]:
+        """Notes that images are not refined: both upsamplers give what the teacher gives, so that
+        there are no seams to smooth, and 3x3 pixels of a small scale are much.
+        """
+        return super()._checkpoint(network) | {"refine": False}
 
     def _stages(self) -> int:
         return min(2, len(self._config.network.upsamplers))  # of one upsampler none is chosen

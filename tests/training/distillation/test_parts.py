@@ -8,7 +8,7 @@ import torch
 
 from pcsr import CheckpointError, UsageError
 from pcsr.export.network import NetworkSettings, build_network, completed
-from pcsr.models import PlainNetwork, make_backbone
+from pcsr.models import Extended, PlainNetwork, make_backbone
 from pcsr.models.checkpoint import read_checkpoint
 from pcsr.models.liif import pixel_centres, sample
 from pcsr.runtime.geometry.grid import Grid
@@ -201,9 +201,11 @@ def test_other_upsamplers_than_published_are_refused(tmp_path: Path) -> None:
 def test_a_neck_begins_as_a_convolution_of_the_features() -> None:
     inner = {"name": "fsrcnn", "args": {"d": 6, "s": 4, "m": 1, "no_upsampling": True}}
     network = make_backbone("extended", {"encoder": inner, "neck": {"blocks": 2, "features": 5}})
+    assert isinstance(network, Extended)
     out = network(LR[None])
     assert out.shape == (1, 5, 9, 9)
-    expected = network.neck.exit(network.encoder(LR[None]))
+    part = network.get_submodule
+    expected = part("neck.exit")(part("encoder")(LR[None]))
     torch.testing.assert_close(out, expected)
 
 
