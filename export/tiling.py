@@ -2,10 +2,11 @@
 
 import onnx
 
-from pcsr.errors import CheckpointError, UsageError
+from pcsr.errors import CheckpointError, UsageError, VerificationError
 from pcsr.models import PCSR, PlainNetwork
 from pcsr.models.checkpoint import Checkpoint
 
+from .graphs.onnx_graph import check_deployable
 from .graphs.receptive_field import receptive_field
 from .graphs.size_multiples import unpadded
 
@@ -29,7 +30,8 @@ def tiling_radius(
         whole_image: whether a plain network is exported for whole images only.
 
     Raises:
-        CheckpointError: a plain network whose receptive field is not bounded, without whole_image.
+        CheckpointError: a plain network whose receptive field is not bounded, without whole_image;
+            or of such a graph that no bundle holds it either way.
         UsageError: whole_image, and the network is none with a tail of its own.
     """
     if isinstance(network, PCSR):
@@ -38,9 +40,14 @@ def tiling_radius(
                 f"{WHOLE_IMAGE} is for plain networks, {checkpoint.path} is PCSR; leave it out"
             )
         return receptive_field(graph).radius_px
-    if whole_image:
+    found = None if whole_image else receptive_field(unpadded(graph))
+    if found is None or found.radius_px is None:
+        try:
+            check_deployable(graph.SerializeToString(), "network")
+        except VerificationError as error:
+            raise CheckpointError(f"{checkpoint.path}: {error}") from error
+    if found is None:
         return None
-    found = receptive_field(unpadded(graph))
     if found.radius_px is None:
         raise CheckpointError(
             f"{checkpoint.path}: {checkpoint.description.backbone} cannot be cut into exact tiles, "

@@ -167,3 +167,19 @@ def test_tiles_of_the_graph_pipeline_are_the_whole_image(
     assert whole.assignment is not None
     same = assert_routed_alike(tiled.assignment, whole.assignment)
     assert_images_agree(tiled.image, whole.image, same, 1e-6)
+
+
+@quickly
+@given(sizes, halos, st.integers(16, 90), st.integers(1, 20))
+def test_crops_begin_at_multiples_and_end_at_one_or_with_the_image(
+    size: Size, halo_px: int, tile_px: int, multiple: int
+) -> None:
+    for bands in (
+        square_bands(size, halo_px, tile_px, multiple),
+        least_work_bands(size, halo_px, 64**2, multiple=multiple),
+    ):
+        _assert_exact(bands, size, halo_px)
+        for tile in (tile for tiles in bands.tiles for tile in tiles):
+            for part, length in zip(tile.crop, size, strict=True):
+                assert part.start % multiple == 0
+                assert part.stop % multiple == 0 or part.stop == length
