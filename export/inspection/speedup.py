@@ -63,12 +63,12 @@ TYPICAL: Mapping[str, Typical] = {
 """Where the paper or our own training has upsamplers for a backbone; SRRESNET for all others."""
 LIIF = Typical(
     "those of training/configs/liif-pcsr.yaml",
-    heavy=UpsamplerSpec((128,) * 3),
-    light=UpsamplerSpec((96,) * 2),
+    heavy=UpsamplerSpec((192,) * 3),
+    light=UpsamplerSpec((80,) * 2),
     classifier=UpsamplerSpec((16,)),
 )
-NECK_WIDTH = 128
-"""The features that the neck of that config gives."""
+NECK_BLOCKS, NECK_WIDTH = 2, 128
+"""The residual blocks of that config's neck, and the features that it gives."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def _is_registered(architecture: str) -> bool:
 def _of_liif(subject: Subject, scale: float) -> Speedup:
     backbone, own = subject.image_work.backbone_macs, subject.mlps["upsampler_0"]
     width = subject.feature_width
-    neck = 9 * width * (2 * width + NECK_WIDTH)  # a residual block and a convolution, all 3x3
+    neck = 9 * width * (2 * width * NECK_BLOCKS + NECK_WIDTH)  # 3x3 convolutions
     folded, published = backbone + own.per_input_px(scale), own.published_per_input_px(scale)
     itself = folded if published is None else backbone + published
     exact = None if published is None else itself / folded
