@@ -137,13 +137,13 @@ def random_networks() -> Iterator[tuple[str, Path]]:
         say("spandrel is not installed: without SPAN and Compact (pip install '.[spandrel]')")
         return
     import torch
-    from spandrel.architectures.Compact import SRVGGNetCompact
+    from spandrel.architectures.Compact import Compact
     from spandrel.architectures.SPAN import SPAN
 
     torch.manual_seed(0)
     made = {
         "SPAN": lambda: SPAN(num_in_ch=3, num_out_ch=3, feature_channels=48, upscale=SCALE),
-        "Compact": lambda: SRVGGNetCompact(num_feat=64, num_conv=16, upscale=SCALE),
+        "Compact": lambda: Compact(num_feat=64, num_conv=16, upscale=SCALE),
     }
     for name, make in made.items():
         path = CACHE / f"{name.lower()}-random.pth"

@@ -174,6 +174,7 @@ def test_a_graph_is_checked_again_for_each_size(plain: Path) -> None:
     change_graph(plain, "network", change)
     manifest = json.loads((plain / "manifest.json").read_text())
     manifest["model"]["working_bytes_per_px"] = 2**20
+    manifest["model"]["receptive_radius_px"] = None  # whole, not in tiles
     (plain / "manifest.json").write_text(json.dumps(manifest))
     upscaler = Upscaler(plain)
     assert upscaler(IMAGE).image.shape == (64, 48, 3)
