@@ -82,6 +82,7 @@ class Trainer:
             before = finished.trained if isinstance(finished.trained, PCSR) else None
         path = self._folder / FINISHED
         self._save(path, self._checkpoint(finished))
+        _leave_group()
         return path
 
     def _run_stage(
@@ -271,6 +272,13 @@ def _refuse_divergence(losses: Mapping[str, float], stage: int, iteration: int) 
             f"the loss is no finite number in iteration {iteration} of stage {stage}; delete "
             f"stage-{stage}.pth and train with a lower optimizer.args.lr"
         )
+
+
+def _leave_group() -> None:
+    """Waits for all processes, and leaves them: one that ends first would abort the others."""
+    if distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
 
 
 def _join_group(device: torch.device) -> tuple[int, int]:
