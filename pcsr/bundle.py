@@ -206,13 +206,9 @@ class Bundle:
         if role != self.image_role:
             output = graph.outputs[0]
             width, values = int(graph.inputs[0].shape[-1]), int(output.shape[-1])
-            check_rows(shapes, width, output.name, values, self._neighbours(role))
+            check_rows(shapes, width, output.name, values, self.manifest.model.neighbours(role))
             return
         self._outputs(shapes, precision, PROBE_SIZE)
-
-    def _neighbours(self, role: str) -> int:
-        number = role.partition("_")[2]
-        return self.manifest.model.upsamplers[int(number)].neighbours if number else 1
 
     def _outputs(self, shapes: GraphShapes, precision: str, size: Size) -> Mapping[str, Shape]:
         """Gives the shapes of the outputs for an image of this size; raises ValueError where they

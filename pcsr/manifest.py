@@ -128,6 +128,11 @@ class Model:
     """What the sides of images are padded to multiples of, within the graph; tiles begin at
     multiples of it."""
 
+    def neighbours(self, role: str) -> int:
+        """Tells how many neighbours of a pixel the graph of a role takes: 1 or 4."""
+        number = role.removeprefix("upsampler_")
+        return self.upsamplers[int(number)].neighbours if number != role else 1
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -251,9 +256,7 @@ def _check_roles(manifest: Manifest, precision: str, graphs: Mapping[str, Graph]
 
 def _check_rows(manifest: Manifest, role: str, inputs: Sequence[Tensor]) -> None:
     """Checks that a graph takes as many neighbours of a pixel as its upsampler says."""
-    neighbours = 1
-    if role != "classifier":
-        neighbours = manifest.model.upsamplers[int(role.rpartition("_")[2])].neighbours
+    neighbours = manifest.model.neighbours(role)
     found = [tensor.shape[1:] for tensor in inputs if tensor.name in ("index", "offset")]
     expected: list[tuple[int, ...]] = [(), (2,)] if neighbours == 1 else [(4,), (4, 2)]
     require(found == expected, f"shapes of index and offset of {role}")

@@ -48,9 +48,9 @@ class GraphPipeline:
         self._tile_px = tile_px or TILE_PX
         self._costs = bundle.manifest.costs
         self._count = bundle.upsamplers
-        upsamplers = bundle.manifest.model.upsamplers
-        self._neighbours = {f"upsampler_{j}": u.neighbours for j, u in enumerate(upsamplers)}
-        self._has_base = np.array([upsampler.base == "bilinear" for upsampler in upsamplers])
+        model = bundle.manifest.model
+        self._neighbours = model.neighbours
+        self._has_base = np.array([each.base == "bilinear" for each in model.upsamplers])
         self._mlps = [f"upsampler_{j}" for j in range(self._count)]
         if self._count > 1:
             self._mlps.insert(0, "classifier")
@@ -116,7 +116,7 @@ class GraphPipeline:
     ) -> None:
         """Runs the graph of a role on these flat output pixels, and writes their rows of `out`."""
 
-        neighbours = self._neighbours.get(role, 1)
+        neighbours = self._neighbours(role)
 
         def work(chunk: slice) -> None:
             part = pixels[chunk]
