@@ -63,8 +63,8 @@ TYPICAL: Mapping[str, Typical] = {
 """Where the paper or our own training has upsamplers for a backbone; SRRESNET for all others."""
 LIIF = Typical(
     "those of training/configs/liif-pcsr.yaml",
-    heavy=UpsamplerSpec((192,) * 3),
-    light=UpsamplerSpec((80,) * 2),
+    heavy=UpsamplerSpec((190,) * 3),
+    light=UpsamplerSpec((78,) * 2),
     classifier=UpsamplerSpec((16,)),
 )
 NECK_BLOCKS, NECK_WIDTH = 2, 128
