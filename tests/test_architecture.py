@@ -71,7 +71,7 @@ FLOORS = {room: floor for floor, line in enumerate(ROOMS.split("\n")) for room i
 COMMANDS = {
     "pcsr.__main__",
     "benchmarks.bench",
-    "benchmarks.cpu.liif",
+    "benchmarks.liif.__main__",
     "benchmarks.gpu",
     "benchmarks.gpu_pack",
     "benchmarks.expected",

@@ -1,0 +1,1 @@
+"""Measures a LIIF network and the PCSR that was trained from it, beside what people use instead."""
