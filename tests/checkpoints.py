@@ -75,10 +75,18 @@ MIXED = {
 
 def mixed(count: int, backbone: str = "fsrcnn") -> Data:
     """A checkpoint of a random network whose upsamplers are evaluated in different ways."""
-    specs = MIXED[count]
+    return _of_specs(MIXED[count], backbone)
+
+
+def wide(widths: Sequence[int], backbone: str = "fsrcnn") -> Data:
+    """A checkpoint of a random network whose heavier upsampler has these hidden widths."""
+    return _of_specs([UpsamplerSpec(tuple(widths)), UpsamplerSpec((6,))], backbone)
+
+
+def _of_specs(specs: Sequence[UpsamplerSpec], backbone: str) -> Data:
     args: Data = {"encoder_spec": {"name": backbone, "args": BACKBONES[backbone]}}
     args["sampler_specs"] = [_sampler(spec.widths, **_options(spec)) for spec in specs]
-    if count > 1:
+    if len(specs) > 1:
         args["classifier_spec"] = _sampler(CLASSIFIER)
     network = network_of(backbone, specs)
     return {"model": {"name": "pcsr", "args": args, "sd": network.state_dict()}, "iter": 1}

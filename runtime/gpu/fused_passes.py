@@ -18,19 +18,13 @@ from .passes import Decision, FrameInputs, Pixels, StageTimer
 HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}  # int8 and fp8: of the backbone alone
 
 
-def _refuse_wide(mlps: kernels.PackedMlps, precision: str) -> None:
+def _refuse_wide(mlps: kernels.PackedMlps) -> None:
     channels = max((mlp.width for mlp in mlps.deep if mlp.a > kernels.WIDEST), default=0)
     if channels:
         raise BackendError(
             f"an MLP of this bundle has {channels} channels, padding included; the fused kernels "
-            f"take blocks of up to {kernels.WIDEST} on GPUs: choose the passes 'graphs'"
-        )
-    widest = max((mlp.weights.nbytes for mlp in mlps.deep), default=0)
-    if precision in HALVES and widest > kernels.HELD_BYTES:
-        raise BackendError(
-            f"an MLP of this bundle has {widest} bytes of weights in {precision}; the fused "
-            f"kernels are proved on GPUs up to {kernels.HELD_BYTES} only: choose the passes "
-            "'graphs', or fp32"
+            f"take blocks of up to {kernels.WIDEST} on GPUs, so 190 hidden channels: choose the "
+            "passes 'graphs'"
         )
 
 
@@ -38,9 +32,7 @@ class FusedPasses:
     """Runs the MLPs of one bundle, in the precision of its features.
 
     Raises:
-        BackendError: a GPU, and MLPs of more channels than its shared memory takes; or half
-            precision, and MLPs whose weights do not stay there: on an H200 they ended in an
-            illegal memory access, for no known reason.
+        BackendError: a GPU, and MLPs of more channels than its shared memory takes.
     """
 
     name = "fused"
@@ -56,7 +48,7 @@ class FusedPasses:
         self._count = len(mlps) - ("classifier" in mlps)
         self._is_apart = len(self._mlps.upsamplers) == self._count
         if device.type == "cuda":
-            _refuse_wide(self._mlps, precision)
+            _refuse_wide(self._mlps)
         self._inputs: kernels.BandInputs
         self._lists = torch.empty(0)
 

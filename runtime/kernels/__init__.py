@@ -11,7 +11,6 @@ from .adaptive import adaptive_bounds as adaptive_bounds
 from .dense import dense as dense
 from .ensemble import ensemble as ensemble
 from .finish import finish as finish
-from .launch import HELD_BYTES as HELD_BYTES
 from .launch import WIDEST as WIDEST
 from .launch import BandInputs as BandInputs
 from .packed import PackedMlp as PackedMlp

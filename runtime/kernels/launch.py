@@ -26,6 +26,7 @@ HELD_BYTES = 48 * 1024  # of weights; the least GPU (sm_89) has 99 KiB per progr
 WIDEST = (
     128  # channels of a block of an MLP: a float32 layer of 256 x 256 fits no GPU's shared memory
 )
+WARPGROUPS = 9  # the generation whose products of 64 pixels read shared memory by descriptors
 TENSOR_MEMORY = (10, 11)  # generations whose products of four warps are in a memory of their own
 LIMITED_WIDTH = 48  # channels of an MLP whose values fit few registers
 INTERPRETED_BLOCK = 2048  # Triton's interpreter takes nearly the same time for any tile
@@ -101,9 +102,9 @@ def for_mlp(mlp: PackedMlp) -> dict[str, int]:
     """Chooses the constants and options of a pass that runs an MLP, but for its tile. HELD: whether
     the weights are loaded once per program and stay in shared memory.
     """
-    fits = mlp.weights.nbytes <= HELD_BYTES
     # Without tensor cores the products take registers.
-    return {"HELD": fits and (interpreted() or _uses_tensor_cores(mlp)), "num_stages": 1}
+    held = _fits_shared_memory(mlp) and (interpreted() or _uses_tensor_cores(mlp))
+    return {"HELD": held, "num_stages": 1}
 
 
 def tiles_for_mlp(size: int, mlp: PackedMlp, others: Sequence[Tile]) -> list[Tile]:
@@ -120,9 +121,17 @@ def tiles_for_mlp(size: int, mlp: PackedMlp, others: Sequence[Tile]) -> list[Til
     if generation(mlp.weights.device) in TENSOR_MEMORY:
         # With four warps the products of a tile would take more than it has.
         return [Tile(64, 2 if width <= 96 else 4)]
+    if generation(mlp.weights.device) == WARPGROUPS and not _fits_shared_memory(mlp):
+        # With 64 pixels ptxas 12.8 makes descriptors from loaded values: an illegal memory access
+        # on an H200 (64x4, 170 channels; 64x8 would, 140). Products of 32 have no descriptors.
+        return [Tile(32, 4)]
     if not is_narrow:
         return [Tile(64, 4)]
     return [Tile(128, 4), *(t for t in others if not t.most_registers or width <= LIMITED_WIDTH)]
+
+
+def _fits_shared_memory(mlp: PackedMlp) -> bool:
+    return mlp.weights.nbytes <= HELD_BYTES
 
 
 def _uses_tensor_cores(mlp: PackedMlp) -> bool:

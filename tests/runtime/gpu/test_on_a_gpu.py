@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pcsr import Upscaler
 from pcsr.runtime.torch_backend.capture import captured
 from tests import checkpoints
-from tests.exports import Exports
+from tests.exports import ALL_PRECISIONS, Exports
 
 pytestmark = [
     pytest.mark.gpu,
@@ -126,6 +126,29 @@ def test_both_ways_behind_the_backbone_agree(
     )
     assert np.abs(fused.image.astype(int) - graphs.image).max() <= 1
     assert np.mean(fused.assignment != graphs.assignment) <= 1e-3
+
+
+@pytest.mark.parametrize("heavy_ratio", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+@pytest.mark.parametrize("widths", [(190,) * 3, (170,) * 4, (94,) * 5])
+def test_wide_upsamplers_agree_in_half_precision(
+    exports: Exports, widths: tuple[int, ...], precision: str, heavy_ratio: float
+) -> None:
+    """Their weights do not stay in shared memory. With some pixels heavy the two ways may route
+    those at the threshold differently.
+    """
+    bundle = exports.of(checkpoints.wide(widths), ALL_PRECISIONS)
+    image = np.random.default_rng(0).integers(0, 256, (120, 130, 3), dtype=np.uint8)
+    fused, graphs = (
+        Upscaler(bundle, device="cuda", precision=precision, passes=passes)(
+            image, heavy_ratio=heavy_ratio, refine=False
+        )
+        for passes in ("fused", "graphs")
+    )
+    same = fused.assignment == graphs.assignment
+    assert np.mean(~same) <= (0 if heavy_ratio in (0.0, 1.0) else 1e-2)
+    gap = np.abs(fused.image.astype(int) - graphs.image)[same]
+    assert gap.max() <= (1 if precision == "fp16" else 2), np.bincount(gap.ravel())
 
 
 @pytest.mark.parametrize("size", [(40, 56), (281, 300)])
