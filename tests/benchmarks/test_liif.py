@@ -2,15 +2,13 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from skimage import data
+from skimage import data, io
 
 from benchmarks.liif.__main__ import main
 from benchmarks.liif.networks import CACHE
-from pcsr.images import write_bytes
 from tests import checkpoints
 
 
@@ -21,7 +19,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path, 
     liif, routed, photo = tmp_path / "liif.pth", tmp_path / "pcsr.pth", tmp_path / "photo.png"
     torch.save(checkpoints.liif_checkpoint((16, 16)), liif)
     torch.save(checkpoints.tiny("carn"), routed)
-    write(photo, np.ascontiguousarray(data.coffee()[:60, :90]))
+    io.imsave(photo, data.coffee()[:60, :90])
     return liif, routed, photo
 
 
