@@ -16,6 +16,8 @@ from tests import checkpoints
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path, Path]:
     """A LIIF, a PCSR and a photo."""
     monkeypatch.setattr("benchmarks.liif.networks.CACHE", tmp_path / CACHE.name)
+    monkeypatch.setattr("benchmarks.liif.__main__.pin", lambda threads: None)
+    monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
     liif, routed, photo = tmp_path / "liif.pth", tmp_path / "pcsr.pth", tmp_path / "photo.png"
     torch.save(checkpoints.liif_checkpoint((16, 16)), liif)
     torch.save(checkpoints.tiny("carn"), routed)
