@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
-from skimage import data, io
+from skimage import io
 
+from benchmarks.image import sample_image
 from benchmarks.liif.__main__ import main
 from benchmarks.liif.networks import CACHE
 from tests import checkpoints
@@ -21,7 +22,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path, 
     liif, routed, photo = tmp_path / "liif.pth", tmp_path / "pcsr.pth", tmp_path / "photo.png"
     torch.save(checkpoints.liif_checkpoint((16, 16)), liif)
     torch.save(checkpoints.tiny("carn"), routed)
-    io.imsave(photo, data.coffee()[:60, :90])
+    io.imsave(photo, sample_image((90, 60)))
     return liif, routed, photo
 
 
