@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from tabulate import tabulate
 
+from benchmarks.bench import CHECKPOINTS, FOLDER, say
 from benchmarks.contenders import SCALE
-from benchmarks.environment import ROOT, pin
+from benchmarks.environment import pin
 from pcsr.cli import command_errors
 from pcsr.text import parse_size
 
@@ -23,17 +24,10 @@ if TYPE_CHECKING:
 
     from .networks import Call
 
-CHECKPOINTS = ROOT.parent / "shared" / "checkpoints"
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
-FOLDER = click.Path(path_type=Path, file_okay=False)
 AUTHORS = "LIIF, form of its authors"
 HELD_OUT = ("coffee", "rocket", "chelsea")
 """Photos of scikit-image on which training/configs never trains."""
-
-
-def say(text: str) -> None:
-    """Prints a line of progress."""
-    click.echo(text, err=True)
 
 
 def photos(paths: tuple[Path, ...], scale: float) -> list[tuple["Image", "Image"]]:
