@@ -2,7 +2,7 @@
 macro(pcsr_require package debian)
     find_package(${package} QUIET ${ARGN})
     if(NOT ${package}_FOUND)
-        message(FATAL_ERROR "libpcsr needs ${package}: on Debian and Ubuntu, apt install ${debian}")
+        message(FATAL_ERROR "libpcsr needs ${package} (Debian: apt install ${debian})")
     endif()
 endmacro()
 

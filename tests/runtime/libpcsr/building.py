@@ -71,7 +71,7 @@ def onnxruntime_library() -> Path:
 def _require_tools() -> None:
     for tool, debian in TOOLS.items():
         if shutil.which(tool) is None:
-            pytest.skip(f"no {tool} to build libpcsr with: apt install {debian}")
+            pytest.skip(f"no {tool} to build libpcsr with (Debian: apt install {debian})")
 
 
 def _configure(source: Path, folder: Path, *options: str) -> None:
