@@ -62,8 +62,9 @@ std::vector<uint8_t> manifest_bytes(const std::string &directory) {
         } catch (const FileError &error) {
             if (!error.is_absent()) throw;
             if (path.filename() == MANIFEST)
-                throw Failure(PCSR_ERROR_BUNDLE, directory + " is inside a bundle; pass its folder " +
-                                                     folder(path.parent_path().string()));
+                throw Failure(PCSR_ERROR_BUNDLE,
+                              directory + " is inside a bundle; pass its folder " +
+                                  folder(path.parent_path().string()));
             throw Failure(PCSR_ERROR_BUNDLE,
                           directory + " is not a bundle (no " + MANIFEST +
                               "); make one with pcsr-export --ckpt FILE -o DIR");
@@ -110,14 +111,15 @@ const GraphEntry &Bundle::image_entry(const std::string &precision) const {
     for (const auto &each : graphs) found.push_back(each.first);
     throw Failure(PCSR_ERROR_BUNDLE,
                   path + " has no " + precision + " graphs (it has: " + joined(found) +
-                      "); pcsr-export --precision adds fp16 and bf16, pcsr-calibrate precision int8 "
-                      "and fp8");
+                      "); pcsr-export --precision adds fp16 and bf16, pcsr-calibrate precision "
+                      "int8 and fp8");
 }
 
 std::vector<uint8_t> Bundle::checked(const FileEntry &entry) const {
     const std::string file = file_path(path, entry.file);
-    std::vector<uint8_t> data = refusing(
-        file, " cannot be read", [&] { return read_file(inside(path, entry.file), MOST_FILE_BYTES); });
+    std::vector<uint8_t> data = refusing(file, " cannot be read", [&] {
+        return read_file(inside(path, entry.file), MOST_FILE_BYTES);
+    });
     const std::string found = sha256(data);
     if (found != entry.sha256)
         throw Failure(PCSR_ERROR_BUNDLE, file + " is damaged: sha256 " +
@@ -177,7 +179,8 @@ void Bundle::check_image(const Graph &graph, const std::string &precision, int64
 }
 
 std::vector<Mlp> Bundle::mlps() const {
-    if (!mlps_file) throw Failure(PCSR_ERROR_BUNDLE, path + " is a plain network without upsamplers");
+    if (!mlps_file)
+        throw Failure(PCSR_ERROR_BUNDLE, path + " is a plain network without upsamplers");
     return refusing(file_path(path, mlps_file->file),
                     ": the weights of the upsamplers cannot be read",
                     [&] { return read_mlps(*this, checked(*mlps_file)); });

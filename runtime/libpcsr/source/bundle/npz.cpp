@@ -146,7 +146,7 @@ void check(const std::string &name, const Header &header, const Shape &expected)
         (!header.is_fortran_order || expected.size() < 2))
         return;
     throw std::invalid_argument(name + ": expected float32 of " + shape_text(expected) +
-                                ", found " + shortened(header.kind, 40) + " of " +
+                                ", found " + quoted(header.kind) + " of " +
                                 shape_text(header.shape) +
                                 (header.is_fortran_order ? " in Fortran's order" : ""));
 }
@@ -172,7 +172,7 @@ std::map<std::string, std::vector<float>> read_npz(const std::vector<uint8_t> &f
             throw std::invalid_argument("an array is there twice");
     for (const auto &[name, entry] : entries)
         if (expected.count(name) == 0)
-            throw std::invalid_argument("it holds '" + shortened(name, 80) + "' besides");
+            throw std::invalid_argument("it holds " + quoted(name) + " besides");
     std::map<std::string, Header> headers;
     for (const auto &[name, shape] : expected) {
         const auto at = entries.find(name);

@@ -154,7 +154,8 @@ public:
                 *refusal = found(place, rule->before + written(expected) + rule->after, value);
             return false;
         }
-        return fits_others(value, part, place, refusal) && fits_items(value, part, place, refusal) &&
+        return fits_others(value, part, place, refusal) &&
+               fits_items(value, part, place, refusal) &&
                fits_members(value, part, place, refusal);
     }
 

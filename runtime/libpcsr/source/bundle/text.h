@@ -14,6 +14,9 @@ std::string first_characters(const std::string &text, size_t count);
 /* A text as one line of at most so many characters: for what a file says. */
 std::string shortened(const std::string &text, size_t most = 300);
 
+/* Bytes that may be no text, in ASCII and in quotation marks. */
+std::string quoted(const std::string &bytes);
+
 /* 1234567 as "1,234,567". */
 std::string grouped(uint64_t number);
 

@@ -111,11 +111,11 @@ Header read_listed(Bytes &directory) {
 }
 
 void check_kind(const Header &header) {
-    const std::string name = "'" + shortened(header.name, 80) + "'";
     if ((header.flags & ~UTF_8) == 0 && header.method == STORED && header.packed == header.size)
         return;
-    throw std::invalid_argument(name + " is compressed, or packed in another way; this library "
-                                       "reads uncompressed arrays, as pcsr-export writes them");
+    throw std::invalid_argument(quoted(header.name) +
+                                " is compressed, or packed in another way; this library reads "
+                                "uncompressed arrays, as pcsr-export writes them");
 }
 
 bool is_same(const Header &a, const Header &b) {
@@ -174,7 +174,7 @@ std::vector<ZipEntry> read_zip(const std::vector<uint8_t> &file) {
         if (!is_same(listed, read_local(entries))) refuse("an entry is described in two ways");
         const Bytes content = entries.take(listed.size);
         if (checksum(content) != listed.checksum)
-            refuse("'" + shortened(listed.name, 80) + "' has another checksum");
+            refuse(quoted(listed.name) + " has another checksum");
         found.push_back({listed.name, content.data(), content.size()});
     }
     if (entries.size() > 0 || directory.listed.size() > 0) refuse("it holds more than its entries");
