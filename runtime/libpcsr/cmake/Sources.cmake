@@ -1,7 +1,44 @@
 # The sources and how they are compiled. The test programs take the same objects, whose names the
 # library does not show.
+include(cmake/EmbedSchema.cmake)
 set(PCSR_CXX_SOURCES
+    source/alpha.cpp
     source/api.cpp
+    source/grid.cpp
+    source/histogram.cpp
+    source/image.cpp
+    source/limits.cpp
+    source/onnxruntime.cpp
+    source/passes_view.cpp
+    source/pcsr_pipeline.cpp
+    source/pipeline.cpp
+    source/plain_pipeline.cpp
+    source/routing.cpp
+    source/tiling.cpp
+    source/upscaler.cpp
+    source/workers.cpp
+    source/bundle/bundle.cpp
+    source/bundle/files.cpp
+    source/bundle/json.cpp
+    source/bundle/manifest.cpp
+    source/bundle/mlps.cpp
+    source/bundle/npz.cpp
+    source/bundle/schema.cpp
+    source/bundle/text.cpp
+    source/bundle/zip.cpp
+    source/onnx/attributes.cpp
+    source/onnx/estimate.cpp
+    source/onnx/fields.cpp
+    source/onnx/layout_rules.cpp
+    source/onnx/part_rules.cpp
+    source/onnx/pruning.cpp
+    source/onnx/reading.cpp
+    source/onnx/shape_rules.cpp
+    source/onnx/shapes.cpp
+    source/onnx/weights.cpp
+    source/onnx/window_rules.cpp
+    source/onnx/wire.cpp
+    "${PCSR_SCHEMA_SOURCE}"
 )
 set(PCSR_PASSES "${CMAKE_CURRENT_SOURCE_DIR}/../cpu/native/pixels.c")
 # As runtime/cpu/native/build.py has them: the same passes give the same bits. They keep the

@@ -205,7 +205,13 @@ uint64_t next_number() {
 
 extern "C" {
 
-const char *pcsr_version(void) { return PCSR_VERSION; }
+#define PCSR_TEXT_OF(number) #number
+#define PCSR_TEXT(number) PCSR_TEXT_OF(number)
+
+const char *pcsr_version(void) {
+    return PCSR_TEXT(PCSR_VERSION_MAJOR) "." PCSR_TEXT(PCSR_VERSION_MINOR) "." PCSR_TEXT(
+        PCSR_VERSION_PATCH);
+}
 
 const char *pcsr_status_text(pcsr_status status) {
     switch (status) {
