@@ -40,7 +40,8 @@ public:
             if (is_next('}')) break;
             expect(',');
         }
-        if (peek() != '\0' || keys.size() != 3) refuse();
+        peek();
+        if (at_ != text_.size() || keys.size() != 3) refuse();
         return found;
     }
 
@@ -146,7 +147,7 @@ void check(const std::string &name, const Header &header, const Shape &expected)
         (!header.is_fortran_order || expected.size() < 2))
         return;
     throw std::invalid_argument(name + ": expected float32 of " + shape_text(expected) +
-                                ", found " + quoted(header.kind) + " of " +
+                                ", found " + ascii_text(header.kind) + " of " +
                                 shape_text(header.shape) +
                                 (header.is_fortran_order ? " in Fortran's order" : ""));
 }
@@ -172,7 +173,7 @@ std::map<std::string, std::vector<float>> read_npz(const std::vector<uint8_t> &f
             throw std::invalid_argument("an array is there twice");
     for (const auto &[name, entry] : entries)
         if (expected.count(name) == 0)
-            throw std::invalid_argument("it holds " + quoted(name) + " besides");
+            throw std::invalid_argument("it holds " + ascii_text(name) + " besides");
     std::map<std::string, Header> headers;
     for (const auto &[name, shape] : expected) {
         const auto at = entries.find(name);

@@ -43,16 +43,16 @@ std::string shortened(const std::string &text, size_t most) {
     return character_count(line) <= most ? line : first_characters(line, most - 1) + "…";
 }
 
-std::string quoted(const std::string &bytes) {
+std::string ascii_text(const std::string &bytes) {
     constexpr size_t MOST = 80;
+    constexpr const char *DIGITS = "0123456789abcdef";
     std::string text = "'";
     for (size_t i = 0; i < bytes.size() && text.size() < MOST; i++) {
         const auto byte = static_cast<unsigned char>(bytes[i]);
         if (byte >= 0x20 && byte < 0x7F)
             text += bytes[i];
         else
-            for (char part : {'\\', 'x', "0123456789abcdef"[byte >> 4], "0123456789abcdef"[byte & 15]})
-                text += part;
+            text += std::string("\\x") + DIGITS[byte >> 4] + DIGITS[byte & 15];
     }
     return text + "'";
 }

@@ -15,7 +15,7 @@ std::string first_characters(const std::string &text, size_t count);
 std::string shortened(const std::string &text, size_t most = 300);
 
 /* Bytes that may be no text, in ASCII and in quotation marks. */
-std::string quoted(const std::string &bytes);
+std::string ascii_text(const std::string &bytes);
 
 /* 1234567 as "1,234,567". */
 std::string grouped(uint64_t number);

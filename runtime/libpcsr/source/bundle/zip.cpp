@@ -12,6 +12,7 @@ namespace {
 constexpr size_t MOST_ENTRIES = 4096;
 constexpr uint16_t STORED = 0, UTF_8 = 0x0800; /* a method, and the one flag that may be set */
 constexpr uint32_t ELSEWHERE = 0xFFFFFFFF;     /* a size that the extra field holds */
+constexpr uint16_t NEWEST = 63;                /* version of the format */
 constexpr uint16_t LARGE = 1;                  /* the extra field of large sizes */
 
 [[noreturn]] void refuse(const std::string &reason) {
@@ -65,6 +66,7 @@ void check_signature(Bytes &bytes, uint32_t expected) {
 }
 
 void read_facts(Bytes &bytes, Header &header) {
+    if ((bytes.u16() & 0xFF) > NEWEST) refuse("it is of a newer version");
     header.flags = bytes.u16();
     header.method = bytes.u16();
     bytes.take(4); /* time and date */
@@ -89,7 +91,6 @@ void read_large_sizes(Bytes extra, Header &header) {
 Header read_local(Bytes &bytes) {
     Header header;
     check_signature(bytes, 0x04034B50);
-    bytes.take(2); /* the version that can read it */
     read_facts(bytes, header);
     const uint16_t name = bytes.u16(), extra = bytes.u16();
     header.name = bytes.take(name).text();
@@ -100,7 +101,7 @@ Header read_local(Bytes &bytes) {
 Header read_listed(Bytes &directory) {
     Header header;
     check_signature(directory, 0x02014B50);
-    directory.take(4); /* the versions that wrote it and that can read it */
+    directory.take(2); /* the version that wrote it */
     read_facts(directory, header);
     const uint16_t name = directory.u16(), extra = directory.u16(), comment = directory.u16();
     directory.take(8); /* disk and attributes */
@@ -113,7 +114,7 @@ Header read_listed(Bytes &directory) {
 void check_kind(const Header &header) {
     if ((header.flags & ~UTF_8) == 0 && header.method == STORED && header.packed == header.size)
         return;
-    throw std::invalid_argument(quoted(header.name) +
+    throw std::invalid_argument(ascii_text(header.name) +
                                 " is compressed, or packed in another way; this library reads "
                                 "uncompressed arrays, as pcsr-export writes them");
 }
@@ -174,7 +175,7 @@ std::vector<ZipEntry> read_zip(const std::vector<uint8_t> &file) {
         if (!is_same(listed, read_local(entries))) refuse("an entry is described in two ways");
         const Bytes content = entries.take(listed.size);
         if (checksum(content) != listed.checksum)
-            refuse(quoted(listed.name) + " has another checksum");
+            refuse(ascii_text(listed.name) + " has another checksum");
         found.push_back({listed.name, content.data(), content.size()});
     }
     if (entries.size() > 0 || directory.listed.size() > 0) refuse("it holds more than its entries");

@@ -1,6 +1,7 @@
 /* ONNX graphs of a bundle: known operators and their weights and nothing else, and what they take
    for an image of any size. docs/bundle.md, "Bundles from someone else", states the limits. */
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -12,17 +13,20 @@ using Shape = std::vector<int64_t>;
 
 /* What one value is known to be: its shape, and its numbers where they may stand for a shape. */
 struct Value {
+    enum class Known { none, integers, reals };
     Shape shape;
-    bool is_known = false;
-    std::vector<double> numbers; /* flat, where is_known */
+    Known known = Known::none;
+    std::vector<int64_t> integers; /* flat; of int64 */
+    std::vector<double> reals;     /* flat; of any other type */
 };
 
 struct Attribute {
-    enum class Kind { number, numbers, text, value } kind = Kind::number;
-    double number = 0;
-    std::vector<double> numbers;
+    enum class Kind { none, integer, real, text, list, tensor, other };
+    Kind kind = Kind::none;
+    int64_t integer = 0;
+    double real = 0;
     std::string text;
-    Value value;
+    Value value; /* a tensor; or a list: of [n], its numbers known where they are few */
 };
 
 struct Node {
