@@ -42,7 +42,7 @@ def npz(original: Path, folder: Path, rng: random.Random) -> None:
     file = bundle / name
     data = file.read_bytes()
     file.write_bytes(mutated_bytes(data, rng) if rng.random() < 0.4 else _archive(data, rng))
-    _repair_hashes(bundle)
+    repair_hashes(bundle)
 
 
 def onnx_graph(original: Path, folder: Path, rng: random.Random) -> None:
@@ -51,7 +51,7 @@ def onnx_graph(original: Path, folder: Path, rng: random.Random) -> None:
     file = rng.choice(sorted(bundle.rglob("*.onnx")))
     data = file.read_bytes()
     file.write_bytes(mutated_bytes(data, rng) if rng.random() < 0.3 else _graph(data, rng))
-    _repair_hashes(bundle)
+    repair_hashes(bundle)
 
 
 def _copy(original: Path, folder: Path, rng: random.Random, *names: str) -> Path:
@@ -59,7 +59,8 @@ def _copy(original: Path, folder: Path, rng: random.Random, *names: str) -> Path
     return Path(shutil.copytree(original / "bundles" / name, folder / "bundle"))
 
 
-def _repair_hashes(bundle: Path) -> None:
+def repair_hashes(bundle: Path) -> None:
+    """Makes the hashes in a bundle's manifest those of its files."""
     file = bundle / "manifest.json"
 
     def repaired(value: Any) -> Any:  # noqa: ANN401
