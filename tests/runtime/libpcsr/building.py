@@ -40,13 +40,12 @@ def installed(sanitizer: str = "") -> Path:
     """The prefix that the library is installed in, built with a sanitizer or without."""
     _require_tools()
     folder = CACHE / (sanitizer or "plain")
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "lock"):
+    with lock(folder.name):
         tests = "-DPCSR_TESTS=ON"
-        _configure(SOURCE, folder / "build", tests, f"-DPCSR_SANITIZE={sanitizer}")
+        configure(SOURCE, folder / "build", tests, f"-DPCSR_SANITIZE={sanitizer}")
         run("cmake", "--install", folder / "build", "--prefix", folder / "prefix")
         found = f"-DCMAKE_PREFIX_PATH={folder / 'prefix'}"
-        _configure(PROGRAMS, folder / "programs", found, f"-DSANITIZE={sanitizer}")
+        configure(PROGRAMS, folder / "programs", found, f"-DSANITIZE={sanitizer}")
     return folder / "prefix"
 
 
@@ -74,7 +73,14 @@ def _require_tools() -> None:
             pytest.skip(f"no {tool} to build libpcsr with (Debian: apt install {debian})")
 
 
-def _configure(source: Path, folder: Path, *options: str) -> None:
+def lock(name: str) -> FileLock:
+    """What one process at a time holds while it builds in the cache's folder of that name."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    return FileLock(CACHE / f"{name}.lock")
+
+
+def configure(source: Path, folder: Path, *options: str) -> None:
+    """Configures and builds a CMake project; skips the test where a package is missing."""
     command = ["cmake", "-S", str(source), "-B", str(folder), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     for line in done.stderr.splitlines():
