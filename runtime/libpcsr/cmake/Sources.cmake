@@ -44,7 +44,7 @@ set(PCSR_PASSES "${CMAKE_CURRENT_SOURCE_DIR}/../cpu/native/pixels.c")
 # As runtime/cpu/native/build.py has them: the same passes give the same bits. They keep the
 # compiler's own C standard: with -std=c99 it may not contract a product and a sum.
 set(PCSR_PASSES_FLAGS -O3 -fno-math-errno -fno-trapping-math)
-set(PCSR_CXX_FLAGS -O2 -ffp-contract=off -Wall -Wextra -Wpedantic)
+set(PCSR_CXX_FLAGS -O3 -ffp-contract=off -Wall -Wextra -Wpedantic)
 
 # Compiles and links a target with the sanitizer that was asked for.
 function(pcsr_sanitize target)

@@ -138,6 +138,7 @@ View target_of(const pcsr_image *output, const View &input, double scale, bool t
             refuse(std::string("output->") + what + " must be " + std::to_string(expected) +
                    ", found " + std::to_string(found));
     };
+    if (view.data == input.data) refuse("input and output must not overlap; they are one memory");
     same(width, view.width, "width");
     same(height, view.height, "height");
     same(input.channels, view.channels, "channels, as of the input,");

@@ -9,6 +9,7 @@
 namespace pcsr {
 namespace {
 
+constexpr int LANES = 16;
 constexpr int ITERATIONS = 20;
 constexpr double TOLERANCE = 1e-4;
 
@@ -20,10 +21,15 @@ Histogram::Histogram(double first, double last)
 void Histogram::add(const float *difficulty, int64_t count) {
     pcsr_histogram(difficulty, count, static_cast<float>(first_), static_cast<float>(last_), BINS,
                    table_.data());
+    float low[LANES], high[LANES]; /* several at once: one alone waits for each comparison */
+    std::fill_n(low, LANES, INFINITY);
+    std::fill_n(high, LANES, -INFINITY);
     for (int64_t i = 0; i < count; i++) {
-        low_ = std::min(low_, static_cast<double>(difficulty[i]));
-        high_ = std::max(high_, static_cast<double>(difficulty[i]));
+        low[i % LANES] = std::min(low[i % LANES], difficulty[i]);
+        high[i % LANES] = std::max(high[i % LANES], difficulty[i]);
     }
+    low_ = std::min(low_, static_cast<double>(*std::min_element(low, low + LANES)));
+    high_ = std::max(high_, static_cast<double>(*std::max_element(high, high + LANES)));
 }
 
 void Histogram::add(const Histogram &other) {

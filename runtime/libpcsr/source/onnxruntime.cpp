@@ -17,11 +17,11 @@ const char *const ADVICE =
     "install onnxruntime and take onnxruntime/capi/libonnxruntime.so.*";
 
 void *opened(const std::string &path) {
+    constexpr int how = RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE; /* its threads may still end */
     if (path.empty())
-        if (void *library = dlopen(LOADED_NAME, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD))
-            return library;
+        if (void *library = dlopen(LOADED_NAME, how | RTLD_NOLOAD)) return library;
     const char *name = path.empty() ? LOADED_NAME : path.c_str();
-    if (void *library = dlopen(name, RTLD_NOW | RTLD_LOCAL)) return library;
+    if (void *library = dlopen(name, how)) return library;
     const char *reason = dlerror();
     throw Failure(PCSR_ERROR_BACKEND,
                   std::string("ONNX Runtime does not load: ") + (reason ? reason : name) + ADVICE);

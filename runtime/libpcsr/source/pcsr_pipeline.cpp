@@ -147,16 +147,14 @@ Rule BandedRun::rule() {
     for (size_t index = 0; index < bands_.size(); index++) classify(index, statistics);
     if (!statistics.needs_difficulty()) {
         Span span(times_, ROUTING);
-        return statistics.rule(cost_);
+        return statistics.ratio_rule(cost_);
     }
-    Histogram histogram = statistics.histogram();
-    if (histogram.is_coarse()) {
-        Statistics finer(task_.request, grid_.pixels(), histogram.low(), histogram.high());
-        for (size_t index = 0; index < bands_.size(); index++) classify(index, finer);
-        histogram = finer.histogram();
-    }
+    const Histogram &coarse = statistics.histogram();
+    Statistics finer(task_.request, grid_.pixels(), coarse.low(), coarse.high());
+    const bool is_coarse = coarse.is_coarse();
+    for (size_t index = 0; index < bands_.size() && is_coarse; index++) classify(index, finer);
     Span span(times_, ROUTING);
-    return Rule::adaptive(cost_, histogram);
+    return Rule::adaptive(cost_, is_coarse ? finer.histogram() : coarse);
 }
 
 void BandedRun::classify(size_t index, Statistics &statistics) {

@@ -30,14 +30,13 @@ public:
         parts_.push_back(std::move(part));
     }
 
-    Histogram histogram() const {
-        Histogram sum(first_, last_);
-        for (const auto &part : parts_) sum.add(*part);
-        return sum;
+    /* Of all difficulties that were added. */
+    const Histogram &histogram() {
+        for (; parts_.size() > 1; parts_.pop_back()) parts_[0]->add(*parts_.back());
+        return *parts_[0];
     }
 
-    Rule rule(const std::vector<float> &cost) {
-        if (needs_difficulty()) return Rule::adaptive(cost, histogram());
+    Rule ratio_rule(const std::vector<float> &cost) {
         return Rule::heavy_ratio(cost, logits_, request_.heavy_ratio);
     }
 

@@ -38,6 +38,8 @@ std::string hex(const std::string &name) {
 std::string verdict(const pcsr::Graph &graph, int64_t height, int64_t width) {
     std::string line = " " + std::to_string(height) + "x" + std::to_string(width) + " ";
     try {
+        if (graph.inputs != std::vector<std::string>{"image"})
+            throw std::invalid_argument("it takes no image");
         const pcsr::Estimate found =
             pcsr::estimate(graph, {{"image", {1, 3, height, width}}}, height * width, IMAGE);
         line += std::to_string(found.peak) + " ";

@@ -4,7 +4,7 @@
 #include "shapes.h"
 #include "weights.h"
 
-namespace pcsr {
+namespace pcsr::onnx {
 namespace {
 
 /* AttributeProto.AttributeType */
@@ -116,4 +116,4 @@ Attribute read_attribute(const Bytes &file, Range message, bool allow_tensor) {
     return attribute;
 }
 
-}  // namespace pcsr
+}  // namespace pcsr::onnx

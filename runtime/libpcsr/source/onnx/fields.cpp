@@ -2,7 +2,7 @@
 
 #include <stdexcept>
 
-namespace pcsr {
+namespace pcsr::onnx {
 namespace {
 
 constexpr int64_t MOST_FIELDS = 500000;
@@ -191,4 +191,4 @@ std::string text_field(const Bytes &file, Range message, uint32_t number) {
     return text(file, last);
 }
 
-}  // namespace pcsr
+}  // namespace pcsr::onnx

@@ -3,7 +3,7 @@
 #pragma once
 #include "wire.h"
 
-namespace pcsr {
+namespace pcsr::onnx {
 
 namespace model_fields {
 enum : uint32_t { graph = 7, opset_import = 8 };
@@ -45,4 +45,4 @@ void check_fields(const Bytes &file);
 /* The text of a field of a message, the last where there are several, else "". */
 std::string text_field(const Bytes &file, Range message, uint32_t number);
 
-}  // namespace pcsr
+}  // namespace pcsr::onnx

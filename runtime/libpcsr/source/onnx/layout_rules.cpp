@@ -7,7 +7,7 @@
 
 #include "shapes.h"
 
-namespace pcsr {
+namespace pcsr::onnx {
 namespace {
 
 /* Sizes of which one may be -1: what is left. */
@@ -152,4 +152,4 @@ Rule layout_rule_of(const std::string &op) {
     return found == RULES.end() ? nullptr : found->second;
 }
 
-}  // namespace pcsr
+}  // namespace pcsr::onnx

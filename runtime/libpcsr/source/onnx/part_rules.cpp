@@ -7,7 +7,7 @@
 
 #include "shapes.h"
 
-namespace pcsr {
+namespace pcsr::onnx {
 namespace {
 
 constexpr size_t MOST_AXES = 64; /* of a value whose numbers are known */
@@ -113,11 +113,12 @@ int64_t clamped(int64_t at, int64_t side, int64_t low, int64_t high) {
 }
 
 Part part_of(int64_t side, int64_t start, int64_t stop, int64_t step) {
-    if (step == 0 || step == std::numeric_limits<int64_t>::min()) refuse("a step out of range");
+    if (step == 0) refuse("a step of 0");
     const int64_t low = step < 0 ? -1 : 0, high = step < 0 ? side - 1 : side;
     const int64_t first = clamped(start, side, low, high), last = clamped(stop, side, low, high);
     const int64_t way = step > 0 ? last - first : first - last;
-    return {first, step, way <= 0 ? 0 : (way - 1) / std::abs(step) + 1};
+    const int64_t by = std::abs(std::max(step, -std::numeric_limits<int64_t>::max()));
+    return {first, step, way <= 0 ? 0 : (way - 1) / by + 1};
 }
 
 Value sliced(const Value &x, const std::vector<Part> &parts, Shape shape) {
@@ -216,4 +217,4 @@ Rule part_rule_of(const std::string &op) {
     return found == RULES.end() ? nullptr : found->second;
 }
 
-}  // namespace pcsr
+}  // namespace pcsr::onnx

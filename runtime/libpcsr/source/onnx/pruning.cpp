@@ -8,6 +8,9 @@
 #include "weights.h"
 
 namespace pcsr {
+
+using namespace onnx;
+
 namespace {
 
 constexpr uint64_t DELIMITED = static_cast<uint64_t>(Wire::delimited);

@@ -9,6 +9,9 @@
 #include "weights.h"
 
 namespace pcsr {
+
+using namespace onnx;
+
 namespace {
 
 constexpr size_t MOST_NODES = 2500;

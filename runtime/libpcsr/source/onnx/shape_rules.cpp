@@ -1,19 +1,18 @@
 /* The operators that combine values, and the table of all that a graph of a bundle may have. */
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <map>
 #include <utility>
 
 #include "shapes.h"
 
-namespace pcsr {
+namespace pcsr::onnx {
 namespace {
 
 using Combine = int64_t (*)(int64_t a, int64_t b);
 
 int64_t divided(int64_t a, int64_t b) {
-    if (a == std::numeric_limits<int64_t>::min()) refuse("a size is out of range");
+    if (b == -1) return minus(0, a);
     return a / b;
 }
 
@@ -226,4 +225,4 @@ Rule rule_of(const std::string &op) {
     return layout_rule_of(op);
 }
 
-}  // namespace pcsr
+}  // namespace pcsr::onnx

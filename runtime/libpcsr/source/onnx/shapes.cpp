@@ -5,7 +5,7 @@
 #include <stdexcept>
 #include <utility>
 
-namespace pcsr {
+namespace pcsr::onnx {
 
 void refuse(const std::string &reason) { throw std::invalid_argument(reason); }
 
@@ -168,4 +168,4 @@ std::vector<int64_t> integers(const Node &node, const char *name,
     return attribute->value.integers;
 }
 
-}  // namespace pcsr
+}  // namespace pcsr::onnx

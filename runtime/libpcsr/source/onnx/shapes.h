@@ -6,7 +6,7 @@
 
 #include "graph.h"
 
-namespace pcsr {
+namespace pcsr::onnx {
 
 constexpr int64_t MOST_KNOWN = 64; /* numbers of a value that may stand for a shape */
 constexpr size_t MOST_SIDES = 8;   /* dimensions of a weight */
@@ -66,4 +66,4 @@ int64_t integer(const Node &node, const char *name, std::optional<int64_t> other
 std::vector<int64_t> integers(const Node &node, const char *name,
                               std::optional<std::vector<int64_t>> otherwise = {});
 
-}  // namespace pcsr
+}  // namespace pcsr::onnx

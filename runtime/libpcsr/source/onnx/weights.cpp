@@ -7,7 +7,7 @@
 #include "fields.h"
 #include "shapes.h"
 
-namespace pcsr {
+namespace pcsr::onnx {
 namespace {
 
 enum : int32_t { FLOAT = 1, INT64 = 7 };
@@ -156,4 +156,4 @@ std::string quoted(const std::string &name) {
     return result + "'";
 }
 
-}  // namespace pcsr
+}  // namespace pcsr::onnx

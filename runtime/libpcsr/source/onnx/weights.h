@@ -6,7 +6,7 @@
 #include "graph.h"
 #include "wire.h"
 
-namespace pcsr {
+namespace pcsr::onnx {
 
 /* The value of a tensor, which may be written in parts. */
 Value read_tensor(const Bytes &file, const std::vector<Range> &parts);
@@ -17,4 +17,4 @@ Attribute read_attribute(const Bytes &file, Range message, bool allow_tensor);
 /* A name of somebody else, for a message: in quotes, of plain characters, shortened. */
 std::string quoted(const std::string &name);
 
-}  // namespace pcsr
+}  // namespace pcsr::onnx

@@ -6,7 +6,7 @@
 
 #include "shapes.h"
 
-namespace pcsr {
+namespace pcsr::onnx {
 namespace {
 
 constexpr int64_t LARGEST_WINDOW = 64; /* side of a kernel, in pixels */
@@ -231,4 +231,4 @@ Rule window_rule_of(const std::string &op) {
     return found == RULES.end() ? nullptr : found->second;
 }
 
-}  // namespace pcsr
+}  // namespace pcsr::onnx

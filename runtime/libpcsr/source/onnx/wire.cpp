@@ -4,7 +4,7 @@
 #include <limits>
 #include <stdexcept>
 
-namespace pcsr {
+namespace pcsr::onnx {
 namespace {
 
 constexpr size_t LONGEST = 10;       /* bytes of a number of 64 bits */
@@ -107,4 +107,4 @@ void append_varint(Bytes &to, uint64_t value) {
     to.push_back(static_cast<uint8_t>(value));
 }
 
-}  // namespace pcsr
+}  // namespace pcsr::onnx

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-namespace pcsr {
+namespace pcsr::onnx {
 
 enum class Wire { varint = 0, fixed64 = 1, delimited = 2, fixed32 = 5 };
 
@@ -49,4 +49,4 @@ double real_of(uint64_t bits);
 std::string text(const Bytes &file, Range range);
 void append_varint(Bytes &to, uint64_t value);
 
-}  // namespace pcsr
+}  // namespace pcsr::onnx
