@@ -1,7 +1,7 @@
 """A filter for VapourSynth: upscales the frames of a clip with a bundle.
 
-    from pcsr.vapoursynth import upscale
-    clip = upscale(clip, "carn-pcsr/", scale=2.5)
+from pcsr.vapoursynth import upscale
+clip = upscale(clip, "carn-pcsr/", scale=2.5)
 """
 
 try:

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 
 import numpy as np
-import vapoursynth as vs
 
+import vapoursynth as vs
 from pcsr.errors import ImageError
 from pcsr.runtime.result import Result
 from pcsr.runtime.routing.request import RoutingRequest
-from pcsr.runtime.upscaler import Upscaler
 
 from .formats import Pixels, pixels_of, put
+from .pool import PerFrame, Shared
 
 SHARE, THRESHOLD, MAP = "PCSRHeavyShare", "PCSRThreshold", "PCSRRoutingMap"
 ALPHA = "_Alpha"
@@ -37,9 +37,9 @@ class Blanks:
 
 @dataclass(frozen=True)
 class Filter:
-    """What computes a frame: an open bundle, its options, and what is asked for."""
+    """What computes a frame: open bundles, the options of a call, and what is asked for."""
 
-    upscaler: Upscaler
+    pool: Shared | PerFrame
     scale: float
     request: RoutingRequest
     with_map: bool
@@ -74,7 +74,8 @@ class Filter:
     ) -> vs.VideoFrame:
         alpha = source.props.get(ALPHA)
         image = pixels_of(source) if alpha is None else _with_alpha(source, alpha)
-        result = self.upscaler.run(image, self.scale, self.request)
+        with self.pool.lent() as upscaler:
+            result = upscaler.run(image, self.scale, self.request)
         out = blank.copy()
         out.props.clear()
         out.props.update(source.props)

@@ -1,16 +1,16 @@
 """The filter's function: opens a bundle and gives the clip of upscaled frames."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack, overload
+from typing import Any, Literal, Unpack, overload
 
 import vapoursynth as vs
-
 from pcsr.bundle import Bundle
 from pcsr.errors import PcsrError, UsageError
 from pcsr.runtime.geometry.grid import hr_size, refuse_huge
 from pcsr.runtime.inputs.arguments import checked, flag, refuse_unknown
+from pcsr.runtime.machine import usable_cores
 from pcsr.runtime.open import ARGUMENTS
 from pcsr.runtime.routing.request import ARGUMENTS as ROUTING
 from pcsr.runtime.routing.request import CallOptions, RoutingRequest
@@ -18,6 +18,7 @@ from pcsr.runtime.upscaler import Upscaler
 
 from .formats import refuse_others
 from .frames import MAP, Filter, map_clip
+from .pool import PerFrame, Shared, share_of_cores
 
 OPENING = [name for name in ARGUMENTS if name != "bundle"]
 
@@ -67,7 +68,8 @@ def upscale(
     **options: Unpack[Options],
 ) -> vs.VideoNode | tuple[vs.VideoNode, vs.VideoNode]:
     """Upscales the frames of a clip to round(h * scale) x round(w * scale), with the pixels of
-    `pcsr.Upscaler`. The bundle is open for as long as the clip lives.
+    `pcsr.Upscaler`. Any number of frames are computed at once. The bundle is open for as long as
+    the clip lives.
 
     Examples:
         >>> import vapoursynth as vs
@@ -90,7 +92,8 @@ def upscale(
             for both.
         options: how `pcsr.Upscaler` is opened (device, backend, precision, threads, tile_px,
             passes, cuda_graphs, may_build), and how its calls route (adaptive, heavy_ratio,
-            preset, budget_ms, max_psnr_loss_db, adaptive_budget, refine).
+            preset, budget_ms, max_psnr_loss_db, adaptive_budget, refine). `threads` are those of
+            one frame; None gives the frames that are computed at once a share of the cores.
 
     Returns the clip in the format of the source. Its frames keep the source's properties and have
     `PCSRHeavyShare`, the share in [0, 1] of the pixels of the heavier half of the upsamplers, and
@@ -106,14 +109,16 @@ def upscale(
         wants_map = checked({"routing_map": routing_map}, {"routing_map": flag()})["routing_map"]
         request = RoutingRequest.of({"k": k, **_only(options, ROUTING)})
         refuse_others(clip, str(options.get("device", "cpu")))
-        upscaler = Upscaler(bundle, **_only(options, OPENING))
+        opening = _only(options, OPENING)
+        upscaler = Upscaler(bundle, **opening)
         if wants_map:
             _refuse_plain(upscaler.bundle)
         size = (clip.height, clip.width)
         upscaler.resolved(size, scale, request)
         scale, request = upscaler.completed(scale, request)
         refuse_huge(size, scale)
-    made = Filter(upscaler, scale, request, wants_map).clip(clip, hr_size(size, scale))
+        pool = _pool(upscaler, opening, request)
+    made = Filter(pool, scale, request, wants_map).clip(clip, hr_size(size, scale))
     if not wants_map:
         return made
     vs.core.std.SetVideoCache(made, mode=1)  # else each of the two would compute the frame
@@ -127,6 +132,21 @@ def _as_errors() -> Iterator[None]:
         yield
     except PcsrError as error:
         raise vs.Error(f"pcsr: {error}") from None
+
+
+def _pool(
+    upscaler: Upscaler, opening: Mapping[str, Any], request: RoutingRequest
+) -> Shared | PerFrame:
+    on_device = upscaler.device != "cpu" or upscaler.backend not in ("native", "onnxruntime")
+    if on_device or request.budget_ms is not None:
+        return Shared(upscaler)
+    path, asked = upscaler.bundle.path.absolute(), opening.get("threads")
+
+    def opened(threads: int) -> Upscaler:
+        return Upscaler(path, **{**opening, "threads": threads})
+
+    threads = share_of_cores(usable_cores()) if asked is None else lambda _: int(asked)
+    return PerFrame(upscaler, opened, threads)
 
 
 def _only(options: Options, names: Collection[str]) -> dict[str, Any]:
