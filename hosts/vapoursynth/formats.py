@@ -3,9 +3,9 @@
 from typing import Any
 
 import numpy as np
+import vapoursynth as vs
 from numpy.typing import NDArray
 
-import vapoursynth as vs
 from pcsr.errors import ImageError
 
 Pixels = NDArray[Any]

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-
 import vapoursynth as vs
+
 from pcsr.errors import ImageError
 from pcsr.runtime.result import Result
 from pcsr.runtime.routing.request import RoutingRequest

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, Unpack, overload
 
 import vapoursynth as vs
+
 from pcsr.bundle import Bundle
 from pcsr.errors import PcsrError, UsageError
 from pcsr.runtime.geometry.grid import hr_size, refuse_huge
@@ -57,6 +58,17 @@ def upscale(
     routing_map: Literal[True],
     **options: Unpack[Options],
 ) -> tuple[vs.VideoNode, vs.VideoNode]: ...
+
+
+@overload
+def upscale(
+    clip: vs.VideoNode,
+    bundle: Path | str,
+    scale: float | None = None,
+    k: float | None = None,
+    routing_map: bool = False,
+    **options: Unpack[Options],
+) -> vs.VideoNode | tuple[vs.VideoNode, vs.VideoNode]: ...
 
 
 def upscale(
