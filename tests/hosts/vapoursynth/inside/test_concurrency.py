@@ -1,7 +1,6 @@
 """Frames at once: they do not wait for each other, are the same, and cost nothing more."""
 
 import gc
-import os
 import statistics
 import threading
 import time
@@ -107,17 +106,18 @@ def test_a_bundle_is_open_as_long_as_the_clip_lives(
         opened.append(weakref.ref(self))
 
     monkeypatch.setattr(Upscaler, "__init__", noted)
+    workers = _workers()
     both = upscale(clip_of(vs.RGB24, (30, 40)), shipped, routing_map=True)
     made = both[0].std.FlipVertical()
-    threads = _threads()
     for n in range(8):
         made.get_frame(n).close()
     assert len(opened) == 1
     assert opened[0]() is not None
+    assert _workers() - workers
     del made, both
     gc.collect()
     assert opened[0]() is None
-    assert _threads() <= threads
+    assert _workers() <= workers
 
 
 def test_many_frames_leave_nothing_behind(shipped: str) -> None:
@@ -188,8 +188,8 @@ def _ratio(one: Callable[[], None], other: Callable[[], None]) -> float:
     return statistics.median(times[one][1:]) / statistics.median(times[other][1:])
 
 
-def _threads() -> int:
-    return len(os.listdir("/proc/self/task"))
+def _workers() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("pcsr")}
 
 
 def _resident_kib() -> int:
