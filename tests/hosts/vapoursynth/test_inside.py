@@ -18,7 +18,13 @@ SHIPPED = ROOT / "training" / "checkpoints" / "fsrcnn-pcsr-x4.pth"
 
 
 @pytest.fixture(scope="session")
+def python() -> Path:
+    return vapoursynth_python()
+
+
+@pytest.fixture(scope="session")
 def bundles(
+    python: Path,  # no bundle is made where it is missing
     exports: Exports,
     three_way_bundle: Path,
     plain_bundle: Path,
@@ -31,9 +37,9 @@ def bundles(
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in INSIDE.glob("test_*.py")))
-def test_in_vapoursynth(name: str, bundles: dict[str, str]) -> None:
+def test_in_vapoursynth(name: str, python: Path, bundles: dict[str, str]) -> None:
     file = INSIDE / f"{name}.py"
-    command = [str(vapoursynth_python()), "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(
         [*command, f"--confcutdir={INSIDE}", "-rA", str(file)],
         capture_output=True,
