@@ -2,6 +2,7 @@
 
 import functools
 import math
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +25,8 @@ def _elementwise(function: Callable[..., Any] | None = None) -> Rule:
         if function and math.prod(shape) <= MOST_KNOWN:
             values = [value.known for value in operands if value.known is not None]
             if len(values) == len(operands) and all(v.dtype == np.int64 for v in values):
-                known = np.broadcast_to(function(*values), shape)
+                exact = function(*(v.astype(object) for v in values))
+                known = np.broadcast_to(np.array(exact, np.int64), shape)  # or OverflowError
         return [Value(shape, known)], math.prod(shape)
 
     return rule
@@ -205,8 +207,7 @@ def _shape(node: Computation, inputs: Inputs) -> tuple[list[Value], int]:
 
 
 def _squeeze(_node: Computation, inputs: Inputs) -> tuple[list[Value], int]:
-    x, axes = [*inputs, None][:2]
-    assert x is not None
+    x, axes = given(inputs[:1])[0], [*inputs, None][1]
     rank = len(x.shape)
     dropped = {_axis(axis, rank) for axis in axes.integers()} if axes else None
     if dropped is None:
@@ -238,8 +239,7 @@ def _transpose(node: Computation, inputs: Inputs) -> tuple[list[Value], int]:
 
 
 def _reduce(node: Computation, inputs: Inputs) -> tuple[list[Value], int]:
-    x, axes = [*inputs, None][:2]
-    assert x is not None
+    x, axes = given(inputs[:1])[0], [*inputs, None][1]
     rank = len(x.shape)
     along = axes.integers() if axes else []
     if not along and node.attributes.get("noop_with_empty_axes", 0):
@@ -259,9 +259,9 @@ def _axis(axis: int, rank: int) -> int:
 
 RULES: dict[str, Rule] = {
     **WINDOW_RULES,
-    "Add": _elementwise(np.add),
-    "Sub": _elementwise(np.subtract),
-    "Mul": _elementwise(np.multiply),
+    "Add": _elementwise(operator.add),
+    "Sub": _elementwise(operator.sub),
+    "Mul": _elementwise(operator.mul),
     "Div": _elementwise(_divided),
     "Min": _elementwise(_least),
     "Max": _elementwise(_most),
