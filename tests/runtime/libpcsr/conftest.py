@@ -13,6 +13,7 @@ from pcsr.images import Picture, write
 from pcsr.metrics import bicubic_resize
 from tests import checkpoints
 from tests.exports import Exports
+from tests.fuzz import originals
 
 from . import building
 from .driver import Driver
@@ -75,3 +76,15 @@ def multiple_bundle(exports: Exports) -> Path:
 def liif_published(reference: Path, exports: Exports) -> Path:
     """The published EDSR-LIIF, exported."""
     return exports.of_file(reference / "checkpoints" / "edsr-baseline-liif.pth")
+
+
+@pytest.fixture(scope="session")
+def valid_bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose `bundles` holds small valid ones."""
+    return originals.write(tmp_path_factory.mktemp("verdicts") / "originals")
+
+
+@pytest.fixture
+def copied_bundle(valid_bundles: Path, tmp_path: Path) -> Path:
+    """A valid bundle that a test may change."""
+    return Path(shutil.copytree(valid_bundles / "bundles" / "fsrcnn", tmp_path / "bundle"))
