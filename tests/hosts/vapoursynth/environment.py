@@ -14,7 +14,7 @@ def vapoursynth_python() -> Path:
 
     Where it is not there the test is skipped; with PCSR_VAPOURSYNTH_REQUIRED=1 it fails.
     """
-    python = ROOT / os.environ.get("VAPOURSYNTH_VENV", ".venv-vapoursynth") / "bin" / "python"
+    python = ROOT / ".venv-vapoursynth" / "bin" / "python"
     if not python.exists():
         reason = f"needs VapourSynth in Python 3.12 ({python} is not there): run make vapoursynth"
         if os.environ.get("PCSR_VAPOURSYNTH_REQUIRED") == "1":
