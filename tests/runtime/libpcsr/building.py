@@ -14,12 +14,16 @@ SOURCE = ROOT / "runtime" / "libpcsr"
 PROGRAMS = Path(__file__).parent / "programs"
 CACHE = ROOT / "build" / "libpcsr"
 TOOLS = {"cmake": "cmake", "c++": "g++", "pkg-config": "pkg-config"}
-SUPPRESSED = Path(__file__).parent / "thread_sanitizer.txt"
+_HERE = Path(__file__).parent
 SANITIZERS = {
-    "address": {"ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1:abort_on_error=0"},
+    "address": {"LSAN_OPTIONS": f"suppressions={_HERE / 'leak_sanitizer.txt'}:print_suppressions=0"},
     "undefined": {"UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"},
-    "thread": {"TSAN_OPTIONS": f"suppressions={SUPPRESSED}:halt_on_error=1"},
+    "thread": {
+        "TSAN_OPTIONS": f"suppressions={_HERE / 'thread_sanitizer.txt'}:halt_on_error=1"
+        ":print_suppressions=0"
+    },
 }
+"""The environment of a program, by its sanitizer."""
 
 
 def run(*command: Path | str, **more: str) -> str:
