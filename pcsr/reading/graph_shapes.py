@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from .shape_rules import RULES
-from .shapes import Computation, Shape, Value
-
-MOST_AXES = 64  # as NumPy has
+from .shapes import MOST_AXES, Computation, Shape, Value
 
 
 @dataclass(frozen=True)

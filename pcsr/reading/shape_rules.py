@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .shapes import Computation, Inputs, Rule, Shape, Value, broadcast, given
+from .shapes import MOST_AXES, Computation, Inputs, Rule, Shape, Value, broadcast, given
 from .window_rules import WINDOW_RULES
 
 MOST_KNOWN = 64
@@ -158,8 +158,8 @@ def _gather(node: Computation, inputs: Inputs) -> tuple[list[Value], int]:
     x, index = given(inputs)
     axis = _axis(node.attributes.get("axis", 0), len(x.shape))
     shape = (*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
-    known = None
-    if x.known is not None and index.known is not None and math.prod(shape) <= MOST_KNOWN:
+    known, is_small = None, math.prod(shape) <= MOST_KNOWN and len(shape) <= MOST_AXES
+    if x.known is not None and index.known is not None and is_small:
         known = np.take(x.known, index.known.astype(np.int64), axis)
     return [Value(shape, known)], math.prod(shape)
 

@@ -1,5 +1,6 @@
 """The library as it is installed, its programs, and a process that upscales what it is told to."""
 
+import importlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,8 +12,10 @@ import torch
 from pcsr.calibration.precision.calibration import PrecisionOptions, calibrate_precision
 from pcsr.images import Picture, write
 from pcsr.metrics import bicubic_resize
+from pcsr.models.recognition import spandrel_networks
 from tests import checkpoints
 from tests.exports import Exports
+from tests.fuzz import originals
 
 from . import building
 from .driver import Driver
@@ -64,8 +67,10 @@ def quantised_bundle(exports: Exports, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="session")
 def multiple_bundle(exports: Exports) -> Path:
     """A tiny random ESRGAN that takes sides of multiples of 4."""
+    if not spandrel_networks.is_installed():  # it also lets spandrel load without torchvision
+        pytest.skip(f"spandrel is not installed: {spandrel_networks.HOW_TO_INSTALL}")
     torch.manual_seed(0)
-    loader = pytest.importorskip("spandrel.architectures.ESRGAN")
+    loader = importlib.import_module("spandrel.architectures.ESRGAN")
     options = {"in_nc": 12, "out_nc": 3, "num_filters": 8, "num_blocks": 1, "scale": 4}
     network = loader.ESRGAN(**options, shuffle_factor=2)
     return exports.of(dict(network.state_dict()))
@@ -75,3 +80,15 @@ def multiple_bundle(exports: Exports) -> Path:
 def liif_published(reference: Path, exports: Exports) -> Path:
     """The published EDSR-LIIF, exported."""
     return exports.of_file(reference / "checkpoints" / "edsr-baseline-liif.pth")
+
+
+@pytest.fixture(scope="session")
+def valid_bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose `bundles` holds small valid ones."""
+    return originals.write(tmp_path_factory.mktemp("verdicts") / "originals")
+
+
+@pytest.fixture
+def copied_bundle(valid_bundles: Path, tmp_path: Path) -> Path:
+    """A valid bundle that a test may change."""
+    return Path(shutil.copytree(valid_bundles / "bundles" / "fsrcnn", tmp_path / "bundle"))

@@ -55,8 +55,8 @@ def _change(parts: list[Part], at: int, rng: random.Random) -> None:
     elif kind == 5 and wire == VARINT:
         parts[at] = (number, wire, _varint(rng.randrange(0, 20)))
     elif kind == 6:
-        numbers = (_varint(rng.choice((0, 1, 2, 3, 64, 2**64 - 1))) for _ in range(rng.randrange(9)))
-        parts[at] = (number, DELIMITED, b"".join(numbers))
+        numbers = rng.choices((0, 1, 2, 3, 64, 2**64 - 1), k=rng.randrange(9))
+        parts[at] = (number, DELIMITED, b"".join(map(_varint, numbers)))
     elif wire != VARINT:
         width = WIDTHS.get(wire)
         parts[at] = (number, wire, mutated_bytes(content, rng)[:width].ljust(width or 0, b"\0"))

@@ -9,7 +9,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pcsr.reading.shape_rules import RULES
 
-KINDS = {"auto_pad": ("NOTSET", "VALID", "SAME_UPPER"), "keep_aspect_ratio_policy": ("stretch", "x")}
+KINDS = {
+    "auto_pad": ("NOTSET", "VALID", "SAME_UPPER"),
+    "keep_aspect_ratio_policy": ("stretch", "x"),
+}
 INTEGERS = {
     "axis": (0, 1, 2, 3, -1, -4, 4),
     "allowzero": (0, 1),
@@ -149,6 +152,7 @@ def _inputs(operator: str, rng: random.Random, names: list[str]) -> list[str]:
 
 def _attributes(operator: str, rng: random.Random) -> dict[str, Any]:
     if operator == "Constant":
+        kinds: tuple[dict[str, Any], ...]
         kinds = ({"value_int": 3}, {"value_ints": [1, 3, -1]}, {"value_float": 0.5}, {})
         return rng.choice((*kinds, {"value": numpy_helper.from_array(np.array([2, 1]))}))
     found: dict[str, Any] = {}

@@ -149,11 +149,14 @@ Outcome slice(const Node &, const Inputs &inputs) {
     const std::vector<int64_t> by = steps ? integers_of(*steps) : Shape(first.size(), 1);
     if (last.size() != first.size() || along.size() != first.size() || by.size() != first.size())
         refuse("ranges of different numbers");
+    std::vector<size_t> chosen(x->shape.size(), first.size()); /* of an axis twice, the last */
+    for (size_t i = 0; i < first.size(); i++) chosen[axis_of(along[i], x->shape.size())] = i;
     std::vector<Part> parts;
-    for (int64_t side : x->shape) parts.push_back({0, 1, side});
-    for (size_t i = 0; i < first.size(); i++) {
-        const size_t axis = axis_of(along[i], x->shape.size());
-        parts[axis] = part_of(x->shape[axis], first[i], last[i], by[i]);
+    for (size_t axis = 0; axis < chosen.size(); axis++) {
+        const int64_t side = x->shape[axis];
+        const size_t i = chosen[axis];
+        parts.push_back(i < first.size() ? part_of(side, first[i], last[i], by[i])
+                                         : Part{0, 1, side});
     }
     Shape shape;
     for (const Part &part : parts) shape.push_back(part.length);

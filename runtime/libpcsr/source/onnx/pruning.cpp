@@ -57,6 +57,7 @@ bool is_kept(const Bytes &file, const Field &field, const Needed &needed,
 
 Bytes pruned(const Bytes &file, Range message, const Needed &needed, const std::string &output) {
     Bytes result;
+    result.reserve(message.size());
     Fields fields(file, message);
     for (Field field; fields.next(field);)
         if (is_kept(file, field, needed, output)) append(result, file, field.whole);
@@ -71,6 +72,7 @@ std::vector<uint8_t> with_output(const Graph &graph, const std::string &output) 
         refuse("it has no output " + quoted(output));
     const Needed needed = needed_for(graph, output);
     Bytes result;
+    result.reserve(graph.file.size());
     Fields fields(graph.file, {0, graph.file.size()});
     for (Field field; fields.next(field);) {
         if (field.number != model_fields::graph) {
