@@ -162,8 +162,10 @@ void BandedRun::classify(size_t index, Statistics &statistics) {
     std::optional<FeatureBand> made;
     if (known == kept_.end()) made.emplace(band(index));
     FeatureBand &here = made ? *made : known->second;
-    std::mutex lock;
-    over(chunks(out_rows(bands_[index].rows)), [&](Range rows, Scratch &scratch, Times &times) {
+    const std::vector<Range> parts = chunks(out_rows(bands_[index].rows));
+    if (keeps_) /* the map is whole before several threads look into it */
+        for (const Range &rows : parts) here.logits[rows.start];
+    over(parts, [&](Range rows, Scratch &scratch, Times &times) {
         const int64_t count = rows.length() * grid_.out_width;
         const float *found = nullptr;
         {
@@ -178,10 +180,9 @@ void BandedRun::classify(size_t index, Statistics &statistics) {
             pcsr_sigmoid(heavy, count, difficulty);
         }
         statistics.add(heavy, difficulty, rows.start * grid_.out_width, count);
-        if (!keeps_ || here.logits.count(rows.start)) return;
-        std::vector<float> copy(found, found + classifier_outputs(pipeline_.count) * count);
-        std::lock_guard<std::mutex> guard(lock);
-        here.logits[rows.start] = std::move(copy);
+        if (!keeps_) return;
+        std::vector<float> &kept = here.logits.at(rows.start);
+        if (kept.empty()) kept.assign(found, found + classifier_outputs(pipeline_.count) * count);
     });
     if (keeps_ && made) kept_.emplace(index, std::move(*made));
 }
@@ -302,7 +303,8 @@ void BandedRun::finish(const HeldRows &held, int64_t first, const View &rows, in
 }
 
 const float *BandedRun::logits(const FeatureBand &band, Range rows, Scratch &scratch) const {
-    if (auto known = band.logits.find(rows.start); known != band.logits.end())
+    auto known = band.logits.find(rows.start);
+    if (known != band.logits.end() && !known->second.empty())
         return known->second.data();
     const int64_t count = rows.length() * grid_.out_width;
     float *out = scratch.logits.take(classifier_outputs(pipeline_.count) * count);
