@@ -73,6 +73,7 @@ FLOORS = {room: floor for floor, line in enumerate(ROOMS.split("\n")) for room i
 COMMANDS = {
     "pcsr.__main__",
     "benchmarks.bench",
+    "benchmarks.libpcsr.__main__",
     "benchmarks.liif.__main__",
     "benchmarks.gpu",
     "benchmarks.gpu_pack",

@@ -91,7 +91,8 @@ def test_what_fails_leaves_nothing(
         assert done.returncode == 1
         assert done.stderr.startswith("upscale_png: ")
         assert len(done.stderr.splitlines()) == 1
-    for wrong in ([], [carn_like_bundle, whole, out, "four"]):
+    wrong_ones: list[tuple[Any, ...]] = [(), (carn_like_bundle, whole, out, "four")]
+    for wrong in wrong_ones:
         assert run(upscale_png, *wrong).returncode == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.png", "text.png", "whole.png"]
 

@@ -16,7 +16,9 @@ CACHE = ROOT / "build" / "libpcsr"
 TOOLS = {"cmake": "cmake", "c++": "g++", "pkg-config": "pkg-config"}
 _HERE = Path(__file__).parent
 SANITIZERS = {
-    "address": {"LSAN_OPTIONS": f"suppressions={_HERE / 'leak_sanitizer.txt'}:print_suppressions=0"},
+    "address": {
+        "LSAN_OPTIONS": f"suppressions={_HERE / 'leak_sanitizer.txt'}:print_suppressions=0"
+    },
     "undefined": {"UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"},
     "thread": {
         "TSAN_OPTIONS": f"suppressions={_HERE / 'thread_sanitizer.txt'}:halt_on_error=1"

@@ -62,6 +62,7 @@ def assert_results_equal(done: Done, expected: Result, upsamplers: int) -> None:
     if upsamplers and done.assignment is not None:
         assert expected.assignment is not None
         assert expected.difficulty is not None
+        assert done.difficulty is not None
         same = done.assignment == expected.assignment
         gap = np.abs(done.difficulty - expected.difficulty).max()
         assert gap <= (0 if upsamplers in M_COUNTS_BITS else ELSEWHERE), f"difficulty {gap:.2e}"

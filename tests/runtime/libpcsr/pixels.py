@@ -57,7 +57,9 @@ class Form:
         size = image.dtype.itemsize
         memory = np.full(self.bytes_of(image.shape, size), PATTERN, np.uint8)
         plain = Form(False, self.planar, self.row_padding, self.plane_padding, self.bottom_up)
-        order = [2, 1, 0, *range(3, image.shape[2])] if self.bgr and image.shape[2] > 2 else slice(None)
+        order = (
+            [2, 1, 0, *range(3, image.shape[2])] if self.bgr and image.shape[2] > 2 else slice(None)
+        )
         plain.view(memory, image.dtype, image.shape)[...] = image[..., order]
         return memory
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.fuzz.bundles import _repair_hashes as repair_hashes
+from tests.fuzz.bundles import repair_hashes
 
 from .verdicts import MLPS, in_c, in_python
 

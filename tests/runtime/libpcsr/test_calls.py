@@ -107,7 +107,11 @@ def test_bundles_that_are_none(carn_like_bundle: Path, tmp_path: Path, driver: D
     (copy / "manifest.json").write_text(json.dumps(manifest))
     (copy / "fp32" / "backbone.onnx").write_bytes(b"damaged")
     refuse(driver.try_open(copy)[0], BUNDLE, "backbone.onnx")
-    for precision, words in (("int8", "pcsr-calibrate"), ("fp16", "fp16"), ("nonsense", "nonsense")):
+    for precision, words in (
+        ("int8", "pcsr-calibrate"),
+        ("fp16", "fp16"),
+        ("nonsense", "nonsense"),
+    ):
         answer, _ = driver.try_open(carn_like_bundle, precision=precision)
         assert int(answer["status"]) in (ARGUMENT, BUNDLE)
         assert words in answer["message"]

@@ -46,15 +46,14 @@ each_bundle = pytest.mark.parametrize("bundle", BUNDLES, indirect=True)
 @each_bundle
 def test_verification_vectors(bundle: Path, driver: Driver) -> None:
     for vector in Bundle.load(bundle).vectors():
-        routing = {} if vector.difficulty is None else {"adaptive": vector.adaptive}
-        routing = routing if vector.adaptive else {}
-        assert_equal(driver, bundle, vector.image, scale=vector.scale, **routing)
+        options: dict[str, Any] = {"adaptive": True} if vector.adaptive else {}
+        assert_equal(driver, bundle, vector.image, scale=vector.scale, **options)
 
 
 def test_verification_vectors_of_mixed_upsamplers(mixed_bundle: Path, driver: Driver) -> None:
     for vector in Bundle.load(mixed_bundle).vectors():
-        routing = {"adaptive": True} if vector.adaptive else {}
-        assert_equal(driver, mixed_bundle, vector.image, scale=vector.scale, **routing)
+        options: dict[str, Any] = {"adaptive": True} if vector.adaptive else {}
+        assert_equal(driver, mixed_bundle, vector.image, scale=vector.scale, **options)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")

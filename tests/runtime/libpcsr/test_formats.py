@@ -34,7 +34,10 @@ def test_any_form_of_either_image(
     image = random_image(SIZE, channels, dtype)
     expected = upscaler_of(carn_like_bundle)(image, scale=2.5).image
     name = driver.open(carn_like_bundle)
-    pairs = [*itertools.product([DENSE], FORMS.values()), *itertools.product(FORMS.values(), [DENSE])]
+    pairs = [
+        *itertools.product([DENSE], FORMS.values()),
+        *itertools.product(FORMS.values(), [DENSE]),
+    ]
     pairs += list(zip(FORMS.values(), reversed(FORMS.values()), strict=True))
     jobs = [Job(name, image, {"scale": 2.5}, form, out) for form, out in pairs]
     for job, done in zip(jobs, driver.together(jobs), strict=True):

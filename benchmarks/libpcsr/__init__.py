@@ -1,0 +1,1 @@
+"""Times libpcsr beside `Upscaler`, in one process and interleaved."""
