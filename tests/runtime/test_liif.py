@@ -49,7 +49,7 @@ def _content(reference: Path) -> Any:  # noqa: ANN401
     return torch.load(reference / "checkpoints" / WEIGHTS, weights_only=True)
 
 
-def _golden_bundle(path: Path, reference: Path, exports: Exports) -> Path:
+def golden_bundle(path: Path, reference: Path, exports: Exports) -> Path:
     if "no_ensemble" not in path.stem:
         return exports.of_file(reference / "checkpoints" / WEIGHTS)
     content = _content(reference)
@@ -86,7 +86,7 @@ def test_images_are_the_published_ones(
     path: Path, backend: str, reference: Path, exports: Exports
 ) -> None:
     image, scale, expected = _read(path)
-    upscale = Upscaler(_golden_bundle(path, reference, exports), backend=backend)
+    upscale = Upscaler(golden_bundle(path, reference, exports), backend=backend)
     _assert_close(upscale(image, scale).image, expected)
 
 
@@ -95,7 +95,7 @@ def test_the_host_from_the_document_gives_the_published_images(
     path: Path, reference: Path, exports: Exports
 ) -> None:
     image, scale, expected = _read(path)
-    bundle = _golden_bundle(path, reference, exports)
+    bundle = golden_bundle(path, reference, exports)
     _assert_close(load_example().upscale(bundle, image, scale), expected)
 
 

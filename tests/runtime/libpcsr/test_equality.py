@@ -8,8 +8,10 @@ import pytest
 
 from pcsr import Bundle
 from tests.conftest import REFERENCE
+from tests.exports import Exports
 from tests.runtime.conftest import CHECKPOINTS
 from tests.runtime.test_golden import CASES, Golden
+from tests.runtime.test_liif import golden_bundle as published_liif
 
 from .driver import Driver
 from .equality import assert_equal, random_image
@@ -146,11 +148,11 @@ def test_golden_files(
 
 
 @pytest.mark.parametrize(
-    "path", sorted((REFERENCE / "golden").glob("liif_*_x*.npz")), ids=lambda path: path.stem
+    "path", sorted((REFERENCE / "golden").glob("liif_*.npz")), ids=lambda path: path.stem
 )
-def test_golden_files_of_liif(path: Path, liif_published: Path, driver: Driver) -> None:
-    if "no_ensemble" in path.stem:
-        pytest.skip("of another network")
+def test_golden_files_of_liif(
+    path: Path, reference: Path, exports: Exports, driver: Driver
+) -> None:
     with np.load(path) as file:
         image, scale = file["lr_u8"], float(file["scale"])
-    assert_equal(driver, liif_published, image, scale=scale)
+    assert_equal(driver, published_liif(path, reference, exports), image, scale=scale)

@@ -75,12 +75,15 @@ def test_what_is_refused(sanitized: Driver, carn_like_bundle: Path, tmp_path: Pa
     test_calls.test_other_libraries_are_no_onnxruntime(carn_like_bundle, tmp_path, sanitized)
 
 
-def test_many_threads(sanitized: Driver, carn_like_bundle: Path, plain_bundle: Path) -> None:
+def test_many_threads(
+    sanitizer: str, sanitized: Driver, carn_like_bundle: Path, plain_bundle: Path
+) -> None:
     for opening in ({}, {"executor": "threads"}, {"threads": 1}):
         test_calls.test_eight_threads_call_one_handle(opening, carn_like_bundle, sanitized)
-    test_calls.test_runs_are_cancelled_from_another_thread(carn_like_bundle, sanitized)
-    test_calls.test_rows_cancel_runs(carn_like_bundle, plain_bundle, sanitized)
-    test_calls.test_the_callers_executor_does_the_work(carn_like_bundle, sanitized)
+    test_calls.cancel_from_another_thread(sanitized, carn_like_bundle, (60, 70))
+    if sanitizer != "thread":  # under which ONNX Runtime takes minutes for larger images
+        test_calls.test_rows_cancel_runs(carn_like_bundle, plain_bundle, sanitized)
+        test_calls.test_the_callers_executor_does_the_work(carn_like_bundle, sanitized)
 
 
 def test_the_header_for_cxx(
