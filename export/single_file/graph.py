@@ -1,0 +1,195 @@
+"""Builds the one graph of a bundle: image [1, 3, h, w] -> upscaled [1, 3, H, W]."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from pcsr.bundle import Bundle
+
+from .axes import bands, make_axis, phases
+from .composition import Layout, as_channel, as_floats, bilinear, refined
+from .mlps import Part, Pixels, RowGraph
+from .routing import route_adaptively, route_by_k
+from .writer import GraphWriter
+
+Form = Literal["sparse", "dense"]
+IMAGE, UPSCALED = "image", "upscaled"
+
+
+@dataclass(frozen=True)
+class Baked:
+    """What is fixed in a graph of one file."""
+
+    scale: float
+    k: float | None = 0.0
+    """None for ADM."""
+    refine: bool = True
+    form: Form = "sparse"
+    precision: str = "fp32"
+
+    @property
+    def phases(self) -> int | None:
+        """The scale where it is a whole number."""
+        return int(self.scale) if self.scale == int(self.scale) else None
+
+
+def build_graph(bundle: Bundle, baked: Baked) -> onnx.ModelProto:
+    """Composes the graphs of a bundle and what lies between them."""
+    read = {
+        role: onnx.ModelProto.FromString(bundle.graph_bytes(role, baked.precision))
+        for role in bundle.graphs(baked.precision)
+    }
+    return _Composer(bundle, baked, read).model()
+
+
+class _Composer:
+    def __init__(
+        self, bundle: Bundle, baked: Baked, graphs: dict[str, onnx.ModelProto]
+    ) -> None:
+        self._bundle, self._baked, self._graphs = bundle, baked, graphs
+        self._write = GraphWriter()
+        self._count = bundle.upsamplers
+        self._specs = bundle.manifest.model.upsamplers
+
+    def model(self) -> onnx.ModelProto:
+        """Builds the model, without its metadata."""
+        write = self._write
+        size = write.op("Shape", IMAGE)
+        height, width = (write.gather(size, write.whole(axis)) for axis in (2, 3))
+        outputs = self._enlarged(height), self._enlarged(width)
+        layout = self._layout((height, width), outputs)
+        mlps = self._row_graphs((height, width))
+        masks = self._routed(mlps, layout)
+        images = [
+            self._part(part, mask, mlps) for part, mask in zip(layout.parts, masks, strict=True)
+        ]
+        image = layout.joined(write, images)
+        if self._baked.refine and self._count > 1:
+            image = refined(write, image, layout.joined(write, self._heavy(layout, masks)), outputs)
+        return self._finished(image)
+
+    def _enlarged(self, count: str) -> str:
+        write = self._write
+        if self._baked.phases is not None:
+            return write.op("Mul", count, write.whole(self._baked.phases))
+        exact = write.cast(count, TensorProto.DOUBLE)
+        exact = write.op("Mul", exact, write.constant([self._baked.scale], np.float64))
+        return write.cast(write.op("Round", exact), TensorProto.INT64)
+
+    def _layout(self, inputs: tuple[str, str], outputs: tuple[str, str]) -> Layout:
+        write, scale = self._write, self._baked.phases
+        has_sides = any(spec.neighbours == 4 for spec in self._specs)
+        rows, columns = (
+            make_axis(write, n, m, has_sides) for n, m in zip(inputs, outputs, strict=True)
+        )
+        if scale is None:
+            return Layout(bands(write, rows), [columns], None, outputs)
+        phased = (phases(write, axis, n, scale) for axis, n in zip((rows, columns), inputs))
+        return Layout(*phased, scale, outputs)
+
+    def _row_graphs(self, size: tuple[str, str]) -> dict[str, RowGraph]:
+        roles = [role for role in self._graphs if role != "backbone"]
+        maps = self._write.insert(
+            self._graphs["backbone"],
+            "backbone",
+            {"image": IMAGE},
+            [f"{role}_features" for role in roles],
+        )
+        return {
+            role: RowGraph(
+                self._write,
+                role,
+                self._graphs[role],
+                self._bundle.manifest.model.neighbours(role),
+                features,
+                size,
+            )
+            for role, features in zip(roles, maps, strict=True)
+        }
+
+    def _routed(self, mlps: dict[str, RowGraph], layout: Layout) -> list[list[str]]:
+        """Gives for each part the masks [n*m] of all upsamplers but the lightest."""
+        if self._count == 1:
+            return [[] for _ in layout.parts]
+        logits = [mlps["classifier"].of_all(part) for part in layout.parts]
+        if self._baked.k is None:
+            has_histogram = self._baked.form == "sparse"
+            listed = partial(layout.listed, self._write)
+            return route_adaptively(self._write, logits, self._count, has_histogram, listed)
+        cost = self._bundle.manifest.costs.cost_table(self._baked.scale)
+        return route_by_k(self._write, logits, cost, self._baked.k)
+
+    def _part(self, part: Part, masks: Sequence[str], mlps: dict[str, RowGraph]) -> str:
+        """Computes the pixels of a part: [1, 3, n, m]."""
+        write = self._write
+        values = mlps[f"upsampler_{self._count - 1}"].of_all(part)
+        for j, mask in enumerate(masks):
+            mlp = mlps[f"upsampler_{j}"]
+            choose = self._scattered if self._baked.form == "sparse" else self._chosen
+            values = choose(values, mask, part, mlp)
+        image = as_channel(write, values, part, 3)
+        have_base = [spec.base == "bilinear" for spec in self._specs]
+        if not any(have_base):
+            return image
+        base = bilinear(write, IMAGE, part)
+        if not all(have_base):
+            base = write.op("Mul", base, self._has_base(part, masks, have_base))
+        return write.op("Add", image, base)
+
+    def _scattered(self, values: str, mask: str, part: Part, mlp: RowGraph) -> str:
+        """Computes an upsampler where a mask is set, and puts it among `values` [n*m, 3]."""
+        write = self._write
+        sides = (part.rows.count, part.columns.count)
+        places = write.op("NonZero", write.reshape(mask, *sides))
+        row, column = (write.gather(places, write.constant(i, np.int64)) for i in (0, 1))
+        chosen = mlp.of(Pixels(part, row, column))
+        image = write.reshape(values, *sides, 3)
+        return write.op("ScatterND", image, write.op("Transpose", places, perm=[1, 0]), chosen)
+
+    def _chosen(self, values: str, mask: str, part: Part, mlp: RowGraph) -> str:
+        """Computes an upsampler for all pixels, and takes it where a mask is set."""
+        return self._write.op("Where", self._write.unsqueeze(mask, 1), mlp.of_all(part), values)
+
+    def _has_base(self, part: Part, masks: Sequence[str], have_base: Sequence[bool]) -> str:
+        """Gives 1 where a pixel's upsampler has a base, else 0: [1, 1, n, m]."""
+        write = self._write
+        others = [m for m, has in zip(masks, have_base, strict=False) if has != have_base[-1]]
+        differs = self._any(others)
+        mask = write.op("Not", differs) if have_base[-1] else differs
+        return as_floats(write, mask, part)
+
+    def _heavy(self, layout: Layout, masks: Sequence[Sequence[str]]) -> list[str]:
+        half = (self._count + 1) // 2
+        return [
+            as_floats(self._write, self._any(each[:half]), part)
+            for part, each in zip(layout.parts, masks, strict=True)
+        ]
+
+    def _any(self, masks: Sequence[str]) -> str:
+        result = masks[0]
+        for mask in masks[1:]:
+            result = self._write.op("Or", result, mask)
+        return result
+
+    def _finished(self, image: str) -> onnx.ModelProto:
+        write = self._write
+        write.nodes.append(helper.make_node("Identity", [image], [UPSCALED], UPSCALED))
+        scale = self._baked.phases
+        sides = [f"{scale}*h", f"{scale}*w"] if scale else ["H", "W"]
+        value = helper.make_tensor_value_info
+        graph = helper.make_graph(
+            write.nodes,
+            "pcsr",
+            [value(IMAGE, TensorProto.FLOAT, [1, 3, "h", "w"])],
+            [value(UPSCALED, TensorProto.FLOAT, [1, 3, *sides])],
+            [*write.weights.values()],
+        )
+        first = self._graphs["backbone"]
+        return helper.make_model(
+            graph, opset_imports=first.opset_import, ir_version=first.ir_version
+        )
