@@ -142,14 +142,20 @@ class _Composer:
         return write.op("Add", image, base)
 
     def _scattered(self, values: str, mask: str, part: Part, mlp: RowGraph) -> str:
-        """Computes an upsampler where a mask is set, and puts it among `values` [n*m, 3]."""
-        write = self._write
-        sides = (part.rows.count, part.columns.count)
-        places = write.op("NonZero", write.reshape(mask, *sides))
+        """Computes an upsampler where a mask is set, and puts it among `values` [n*m, 3].
+
+        The first pixel is always computed, and keeps its value where its mask is not set: OpenCV
+        dies of a product without rows.
+        """
+        write, op = self._write, self._write.op
+        places = op("NonZero", write.reshape(mask, part.rows.count, part.columns.count))
+        places = op("Concat", write.constant([[0], [0]], np.int64), places, axis=1)
         row, column = (write.gather(places, write.constant(i, np.int64)) for i in (0, 1))
-        chosen = mlp.of(Pixels(part, row, column))
-        image = write.reshape(values, *sides, 3)
-        return write.op("ScatterND", image, write.op("Transpose", places, perm=[1, 0]), chosen)
+        index = op("Add", op("Mul", row, part.columns.count), column)
+        is_meant = write.unsqueeze(write.gather(mask, index), 1)
+        computed = mlp.of(Pixels(part, row, column))
+        computed = op("Where", is_meant, computed, write.gather(values, index))
+        return op("ScatterND", values, write.unsqueeze(index, 1), computed)
 
     def _chosen(self, values: str, mask: str, part: Part, mlp: RowGraph) -> str:
         """Computes an upsampler for all pixels, and takes it where a mask is set."""

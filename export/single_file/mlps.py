@@ -96,9 +96,9 @@ class RowGraph:
         return self.write.op("Concat", *parts, axis=1)
 
     def _run(self, index: str, offset: str, part: Part) -> str:
-        cell = self.write.op("Concat", part.rows.cell, part.columns.cell, axis=0)
-        inputs = {"features": self.features, "index": index, "offset": offset, "cell": cell}
-        return self._insert(inputs)
+        constant = self.write.reshape(self._constant(part), self.width)
+        inputs = {"features": self.features, "index": index, "offset": offset}
+        return self._insert(inputs | {self._of_cell: constant})
 
     def _insert(self, inputs: dict[str, str]) -> str:
         outputs = [self.model.graph.output[0].name]
@@ -128,10 +128,14 @@ class RowGraph:
         )
 
     def _constant(self, part: Part) -> str:
+        """Gives what is the same for all pixels of an image, [1, C]. OpenCV multiplies matrices
+        alone, not the vector that the row graph multiplies.
+        """
         write = self.write
         cell = write.op("Concat", part.rows.cell, part.columns.cell, axis=0)
-        of_cell = write.op("MatMul", cell, write.constant(self._weights["cell_weight"]))
-        return write.op("Add", write.constant(self._weights["bias"]), of_cell)
+        weight = write.constant(self._weights["cell_weight"])
+        of_cell = write.op("MatMul", write.unsqueeze(cell, 0), weight)
+        return write.op("Add", of_cell, write.constant(self._weights["bias"]))
 
     @property
     def width(self) -> int:
@@ -143,6 +147,17 @@ class RowGraph:
         names = ("offset_weight", "cell_weight", "bias")
         tensors = {tensor.name: tensor for tensor in self.model.graph.initializer}
         return {name: numpy_helper.to_array(tensors[name]) for name in names}
+
+    @cached_property
+    def _of_cell(self) -> str:
+        """Finds the value that `_constant` stands for: the last that follows from the cell alone."""
+        given = {"cell", *(tensor.name for tensor in self.model.graph.initializer)}
+        found = ""
+        for node in self.model.graph.node:
+            if given.issuperset(node.input):
+                given |= {*node.output}
+                found = node.output[0]
+        return found
 
     @cached_property
     def _sum(self) -> str:
