@@ -107,7 +107,7 @@ def bands(write: GraphWriter, axis: Axis) -> list[Axis]:
     for i in range(BANDS):
         here = op("Add", index, op("Mul", count, write.whole(i)))
         chosen = op("Min", here, last)
-        parts.append(_part(axis, count, lambda table, at=chosen: write.gather(table, at)))
+        parts.append(_part(axis, count, partial(write.gather, index=chosen)))
     return parts
 
 

@@ -1,6 +1,6 @@
 """Builds the one graph of a bundle: image [1, 3, h, w] -> upscaled [1, 3, H, W]."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -18,7 +18,8 @@ from .routing import route_adaptively, route_by_k
 from .writer import GraphWriter
 
 Form = Literal["sparse", "dense"]
-IMAGE, UPSCALED = "image", "upscaled"
+IMAGE, UPSCALED, ASSIGNMENT = "image", "upscaled", "assignment"
+MOST_PHASES = 8  # of a dimension: each adds nodes
 
 
 @dataclass(frozen=True)
@@ -33,36 +34,47 @@ class Baked:
     precision: str = "fp32"
 
     @property
-    def phases(self) -> int | None:
+    def whole_scale(self) -> int | None:
         """The scale where it is a whole number."""
         return int(self.scale) if self.scale == int(self.scale) else None
 
+    @property
+    def has_phases(self) -> bool:
+        """Whether pixels are computed by their place within an input pixel, else in bands."""
+        return self.whole_scale is not None and self.whole_scale <= MOST_PHASES
 
-def build_graph(bundle: Bundle, baked: Baked) -> onnx.ModelProto:
-    """Composes the graphs of a bundle and what lies between them."""
+
+def build_graph(bundle: Bundle, baked: Baked, shows_routing: bool = False) -> onnx.ModelProto:
+    """Composes the graphs of a bundle and what lies between them.
+
+    Args:
+        shows_routing: whether `assignment` [1, 1, H, W] float32, the upsampler of each pixel, is a
+            second output.
+    """
     read = {
         role: onnx.ModelProto.FromString(bundle.graph_bytes(role, baked.precision))
         for role in bundle.graphs(baked.precision)
     }
-    return _Composer(bundle, baked, read).model()
+    if bundle.kind == "plain":
+        return read["network"]
+    return _Composer(bundle, baked, read).model(shows_routing)
 
 
 class _Composer:
-    def __init__(
-        self, bundle: Bundle, baked: Baked, graphs: dict[str, onnx.ModelProto]
-    ) -> None:
+    """Writes the graph of one PCSR bundle."""
+
+    def __init__(self, bundle: Bundle, baked: Baked, graphs: Mapping[str, onnx.ModelProto]) -> None:
         self._bundle, self._baked, self._graphs = bundle, baked, graphs
         self._write = GraphWriter()
         self._count = bundle.upsamplers
         self._specs = bundle.manifest.model.upsamplers
 
-    def model(self) -> onnx.ModelProto:
+    def model(self, shows_routing: bool) -> onnx.ModelProto:
         """Builds the model, without its metadata."""
         write = self._write
         size = write.op("Shape", IMAGE)
         height, width = (write.gather(size, write.whole(axis)) for axis in (2, 3))
-        outputs = self._enlarged(height), self._enlarged(width)
-        layout = self._layout((height, width), outputs)
+        layout = self._layout((height, width))
         mlps = self._row_graphs((height, width))
         masks = self._routed(mlps, layout)
         images = [
@@ -70,27 +82,34 @@ class _Composer:
         ]
         image = layout.joined(write, images)
         if self._baked.refine and self._count > 1:
-            image = refined(write, image, layout.joined(write, self._heavy(layout, masks)), outputs)
-        return self._finished(image)
+            heavy = [self._any(each[: (self._count + 1) // 2]) for each in masks]
+            image = refined(write, image, layout.joined_masks(write, heavy), layout.size)
+        outputs = {UPSCALED: (image, 3)}
+        if shows_routing:
+            outputs[ASSIGNMENT] = (self._assignment(layout, masks), 1)
+        return self._finished(outputs)
 
     def _enlarged(self, count: str) -> str:
-        write = self._write
-        if self._baked.phases is not None:
-            return write.op("Mul", count, write.whole(self._baked.phases))
+        write, scale = self._write, self._baked.whole_scale
+        if scale is not None:
+            return write.op("Mul", count, write.whole(scale))
         exact = write.cast(count, TensorProto.DOUBLE)
         exact = write.op("Mul", exact, write.constant([self._baked.scale], np.float64))
         return write.cast(write.op("Round", exact), TensorProto.INT64)
 
-    def _layout(self, inputs: tuple[str, str], outputs: tuple[str, str]) -> Layout:
-        write, scale = self._write, self._baked.phases
+    def _layout(self, inputs: tuple[str, str]) -> Layout:
+        write, scale = self._write, self._baked.whole_scale
         has_sides = any(spec.neighbours == 4 for spec in self._specs)
+        outputs = self._enlarged(inputs[0]), self._enlarged(inputs[1])
         rows, columns = (
             make_axis(write, n, m, has_sides) for n, m in zip(inputs, outputs, strict=True)
         )
-        if scale is None:
+        if scale is None or not self._baked.has_phases:
             return Layout(bands(write, rows), [columns], None, outputs)
-        phased = (phases(write, axis, n, scale) for axis, n in zip((rows, columns), inputs))
-        return Layout(*phased, scale, outputs)
+        phased = [
+            phases(write, axis, n, scale) for axis, n in zip((rows, columns), inputs, strict=True)
+        ]
+        return Layout(phased[0], phased[1], scale, outputs)
 
     def _row_graphs(self, size: tuple[str, str]) -> dict[str, RowGraph]:
         roles = [role for role in self._graphs if role != "backbone"]
@@ -169,12 +188,15 @@ class _Composer:
         mask = write.op("Not", differs) if have_base[-1] else differs
         return as_floats(write, mask, part)
 
-    def _heavy(self, layout: Layout, masks: Sequence[Sequence[str]]) -> list[str]:
-        half = (self._count + 1) // 2
-        return [
-            as_floats(self._write, self._any(each[:half]), part)
-            for part, each in zip(layout.parts, masks, strict=True)
-        ]
+    def _assignment(self, layout: Layout, masks: Sequence[Sequence[str]]) -> str:
+        """Gives the upsampler of each pixel, [1, 1, H, W] float32."""
+        write, last = self._write, self._count - 1
+        result = write.op("Expand", write.constant([float(last)]), write.shape(1, 1, *layout.size))
+        for j in range(last):
+            mask = layout.joined_masks(write, [each[j] for each in masks])
+            steps = write.op("Mul", mask, write.constant([float(last - j)]))
+            result = write.op("Sub", result, steps)
+        return result
 
     def _any(self, masks: Sequence[str]) -> str:
         result = masks[0]
@@ -182,20 +204,19 @@ class _Composer:
             result = self._write.op("Or", result, mask)
         return result
 
-    def _finished(self, image: str) -> onnx.ModelProto:
-        write = self._write
-        write.nodes.append(helper.make_node("Identity", [image], [UPSCALED], UPSCALED))
-        scale = self._baked.phases
-        sides = [f"{scale}*h", f"{scale}*w"] if scale else ["H", "W"]
-        value = helper.make_tensor_value_info
+    def _finished(self, outputs: Mapping[str, tuple[str, int]]) -> onnx.ModelProto:
+        """Makes the model of the outputs by name: what they are here, and their channels."""
+        write, scale = self._write, self._baked.whole_scale
+        sides = ["H", "W"] if scale is None else [f"{scale}*h", f"{scale}*w"]
+        value = partial(helper.make_tensor_value_info, elem_type=TensorProto.FLOAT)
+        for name, (source, _) in outputs.items():
+            write.nodes.append(helper.make_node("Identity", [source], [name], name))
         graph = helper.make_graph(
             write.nodes,
             "pcsr",
-            [value(IMAGE, TensorProto.FLOAT, [1, 3, "h", "w"])],
-            [value(UPSCALED, TensorProto.FLOAT, [1, 3, *sides])],
+            [value(IMAGE, shape=[1, 3, "h", "w"])],
+            [value(name, shape=[1, channels, *sides]) for name, (_, channels) in outputs.items()],
             [*write.weights.values()],
         )
-        first = self._graphs["backbone"]
-        return helper.make_model(
-            graph, opset_imports=first.opset_import, ir_version=first.ir_version
-        )
+        like = self._graphs["backbone"]
+        return helper.make_model(graph, opset_imports=like.opset_import, ir_version=like.ir_version)

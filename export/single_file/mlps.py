@@ -1,7 +1,7 @@
 """The row graphs of a bundle within the one graph: on all output pixels of a part, or on some."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,6 +14,8 @@ from .axes import Axis, Place
 from .writer import GraphWriter
 
 Arrays = dict[str, NDArray[np.float32]]
+Located = Callable[[Place, Place], tuple[str, str]]
+"""Gives index and offset of some pixels, by their rows' and columns' places."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class RowGraph:
 
         return self._run(*self._located(part.rows, part.columns, located), part)
 
-    def _located(self, rows: Axis, columns: Axis, located) -> tuple[str, str]:  # type: ignore[no-untyped-def]
+    def _located(self, rows: Axis, columns: Axis, located: Located) -> tuple[str, str]:
         if self.neighbours == 1:
             return located(rows.place, columns.place)
         assert rows.sides is not None
@@ -150,7 +152,7 @@ class RowGraph:
 
     @cached_property
     def _of_cell(self) -> str:
-        """Finds the value that `_constant` stands for: the last that follows from the cell alone."""
+        """Finds what `_constant` stands for: the last value that follows from the cell alone."""
         given = {"cell", *(tensor.name for tensor in self.model.graph.initializer)}
         found = ""
         for node in self.model.graph.node:

@@ -1,5 +1,6 @@
 """Routing within the graph: by k, or by the image's own spread of difficulties (ADM)."""
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -51,7 +52,7 @@ def route_adaptively(
     masks = []
     for each in difficulties:
         above = [write.op("GreaterOrEqual", each, bound) for bound in bounds]
-        new = [write.op("Xor", now, before) for before, now in zip(above, above[1:], strict=False)]
+        new = [write.op("Xor", now, before) for before, now in itertools.pairwise(above)]
         masks.append([above[0], *new])
     return masks
 
@@ -85,9 +86,7 @@ def _bounds(write: GraphWriter, difficulty: str, clusters: int, has_histogram: b
 
 def _histogram(write: GraphWriter, values: str) -> str:
     place = write.op("Mul", values, write.constant([float(BINS)]))
-    bins = write.cast(
-        write.op("Min", place, write.constant([BINS - 1.0])), TensorProto.INT64
-    )
+    bins = write.cast(write.op("Min", place, write.constant([BINS - 1.0])), TensorProto.INT64)
     ones = write.op("Expand", write.constant([1], np.int32), write.op("Shape", values))
     empty = write.constant(np.zeros(BINS), np.int32)
     return write.cast(write.op("ScatterElements", empty, bins, ones, axis=0, reduction="add"))

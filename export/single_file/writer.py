@@ -8,8 +8,6 @@ import onnx
 from numpy.typing import ArrayLike, DTypeLike
 from onnx import TensorProto, helper, numpy_helper
 
-Shape = Sequence[int | str]
-
 
 class GraphWriter:
     """Collects the nodes and weights of one graph. Values are known by their names; what was
