@@ -9,8 +9,10 @@ import onnx
 import pcsr
 from pcsr.atomic import atomic_file, refuse_existing
 from pcsr.bundle import Bundle
-from pcsr.errors import UsageError, VerificationError
+from pcsr.errors import OutputError, UsageError, VerificationError
 from pcsr.export.verification.checks import DifferenceCheck, format_checks, refuse_failed
+from pcsr.runtime.inputs.arguments import checked
+from pcsr.runtime.open import SCALE
 from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.upscaler import Upscaler
 from pcsr.single_file import FORM, MOST_BYTES, PRECISIONS, SUFFIX
@@ -107,6 +109,12 @@ def check_output(output: Path, options: SingleFileOptions) -> None:
     """
     if output.suffix != SUFFIX:
         raise UsageError(f"the name of a file for --single-file ends in {SUFFIX}, found {output}")
+    checked({"scale": options.scale}, SCALE)
+    _request(options)
+    if not output.parent.is_dir():
+        raise OutputError(
+            f"cannot write {output}: {output.parent} is not a directory; create it first"
+        )
     refuse_existing(output, options.overwrite)
     if options.precision not in PRECISIONS:
         raise UsageError(
@@ -145,9 +153,12 @@ def describe(model: onnx.ModelProto, bundle: Bundle, baked: Baked) -> Mapping[st
     return facts
 
 
+def _request(options: SingleFileOptions) -> RoutingRequest:
+    return RoutingRequest(k=options.k, adaptive=options.adaptive, refine=options.refine)
+
+
 def _baked(upscaler: Upscaler, options: SingleFileOptions) -> Baked:
-    asked = RoutingRequest(k=options.k, adaptive=options.adaptive, refine=options.refine)
-    scale, request = upscaler.completed(options.scale, asked)
+    scale, request = upscaler.completed(options.scale, _request(options))
     k = None if request.adaptive else request.cost_weight
     baked = Baked(scale, k, bool(request.refine), options.form, options.precision)
     if options.form == "dense" and baked.whole_scale is None:

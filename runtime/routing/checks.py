@@ -34,10 +34,14 @@ def _check_baked(file: SingleFile, scale: float, request: RoutingRequest) -> Non
     if request.routes or request.k is not None:
         baked["routing"], asked["routing"] = file.routing, request.label
     if file.routing != "none":
-        baked["refine"], asked["refine"] = str(file.manifest.refine), str(request.is_refined)
+        baked["refine"], asked["refine"] = _on(file.manifest.refine), _on(request.is_refined)
     for name, value in asked.items():
         if value != baked[name]:
             raise UsageError(
                 f"{file.path} has {name} {baked[name]} baked in, found {value}; leave the option "
                 "out, or write another file with pcsr-export --single-file"
             )
+
+
+def _on(is_on: bool) -> str:
+    return "on" if is_on else "off"
