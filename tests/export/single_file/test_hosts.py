@@ -77,7 +77,7 @@ def test_vsort(
     graph, source, target = (tmp_path / name for name in ("graph.onnx", "in.npy", "out.npy"))
     graph.write_bytes(case.graph())
     np.save(source, case.image)
-    command = [vapoursynth_python, "-c", VSORT, graph, source, target]
+    command = [str(vapoursynth_python), "-c", VSORT, *map(str, (graph, source, target))]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert ended.returncode == 0, ended.stderr
     found: Floats = np.load(target)
