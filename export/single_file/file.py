@@ -131,7 +131,6 @@ def describe(model: onnx.ModelProto, bundle: Bundle, baked: Baked) -> Mapping[st
     """Names the graph, and says in the model's metadata what it is, which is returned."""
     manifest = bundle.manifest
     routing = "none" if bundle.upsamplers < 2 else "adaptive" if baked.k is None else "k"
-    radius_px = manifest.model.receptive_radius_px
     facts = {
         "version": pcsr.__version__,
         "kind": bundle.kind,
@@ -141,7 +140,7 @@ def describe(model: onnx.ModelProto, bundle: Bundle, baked: Baked) -> Mapping[st
         "routing": routing,
         "refine": str(baked.refine and routing != "none").lower(),
         "precision": baked.precision,
-        "receptive_radius_px": "none" if radius_px is None else str(radius_px + REACH_PX),
+        "receptive_radius_px": _radius(bundle, routing),
         "checkpoint_sha256": manifest.checkpoint_sha256,
     }
     if routing == "k":
@@ -151,6 +150,14 @@ def describe(model: onnx.ModelProto, bundle: Bundle, baked: Baked) -> Mapping[st
     form, sha256 = facts[FORM], manifest.checkpoint_sha256[:12]
     model.graph.name = f"{manifest.model.backbone}_{form}_x{baked.scale:g}_{routing}_{sha256}"
     return facts
+
+
+def _radius(bundle: Bundle, routing: str) -> str:
+    """Tells how far (input pixels) a pixel's value depends on others; ADM looks everywhere."""
+    radius_px = bundle.manifest.model.receptive_radius_px
+    if radius_px is None or routing == "adaptive":
+        return "none"
+    return str(radius_px if bundle.kind == "plain" else radius_px + REACH_PX)
 
 
 def _request(options: SingleFileOptions) -> RoutingRequest:

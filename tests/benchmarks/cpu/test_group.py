@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.bench import parse_size
 from benchmarks.callers import Files, Place, open_caller
-from benchmarks.contenders import Contender, Implementation, cpu_line_up
+from benchmarks.contenders import SINGLE_FILE, Contender, Implementation, cpu_line_up
 from benchmarks.cpu.figures import compare, memory_figures, time_figures, work
 from benchmarks.cpu.group import make_care, try_first_use
 from benchmarks.cpu.rounds import Care
