@@ -5,9 +5,10 @@ JOBS ?= 2# processes of `make test`
 BIN := $(VENV)/bin
 GPU_PYTHON ?= python3
 INSTALLED := $(VENV)/.installed
+VAPOURSYNTH := .venv-vapoursynth
 
 .PHONY: demo test fuzz lint docs bench bench-short gpu gpu-pack gpu-unpack gpu-first gpu-second gpu-rehearsal \
-	gpu-test gpu-dry install clean
+	gpu-test gpu-dry vapoursynth install clean
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/demo.py $(if $(CKPT),--ckpt "$(CKPT)")
@@ -85,6 +86,16 @@ gpu-test:
 gpu-dry: $(INSTALLED)
 	$(BIN)/python -m benchmarks.gpu --device cpu --quick --precision fp32 $(GPU_ARGS)
 
+# VapourSynth wants Python 3.12: the tests of its filters run in an environment of their own.
+vapoursynth: $(VAPOURSYNTH)/.installed
+
+$(VAPOURSYNTH)/.installed: pyproject.toml constraints.txt setup.py $(INSTALLED)
+	@python=$$(.ci/find-python 3.12) || { echo "VapourSynth needs Python 3.12 or newer; name one by PCSR_VAPOURSYNTH_PYTHON"; exit 1; }; \
+	"$$python" -m venv $(VAPOURSYNTH)
+	$(VAPOURSYNTH)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-e '.[cpu,vapoursynth]' pytest vapoursynth-mlrt-ort==17.1.1
+	touch $@
+
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt setup.py runtime/cpu/native/pixels.c runtime/cpu/native/passes.h runtime/cpu/native/pixels.h runtime/cpu/native/build.py
@@ -94,5 +105,5 @@ $(INSTALLED): pyproject.toml constraints.txt setup.py runtime/cpu/native/pixels.
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo benchmarks/cache build dist *.egg-info
+	rm -rf $(VENV) $(VAPOURSYNTH) demo benchmarks/cache build dist *.egg-info
 	find benchmarks/results -type f ! -name README.md ! -name 'gpu-*-20[0-9][0-9]-*' -delete  # runs that are kept stay

@@ -237,7 +237,7 @@ def _check_roles(manifest: Manifest, precision: str, graphs: Mapping[str, Graph]
     require(sorted(graphs) == sorted(["backbone", *roles]), f"{precision} graphs {list(graphs)}")
     outputs = graphs["backbone"].outputs
     require(len(outputs) > 0 and len(outputs[0].shape) == 4, "outputs of backbone")
-    require(outputs[0].shape[1] == manifest.model.feature_width, "width of features")
+    require(outputs[0].shape[1] == manifest.model.feature_width > 0, "width of features")
     maps = {tensor.name: tensor.shape[-1] for tensor in outputs[1:]}
     expected = ["features", *(f"{role}_features" for role in roles)]
     require([t.name for t in outputs] == expected, f"outputs {[t.name for t in outputs]}")

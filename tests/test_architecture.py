@@ -18,6 +18,7 @@ PACKAGES = {
     "export": "pcsr.export",
     "calibration": "pcsr.calibration",
     "training": "pcsr.training",
+    "hosts/vapoursynth": "pcsr.vapoursynth",
     "benchmarks": "benchmarks",
     "examples": "examples",
 }
@@ -65,6 +66,7 @@ pcsr.calibration.evaluation
 pcsr.calibration.precision pcsr.calibration.operating_point
 pcsr.calibration
 pcsr.training
+pcsr.vapoursynth
 pcsr.__main__
 benchmarks
 examples

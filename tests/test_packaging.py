@@ -18,13 +18,15 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 NATIVE = ROOT / "runtime" / "cpu" / "native"  # what the compiled module is made of
 PARTS = ("calibration", "export", "models", "runtime", "training")
+HOSTS = ("vapoursynth",)
 
 
 def packages_on_disk() -> set[str]:
     files = [f for part in PARTS for f in (ROOT / part).rglob("__init__.py")]
     folders = {f.parent.relative_to(ROOT).as_posix().replace("/", ".") for f in files}
     own = (f for f in (ROOT / "pcsr").glob("*/__init__.py") if not f.parent.is_symlink())
-    return {"pcsr", *(f"pcsr.{f.parent.name}" for f in own)} | {f"pcsr.{name}" for name in folders}
+    folders |= {*(f.parent.name for f in own), *HOSTS}
+    return {"pcsr", *(f"pcsr.{name}" for name in folders)}
 
 
 def test_every_package_is_listed() -> None:
@@ -34,6 +36,8 @@ def test_every_package_is_listed() -> None:
 def test_links_lead_to_the_folders() -> None:
     for part in PARTS:
         assert (ROOT / "pcsr" / part).resolve() == ROOT / part
+    for host in HOSTS:
+        assert (ROOT / "pcsr" / host).resolve() == ROOT / "hosts" / host
 
 
 def test_the_checkout_finds_its_compiled_passes() -> None:
@@ -69,12 +73,15 @@ def test_the_wheel_holds_every_module(tmp_path: Path) -> None:
         for file in (ROOT / part).rglob("*.py"):
             is_module = NATIVE not in file.parents
             assert (f"pcsr/{file.relative_to(ROOT).as_posix()}" in names) == is_module
+    for host in HOSTS:
+        for file in (ROOT / "hosts" / host).glob("*.py"):
+            assert f"pcsr/{host}/{file.name}" in names
     for file in (ROOT / "pcsr" / "images").glob("*.py"):
         assert f"pcsr/images/{file.name}" in names
     page = {f"pcsr/runtime/profiler/report/page.{kind}" for kind in ("html.j2", "css")}
     assert page | {"pcsr/py.typed", "pcsr/manifest.schema.json"} <= names
     assert any(re.fullmatch(r"pcsr/runtime/cpu/_pixels\.\S*(so|pyd)", name) for name in names)
-    assert not any(name.startswith(("models/", "runtime/", "tests/")) for name in names)
+    assert not any(name.startswith(("hosts/", "models/", "runtime/", "tests/")) for name in names)
 
 
 @pytest.mark.slow

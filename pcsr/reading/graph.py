@@ -166,7 +166,8 @@ def _computation(onnx: Any, node: Any, operators: Collection[str]) -> Computatio
     attributes: dict[str, Any] = {}
     for attribute in node.attribute:
         _allow(attribute)
-        if attribute.HasField("t") and operator != "Constant":
+        is_constant = operator == "Constant" and attribute.type == attribute.TENSOR
+        if attribute.HasField("t") and not is_constant:
             raise ValueError(f"{operator} has a tensor as attribute")
         value = onnx.helper.get_attribute_value(attribute)
         if attribute.HasField("t"):

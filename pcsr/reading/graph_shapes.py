@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from .shape_rules import RULES
-from .shapes import Computation, Shape, Value
+from .shapes import MOST_AXES, Computation, Shape, Value
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,8 @@ def _results(node: Computation, known: Mapping[str, Value]) -> tuple[list[Value]
         results, work = RULES[node.operator](node, given)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise ValueError(f"{node.operator} does not fit its inputs: {error}") from error
-    negative = any(min(result.shape, default=0) < 0 for result in results)
-    if not results or len(results) < len(node.outputs) or negative:
+    shapes = [result.shape for result in results]
+    is_odd = any(min(shape, default=0) < 0 or len(shape) > MOST_AXES for shape in shapes)
+    if not results or len(results) < len(node.outputs) or is_odd:
         raise ValueError(f"{node.operator} does not fit its inputs")
     return results, work

@@ -2,12 +2,13 @@
 
 import functools
 import math
+import operator
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from .shapes import Computation, Inputs, Rule, Shape, Value, broadcast, given
+from .shapes import MOST_AXES, Computation, Inputs, Rule, Shape, Value, broadcast, given
 from .window_rules import WINDOW_RULES
 
 MOST_KNOWN = 64
@@ -24,7 +25,8 @@ def _elementwise(function: Callable[..., Any] | None = None) -> Rule:
         if function and math.prod(shape) <= MOST_KNOWN:
             values = [value.known for value in operands if value.known is not None]
             if len(values) == len(operands) and all(v.dtype == np.int64 for v in values):
-                known = np.broadcast_to(function(*values), shape)
+                exact = function(*(v.astype(object) for v in values))
+                known = np.broadcast_to(np.array(exact, np.int64), shape)  # or OverflowError
         return [Value(shape, known)], math.prod(shape)
 
     return rule
@@ -156,8 +158,8 @@ def _gather(node: Computation, inputs: Inputs) -> tuple[list[Value], int]:
     x, index = given(inputs)
     axis = _axis(node.attributes.get("axis", 0), len(x.shape))
     shape = (*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
-    known = None
-    if x.known is not None and index.known is not None and math.prod(shape) <= MOST_KNOWN:
+    known, is_small = None, math.prod(shape) <= MOST_KNOWN and len(shape) <= MOST_AXES
+    if x.known is not None and index.known is not None and is_small:
         known = np.take(x.known, index.known.astype(np.int64), axis)
     return [Value(shape, known)], math.prod(shape)
 
@@ -205,8 +207,7 @@ def _shape(node: Computation, inputs: Inputs) -> tuple[list[Value], int]:
 
 
 def _squeeze(_node: Computation, inputs: Inputs) -> tuple[list[Value], int]:
-    x, axes = [*inputs, None][:2]
-    assert x is not None
+    x, axes = given(inputs[:1])[0], [*inputs, None][1]
     rank = len(x.shape)
     dropped = {_axis(axis, rank) for axis in axes.integers()} if axes else None
     if dropped is None:
@@ -238,8 +239,7 @@ def _transpose(node: Computation, inputs: Inputs) -> tuple[list[Value], int]:
 
 
 def _reduce(node: Computation, inputs: Inputs) -> tuple[list[Value], int]:
-    x, axes = [*inputs, None][:2]
-    assert x is not None
+    x, axes = given(inputs[:1])[0], [*inputs, None][1]
     rank = len(x.shape)
     along = axes.integers() if axes else []
     if not along and node.attributes.get("noop_with_empty_axes", 0):
@@ -259,9 +259,9 @@ def _axis(axis: int, rank: int) -> int:
 
 RULES: dict[str, Rule] = {
     **WINDOW_RULES,
-    "Add": _elementwise(np.add),
-    "Sub": _elementwise(np.subtract),
-    "Mul": _elementwise(np.multiply),
+    "Add": _elementwise(operator.add),
+    "Sub": _elementwise(operator.sub),
+    "Mul": _elementwise(operator.mul),
     "Div": _elementwise(_divided),
     "Min": _elementwise(_least),
     "Max": _elementwise(_most),

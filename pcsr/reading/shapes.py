@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Shape = tuple[int, ...]
+MOST_AXES = 64  # as NumPy has; np.take writes past its memory where a result has more
 
 
 @dataclass(frozen=True)

@@ -247,6 +247,7 @@ MANIFESTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "nan-flops": lambda m: m["costs"].update(upsampler_flops=[float("nan"), 1]),
     "wide": lambda m: m["model"]["upsamplers"][0].update(widths=[1016801]),
     "no-width": lambda m: m["model"]["upsamplers"][0].update(widths=[0]),
+    "no-features": lambda m: m["model"].update(feature_width=0),
     "deep-features": lambda m: m["model"].update(feature_width=10**6),
     "scale": lambda m: m.update(trained_scale=1000),
     "radius": lambda m: m["model"].update(receptive_radius_px=2**40),

@@ -168,6 +168,24 @@ REFUSED: dict[str, tuple[Nodes, Weights, str]] = {
         "before it is computed",
     ),
     "twice": ([node("Relu", ["image"], ["y"]), node("Tanh", ["image"], ["y"])], {}, "twice"),
+    "wrapped": (
+        [node("Mul", ["s", "s"], ["t"]), node("Expand", ["image", "t"], ["y"])],
+        {"s": np.array([2**62, 4], I64)},
+        "Mul does not fit",
+    ),
+    "three-sizes": (
+        [node("Add", ["s", "s", "s"], ["t"]), node("Expand", ["image", "t"], ["y"])],
+        {"s": np.array([1], I64)},
+        "Add does not fit",
+    ),
+    "squeezed-nothing": ([node("Squeeze", ["", "s"], ["y"])], {"s": np.array([0], I64)}, "fit"),
+    "reduced-nothing": ([node("ReduceMean", [""], ["y"])], {}, "ReduceMean does not fit"),
+    "many-axes": (
+        [node("Gather", [f"x{i}" if i else "w", "w"], [f"x{i + 1}"]) for i in range(9)]
+        + [node("Relu", ["x9"], ["y"])],
+        {"w": np.zeros((1,) * 8, F32)},
+        "Gather does not fit",
+    ),
     "deep": (
         [node("Relu", [f"x{i}" if i else "image"], [f"x{i + 1}"]) for i in range(MOST_NODES)]
         + [node("Relu", [f"x{MOST_NODES}"], ["y"])],
@@ -214,6 +232,12 @@ def external_constant(made: onnx.ModelProto) -> None:
     made.graph.node.insert(0, constant)
 
 
+def odd_constant(made: onnx.ModelProto) -> None:
+    constant = node("Constant", [], ["w"], value=made.graph.initializer.pop())
+    constant.attribute[0].type = onnx.AttributeProto.INT
+    made.graph.node.insert(0, constant)
+
+
 def in_memory(made: onnx.ModelProto) -> None:
     made.graph.initializer[0].external_data.add(key="location", value="*/_ORT_MEM_ADDR_/*")
 
@@ -225,6 +249,7 @@ def branch(made: onnx.ModelProto) -> None:
 SPOILED = {
     "external": (external, "external_data|data_location"),
     "external-constant": (external_constant, "external_data|data_location"),
+    "odd-constant": (odd_constant, "Constant has a tensor as attribute"),
     "in-memory": (in_memory, "external_data"),
     "branch": (branch, " g in a AttributeProto"),
     "function": (lambda m: m.functions.add(name="f", domain="d"), "functions"),

@@ -1,0 +1,3 @@
+"""The tests of `inside` run in the environment of VapourSynth: test_inside.py starts them."""
+
+collect_ignore = ["inside"]

@@ -1,0 +1,73 @@
+"""The programs of docs/embedding.md, compiled from the page's own text, do what it says."""
+
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pcsr.runtime.upscaler import Upscaler
+
+from .building import ROOT, run
+from .equality import random_image, upscaler_of
+from .test_installation import C99, CXX17, flags, library
+
+PAGE = ROOT / "docs" / "embedding.md"
+IMAGE = random_image((31, 43))
+PPM = b"P6\n43 31\n255\n" + IMAGE.tobytes()
+
+
+def programs(language: str) -> list[str]:
+    """The programs of a language on the page."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    return [block for block in blocks if "main(" in block]
+
+
+def upscaled(program: Path, bundle: Path, libraries: Path, onnxruntime: Path) -> bytes:
+    env = os.environ | {"LD_LIBRARY_PATH": str(libraries), "PCSR_ONNXRUNTIME": str(onnxruntime)}
+    done = subprocess.run([program, bundle], input=PPM, env=env, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("language", ["c", "cpp"])
+def test_programs_upscale(
+    language: str, libpcsr: Path, carn_like_bundle: Path, onnxruntime_library: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / f"program.{language}"
+    source.write_text(programs(language)[0])
+    compiler = C99 if language == "c" else CXX17
+    run(*compiler, source, "-o", tmp_path / "program", *flags(libpcsr))
+    where = (library(libpcsr).parent, onnxruntime_library)
+    found = upscaled(tmp_path / "program", carn_like_bundle, *where)
+    options = {"adaptive": True} if language == "c" else {"k": 0.5}
+    expected = upscaler_of(carn_like_bundle)(IMAGE, **options).image
+    assert found == b"P6\n172 124\n255\n" + expected.tobytes()
+
+
+def test_a_program_with_python_inside(carn_like_bundle: Path, tmp_path: Path) -> None:
+    where, name = sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("LDLIBRARY")
+    include = sysconfig.get_paths()["include"]
+    if not (Path(include) / "Python.h").exists() or not name.endswith(".so"):
+        pytest.skip("this Python has no headers, or no shared library")
+    source = tmp_path / "embedded.cpp"
+    source.write_text(programs("cpp")[1])
+    more = ("-DPY_SSIZE_T_CLEAN", f"-I{include}", f"-L{where}", f"-Wl,-rpath,{where}")
+    linked = f"-l{name.removeprefix('lib').removesuffix('.so')}"
+    run("c++", "-std=c++17", *more, source, "-o", tmp_path / "embedded", linked)
+    found = run(tmp_path / "embedded", sys.executable, carn_like_bundle)
+    grey = np.full((48, 64, 3), 128, np.uint8)
+    assert found.strip() == f"{Upscaler(carn_like_bundle)(grey).image.nbytes} bytes"
+
+
+def test_the_commands_of_the_page_name_what_is_there() -> None:
+    blocks = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    commands = [line for block in blocks for line in block.splitlines() if line.startswith("cmake")]
+    assert len(commands) == 3
+    source = commands[0].split()[2]
+    assert (ROOT / source / "CMakeLists.txt").exists()
+    assert all("build/libpcsr/release" in command for command in commands)
