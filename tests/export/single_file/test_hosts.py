@@ -1,6 +1,5 @@
 """The hosts that graphs of one file are for run them, and compute what ONNX Runtime computes."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,10 +8,10 @@ import numpy as np
 import pytest
 
 from pcsr.export.single_file.graph import Baked
+from tests.hosts.vapoursynth.environment import vapoursynth_python
 
 from .made import Case, Floats, as_batch, by_onnxruntime
 
-ROOT = Path(__file__).resolve().parents[3]
 HOST = 2e-5  # OpenCV sums convolutions in another order: 6e-6 at worst
 SPARSE, ADAPTIVE, DENSE = Baked(4), Baked(4, None), Baked(4, None, form="dense")
 
@@ -56,28 +55,14 @@ def test_opencv(carn_like_bundle: Path, baked: Baked, engine: str, tmp_path: Pat
         assert np.abs(found - by_onnxruntime(graph, image)).max() <= HOST
 
 
-@pytest.fixture
-def vapoursynth_python() -> Path:
-    """The Python that `make vapoursynth` installs VapourSynth and its ONNX filter for."""
-    name = os.environ.get("VAPOURSYNTH_VENV", ".venv-vapoursynth")
-    python = ROOT / name / "bin" / "python"
-    if not python.exists():
-        reason = f"needs VapourSynth in Python 3.12 ({python} is not there): run make vapoursynth"
-        if os.environ.get("PCSR_VAPOURSYNTH_REQUIRED") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return python
-
-
 @pytest.mark.parametrize("baked", [SPARSE, ADAPTIVE, DENSE], ids=str)
-def test_vsort(
-    carn_like_bundle: Path, baked: Baked, vapoursynth_python: Path, tmp_path: Path
-) -> None:
+def test_vsort(carn_like_bundle: Path, baked: Baked, tmp_path: Path) -> None:
+    python = vapoursynth_python()
     case = Case(carn_like_bundle, baked, (37, 53))
     graph, source, target = (tmp_path / name for name in ("graph.onnx", "in.npy", "out.npy"))
     graph.write_bytes(case.graph())
     np.save(source, case.image)
-    command = [str(vapoursynth_python), "-c", VSORT, *map(str, (graph, source, target))]
+    command = [str(python), "-c", VSORT, *map(str, (graph, source, target))]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert ended.returncode == 0, ended.stderr
     found: Floats = np.load(target)
