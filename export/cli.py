@@ -124,7 +124,7 @@ def main(
     settings = network.read_config(config) if config else network.NetworkSettings()
     settings = network.filled(network.NetworkSettings(mean, std), settings)
     options = exporter.ExportOptions(settings, opset, overwrite, precisions, whole_image)
-    expect_outputs((output is not None) + (single_file is not None))
+    expect_outputs(1 + (single_file is not None))  # the bundle is one, even where it goes again
     with _folder(output) as folder:
         exported = exporter.export_bundle(ckpt, folder, options, say)
         manifest = exported.bundle.manifest.to_json()

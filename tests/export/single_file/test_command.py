@@ -1,6 +1,7 @@
 """pcsr-export --single-file: what it writes and refuses."""
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from pcsr.errors import VerificationError
 from pcsr.export.single_file import verify
 from pcsr.export.single_file.file import SingleFileOptions, export_single_file
-from tests.commands import assert_clean, assert_refused, export, snapshot
+from tests.commands import assert_clean, assert_refused, end, export, snapshot, start
 
 FACTS = {"kind", "backbone", "scale", "form", "routing", "refine", "precision", "version"}
 FACTS |= {"receptive_radius_px", "checkpoint_sha256"}
@@ -105,3 +106,16 @@ def test_a_plain_network_says_that_it_is_one(plain_bundle: Path, tmp_path: Path)
     assert "wrote" in written.report
     found = facts(tmp_path / "x.onnx")
     assert (found["kind"], found["form"], found["routing"]) == ("plain", "plain", "none")
+
+
+def test_ctrl_c_leaves_nothing(pcsr_ckpt: Path, tmp_path: Path) -> None:
+    process = start("pcsr-export", "--ckpt", pcsr_ckpt, "--single-file", tmp_path / "x.onnx")
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "comparing the file" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    else:
+        pytest.fail("it never came to the comparison")
+    assert end(process).code == 130
+    assert snapshot(tmp_path) == {}

@@ -96,7 +96,7 @@ def test_a_published_network(exports: Exports, reference: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("baked", [Baked(4), Baked(4, None), Baked(2.5)])
+@pytest.mark.parametrize("baked", [Baked(4, None), Baked(2.5)], ids=str)
 def test_a_large_image(exports: Exports, baked: Baked) -> None:
     Case(exports.of_file(OURS), baked, (1500, 2000)).check()
 
