@@ -94,10 +94,10 @@ def refuse_failed(checks: Sequence[AnyCheck], against: str = PYTORCH) -> None:
     if failed:
         first = failed[0]
         kind = "" if first.precision == "fp32" else f" in {first.precision}"
+        lost = "nothing" if against == PYTORCH else f"no {first.what}"
         raise VerificationError(
             f"{len(failed)} of {len(checks)} comparisons with {against} failed{kind}, first "
-            f"{first.what} at {size_text(first.lr_size)}: {first.found}; "
-            "nothing was written"
+            f"{first.what} at {size_text(first.lr_size)}: {first.found}; {lost} was written"
         )
 
 
