@@ -155,14 +155,27 @@ def _backbone(files: Files, place: Place) -> Caller:
 
 
 def _plain_session(files: Files, place: Place) -> Caller:
+    from pcsr.bundle import Bundle
+
+    return _session(Bundle.load(files.plain_bundle).graph_bytes("network"), place)
+
+
+def _single_file(files: Files, place: Place, k: float | None) -> Caller:
+    """Runs the one graph that `pcsr-export --single-file` writes, as another program does."""
+    from pcsr.bundle import Bundle
+    from pcsr.export.single_file.graph import Baked, build_graph
+
+    bundle = Bundle.load(files.pcsr_bundle)
+    graph = build_graph(bundle, Baked(SCALE, k, bundle.manifest.refine))
+    return _session(graph.SerializeToString(), place)
+
+
+def _session(graph: bytes, place: Place) -> Caller:
     """Runs what one has without this project: a default session, conversions in NumPy."""
     import onnxruntime as ort
 
-    from pcsr.bundle import Bundle
-
     settings = ort.SessionOptions()
     settings.intra_op_num_threads = place.threads or 0
-    graph = Bundle.load(files.plain_bundle).graph_bytes("network")
     session = ort.InferenceSession(graph, settings, providers=["CPUExecutionProvider"])
 
     def call(image: Any, options: CallOptions) -> Answer:  # noqa: ANN401
@@ -192,6 +205,8 @@ def _bicubic(files: Files, place: Place) -> Caller:
 FOREIGN: dict[str, Callable[[Files, Place], Caller]] = {
     "published": _published,
     "plain-session": _plain_session,
+    "single-file-k0": partial(_single_file, k=0.0),
+    "single-file-adm": partial(_single_file, k=None),
     "plain-eager": _plain_eager,
     "plain-compiled": _plain_compiled,
     "backbone": _backbone,

@@ -26,8 +26,11 @@ Family = Literal[
     "plain-compiled",
     "backbone-compiled",
     "plain-session",
+    "single-file-k0",
+    "single-file-adm",
     "bicubic",
 ]
+SINGLE_FILE = ("single-file-k0", "single-file-adm")
 LABELS: Mapping[Family, str] = {
     "published": "published form, eager",
     "plain-eager": "plain, eager PyTorch",
@@ -67,7 +70,8 @@ class Implementation:
     @property
     def is_pcsr(self) -> bool:
         """Says whether it runs the PCSR network, and not the plain one."""
-        return self.family in ("pcsr", "published", "backbone", "backbone-compiled")
+        others = ("pcsr", "published", "backbone", "backbone-compiled")
+        return self.family in (*others, *SINGLE_FILE)
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ PLAIN = "plain-ort"  # the baseline of every contender on the CPU
 def _on_cpu(
     name: str, label: str, family: Family, published: str = "", **options: float | bool
 ) -> Contender:
-    backend = "auto" if family == "pcsr" else ""
+    backend = {"pcsr": "auto"}.get(family, "onnxruntime" if family in SINGLE_FILE else "")
     implementation = Implementation(family, backend)
     return Contender(name, implementation, label, "", options, PLAIN, published)
 
@@ -114,6 +118,10 @@ OURS = (
     OURS_AT_SHARE,
     _on_cpu("pcsr-heavy", "pcsr, all heavy", "pcsr", heavy_ratio=1.0),
     _on_cpu("pcsr-light", "pcsr, all light", "pcsr", heavy_ratio=0.0),
+)
+IN_ONE_FILE = (
+    _on_cpu("single-file-k0", "one ONNX file, k = 0", "single-file-k0", "eager-k0"),
+    _on_cpu("single-file-adm", "one ONNX file, ADM", "single-file-adm", "eager-adm"),
 )
 PUBLISHED = (
     _on_cpu("eager-k0", "published form, k = 0", "published", k=0.0),
@@ -133,7 +141,7 @@ def cpu_line_up(eager: bool, k_of_share: float | None = None) -> tuple[Contender
     ADM mean nothing: the k at which `HEAVY_SHARE` of the pixels are heavy; the published form has
     no other way to say so.
     """
-    everyone: tuple[Contender, ...] = (*OURS, *PUBLISHED, *OTHERS)
+    everyone: tuple[Contender, ...] = (*OURS, *IN_ONE_FILE, *PUBLISHED, *OTHERS)
     if k_of_share is not None:
         rival = _on_cpu("eager-heavy20", "published form, 20 % heavy", "published", k=k_of_share)
         everyone = (replace(OURS_AT_SHARE, published=rival.name), *OURS[3:], rival, *OTHERS)

@@ -1,6 +1,10 @@
 """Runs pcsr-export: checkpoint -> bundle."""
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,10 +23,14 @@ from pcsr.cli import (
 from pcsr.extras import needs_extra
 from pcsr.interrupts import expect_outputs
 
+if TYPE_CHECKING:
+    from .single_file.file import SingleFileOptions
+
 
 @command(
     "--ckpt carn-pcsr.pth -o carn-pcsr/",
     "--ckpt carn-pcsr.pth -o carn-pcsr/ --precision fp32,fp16 --json manifest.json",
+    "--ckpt carn-pcsr.pth --single-file carn-pcsr.onnx --k 0",
 )
 @option_group(
     "Input",
@@ -45,14 +53,13 @@ from pcsr.interrupts import expect_outputs
 )
 @option_group(
     "Output",
-    click.option(
-        "-o", "--output", required=True, type=FILE, help="Write the bundle to this folder."
-    ),
+    click.option("-o", "--output", type=FILE, help="Write the bundle to this folder."),
     click.option(
         "--precision",
         default="fp32",
         metavar="LIST",
-        help="Write these sets of graphs: fp32 (always), fp16, bf16; separated by commas.",
+        help="Write these sets of graphs: fp32 (always), fp16, bf16; separated by commas. One with "
+        "--single-file.",
     ),
     click.option(
         "--whole-image",
@@ -63,10 +70,31 @@ from pcsr.interrupts import expect_outputs
     json_option,
     overwrite_option,
 )
+@option_group(
+    "One file",
+    click.option(
+        "--single-file",
+        type=FILE,
+        metavar="FILE.onnx",
+        help="Write one graph, image in and upscaled image out, for other programs.",
+    ),
+    click.option(
+        "--form",
+        type=click.Choice(["sparse", "dense"]),
+        help="sparse (default): heavy pixels are computed alone. dense: for TensorRT, no shape "
+        "depends on pixels; everything is computed for every pixel, which saves no time.",
+    ),
+    click.option("--scale", type=float, help="Bake in this scale; else the trained one."),
+    click.option("--k", type=float, help="Bake in this cost weight of the routing; else 0."),
+    click.option("--adaptive", is_flag=True, help="Bake in adaptive decision making (ADM)."),
+    click.option(
+        "--refine/--no-refine", default=None, help="Smooth light pixels; else as the bundle says."
+    ),
+)
 @command_errors
 def main(
     ckpt: Path,
-    output: Path,
+    output: Path | None,
     config: Path | None,
     mean: tuple[float, float, float] | None,
     std: tuple[float, float, float] | None,
@@ -75,8 +103,11 @@ def main(
     whole_image: bool,
     json_file: Path | None,
     overwrite: bool,
+    single_file: Path | None,
+    **baked: Any,  # noqa: ANN401
 ) -> None:
-    """Export a PCSR or plain super-resolution checkpoint to a verified ONNX bundle.
+    """Export a PCSR or plain super-resolution checkpoint to a verified ONNX bundle, or to one ONNX
+    file for other programs.
 
     Reads the published formats (pcsr-phase0, pcsr-phase1, liif, plain networks), and weights alone
     of networks that it recognises. The bundle appears only if every graph and the whole pipeline
@@ -84,14 +115,58 @@ def main(
     """
     with needs_extra("pcsr-export", "cpu,export"):  # late: --help must not wait for torch
         from . import exporter, network
+        from .single_file.file import check_output, export_single_file
     check_text_output(json_file, overwrite)
+    precisions = [name.strip() for name in precision.split(",")]
+    one_file = _one_file(output, single_file, precisions, overwrite, baked)
+    if single_file is not None and one_file is not None:
+        check_output(single_file, one_file)
     settings = network.read_config(config) if config else network.NetworkSettings()
     settings = network.filled(network.NetworkSettings(mean, std), settings)
-    precisions = [name.strip() for name in precision.split(",")]
     options = exporter.ExportOptions(settings, opset, overwrite, precisions, whole_image)
-    expect_outputs(1)
-    exported = exporter.export_bundle(ckpt, output, options, say)
+    expect_outputs(1 + (single_file is not None))  # the bundle is one, even where it goes again
+    with _folder(output) as folder:
+        exported = exporter.export_bundle(ckpt, folder, options, say)
+        manifest = exported.bundle.manifest.to_json()
+        lines = [exporter.format_report(exported)] if output is not None else []
+        if single_file is not None and one_file is not None:
+            lines.append(export_single_file(folder, single_file, one_file, say).report)
     if json_file is not None:
-        write_text(json_file, exported.bundle.manifest.to_json(), overwrite)
+        write_text(json_file, manifest, overwrite)
     if json_file != STDOUT:
-        click.echo(exporter.format_report(exported))
+        click.echo("\n".join(lines))
+
+
+def _one_file(
+    output: Path | None,
+    file: Path | None,
+    precisions: Sequence[str],
+    overwrite: bool,
+    baked: Mapping[str, Any],
+) -> "SingleFileOptions | None":
+    """Gives what is baked into the one file; None where none is asked for."""
+    from .single_file.file import SingleFileOptions
+
+    if file is None:
+        given = [f"--{name}" for name, value in baked.items() if value not in (None, False)]
+        if given:
+            raise click.UsageError(f"{given[0]} is for --single-file alone; name that file, too")
+        if output is None:
+            raise click.UsageError("Missing option '-o' / '--output', or '--single-file'.")
+        return None
+    if len(precisions) > 1:
+        raise click.UsageError("--single-file takes one --precision, fp32 or fp16")
+    form = baked["form"] or "sparse"
+    return SingleFileOptions(
+        **{**baked, "form": form}, precision=precisions[0], overwrite=overwrite
+    )
+
+
+@contextmanager
+def _folder(output: Path | None) -> Iterator[Path]:
+    """Gives the folder for the bundle; one that goes again where nobody wants the bundle."""
+    if output is not None:
+        yield output
+        return
+    with TemporaryDirectory(prefix="pcsr-export-") as folder:
+        yield Path(folder) / "bundle"

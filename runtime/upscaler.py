@@ -7,8 +7,8 @@ from typing import Any, Literal, Self, Unpack
 
 from numpy.typing import NDArray
 
-from pcsr.bundle import Bundle
 from pcsr.errors import UsageError
+from pcsr.single_file import open_bundle
 
 from .backends import Backend, Precision, choose_backend
 from .inputs.arguments import checked, refuse_unknown, shown
@@ -40,7 +40,7 @@ class Upscaler:
         (68, 100, 3)
 
     Args:
-        bundle: directory that pcsr-export wrote.
+        bundle: directory that pcsr-export wrote, or the file of its `--single-file`.
         device: `cpu`, `cuda` or `cuda:N`.
         backend: on the CPU `native` (the backbone in ONNX Runtime, the rest in compiled passes),
             `onnxruntime` (every graph there) or `torch`; on a GPU `tensorrt`, `torch` or
@@ -85,7 +85,7 @@ class Upscaler:
         given = checked(given, ARGUMENTS)
         routing = RoutingRequest(**default)
         self._arguments = given | {"bundle": Path(bundle).absolute()} | default
-        self.bundle = Bundle.load(bundle)
+        self.bundle = open_bundle(bundle)
         chosen = choose_backend(backend, given["device"], precision, self.bundle)
         self.backend, self.precision, self.device = chosen, precision, given["device"]
         how = Opening(**given | {"bundle": self.bundle, "backend": chosen})

@@ -28,6 +28,7 @@ pcsr.errors pcsr.version pcsr.interrupts
 pcsr.text pcsr.extras pcsr.entry pcsr.atomic pcsr.schema
 pcsr.reading
 pcsr.images pcsr.metrics pcsr.overlay pcsr.vectors pcsr.manifest pcsr.bundle pcsr.amend
+pcsr.single_file
 pcsr.cli
 pcsr.models
 pcsr.runtime.process
@@ -57,6 +58,7 @@ pcsr.runtime.profiler.report
 pcsr.runtime.profiler pcsr.runtime.files pcsr.runtime.doctor
 pcsr.export.graphs
 pcsr.export.verification
+pcsr.export.single_file
 pcsr.export
 pcsr.export.inspection
 pcsr.calibration.work_file pcsr.calibration.images

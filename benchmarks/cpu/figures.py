@@ -6,7 +6,7 @@ from statistics import median
 
 import numpy as np
 
-from benchmarks.contenders import SCALE, Contender, Implementation
+from benchmarks.contenders import SCALE, SINGLE_FILE, Contender, Implementation
 from benchmarks.image import Image, Size
 from benchmarks.records import Record
 from benchmarks.series import NOT_TIMED, AllSeries, ContenderSeries
@@ -63,7 +63,8 @@ def work_figures(
     costs: of the contender's bundle. lr_size: (height, width).
     """
     gmacs = paper_gflops = speed = None
-    if series.details is not None and contender.implementation.family != "bicubic":
+    counts_nothing = contender.implementation.family in ("bicubic", *SINGLE_FILE)
+    if series.details is not None and not counts_nothing:
         gmacs, paper_gflops = work(costs, contender.implementation, lr_size, series.pixels)
         times = list(series.times_ms.values())
         speed = 2 * gmacs / (distribution(times).p50 / 1000) if times else None

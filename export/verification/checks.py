@@ -12,6 +12,7 @@ ROUTING_TOLERANCE = (
     1e-4  # share of pixels; a logit within rounding of the threshold may fall to either side
 )
 ROUTING_SLACK_PX = 4
+PYTORCH = "PyTorch"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,27 +86,29 @@ class QualityCheck(_Comparison):
 AnyCheck = DifferenceCheck | QualityCheck
 
 
-def refuse_failed(checks: Sequence[AnyCheck]) -> None:
-    """Raises VerificationError, naming the first failure, unless all of them passed."""
+def refuse_failed(checks: Sequence[AnyCheck], against: str = PYTORCH) -> None:
+    """Raises VerificationError, naming the first failure, unless all of them passed. against: what
+    was compared with.
+    """
     failed = [check for check in checks if not check.passed]
     if failed:
         first = failed[0]
         kind = "" if first.precision == "fp32" else f" in {first.precision}"
+        lost = "nothing" if against == PYTORCH else f"no {first.what}"
         raise VerificationError(
-            f"{len(failed)} of {len(checks)} comparisons with PyTorch failed{kind}, first "
-            f"{first.what} at {size_text(first.lr_size)}: {first.found}; "
-            "nothing was written"
+            f"{len(failed)} of {len(checks)} comparisons with {against} failed{kind}, first "
+            f"{first.what} at {size_text(first.lr_size)}: {first.found}; {lost} was written"
         )
 
 
-def format_checks(checks: Sequence[AnyCheck]) -> str:
+def format_checks(checks: Sequence[AnyCheck], against: str = PYTORCH) -> str:
     """Formats the tables for a terminal: differences, then quality in half precision."""
-    kinds = ((DifferenceCheck, _HEAD), (QualityCheck, _QUALITY_HEAD))
+    kinds = ((DifferenceCheck, (f"compared with {against}", *_HEAD)), (QualityCheck, _QUALITY_HEAD))
     found = [(head, [_row(c) for c in checks if isinstance(c, kind)]) for kind, head in kinds]
     return "\n\n".join(tabulate(rows, head, disable_numparse=True) for head, rows in found if rows)
 
 
-_HEAD = ("compared with PyTorch", "type", "input", "scale", "difference", "allowed", "rerouted")
+_HEAD = ("type", "input", "scale", "difference", "allowed", "rerouted")
 _QUALITY_HEAD = ("quality", "type", "input", "scale", "PSNR loss", "allowed", "PSNR", "rerouted")
 
 

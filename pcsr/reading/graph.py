@@ -2,7 +2,8 @@
 without control flow, functions, or data in other files.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,23 @@ FIELDS = {
 }
 
 
+MOST_SINGLE_NODES = 50_000
+ROUTING = {
+    *("And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "Or", "Xor"),
+    *("ArgMax", "Floor", "MaxPool", "Min", "ReduceMax", "ReduceMin", "ReduceSum", "Round"),
+    *("Expand", "NonZero", "Range", "ScatterElements", "ScatterND", "Where"),
+}
+"""The operators that a graph of one file has beside those of a bundle's graphs."""
+
+
+@dataclass(frozen=True)
+class SingleGraph:
+    """What is known of a graph of one file, which was checked."""
+
+    metadata: Mapping[str, str]
+    opset: int
+
+
 def read_graph_shapes(data: bytes) -> GraphShapes:
     """Parses an ONNX file, checks it, and gives what its values take for inputs of any size.
 
@@ -44,6 +62,25 @@ def read_graph_shapes(data: bytes) -> GraphShapes:
         ValueError: it is damaged, or holds what a graph of a bundle does not.
         BackendError: the onnx package is missing.
     """
+    return _read(data, RULES.keys(), MOST_NODES)[1]
+
+
+def read_single_graph(data: bytes) -> SingleGraph:
+    """Parses and checks a file that holds a whole bundle: image in, upscaled image out. How much
+    its values take is not foreseen: that depends on the image.
+
+    Raises:
+        ValueError: it is damaged, or holds what no such graph does.
+        BackendError: the onnx package is missing.
+    """
+    model, graph = _read(data, RULES.keys() | ROUTING, MOST_SINGLE_NODES)
+    if graph.inputs != ("image",) or graph.outputs != ("upscaled",):
+        raise ValueError("it does not make `upscaled` of `image`, and these alone")
+    opset = next((one.version for one in model.opset_import if not one.domain), 0)
+    return SingleGraph({entry.key: entry.value for entry in model.metadata_props}, opset)
+
+
+def _read(data: bytes, operators: Collection[str], most_nodes: int) -> tuple[Any, GraphShapes]:
     onnx = _onnx()
     count_fields(data, onnx.ModelProto.DESCRIPTOR)
     try:
@@ -54,16 +91,16 @@ def read_graph_shapes(data: bytes) -> GraphShapes:
     _check_opsets(model)
     graph = model.graph
     _allow(graph)
-    if len(graph.node) > MOST_NODES:
-        raise ValueError(f"it has {len(graph.node)} nodes, more than {MOST_NODES}")
+    if len(graph.node) > most_nodes:
+        raise ValueError(f"it has {len(graph.node)} nodes, more than {most_nodes}")
     if len(graph.initializer) > MOST_WEIGHTS:
         raise ValueError(f"it has {len(graph.initializer)} weights, more than {MOST_WEIGHTS}")
     constants = {proto.name: _value(onnx, proto) for proto in graph.initializer}
     inputs = tuple(value.name for value in graph.input)
     outputs = tuple(value.name for value in graph.output)
-    nodes = [_computation(onnx, node) for node in graph.node]
+    nodes = [_computation(onnx, node, operators) for node in graph.node]
     _check_names(graph, inputs, outputs, nodes)
-    return GraphShapes(inputs, outputs, constants, tuple(nodes))
+    return model, GraphShapes(inputs, outputs, constants, tuple(nodes))
 
 
 def _onnx() -> Any:  # noqa: ANN401
@@ -120,11 +157,11 @@ def _check_names(
         raise ValueError("an output is there twice, or is no result")
 
 
-def _computation(onnx: Any, node: Any) -> Computation:  # noqa: ANN401
+def _computation(onnx: Any, node: Any, operators: Collection[str]) -> Computation:  # noqa: ANN401
     _allow(node)
     domain = DOMAINS.get(node.domain, node.domain)
     operator = f"{domain}::{node.op_type}" if domain else node.op_type
-    if operator not in RULES:
+    if operator not in operators:
         raise ValueError(f"it has the operator {operator!a:.80}, which is not known here")
     attributes: dict[str, Any] = {}
     for attribute in node.attribute:

@@ -206,7 +206,7 @@ class PlainPipeline:
         self._halo_px, self._tile_px = model.receptive_radius_px, tile_px
         self._multiple = model.size_multiple
         self._working_bytes_per_px = model.working_bytes_per_px
-        self._scale = round(bundle.manifest.trained_scale)
+        self._scale = bundle.manifest.trained_scale
         self._runner, self._workers = runner, workers
 
     def plan(self, size: Size) -> Bands:
@@ -260,4 +260,4 @@ class PlainPipeline:
             self._workers.over_rows(part.shape, work)
 
     def _enlarged(self, part: slice) -> slice:
-        return slice(part.start * self._scale, part.stop * self._scale)
+        return slice(round(part.start * self._scale), round(part.stop * self._scale))

@@ -21,6 +21,7 @@ from pcsr.runtime.geometry.grid import hr_size
 from pcsr.runtime.result import Result, Stats
 from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.upscaler import Upscaler
+from pcsr.single_file import SingleFile
 
 from . import MAX_FRAME_PIXELS, MAX_PIXELS
 from .done import Done
@@ -223,6 +224,7 @@ class _Stages:
         self, job: Job, picture: images.Picture, size: tuple[int, int], is_streamed: bool
     ) -> None:
         request, where = self._options.request, self._upscaler.time_key()
+        is_one_file = isinstance(self._upscaler.bundle, SingleFile)
         refuse_beyond_memory(
             job.source,
             picture.pixels,
@@ -230,7 +232,7 @@ class _Stages:
             is_streamed,
             has_overlay=job.overlay is not None,
             has_share=request.heavy_ratio is not None or request.budget_ms is not None,
-            has_graphs=where.device == "cpu" and where.passes == "graphs",
+            has_graphs=where.device == "cpu" and (where.passes == "graphs" or is_one_file),
         )
 
     def _convert(self, upscaler: Upscaler, job: Job) -> VideoStats:

@@ -11,6 +11,7 @@ from pcsr.bundle import Bundle
 from pcsr.errors import UsageError
 from pcsr.extras import needs_extra
 from pcsr.runtime.layout import RGB8, as_rgb8
+from pcsr.single_file import SingleFile
 
 Pixels = NDArray[np.uint8]
 Size = tuple[int, int]
@@ -73,17 +74,30 @@ def reduced(files: Sequence[Path], scale: float) -> list[InputImage]:
 
 
 def samples(bundles: Sequence[Bundle], sizes: Sequence[Size]) -> list[InputImage]:
-    """Lays the largest verification picture of the bundles side by side, at each size.
+    """Lays the largest verification picture of the bundles side by side, at each size; a drawn
+    one where only graphs of one file are there, which hold none.
 
     Raises:
         UsageError: no bundle has one.
     """
     known = [bundle for bundle in bundles if bundle.manifest.vectors is not None]
     held = [vector.image for bundle in known for vector in bundle.vectors()]
+    if not held and all(isinstance(bundle, SingleFile) for bundle in bundles):
+        held = [_drawn()]
     if not held:
         raise UsageError("no bundle holds a sample picture; name a photo with --image")
     picture = RGB8.from_network(max(held, key=np.size)).astype(np.uint8)
     return [InputImage("sample", filled(picture, size), is_sample=True) for size in sizes]
+
+
+def _drawn() -> NDArray[np.float32]:
+    """Draws a picture [64, 72, 3] in [0, 1]: gradients, an edge, and grain in a third of it."""
+    y, x = np.mgrid[:64, :72].astype(np.float32)
+    shades = np.stack([x / 72, y / 64, (x + y) / 136], axis=-1)
+    grain = np.random.default_rng(0).random((64, 72, 1), dtype=np.float32)
+    edge = (x > 1.5 * y)[..., None]
+    picture: NDArray[np.float32] = 0.5 * shades + 0.3 * edge + 0.2 * grain * (x < 24)[..., None]
+    return picture
 
 
 def filled(pixels: Pixels, size: Size) -> Pixels:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pcsr.bundle import Bundle
 from pcsr.errors import UsageError
 from pcsr.runtime.machine import machine, usable_cores
+from pcsr.single_file import open_bundle
 
 from .assemble import make_case
 from .cases import PLAIN, Choices, Setup, Spec, make_specs, refuse_large
@@ -42,7 +43,7 @@ class Prepared:
 def prepare(choices: Choices, say: Say) -> Prepared:
     """Opens all bundles; raises what refuses a choice, a picture, a bundle or a device."""
     paths = dict.fromkeys([*choices.bundles, *([choices.baseline] if choices.baseline else [])])
-    bundles = {path: Bundle.load(path) for path in paths}
+    bundles = {path: open_bundle(path) for path in paths}
     if choices.baseline is not None and bundles[choices.baseline].kind != "plain":
         raise UsageError(
             f"{choices.baseline} is no plain network; name one with --baseline, and this one among "

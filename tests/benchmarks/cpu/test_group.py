@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.bench import parse_size
 from benchmarks.callers import Files, Place, open_caller
-from benchmarks.contenders import Contender, Implementation, cpu_line_up
+from benchmarks.contenders import SINGLE_FILE, Contender, Implementation, cpu_line_up
 from benchmarks.cpu.figures import compare, memory_figures, time_figures, work
 from benchmarks.cpu.group import make_care, try_first_use
 from benchmarks.cpu.rounds import Care
@@ -43,14 +43,14 @@ def test_the_plain_session_is_released_where_not_all_fit() -> None:
 
 def test_every_mode_has_its_rival_and_random_weights_have_one_mode() -> None:
     trained = {c.name: c for c in cpu_line_up(eager=True)}
-    assert len(trained) == 10
+    assert len(trained) == 12
     assert {c.published for c in trained.values()} == {"", "eager-k0", "eager-adm"}
     random = {c.name: c for c in cpu_line_up(eager=True, k_of_share=0.7)}
     assert random["pcsr-heavy20"].published == "eager-heavy20"
     assert random["eager-heavy20"].options == {"k": 0.7}
     assert not {"pcsr-k0", "pcsr-adm", "eager-k0"} & set(random)
     without = {c.implementation.family for c in cpu_line_up(eager=False)}
-    assert without == {"pcsr", "plain-session", "bicubic"}
+    assert without == {"pcsr", *SINGLE_FILE, "plain-session", "bicubic"}
 
 
 def test_k_of_a_difficulty_cuts_there() -> None:
