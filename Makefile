@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 VAPOURSYNTH := .venv-vapoursynth
 
 .PHONY: demo test fuzz lint docs bench bench-short gpu gpu-pack gpu-unpack gpu-first gpu-second gpu-rehearsal \
-	gpu-test gpu-dry vapoursynth install clean
+	gpu-test gpu-dry libpcsr libpcsr-test vapoursynth install clean
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/demo.py $(if $(CKPT),--ckpt "$(CKPT)")
@@ -85,6 +85,18 @@ gpu-test:
 # The same program on the CPU, tiny, the kernels interpreted: does it all run? Takes minutes; its times mean nothing.
 gpu-dry: $(INSTALLED)
 	$(BIN)/python -m benchmarks.gpu --device cpu --quick --precision fp32 $(GPU_ARGS)
+
+# The C library, in the folder PREFIX: lib/, include/, and what CMake and pkg-config find it by (docs/embedding.md).
+PREFIX ?= build/libpcsr/release
+libpcsr:
+	cmake -S runtime/libpcsr -B build/libpcsr/plain/build
+	cmake --build build/libpcsr/plain/build --parallel $(JOBS)
+	cmake --install build/libpcsr/plain/build --prefix $(PREFIX)
+
+# Its tests, of which `make test` runs all but those under ThreadSanitizer.
+libpcsr-test: $(INSTALLED)
+	PCSR_SANITIZERS=all $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal tests/runtime/libpcsr \
+		tests/examples/test_upscale_png.py tests/benchmarks/test_libpcsr.py
 
 # VapourSynth wants Python 3.12: the tests of its filters run in an environment of their own.
 vapoursynth: $(VAPOURSYNTH)/.installed

@@ -69,7 +69,7 @@ void require(const void *pointer, const char *name) {
 template <typename T>
 size_t checked_size(const T *given, const char *name) {
     const size_t size = given->struct_size;
-    if (size < sizeof size || size > 65536)
+    if (size < sizeof size || size > 2 * sizeof *given)
         refuse(std::string(name) + "->struct_size must be sizeof *" + name + ", " +
                std::to_string(sizeof *given) + ", found " + std::to_string(size));
     return size;

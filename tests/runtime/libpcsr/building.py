@@ -15,17 +15,18 @@ PROGRAMS = Path(__file__).parent / "programs"
 CACHE = ROOT / "build" / "libpcsr"
 TOOLS = {"cmake": "cmake", "c++": "g++", "pkg-config": "pkg-config"}
 _HERE = Path(__file__).parent
+MEMORY, THREAD = "address,undefined", "thread"
 SANITIZERS = {
-    "address": {
-        "LSAN_OPTIONS": f"suppressions={_HERE / 'leak_sanitizer.txt'}:print_suppressions=0"
+    MEMORY: {
+        "LSAN_OPTIONS": f"suppressions={_HERE / 'leak_sanitizer.txt'}:print_suppressions=0",
+        "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
     },
-    "undefined": {"UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"},
-    "thread": {
+    THREAD: {
         "TSAN_OPTIONS": f"suppressions={_HERE / 'thread_sanitizer.txt'}:halt_on_error=1"
         ":print_suppressions=0"
     },
 }
-"""The environment of a program, by its sanitizer."""
+"""The environment of a program, by its sanitizers."""
 
 
 def run(*command: Path | str, **more: str) -> str:
@@ -43,7 +44,7 @@ def run(*command: Path | str, **more: str) -> str:
 
 @cache
 def installed(sanitizer: str = "") -> Path:
-    """The prefix that the library is installed in, built with a sanitizer or without."""
+    """The prefix that the library is installed in, built with sanitizers or without."""
     _require_tools()
     folder = CACHE / (sanitizer or "plain")
     with lock(folder.name):

@@ -64,9 +64,10 @@ def watched(
     onnxruntime_library: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Driver]:
     """The C program under AddressSanitizer."""
-    env = {**os.environ, **building.SANITIZERS["address"]}
+    env = {**os.environ, **building.SANITIZERS[building.MEMORY]}
     folder = tmp_path_factory.mktemp("mutants")
-    with Driver(building.program("driver", "address"), onnxruntime_library, folder, env) as started:
+    program = building.program("driver", building.MEMORY)
+    with Driver(program, onnxruntime_library, folder, env) as started:
         yield started
 
 

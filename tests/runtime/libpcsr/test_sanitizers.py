@@ -1,7 +1,7 @@
 """A selection of the tests, with the library and the program compiled with sanitizers.
 
-`make test` runs AddressSanitizer; PCSR_SANITIZERS=all, as `make libpcsr-test` sets it, the others
-too, each of which is another build.
+`make test` runs AddressSanitizer and UndefinedBehaviorSanitizer; PCSR_SANITIZERS=all, as `make
+libpcsr-test` sets it, ThreadSanitizer, too, which is another build.
 """
 
 import os
@@ -16,15 +16,20 @@ from pcsr import Bundle
 from . import building, test_calls, test_equality, test_formats
 from .driver import Driver
 
-USUAL = ("address",)
-OTHERS = ("undefined", "thread")
+FAULTS = {
+    "memory": "int main(int n, char **a) { (void)a; char *p = malloc(n); return p[n]; }",
+    "overflow": "int main(int n, char **a) { (void)a; return (0x7fffffff + n) != 0; }",
+    "race": "static int n; static void *f(void *p) { n++; return p; }\n"
+    "int main(void) { pthread_t t; pthread_create(&t, 0, f, 0); n++;"
+    " pthread_join(t, 0); return 0; }",
+}
 CASES = ["no input", "no output", "negative height", "overlapping rows", "size of the options"]
 
 
-@pytest.fixture(scope="module", params=[*USUAL, *OTHERS])
+@pytest.fixture(scope="module", params=[*building.SANITIZERS])
 def sanitizer(request: pytest.FixtureRequest) -> str:
     name: str = request.param
-    if name in OTHERS and os.environ.get("PCSR_SANITIZERS") != "all":
+    if name == building.THREAD and os.environ.get("PCSR_SANITIZERS") != "all":
         pytest.skip(f"{name}: make libpcsr-test runs it")
     return name
 
@@ -81,7 +86,7 @@ def test_many_threads(
     for opening in ({}, {"executor": "threads"}, {"threads": 1}):
         test_calls.test_eight_threads_call_one_handle(opening, carn_like_bundle, sanitized)
     test_calls.cancel_from_another_thread(sanitized, carn_like_bundle, (60, 70))
-    if sanitizer != "thread":  # under which ONNX Runtime takes minutes for larger images
+    if sanitizer != building.THREAD:  # under which ONNX Runtime takes minutes for larger images
         test_calls.test_rows_cancel_runs(carn_like_bundle, plain_bundle, sanitized)
         test_calls.test_the_callers_executor_does_the_work(carn_like_bundle, sanitized)
 
@@ -100,19 +105,12 @@ def test_the_header_for_cxx(
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_sanitizer_sees_faults(sanitizer: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("fault", FAULTS)
+def test_sanitizers_see_faults(fault: str, tmp_path: Path) -> None:
     """A program with one ends otherwise than well, as it is compiled here."""
-    faults = {
-        "address": "int main(int n, char **a) { (void)a; char *p = malloc(n); return p[n]; }",
-        "undefined": "int main(int n, char **a) { (void)a; return (0x7fffffff + n) != 0; }",
-        "thread": (
-            "static int n; static void *f(void *p) { n++; return p; }\n"
-            "int main(void) { pthread_t t; pthread_create(&t, 0, f, 0); n++;"
-            " pthread_join(t, 0); return 0; }"
-        ),
-    }
+    sanitizer = building.THREAD if fault == "race" else building.MEMORY
     source = tmp_path / "fault.c"
-    source.write_text(f"#include <pthread.h>\n#include <stdlib.h>\n{faults[sanitizer]}\n")
+    source.write_text(f"#include <pthread.h>\n#include <stdlib.h>\n{FAULTS[fault]}\n")
     flags = (f"-fsanitize={sanitizer}", "-fno-sanitize-recover=undefined", "-pthread", "-g")
     building.run("cc", *flags, source, "-o", tmp_path / "fault")
     env = {**os.environ, **building.SANITIZERS[sanitizer]}
