@@ -46,7 +46,7 @@ def run(*command: Path | str, **more: str) -> str:
 def installed(sanitizer: str = "") -> Path:
     """The prefix that the library is installed in, built with sanitizers or without."""
     _require_tools()
-    folder = CACHE / (sanitizer or "plain")
+    folder = CACHE / (sanitizer.replace(",", "-") or "plain")
     with lock(folder.name):
         tests = "-DPCSR_TESTS=ON"
         configure(SOURCE, folder / "build", tests, f"-DPCSR_SANITIZE={sanitizer}")
