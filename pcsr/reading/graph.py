@@ -42,7 +42,7 @@ MOST_SINGLE_NODES = 50_000
 ROUTING = {
     *("And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "Or", "Xor"),
     *("ArgMax", "Floor", "MaxPool", "Min", "ReduceMax", "ReduceMin", "ReduceSum", "Round"),
-    *("Expand", "NonZero", "Range", "ScatterElements", "ScatterND", "Where"),
+    *("Expand", "Log", "NonZero", "Range", "ScatterElements", "ScatterND", "Where"),
 }
 """The operators that a graph of one file has beside those of a bundle's graphs."""
 
