@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from pcsr.single_file import K
+
 from .writer import GraphWriter
 
 BINS = 2**16
 UPDATES = 19  # of the centroids, at most
 TOLERANCE = 1e-4
-K = "pcsr.k"
 NONE = 2.0  # a threshold above all difficulties
 
 

@@ -11,9 +11,10 @@ from pcsr import Upscaler
 from pcsr.bundle import Bundle
 from pcsr.export.exporter import ExportOptions
 from pcsr.export.single_file.graph import Baked, Form, build_graph
-from pcsr.export.single_file.routing import K, difficulty
+from pcsr.export.single_file.routing import difficulty
 from pcsr.export.single_file.writer import GraphWriter
 from pcsr.runtime.routing.rule import difficulty_logit, sigmoid
+from pcsr.single_file import K
 from tests import tolerances
 from tests.conftest import REFERENCE
 from tests.exports import Exports
