@@ -92,7 +92,15 @@ class Layout:
         Integers are clipped and rounded (ties to even); float32 is left as it is, overshoots
         included.
         """
-        return to_dtype((rgb @ LUMA)[..., None] if self.is_gray else rgb, self.dtype)
+        return to_dtype(_luma(rgb)[..., None] if self.is_gray else rgb, self.dtype)
+
+
+def _luma(rgb: Floats) -> Floats:
+    # Not rgb @ LUMA: the order of its sums depends on the shape, and libpcsr has this one.
+    luma: Floats = rgb[..., 0] * LUMA[0]
+    luma += rgb[..., 1] * LUMA[1]
+    luma += rgb[..., 2] * LUMA[2]
+    return luma
 
 
 def refuse_dtype(name: str) -> None:

@@ -1,7 +1,6 @@
 // upscale_png BUNDLE INPUT.png OUTPUT.png [SCALE]: upscales a PNG with libpcsr and libpng.
 //
-// Gray, alpha and 16 bits stay, and what is said about the colours. The environment's
-// PCSR_ONNXRUNTIME names ONNX Runtime's library.
+// Gray, alpha, 16 bits and colour spaces stay. PCSR_ONNXRUNTIME names ONNX Runtime's library.
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -12,7 +11,6 @@
 #include <vector>
 
 #include <png.h>
-
 #include <pcsr/pcsr.hpp>
 
 namespace {
@@ -118,6 +116,8 @@ void write(Png &to, Png &from, Picture &picture) {
 }
 
 void upscale(const char *bundle, const char *input, const std::string &output, double scale) {
+    if (std::filesystem::exists(output) && !std::filesystem::is_regular_file(output))
+        throw std::runtime_error(output + ": expected the name of a file");
     Png from(input, false);
     Picture small = read(from);
     const pcsr::Upscaler upscaler(bundle);

@@ -23,6 +23,7 @@ namespace {
 
 constexpr double LARGEST_K = 1e6;
 constexpr size_t KEPT_MESSAGES = 64;
+constexpr size_t LARGEST_STRUCTURE = 8192; /* a size that was not set is hardly less */
 
 /* What failed last on this thread, by the number of the handle; 0 is the last of all. */
 std::map<uint64_t, std::string> &messages() {
@@ -69,7 +70,7 @@ void require(const void *pointer, const char *name) {
 template <typename T>
 size_t checked_size(const T *given, const char *name) {
     const size_t size = given->struct_size;
-    if (size < sizeof size || size > 2 * sizeof *given)
+    if (size < sizeof size || size > LARGEST_STRUCTURE)
         refuse(std::string(name) + "->struct_size must be sizeof *" + name + ", " +
                std::to_string(sizeof *given) + ", found " + std::to_string(size));
     return size;

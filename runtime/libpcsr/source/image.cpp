@@ -151,9 +151,12 @@ View viewed(const pcsr_image &image, const char *name) {
                          " bytes, found " + std::to_string(image.row_stride));
     view.channel_stride = size;
     if (is_planar) view.channel_stride = image.plane_stride ? image.plane_stride : view.height * gap;
-    if (is_planar && std::abs(view.channel_stride) < row_bytes && view.channels > 1)
-        refuse(name, "->plane_stride must be 0 or at least " + std::to_string(row_bytes) +
-                         " bytes, found " + std::to_string(image.plane_stride));
+    const int64_t apart = std::abs(view.channel_stride), others = view.channels - 1;
+    const bool is_by_plane = apart >= (view.height - 1) * gap + row_bytes;
+    const bool is_by_row = apart >= row_bytes && gap >= others * apart + row_bytes;
+    if (is_planar && others && !is_by_plane && !is_by_row)
+        refuse(name, "->plane_stride must be 0, or such that no two rows overlap, found " +
+                         std::to_string(image.plane_stride));
     if (reinterpret_cast<uintptr_t>(view.data) % static_cast<uintptr_t>(size) ||
         view.row_stride % size || view.channel_stride % size)
         refuse(name, "->data and its strides must be multiples of " + std::to_string(size) +
@@ -198,7 +201,7 @@ void check_values(const View &view) {
                 if (float value = typed<float>(at); !(value >= LEAST && value <= MOST))
                     throw Failure(PCSR_ERROR_IMAGE,
                                   "the image holds NaN or values beyond -1..2 (found " +
-                                      std::to_string(value) +
+                                      shown(static_cast<double>(value)) +
                                       "); expected nominally [0, 1]: divide 0..255 by 255");
         }
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <locale>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -18,19 +19,27 @@ namespace {
 const std::string CGROUP = "/sys/fs/cgroup", PROCESS = "/proc/self/";
 using Number = std::optional<double>;
 
+/* A file of numbers, as the system writes them whatever the locale of the process is. */
+std::ifstream opened(const std::string &file) {
+    std::ifstream stream(file);
+    stream.imbue(std::locale::classic());
+    return stream;
+}
+
 /* The number in a file; none where it is not there, or says "max". */
 Number number(const std::string &file) {
     double value = 0;
-    std::ifstream stream(file);
+    std::ifstream stream = opened(file);
     return stream >> value ? Number(value) : std::nullopt;
 }
 
 /* The number behind a name, where a line begins with that. */
 Number number_behind(const std::string &file, const std::string &name) {
-    std::ifstream stream(file);
+    std::ifstream stream = opened(file);
     std::string line, word;
     while (std::getline(stream, line)) {
         std::istringstream words(line);
+        words.imbue(std::locale::classic());
         double value = 0;
         if (words >> word && word == name && words >> value) return value;
     }
@@ -45,7 +54,7 @@ void keep_least(Number &least, Number value) {
 std::vector<std::string> groups(const std::string &controller) {
     std::string base = CGROUP + (controller.empty() ? "" : "/" + controller), line;
     std::vector<std::string> found{base};
-    std::ifstream stream(PROCESS + "cgroup");
+    std::ifstream stream = opened(PROCESS + "cgroup");
     while (std::getline(stream, line)) {
         size_t first = line.find(':'), second = line.find(':', first + 1);
         if (second == std::string::npos) continue;
@@ -84,7 +93,7 @@ int usable_cores() {
     if (sched_getaffinity(0, sizeof set, &set) == 0) there = std::max(1, CPU_COUNT(&set));
     Number cores;
     for (const std::string &group : groups("")) {
-        std::ifstream stream(group + "/cpu.max");
+        std::ifstream stream = opened(group + "/cpu.max");
         double quota = 0, period = 0;
         if (stream >> quota >> period && period > 0) keep_least(cores, quota / period);
     }

@@ -27,6 +27,13 @@ void *opened(const std::string &path) {
                   std::string("ONNX Runtime does not load: ") + (reason ? reason : name) + ADVICE);
 }
 
+/* What the system has too little of is no fault of the bundle or the image. */
+bool is_shortage(const std::string &reason) {
+    for (const char *sign : {"bad_alloc", "llocate", "PosixThread", "Too many open files"})
+        if (reason.find(sign) != std::string::npos) return true;
+    return false;
+}
+
 std::string first_line(const char *text) {
     std::string line(text ? text : "no reason given");
     return line.substr(0, line.find('\n'));
@@ -147,9 +154,10 @@ Session::Session(const OnnxRuntime &library, const std::vector<uint8_t> &model, 
         reason = "ONNX Runtime does not start: " + reason;
     if (options) library_.call(ort::RELEASE_SESSION_OPTIONS, options);
     if (reason.empty()) return;
-    bool is_bundle = env_ && memory_ && options;
+    pcsr_status status = env_ && memory_ && options ? PCSR_ERROR_BUNDLE : PCSR_ERROR_BACKEND;
+    if (is_shortage(reason)) status = PCSR_ERROR_MEMORY;
     close();
-    throw Failure(is_bundle ? PCSR_ERROR_BUNDLE : PCSR_ERROR_BACKEND, reason);
+    throw Failure(status, reason);
 }
 
 Session::~Session() { close(); }
@@ -187,7 +195,7 @@ Tensor Session::run(const float *image, int64_t height, int64_t width,
     if (reason.empty()) return {library_, result};
     if (result) library_.call(ort::RELEASE_VALUE, result);
     if (cancellation) cancellation->check();
-    throw Failure(PCSR_ERROR_IMAGE,
+    throw Failure(is_shortage(reason) ? PCSR_ERROR_MEMORY : PCSR_ERROR_IMAGE,
                   "ONNX Runtime fails in the backbone's graph, out of memory or unfit for this "
                   "image: " + reason + "; try a smaller image or scale");
 }

@@ -2,7 +2,6 @@
 
 #include <cmath>
 #include <cstdlib>
-#include <sstream>
 
 #include "failure.h"
 #include "grid.h"
@@ -14,12 +13,6 @@ namespace {
 constexpr int64_t MOST_PIXELS = INT32_MAX;
 constexpr double LARGEST_SCALE = 1000;
 constexpr int MOST_THREADS = 256;
-
-std::string shown(double number) {
-    std::ostringstream text;
-    text << number;
-    return text.str();
-}
 
 [[noreturn]] void refuse(const std::string &what) { throw Failure(PCSR_ERROR_ARGUMENT, what); }
 

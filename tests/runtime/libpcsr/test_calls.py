@@ -40,6 +40,8 @@ REFUSED: dict[str, tuple[dict[str, Any], int]] = {
     "unknown layout": ({"layout": 2}, ARGUMENT),
     "overlapping rows": ({"row_stride": 71}, ARGUMENT),
     "overlapping rows of the output": ({"out_row_stride": 5}, ARGUMENT),
+    "overlapping planes": ({"layout": 1, "row_stride": 24, "plane_stride": 24}, ARGUMENT),
+    "overlapping planes of the output": ({"out_layout": 1, "out_plane_stride": 96}, ARGUMENT),
     "other width": ({"out_width": 95}, ARGUMENT),
     "other height": ({"out_height": 81}, ARGUMENT),
     "other channels": ({"out_channels": 1}, ARGUMENT),

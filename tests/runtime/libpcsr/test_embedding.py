@@ -44,9 +44,31 @@ def test_programs_upscale(
     run(*compiler, source, "-o", tmp_path / "program", *flags(libpcsr))
     where = (library(libpcsr).parent, onnxruntime_library)
     found = upscaled(tmp_path / "program", carn_like_bundle, *where)
-    options = {"adaptive": True} if language == "c" else {"k": 0.5}
-    expected = upscaler_of(carn_like_bundle)(IMAGE, **options).image
+    expected = upscaler_of(carn_like_bundle)(IMAGE).image
     assert found == b"P6\n172 124\n255\n" + expected.tobytes()
+
+
+@pytest.mark.parametrize("language", ["c", "cpp"])
+def test_programs_say_that_a_result_is_not_written(
+    language: str, libpcsr: Path, carn_like_bundle: Path, onnxruntime_library: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / f"program.{language}"
+    source.write_text(programs(language)[0])
+    compiler = C99 if language == "c" else CXX17
+    run(*compiler, source, "-o", tmp_path / "program", *flags(libpcsr))
+    env = {"LD_LIBRARY_PATH": str(library(libpcsr).parent)}
+    env["PCSR_ONNXRUNTIME"] = str(onnxruntime_library)
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [tmp_path / "program", carn_like_bundle],
+            input=PPM,
+            env=os.environ | env,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.decode().strip()
 
 
 def test_a_program_with_python_inside(carn_like_bundle: Path, tmp_path: Path) -> None:
@@ -67,7 +89,7 @@ def test_a_program_with_python_inside(carn_like_bundle: Path, tmp_path: Path) ->
 def test_the_commands_of_the_page_name_what_is_there() -> None:
     blocks = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     commands = [line for block in blocks for line in block.splitlines() if line.startswith("cmake")]
-    assert len(commands) == 3
-    source = commands[0].split()[2]
-    assert (ROOT / source / "CMakeLists.txt").exists()
-    assert all("build/libpcsr/release" in command for command in commands)
+    assert len(commands) == 4
+    for command in (commands[0], commands[3]):
+        assert (ROOT / command.split()[2] / "CMakeLists.txt").exists()
+    assert all("build/libpcsr/release" in command for command in commands[:3])

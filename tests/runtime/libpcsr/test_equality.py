@@ -92,6 +92,14 @@ def test_alpha(bundle: Path, driver: Driver) -> None:
         assert_equal(driver, bundle, image)
 
 
+@pytest.mark.parametrize("bundle", ["carn_like"], indirect=True)
+def test_gray_of_any_width(bundle: Path, driver: Driver) -> None:
+    """NumPy's own product of a matrix and a vector depends on the shape."""
+    for width in (1, 2, 7, 40):
+        image = random_image((60, width), 1, "float32")
+        assert_equal(driver, bundle, image, scale=1)
+
+
 @pytest.mark.parametrize("tile_px", [16, 33])
 @each_bundle
 def test_tiles(bundle: Path, tile_px: int, driver: Driver) -> None:

@@ -2,8 +2,8 @@
 
    C99 and C++. Every structure begins with its own size, which the caller sets; all else may be
    zero, which chooses what is said beside it. Every call that can fail returns a status. A handle
-   may be used from several threads at once; it must outlive their calls. Nothing is written to
-   standard output or standard error. docs/embedding.md has complete programs. */
+   may be used from several threads at once; it must outlive their calls. The library writes
+   nothing to standard output or standard error. docs/embedding.md has complete programs. */
 #ifndef PCSR_H
 #define PCSR_H
 

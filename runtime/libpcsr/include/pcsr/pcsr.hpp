@@ -40,18 +40,18 @@ using Statistics = Sized<pcsr_statistics>;
    unless fields are set. */
 struct Image : Sized<pcsr_image> {
     Image() noexcept = default;
-    Image(void *pixels, int32_t width, int32_t height, int32_t channels,
-          int32_t format = PCSR_U8) noexcept {
-        this->data = pixels;
-        this->width = width;
-        this->height = height;
-        this->channels = channels;
-        this->format = format;
+    Image(void *pixels, int32_t columns, int32_t rows, int32_t channel_count,
+          int32_t type = PCSR_U8) noexcept {
+        data = pixels;
+        width = columns;
+        height = rows;
+        channels = channel_count;
+        format = type;
     }
     /* Of an input, which is only read. */
-    Image(const void *pixels, int32_t width, int32_t height, int32_t channels,
-          int32_t format = PCSR_U8) noexcept
-        : Image(const_cast<void *>(pixels), width, height, channels, format) {}
+    Image(const void *pixels, int32_t columns, int32_t rows, int32_t channel_count,
+          int32_t type = PCSR_U8) noexcept
+        : Image(const_cast<void *>(pixels), columns, rows, channel_count, type) {}
 };
 
 struct Size {

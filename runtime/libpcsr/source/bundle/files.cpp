@@ -20,6 +20,10 @@ namespace fs = std::filesystem;
 bool FileError::is_absent() const { return code_ == ENOENT || code_ == ENOTDIR; }
 
 static FileError file_error(int code) {
+    if (code == EMFILE || code == ENFILE || code == ENOMEM) /* no fault of the file */
+        throw Failure(PCSR_ERROR_MEMORY, "a bundle's file cannot be opened (" +
+                                             std::generic_category().message(code) +
+                                             "); close others, or raise the limit (ulimit -n)");
     return FileError(code, std::generic_category().message(code));
 }
 
