@@ -1,5 +1,6 @@
 """Runs pcsr-export: checkpoint -> bundle."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -130,7 +131,7 @@ def main(
         manifest = exported.bundle.manifest.to_json()
         lines = [exporter.format_report(exported)] if output is not None else []
         if single_file is not None and one_file is not None:
-            lines.append(export_single_file(folder, single_file, one_file, say).report)
+            lines.append(export_single_file(folder, single_file, one_file, say, ckpt).report)
     if json_file is not None:
         write_text(json_file, manifest, overwrite)
     if json_file != STDOUT:
@@ -154,6 +155,10 @@ def _one_file(
         if output is None:
             raise click.UsageError("Missing option '-o' / '--output', or '--single-file'.")
         return None
+    if output is not None and os.path.realpath(output) == os.path.realpath(file):
+        raise click.UsageError(
+            f"-o and --single-file are both {file}; the bundle is a folder: give it another name"
+        )
     if len(precisions) > 1:
         raise click.UsageError("--single-file takes one --precision, fp32 or fp16")
     form = baked["form"] or "sparse"

@@ -263,6 +263,11 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         if path.name == MANIFEST:
             raise BundleError(f"{path} is inside a bundle; pass its folder {path.parent}") from None
+        if path.suffix == ".onnx" and path.is_file():
+            raise BundleError(
+                f"{path} is one ONNX file, which runs in pcsr-upscale and pcsr-profile only; pass "
+                "the folder of its bundle (pcsr-export --ckpt FILE -o DIR)"
+            ) from None
         raise BundleError(
             f"{path} is not a bundle (no {MANIFEST}); make one with pcsr-export --ckpt FILE -o DIR"
         ) from None

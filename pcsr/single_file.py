@@ -9,18 +9,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from pcsr.bundle import MANIFEST, Bundle
 from pcsr.errors import BundleError
 from pcsr.manifest import Costs, Graph, Manifest, Model, Size, Tensor
 from pcsr.reading.files import read_file
 from pcsr.reading.graph import read_single_graph
-from pcsr.reading.shapes import Shape
+from pcsr.reading.shapes import Shape, Value
 from pcsr.text import shortened
 
 SUFFIX = ".onnx"
 NOT_OURS = "is no file of pcsr-export --single-file; pass one, or a bundle's folder"
 PREFIX = "pcsr."
 FORM = "form"
+K = "pcsr.k"  # the weight
+ROUTINGS = ("k", "adaptive", "none")
 FORMS = ("sparse", "dense", "plain")
 PRECISIONS = ("fp32", "fp16")
 MOST_BYTES = 256 * 2**20
@@ -41,6 +45,8 @@ class SingleFile(Bundle):
     facts: Mapping[str, str] | None = None
     """What the metadata says, without the prefix."""
     data: bytes = b""
+    routing: str = "none"
+    """The way of routing that is baked in: `k=0.5`, `adaptive` or `none`."""
 
     @classmethod
     def load(cls, path: Path | str) -> "SingleFile":
@@ -62,6 +68,7 @@ class SingleFile(Bundle):
                 raise BundleError(f"{path} {NOT_OURS}")
             digest = hashlib.sha256(data).hexdigest()
             manifest = _manifest(path.name, digest, facts, found.opset)
+            routing = _routing(facts, found.weights)
         except OSError as error:
             raise BundleError(f"{path} cannot be read: {error.strerror or error}") from error
         except ValueError as error:
@@ -69,13 +76,7 @@ class SingleFile(Bundle):
             raise BundleError(
                 f"{path} is no file of pcsr-export --single-file ({reason}); export it again"
             ) from error
-        return cls(path, manifest, facts=facts, data=data)
-
-    @property
-    def routing(self) -> str:
-        """Names the way of routing that is baked in: `k=0.5`, `adaptive` or `none`."""
-        facts = self.facts or {}
-        return f"k={facts['k']}" if "k" in facts else facts.get("routing", "none")
+        return cls(path, manifest, facts=facts, data=data, routing=routing)
 
     def graph_bytes(self, role: str, precision: str = "fp32") -> bytes:
         """Gives the file, which was checked when it was read.
@@ -116,6 +117,31 @@ def open_bundle(path: Path | str) -> Bundle:
     path = Path(path)
     is_file = path.suffix == SUFFIX and path.name != MANIFEST and not path.is_dir()
     return SingleFile.load(path) if is_file else Bundle.load(path)
+
+
+def k_label(k: float) -> str:
+    """Names the routing by a cost weight as files hold it, in float32: `k=0.1`.
+
+    Examples:
+        >>> from pcsr.single_file import k_label
+        >>> k_label(0.1), k_label(0), k_label(0.123456789)
+        ('k=0.1', 'k=0', 'k=0.12345679')
+    """
+    with np.errstate(over="ignore"):
+        return f"k={np.format_float_positional(np.float32(k), trim='-')}"
+
+
+def _routing(facts: Mapping[str, str], weights: Mapping[str, Value]) -> str:
+    """Names the way of routing; k is what its weight holds, which programs may change."""
+    name = facts.get("routing", "none")
+    if name not in ROUTINGS:
+        raise ValueError(f"it states the routing '{name:.20}'")
+    if name != "k":
+        return name
+    weight = weights[K].known if K in weights else None
+    if weight is None or weight.shape != (1,) or weight.dtype != np.float32:
+        raise ValueError(f"it is routed by k, and has no weight {K} [1] float32")
+    return k_label(float(weight[0]))
 
 
 def _manifest(name: str, sha256: str, facts: Mapping[str, str], opset: int) -> Manifest:

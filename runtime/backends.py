@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from pcsr.bundle import Bundle
 from pcsr.errors import BackendError, UsageError
+from pcsr.single_file import SingleFile
 
 from .devices import parse_device
 
@@ -21,11 +22,11 @@ CPU_SETS = {"int8": "int8-cpu"}
 def choose_backend(name: str, device: str, precision: str, bundle: Bundle) -> str:
     """Chooses what `auto` stands for: on the CPU the compiled passes where they are built and
     can run, else ONNX Runtime; on a GPU TensorRT where it is installed and the bundle has engines,
-    else torch. Any other name stays.
+    else torch. One ONNX file runs in ONNX Runtime on the CPU. Any other name stays.
 
     Raises:
         UsageError: the name of the backend or of the device is unknown.
-        BackendError: the backend cannot run on `device`.
+        BackendError: the backend cannot run on `device`, or not the bundle.
     """
     if name not in ("auto", *BACKENDS):
         raise UsageError(f"unknown backend '{name}'; expected auto, {', '.join(BACKENDS)}")
@@ -33,6 +34,8 @@ def choose_backend(name: str, device: str, precision: str, bundle: Bundle) -> st
     on_cpu = device == "cpu"
     if precision in CPU_SETS.values():
         raise UsageError(f"{precision} is what int8 runs on the CPU; ask for the precision int8")
+    if isinstance(bundle, SingleFile):
+        return _of_one_file(name, on_cpu, bundle)
     if precision in QUANTISED:
         name = _of_quantised(name, on_cpu, precision)
     if name == "auto" and on_cpu:
@@ -64,6 +67,15 @@ def _on_cpu(precision: str) -> str:
         "--backend onnxruntime"
     )
     return "onnxruntime"
+
+
+def _of_one_file(name: str, on_cpu: bool, file: SingleFile) -> str:
+    if on_cpu and name in ("auto", "onnxruntime"):
+        return "onnxruntime"
+    raise BackendError(
+        f"{file.path} is one ONNX file, which runs on the CPU in ONNX Runtime here; pass --device "
+        "cpu and no --backend, or a bundle's folder"
+    )
 
 
 def _of_quantised(name: str, on_cpu: bool, precision: str) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 
 from pcsr.bundle import Bundle
 from pcsr.errors import BackendError, ImageError, UsageError
-from pcsr.single_file import SingleFile
 
 from .backends import BACKENDS
 from .cpu.upscaler import HostUpscaler, size_of
@@ -173,11 +172,6 @@ def _opened(how: Opening) -> Executor:
             "would not be exact; leave out --tile (tile_px)"
         )
     on_device = how.device != "cpu" or how.backend in ("torch", "tensorrt")
-    if on_device and isinstance(how.bundle, SingleFile):
-        raise BackendError(
-            f"{how.bundle.path} is one ONNX file, which runs on the CPU in ONNX Runtime here; pass "
-            "--device cpu and no --backend, or a bundle's folder"
-        )
     if on_device:
         options = (how.passes, how.tile_px, how.cuda_graphs, how.may_build)
         return _open_on_device(*where, how.device, how.precision, *options)

@@ -34,28 +34,28 @@ def export(*args: object) -> Ended:
     """Runs pcsr-export in this process; an exception that it does not handle is raised here."""
     from pcsr.export.cli import main
 
-    return _run(main, args)
+    return run(main, args)
 
 
 def upscale(*args: object) -> Ended:
     """Runs pcsr-upscale in this process; an exception that it does not handle is raised here."""
     from pcsr.runtime.files.cli import main
 
-    return _run(main, args)
+    return run(main, args)
 
 
 def build(*args: object) -> Ended:
     """Runs pcsr-build in this process; an exception that it does not handle is raised here."""
     from pcsr.runtime.tensorrt.cli import main
 
-    return _run(main, args)
+    return run(main, args)
 
 
 def profile(*args: object) -> Ended:
     """Runs pcsr-profile in this process; an exception that it does not handle is raised here."""
     from pcsr.runtime.profiler.cli import main
 
-    return _run(main, args)
+    return run(main, args)
 
 
 def start(name: str, *args: object, **options: Any) -> subprocess.Popen[str]:  # noqa: ANN401
@@ -110,7 +110,8 @@ def _is_progress(line: str) -> bool:
     return line.startswith(HELP) or (line.endswith("…") and not line.startswith("error"))
 
 
-def _run(command: click.Command, args: tuple[object, ...]) -> Ended:
+def run(command: click.Command, args: tuple[object, ...]) -> Ended:
+    """Runs a command in this process; an exception that it does not handle is raised here."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         result = CliRunner().invoke(command, [str(arg) for arg in args], catch_exceptions=False)

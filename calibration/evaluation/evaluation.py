@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pcsr.bundle import Bundle
 from pcsr.calibration.images import ImageOptions, read_rgb8
 from pcsr.errors import ImageError, UsageError
 from pcsr.images import find_images
@@ -53,7 +54,8 @@ class EvaluationOptions(ImageOptions):
         )
 
     def open(self, bundle: Path) -> Upscaler:
-        """Opens a bundle with these options."""
+        """Opens a bundle with these options. One ONNX file, which knows no costs, is none."""
+        Bundle.load(bundle)
         where = (self.device, self.backend, self.precision)
         return Upscaler(bundle, *where, self.threads, self.tile_px)
 

@@ -1,7 +1,7 @@
 """Writes a bundle as one ONNX file, verified against the bundle."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
@@ -13,6 +13,7 @@ from pcsr.errors import OutputError, UsageError, VerificationError
 from pcsr.export.verification.checks import DifferenceCheck, format_checks, refuse_failed
 from pcsr.runtime.inputs.arguments import checked
 from pcsr.runtime.open import SCALE
+from pcsr.runtime.routing.checks import check_request
 from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.upscaler import Upscaler
 from pcsr.single_file import FORM, MOST_BYTES, PRECISIONS, SUFFIX
@@ -45,13 +46,15 @@ class SingleFileResult:
     path: Path
     facts: Mapping[str, str]
     """Its metadata."""
+    k: float | None
+    """The cost weight; None where another routing, or none, is baked in."""
     checks: Sequence[DifferenceCheck]
 
     @property
     def report(self) -> str:
         """What was written and the table of comparisons, for a terminal."""
         count, facts = len(self.checks), self.facts
-        routing = f"k = {float(facts['k']):g}" if "k" in facts else facts["routing"]
+        routing = facts["routing"] if self.k is None else f"k = {self.k:g}"
         parts = [facts[FORM], f"x{float(facts['scale']):g}", routing, facts["precision"]]
         what = ", ".join(part for part in parts if part != "none")
         table = format_checks(self.checks, BUNDLE)
@@ -63,9 +66,11 @@ def export_single_file(
     output: Path,
     options: SingleFileOptions,
     say: Callable[[str], object] = lambda message: None,
+    source: Path | None = None,
 ) -> SingleFileResult:
     """Writes a bundle as one ONNX graph, image in and upscaled image out, verified against
-    the bundle in ONNX Runtime; nothing is written unless all of it holds.
+    the bundle in ONNX Runtime; nothing is written unless all of it holds. source: what refusals
+    call the network; None for the bundle's path.
 
     Examples:
         >>> from pathlib import Path
@@ -83,6 +88,7 @@ def export_single_file(
         OutputError: `output` exists (without `overwrite`) or cannot be written.
     """
     check_output(output, options)
+    _check_network(Bundle.load(bundle_path), source or bundle_path, options)
     backend = "auto" if options.precision == "fp32" else "onnxruntime"
     with Upscaler(bundle_path, backend=backend, precision=options.precision) as upscaler:
         baked = _baked(upscaler, options)
@@ -100,7 +106,7 @@ def export_single_file(
             say("comparing the file with the bundle …")
             checks = verify(upscaler, baked, data)
             refuse_failed(checks, BUNDLE)
-    return SingleFileResult(output, facts, checks)
+    return SingleFileResult(output, facts, baked.k if facts["routing"] == "k" else None, checks)
 
 
 def check_output(output: Path, options: SingleFileOptions) -> None:
@@ -143,8 +149,6 @@ def describe(model: onnx.ModelProto, bundle: Bundle, baked: Baked) -> Mapping[st
         "receptive_radius_px": _radius(bundle, routing),
         "checkpoint_sha256": manifest.checkpoint_sha256,
     }
-    if routing == "k":
-        facts["k"] = f"{baked.k:.17g}"
     onnx.helper.set_model_props(model, {f"pcsr.{name}": text for name, text in facts.items()})
     model.producer_name, model.producer_version = "pcsr", pcsr.__version__
     form, sha256 = facts[FORM], manifest.checkpoint_sha256[:12]
@@ -162,6 +166,12 @@ def _radius(bundle: Bundle, routing: str) -> str:
 
 def _request(options: SingleFileOptions) -> RoutingRequest:
     return RoutingRequest(k=options.k, adaptive=options.adaptive, refine=options.refine)
+
+
+def _check_network(bundle: Bundle, source: Path, options: SingleFileOptions) -> None:
+    """Raises UsageError where the network does not have what is to be baked in."""
+    scale = bundle.manifest.trained_scale if options.scale is None else options.scale
+    check_request(replace(bundle, path=source), scale, _request(options))
 
 
 def _baked(upscaler: Upscaler, options: SingleFileOptions) -> Baked:

@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from pcsr.single_file import K
+
 from .writer import GraphWriter
 
 BINS = 2**16
 UPDATES = 19  # of the centroids, at most
 TOLERANCE = 1e-4
-K = "pcsr.k"
 NONE = 2.0  # a threshold above all difficulties
 
 
@@ -47,7 +48,7 @@ def route_adaptively(
     found among its bins, else among all pixels. listed: joins what is known of the parts, each
     pixel once.
     """
-    difficulties = [_difficulty(write, each, upsamplers) for each in logits]
+    difficulties = [difficulty(write, each, upsamplers) for each in logits]
     bounds = _bounds(write, listed(difficulties), upsamplers, has_histogram)
     masks = []
     for each in difficulties:
@@ -57,14 +58,30 @@ def route_adaptively(
     return masks
 
 
-def _difficulty(write: GraphWriter, logits: str, upsamplers: int) -> str:
-    """Gives the probability [N] of the heavier half of the upsamplers."""
+def difficulty(write: GraphWriter, logits: str, upsamplers: int) -> str:
+    """Gives the probability [N] of the heavier half of the upsamplers, in the steps of
+    pcsr.runtime.routing.rule: what is level there has to be level here.
+    """
     if upsamplers == 2:
-        return write.op("Sigmoid", write.reshape(logits, -1))
-    first, half = write.whole(0), write.whole((upsamplers + 1) // 2)
-    shares = write.op("Softmax", logits, axis=1)
-    heavier = write.op("Slice", shares, first, half, write.whole(1))
-    return write.op("ReduceSum", heavier, write.whole(1), keepdims=0)
+        return _sigmoid(write, write.reshape(logits, -1))
+    op, across = write.op, write.whole(1)
+    weights = op("Exp", op("Sub", logits, op("ReduceMax", logits, across, keepdims=1)))
+
+    def log_of(first: int, last: int) -> str:
+        half = op("Slice", weights, write.whole(first), write.whole(last), across)
+        total = op("ReduceSum", half, across, keepdims=0)
+        return op("Log", op("Max", total, write.constant([np.finfo(np.float32).tiny])))
+
+    heavy = (upsamplers + 1) // 2
+    return _sigmoid(write, op("Sub", log_of(0, heavy), log_of(heavy, upsamplers)))
+
+
+def _sigmoid(write: GraphWriter, logit: str) -> str:
+    """Gives 1 / (1 + exp(-logit)) as the passes do: ONNX Runtime's Sigmoid stops short of 1."""
+    op, one = write.op, write.constant([1.0])
+    decay = op("Exp", op("Neg", op("Abs", logit)))
+    is_positive = op("GreaterOrEqual", logit, write.constant([0.0]))
+    return op("Div", op("Where", is_positive, one, decay), op("Add", one, decay))
 
 
 def _bounds(write: GraphWriter, difficulty: str, clusters: int, has_histogram: bool) -> list[str]:

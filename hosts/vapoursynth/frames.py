@@ -8,6 +8,7 @@ import vapoursynth as vs
 from pcsr.errors import ImageError
 from pcsr.runtime.result import Result
 from pcsr.runtime.routing.request import RoutingRequest
+from pcsr.text import one_line
 
 from .formats import Pixels, pixels_of, put
 from .pool import PerFrame, Shared
@@ -62,7 +63,7 @@ class Filter:
         try:
             return self._computed(*f)
         except Exception as error:
-            line = f"pcsr: frame {n}: {str(error) or type(error).__name__}"
+            line = one_line(f"pcsr: frame {n}: {str(error) or type(error).__name__}")
         raise vs.Error(line)
 
     def _computed(

@@ -16,6 +16,7 @@ from pcsr.runtime.open import ARGUMENTS
 from pcsr.runtime.routing.request import ARGUMENTS as ROUTING
 from pcsr.runtime.routing.request import CallOptions, RoutingRequest
 from pcsr.runtime.upscaler import Upscaler
+from pcsr.text import one_line
 
 from .formats import refuse_others
 from .frames import MAP, Filter, map_clip
@@ -143,7 +144,7 @@ def _as_errors() -> Iterator[None]:
     try:
         yield
     except PcsrError as error:
-        raise vs.Error(f"pcsr: {error}") from None
+        raise vs.Error(one_line(f"pcsr: {error}")) from None
 
 
 def _pool(

@@ -42,7 +42,7 @@ MOST_SINGLE_NODES = 50_000
 ROUTING = {
     *("And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "Or", "Xor"),
     *("ArgMax", "Floor", "MaxPool", "Min", "ReduceMax", "ReduceMin", "ReduceSum", "Round"),
-    *("Expand", "NonZero", "Range", "ScatterElements", "ScatterND", "Where"),
+    *("Expand", "Log", "NonZero", "Range", "ScatterElements", "ScatterND", "Where"),
 }
 """The operators that a graph of one file has beside those of a bundle's graphs."""
 
@@ -53,6 +53,8 @@ class SingleGraph:
 
     metadata: Mapping[str, str]
     opset: int
+    weights: Mapping[str, Value]
+    """By name; of small ones the values, too."""
 
 
 def read_graph_shapes(data: bytes) -> GraphShapes:
@@ -77,11 +79,14 @@ def read_single_graph(data: bytes) -> SingleGraph:
     if graph.inputs != ("image",) or graph.outputs != ("upscaled",):
         raise ValueError("it does not make `upscaled` of `image`, and these alone")
     opset = next((one.version for one in model.opset_import if not one.domain), 0)
-    return SingleGraph({entry.key: entry.value for entry in model.metadata_props}, opset)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    return SingleGraph(metadata, opset, graph.constants)
 
 
 def _read(data: bytes, operators: Collection[str], most_nodes: int) -> tuple[Any, GraphShapes]:
     onnx = _onnx()
+    if not data:
+        raise ValueError("it is empty")
     count_fields(data, onnx.ModelProto.DESCRIPTOR)
     try:
         model = onnx.ModelProto.FromString(data)

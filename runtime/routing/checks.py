@@ -2,7 +2,7 @@
 
 from pcsr.bundle import Bundle
 from pcsr.errors import UsageError
-from pcsr.single_file import SingleFile
+from pcsr.single_file import SingleFile, k_label
 
 from .request import RoutingRequest
 
@@ -32,7 +32,9 @@ def _check_baked(file: SingleFile, scale: float, request: RoutingRequest) -> Non
     baked = {"scale": f"{file.manifest.trained_scale:g}"}
     asked = {"scale": f"{scale:g}"}
     if request.routes or request.k is not None:
-        baked["routing"], asked["routing"] = file.routing, request.label
+        is_k = request.label.startswith("k=")
+        baked["routing"] = file.routing
+        asked["routing"] = k_label(request.cost_weight) if is_k else request.label
     if file.routing != "none":
         baked["refine"], asked["refine"] = _on(file.manifest.refine), _on(request.is_refined)
     for name, value in asked.items():

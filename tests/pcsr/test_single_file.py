@@ -1,6 +1,7 @@
 """A bundle in one file is opened as bundles are; what is baked in cannot be changed."""
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,9 @@ import pytest
 from pcsr import Upscaler
 from pcsr.errors import BackendError, BundleError, UsageError
 from pcsr.export.single_file.file import SingleFileOptions, export_single_file
-from pcsr.single_file import SingleFile, open_bundle
+from pcsr.single_file import K, SingleFile, open_bundle
 from tests import tolerances
-from tests.commands import assert_refused, profile, upscale
+from tests.commands import assert_refused, profile, run, upscale
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +61,23 @@ def test_what_is_baked_in_cannot_be_changed(
         Upscaler(file)(np.zeros((4, 4, 3), np.float32), **options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("where", [{"device": "cuda"}, {"backend": "torch"}])
-def test_it_runs_on_the_cpu_alone(file: Path, where: dict[str, str]) -> None:
+def test_k_is_what_its_weight_holds(file: Path, carn_like_bundle: Path, tmp_path: Path) -> None:
+    model = onnx.load(file)
+    (k,) = [tensor for tensor in model.graph.initializer if tensor.name == K]
+    k.CopyFrom(onnx.numpy_helper.from_array(np.array([0.1], np.float32), K))
+    (tmp_path / "x.onnx").write_bytes(model.SerializeToString())
+    image = np.random.default_rng(0).random((13, 17, 3), dtype=np.float32)
+    expected = Upscaler(carn_like_bundle)(image, 2, k=0.1).image
+    with Upscaler(tmp_path / "x.onnx") as changed:
+        assert np.abs(changed(image, k=0.1).image - expected).max() <= tolerances.IMAGE_FP32
+        with pytest.raises(UsageError, match=r"has routing k=0\.1 baked in, found k=0\.25"):
+            changed(image, k=0.25)
+
+
+@pytest.mark.parametrize("where", [{"device": "cuda"}, {"backend": "torch"}, {"backend": "native"}])
+def test_it_runs_in_onnxruntime_on_the_cpu_alone(file: Path, where: dict[str, str]) -> None:
+    for backend in ("auto", "onnxruntime"):
+        assert Upscaler(file, backend=backend).backend == "onnxruntime"
     with pytest.raises(BackendError, match="runs on the CPU in ONNX Runtime here"):
         Upscaler(file, **where)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="for whole images"):
@@ -82,6 +98,30 @@ def test_the_commands_take_it(file: Path, tmp_path: Path) -> None:
     ended = profile(file, "--size", "17x13", "--duration", 0.1)
     assert ended.code == 0, ended.stderr
     assert "carn.onnx" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("calibration.evaluation", ["BUNDLE", "PHOTO"]),
+        ("calibration", ["operating-point", "BUNDLE", "PHOTO"]),
+        ("calibration", ["precision", "BUNDLE", "PHOTO"]),
+        ("runtime.tensorrt", ["BUNDLE"]),
+        ("runtime.doctor", ["BUNDLE"]),
+    ],
+)
+def test_commands_that_need_a_bundle_refuse_it(
+    file: Path, module: str, words: list[str], tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (17, 13)).save(tmp_path / "hr.png")
+    command = import_module(f"pcsr.{module}.cli").main
+    missing = tmp_path / "none.onnx"
+    only = r"is one ONNX file, which runs in pcsr-upscale and pcsr-profile only; pass the folder"
+    for path, pattern in ((file, only), (missing, "is not a bundle")):
+        given = {"BUNDLE": path, "PHOTO": tmp_path / "hr.png"}
+        assert_refused(run(command, tuple(given.get(word, word) for word in words)), 2, pattern)
 
 
 # Files of someone else
@@ -120,6 +160,16 @@ def with_another_scale(model: onnx.ModelProto) -> None:
     next(e for e in model.metadata_props if e.key == "pcsr.scale").value = "3"
 
 
+def with_an_unknown_routing(model: onnx.ModelProto) -> None:
+    next(e for e in model.metadata_props if e.key == "pcsr.routing").value = "magic"
+
+
+def without_k(model: onnx.ModelProto) -> None:
+    next(tensor for tensor in model.graph.initializer if tensor.name == K).name = "k"
+    for node in model.graph.node:
+        node.input[:] = ["k" if name == K else name for name in node.input]
+
+
 @pytest.mark.parametrize(
     ("change", "pattern"),
     [
@@ -129,6 +179,8 @@ def with_another_scale(model: onnx.ModelProto) -> None:
         (with_an_unknown_operator, "operator 'Loop'"),
         (with_another_output, "does not make `upscaled`"),
         (with_a_huge_scale, "it states scale 1e\\+09"),
+        (with_an_unknown_routing, "it states the routing 'magic'"),
+        (without_k, "it is routed by k, and has no weight pcsr.k"),
     ],
 )
 def test_a_file_that_is_none_of_ours_is_refused(
@@ -155,5 +207,8 @@ def test_damaged_and_missing_files(tmp_path: Path) -> None:
         damaged.write_bytes(data)
         with pytest.raises(BundleError, match="single-file"):
             SingleFile.load(damaged)
+    damaged.write_bytes(b"")
+    with pytest.raises(BundleError, match=r"single-file \(it is empty\); export it again"):
+        SingleFile.load(damaged)
     with pytest.raises(BundleError, match="cannot be read: No such file"):
         open_bundle(tmp_path / "missing.onnx")

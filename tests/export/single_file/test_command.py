@@ -11,6 +11,8 @@ import pytest
 from pcsr.errors import VerificationError
 from pcsr.export.single_file import verify
 from pcsr.export.single_file.file import SingleFileOptions, export_single_file
+from pcsr.single_file import SingleFile
+from tests import checkpoints
 from tests.commands import assert_clean, assert_refused, end, export, snapshot, start
 
 FACTS = {"kind", "backbone", "scale", "form", "routing", "refine", "precision", "version"}
@@ -32,8 +34,9 @@ def test_one_file_alone_or_beside_its_bundle(pcsr_ckpt: Path, tmp_path: Path) ->
     assert "compared with the bundle" in ended.stdout
     assert "(sparse, x4, k = 0.5, fp32, all 3 comparisons passed)" in ended.stdout
     found = facts(file)
-    assert set(found) == FACTS | {"k"}
-    assert (found["form"], found["routing"], found["k"]) == ("sparse", "k", "0.5")
+    assert set(found) == FACTS
+    assert (found["form"], found["routing"]) == ("sparse", "k")
+    assert SingleFile.load(file).routing == "k=0.5"
     both = ("-o", tmp_path / "bundle", "--single-file", file, "--adaptive", "--form", "dense")
     ended = export("--ckpt", pcsr_ckpt, *both, "--scale", 2, "--no-refine", "--overwrite")
     assert ended.code == 0, ended.stderr
@@ -55,6 +58,8 @@ def test_one_file_alone_or_beside_its_bundle(pcsr_ckpt: Path, tmp_path: Path) ->
         (["-o", "bundle", "--k", "1"], "--k is for --single-file alone"),
         (["-o", "bundle", "--form", "dense"], "--form is for --single-file alone"),
         ([], "Missing option '-o'"),
+        (["-o", "x.onnx", "--single-file", "x.onnx"], "-o and --single-file are both x.onnx"),
+        (["-o", "./x.onnx", "--single-file", "x.onnx"], "-o and --single-file are both x.onnx"),
     ],
 )
 def test_refused(
@@ -100,6 +105,14 @@ def test_a_network_without_routing_refuses_it(
         options = SingleFileOptions(**option)  # type: ignore[arg-type]
         with pytest.raises(UsageError, match=r"without routing|nothing to route"):
             export_single_file(bundle, tmp_path / "x.onnx", options)
+
+
+@pytest.mark.parametrize("option", [("--scale", 2), ("--k", 0.5), ("--adaptive",)], ids=str)
+def test_refusals_name_the_checkpoint(option: tuple[object, ...], tmp_path: Path) -> None:
+    ckpt = checkpoints.save(checkpoints.plain_checkpoint("fsrcnn"), tmp_path / "plain.pth")
+    ended = export("--ckpt", ckpt, "--single-file", tmp_path / "x.onnx", *option)
+    assert_refused(ended, 2, r"plain\.pth is a plain network")
+    assert os.listdir(tmp_path) == ["plain.pth"]
 
 
 def test_a_plain_network_says_that_it_is_one(plain_bundle: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Every graph of one file gives the image and the routing of the bundle that it was made of."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,16 @@ from pcsr import Upscaler
 from pcsr.bundle import Bundle
 from pcsr.export.exporter import ExportOptions
 from pcsr.export.single_file.graph import Baked, Form, build_graph
-from pcsr.export.single_file.routing import K
+from pcsr.export.single_file.routing import difficulty
+from pcsr.export.single_file.writer import GraphWriter
+from pcsr.runtime.routing.rule import difficulty_logit, sigmoid
+from pcsr.single_file import K
 from tests import tolerances
 from tests.conftest import REFERENCE
 from tests.exports import Exports
+from tests.runtime.compare import assert_images_agree, assert_routed_alike
 
-from .made import Case, by_onnxruntime, by_runtime
+from .made import Case, Floats, as_batch, by_onnxruntime, by_runtime, open_any
 
 OURS = Path(__file__).parents[3] / "training" / "checkpoints" / "fsrcnn-pcsr-x4.pth"
 DATA_DEPENDENT = {"NonZero", "ScatterND", "ScatterElements", "Loop", "If", "Unique", "Compress"}
@@ -80,6 +85,45 @@ def test_a_flat_image_is_all_light_under_adm(carn_like_bundle: Path) -> None:
         network = build_graph(Bundle.load(carn_like_bundle), baked).SerializeToString()
         expected = by_runtime(carn_like_bundle, baked, image).image
         assert np.abs(by_onnxruntime(network, image) - expected).max() <= tolerances.IMAGE_FP32
+
+
+@pytest.mark.parametrize("form", ["sparse", "dense"])
+def test_saturated_difficulties_are_level_under_adm(exports: Exports, form: Form) -> None:
+    """All are exactly 1 in the bundle: the image is flat, and all light."""
+    bundle = exports.of_file(OURS)
+    network = open_any(Case(bundle, Baked(4, None, form=form), ODD).graph(shows_routing=True))
+    with Upscaler(bundle) as upscaler:
+        for seed in (8, 12, 21, 45, 49, 56):
+            image = np.random.default_rng(seed).random((24, 32, 3), dtype=np.float32)
+            expected = upscaler(image, 4, adaptive=True)
+            assert expected.stats.threshold == np.inf
+            found, assignment = network.run(None, {"image": as_batch(image)})
+            same = assert_routed_alike(assignment[0, 0], np.asarray(expected.assignment))
+            assert_images_agree(found[0].transpose(1, 2, 0), expected.image, same)
+
+
+@pytest.mark.parametrize("upsamplers", [2, 3, 4])
+def test_difficulties_saturate_as_those_of_the_runtime(upsamplers: int) -> None:
+    shape = (5000, 1 if upsamplers == 2 else upsamplers)
+    logits = 15 * np.random.default_rng(0).standard_normal(shape, np.float32)
+    expected = sigmoid(difficulty_logit(logits))
+    found = run_alone(logits, lambda write: difficulty(write, "logits", upsamplers))
+    assert 100 < (expected == 1).sum() < 4900
+    assert (found == 1).tolist() == (expected == 1).tolist()
+    assert np.abs(found - expected).max() <= tolerances.SIGMOID
+
+
+def run_alone(logits: Floats, written: Callable[[GraphWriter], str]) -> Floats:
+    """Runs what is written of `logits` in a graph of its own."""
+    write, form = GraphWriter(), onnx.helper.make_tensor_value_info
+    output = written(write)
+    ends = [form(name, onnx.TensorProto.FLOAT, None) for name in ("logits", output)]
+    weights = [*write.weights.values()]
+    graph = onnx.helper.make_graph(write.nodes, "alone", ends[:1], ends[1:], weights)
+    opset = onnx.helper.make_opsetid("", 20)
+    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=9)
+    found: Floats = open_any(model.SerializeToString()).run(None, {"logits": logits})[0]
+    return found
 
 
 def test_trained_networks(exports: Exports) -> None:

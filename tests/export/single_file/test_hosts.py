@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from pcsr.export.single_file.graph import Baked
 from tests.hosts.vapoursynth.environment import vapoursynth_python
 
-from .made import Case, Floats, as_batch, by_onnxruntime
+from .made import Case, Floats, as_batch, by_onnxruntime, by_runtime
 
 HOST = 2e-5  # OpenCV sums convolutions in another order: 6e-6 at worst
 SPARSE, ADAPTIVE, DENSE = Baked(4), Baked(4, None), Baked(4, None, form="dense")
@@ -39,20 +40,41 @@ np.save(sys.argv[3], np.stack([np.asarray(frame[plane]) for plane in range(3)], 
 """
 
 
-@pytest.mark.parametrize("baked", [SPARSE, ADAPTIVE, DENSE, Baked(2.5), Baked(2, 1e6)], ids=str)
-@pytest.mark.parametrize("engine", ["ENGINE_NEW", "ENGINE_AUTO"])
-def test_opencv(carn_like_bundle: Path, baked: Baked, engine: str, tmp_path: Path) -> None:
+def opened_by_opencv(case: Case, folder: Path, engine: str = "ENGINE_AUTO") -> tuple[Any, bytes]:
     cv2 = pytest.importorskip("cv2", reason="opencv-python-headless is not installed")
     if int(cv2.__version__.partition(".")[0]) < 5:
         pytest.skip(f"needs OpenCV 5, found {cv2.__version__}")
-    graph = Case(carn_like_bundle, baked, SIZES[0]).graph()
-    (tmp_path / "graph.onnx").write_bytes(graph)
-    network = cv2.dnn.readNetFromONNX(str(tmp_path / "graph.onnx"), getattr(cv2.dnn, engine))
+    graph = case.graph()
+    (folder / "graph.onnx").write_bytes(graph)
+    return cv2.dnn.readNetFromONNX(str(folder / "graph.onnx"), getattr(cv2.dnn, engine)), graph
+
+
+@pytest.mark.parametrize("baked", [SPARSE, ADAPTIVE, DENSE, Baked(2.5), Baked(2, 1e6)], ids=str)
+@pytest.mark.parametrize("engine", ["ENGINE_NEW", "ENGINE_AUTO"])
+def test_opencv(carn_like_bundle: Path, baked: Baked, engine: str, tmp_path: Path) -> None:
+    network, graph = opened_by_opencv(Case(carn_like_bundle, baked, SIZES[0]), tmp_path, engine)
     for size in SIZES:
         image = Case(carn_like_bundle, baked, size).image
         network.setInput(as_batch(image))
         found = network.forward()[0].transpose(1, 2, 0)
         assert np.abs(found - by_onnxruntime(graph, image)).max() <= HOST
+
+
+@pytest.mark.parametrize("baked", [DENSE, Baked(4, form="dense")], ids=str)
+def test_opencv_takes_any_images_through_one_dense_net(
+    carn_like_bundle: Path, baked: Baked, tmp_path: Path
+) -> None:
+    """Of one size, with other shares of heavy pixels, which the sparse form does not survive."""
+    network, graph = opened_by_opencv(Case(carn_like_bundle, baked, SIZES[0]), tmp_path)
+    draw = np.random.default_rng(0)
+    shares = set()
+    for level in (0.0, 0.02, 0.2, 1.0, 0.1):
+        image = 0.5 + level * (draw.random((16, 20, 3), dtype=np.float32) - 0.5)
+        network.setInput(as_batch(image))
+        found = network.forward()[0].transpose(1, 2, 0)
+        assert np.abs(found - by_onnxruntime(graph, image)).max() <= HOST
+        shares.add(by_runtime(carn_like_bundle, baked, image).stats.heavy_share)
+    assert len(shares) > 2
 
 
 @pytest.mark.parametrize("baked", [SPARSE, ADAPTIVE, DENSE], ids=str)

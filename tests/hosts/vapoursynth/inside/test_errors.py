@@ -79,6 +79,7 @@ def test_a_wrong_option(shipped: str, options: dict[str, Any], expected: str) ->
 def test_no_bundle() -> None:
     clip = core.std.BlankClip(**RGB)
     assert "nowhere is not a bundle" in _error(lambda: upscale(clip, "nowhere"))
+    assert _error(lambda: upscale(clip, "no\nwhere")).startswith("pcsr: no where is not a bundle")
     assert "bundle must be the path of a bundle" in _error(lambda: upscale(clip, 3))  # type: ignore[call-overload]
 
 
