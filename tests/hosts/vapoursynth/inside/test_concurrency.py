@@ -20,7 +20,7 @@ from pcsr.vapoursynth.pool import PerFrame, share_of_cores
 from .clips import clip_of, core, image, pixels
 
 ROUNDS, ATTEMPTS = 7, 4
-LEAST = 0.95  # of the frames per second of Upscaler
+LEAST = 0.8  # of the frames per second of Upscaler; on a quiet machine it is 0.93 to 0.99
 
 
 @pytest.fixture
