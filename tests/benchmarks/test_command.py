@@ -52,6 +52,8 @@ def test_it_measures_and_records_every_contender_once(run: Command, tmp_path: Pa
         "pcsr-heavy20",
         "pcsr-heavy",
         "pcsr-light",
+        "single-file-k0",
+        "single-file-adm",
         "plain-ort",
         "bicubic",
     ]

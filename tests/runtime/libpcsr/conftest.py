@@ -15,6 +15,7 @@ from pcsr.metrics import bicubic_resize
 from pcsr.models.recognition import spandrel_networks
 from tests import checkpoints
 from tests.exports import Exports
+from tests.fuzz import originals
 
 from . import building
 from .driver import Driver
@@ -73,3 +74,15 @@ def multiple_bundle(exports: Exports) -> Path:
     options = {"in_nc": 12, "out_nc": 3, "num_filters": 8, "num_blocks": 1, "scale": 4}
     network = loader.ESRGAN(**options, shuffle_factor=2)
     return exports.of(dict(network.state_dict()))
+
+
+@pytest.fixture(scope="session")
+def valid_bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose `bundles` holds small valid ones."""
+    return originals.write(tmp_path_factory.mktemp("verdicts") / "originals")
+
+
+@pytest.fixture
+def copied_bundle(valid_bundles: Path, tmp_path: Path) -> Path:
+    """A valid bundle that a test may change."""
+    return Path(shutil.copytree(valid_bundles / "bundles" / "fsrcnn", tmp_path / "bundle"))
