@@ -14,7 +14,6 @@ from tabulate import tabulate
 
 from benchmarks.environment import pin
 from pcsr.cli import command_errors
-from pcsr.errors import BackendError
 from pcsr.text import parse_size
 
 if TYPE_CHECKING:
@@ -34,20 +33,6 @@ HEAD = (
     "Python's own us",
     "libpcsr's own us",
 )
-
-
-def onnxruntime_library() -> Path:
-    """Finds the library in the wheel that Python uses.
-
-    Raises:
-        BackendError: it holds none.
-    """
-    import onnxruntime
-
-    found = sorted((Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*"))
-    if not found:
-        raise BackendError("the onnxruntime package holds no libonnxruntime.so; install its wheel")
-    return found[0]
 
 
 def of_python(upscaler: "Upscaler", image: Any) -> Timed:  # noqa: ANN401
@@ -111,7 +96,7 @@ def main(bundle: Path, library: Path, sizes: tuple[str, ...], rounds: int, threa
     from benchmarks.image import sample_image
     from pcsr import Upscaler
 
-    from .library import LibraryUpscaler
+    from .library import LibraryUpscaler, onnxruntime_library
 
     onnxruntime = onnxruntime_library()
     small = sample_image((32, 32))

@@ -20,6 +20,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pcsr.errors import BackendError
+
 MOST_UPSAMPLERS = 255
 STAGES = (
     "prepare",
@@ -32,6 +34,20 @@ STAGES = (
     "alpha",
     "rows",
 )
+
+
+def onnxruntime_library() -> Path:
+    """Finds the library in the wheel that Python uses.
+
+    Raises:
+        BackendError: it holds none.
+    """
+    import onnxruntime
+
+    found = sorted((Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*"))
+    if not found:
+        raise BackendError("the onnxruntime package holds no libonnxruntime.so; install its wheel")
+    return found[0]
 
 
 class OpenOptions(Structure):

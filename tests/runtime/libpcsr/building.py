@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from benchmarks.libpcsr import library
+from pcsr.errors import BackendError
+
 ROOT = Path(__file__).resolve().parents[3]
 SOURCE = ROOT / "runtime" / "libpcsr"
 PROGRAMS = Path(__file__).parent / "programs"
@@ -67,11 +70,11 @@ def program(name: str, sanitizer: str = "") -> Path:
 
 def onnxruntime_library() -> Path:
     """ONNX Runtime as the wheel has it."""
-    package = pytest.importorskip("onnxruntime")
-    found = sorted((Path(package.__file__).parent / "capi").glob("libonnxruntime.so.*"))
-    if not found:
-        pytest.skip("the onnxruntime wheel holds no libonnxruntime.so")
-    return found[0]
+    pytest.importorskip("onnxruntime")
+    try:
+        return library.onnxruntime_library()
+    except BackendError as error:
+        pytest.skip(str(error))
 
 
 def _require_tools() -> None:
