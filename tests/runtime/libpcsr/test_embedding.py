@@ -6,6 +6,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -27,46 +28,52 @@ def programs(language: str) -> list[str]:
     return [block for block in blocks if "main(" in block]
 
 
-def upscaled(program: Path, bundle: Path, libraries: Path, onnxruntime: Path) -> bytes:
-    env = os.environ | {"LD_LIBRARY_PATH": str(libraries), "PCSR_ONNXRUNTIME": str(onnxruntime)}
-    done = subprocess.run([program, bundle], input=PPM, env=env, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def compiled(language: str, prefix: Path, folder: Path) -> Path:
+    """The page's first program of a language, against the library in a prefix."""
+    source = folder / f"program.{language}"
+    source.write_text(programs(language)[0])
+    compiler = C99 if language == "c" else CXX17
+    run(*compiler, source, "-o", folder / "program", *flags(prefix))
+    return folder / "program"
+
+
+def upscaled(
+    program: Path,
+    bundle: Path,
+    prefix: Path,
+    onnxruntime: Path,
+    output: IO[bytes] | int = subprocess.PIPE,
+) -> subprocess.CompletedProcess[bytes]:
+    """Runs a program on the PPM; its result goes to `output`."""
+    env = {"LD_LIBRARY_PATH": str(library(prefix).parent), "PCSR_ONNXRUNTIME": str(onnxruntime)}
+    return subprocess.run(
+        [program, bundle],
+        input=PPM,
+        env=os.environ | env,
+        stdout=output,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize("language", ["c", "cpp"])
 def test_programs_upscale(
     language: str, libpcsr: Path, carn_like_bundle: Path, onnxruntime_library: Path, tmp_path: Path
 ) -> None:
-    source = tmp_path / f"program.{language}"
-    source.write_text(programs(language)[0])
-    compiler = C99 if language == "c" else CXX17
-    run(*compiler, source, "-o", tmp_path / "program", *flags(libpcsr))
-    where = (library(libpcsr).parent, onnxruntime_library)
-    found = upscaled(tmp_path / "program", carn_like_bundle, *where)
+    program = compiled(language, libpcsr, tmp_path)
+    done = upscaled(program, carn_like_bundle, libpcsr, onnxruntime_library)
+    assert done.returncode == 0, done.stderr
     expected = upscaler_of(carn_like_bundle)(IMAGE).image
-    assert found == b"P6\n172 124\n255\n" + expected.tobytes()
+    assert done.stdout == b"P6\n172 124\n255\n" + expected.tobytes()
 
 
 @pytest.mark.parametrize("language", ["c", "cpp"])
 def test_programs_say_that_a_result_is_not_written(
     language: str, libpcsr: Path, carn_like_bundle: Path, onnxruntime_library: Path, tmp_path: Path
 ) -> None:
-    source = tmp_path / f"program.{language}"
-    source.write_text(programs(language)[0])
-    compiler = C99 if language == "c" else CXX17
-    run(*compiler, source, "-o", tmp_path / "program", *flags(libpcsr))
-    env = {"LD_LIBRARY_PATH": str(library(libpcsr).parent)}
-    env["PCSR_ONNXRUNTIME"] = str(onnxruntime_library)
+    program = compiled(language, libpcsr, tmp_path)
     with Path("/dev/full").open("wb") as full:
-        done = subprocess.run(
-            [tmp_path / "program", carn_like_bundle],
-            input=PPM,
-            env=os.environ | env,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            check=False,
-        )
+        done = upscaled(program, carn_like_bundle, libpcsr, onnxruntime_library, full)
     assert done.returncode == 1
     assert done.stderr.decode().strip()
 
