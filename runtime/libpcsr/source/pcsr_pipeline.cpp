@@ -82,7 +82,9 @@ class PcsrPipeline : public Pipeline {
 public:
     explicit PcsrPipeline(const Parts &parts)
         : parts(parts), mlps(parts.bundle.mlps()),
-          count(static_cast<int>(parts.bundle.upsamplers.size())), depth(parts.bundle.feature_width) {
+          count(static_cast<int>(parts.bundle.upsamplers.size())),
+          logits(classifier_outputs(parts.bundle.upsamplers.size())),
+          depth(parts.bundle.feature_width) {
         for (const Upsampler &each : parts.bundle.upsamplers) reaches |= each.neighbours == 4;
     }
 
@@ -94,6 +96,7 @@ public:
     const Parts parts;
     const std::vector<Mlp> mlps;
     const int count;
+    const int32_t logits; /* per pixel */
     const int32_t depth;
     bool reaches = false;
     Pool<HeldRows> held;
@@ -182,7 +185,7 @@ void BandedRun::classify(size_t index, Statistics &statistics) {
         statistics.add(heavy, difficulty, rows.start * grid_.out_width, count);
         if (!keeps_) return;
         std::vector<float> &kept = here.logits.at(rows.start);
-        if (kept.empty()) kept.assign(found, found + classifier_outputs(pipeline_.count) * count);
+        if (kept.empty()) kept.assign(found, found + pipeline_.logits * count);
     });
     if (keeps_ && made) kept_.emplace(index, std::move(*made));
 }
@@ -307,7 +310,7 @@ const float *BandedRun::logits(const FeatureBand &band, Range rows, Scratch &scr
     if (known != band.logits.end() && !known->second.empty())
         return known->second.data();
     const int64_t count = rows.length() * grid_.out_width;
-    float *out = scratch.logits.take(classifier_outputs(pipeline_.count) * count);
+    float *out = scratch.logits.take(pipeline_.logits * count);
     const pcsr_band view = this->view(band, rows);
     pcsr_dense(&view, passes_.classifier(), out, scratch.passes.take(passes_.scratch_floats()));
     return out;
@@ -316,8 +319,7 @@ const float *BandedRun::logits(const FeatureBand &band, Range rows, Scratch &scr
 const float *BandedRun::difficulty_logits(const float *logits, int64_t count,
                                           Scratch &scratch) const {
     float *out = scratch.difficulty_logits.take(count);
-    pcsr::difficulty_logits(logits, classifier_outputs(pipeline_.count), count, pipeline_.count,
-                            out);
+    pcsr::difficulty_logits(logits, pipeline_.logits, count, pipeline_.count, out);
     return out;
 }
 

@@ -20,9 +20,6 @@ struct Request {
 /* The heavier half of M upsamplers, floor((M + 1) / 2). */
 inline int heavy_count(int upsamplers) { return (upsamplers + 1) / 2; }
 
-/* A classifier's outputs for M upsamplers. */
-inline int classifier_outputs(int upsamplers) { return upsamplers == 2 ? 1 : upsamplers; }
-
 /* Shares of the FLOPs of (backbone + upsampler j) at a 16x16 input, in float32. */
 std::vector<float> cost_table(double backbone_flops, const std::vector<double> &upsampler_flops,
                               double scale);

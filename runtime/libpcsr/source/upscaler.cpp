@@ -17,7 +17,7 @@ constexpr int MOST_THREADS = 256;
 [[noreturn]] void refuse(const std::string &what) { throw Failure(PCSR_ERROR_ARGUMENT, what); }
 
 /* The set of graphs for what a caller names. */
-std::string graph_set(const Bundle &bundle, const std::string &precision) {
+std::string set_of(const Bundle &bundle, const std::string &precision) {
     if (precision.empty() || precision == "fp32") return "fp32";
     if (precision != "int8")
         refuse("precision must be fp32 or int8, found " + precision.substr(0, 40));
@@ -39,7 +39,8 @@ std::string library_path(const std::string &asked) {
     return asked.empty() && variable ? variable : asked;
 }
 
-void check_options(const Bundle &bundle, const OpenOptions &options) {
+/* Checks the options that depend on the bundle, and gives the set of graphs. */
+std::string checked_set(const Bundle &bundle, const OpenOptions &options) {
     const std::string found = ", found " + std::to_string(options.tile_px);
     if (options.tile_px && options.tile_px < LEAST_CORE_PX)
         refuse("tile_px must be at least 16, or 0" + found);
@@ -47,18 +48,17 @@ void check_options(const Bundle &bundle, const OpenOptions &options) {
         refuse(bundle.path + " is for whole images: it states no receptive radius, so that tiles "
                              "would not be exact; leave tile_px at 0");
     if (options.memory_bytes < 0) refuse("memory_bytes must be less than 2^63");
+    return set_of(bundle, options.precision);
 }
 
 }  // namespace
 
 Upscaler::Upscaler(const std::string &directory, const OpenOptions &options)
-    : bundle((thread_count(options.threads), directory)),
+    : threads(thread_count(options.threads)), bundle(directory),
       precision(options.precision.empty() ? "fp32" : options.precision),
-      threads(thread_count(options.threads)),
-      library((check_options(bundle, options), graph_set(bundle, options.precision),
-               library_path(options.onnxruntime))),
+      graph_set(checked_set(bundle, options)), library(library_path(options.onnxruntime)),
       workers_(threads, options.executor, options.context),
-      backbone_(bundle, graph_set(bundle, options.precision), library, threads) {
+      backbone_(bundle, graph_set, library, threads) {
     const Parts parts{bundle, backbone_, workers_, options.tile_px, options.memory_bytes};
     pipeline_ = bundle.is_plain ? plain_pipeline(parts) : pcsr_pipeline(parts);
 }

@@ -30,9 +30,9 @@ public:
     /* Upscales the colours of an image, and its alpha where it has one. */
     Routed run(const Task &task, Output &output, Times &times);
 
-    const Bundle bundle;
-    const std::string precision;
     const int threads;
+    const Bundle bundle;
+    const std::string precision, graph_set; /* as the caller names it, as the bundle does */
     const OnnxRuntime library;
 
 private:

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <limits>
 #include <new>
 #include <utility>
 
@@ -11,6 +10,7 @@
 #include "bundle/mlps.h"
 #include "bundle/text.h"
 #include "failure.h"
+#include "onnx/shapes.h"
 
 namespace pcsr {
 
@@ -83,11 +83,6 @@ std::string outputs_text(const Outputs &outputs) {
     for (const auto &[name, shape] : outputs)
         texts.push_back("'" + name + "': " + shape_text(shape));
     return "{" + joined(texts) + "}";
-}
-
-int64_t times(int64_t a, int64_t b) {
-    int64_t product;
-    return __builtin_mul_overflow(a, b, &product) ? std::numeric_limits<int64_t>::max() : product;
 }
 
 /* The side that a graph may pad one of an image to. */
@@ -167,7 +162,7 @@ void Bundle::check_image(const Graph &graph, const std::string &precision, int64
     const Estimate found =
         estimate(graph, {{"image", {1, 3, height, width}}}, pixels, IMAGE_LIMITS);
     const int64_t stated = MOST_OVER_MANIFEST * working_bytes_per_px / BYTES_PER_VALUE;
-    if (found.peak > times(stated, std::max(pixels, IMAGE_LIMITS.least_pixels)))
+    if (found.peak > onnx::amount(stated, std::max(pixels, IMAGE_LIMITS.least_pixels)))
         throw std::invalid_argument("it needs " + std::to_string(found.peak) + " values for " +
                                     std::to_string(pixels) + " pixels, more than is stated");
     Outputs given;
