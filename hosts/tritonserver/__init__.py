@@ -1,0 +1,1 @@
+"""NVIDIA Triton Inference Server: a model repository of bundles, and a server that runs it."""
