@@ -104,18 +104,21 @@ def run(server: Server, command: Sequence[str], log: Log) -> int:
     SIGINT and SIGTERM are handed on: the server ends its requests first. SIGHUP does the same. The
     server ends with this process, whatever ends that.
     """
-    with subprocess.Popen(
-        command,
-        stderr=subprocess.PIPE,
-        env={**os.environ, **server.environment},
-        process_group=0,  # a terminal's Ctrl-C is for this process, which hands it on, once
-        preexec_fn=_end_with_parent,
-    ) as child:
+    with (
+        _signals() as signals,
+        subprocess.Popen(
+            command,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **server.environment},
+            process_group=0,  # a terminal's Ctrl-C is for this process, which hands it on, once
+            preexec_fn=_end_with_parent,
+        ) as child,
+    ):
+        signals.hand_to(child)
         assert child.stderr is not None
         reader = threading.Thread(target=_pass_on, args=(child.stderr, log), daemon=True)
         reader.start()
-        with _signals_for(child):
-            code = _waited(child, log)
+        code = _waited(child, log)
         reader.join(timeout=5)
     for region in FOLDER_OF_REGIONS.glob(f"{_region()}*"):
         with suppress(OSError):
@@ -154,20 +157,39 @@ def _pass_on(stream: BinaryIO, log: Log) -> None:
         log.read(line.decode(errors="replace"))
 
 
+class _Signals:
+    """Hands signals to a child, those that came before it was there, too."""
+
+    def __init__(self) -> None:
+        self._child: subprocess.Popen[bytes] | None = None
+        self._early: list[int] = []
+
+    def handle(self, number: int, _frame: FrameType | None) -> None:
+        """Handles a signal of this process."""
+        handed = signal.SIGINT if number == signal.SIGINT else signal.SIGTERM
+        if self._child is None:
+            self._early.append(handed)
+        else:
+            self._child.send_signal(handed)
+
+    def hand_to(self, child: subprocess.Popen[bytes]) -> None:
+        """Says which child."""
+        self._child = child
+        for number in self._early:
+            child.send_signal(number)
+
+
 @contextmanager
-def _signals_for(child: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Hands interrupts of this process to the child; those that are ignored stay ignored."""
-
-    def hand_on(number: int, _frame: FrameType | None) -> None:
-        child.send_signal(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
-
+def _signals() -> Iterator[_Signals]:
+    """Handles the interrupts of this process; those that are ignored stay ignored."""
+    signals = _Signals()
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.getsignal(number) for number in numbers}
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
-            signal.signal(number, hand_on)
+            signal.signal(number, signals.handle)
     try:
-        yield
+        yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
