@@ -18,6 +18,7 @@ PACKAGES = {
     "export": "pcsr.export",
     "calibration": "pcsr.calibration",
     "training": "pcsr.training",
+    "hosts/tritonserver": "pcsr.tritonserver",
     "hosts/vapoursynth": "pcsr.vapoursynth",
     "benchmarks": "benchmarks",
     "examples": "examples",
@@ -66,7 +67,7 @@ pcsr.calibration.evaluation
 pcsr.calibration.precision pcsr.calibration.operating_point
 pcsr.calibration
 pcsr.training
-pcsr.vapoursynth
+pcsr.vapoursynth pcsr.tritonserver
 pcsr.__main__
 benchmarks
 examples
