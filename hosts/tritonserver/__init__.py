@@ -5,6 +5,6 @@ it (`pcsr-serve repository`).
 it on, so that all of this is imported and tested without.
 """
 
-from .model import Model
+from .model.instance import Model
 
 __all__ = ["Model"]

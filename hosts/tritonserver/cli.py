@@ -16,8 +16,8 @@ from pcsr.cli import (
 )
 from pcsr.text import parse_size
 
+from .model.settings import Settings
 from .repository import plan_models, write_model
-from .settings import Settings
 
 DEFAULTS = Settings()
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from pcsr.runtime.devices import parse_device
 
-from .contract import INPUTS, OUTPUTS, Tensor
+from .model.contract import INPUTS, OUTPUTS, Tensor
 
 
 def config_text(name: str, device: str, parameters: Mapping[str, str]) -> str:

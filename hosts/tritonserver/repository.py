@@ -19,8 +19,8 @@ from pcsr.runtime.routing.time_model import Key, Workload
 from pcsr.runtime.upscaler import Upscaler
 from pcsr.single_file import SUFFIX, open_bundle
 
+from .model.settings import Settings
 from .pbtxt import config_text
-from .settings import Settings
 
 CONFIG, VERSION = "config.pbtxt", "1"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")

@@ -140,7 +140,7 @@ class Settings:
         """Reads them from their texts. Names in capitals are the server's own.
 
         Examples:
-            >>> from pcsr.tritonserver.settings import Settings
+            >>> from pcsr.tritonserver.model.settings import Settings
             >>> settings = Settings.read({"threads": "2", "adaptive": "true"})
             >>> settings.threads, settings.routing
             (2, {'adaptive': True})

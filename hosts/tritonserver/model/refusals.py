@@ -36,7 +36,7 @@ def refusal(error: Exception, hidden: Sequence[str] = ()) -> Refusal:
 
     Examples:
         >>> from pcsr import ImageError
-        >>> from pcsr.tritonserver.refusals import refusal
+        >>> from pcsr.tritonserver.model.refusals import refusal
         >>> refusal(ImageError("expected an image, found a PDF"))
         Refusal(code='INVALID_ARG', text='expected an image, found a PDF', outcome='invalid')
         >>> refusal(ValueError("list index")).text
