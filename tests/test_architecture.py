@@ -18,6 +18,7 @@ PACKAGES = {
     "export": "pcsr.export",
     "calibration": "pcsr.calibration",
     "training": "pcsr.training",
+    "hosts/tritonserver": "pcsr.tritonserver",
     "hosts/vapoursynth": "pcsr.vapoursynth",
     "benchmarks": "benchmarks",
     "examples": "examples",
@@ -66,7 +67,7 @@ pcsr.calibration.evaluation
 pcsr.calibration.precision pcsr.calibration.operating_point
 pcsr.calibration
 pcsr.training
-pcsr.vapoursynth
+pcsr.vapoursynth pcsr.tritonserver
 pcsr.__main__
 benchmarks
 examples
@@ -74,6 +75,7 @@ examples
 FLOORS = {room: floor for floor, line in enumerate(ROOMS.split("\n")) for room in line.split()}
 COMMANDS = {
     "pcsr.__main__",
+    "pcsr.tritonserver.start_command",
     "benchmarks.bench",
     "benchmarks.libpcsr.__main__",
     "benchmarks.liif.__main__",

@@ -119,10 +119,10 @@ def free_ports(count: int) -> list[int]:
 
 def write_repository(bundles: Mapping[str, str], models: Path, *options: str) -> Path:
     """Runs pcsr-serve repository."""
-    named = [f"{name}={path}" for name, path in bundles.items()]
-    line = [COMMAND, "repository", *named, "-o", str(models), *options]
-    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
+    for name, path in bundles.items():
+        line = [COMMAND, "repository", path, "--name", name, "-o", str(models), *options]
+        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
     return models
 
 

@@ -119,9 +119,8 @@ def test_a_model_that_cannot_be_loaded_says_why(models: Path, fault: str) -> Non
     elif fault == "nothing":
         shutil.rmtree(bundle)
     else:
-        config.write_text(
-            f'{config.read_text()}\nparameters {{ key: "threads", value: {{ string_value: "-3" }} }}\n'
-        )
+        threads = 'parameters { key: "threads", value: { string_value: "-3" } }'
+        config.write_text(f"{config.read_text()}\n{threads}\n")
     done = failed_start(models)
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
