@@ -119,7 +119,9 @@ def run(server: Server, command: Sequence[str], log: Log) -> int:
         reader = threading.Thread(target=_pass_on, args=(child.stderr, log), daemon=True)
         reader.start()
         code = _waited(child, log)
-        reader.join(timeout=5)
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)  # models' processes may outlive a killed server
+        reader.join()
     for region in FOLDER_OF_REGIONS.glob(f"{_region()}*"):
         with suppress(OSError):
             region.unlink()

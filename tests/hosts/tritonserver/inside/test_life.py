@@ -115,7 +115,7 @@ def test_a_model_that_cannot_be_loaded_says_why(models: Path, fault: str) -> Non
     if fault == "manifest":
         (bundle / "manifest.json").write_text("{")
     elif fault == "graph":
-        next(bundle.rglob("*.onnx")).write_bytes(b"no graph")
+        next(bundle.rglob("backbone.onnx")).write_bytes(b"no graph")
     elif fault == "nothing":
         shutil.rmtree(bundle)
     else:
