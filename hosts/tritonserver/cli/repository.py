@@ -1,4 +1,4 @@
-"""Runs pcsr-serve: bundles as models of NVIDIA Triton Inference Server."""
+"""The command pcsr-serve repository."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,6 @@ import click
 
 from pcsr.cli import (
     FILE,
-    Group,
     command,
     command_errors,
     option_group,
@@ -15,9 +14,8 @@ from pcsr.cli import (
     runtime_options,
 )
 from pcsr.text import parse_size
-
-from .model.settings import Settings
-from .repository import plan_models, write_model
+from pcsr.tritonserver.model.settings import Settings
+from pcsr.tritonserver.repository import plan_models, write_model
 
 DEFAULTS = Settings()
 
@@ -84,9 +82,3 @@ def repository(
     plans = plan_models(bundles, device, settings, name)
     for plan in plans:
         click.echo(write_model(plan, output, overwrite))
-
-
-main = Group(
-    commands=[repository],
-    help="Serve bundles with NVIDIA Triton Inference Server (Python backend).",
-)
