@@ -10,6 +10,7 @@ from typing import Any
 
 from pcsr.errors import UsageError
 from pcsr.images import Picture, fitted, read_bytes, write_bytes
+from pcsr.images.formats import check_fits, format_of
 from pcsr.runtime.geometry.grid import hr_size
 from pcsr.runtime.result import Result, Stats
 from pcsr.runtime.upscaler import Upscaler
@@ -57,8 +58,10 @@ class Service:
             with times.stage(DECODE):
                 picture = self._decoded(call)
         image = call.image if picture is None else picture.pixels
-        size = hr_size(tuple(image.shape[:2]), scale)
+        size = hr_size(image.shape[:2], scale)
         refuse_pixels(size, self._settings.max_output_pixels, "an output")
+        if call.wanted.encoded:
+            _refuse_unencodable(picture or _picture(image), call.wanted.suffix, size)
         with self._turn(times), times.stage(COMPUTE):
             result = self._upscaler.run(image, scale, request)
             stats = result.stats  # waits for the device
@@ -80,8 +83,6 @@ class Service:
     def _decoded(self, call: Call) -> Picture:
         picture = read_bytes(call.image, self._settings.max_input_pixels)
         refuse_output(picture.pixels.dtype.name, call.wanted)
-        if call.wanted.encoded:  # what the format cannot hold is known now
-            fitted(picture, Path(f"image{call.wanted.suffix}"))
         return picture
 
     def _outputs(
@@ -94,7 +95,7 @@ class Service:
             found[name] = image
         if wanted.encoded:
             with times.stage(ENCODE):
-                data = _encoded(picture, on_host(image), wanted.suffix, wanted.quality)
+                data = _encoded(picture, image, wanted.suffix, wanted.quality)
                 found[contract.RESULT_ENCODED] = contract.text_array(data)
         if wanted.has(contract.HEAVY_SHARE):
             found[contract.HEAVY_SHARE] = contract.number_array(result.stats.heavy_share)
@@ -111,7 +112,20 @@ class Service:
             )
 
 
+def _picture(image: Any) -> Picture:  # noqa: ANN401
+    """Makes a picture of pixels [h, w, channels] without metadata."""
+    pixels = on_host(image)
+    return Picture(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+
+
+def _refuse_unencodable(picture: Picture, suffix: str, size: tuple[int, int]) -> None:
+    """Raises, before the computation, what encoding a result of (height, width) would raise."""
+    path = Path(f"image{suffix}")
+    shape = fitted(picture, path).pixels.shape
+    check_fits(path, format_of(path), (*size, *shape[2:]))
+
+
 def _encoded(picture: Picture | None, image: Any, suffix: str, quality: int) -> bytes:  # noqa: ANN401
-    pixels = image[..., 0] if image.shape[2] == 1 else image
-    whole = Picture(pixels) if picture is None else picture.with_pixels(pixels)
+    result = _picture(image)
+    whole = result if picture is None else picture.with_pixels(result.pixels)
     return write_bytes(whole, suffix, quality)
