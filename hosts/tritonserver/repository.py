@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +60,9 @@ def plan_models(
     if name is not None and len(bundles) > 1:
         raise UsageError(f"--name is for one bundle, found {len(bundles)}; leave it out")
     plans = [
-        ModelPlan(bundle, _checked_name(name or _own_name(bundle)), device, settings)
+        ModelPlan(
+            bundle, _checked_name(_own_name(bundle) if name is None else name), device, settings
+        )
         for bundle in bundles
     ]
     names = [plan.name for plan in plans]
@@ -74,26 +76,37 @@ def plan_models(
     return plans
 
 
-def write_model(plan: ModelPlan, repository: Path, overwrite: bool = False) -> Path:
-    """Writes a model into a repository, with a copy of its bundle, and returns its folder. It
-    appears whole or not at all.
+def write_models(
+    plans: Sequence[ModelPlan], repository: Path, overwrite: bool = False
+) -> Iterator[Path]:
+    """Writes models into a repository, each with a copy of its bundle, and yields their folders.
+    Each appears whole or not at all.
 
     Raises:
-        OutputError: it exists and `overwrite` is off, or it cannot be written.
+        OutputError: one exists and `overwrite` is off, or it cannot be written.
     """
     make_folder(repository)
-    folder = repository / plan.name
-    with atomic_directory(folder, overwrite, _refuse_foreign) as temporary:
-        text = config_text(plan.name, plan.device, plan.settings.parameters)
-        (temporary / CONFIG).write_text(text, encoding="utf-8")
-        version = temporary / VERSION
-        version.mkdir()
-        (version / "model.py").write_text(MODEL_FILE, encoding="utf-8")
-        if plan.bundle.is_dir():
-            shutil.copytree(plan.bundle, version / "bundle")
-        else:
-            shutil.copyfile(plan.bundle, version / f"bundle{SUFFIX}")
-    return folder
+    for plan in plans:
+        folder = repository / plan.name
+        if folder.exists() and not overwrite:
+            raise OutputError(f"{folder} exists; pass --overwrite, or choose another --name")
+    for plan in plans:
+        folder = repository / plan.name
+        with atomic_directory(folder, overwrite, _refuse_foreign) as temporary:
+            _write(plan, temporary)
+        yield folder
+
+
+def _write(plan: ModelPlan, folder: Path) -> None:
+    text = config_text(plan.name, plan.device, plan.settings.parameters)
+    (folder / CONFIG).write_text(text, encoding="utf-8")
+    version = folder / VERSION
+    version.mkdir()
+    (version / "model.py").write_text(MODEL_FILE, encoding="utf-8")
+    if plan.bundle.is_dir():
+        shutil.copytree(plan.bundle, version / "bundle")
+    else:
+        shutil.copyfile(plan.bundle, version / f"bundle{SUFFIX}")
 
 
 def _own_name(bundle: Path) -> str:

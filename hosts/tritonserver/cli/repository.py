@@ -15,7 +15,7 @@ from pcsr.cli import (
 )
 from pcsr.text import parse_size
 from pcsr.tritonserver.model.settings import Settings
-from pcsr.tritonserver.repository import plan_models, write_model
+from pcsr.tritonserver.repository import plan_models, write_models
 
 DEFAULTS = Settings()
 
@@ -80,5 +80,5 @@ def repository(
     """Write a model for each of BUNDLES, with a copy of it, into a model repository."""
     settings = Settings.of_options({"warm_up": tuple(map(parse_size, warm_up)), **options})
     plans = plan_models(bundles, device, settings, name)
-    for plan in plans:
-        click.echo(write_model(plan, output, overwrite))
+    for folder in write_models(plans, output, overwrite):
+        click.echo(folder)
