@@ -60,9 +60,7 @@ def plan_models(
     if name is not None and len(bundles) > 1:
         raise UsageError(f"--name is for one bundle, found {len(bundles)}; leave it out")
     plans = [
-        ModelPlan(
-            bundle, _checked_name(_own_name(bundle) if name is None else name), device, settings
-        )
+        ModelPlan(bundle, _name(bundle) if name is None else name, device, settings)
         for bundle in bundles
     ]
     names = [plan.name for plan in plans]
@@ -109,21 +107,17 @@ def _write(plan: ModelPlan, folder: Path) -> None:
         shutil.copyfile(plan.bundle, version / f"bundle{SUFFIX}")
 
 
-def _own_name(bundle: Path) -> str:
+def _name(bundle: Path) -> str:
     path = bundle.absolute()
     return path.stem if path.suffix == SUFFIX else path.name
 
 
-def _checked_name(name: str) -> str:
-    if NAME.fullmatch(name) is None:
-        raise UsageError(
-            f"expected a model's name of letters, digits and _ . -, found {name!r:.60}; choose one "
-            "with --name"
-        )
-    return name
-
-
 def _check(plan: ModelPlan) -> None:
+    if NAME.fullmatch(plan.name) is None:
+        raise UsageError(
+            f"expected a model's name of letters, digits and _ . -, found {plan.name!r:.60}; "
+            "choose one with --name"
+        )
     if plan.device == "cpu":
         with closing(Upscaler(plan.bundle, plan.device, **plan.settings.opening)) as upscaler:
             upscaler.completed(None, RoutingRequest())
