@@ -12,6 +12,7 @@ from pcsr.errors import UsageError
 from pcsr.images import Picture, fitted, read_bytes, write_bytes
 from pcsr.images.formats import check_fits, format_of
 from pcsr.runtime.geometry.grid import hr_size
+from pcsr.runtime.process.cancellation import POLL_S, Cancellation
 from pcsr.runtime.result import Result, Stats
 from pcsr.runtime.upscaler import Upscaler
 
@@ -45,12 +46,13 @@ class Service:
         self._upscaler, self._settings = upscaler, settings
         self._turns = threading.Semaphore(computing)
 
-    def answer(self, call: Call, times: Times) -> Answer:
+    def answer(self, call: Call, times: Times, cancellation: Cancellation) -> Answer:
         """Answers one call; `times` has measured how long it was queued.
 
         Raises:
-            UsageError, ImageError: the client is to be told.
+            UsageError, ImageError, CancelledError: the client is to be told.
         """
+        cancellation.check()
         scale, request = self._upscaler.completed(call.scale, call.request)
         self._refuse_routing(call)
         picture = None
@@ -62,9 +64,10 @@ class Service:
         refuse_pixels(size, self._settings.max_output_pixels, "an output")
         if call.wanted.encoded:
             _refuse_unencodable(picture or _picture(image), call.wanted.suffix, size)
-        with self._turn(times), times.stage(COMPUTE):
-            result = self._upscaler.run(image, scale, request)
+        with self._turn(times, cancellation), times.stage(COMPUTE):
+            result = self._upscaler.run(image, scale, request, cancellation=cancellation)
             stats = result.stats  # waits for the device
+        cancellation.check()
         outputs = self._outputs(call, picture, result, times)
         if call.wanted.has(contract.STAGE_MS):
             stage_ms = json.dumps(times.stage_ms | {"upscaler": dict(stats.stage_ms)})
@@ -72,9 +75,10 @@ class Service:
         return Answer(outputs, stats, times.stage_ms, request.budget_ms)
 
     @contextmanager
-    def _turn(self, times: Times) -> Iterator[None]:
+    def _turn(self, times: Times, cancellation: Cancellation) -> Iterator[None]:
         with times.stage(QUEUE):
-            self._turns.acquire()
+            while not self._turns.acquire(timeout=POLL_S):
+                cancellation.check()
         try:
             yield
         finally:

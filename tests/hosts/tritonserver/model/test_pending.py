@@ -107,3 +107,47 @@ def test_a_client_that_cannot_be_answered_harms_nobody(
             time.sleep(0.01)
         found.model.finalize()
     assert found.log.lines[-1] == ("error", "pcsr: cannot answer a request: the client is gone")
+
+
+def test_a_cancelled_request_ends(three_way_bundle: Path, tmp_path: Path) -> None:
+    found = load(three_way_bundle, tmp_path / "m", concurrency=1)
+    large = np.zeros((1500, 1500, 3), np.uint8)  # seconds
+    at_work = found.send({"IMAGE": large}, "HEAVY_SHARE")
+    waits = found.send({"IMAGE": IMAGE}, "HEAVY_SHARE")
+    time.sleep(0.2)
+    waits.cancelled = at_work.cancelled = True
+    for sender in (at_work, waits):
+        error = sender.response().error
+        assert error is not None
+        assert (error.code, error.message) == (
+            "CANCELLED",
+            "cancelled before the image was finished",
+        )
+    assert "HEAVY_SHARE" in found.answer({"IMAGE": IMAGE})
+    found.model.finalize()
+    assert found.metrics.values["pcsr_requests_total", "cancelled"] == 2
+
+
+@pytest.mark.parametrize(
+    ("inputs", "settings", "timeout_us", "seconds"),
+    [
+        ({"TIMEOUT_MS": 100.0}, {"timeout_ms": 9e6}, 0, 0.1),
+        ({"TIMEOUT_MS": 9e6}, {}, 150_000, 0.15),
+        ({}, {"timeout_ms": 120}, 0, 0.12),
+    ],
+)
+def test_a_deadline_ends_a_request(
+    inputs: dict[str, Any],
+    settings: dict[str, Any],
+    timeout_us: int,
+    seconds: float,
+    three_way_bundle: Path,
+    tmp_path: Path,
+) -> None:
+    found = load(three_way_bundle, tmp_path / "m", **settings)
+    given = {"IMAGE": np.zeros((1500, 1500, 3), np.uint8), **inputs}
+    assert found.refusal(given, "HEAVY_SHARE", timeout_us=timeout_us) == (
+        "CANCELLED",
+        f"the deadline of {seconds:g} s has passed before the image was finished",
+    )
+    found.model.finalize()
