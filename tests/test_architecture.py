@@ -75,7 +75,6 @@ examples
 FLOORS = {room: floor for floor, line in enumerate(ROOMS.split("\n")) for room in line.split()}
 COMMANDS = {
     "pcsr.__main__",
-    "pcsr.tritonserver.start_command",
     "benchmarks.bench",
     "benchmarks.libpcsr.__main__",
     "benchmarks.liif.__main__",

@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +60,7 @@ def plan_models(
     if name is not None and len(bundles) > 1:
         raise UsageError(f"--name is for one bundle, found {len(bundles)}; leave it out")
     plans = [
-        ModelPlan(bundle, _checked_name(name or _own_name(bundle)), device, settings)
+        ModelPlan(bundle, _name(bundle) if name is None else name, device, settings)
         for bundle in bundles
     ]
     names = [plan.name for plan in plans]
@@ -74,43 +74,50 @@ def plan_models(
     return plans
 
 
-def write_model(plan: ModelPlan, repository: Path, overwrite: bool = False) -> Path:
-    """Writes a model into a repository, with a copy of its bundle, and returns its folder. It
-    appears whole or not at all.
+def write_models(
+    plans: Sequence[ModelPlan], repository: Path, overwrite: bool = False
+) -> Iterator[Path]:
+    """Writes models into a repository, each with a copy of its bundle, and yields their folders.
+    Each appears whole or not at all.
 
     Raises:
-        OutputError: it exists and `overwrite` is off, or it cannot be written.
+        OutputError: one exists and `overwrite` is off, or it cannot be written.
     """
     make_folder(repository)
-    folder = repository / plan.name
-    with atomic_directory(folder, overwrite, _refuse_foreign) as temporary:
-        text = config_text(plan.name, plan.device, plan.settings.parameters)
-        (temporary / CONFIG).write_text(text, encoding="utf-8")
-        version = temporary / VERSION
-        version.mkdir()
-        (version / "model.py").write_text(MODEL_FILE, encoding="utf-8")
-        if plan.bundle.is_dir():
-            shutil.copytree(plan.bundle, version / "bundle")
-        else:
-            shutil.copyfile(plan.bundle, version / f"bundle{SUFFIX}")
-    return folder
+    for plan in plans:
+        folder = repository / plan.name
+        if folder.exists() and not overwrite:
+            raise OutputError(f"{folder} exists; pass --overwrite, or choose another --name")
+    for plan in plans:
+        folder = repository / plan.name
+        with atomic_directory(folder, overwrite, _refuse_foreign) as temporary:
+            _write(plan, temporary)
+        yield folder
 
 
-def _own_name(bundle: Path) -> str:
+def _write(plan: ModelPlan, folder: Path) -> None:
+    text = config_text(plan.name, plan.device, plan.settings.parameters)
+    (folder / CONFIG).write_text(text, encoding="utf-8")
+    version = folder / VERSION
+    version.mkdir()
+    (version / "model.py").write_text(MODEL_FILE, encoding="utf-8")
+    if plan.bundle.is_dir():
+        shutil.copytree(plan.bundle, version / "bundle")
+    else:
+        shutil.copyfile(plan.bundle, version / f"bundle{SUFFIX}")
+
+
+def _name(bundle: Path) -> str:
     path = bundle.absolute()
     return path.stem if path.suffix == SUFFIX else path.name
 
 
-def _checked_name(name: str) -> str:
-    if NAME.fullmatch(name) is None:
-        raise UsageError(
-            f"expected a model's name of letters, digits and _ . -, found {name!r:.60}; choose one "
-            "with --name"
-        )
-    return name
-
-
 def _check(plan: ModelPlan) -> None:
+    if NAME.fullmatch(plan.name) is None:
+        raise UsageError(
+            f"expected a model's name of letters, digits and _ . -, found {plan.name!r:.60}; "
+            "choose one with --name"
+        )
     if plan.device == "cpu":
         with closing(Upscaler(plan.bundle, plan.device, **plan.settings.opening)) as upscaler:
             upscaler.completed(None, RoutingRequest())

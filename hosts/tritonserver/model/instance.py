@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pcsr.errors import BundleError, PcsrError
+from pcsr.runtime.process.cancellation import Cancellation
 from pcsr.runtime.upscaler import Upscaler
 from pcsr.text import one_line
 
@@ -56,7 +57,8 @@ class Model:
             times, sender = Times(), request.get_response_sender()
             try:
                 call = read_call(request, self._settings)
-                work = partial(self._answer, sender, call, times)
+                cancellation = Cancellation(call.timeout_s, sender.is_cancelled)
+                work = partial(self._answer, sender, call, times, cancellation)
                 self._backlog.submit(call.bytes, work)
             except Exception as error:
                 self._refuse(sender, error)
@@ -65,6 +67,7 @@ class Model:
         """Answers what is there, and closes the bundle."""
         self._backlog.close()
         self._upscaler.close()
+        self._monitor.close()
 
     def _open(self, args: Mapping[str, str]) -> None:
         config = json.loads(args["model_config"])
@@ -85,10 +88,16 @@ class Model:
         self._backlog = Backlog(settings.concurrency, *limits, self._monitor.pending)
         self.utils.Logger.log_info(f"pcsr: {args['model_instance_name']} serves {self._upscaler}")
 
-    def _answer(self, sender: Any, call: Call, times: Times) -> None:  # noqa: ANN401
+    def _answer(
+        self,
+        sender: Any,  # noqa: ANN401
+        call: Call,
+        times: Times,
+        cancellation: Cancellation,
+    ) -> None:
         try:
             times.begin()
-            answer = self._service.answer(call, times)
+            answer = self._service.answer(call, times, cancellation)
             outputs = answer.outputs.items()
             tensors = [as_output(self.utils, name, array) for name, array in outputs]
             self._send(sender, output_tensors=tensors)

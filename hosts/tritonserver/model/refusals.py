@@ -5,7 +5,7 @@ logged.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pcsr.errors import ImageError, PcsrError, UsageError
+from pcsr.errors import CancelledError, ImageError, PcsrError, UsageError
 from pcsr.text import one_line
 
 THEIRS = (UsageError, ImageError)
@@ -46,6 +46,8 @@ def refusal(error: Exception, hidden: Sequence[str] = ()) -> Refusal:
         return Refusal("UNAVAILABLE", str(error), "refused")
     if isinstance(error, THEIRS):
         return Refusal("INVALID_ARG", _for_clients(str(error), hidden), "invalid")
+    if isinstance(error, CancelledError):
+        return Refusal("CANCELLED", str(error), "cancelled")
     if isinstance(error, MemoryError):
         text = "the server is out of memory; send a smaller image, or try again later"
         return Refusal("UNAVAILABLE", text, "failed")

@@ -10,7 +10,9 @@ from typing import Any
 
 from pcsr.errors import UsageError
 from pcsr.images import Picture, fitted, read_bytes, write_bytes
+from pcsr.images.formats import check_fits, format_of
 from pcsr.runtime.geometry.grid import hr_size
+from pcsr.runtime.process.cancellation import POLL_S, Cancellation
 from pcsr.runtime.result import Result, Stats
 from pcsr.runtime.upscaler import Upscaler
 
@@ -44,12 +46,13 @@ class Service:
         self._upscaler, self._settings = upscaler, settings
         self._turns = threading.Semaphore(computing)
 
-    def answer(self, call: Call, times: Times) -> Answer:
+    def answer(self, call: Call, times: Times, cancellation: Cancellation) -> Answer:
         """Answers one call; `times` has measured how long it was queued.
 
         Raises:
-            UsageError, ImageError: the client is to be told.
+            UsageError, ImageError, CancelledError: the client is to be told.
         """
+        cancellation.check()
         scale, request = self._upscaler.completed(call.scale, call.request)
         self._refuse_routing(call)
         picture = None
@@ -57,11 +60,14 @@ class Service:
             with times.stage(DECODE):
                 picture = self._decoded(call)
         image = call.image if picture is None else picture.pixels
-        size = hr_size(tuple(image.shape[:2]), scale)
+        size = hr_size(image.shape[:2], scale)
         refuse_pixels(size, self._settings.max_output_pixels, "an output")
-        with self._turn(times), times.stage(COMPUTE):
-            result = self._upscaler.run(image, scale, request)
+        if call.wanted.encoded:
+            _refuse_unencodable(picture or _picture(image), call.wanted.suffix, size)
+        with self._turn(times, cancellation), times.stage(COMPUTE):
+            result = self._upscaler.run(image, scale, request, cancellation=cancellation)
             stats = result.stats  # waits for the device
+        cancellation.check()
         outputs = self._outputs(call, picture, result, times)
         if call.wanted.has(contract.STAGE_MS):
             stage_ms = json.dumps(times.stage_ms | {"upscaler": dict(stats.stage_ms)})
@@ -69,9 +75,10 @@ class Service:
         return Answer(outputs, stats, times.stage_ms, request.budget_ms)
 
     @contextmanager
-    def _turn(self, times: Times) -> Iterator[None]:
+    def _turn(self, times: Times, cancellation: Cancellation) -> Iterator[None]:
         with times.stage(QUEUE):
-            self._turns.acquire()
+            while not self._turns.acquire(timeout=POLL_S):
+                cancellation.check()
         try:
             yield
         finally:
@@ -80,8 +87,6 @@ class Service:
     def _decoded(self, call: Call) -> Picture:
         picture = read_bytes(call.image, self._settings.max_input_pixels)
         refuse_output(picture.pixels.dtype.name, call.wanted)
-        if call.wanted.encoded:  # what the format cannot hold is known now
-            fitted(picture, Path(f"image{call.wanted.suffix}"))
         return picture
 
     def _outputs(
@@ -94,7 +99,7 @@ class Service:
             found[name] = image
         if wanted.encoded:
             with times.stage(ENCODE):
-                data = _encoded(picture, on_host(image), wanted.suffix, wanted.quality)
+                data = _encoded(picture, image, wanted.suffix, wanted.quality)
                 found[contract.RESULT_ENCODED] = contract.text_array(data)
         if wanted.has(contract.HEAVY_SHARE):
             found[contract.HEAVY_SHARE] = contract.number_array(result.stats.heavy_share)
@@ -111,7 +116,20 @@ class Service:
             )
 
 
+def _picture(image: Any) -> Picture:  # noqa: ANN401
+    """Makes a picture of pixels [h, w, channels] without metadata."""
+    pixels = on_host(image)
+    return Picture(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+
+
+def _refuse_unencodable(picture: Picture, suffix: str, size: tuple[int, int]) -> None:
+    """Raises, before the computation, what encoding a result of (height, width) would raise."""
+    path = Path(f"image{suffix}")
+    shape = fitted(picture, path).pixels.shape
+    check_fits(path, format_of(path), (*size, *shape[2:]))
+
+
 def _encoded(picture: Picture | None, image: Any, suffix: str, quality: int) -> bytes:  # noqa: ANN401
-    pixels = image[..., 0] if image.shape[2] == 1 else image
-    whole = Picture(pixels) if picture is None else picture.with_pixels(pixels)
+    result = _picture(image)
+    whole = result if picture is None else picture.with_pixels(result.pixels)
     return write_bytes(whole, suffix, quality)

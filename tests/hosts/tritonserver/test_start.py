@@ -47,7 +47,7 @@ def program(tmp_path: Path) -> Program:
 
 def command(models: Path, server: Path, *more: str) -> list[str]:
     ports = [f"--{name}-port={free_port()}" for name in ("http", "grpc", "metrics")]
-    code = "from pcsr.tritonserver.start_command import start; start()"
+    code = "from pcsr.tritonserver.cli.start import start; start()"
     return [sys.executable, "-c", code, str(models), f"--server={server}", *ports, *more]
 
 

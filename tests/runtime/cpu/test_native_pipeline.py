@@ -17,6 +17,7 @@ from pcsr.runtime.cpu.output import ArrayOutput, Rows
 from pcsr.runtime.cpu.pipeline import Routed, Runner, Task
 from pcsr.runtime.cpu.workers import Workers
 from pcsr.runtime.geometry.grid import Floats, hr_size
+from pcsr.runtime.process.cancellation import Cancellation
 from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.timing import Stopwatch
 
@@ -40,9 +41,15 @@ class Counting:
         self._runner = runner
         self.seen: list[Size] = []
 
-    def run_image(self, role: str, image: Floats, outputs: Sequence[str]) -> list[Floats]:
+    def run_image(
+        self,
+        role: str,
+        image: Floats,
+        outputs: Sequence[str],
+        cancellation: Cancellation | None = None,
+    ) -> list[Floats]:
         self.seen.append((image.shape[2], image.shape[3]))
-        return self._runner.run_image(role, image, outputs)
+        return self._runner.run_image(role, image, outputs, cancellation)
 
     def run_rows(self, role: str, inputs: dict[str, NDArray[Any]]) -> Floats:
         raise AssertionError(f"{role} is compiled")

@@ -1,4 +1,4 @@
-"""Runs pcsr-serve: bundles as models of NVIDIA Triton Inference Server."""
+"""The command pcsr-serve repository."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,6 @@ import click
 
 from pcsr.cli import (
     FILE,
-    Group,
     command,
     command_errors,
     option_group,
@@ -15,10 +14,8 @@ from pcsr.cli import (
     runtime_options,
 )
 from pcsr.text import parse_size
-
-from .model.settings import Settings
-from .repository import plan_models, write_model
-from .start_command import start
+from pcsr.tritonserver.model.settings import Settings
+from pcsr.tritonserver.repository import plan_models, write_models
 
 DEFAULTS = Settings()
 
@@ -83,11 +80,5 @@ def repository(
     """Write a model for each of BUNDLES, with a copy of it, into a model repository."""
     settings = Settings.of_options({"warm_up": tuple(map(parse_size, warm_up)), **options})
     plans = plan_models(bundles, device, settings, name)
-    for plan in plans:
-        click.echo(write_model(plan, output, overwrite))
-
-
-main = Group(
-    commands=[repository, start],
-    help="Serve bundles with NVIDIA Triton Inference Server (Python backend).",
-)
+    for folder in write_models(plans, output, overwrite):
+        click.echo(folder)

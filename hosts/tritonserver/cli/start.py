@@ -47,9 +47,9 @@ def start(
 
     What follows -- goes to tritonserver as it is.
     """
-    from .log import Log
-    from .server import find_server
-    from .start import Endpoints, arguments, check_repository, run
+    from pcsr.tritonserver.log import Log
+    from pcsr.tritonserver.server import find_server
+    from pcsr.tritonserver.start import Endpoints, arguments, check_repository, run
 
     check_repository(models)
     endpoints = Endpoints(host, http_port, grpc_port, metrics_port)
