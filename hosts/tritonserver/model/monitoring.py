@@ -1,5 +1,6 @@
 """What the server's metrics port tells of a model, in Prometheus's terms."""
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,6 +38,7 @@ class Monitor:
     def __init__(self, utils: Any, labels: Mapping[str, str]) -> None:  # noqa: ANN401
         self._families: list[Any] = []  # a metric ends with its family
         self._metrics: dict[tuple[str, str], Any] = {}
+        self._lock = threading.Lock()
         try:
             self._make(utils, dict(labels))
         except Exception as error:  # the server has metrics switched off, or not of this kind
@@ -66,9 +68,8 @@ class Monitor:
 
     def pending(self, requests: int, held_bytes: int) -> None:
         """Says how many requests are there, and how many bytes their images hold."""
-        if self._metrics:
-            self._metrics[PENDING, ""].set(requests)
-            self._metrics[PENDING_BYTES, ""].set(held_bytes)
+        self._tell(PENDING, "", "set", requests)
+        self._tell(PENDING_BYTES, "", "set", held_bytes)
 
     def ended(self, outcome: str) -> None:
         """Counts a request by one of OUTCOMES."""
@@ -84,14 +85,21 @@ class Monitor:
         if answer.budget_ms is not None:
             self._add(BUDGETS, 1, "kept" if stats.total_ms <= answer.budget_ms else "missed")
         for stage, ms in answer.stage_ms.items():
-            if self._metrics:
-                self._metrics[STAGE, stage].observe(1e-3 * ms)
+            self._tell(STAGE, stage, "observe", 1e-3 * ms)
 
     def close(self) -> None:
         """Gives the metrics back, before the server ends."""
-        self._metrics.clear()
-        self._families.clear()
+        with self._lock:
+            self._metrics.clear()
+            self._families.clear()
 
     def _add(self, name: str, count: float, value: str = "") -> None:
-        if self._metrics and count:
-            self._metrics[name, value].increment(count)
+        if count:
+            self._tell(name, value, "increment", count)
+
+    def _tell(self, name: str, value: str, how: str, amount: float) -> None:
+        # A metric that two threads change at once takes memory away that the server still reads:
+        # tritonserver 2.51 ends with a segmentation fault.
+        with self._lock:
+            if (name, value) in self._metrics:
+                getattr(self._metrics[name, value], how)(amount)
