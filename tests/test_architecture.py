@@ -83,6 +83,7 @@ COMMANDS = {
     "benchmarks.expected",
     "benchmarks.kernels",
     "examples.demo",
+    "examples.serving.demo",
 }
 MOST_FILES = 14
 FACES = {"pcsr", "pcsr.runtime"}  # their modules have places of their own

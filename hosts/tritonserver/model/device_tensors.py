@@ -11,17 +11,14 @@ def shape_of(tensor: Any) -> tuple[int, ...]:  # noqa: ANN401
 
 
 def copied(tensor: Any) -> Any:  # noqa: ANN401
-    """Copies the server's tensor: into a NumPy array, or into PyTorch's tensor on the same GPU."""
+    """Copies the server's tensor, completely: into a NumPy array, or into PyTorch's tensor on the
+    same GPU.
+    """
     if tensor.is_cpu():
         return np.array(tensor.as_numpy(), copy=True)
-    return copied_there(tensor)
-
-
-def copied_there(tensor: Any) -> Any:  # noqa: ANN401
-    """Copies what speaks DLPack within the memory of its device. The copy is complete."""
     from torch.utils.dlpack import from_dlpack
 
-    copy = from_dlpack(tensor).clone()
+    copy = from_dlpack(tensor.to_dlpack()).clone()  # what the server hands over is ready
     finished(copy)
     return copy
 

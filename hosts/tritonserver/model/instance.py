@@ -17,6 +17,7 @@ from .calls import Call, read_call
 from .device_tensors import as_output
 from .monitoring import Monitor
 from .refusals import refusal
+from .server_log import log_to
 from .service import Service
 from .settings import Settings
 from .times import Times
@@ -70,6 +71,7 @@ class Model:
         self._monitor.close()
 
     def _open(self, args: Mapping[str, str]) -> None:
+        log_to(self.utils.Logger)
         config = json.loads(args["model_config"])
         texts = {key: it["string_value"] for key, it in config.get("parameters", {}).items()}
         self._settings = settings = Settings.read(texts)
@@ -86,7 +88,6 @@ class Model:
         self._monitor = Monitor(self.utils, labels)
         limits = (settings.max_pending, settings.max_pending_mib * MIB)
         self._backlog = Backlog(settings.concurrency, *limits, self._monitor.pending)
-        self.utils.Logger.log_info(f"pcsr: {args['model_instance_name']} serves {self._upscaler}")
 
     def _answer(
         self,

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from .service import Answer
@@ -25,10 +26,11 @@ GAUGES = {
     PENDING: "Requests that wait or are at work.",
     PENDING_BYTES: "Bytes of their images, as they came.",
 }
+SECONDS = "Seconds that requests were queued, decoded, computed and encoded."
 
 
 class Monitor:
-    """Counts the requests of one instance of a model.
+    """Counts the requests of one instance of a model, whose threads may all tell it.
 
     Args:
         utils: the server's `triton_python_backend_utils`.
@@ -36,9 +38,11 @@ class Monitor:
     """
 
     def __init__(self, utils: Any, labels: Mapping[str, str]) -> None:  # noqa: ANN401
+        # Two threads that change one metric at once kill the server: a metric has one place in the
+        # memory that it shares with this process (Triton 2.51).
+        self._lock = threading.Lock()
         self._families: list[Any] = []  # a metric ends with its family
         self._metrics: dict[tuple[str, str], Any] = {}
-        self._lock = threading.Lock()
         try:
             self._make(utils, dict(labels))
         except Exception as error:  # the server has metrics switched off, or not of this kind
@@ -55,8 +59,7 @@ class Monitor:
         for name, text in GAUGES.items():
             family = self._family(utils, name, text, kinds.GAUGE)
             self._metrics[name, ""] = family.Metric(labels=labels)
-        text = "Seconds that requests were queued, decoded, computed and encoded."
-        family = self._family(utils, STAGE, text, kinds.HISTOGRAM)
+        family = self._family(utils, STAGE, SECONDS, kinds.HISTOGRAM)
         for stage in STAGES:
             own = labels | {"stage": stage}
             self._metrics[STAGE, stage] = family.Metric(labels=own, buckets=list(BUCKETS_S))
@@ -68,24 +71,28 @@ class Monitor:
 
     def pending(self, requests: int, held_bytes: int) -> None:
         """Says how many requests are there, and how many bytes their images hold."""
-        self._tell(PENDING, "", "set", requests)
-        self._tell(PENDING_BYTES, "", "set", held_bytes)
+        with self._lock:
+            self._change("set", PENDING, requests)
+            self._change("set", PENDING_BYTES, held_bytes)
 
     def ended(self, outcome: str) -> None:
         """Counts a request by one of OUTCOMES."""
-        self._add(REQUESTS, 1, outcome)
+        with self._lock:
+            self._change("increment", REQUESTS, 1, outcome)
 
     def answered(self, answer: Answer) -> None:
         """Counts what was computed."""
-        stats = answer.stats
-        self._add(INPUT, stats.lr_size[0] * stats.lr_size[1])
+        stats, budget_ms = answer.stats, answer.budget_ms
         pixels = stats.hr_size[0] * stats.hr_size[1]
-        self._add(OUTPUT, pixels)
-        self._add(HEAVY, round(stats.heavy_share * pixels))
-        if answer.budget_ms is not None:
-            self._add(BUDGETS, 1, "kept" if stats.total_ms <= answer.budget_ms else "missed")
-        for stage, ms in answer.stage_ms.items():
-            self._tell(STAGE, stage, "observe", 1e-3 * ms)
+        with self._lock:
+            count = partial(self._change, "increment")
+            count(INPUT, stats.lr_size[0] * stats.lr_size[1])
+            count(OUTPUT, pixels)
+            count(HEAVY, round(stats.heavy_share * pixels))
+            if budget_ms is not None:
+                count(BUDGETS, 1, "kept" if stats.total_ms <= budget_ms else "missed")
+            for stage, ms in answer.stage_ms.items():
+                self._change("observe", STAGE, 1e-3 * ms, stage)
 
     def close(self) -> None:
         """Gives the metrics back, before the server ends."""
@@ -93,13 +100,7 @@ class Monitor:
             self._metrics.clear()
             self._families.clear()
 
-    def _add(self, name: str, count: float, value: str = "") -> None:
-        if count:
-            self._tell(name, value, "increment", count)
-
-    def _tell(self, name: str, value: str, how: str, amount: float) -> None:
-        # A metric that two threads change at once takes memory away that the server still reads:
-        # tritonserver 2.51 ends with a segmentation fault.
-        with self._lock:
-            if (name, value) in self._metrics:
-                getattr(self._metrics[name, value], how)(amount)
+    def _change(self, how: str, name: str, value: float, label: str = "") -> None:
+        metric = self._metrics.get((name, label))
+        if metric is not None:
+            getattr(metric, how)(value)

@@ -43,11 +43,8 @@ class Tensor:
         assert self._is_cpu, "the server refuses that for a tensor on a GPU"
         return self._array
 
-    def __dlpack__(self, **how: Any) -> Any:  # noqa: ANN401
-        return self._array.__dlpack__(**how)
-
-    def __dlpack_device__(self) -> Any:  # noqa: ANN401
-        return self._array.__dlpack_device__()
+    def to_dlpack(self) -> Any:  # noqa: ANN401
+        return self._array.__dlpack__()
 
     @property
     def array(self) -> Any:  # noqa: ANN401

@@ -1,5 +1,6 @@
 """How a model opens its bundle, or says why it cannot."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,18 @@ import pytest
 from tests.hosts.tritonserver.stand_in import TritonModelException, arguments, load, utils
 
 IMAGE = np.zeros((6, 8, 3), np.uint8)
+
+
+def test_the_server_s_log_says_what_was_opened(three_way_bundle: Path, tmp_path: Path) -> None:
+    found = load(three_way_bundle, tmp_path / "m", threads=2)
+    (line,) = found.log.lines
+    assert line[0] == "info"
+    assert line[1].startswith(f"pcsr: opened {tmp_path}/m/1/bundle: ")
+    assert ", threads 2, " in line[1]
+    logging.getLogger("pcsr.gpu").warning("tiles of %d px", 64)
+    logging.getLogger("pcsr.upscaler").debug("not said")
+    assert found.log.lines[1:] == [("warn", "pcsr: tiles of 64 px")]
+    found.model.finalize()
 
 
 @pytest.mark.parametrize(
