@@ -52,16 +52,9 @@ def main(
     image = images.read(photo, max_pixels=2**24).pixels
     with tempfile.TemporaryDirectory() as folder, Upscaler(bundle) as upscaler:
         models = Path(folder) / "models"
-        line: list[str | Path] = [
-            COMMAND,
-            "repository",
-            bundle,
-            "--name",
-            MODEL,
-            "-o",
-            models,
-            *option,
-        ]
+        named = ["--name", MODEL, "-o", models, *option]
+        command = [COMMAND, "repository", bundle, *named]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         with serving(COMMAND, models, Path(folder) / "log") as addresses:
             ways = {LIBRARY: _in_process(upscaler, image), **_served(addresses, upscaler, image)}
             _check(ways)
