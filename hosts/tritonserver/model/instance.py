@@ -102,10 +102,11 @@ class Model:
             outputs = answer.outputs.items()
             tensors = [as_output(self.utils, name, array) for name, array in outputs]
             self._send(sender, output_tensors=tensors)
-            self._monitor.answered(answer)
-            self._monitor.ended("ok")
         except Exception as error:
             self._refuse(sender, error)
+            return
+        self._monitor.answered(answer)
+        self._monitor.ended("ok")
 
     def _refuse(self, sender: Any, error: Exception) -> None:  # noqa: ANN401
         found = refusal(error, self._hidden)

@@ -4,6 +4,7 @@
 
 import json
 import queue
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -151,7 +152,9 @@ class Metrics:
         self.values[key] = 0
 
         def add(value: float) -> None:
-            self.values[key] += value
+            before = self.values[key]
+            time.sleep(0)  # as the server's, it is not for two threads at once
+            self.values[key] = before + value
 
         def put(value: float) -> None:
             self.values[key] = value
@@ -210,17 +213,23 @@ class Loaded:
         return error.code, error.message
 
 
-def load(bundle: Path, folder: Path, module: Any = None, **settings: Any) -> Loaded:  # noqa: ANN401
-    """Loads a bundle as the server loads a model."""
+def load(
+    bundle: Path,
+    folder: Path,
+    module: Any = None,  # noqa: ANN401
+    kind: str = "CPU",
+    **settings: Any,  # noqa: ANN401
+) -> Loaded:
+    """Loads a bundle as the server loads a model. kind: of the instance, CPU or GPU."""
     (folder / "1").mkdir(parents=True)
     (folder / "1" / "bundle").symlink_to(bundle)
     module = module or utils()
     model = type("TritonPythonModel", (Model,), {"utils": module})()
-    model.initialize(arguments(folder, Settings.of_options(settings).parameters))
+    model.initialize(arguments(folder, Settings.of_options(settings).parameters, kind))
     return Loaded(model, module)
 
 
-def arguments(folder: Path, parameters: Mapping[str, str]) -> dict[str, str]:
+def arguments(folder: Path, parameters: Mapping[str, str], kind: str = "CPU") -> dict[str, str]:
     """Makes what the server tells a model that lies in a folder."""
     texts = {name: {"string_value": value} for name, value in parameters.items()}
     return {
@@ -229,7 +238,7 @@ def arguments(folder: Path, parameters: Mapping[str, str]) -> dict[str, str]:
         "model_version": "1",
         "model_name": folder.name,
         "model_instance_name": f"{folder.name}_0_0",
-        "model_instance_kind": "CPU",
+        "model_instance_kind": kind,
         "model_instance_device_id": "0",
     }
 

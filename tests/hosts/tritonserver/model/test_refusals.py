@@ -19,7 +19,11 @@ LARGE = np.zeros((70, 70, 1), np.uint8)
 
 @pytest.fixture(scope="module")
 def loaded(three_way_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
-    limits = {"max_input_pixels": 4000, "max_output_pixels": 50_000, "max_encoded_mib": 1}
+    limits: dict[str, Any] = {
+        "max_input_pixels": 4000,
+        "max_output_pixels": 50_000,
+        "max_encoded_mib": 1,
+    }
     found = load(three_way_bundle, tmp_path_factory.mktemp("models") / "three", **limits)
     yield found
     found.model.finalize()
