@@ -78,6 +78,7 @@ COMMANDS = {
     "benchmarks.bench",
     "benchmarks.libpcsr.__main__",
     "benchmarks.liif.__main__",
+    "benchmarks.serving.__main__",
     "benchmarks.gpu",
     "benchmarks.gpu_pack",
     "benchmarks.expected",

@@ -1,24 +1,19 @@
 """The demo of serving: a model repository, a running server, and a photo through it."""
 
-import contextlib
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import click
 import numpy as np
 from skimage import data
 from tabulate import tabulate
 
+from benchmarks.serving.server import serving
 from examples.demo import OWN, exported
 from examples.serving.kserve import infer
 from pcsr import Bundle, images
@@ -30,7 +25,7 @@ from pcsr.overlay import draw_overlay
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ROOT / ".venv-tritonserver" / "bin"
 OUTPUTS = ["RESULT_ENCODED", "ROUTING", "HEAVY_SHARE", "STAGE_MS"]
-STARTS_WITHIN_S, RUNS = 120, 5
+RUNS = 5
 Answer = dict[str, Any]
 
 
@@ -45,17 +40,15 @@ def main(ckpt: Path, output: Path) -> None:
     models = output / "models"
     command("pcsr-serve", "repository", bundle, "-o", models, "--overwrite")
     photo = small_photo(output / "photo.png")
-    with serving(models, output / "server.log") as address:
-        answers = [ask(address, ckpt.stem, photo) for _ in range(RUNS)]
-    answer = sorted(answers, key=lambda one: sum(stages(one).values()))[RUNS // 2]
+    with serving(COMMANDS / "pcsr-serve", models, output / "server.log") as addresses:
+        click.echo(f"serving      {os.path.relpath(models)} at http://{addresses.http}")
+        answers = [ask(addresses.http, ckpt.stem, photo) for _ in range(RUNS)]
+    answer = sorted(answers, key=lambda one: float(one["ms"]))[RUNS // 2]
     upscaled, routing_map = output / "upscaled.png", output / "routing-map.png"
     upscaled.write_bytes(answer["RESULT_ENCODED"])
-    pixels, upsamplers = (
-        images.read(upscaled, 2**24).pixels,
-        Bundle.load(bundle).upsamplers,
-    )
-    overlay = images.Picture(draw_overlay(pixels, answer["ROUTING"], upsamplers))
-    images.write(overlay, routing_map, overwrite=True)
+    pixels = images.read(upscaled, max_pixels=2**24).pixels
+    overlay = draw_overlay(pixels, answer["ROUTING"], Bundle.load(bundle).upsamplers)
+    images.write(images.Picture(overlay), routing_map, overwrite=True)
     local = output / "by-pcsr-upscale.png"
     command("pcsr-upscale", bundle, photo, local, "--overwrite")
     if local.read_bytes() != upscaled.read_bytes():
@@ -78,41 +71,6 @@ def small_photo(path: Path) -> Path:
     _, small = degrade(data.coffee(), 4)  # type: ignore[no-untyped-call]
     images.write(images.Picture(small), path, overwrite=True)
     return path
-
-
-@contextlib.contextmanager
-def serving(models: Path, log: Path) -> Iterator[str]:
-    """Runs a server on free ports; gives its address."""
-    ports = dict(zip(("http", "grpc", "metrics"), free_ports(3), strict=True))
-    options = [f"--{name}-port={port}" for name, port in ports.items()]
-    line: list[str | Path] = [COMMANDS / "pcsr-serve", "start", models, *options]
-    with log.open("wb") as opened, subprocess.Popen(line, stderr=opened) as process:
-        try:
-            address = f"127.0.0.1:{ports['http']}"
-            wait_until_ready(process, address, log)
-            click.echo(f"serving      {os.path.relpath(models)} at http://{address}")
-            yield address
-        finally:
-            process.send_signal(signal.SIGTERM)
-
-
-def wait_until_ready(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
-    """Waits until the server takes requests."""
-    end = time.monotonic() + STARTS_WITHIN_S
-    while process.poll() is None and time.monotonic() < end:
-        with contextlib.suppress(URLError), urlopen(f"http://{address}/v2/health/ready"):
-            return
-        time.sleep(0.1)
-    raise BackendError(f"the server did not start: {log.read_text().splitlines()[-1]}")
-
-
-def free_ports(count: int) -> list[int]:
-    """Finds ports that nobody listens on."""
-    with contextlib.ExitStack() as stack:
-        servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-        for server in servers:
-            stack.enter_context(server)
-        return [server.getsockname()[1] for server in servers]
 
 
 def ask(address: str, model: str, photo: Path) -> Answer:

@@ -92,7 +92,7 @@ class Serving:
         try:
             connection.request(method, path, body, dict(headers))
             response = connection.getresponse()
-            return response.status, response.headers, response.read()
+            return response.status, dict(response.headers), response.read()
         finally:
             connection.close()
 

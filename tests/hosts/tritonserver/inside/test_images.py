@@ -10,6 +10,7 @@ import pytest
 import tritonclient.utils.shared_memory as shared_memory
 from PIL import Image
 
+from benchmarks.serving.callers import unregister
 from pcsr import Upscaler
 
 from .client import PIXELS, Array, Client, pixels_of, sent, unpacked
@@ -73,6 +74,7 @@ def test_options(client: Client, upscalers: Upscalers, options: dict[str, Any]) 
     found = client("calibrated", sent(image, **options), ["RESULT", "ROUTING", "HEAVY_SHARE"])
     expected = upscalers["calibrated"](image, **options)
     assert np.array_equal(found["RESULT"], expected.image)
+    assert expected.assignment is not None
     assert np.array_equal(found["ROUTING"], expected.assignment)
     assert found["HEAVY_SHARE"] == expected.stats.heavy_share
 
@@ -164,7 +166,7 @@ def test_system_shared_memory(client: Client, upscalers: Upscalers) -> None:
             region, np.uint8, list(expected.shape), offset=image.nbytes
         )
         assert np.array_equal(found, expected)
-        client.client.unregister_system_shared_memory(name)
+        unregister(client.client, name)
     finally:
         shared_memory.destroy_shared_memory_region(region)
 
