@@ -29,7 +29,7 @@ def config_text(name: str, device: str, parameters: Mapping[str, str]) -> str:
     own = {} if kind == "cpu" else {"FORCE_CPU_ONLY_INPUT_TENSORS": "no"}
     return "\n".join(
         [
-            f"name: {json.dumps(name)}",
+            f"name: {_quoted(name)}",
             'backend: "python"',
             "max_batch_size: 0  # images differ in size; requests are overlapped by the model",
             _ports("input", INPUTS, ", optional: true"),
@@ -50,6 +50,8 @@ def _ports(kind: str, tensors: Iterable[Tensor], more: str) -> str:
 
 
 def _parameter(key: str, value: str) -> str:
-    return (
-        f"parameters {{ key: {json.dumps(key)}, value: {{ string_value: {json.dumps(value)} }} }}"
-    )
+    return f"parameters {{ key: {_quoted(key)}, value: {{ string_value: {_quoted(value)} }} }}"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

@@ -81,8 +81,13 @@ def write_models(
     Each appears whole or not at all.
 
     Raises:
-        OutputError: one exists and `overwrite` is off, or it cannot be written.
+        UsageError: the repository lies in one of the bundles.
+        OutputError: a model exists and `overwrite` is off, or it cannot be written.
     """
+    where = repository.resolve()
+    for plan in plans:
+        if plan.bundle.resolve() in (where, *where.parents):
+            raise UsageError(f"{repository} lies in {plan.bundle} itself; choose another folder")
     make_folder(repository)
     for plan in plans:
         folder = repository / plan.name

@@ -43,6 +43,12 @@ def _limit(option: str, text: str) -> Any:  # noqa: ANN401
     click.option("--heavy-ratio", type=float, help="Take a share 0..1 of heavy pixels."),
     click.option("--preset", metavar="NAME", help="Take a calibrated preset."),
     click.option("--budget-ms", type=float, help="Keep within a calibrated time."),
+    click.option(
+        "--adaptive-budget",
+        is_flag=True,
+        default=None,
+        help="Correct the budget's prediction by the requests before.",
+    ),
     click.option("--max-psnr-loss-db", type=float, help="Lose no more than that in the mean."),
     click.option("--refine/--no-refine", default=None, help="Smooth light pixels."),
 )

@@ -2,6 +2,7 @@
 
 import filecmp
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from pcsr.tritonserver.cli import main
 from pcsr.tritonserver.model.settings import Settings
 from pcsr.tritonserver.pbtxt import config_text
 from tests.commands import Ended, run
+from tests.runtime.routing.calibrations import calibrated
 
 
 def repository(*args: object) -> Ended:
@@ -138,3 +140,21 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
     done = repository(tmp_path, "-o", tmp_path / "models")
     assert (done.code, len(done.complaints)) == (2, 1)
     assert "is not a bundle" in done.stderr
+
+
+def test_a_repository_within_the_bundle_is_refused(three_way_bundle: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(three_way_bundle, bundle)
+    done = repository(bundle, "-o", bundle / "models")
+    assert (done.code, len(done.complaints)) == (2, 1)
+    assert "lies in" in done.stderr
+    assert not (bundle / "models").exists()
+
+
+def test_a_budget_s_correction_is_a_parameter(three_way_bundle: Path, tmp_path: Path) -> None:
+    bundle = calibrated(three_way_bundle, tmp_path / "calibrated")
+    options = ["--budget-ms", 1e6, "--adaptive-budget"]
+    done = repository(bundle, "-o", tmp_path, "--name", "m", *options)
+    assert done.code == 0, done.stderr
+    routing = Settings.read(parameters(config(tmp_path / "m"))).routing
+    assert routing == {"budget_ms": 1e6, "adaptive_budget": True}
