@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from .refusals import BusyError
 
+Answering = Callable[[], None]
+
 
 class Backlog:
     """Runs work in threads, first come, first served, and refuses what is too much.
@@ -25,8 +27,9 @@ class Backlog:
         self._lock = threading.Lock()
         self._count = self._bytes = 0
 
-    def submit(self, held_bytes: int, work: Callable[[], None]) -> None:
-        """Lets a thread run the work later, which raises nothing.
+    def submit(self, held_bytes: int, work: Callable[[], Answering]) -> None:
+        """Lets a thread run the work later, and then the answering that it returns. Before that
+        there is room for another one: whoever is answered may send the next at once.
 
         Raises:
             BusyError: there are too many, or they hold too much.
@@ -50,11 +53,12 @@ class Backlog:
         """Takes nothing more, and waits for what is there."""
         self._pool.shutdown()
 
-    def _run(self, held_bytes: int, work: Callable[[], None]) -> None:
+    def _run(self, held_bytes: int, work: Callable[[], Answering]) -> None:
         try:
-            work()
+            answering = work()
         finally:
             self._left(held_bytes)
+        answering()
 
     def _left(self, held_bytes: int) -> None:
         with self._lock:

@@ -12,13 +12,13 @@ from pcsr.runtime.process.cancellation import Cancellation
 from pcsr.runtime.upscaler import Upscaler
 from pcsr.text import one_line
 
-from .backlog import Backlog
+from .backlog import Answering, Backlog
 from .calls import Call, read_call
 from .device_tensors import as_output
 from .monitoring import Monitor
 from .refusals import refusal
 from .server_log import log_to
-from .service import Service
+from .service import Answer, Service
 from .settings import Settings
 from .times import Times
 
@@ -95,12 +95,19 @@ class Model:
         call: Call,
         times: Times,
         cancellation: Cancellation,
-    ) -> None:
+    ) -> Answering:
+        """Computes a call, and gives what answers it."""
         try:
             times.begin()
             answer = self._service.answer(call, times, cancellation)
             outputs = answer.outputs.items()
             tensors = [as_output(self.utils, name, array) for name, array in outputs]
+        except Exception as error:
+            return partial(self._refuse, sender, error)
+        return partial(self._reply, sender, answer, tensors)
+
+    def _reply(self, sender: Any, answer: Answer, tensors: Sequence[Any]) -> None:  # noqa: ANN401
+        try:
             self._send(sender, output_tensors=tensors)
         except Exception as error:
             self._refuse(sender, error)

@@ -51,6 +51,17 @@ def test_too_many_requests_are_refused(
     assert found.metrics.values["pcsr_requests_total", "ok"] == 2
 
 
+def test_whoever_is_answered_may_send_the_next_at_once(
+    three_way_bundle: Path, tmp_path: Path
+) -> None:
+    found = load(three_way_bundle, tmp_path / "m", max_pending=1)
+    for _ in range(30):
+        assert "RESULT" in found.answer({"IMAGE": IMAGE})
+        assert found.refusal({"IMAGE": IMAGE, "SCALE": 0.5})[0] == "INVALID_ARG"
+        assert found.refusal({"ENCODED": b"no image"})[0] == "INVALID_ARG"
+    found.model.finalize()
+
+
 def test_requests_that_hold_too_much_are_refused_but_one_alone(
     three_way_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
