@@ -120,7 +120,7 @@ $(TRITONSERVER)/.installed: pyproject.toml constraints.txt setup.py $(INSTALLED)
 	$(BIN)/python -m venv $(TRITONSERVER)
 	grep -v '^numpy==' constraints.txt >$(TRITONSERVER)/constraints.txt
 	$(TRITONSERVER)/bin/python -m pip install --quiet --disable-pip-version-check -c $(TRITONSERVER)/constraints.txt \
-		-e '.[cpu,serve]' pytest numpy==1.26.4 nvidia-pytriton==0.7.0
+		-e '.[cpu,serve]' pytest numpy==1.26.4
 	touch $@
 
 # A photo through the running server, by plain HTTP.

@@ -52,7 +52,7 @@ def main(
     image = images.read(photo, max_pixels=2**24).pixels
     with tempfile.TemporaryDirectory() as folder, Upscaler(bundle) as upscaler:
         models = Path(folder) / "models"
-        named = ["--name", MODEL, "-o", models, *option]
+        named: list[str | Path] = ["--name", MODEL, "-o", models, *option]
         command = [COMMAND, "repository", bundle, *named]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         with serving(COMMAND, models, Path(folder) / "log") as addresses:

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 _LOADED = re.compile(r"successfully loaded '([^']+)'")
 _FAILED = re.compile(
-    r"(?:failed to load|Poll failed for model directory) '([^']+)'(?: version \d+)?: (.+)"
+    r"(?:failed to load(?: model)?|Poll failed for model directory) '([^']+)'(?: version \d+)?: "
+    r"(.+)"
 )
 _WORDS = re.compile(r"^(?:(?:Internal|Invalid argument|TritonModelException)(?:: | - ))+")
 _TRACE = "\\n\\nAt:\\n"
