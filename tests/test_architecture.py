@@ -18,6 +18,7 @@ PACKAGES = {
     "export": "pcsr.export",
     "calibration": "pcsr.calibration",
     "training": "pcsr.training",
+    "hosts/tritonserver": "pcsr.tritonserver",
     "hosts/vapoursynth": "pcsr.vapoursynth",
     "benchmarks": "benchmarks",
     "examples": "examples",
@@ -66,7 +67,7 @@ pcsr.calibration.evaluation
 pcsr.calibration.precision pcsr.calibration.operating_point
 pcsr.calibration
 pcsr.training
-pcsr.vapoursynth
+pcsr.vapoursynth pcsr.tritonserver
 pcsr.__main__
 benchmarks
 examples
@@ -77,11 +78,13 @@ COMMANDS = {
     "benchmarks.bench",
     "benchmarks.libpcsr.__main__",
     "benchmarks.liif.__main__",
+    "benchmarks.serving.__main__",
     "benchmarks.gpu",
     "benchmarks.gpu_pack",
     "benchmarks.expected",
     "benchmarks.kernels",
     "examples.demo",
+    "examples.serving.demo",
 }
 MOST_FILES = 14
 FACES = {"pcsr", "pcsr.runtime"}  # their modules have places of their own
