@@ -41,7 +41,7 @@ def make(number: int, upscaler: Upscaler, bundle: Path) -> str:
         if kind == "bad":
             upscaler(BAD[random.integers(len(BAD))], scale)
         elif kind in ("stream", "gone"):
-            upscaler.stream(_opaque(image), _refuse if kind == "gone" else len, scale, **way)
+            upscaler.stream(_opaque(image), _refuse if kind == "gone" else _take, scale, **way)
         else:
             upscaler(image, scale, cancellation=_cancellation(kind, random), **way)
     except CancelledError:
@@ -80,6 +80,9 @@ def _cancellation(kind: str, random: np.random.Generator) -> Cancellation | None
         left = iter(range(int(random.integers(4))))
         return Cancellation(asked=lambda: next(left, None) is None)
     return None
+
+
+def _take(_: object) -> None: ...
 
 
 def _refuse(_: object) -> None:
