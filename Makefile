@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 VAPOURSYNTH := .venv-vapoursynth
 TRITONSERVER := .venv-tritonserver
 
-.PHONY: demo test fuzz lint docs bench bench-short gpu gpu-pack gpu-unpack gpu-first gpu-second gpu-rehearsal \
+.PHONY: demo test fuzz soak lint docs bench bench-short gpu gpu-pack gpu-unpack gpu-first gpu-second gpu-rehearsal \
 	gpu-test gpu-dry libpcsr libpcsr-test vapoursynth tritonserver serve-demo install clean
 
 demo: $(INSTALLED)
@@ -20,6 +20,11 @@ test: $(INSTALLED)
 # Thousands of mutated bundles, checkpoints, configs and images; needs gcc. FUZZ_ARGS: see python -m tests.fuzz --help
 fuzz: $(INSTALLED)
 	$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
+
+# 10,000 mixed calls per backend, whose memory, threads and open files must stay as they are.
+# SOAK_ARGS: see python -m tests.soak --help
+soak: $(INSTALLED)
+	$(BIN)/python -m tests.soak $(SOAK_ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

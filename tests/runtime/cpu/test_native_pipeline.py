@@ -186,8 +186,10 @@ def test_features_that_are_no_numbers_are_refused(
     """A NaN anywhere reaches the logits, which are looked at."""
     honest = upscaling.runner.run_image
 
-    def spoilt(role: str, image: Floats, outputs: Sequence[str]) -> list[Floats]:
-        features = honest(role, image, outputs)[0].copy()
+    def spoilt(
+        role: str, image: Floats, outputs: Sequence[str], *rest: Cancellation | None
+    ) -> list[Floats]:
+        features = honest(role, image, outputs, *rest)[0].copy()
         features[0, 0, -1, -1] = value
         features[0, 1, -1, -1] = np.nan
         return [features]
@@ -202,9 +204,11 @@ def test_only_features_are_asked_for(upscaling: Upscaling, monkeypatch: pytest.M
     asked: list[tuple[str, Sequence[str]]] = []
     honest = upscaling.runner.run_image
 
-    def noted(role: str, image: Floats, outputs: Sequence[str]) -> list[Floats]:
+    def noted(
+        role: str, image: Floats, outputs: Sequence[str], *rest: Cancellation | None
+    ) -> list[Floats]:
         asked.append((role, tuple(outputs)))
-        return honest(role, image, outputs)
+        return honest(role, image, outputs, *rest)
 
     monkeypatch.setattr(upscaling.runner, "run_image", noted)
     upscaling((37, 29), 2, RoutingRequest(), tile_px=16)
