@@ -50,6 +50,7 @@ pcsr.runtime.cpu
 pcsr.runtime.gpu.runners
 pcsr.runtime.gpu
 pcsr.runtime.open
+pcsr.runtime.parts
 pcsr.runtime.upscaler
 pcsr pcsr.runtime
 pcsr.runtime.profiler.measuring
