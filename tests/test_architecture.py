@@ -18,6 +18,7 @@ PACKAGES = {
     "export": "pcsr.export",
     "calibration": "pcsr.calibration",
     "training": "pcsr.training",
+    "hosts/batch": "pcsr.batch",
     "hosts/vapoursynth": "pcsr.vapoursynth",
     "benchmarks": "benchmarks",
     "examples": "examples",
@@ -56,7 +57,7 @@ pcsr pcsr.runtime
 pcsr.runtime.profiler.measuring
 pcsr.runtime.profiler.record
 pcsr.runtime.profiler.report
-pcsr.runtime.profiler pcsr.runtime.files pcsr.runtime.doctor
+pcsr.runtime.profiler pcsr.runtime.files pcsr.batch pcsr.runtime.doctor
 pcsr.export.graphs
 pcsr.export.verification
 pcsr.export.single_file

@@ -42,6 +42,7 @@ from .video import (
 LARGEST_GROWTH = 16  # output pixels per allowed input pixel
 _SKIPPED = object()
 _LESS_MEMORY = "use --tile 64, fewer --threads or a smaller --scale, or raise the limit (ulimit -v)"
+Fetch = Callable[[Job], object] | None
 STREAMED_PIXELS = 2**26  # of outputs that leave while they are computed, never whole in memory
 
 
@@ -71,12 +72,14 @@ def upscale_files(
     jobs: Sequence[Job],
     options: UpscaleOptions,
     bar: Bar = no_bar,
+    fetch: Fetch = None,
 ) -> Generator[Done]:
     """Upscales one file after another, of several upscalers (of one bundle on a device each) on the
     one that is free. A file that fails is reported and the others go on.
 
     The next image is read and the one before is written while one is computed; a job is done, and
     yielded in order, once it is written. `bar` shows the progress over the frames of a video.
+    `fetch` is called before a source is read, by the thread that reads it.
 
     Raises:
         UsageError: an option is out of range or does not fit the bundle.
@@ -94,7 +97,7 @@ def upscale_files(
     for job in jobs:
         if is_video(job.source):
             check_encoder(job.target, options.codec)
-    stages = _Stages(upscaler, options, bar)
+    stages = _Stages(upscaler, options, bar, fetch)
     with (
         closing(read_ahead(map(_guarded(stages.read), ((job, None) for job in jobs)))) as read,
         closing(side_by_side(read, stages.compute_guarded, upscalers, stages.stopped)) as computed,
@@ -141,8 +144,8 @@ class _Stages:
     All of a video happens while computing, with threads of its own.
     """
 
-    def __init__(self, upscaler: Upscaler, options: UpscaleOptions, bar: Bar) -> None:
-        self._upscaler, self._options, self._bar = upscaler, options, bar
+    def __init__(self, upscaler: Upscaler, options: UpscaleOptions, bar: Bar, fetch: Fetch) -> None:
+        self._upscaler, self._options, self._bar, self._fetch = upscaler, options, bar, fetch
         self.warnings: dict[Job, tuple[str, ...]] = {}
         """Of images that were read."""
         self.stopped = threading.Event()
@@ -159,6 +162,8 @@ class _Stages:
         for target in missing:
             if os.path.isdir(target.parent):
                 images.check_output(target, self._options.overwrite)
+        if self._fetch:
+            self._fetch(job)
         options = self._options
         picture = images.read(job.source, options.limit(is_frame=False), options.accept_damaged)
         picture = images.fitted(picture, job.target)
@@ -202,7 +207,7 @@ class _Stages:
         self._refuse_beyond_memory(job, picture, size, streams)
         if streams:
             return self._stream(upscaler, job, picture, size)
-        with self._rows_shown(job, size[0] * (1 + _has_alpha(picture))) as on_rows:
+        with self._rows_shown(job, size[0] * (1 + picture.has_alpha)) as on_rows:
             result = self._upscale(upscaler, picture.pixels, on_rows)
         assignment = result.assignment if job.overlay else None
         return _Computed(picture.with_pixels(result.image), assignment, result.stats)
@@ -288,11 +293,7 @@ class _Stages:
             yield move
 
 
-def _has_alpha(picture: images.Picture) -> bool:
-    return picture.pixels.shape[2:] in ((2,), (4,))
-
-
 def _streams(job: Job, picture: images.Picture) -> bool:
     """Tests whether an image can be written while it is computed."""
     integer = picture.pixels.dtype.kind == "u"
-    return integer and not _has_alpha(picture) and job.overlay is None
+    return integer and not picture.has_alpha and job.overlay is None
