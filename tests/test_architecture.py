@@ -83,6 +83,7 @@ COMMANDS = {
     "benchmarks.gpu_pack",
     "benchmarks.expected",
     "benchmarks.kernels",
+    "benchmarks.scale",
     "examples.demo",
 }
 MOST_FILES = 14
