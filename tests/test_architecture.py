@@ -83,7 +83,7 @@ COMMANDS = {
     "benchmarks.gpu_pack",
     "benchmarks.expected",
     "benchmarks.kernels",
-    "benchmarks.scale",
+    "benchmarks.scale.__main__",
     "examples.demo",
 }
 MOST_FILES = 14

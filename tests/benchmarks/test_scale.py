@@ -8,20 +8,18 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from benchmarks.scale import (
-    CONTENDER,
+from benchmarks.scale.__main__ import main
+from benchmarks.scale.arithmetic import (
     GPUS,
     IMAGES,
     Assumed,
     Image,
     bounds,
-    core_s,
     duration,
-    main,
     pixel_costs,
-    recorded_ms,
     rows,
 )
+from benchmarks.scale.measured import CONTENDER, core_s, recorded_ms
 from pcsr import UsageError
 
 IMAGE = Image(
@@ -100,7 +98,12 @@ def test_a_gigapixel_costs_what_its_stages_do() -> None:
 
 def test_the_frame_of_the_nearest_size_is_read_from_the_latest_run(tmp_path: Path) -> None:
     def write(run: int, host_ms: float, size: list[int], **other: object) -> None:
-        record = {"kind": "time", "model": "carn", "contender": CONTENDER, "precision": "fp16"}
+        record: dict[str, object] = {
+            "kind": "time",
+            "model": "carn",
+            "contender": CONTENDER,
+            "precision": "fp16",
+        }
         record |= {"image": "photos", "lr_size": size, "host_ms": {"p50": host_ms}} | other
         with (tmp_path / f"gpu-nvidia-h200-2026-11-27-{run}.jsonl").open("a") as file:
             file.write(json.dumps(record) + "\n")
@@ -126,9 +129,14 @@ def test_kept_runs_have_both_models() -> None:
 
 
 def test_the_time_of_a_core_is_that_of_the_work() -> None:
-    calls = []
-    seconds, result = core_s(lambda: calls.append(math.factorial(20_000)) or len(calls), least=3)
-    assert 0 <= seconds < 1
+    calls: list[int] = []
+
+    def work() -> int:
+        calls.append(math.factorial(20_000))
+        return len(calls)
+
+    seconds, result = core_s(work, least=3)
+    assert 0 < seconds < 1
     assert result == 4
 
 

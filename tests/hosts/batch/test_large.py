@@ -22,6 +22,7 @@ from pcsr.batch.large import (
     upscale_parts,
 )
 from pcsr.runtime.files import batch
+from pcsr.runtime.result import Stats
 from pcsr.runtime.routing.request import RoutingRequest
 
 ADAPTIVE = RoutingRequest(adaptive=True)
@@ -64,8 +65,9 @@ def test_the_file_is_that_of_the_command(
     found = upscale_parts(read, cut, run, tmp_path / f"parts.{suffix}")
     whole, parts = ((tmp_path / f"{name}.{suffix}").read_bytes() for name in ("whole", "parts"))
     assert parts == whole
-    assert found.pixels_per_upsampler == stats.pixels_per_upsampler  # type: ignore[union-attr]
-    assert found.threshold == stats.threshold  # type: ignore[union-attr]
+    assert isinstance(stats, Stats)
+    assert found.pixels_per_upsampler == stats.pixels_per_upsampler
+    assert found.threshold == stats.threshold
 
 
 @pytest.mark.parametrize(
