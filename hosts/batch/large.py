@@ -6,6 +6,7 @@ file is that of one process, byte for byte. Ray decides what runs where, and com
 whose worker was lost.
 """
 
+import atexit
 import logging
 import math
 import os
@@ -23,9 +24,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pcsr import images
 from pcsr.errors import ImageError, PcsrError
 from pcsr.runtime.files.batch import STREAMED_PIXELS
+from pcsr.runtime.geometry.grid import hr_size
 from pcsr.runtime.parts import CutImage, ImageParts, UpscaledPart
 from pcsr.runtime.result import Stats
 from pcsr.runtime.routing.merging import Counted, Counts
@@ -34,7 +35,7 @@ from pcsr.runtime.routing.rule import Rule
 from pcsr.runtime.upscaler import Upscaler
 from pcsr.text import last_line
 
-from .packed import packed, unpacked
+from .packed import unpacked
 
 LOG = logging.getLogger("pcsr.batch")
 PART_PIXELS = 2**24  # of the output: 48 MiB of uint8 RGB, and about 0.4 GiB while it is computed
@@ -63,60 +64,72 @@ Run = Callable[[Iterable[PartTask]], Iterator[Any]]
 """Computes tasks of one image anywhere, and yields their results in order."""
 
 
-def upscale_parts(
-    picture: images.Picture,
-    cut: CutImage,
-    run: Run,
-    target: Path,
-    overwrite: bool = False,
-    quality: int = 95,
-) -> Stats:
-    """Writes a picture that was cut, as pcsr-upscale writes it whole; `run` computes the parts.
+class PartsUpscaler(Upscaler):
+    """An `Upscaler` that has large images streamed by workers: those whose output has more than
+    2**26 pixels. It computes all else itself, also where this backend or routing needs the whole
+    image, which the log says.
+
+    run: gives what computes the parts of an image [h, w] or [h, w, 3].
+    workers: how many they are; with one alone images are not cut.
+    """
+
+    def __init__(
+        self,
+        bundle: Path,
+        run: Callable[[NDArray[Any]], Run],
+        workers: int,
+        **opening: Any,  # noqa: ANN401
+    ) -> None:
+        super().__init__(bundle, **opening)
+        self._run_of, self._workers = run, workers
+
+    def run_stream(
+        self,
+        image: Any,  # noqa: ANN401
+        take: Callable[[NDArray[Any]], None],
+        scale: float | None,
+        request: RoutingRequest,
+    ) -> Stats:
+        cut = self._cut(image, scale, request)
+        if cut is None:
+            return super().run_stream(image, take, scale, request)
+        return stream_parts(cut, self._run_of(image), take)
+
+    def _cut(
+        self, pixels: NDArray[Any], scale: float | None, request: RoutingRequest
+    ) -> CutImage | None:
+        height, width = hr_size(pixels.shape[:2], self.completed(scale, request)[0])
+        if self._workers < 2 or height * width <= STREAMED_PIXELS:
+            return None
+        try:
+            with self.parts() as parts:
+                count = part_count(height * width, self._workers)
+                cut = parts.cut(pixels, scale, request, count)
+        except PcsrError as error:
+            LOG.warning("an image of %dx%d is computed whole: %s", width, height, error)
+            return None
+        return cut if len(cut.parts) > 1 else None
+
+
+def stream_parts(cut: CutImage, run: Run, take: Callable[[NDArray[Any]], None]) -> Stats:
+    """Hands the rows of an image that was cut to `take`, as `Upscaler.stream`; `run` computes them.
 
     Raises:
-        ImageError, OutputError, UsageError: as `images.write`, and what `run` raises. Nothing is
-            left of the output then.
+        ImageError: a part does.
     """
-    start = perf_counter()
-    size, of_parts = cut.hr_size, range(len(cut.parts))
+    start, of_parts = perf_counter(), range(len(cut.parts))
 
     def count(counted: Counted) -> Counts:
         found: Counts = reduce(add, run(PartTask(cut, index, counted) for index in of_parts))
         return found
 
+    rule = cut.rule(count)
     made: list[UpscaledPart] = []
-    with images.row_writer(picture, size, target, overwrite, quality) as write:
-        rule = cut.rule(count)
-        for part in run(PartTask(cut, index, None, rule) for index in of_parts):
-            write(part.pixels)
-            made.append(part.without_pixels())
-            del part  # large, and the next is awaited
+    for part in run(PartTask(cut, index, None, rule) for index in of_parts):
+        take(part.pixels)
+        made.append(part.without_pixels())
+        del part  # large, and the next is awaited
     return cut.stats(made, 1000 * (perf_counter() - start))
-
-
-def cut_if_large(
-    upscaler: Upscaler,
-    picture: images.Picture,
-    scale: float | None,
-    request: RoutingRequest,
-    workers: int,
-) -> CutImage | None:
-    """Cuts a picture for so many workers, where it is worth it: its output has more than 2**26
-    pixels and there are two workers at least. None where it is to be computed whole: as it is
-    small, or (the log says so) since this backend or routing needs that.
-    """
-    pixels = picture.pixels
-    factor = upscaler.completed(scale, request)[0]
-    hr_pixels = math.prod(round(length * factor) for length in pixels.shape[:2])
-    if workers < 2 or hr_pixels <= STREAMED_PIXELS or pixels.dtype.kind != "u":
-        return None
-    try:
-        with upscaler.parts() as parts:
-            cut = parts.cut(pixels, scale, request, part_count(hr_pixels, workers))
-    except PcsrError as error:
-        LOG.warning("an image of %d output pixels is computed whole: %s", hr_pixels, error)
-        return None
-    return cut if len(cut.parts) > 1 else None
 
 
 def part_count(hr_pixels: int, workers: int) -> int:
@@ -137,18 +150,27 @@ def in_process(upscaler: Upscaler, pixels: NDArray[Any]) -> Run:
     return run
 
 
-def on_workers(ray: Any, workers: Sequence[Any], pixels: NDArray[Any]) -> Run:  # noqa: ANN401
-    """Computes parts on actors of `PartWorker`, in turn: each has at most `AHEAD` parts that it
-    computes, or that wait for it or to be taken.
+@dataclass(frozen=True)
+class PartWorkers:
+    """Actors of `PartWorker`."""
+
+    actors: Sequence[Any]
+    bundle: Any
+    """The reference to the packed bundle."""
+
+
+def on_workers(ray: Any, workers: PartWorkers, pixels: NDArray[Any]) -> Run:  # noqa: ANN401
+    """Computes parts on workers, in turn: each has at most `AHEAD` parts that it computes, or that
+    wait for it or to be taken.
     """
     held = ray.put(pixels)
 
     def run(tasks: Iterable[PartTask]) -> Iterator[Any]:
         sent: deque[Any] = deque()
-        for task, worker in zip(tasks, cycle(workers)):
-            if len(sent) == AHEAD * len(workers):
+        for task, worker in zip(tasks, cycle(workers.actors)):
+            if len(sent) == AHEAD * len(workers.actors):
                 yield _taken(ray, sent.popleft())
-            sent.append(worker.run.remote(task, held))
+            sent.append(worker.run.remote(task, held, workers.bundle))
         while sent:
             yield _taken(ray, sent.popleft())
 
@@ -158,43 +180,42 @@ def on_workers(ray: Any, workers: Sequence[Any], pixels: NDArray[Any]) -> Run:  
 @contextmanager
 def part_workers(
     ray: Any,  # noqa: ANN401
-    bundle: Path,
+    bundle: Any,  # noqa: ANN401
     opening: Mapping[str, Any],
     count: int,
-) -> Iterator[Sequence[Any]]:
-    """Lends actors that compute parts with a bundle, opened with these arguments of `Upscaler`.
-    One that is lost is started again, and does its part again.
+) -> Iterator[PartWorkers]:
+    """Lends workers that compute parts with a packed bundle, opened with these arguments of `Upscaler`.
+    One that is lost is started again, and does its part again. bundle: a reference to it.
     """
     kind = ray.remote(PartWorker).options(
         num_cpus=opening.get("threads") or 1,
         max_restarts=-1,
         max_task_retries=MOST_RETRIES,
     )
-    content = ray.put(packed(bundle))
-    workers = [kind.remote([content], dict(opening)) for _ in range(count)]
+    actors = [kind.remote(dict(opening)) for _ in range(count)]
     try:
-        yield workers
+        yield PartWorkers(actors, bundle)
     finally:
-        for worker in workers:
-            ray.kill(worker)
+        for actor in actors:
+            ray.kill(actor)
 
 
 class PartWorker:
-    """An actor that computes parts: `ray.remote(PartWorker)`.
+    """An actor that computes parts: `ray.remote(PartWorker)`."""
 
-    bundle: the reference to the packed bundle, in a list, so that a restarted worker fetches it.
-    """
+    def __init__(self, opening: Mapping[str, Any]) -> None:
+        self._stack, self._opening = ExitStack(), opening
+        self._upscaler: Upscaler | None = None
+        atexit.register(self._stack.close)
 
-    def __init__(self, bundle: Sequence[Any], opening: Mapping[str, Any]) -> None:
-        import ray
-
-        self._stack = ExitStack()
-        folder = self._stack.enter_context(unpacked(ray.get(bundle[0])))
-        self._upscaler = self._stack.enter_context(Upscaler(folder, **opening))
-
-    def run(self, task: PartTask, pixels: NDArray[np.generic]) -> Any:  # noqa: ANN401
-        """Returns what the part gives, or the PcsrError that it fails with."""
+    def run(self, task: PartTask, pixels: NDArray[np.generic], bundle: bytes) -> Any:  # noqa: ANN401
+        """Returns what the part gives, or the PcsrError that it fails with. The packed bundle comes
+        with every call, since an actor that is started again has nothing but its arguments.
+        """
         try:
+            if self._upscaler is None:
+                folder = self._stack.enter_context(unpacked(bundle))
+                self._upscaler = self._stack.enter_context(Upscaler(folder, **self._opening))
             with self._upscaler.parts() as parts:
                 return task(parts, pixels)
         except PcsrError as error:

@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -61,7 +62,7 @@ def test_each_resource_allows_so_many_images_a_second() -> None:
         ({"batch_ms": 1e6}, "driver"),
     ],
 )
-def test_the_scarcest_resource_decides(scarce: dict[str, float], name: str) -> None:
+def test_the_scarcest_resource_decides(scarce: dict[str, Any], name: str) -> None:
     assumed = replace(PLENTY, **scarce)
     made = rows(IMAGE, assumed)
     assert [row[0] for row in made] == [f"{gpus:,}" for gpus in GPUS]

@@ -2,7 +2,8 @@
 
 import os
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pcsr import ImageError, OutputError, Upscaler, images, upscale_file
+from pcsr import ImageError, Upscaler, images, upscale_file
 from pcsr.batch import large
 from pcsr.batch.large import (
+    PartsUpscaler,
     PartTask,
-    cut_if_large,
+    PartWorkers,
+    Run,
     in_process,
     on_workers,
     part_count,
     part_workers,
-    upscale_parts,
+    stream_parts,
 )
+from pcsr.batch.packed import packed
 from pcsr.runtime.files import batch
+from pcsr.runtime.parts import CutImage
 from pcsr.runtime.result import Stats
 from pcsr.runtime.routing.request import RoutingRequest
 
@@ -44,59 +49,77 @@ def picture(size: tuple[int, int] = SIZE, channels: int | None = 3) -> NDArray[n
     return pixels
 
 
-@pytest.fixture
-def upscaler(three_way_bundle: Path) -> Upscaler:
-    return Upscaler(three_way_bundle, threads=1)
+def in_parts(bundle: Path, workers: int = 2, run: Any = None) -> PartsUpscaler:  # noqa: ANN401
+    """An upscaler of parts; in this process, where nothing else is said."""
+    upscaler = Upscaler(bundle, threads=1)
+    return PartsUpscaler(bundle, run or partial(in_process, upscaler), workers, threads=1)
+
+
+def cut_of(upscaler: PartsUpscaler, pixels: NDArray[Any], request: RoutingRequest) -> CutImage:
+    with upscaler.parts() as parts:
+        return parts.cut(pixels, None, request, part_count(16 * pixels[..., 0].size, 2))
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "jpg", "webp"])
 @pytest.mark.parametrize("channels", [None, 3])
 def test_the_file_is_that_of_the_command(
-    upscaler: Upscaler, tmp_path: Path, suffix: str, channels: int | None
+    three_way_bundle: Path, tmp_path: Path, suffix: str, channels: int | None
 ) -> None:
-    source = tmp_path / "large.png"
+    source, parts = tmp_path / "large.png", list[int]()
     images.write(images.Picture(picture(channels=channels)), source)
+    upscaler = Upscaler(three_way_bundle, threads=1)
+
+    def counted(pixels: NDArray[Any]) -> Run:
+        run = in_process(upscaler, pixels)
+
+        def noted(tasks: Iterable[PartTask]) -> Iterator[Any]:
+            results = list(run(tasks))
+            parts.append(len(results))
+            yield from results
+
+        return noted
+
     stats = upscale_file(upscaler, source, tmp_path / f"whole.{suffix}", adaptive=True)
-    read = images.read(source, 10**6)
-    cut = cut_if_large(upscaler, read, None, ADAPTIVE, workers=2)
-    assert cut
-    assert len(cut.parts) == 18
-    run = in_process(upscaler, read.pixels)
-    found = upscale_parts(read, cut, run, tmp_path / f"parts.{suffix}")
-    whole, parts = ((tmp_path / f"{name}.{suffix}").read_bytes() for name in ("whole", "parts"))
-    assert parts == whole
+    found = upscale_file(
+        in_parts(three_way_bundle, run=counted), source, tmp_path / f"parts.{suffix}", adaptive=True
+    )
+    assert parts == [18, 18]
+    whole, joined = ((tmp_path / f"{name}.{suffix}").read_bytes() for name in ("whole", "parts"))
+    assert joined == whole
     assert isinstance(stats, Stats)
+    assert isinstance(found, Stats)
     assert found.pixels_per_upsampler == stats.pixels_per_upsampler
     assert found.threshold == stats.threshold
 
 
 @pytest.mark.parametrize(
-    ("pixels", "workers", "reason"),
+    ("pixels", "workers", "options", "reason"),
     [
-        (picture((100, 100)), 2, None),
-        (picture(), 1, None),
-        (picture().astype(np.float32) / 255, 2, None),
-        (picture(channels=4), 2, "with alpha"),
+        (picture((100, 100)), 2, {}, None),
+        (picture(), 1, {}, None),
+        (picture(), 2, {"backend": "onnxruntime"}, "backend onnxruntime holds a PCSR image whole"),
+        (picture((16, 1100)), 2, {}, None),
     ],
-    ids=["small", "one worker", "float", "alpha"],
+    ids=["small", "one worker", "backend", "low"],
 )
 def test_what_is_computed_whole(
-    upscaler: Upscaler,
+    three_way_bundle: Path,
     pixels: NDArray[Any],
     workers: int,
+    options: dict[str, Any],
     reason: str | None,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    assert cut_if_large(upscaler, images.Picture(pixels), None, ADAPTIVE, workers) is None
-    assert reason is None or f"computed whole: an image {reason}" in caplog.text
+    def none(_: NDArray[Any]) -> Run:
+        raise AssertionError("it is cut")
 
-
-def test_other_backends_compute_it_whole(
-    three_way_bundle: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    upscaler = Upscaler(three_way_bundle, backend="onnxruntime")
-    assert cut_if_large(upscaler, images.Picture(picture()), None, ADAPTIVE, 2) is None
-    assert "computed whole: backend onnxruntime holds a PCSR image whole" in caplog.text
+    upscaler = PartsUpscaler(three_way_bundle, none, workers, **options)
+    rows: list[NDArray[Any]] = []
+    upscaler.run_stream(pixels, rows.append, None, ADAPTIVE)
+    whole = Upscaler(three_way_bundle, **options)(pixels, adaptive=True)
+    assert np.array_equal(np.concatenate(rows), whole.image)
+    assert ("computed whole" in caplog.text) == (reason is not None)
+    assert reason is None or reason in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -106,21 +129,21 @@ def test_parts_are_as_many_for_each_worker(pixels: int, workers: int, count: int
     assert part_count(pixels, workers) == count
 
 
-def test_a_part_that_fails_leaves_nothing(upscaler: Upscaler, tmp_path: Path) -> None:
-    read = images.Picture(picture())
-    cut = cut_if_large(upscaler, read, None, RoutingRequest(), 2)
-    assert cut
+def test_a_part_that_fails_leaves_nothing(three_way_bundle: Path, tmp_path: Path) -> None:
+    upscaler = Upscaler(three_way_bundle, threads=1)
 
-    def run(tasks: Iterable[PartTask]) -> Iterator[Any]:
-        yield from list(in_process(upscaler, read.pixels)(tasks))[:3]
-        raise ImageError("no more")
+    def broken(pixels: NDArray[Any]) -> Run:
+        def run(tasks: Iterable[PartTask]) -> Iterator[Any]:
+            yield from list(in_process(upscaler, pixels)(tasks))[:3]
+            raise ImageError("no more")
 
+        return run
+
+    source, target = tmp_path / "in.png", tmp_path / "out.png"
+    images.write(images.Picture(picture()), source)
     with pytest.raises(ImageError, match="no more"):
-        upscale_parts(read, cut, run, tmp_path / "out.png")
-    assert list(tmp_path.iterdir()) == []
-    (tmp_path / "out.png").touch()
-    with pytest.raises(OutputError, match=r"out\.png exists"):
-        upscale_parts(read, cut, run, tmp_path / "out.png")
+        upscale_file(in_parts(three_way_bundle, run=broken), source, target)
+    assert list(tmp_path.iterdir()) == [source]
 
 
 @pytest.fixture(scope="module")
@@ -133,83 +156,72 @@ def ray() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def workers(ray: Any, three_way_bundle: Path) -> Iterator[Sequence[Any]]:  # noqa: ANN401
-    with part_workers(ray, three_way_bundle, {"threads": 1}, count=2) as actors:
-        yield actors
+def workers(ray: Any, three_way_bundle: Path) -> Iterator[PartWorkers]:  # noqa: ANN401
+    bundle = ray.put(packed(three_way_bundle))
+    with part_workers(ray, bundle, {"threads": 1}, count=2) as started:
+        yield started
 
 
-def test_workers_give_the_file_of_one_process(
+def test_workers_give_the_rows_of_one_process(
     ray: Any,  # noqa: ANN401
-    workers: Sequence[Any],
-    upscaler: Upscaler,
-    tmp_path: Path,
+    workers: PartWorkers,
+    three_way_bundle: Path,
 ) -> None:
-    read = images.Picture(picture())
+    pixels, upscaler = picture(), Upscaler(three_way_bundle, threads=1)
+    of_workers = in_parts(three_way_bundle, run=partial(on_workers, ray, workers))
     for request in (ADAPTIVE, RoutingRequest(heavy_ratio=0.2)):
-        cut = cut_if_large(upscaler, read, 2.5, request, len(workers))
-        assert cut
-        whole = upscaler.run(read.pixels, 2.5, request)
-        stats = upscale_parts(
-            read, cut, on_workers(ray, workers, read.pixels), tmp_path / "out.png", overwrite=True
-        )
-        found = images.read(tmp_path / "out.png", 10**7).pixels
-        assert np.array_equal(found, whole.image)
+        rows: list[NDArray[Any]] = []
+        stats = of_workers.run_stream(pixels, rows.append, 2.5, request)
+        whole = upscaler.run(pixels, 2.5, request)
+        assert len(rows) > 2
+        assert np.array_equal(np.concatenate(rows), whole.image)
         assert stats.pixels_per_upsampler == whole.stats.pixels_per_upsampler
 
 
 def test_a_worker_that_is_killed_loses_nothing(
     ray: Any,  # noqa: ANN401
-    workers: Sequence[Any],
-    upscaler: Upscaler,
-    tmp_path: Path,
+    workers: PartWorkers,
+    three_way_bundle: Path,
 ) -> None:
-    read = images.Picture(picture((900, 220)))
-    cut = cut_if_large(upscaler, read, None, ADAPTIVE, len(workers))
-    assert cut
-    first = ray.get(workers[0].pid.remote())
-    killed: list[int] = []
-    on_them = on_workers(ray, workers, read.pixels)
+    pixels, killed = picture((900, 220)), list[int]()
+    rows: list[NDArray[Any]] = []
+    first = ray.get(workers.actors[0].pid.remote())
 
-    def run(tasks: Iterable[PartTask]) -> Iterator[Any]:
-        for number, result in enumerate(on_them(tasks)):
-            if number == 3 and not killed and hasattr(result, "pixels"):
-                os.kill(first, signal.SIGKILL)
-                killed.append(first)
-            yield result
+    def take(part: NDArray[Any]) -> None:
+        rows.append(part.copy())
+        if len(rows) == 4:
+            os.kill(first, signal.SIGKILL)
+            killed.append(first)
 
-    upscale_parts(read, cut, run, tmp_path / "out.png")
+    upscaler = in_parts(three_way_bundle, run=partial(on_workers, ray, workers))
+    upscaler.run_stream(pixels, take, None, ADAPTIVE)
     assert killed
-    assert ray.get(workers[0].pid.remote()) != first
-    whole = upscaler.run(read.pixels, None, ADAPTIVE)
-    assert np.array_equal(images.read(tmp_path / "out.png", 10**7).pixels, whole.image)
+    assert ray.get(workers.actors[0].pid.remote()) != first
+    whole = Upscaler(three_way_bundle, threads=1).run(pixels, None, ADAPTIVE)
+    assert np.array_equal(np.concatenate(rows), whole.image)
 
 
 def test_a_part_that_is_refused_ends_the_image(
     ray: Any,  # noqa: ANN401
-    workers: Sequence[Any],
-    upscaler: Upscaler,
-    tmp_path: Path,
+    workers: PartWorkers,
+    three_way_bundle: Path,
 ) -> None:
-    read = images.Picture(picture())
-    cut = cut_if_large(upscaler, read, None, ADAPTIVE, len(workers))
-    assert cut
+    cut = cut_of(in_parts(three_way_bundle), picture(), ADAPTIVE)
+    rows: list[NDArray[Any]] = []
     with pytest.raises(ImageError, match="expected rows 0 to"):
-        upscale_parts(read, cut, on_workers(ray, workers, read.pixels[:, 1:]), tmp_path / "out.png")
-    assert list(tmp_path.iterdir()) == []
+        stream_parts(cut, on_workers(ray, workers, picture()[:, 1:]), rows.append)
+    assert not rows
 
 
-def test_few_parts_are_under_way_at_once(
-    upscaler: Upscaler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_few_parts_are_under_way_at_once(three_way_bundle: Path) -> None:
     """Results that nobody has taken stay few, however slow the encoder is."""
-    read = images.Picture(picture())
-    cut = cut_if_large(upscaler, read, None, RoutingRequest(), 2)
-    assert cut
+    upscaler = in_parts(three_way_bundle)
+    cut = cut_of(upscaler, picture(), RoutingRequest())
     ahead: list[int] = []
     sent, taken = [0], [0]
 
     class Remote:
-        def remote(self, task: PartTask, pixels: NDArray[Any]) -> Any:  # noqa: ANN401
+        def remote(self, task: PartTask, pixels: NDArray[Any], _: object) -> Any:  # noqa: ANN401
             sent[0] += 1
             ahead.append(sent[0] - taken[0])
             with upscaler.parts() as parts:
@@ -228,7 +240,9 @@ def test_few_parts_are_under_way_at_once(
             taken[0] += 1
             return value
 
-    run = on_workers(Ray, [Worker(), Worker()], read.pixels)
-    upscale_parts(read, cut, run, tmp_path / "out.png")
-    assert sent[0] == taken[0] == len(cut.parts)
+    rows: list[NDArray[Any]] = []
+    stream_parts(
+        cut, on_workers(Ray, PartWorkers([Worker(), Worker()], None), picture()), rows.append
+    )
+    assert sent[0] == taken[0] == len(cut.parts) == len(rows)
     assert max(ahead) == 2 * large.AHEAD
