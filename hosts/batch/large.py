@@ -184,8 +184,8 @@ def part_workers(
     opening: Mapping[str, Any],
     count: int,
 ) -> Iterator[PartWorkers]:
-    """Lends workers that compute parts with a packed bundle, opened with these arguments of `Upscaler`.
-    One that is lost is started again, and does its part again. bundle: a reference to it.
+    """Lends workers that compute parts with a packed bundle (a reference to it), opened with these
+    arguments of `Upscaler`. One that is lost is started again, and does its part again.
     """
     kind = ray.remote(PartWorker).options(
         num_cpus=opening.get("threads") or 1,
