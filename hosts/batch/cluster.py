@@ -11,6 +11,7 @@ from typing import Any
 
 from pcsr.errors import BackendError, UsageError
 from pcsr.extras import needs_extra, require_packages
+from pcsr.interrupts import silence
 from pcsr.runtime.machine import usable_cores
 from pcsr.text import last_line
 
@@ -31,6 +32,8 @@ def connected(address: str | None) -> Iterator[Any]:
         BackendError: Ray is not installed, or there is no such cluster.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if not _is_loud():
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     with needs_extra("--engine ray", "ray"):
         import ray
         import ray.data
@@ -41,7 +44,7 @@ def connected(address: str | None) -> Iterator[Any]:
     _refuse_unreachable(where)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with _refusals(where):
+        with _refusals(where), _silent(2):
             _join(ray, where)
         _restore(handlers)
         _hush(ray)
@@ -111,6 +114,23 @@ def _refusals(where: str) -> Iterator[None]:
         yield
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise BackendError(f"cannot reach the cluster at {where}: {last_line(error)}") from error
+
+
+@contextmanager
+def _silent(number: int) -> Iterator[None]:
+    """Lets a standard stream lead nowhere, unless -v asks for more: Ray's core prints there that
+    it has been told to print nothing.
+    """
+    if _is_loud():
+        yield
+        return
+    kept = os.dup(number)
+    try:
+        silence(number)
+        yield
+    finally:
+        os.dup2(kept, number)
+        os.close(kept)
 
 
 def _restore(handlers: dict[signal.Signals, Any]) -> None:

@@ -103,13 +103,16 @@ class BatchJob:
         if not options.overwrite:
             check_settings(manifest, settings, self.outline.target.shown())
         left = remaining(self.outline, manifest, options.overwrite, options.skip_existing)
-        with _tidy(self.outline, left.tasks), connected(self.engine.address) as ray:
-            run = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+        run = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+        if left.tasks:
+            with _tidy(self.outline, left.tasks), connected(self.engine.address) as ray:
+                self._begin(manifest, settings, left, run)
+                yield from self._known(left)
+                yield from self._computed(ray, left.tasks, run)
+        else:
             self._begin(manifest, settings, left, run)
             yield from self._known(left)
-            if left.tasks:
-                yield from self._computed(ray, left.tasks, run)
-            manifest.compact()
+        manifest.compact()
 
     def _settings(self) -> dict[str, Any]:
         """What results depend on, in words for people."""

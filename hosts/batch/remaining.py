@@ -61,8 +61,8 @@ def remaining(
             done.append(task)
         else:
             refused[task] = OutputError(
-                f"{outline.target.shown(task.target)} exists; pass --overwrite, or choose another "
-                "folder"
+                f"{outline.plan.jobs[task.index].target} exists; pass --overwrite or "
+                "--skip-existing, or choose another folder"
             )
     return Remaining(left, done, refused)
 

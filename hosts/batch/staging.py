@@ -2,24 +2,28 @@
 
 import hashlib
 import mmap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import Self
+from threading import Semaphore
+from typing import Any, Self
 
+from pcsr.atomic import writing
 from pcsr.interrupts import remove
 from pcsr.runtime.files.jobs import Job
+from pcsr.runtime.files.overlap import Transfer
 
 from .places import Place
 from .planning import Task
 
 AHEAD = 8  # files that are fetched, or sent, at once
 BYTES_PER_PIXEL, LEAST_BYTES = 16, 2**26  # an input is never larger, whatever its format
+Finish = Callable[[int, Any, str], object]
 
 
-class Staging:
+class Staging(Transfer):
     """The files of some tasks as local ones. Inputs and outputs that are local stay where they are.
 
     Args:
@@ -28,6 +32,8 @@ class Staging:
         target: the folder of results.
         folder: where a temporary folder may be made.
         max_pixels: of an input; a file of many more bytes is not fetched.
+        finish: what is done, by another thread, once an output is where it belongs, with the number
+            of its task, its figures and the SHA-256 of its bytes.
     """
 
     def __init__(
@@ -37,6 +43,7 @@ class Staging:
         target: Place,
         folder: Path,
         max_pixels: int,
+        finish: Finish,
     ) -> None:
         self._tasks, self._places, self._target = tasks, places, target
         self._most_bytes = max(LEAST_BYTES, BYTES_PER_PIXEL * max_pixels)
@@ -44,6 +51,8 @@ class Staging:
         self._folder = Path(self._stack.enter_context(TemporaryDirectory(dir=folder)))
         self._threads = self._stack.enter_context(ThreadPoolExecutor(AHEAD, "pcsr-transfer"))
         self._coming: dict[Path, Future[None]] = {}
+        self._sending: dict[int, Future[None]] = {}
+        self._finish, self._free = finish, Semaphore(AHEAD)
         self._next = 0
         self.jobs = [self._job(number, task) for number, task in enumerate(tasks)]
 
@@ -60,7 +69,7 @@ class Staging:
         Raises:
             ImageError: it cannot be read, or is too large.
         """
-        number = self.jobs.index(job, max(0, self._next - AHEAD))
+        number = self.jobs.index(job)
         for other in range(self._next, min(number + AHEAD, len(self.jobs))):
             self._begin(other)
             self._next = other + 1
@@ -68,25 +77,31 @@ class Staging:
         if coming:
             coming.result()
 
-    def deliver(self, number: int) -> Future[str]:
-        """Sends an output to where it belongs; gives the SHA-256 of its bytes.
+    def deliver(self, job: Job, stats: Any) -> None:  # noqa: ANN401
+        """Begins to send an output to where it belongs; waits where many are on their way."""
+        number = self.jobs.index(job)
+        self._free.acquire()
+        self._sending[number] = self._threads.submit(self._send, number, stats)
 
-        Raises, in the future:
+    def sent(self, number: int) -> None:
+        """Waits until an output is where it belongs, and removes the temporary files.
+
+        Raises:
             OutputError: it cannot be written there.
         """
-        return self._threads.submit(self._delivered, number)
+        try:
+            if number in self._sending:
+                self._sending.pop(number).result()
+        finally:
+            for path in (self.jobs[number].source, self.jobs[number].target):
+                if path.parent == self._folder:
+                    remove(path)
 
     def named(self, number: int, text: str) -> str:
         """Names the files as they are known elsewhere, in a message."""
         job, task = self.jobs[number], self._tasks[number]
         text = text.replace(str(job.target), self._target.shown(task.target))
         return text.replace(str(job.source), task.source)
-
-    def drop(self, number: int) -> None:
-        """Removes the temporary files of one that is done."""
-        for path in (self.jobs[number].source, self.jobs[number].target):
-            if path.parent == self._folder:
-                remove(path)
 
     def _job(self, number: int, task: Task) -> Job:
         source, target = Path(task.source), self._folder / f"output-{number}"
@@ -105,9 +120,15 @@ class Staging:
         place = self._places[task.place or 0]
         path.write_bytes(place.read(task.name, self._most_bytes))
 
-    def _delivered(self, number: int) -> str:
+    def _send(self, number: int, stats: Any) -> None:  # noqa: ANN401
         path, task = self.jobs[number].target, self._tasks[number]
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            if self._target.local is None:
-                self._target.write(task.target, data)
-            return hashlib.sha256(data).hexdigest()
+        try:
+            with writing(path), path.open("rb") as file:
+                data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            with data:
+                if self._target.local is None:
+                    self._target.write(task.target, data)
+                sha256 = hashlib.sha256(data).hexdigest()
+            self._finish(number, stats, sha256)
+        finally:
+            self._free.release()

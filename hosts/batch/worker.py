@@ -4,12 +4,11 @@ leave it but as files.
 
 import atexit
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pcsr.errors import ImageError, OutputError, PcsrError
 from pcsr.runtime.files.batch import UpscaleOptions, upscale_files
@@ -27,6 +26,8 @@ from .staging import AHEAD, Staging
 
 if TYPE_CHECKING:
     import pyarrow
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -115,16 +116,22 @@ class Worker:
         setup = self._setup
         options = replace(setup.options, overwrite=tasks[0].replaces)
         limit, folder = options.limit(is_frame=False), self._upscaler.bundle.path.parent
+
+        def finish(number: int, stats: Stats, sha256: str) -> None:
+            task = tasks[number]
+            outcome = Outcome(task.index, stats, None)
+            rows.add(row_of(task, outcome, sha256, task.attempts + attempt))
+
         with (
-            Staging(tasks, setup.places, setup.target, folder, limit) as staging,
+            Staging(tasks, setup.places, setup.target, folder, limit, finish) as staging,
             closing(
-                upscale_files(self._upscaler, staging.jobs, options, fetch=staging.fetch)
+                upscale_files(self._upscaler, staging.jobs, options, transfer=staging)
             ) as finished,
         ):
-            for number, sha256, done in _delivered(staging, finished):
-                task = tasks[number]
-                outcome = _outcome(task, done, lambda text, n=number: staging.named(n, text))
-                rows.add(row_of(task, outcome, sha256, task.attempts + attempt))
+            for number, done in _behind(enumerate(finished)):
+                task, outcome = tasks[number], _outcome(staging, number, tasks[number], done)
+                if outcome.error:
+                    rows.add(row_of(task, outcome, None, task.attempts + attempt))
                 yield outcome
 
     def _ask(self, method: str, *args: Any) -> Any:  # noqa: ANN401
@@ -133,42 +140,26 @@ class Worker:
         return ray.get(getattr(self._setup.ledger, method).remote(*args))
 
 
-def _delivered(
-    staging: Staging, finished: Iterator[Done]
-) -> Iterator[tuple[int, str | None, Done]]:
-    """Yields the number, the SHA-256 and what is done of each, once its output is where it belongs;
-    others are computed meanwhile.
-    """
-    sending: deque[tuple[int, Done, Future[str] | None]] = deque()
-    for number, done in enumerate(finished):
-        sending.append((number, done, None if done.error else staging.deliver(number)))
-        while len(sending) > AHEAD or (sending and _is_sent(sending[0][2])):
-            yield _awaited(staging, *sending.popleft())
-    while sending:
-        yield _awaited(staging, *sending.popleft())
+def _behind(items: Iterable[Item]) -> Iterator[Item]:
+    """Yields the same items, some later: what is begun for each may end meanwhile."""
+    waiting = deque[Item]()
+    for item in items:
+        waiting.append(item)
+        if len(waiting) > AHEAD:
+            yield waiting.popleft()
+    yield from waiting
 
 
-def _is_sent(future: Future[str] | None) -> bool:
-    return future is None or future.done()
-
-
-def _awaited(
-    staging: Staging, number: int, done: Done, future: Future[str] | None
-) -> tuple[int, str | None, Done]:
+def _outcome(staging: Staging, number: int, task: Task, done: Done) -> Outcome:
+    """Says what became of a task, once its output is where it belongs."""
+    error, stats = done.error, done.stats if isinstance(done.stats, Stats) else None
     try:
-        return number, future.result() if future else None, done
-    except (OutputError, OSError) as error:
-        failed = error if isinstance(error, OutputError) else OutputError(str(error))
-        return number, None, replace(done, stats=None, error=failed)
-    finally:
-        staging.drop(number)
-
-
-def _outcome(task: Task, done: Done, named: Any) -> Outcome:  # noqa: ANN401
-    warnings = tuple(named(warning) for warning in done.image_warnings)
-    error = done.error and type(done.error)(named(str(done.error)))
-    stats = done.stats if isinstance(done.stats, Stats) else None
-    return Outcome(task.index, stats, error, warnings)
+        staging.sent(number)
+    except OutputError as failed:
+        error, stats = failed, None
+    warnings = tuple(staging.named(number, warning) for warning in done.image_warnings)
+    said = error and type(error)(staging.named(number, str(error)))
+    return Outcome(task.index, stats, said, warnings)
 
 
 def _given_up(task: Task) -> Outcome:

@@ -26,7 +26,7 @@ from pcsr.single_file import SingleFile
 from . import MAX_FRAME_PIXELS, MAX_PIXELS
 from .done import Done
 from .jobs import Job
-from .overlap import read_ahead, side_by_side, write_behind
+from .overlap import Transfer, read_ahead, side_by_side, write_behind
 from .planning.memory import refuse_beyond_memory
 from .video import (
     Bar,
@@ -39,10 +39,10 @@ from .video import (
     upscale_video,
 )
 
+NOWHERE = Transfer()
 LARGEST_GROWTH = 16  # output pixels per allowed input pixel
 _SKIPPED = object()
 _LESS_MEMORY = "use --tile 64, fewer --threads or a smaller --scale, or raise the limit (ulimit -v)"
-Fetch = Callable[[Job], object] | None
 STREAMED_PIXELS = 2**26  # of outputs that leave while they are computed, never whole in memory
 
 
@@ -72,14 +72,14 @@ def upscale_files(
     jobs: Sequence[Job],
     options: UpscaleOptions,
     bar: Bar = no_bar,
-    fetch: Fetch = None,
+    transfer: Transfer = NOWHERE,
 ) -> Generator[Done]:
     """Upscales one file after another, of several upscalers (of one bundle on a device each) on the
     one that is free. A file that fails is reported and the others go on.
 
     The next image is read and the one before is written while one is computed; a job is done, and
     yielded in order, once it is written. `bar` shows the progress over the frames of a video.
-    `fetch` is called before a source is read, by the thread that reads it.
+    `transfer` fetches a source before it is read, and delivers a target when it is written.
 
     Raises:
         UsageError: an option is out of range or does not fit the bundle.
@@ -97,7 +97,7 @@ def upscale_files(
     for job in jobs:
         if is_video(job.source):
             check_encoder(job.target, options.codec)
-    stages = _Stages(upscaler, options, bar, fetch)
+    stages = _Stages(upscaler, options, bar, transfer)
     with (
         closing(read_ahead(map(_guarded(stages.read), ((job, None) for job in jobs)))) as read,
         closing(side_by_side(read, stages.compute_guarded, upscalers, stages.stopped)) as computed,
@@ -144,8 +144,11 @@ class _Stages:
     All of a video happens while computing, with threads of its own.
     """
 
-    def __init__(self, upscaler: Upscaler, options: UpscaleOptions, bar: Bar, fetch: Fetch) -> None:
-        self._upscaler, self._options, self._bar, self._fetch = upscaler, options, bar, fetch
+    def __init__(
+        self, upscaler: Upscaler, options: UpscaleOptions, bar: Bar, transfer: Transfer
+    ) -> None:
+        self._upscaler, self._options, self._bar = upscaler, options, bar
+        self._transfer = transfer
         self.warnings: dict[Job, tuple[str, ...]] = {}
         """Of images that were read."""
         self.stopped = threading.Event()
@@ -162,8 +165,7 @@ class _Stages:
         for target in missing:
             if os.path.isdir(target.parent):
                 images.check_output(target, self._options.overwrite)
-        if self._fetch:
-            self._fetch(job)
+        self._transfer.fetch(job)
         options = self._options
         picture = images.read(job.source, options.limit(is_frame=False), options.accept_damaged)
         picture = images.fitted(picture, job.target)
@@ -214,16 +216,20 @@ class _Stages:
 
     def write(self, job: Job, computed: _Computed | Stats | VideoStats) -> Stats | VideoStats:
         """Encodes the result and its overlay, unless that is done."""
-        if not isinstance(computed, _Computed):
-            return computed
-        (picture, assignment, stats), options = computed, self._options
+        stats = computed.stats if isinstance(computed, _Computed) else computed
+        if isinstance(computed, _Computed):
+            self._encode(job, computed)
+        self._transfer.deliver(job, stats)
+        return stats
+
+    def _encode(self, job: Job, computed: _Computed) -> None:
+        (picture, assignment, _), options = computed, self._options
         missing = self._missing(job)
         if job.target in missing:
             images.write(picture, job.target, options.overwrite, options.quality)
         if job.overlay in missing and assignment is not None:
             drawn = draw_overlay(picture.pixels, assignment, self._upscaler.bundle.upsamplers)
             images.write(images.Picture(drawn), job.overlay, options.overwrite)
-        return stats
 
     def _refuse_beyond_memory(
         self, job: Job, picture: images.Picture, size: tuple[int, int], is_streamed: bool
