@@ -8,8 +8,9 @@ import tempfile
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from pcsr.single_file import open_bundle
 from pcsr.text import last_line
 
 from .cluster import connected, workers_of
+from .large import upscale_large
 from .ledger import Ledger
 from .manifest import Manifest
 from .packed import bundle_sha256, packed
@@ -162,14 +164,20 @@ class BatchJob:
         setup = Setup(
             [ray.put(packed(self.bundle))],
             opening,
-            self.options,
+            replace(self.options, leaves_large=count > 1 and opening["device"] == "cpu"),
             self.outline.places,
             self.outline.target,
             run,
             ledger.remote(),
             self.engine.stops,
         )
-        for outcome in _outcomes(ray, setup, parts, min(count, len(parts))):
+        large: list[Task] = []
+        by_index = {task.index: task for task in tasks}
+        first = _outcomes(ray, setup, parts, min(count, len(parts)))
+        for outcome in chain(first, upscale_large(ray, setup, large, count)):
+            if outcome.is_left:
+                large.append(by_index[outcome.index])
+                continue
             if outcome.error and (outcome.index < 0 or self.engine.stops):
                 raise outcome.error
             yield self._done(outcome)

@@ -13,13 +13,13 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from functools import reduce
+from dataclasses import dataclass, replace
+from functools import cached_property, partial, reduce
 from itertools import cycle
 from operator import add
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,10 +36,14 @@ from pcsr.runtime.upscaler import Upscaler
 from pcsr.text import last_line
 
 from .packed import unpacked
+from .planning import Task
+from .rows import Outcome
+from .worker import Setup, Worker
 
 LOG = logging.getLogger("pcsr.batch")
 PART_PIXELS = 2**24  # of the output: 48 MiB of uint8 RGB, and about 0.4 GiB while it is computed
 AHEAD = 2  # so that a worker has its next part when one is finished
+FIRST_BATCH = 10**6  # numbers of a job's large images, beyond those of its batches
 MOST_RETRIES = 3  # of a part whose worker is lost
 
 
@@ -198,6 +202,63 @@ def part_workers(
     finally:
         for actor in actors:
             ray.kill(actor)
+
+
+def upscale_large(
+    ray: Any,  # noqa: ANN401
+    setup: Setup,
+    tasks: Sequence[Task],
+    count: int,
+) -> Iterator[Outcome]:
+    """Upscales one image of a job after another, each on `count` workers that compute parts and one
+    more that reads it and writes its rows.
+    """
+    if not tasks:
+        return
+    join = ray.remote(_joined).options(num_cpus=0, max_retries=MOST_RETRIES)
+    with part_workers(ray, setup.bundle[0], setup.opening, count) as workers:
+        for number, task in enumerate(tasks):
+            try:
+                yield from ray.get(join.remote(setup, workers, FIRST_BATCH + number, task))
+            except ray.exceptions.RayError as error:
+                reason = f"the cluster lost {task.source}: {last_line(error)}; run the job again"
+                yield Outcome(task.index, None, ImageError(reason))
+
+
+def _joined(setup: Setup, workers: PartWorkers, batch: int, task: Task) -> list[Outcome]:
+    """Does one task, as a `Worker` does a batch."""
+    with Joiner(setup, workers) as joiner:
+        return joiner.outcomes(batch, task)
+
+
+class Joiner(Worker):
+    """A worker whose large images others compute, in parts."""
+
+    def __init__(self, setup: Setup, workers: PartWorkers) -> None:
+        super().__init__(replace(setup, options=replace(setup.options, leaves_large=False)))
+        self._workers = workers
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def outcomes(self, batch: int, task: Task) -> list[Outcome]:
+        """Gives what became of a task."""
+        try:
+            return self._outcomes(batch, [task])
+        except PcsrError as error:
+            return [Outcome(-1, None, error)]
+
+    @cached_property
+    def _upscaler(self) -> Upscaler:
+        import ray
+
+        folder = self._stack.enter_context(unpacked(ray.get(self._workers.bundle)))
+        run = partial(on_workers, ray, self._workers)
+        count, opening = len(self._workers.actors), self._setup.opening
+        return self._stack.enter_context(PartsUpscaler(folder, run, count, **opening))
 
 
 class PartWorker:

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Self
 
 from pcsr.errors import PcsrError
+from pcsr.runtime.files.batch import LargeImage
 from pcsr.runtime.result import Stats
 
 from .manifest import Manifest, Row
@@ -27,6 +28,16 @@ class Outcome:
     """None where there is an error."""
     error: PcsrError | None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def is_left(self) -> bool:
+        """Tells whether it is so large that all workers upscale it together."""
+        return isinstance(self.error, LargeImage)
+
+    @property
+    def is_failed(self) -> bool:
+        """Tells whether it has an error, and is not left."""
+        return self.error is not None and not self.is_left
 
     def to_bytes(self) -> bytes:
         """Packs it for a column."""

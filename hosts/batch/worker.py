@@ -92,7 +92,7 @@ class Worker:
     def _until_error(self, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
         for outcome in outcomes:
             yield outcome
-            if outcome.error and self._setup.stops:
+            if outcome.is_failed and self._setup.stops:
                 break
 
     def _one_by_one(self, tasks: Sequence[Task], rows: Rows) -> Iterator[Outcome]:
@@ -130,7 +130,7 @@ class Worker:
         ):
             for number, done in _behind(enumerate(finished)):
                 task, outcome = tasks[number], _outcome(staging, number, tasks[number], done)
-                if outcome.error:
+                if outcome.is_failed:
                     rows.add(row_of(task, outcome, None, task.attempts + attempt))
                 yield outcome
 

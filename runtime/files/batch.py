@@ -61,10 +61,16 @@ class UpscaleOptions(Encoding):
     """Whether what is there already stays, and jobs of which everything is there are skipped."""
     accept_damaged: bool = False
     """Take what can be decoded of a damaged image."""
+    leaves_large: bool = False
+    """Whether images that would be streamed are left: a `LargeImage` each."""
 
     def limit(self, is_frame: bool) -> int:
         """Gives the limit of an image's or a frame's pixels."""
         return self.max_pixels or (MAX_FRAME_PIXELS if is_frame else MAX_PIXELS)
+
+
+class LargeImage(ImageError):
+    """An image is left to others, as it is so large."""
 
 
 def upscale_files(
@@ -206,6 +212,8 @@ class _Stages:
             shape = (*size, *picture.pixels.shape[2:])
             images.check_output(job.target, options.overwrite, shape)
         streams = size[0] * size[1] > STREAMED_PIXELS and _streams(job, picture)
+        if streams and options.leaves_large:
+            raise LargeImage(f"{job.source} is left to all workers together")
         self._refuse_beyond_memory(job, picture, size, streams)
         if streams:
             return self._stream(upscaler, job, picture, size)

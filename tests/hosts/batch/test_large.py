@@ -2,7 +2,9 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,10 @@ from pcsr.runtime.files import batch
 from pcsr.runtime.parts import CutImage
 from pcsr.runtime.result import Stats
 from pcsr.runtime.routing.request import RoutingRequest
+from tests.commands import end, start, upscale
+from tests.runtime.files.pictures import picture as write_picture
+
+from .test_jobs import results, rows
 
 ADAPTIVE = RoutingRequest(adaptive=True)
 SIZE = (300, 220)
@@ -147,12 +153,11 @@ def test_a_part_that_fails_leaves_nothing(three_way_bundle: Path, tmp_path: Path
 
 
 @pytest.fixture(scope="module")
-def ray() -> Iterator[Any]:
-    """A cluster on this machine, with room for two actors."""
-    from pcsr.batch.cluster import connected
+def ray(cluster: str) -> Any:  # noqa: ANN401
+    """The module, connected to a cluster with room for two actors."""
+    import ray
 
-    with connected("local") as module:
-        yield module
+    return ray
 
 
 @pytest.fixture(scope="module")
@@ -246,3 +251,41 @@ def test_few_parts_are_under_way_at_once(three_way_bundle: Path) -> None:
     )
     assert sent[0] == taken[0] == len(cut.parts) == len(rows)
     assert max(ahead) == 2 * large.AHEAD
+
+
+def part_workers_at_work() -> list[int]:
+    """Processes that compute parts just now."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        with suppress(OSError):
+            if (
+                folder.name.isdecimal()
+                and b"ray::PartWorker.run" in (folder / "cmdline").read_bytes()
+            ):
+                found.append(int(folder.name))
+    return found
+
+
+def test_a_job_with_a_large_image(cluster: str, three_way_bundle: Path, tmp_path: Path) -> None:
+    """Its output has more than 2**26 pixels. One of those that compute its parts is killed."""
+    source, out = tmp_path / "in", tmp_path / "out"
+    write_picture(source / "large.jpg", size=(520, 512))
+    write_picture(source / "small.jpg")
+    options = ("--adaptive", "--scale", 16)
+    engine = ("--engine", f"ray={cluster}", "--workers", 2, "--threads", 1)
+    job = start("pcsr-upscale", three_way_bundle, source, out, *options, *engine)
+    limit = time.monotonic() + 200
+    while not (busy := part_workers_at_work()):
+        assert job.poll() is None, job.communicate()
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+    os.kill(busy[0], signal.SIGKILL)
+    ended = end(job)
+    assert ended.code == 0, ended.stderr
+    assert upscale(three_way_bundle, source, tmp_path / "one", *options).code == 0
+    assert results(out) == results(tmp_path / "one")
+    found = rows(out)
+    assert {name: row["error"] for name, row in found.items()} == dict.fromkeys(found)
+    assert sorted(found) == ["large.jpg", "small.jpg"]
+    assert (found["large.jpg"]["width"], found["large.jpg"]["attempts"]) == (520 * 16, 1)
+    assert not list(out.rglob(".pcsr-*"))
