@@ -21,7 +21,7 @@ from benchmarks.networks import find_pcsr
 from pcsr.cli import command_errors
 from pcsr.text import parse_size, size_text
 
-from .arithmetic import IMAGES, Assumed, Image, bounds, duration, pixel_costs, rows
+from .arithmetic import GPUS, IMAGES, Assumed, Image, duration, pixel_costs, summary
 from .measured import CONTENDER, SCALE, measured, recorded_ms
 
 SUFFIXES = (".jpg", ".png", ".webp")
@@ -92,9 +92,9 @@ def print_all(head: Mapping[str, str], image: Image, assumed: Assumed) -> None:
     heads = ["a gigapixel of output", "time", "unit", "USD"]
     click.echo(tabulate(pixel_costs(image, assumed), heads, "github", disable_numparse=True))
     click.echo()
-    resources = [f"{name}, images/s" for name in bounds(image, assumed, 1)]
-    columns = ["GPUs", *resources, "bound by", "a billion images", "USD a gigapixel"]
-    click.echo(tabulate(rows(image, assumed), columns, "github", disable_numparse=True))
+    columns = ["GPUs", *(f"{gpus:,}" for gpus in GPUS)]
+    made = summary(image, assumed)
+    click.echo(tabulate(made, columns, "github", disable_numparse=True))
     cores_s = image.decode_core_s + image.compute_core_s + image.encode_core_s
     usd = cores_s * assumed.core_hour_usd / 3600 + assumed.write_usd
     click.echo(

@@ -16,7 +16,9 @@ class Assumed:
 
     gpus_per_node: int = 8
     cores_per_gpu: int = 16
-    """Of a core as fast as this machine's."""
+    """Of cores as fast as this machine's."""
+    io_threads_per_gpu: int = 1
+    """That read and decode, and as many that encode and write: a worker of a job has one each."""
     network_gb_s: float = 3.0
     """Of a node, in and out together: 25 Gbit/s."""
     store_gb_s: float = 100.0
@@ -54,6 +56,8 @@ def bounds(image: Image, assumed: Assumed, gpus: int) -> dict[str, float]:
     moved_gb = (image.read_mb + image.written_mb) / 1000
     return {
         "GPUs": gpus / image.compute_gpu_s,
+        "reading": gpus * assumed.io_threads_per_gpu / image.decode_core_s,
+        "writing": gpus * assumed.io_threads_per_gpu / image.encode_core_s,
         "cores": gpus * assumed.cores_per_gpu / (image.decode_core_s + image.encode_core_s),
         "network": nodes * assumed.network_gb_s / moved_gb,
         "store's bytes": assumed.store_gb_s / moved_gb,
@@ -62,24 +66,28 @@ def bounds(image: Image, assumed: Assumed, gpus: int) -> dict[str, float]:
     }
 
 
-def rows(image: Image, assumed: Assumed) -> list[list[str]]:
-    """Makes the table's rows: one per number of GPUs, and one of CPUs alone."""
-    made = []
-    for gpus in GPUS:
-        allowed = bounds(image, assumed, gpus)
-        bound = min(allowed, key=lambda name: allowed[name])
-        rate = allowed[bound]
-        usd = gpus * assumed.gpu_hour_usd * IMAGES / rate / 3600 + IMAGES * assumed.write_usd
-        made.append(
-            [
-                f"{gpus:,}",
-                *(f"{each:,.0f}" for each in allowed.values()),
-                bound,
-                duration(IMAGES / rate),
-                f"{1e9 * usd / (IMAGES * image.output_mp * MEGA):.4f}",
-            ]
-        )
-    return made
+def summary(image: Image, assumed: Assumed) -> list[list[str]]:
+    """Makes the table's rows: the images a second that each resource allows, then the scarcest one,
+    the time and the price. A column per number of GPUs.
+    """
+    allowed = [bounds(image, assumed, gpus) for gpus in GPUS]
+    scarcest = [min(each, key=lambda name: each[name]) for each in allowed]
+    rates = [each[name] for each, name in zip(allowed, scarcest, strict=True)]
+    gigapixels = IMAGES * image.output_mp / 1000
+    prices = [
+        (gpus * assumed.gpu_hour_usd / 3600 / rate + assumed.write_usd) * IMAGES / gigapixels
+        for gpus, rate in zip(GPUS, rates, strict=True)
+    ]
+    return [
+        *(
+            [f"{name}, images/s", *(f"{each[name]:,.0f}" for each in allowed)]
+            for name in allowed[0]
+        ),
+        ["bound by", *scarcest],
+        ["GPUs at work", *(f"{r / a['GPUs']:.1%}" for r, a in zip(rates, allowed, strict=True))],
+        ["a billion images", *(duration(IMAGES / rate) for rate in rates)],
+        ["USD a gigapixel", *(f"{price:.4f}" for price in prices)],
+    ]
 
 
 def duration(seconds: float) -> str:

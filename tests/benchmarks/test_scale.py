@@ -18,7 +18,7 @@ from benchmarks.scale.arithmetic import (
     bounds,
     duration,
     pixel_costs,
-    rows,
+    summary,
 )
 from benchmarks.scale.measured import CONTENDER, core_s, recorded_ms
 from pcsr import UsageError
@@ -33,7 +33,12 @@ IMAGE = Image(
     written_mb=4.0,
 )
 PLENTY = Assumed(
-    network_gb_s=1e9, store_gb_s=1e9, store_writes_s=1e9, batch_ms=1e-9, cores_per_gpu=10**6
+    network_gb_s=1e9,
+    store_gb_s=1e9,
+    store_writes_s=1e9,
+    batch_ms=1e-9,
+    cores_per_gpu=10**6,
+    io_threads_per_gpu=10**6,
 )
 
 
@@ -42,6 +47,8 @@ def test_each_resource_allows_so_many_images_a_second() -> None:
     assert found == pytest.approx(
         {
             "GPUs": 9 / 0.005,
+            "reading": 9 / 0.01,
+            "writing": 9 / 0.07,
             "cores": 9 * 16 / 0.08,
             "network": 2 * 3.0 / 0.005,  # 9 GPUs are on two nodes
             "store's bytes": 100 / 0.005,
@@ -56,6 +63,7 @@ def test_each_resource_allows_so_many_images_a_second() -> None:
     [
         ({}, "GPUs"),
         ({"cores_per_gpu": 1}, "cores"),
+        ({"io_threads_per_gpu": 1}, "writing"),
         ({"network_gb_s": 1e-3}, "network"),
         ({"store_gb_s": 1e-3}, "store's bytes"),
         ({"store_writes_s": 1.0}, "store's files"),
@@ -64,13 +72,14 @@ def test_each_resource_allows_so_many_images_a_second() -> None:
 )
 def test_the_scarcest_resource_decides(scarce: dict[str, Any], name: str) -> None:
     assumed = replace(PLENTY, **scarce)
-    made = rows(IMAGE, assumed)
-    assert [row[0] for row in made] == [f"{gpus:,}" for gpus in GPUS]
-    assert made[0][-3] == name
+    made = {row[0]: row[1:] for row in summary(IMAGE, assumed)}
+    assert {len(row) for row in made.values()} == {len(GPUS)}
+    assert made["bound by"][0] == name
     rate = min(bounds(IMAGE, assumed, 1).values())
-    assert made[0][-2] == duration(IMAGES / rate)
+    assert made["GPUs at work"][0] == f"{rate / 200:.1%}"
+    assert made["a billion images"][0] == duration(IMAGES / rate)
     usd = (3.0 / 3600 / rate + 5e-6) / 10e6 * 1e9
-    assert float(made[0][-1]) == pytest.approx(usd, abs=1e-4)
+    assert float(made["USD a gigapixel"][0]) == pytest.approx(usd, abs=1e-4)
 
 
 @pytest.mark.parametrize(
