@@ -32,7 +32,7 @@ from .device.test_run import TestRun
 from .pack import contents as packed
 from .records import Log, Record, append_group, finite
 
-TESTS_S = 90.0  # of the tests, at most
+TESTS_S = 150.0  # of the tests, at most
 EXPORT_SHARE = 0.5  # of the budget, at most
 QUICK_MODELS = ("fsrcnn",)
 
