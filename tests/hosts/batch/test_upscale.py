@@ -67,7 +67,7 @@ def test_an_image_that_fails_is_a_row(carn_like_bundle: Path, tmp_path: Path) ->
     rows = {"bytes": [b"nothing", good, None, good[:90]]}
     found = joined(Upscale(carn_like_bundle)(rows))
     assert [image is None for image in found["image"]] == [True, False, True, True]
-    assert [height for height in found["height"]] == [None, 48, None, None]
+    assert found["height"] == [None, 48, None, None]
     assert "cannot read" in found["error"][0]
     assert "expected encoded bytes or an array" in found["error"][2]
     with pytest.raises(ImageError, match="cannot read"):
@@ -90,7 +90,7 @@ def test_wrong_arguments(carn_like_bundle: Path, tmp_path: Path) -> None:
         ({"heavy_ratio": 2}, "heavy_ratio"),
     ):
         with pytest.raises(UsageError, match=pattern):
-            Upscale(carn_like_bundle, **options)  # type: ignore[arg-type]
+            Upscale(carn_like_bundle, **options)
     with pytest.raises(UsageError, match="expected a column 'bytes', found image"):
         next(Upscale(carn_like_bundle)({"image": []}))
     with pytest.raises(BundleError):
