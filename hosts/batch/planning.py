@@ -160,17 +160,18 @@ def _look_into(
     listed = [("", 0)] if is_file else sorted(place.files(recursive=recursive))
     skipped, count = Counter[str](), len(sources)
     for name, size in listed:
-        path = Remote(place.shown(name))
+        shown = place.shown(name)
+        path = Remote(shown)
         if is_file:
             found.files[path] = Path(path.name)
-        elif str(path).startswith(results) or any(p.startswith(".") for p in Path(name).parts):
+        elif shown.startswith(results) or any(p.startswith(".") for p in Path(name).parts):
             continue
         elif path.suffix.lower() in images.SUFFIXES_READ:
             found.files[path] = Path(name)
         else:
             skipped[path.suffix.lower() or "without suffix"] += 1
             continue
-        sources[path] = _Source(str(path), number, name, size)
+        sources[path] = _Source(shown, number, name, size)
     found.skipped += skipped
     if len(sources) == count:
         hint = "" if recursive else ", or pass --recursive to look into its sub-folders"

@@ -13,7 +13,7 @@ from pcsr.images.picture import refuse_large
 from pcsr.runtime.files import MAX_PIXELS
 from pcsr.runtime.inputs.arguments import checked, shown, text, whole
 from pcsr.runtime.result import Stats
-from pcsr.runtime.routing.request import RoutingOptions
+from pcsr.runtime.routing.request import RoutingOptions, RoutingRequest
 from pcsr.runtime.upscaler import Upscaler
 
 BATCH_PIXELS = 2**24
@@ -97,6 +97,7 @@ class Upscale:
             raise UsageError(f"on_error must be 'record' or 'raise', found {on_error!r}")
         self._raises = on_error == "raise"
         self._upscaler = Upscaler(bundle, device, backend, precision, threads, **routing)
+        self._upscaler.completed(scale, RoutingRequest())
 
     def __call__(self, batch: Columns) -> Iterator[dict[str, Any]]:
         """Upscales a batch; yields batches of its rows in their order, with the other columns as

@@ -12,9 +12,10 @@ HOOK = """
 import os, sys
 
 def kill(event, args):
-    if event == "open" and isinstance(args[0], str) and args[0].endswith("-kills.png") and "/in/" in args[0]:
-        marker = os.path.join(os.path.dirname(args[0]), "once.txt")
-        if "once-kills" not in args[0] or not os.path.exists(marker):
+    name = args[0] if event == "open" and isinstance(args[0], str) else ""
+    if name.endswith("-kills.png") and "/in/" in name:
+        marker = os.path.join(os.path.dirname(name), "once.txt")
+        if "once-kills" not in name or not os.path.exists(marker):
             os.close(os.open(marker, os.O_CREAT | os.O_WRONLY))
             os.kill(os.getpid(), 9)
 
