@@ -44,6 +44,7 @@ LOG = logging.getLogger("pcsr.batch")
 PART_PIXELS = 2**24  # of the output: 48 MiB of uint8 RGB, and about 0.4 GiB while it is computed
 AHEAD = 2  # so that a worker has its next part when one is finished
 FIRST_BATCH = 10**6  # numbers of a job's large images, beyond those of its batches
+START_S = 60.0  # that other workers are waited for, when the first has started
 MOST_RETRIES = 3  # of a part whose worker is lost
 
 
@@ -189,7 +190,8 @@ def part_workers(
     count: int,
 ) -> Iterator[PartWorkers]:
     """Lends workers that compute parts with a packed bundle (a reference to it), opened with these
-    arguments of `Upscaler`. One that is lost is started again, and does its part again.
+    arguments of `Upscaler`: `count`, or as many as the cluster has room for now. One that is lost
+    is started again, and does its part again.
     """
     kind = ray.remote(PartWorker).options(
         num_cpus=opening.get("threads") or 1,
@@ -198,7 +200,7 @@ def part_workers(
     )
     actors = [kind.remote(dict(opening)) for _ in range(count)]
     try:
-        yield PartWorkers(actors, bundle)
+        yield PartWorkers(_started(ray, actors), bundle)
     finally:
         for actor in actors:
             ray.kill(actor)
@@ -259,6 +261,14 @@ class Joiner(Worker):
         run = partial(on_workers, ray, self._workers)
         count, opening = len(self._workers.actors), self._setup.opening
         return self._stack.enter_context(PartsUpscaler(folder, run, count, **opening))
+
+
+def _started(ray: Any, actors: Sequence[Any]) -> list[Any]:  # noqa: ANN401
+    """Gives the actors that have started, once all have, or some time after the first."""
+    answers = {actor.pid.remote(): actor for actor in actors}
+    ray.wait([*answers], num_returns=1)
+    ready, _ = ray.wait([*answers], num_returns=len(answers), timeout=START_S)
+    return [answers[answer] for answer in ready]
 
 
 class PartWorker:

@@ -160,7 +160,23 @@ def ray(cluster: str) -> Any:  # noqa: ANN401
     return ray
 
 
-@pytest.fixture(scope="module")
+def test_workers_that_find_no_room_are_left_out(
+    ray: Any,  # noqa: ANN401
+    three_way_bundle: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(large, "START_S", 5)
+    bundle = ray.put(packed(three_way_bundle))
+    with part_workers(ray, bundle, {"threads": 1}, count=4) as found:
+        assert len(found.actors) == 2  # as many as the cluster has cores
+        rows: list[NDArray[Any]] = []
+        upscaler = in_parts(three_way_bundle, run=partial(on_workers, ray, found))
+        upscaler.run_stream(picture(), rows.append, None, RoutingRequest())
+    whole = Upscaler(three_way_bundle, threads=1).run(picture(), None, RoutingRequest())
+    assert np.array_equal(np.concatenate(rows), whole.image)
+
+
+@pytest.fixture
 def workers(ray: Any, three_way_bundle: Path) -> Iterator[PartWorkers]:  # noqa: ANN401
     bundle = ray.put(packed(three_way_bundle))
     with part_workers(ray, bundle, {"threads": 1}, count=2) as started:
