@@ -28,6 +28,7 @@ from pcsr.errors import ImageError, PcsrError
 from pcsr.runtime.files.batch import STREAMED_PIXELS
 from pcsr.runtime.geometry.grid import hr_size
 from pcsr.runtime.parts import CutImage, ImageParts, UpscaledPart
+from pcsr.runtime.process.cancellation import Cancellation
 from pcsr.runtime.result import Stats
 from pcsr.runtime.routing.merging import Counted, Counts
 from pcsr.runtime.routing.request import RoutingRequest
@@ -94,11 +95,12 @@ class PartsUpscaler(Upscaler):
         take: Callable[[NDArray[Any]], None],
         scale: float | None,
         request: RoutingRequest,
+        cancellation: Cancellation | None = None,
     ) -> Stats:
         cut = self._cut(image, scale, request)
         if cut is None:
-            return super().run_stream(image, take, scale, request)
-        return stream_parts(cut, self._run_of(image), take)
+            return super().run_stream(image, take, scale, request, cancellation)
+        return stream_parts(cut, self._run_of(image), take, cancellation)
 
     def _cut(
         self, pixels: NDArray[Any], scale: float | None, request: RoutingRequest
@@ -116,21 +118,33 @@ class PartsUpscaler(Upscaler):
         return cut if len(cut.parts) > 1 else None
 
 
-def stream_parts(cut: CutImage, run: Run, take: Callable[[NDArray[Any]], None]) -> Stats:
+def stream_parts(
+    cut: CutImage,
+    run: Run,
+    take: Callable[[NDArray[Any]], None],
+    cancellation: Cancellation | None = None,
+) -> Stats:
     """Hands the rows of an image that was cut to `take`, as `Upscaler.stream`; `run` computes them.
 
     Raises:
         ImageError: a part does.
+        CancelledError: `cancellation` ended it, between two parts.
     """
     start, of_parts = perf_counter(), range(len(cut.parts))
 
+    def checked(tasks: Iterable[PartTask]) -> Iterator[Any]:
+        for result in run(tasks):
+            if cancellation is not None:
+                cancellation.check()
+            yield result
+
     def count(counted: Counted) -> Counts:
-        found: Counts = reduce(add, run(PartTask(cut, index, counted) for index in of_parts))
+        found: Counts = reduce(add, checked(PartTask(cut, index, counted) for index in of_parts))
         return found
 
     rule = cut.rule(count)
     made: list[UpscaledPart] = []
-    for part in run(PartTask(cut, index, None, rule) for index in of_parts):
+    for part in checked(PartTask(cut, index, None, rule) for index in of_parts):
         take(part.pixels)
         made.append(part.without_pixels())
         del part  # large, and the next is awaited
