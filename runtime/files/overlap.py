@@ -18,6 +18,19 @@ AHEAD = 2  # items per device that are begun or wait to be yielded, so that a sl
 _END: Any = object()
 
 
+class Transfer:
+    """What happens to a file before it is read and after it is written: nothing.
+
+    The thread that reads, or the one that writes, calls it. A PcsrError is that of the file.
+    """
+
+    def fetch(self, job: Any) -> None:  # noqa: ANN401
+        """Gets the source of a job to where it is read."""
+
+    def deliver(self, job: Any, stats: Any) -> None:  # noqa: ANN401
+        """Sends the target of a job, whose figures are known, to where it belongs."""
+
+
 def read_ahead(items: Iterable[Item]) -> Generator[Item]:
     """Yields the same items, each made by another thread while the one before it is in use.
 
