@@ -118,7 +118,7 @@ def run(server: Server, command: Sequence[str], log: Log) -> int:
         assert child.stderr is not None
         reader = threading.Thread(target=_pass_on, args=(child.stderr, log), daemon=True)
         reader.start()
-        code = _waited(child, log)
+        code = _waited(child, log, signals)
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)  # models' processes may outlive a killed server
         reader.join()
@@ -128,27 +128,32 @@ def run(server: Server, command: Sequence[str], log: Log) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _waited(child: subprocess.Popen[bytes], log: Log) -> int:
+def _waited(child: subprocess.Popen[bytes], log: Log, signals: "_Signals") -> int:
     """Waits for the end. A server whose Python process has died answers every request of its model
     with an error and still says that it is ready: it is ended, so that it can be started again.
     """
+    before: set[int] = set()
     while True:
         with suppress(subprocess.TimeoutExpired):
             return child.wait(WATCH_S)
-        if not log.dead and _has_dead_child(child.pid):
+        dead = _dead_children(child.pid)
+        # The server waits for those that end as they should, a moment later.
+        if dead & before and not log.dead and not signals.handed:
             log.dead = True
             child.terminate()
+        before = dead
 
 
-def _has_dead_child(pid: int) -> bool:
-    """Tells whether a process that `pid` started has ended without being waited for."""
+def _dead_children(pid: int) -> set[int]:
+    """Finds the processes that `pid` started and that have ended without being waited for."""
+    found = set()
     with suppress(OSError):
         for children in Path(f"/proc/{pid}/task").glob("*/children"):
             for number in children.read_text().split():
                 state = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
                 if state == "Z":
-                    return True
-    return False
+                    found.add(int(number))
+    return found
 
 
 def _pass_on(stream: BinaryIO, log: Log) -> None:
@@ -165,14 +170,17 @@ class _Signals:
     def __init__(self) -> None:
         self._child: subprocess.Popen[bytes] | None = None
         self._early: list[int] = []
+        self.handed = False
+        """Whether the child was asked to end."""
 
     def handle(self, number: int, _frame: FrameType | None) -> None:
         """Handles a signal of this process."""
-        handed = signal.SIGINT if number == signal.SIGINT else signal.SIGTERM
+        self.handed = True
+        ending = signal.SIGINT if number == signal.SIGINT else signal.SIGTERM
         if self._child is None:
-            self._early.append(handed)
+            self._early.append(ending)
         else:
-            self._child.send_signal(handed)
+            self._child.send_signal(ending)
 
     def hand_to(self, child: subprocess.Popen[bytes]) -> None:
         """Says which child."""

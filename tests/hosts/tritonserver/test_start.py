@@ -124,6 +124,17 @@ def test_a_dead_python_process_ends_the_server(models: Path, program: Program) -
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_python_process_that_is_waited_for_later_ends_nothing(
+    models: Path, program: Program
+) -> None:
+    """As those of a model that cannot be loaded."""
+    script = (
+        "import os, time\nif os.fork():\n    time.sleep(1.5)\n    os.wait()\n    time.sleep(1.5)"
+    )
+    done = started(command(models, program(f"exec {sys.executable} -c '{script}'")))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_port_in_use_is_named(models: Path, program: Program) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]

@@ -4,9 +4,11 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,15 +89,27 @@ def test_a_killed_model_ends_the_server(alone: Serving) -> None:
 
 
 def test_it_ends_after_its_requests(alone: Serving, upscalers: dict[str, Upscaler]) -> None:
-    """SIGTERM: what is being computed is answered first."""
-    image = pixels_of((500, 700))
-    client = Client("http", alone.http)
-    waiting = client.client.async_infer("two", client.inputs(sent(image)))
-    time.sleep(0.3)
+    """SIGTERM: what is being computed is answered first, by HTTP and gRPC."""
+    image, found = pixels_of((500, 700)), dict[str, Any]()
+
+    def ask(kind: str) -> None:
+        client = Client(kind, getattr(alone, kind))
+        found[kind] = client("two", sent(image))["RESULT"]
+        client.close()
+
+    threads = [threading.Thread(target=ask, args=(kind,)) for kind in ("http", "grpc")]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + 20
+    while sum(alone.read_metrics("pcsr_pending_requests").values()) < len(threads):
+        assert time.monotonic() < end
+        time.sleep(0.01)
     alone.process.send_signal(signal.SIGTERM)
-    found = waiting.get_result().as_numpy("RESULT")
-    client.close()
-    assert np.array_equal(found, upscalers["two"](image).image)
+    for thread in threads:
+        thread.join()
+    expected = upscalers["two"](image).image
+    assert found.keys() == {"http", "grpc"}
+    assert all(np.array_equal(one, expected) for one in found.values())
     assert alone.process.wait(60) == 0
     assert regions(alone) == []
 
