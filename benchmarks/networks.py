@@ -51,21 +51,20 @@ def find_networks(
     Raises:
         CheckpointError, VerificationError, OutputError: as `export_bundle`.
     """
-    cache.mkdir(parents=True, exist_ok=True)
-    random, random_x4 = f"{model}-pcsr-random.pth", f"{model}-x4-random.pth"
-    known = [checkpoints / f"{model}-pcsr.pth", checkpoints / random, OWN / f"{model}-pcsr-x4.pth"]
-    pcsr_ckpt = _found_or_made(known, cache / random, partial(random_pcsr, model), say)
-    known = [checkpoints / f"{model}-x4.pth"]
+    pcsr_ckpt = _pcsr_checkpoint(model, checkpoints, cache, say)
+    random_x4, known = f"{model}-x4-random.pth", [checkpoints / f"{model}-x4.pth"]
     plain_ckpt = _found_or_made(known, cache / random_x4, partial(random_plain, model), say)
-    bundles = [cache / bundle_name(ckpt, precisions) for ckpt in (pcsr_ckpt, plain_ckpt)]
-    for ckpt, bundle in zip((pcsr_ckpt, plain_ckpt), bundles, strict=True):
-        if not is_bundle(bundle):
-            export_bundle(ckpt, bundle, ExportOptions(precisions=precisions), say)
+    bundles = [_bundle(ckpt, cache, precisions, say) for ckpt in (pcsr_ckpt, plain_ckpt)]
     return Networks(
         files=Files(*map(str, (*bundles, pcsr_ckpt, plain_ckpt))),
         weights=(pcsr_ckpt.name, plain_ckpt.name),
         is_trained="random" not in pcsr_ckpt.name,
     )
+
+
+def find_pcsr(model: str, checkpoints: Path, cache: Path, say: Say) -> Path:
+    """Finds the bundle of the PCSR network alone, in fp32, as `find_networks` does."""
+    return _bundle(_pcsr_checkpoint(model, checkpoints, cache, say), cache, ("fp32",), say)
 
 
 def bundle_name(ckpt: Path, precisions: Sequence[str] = ("fp32",)) -> str:
@@ -104,6 +103,20 @@ def random_plain(model: str) -> dict[str, Any]:
     args = {"no_upsampling": False}  # all else is published as it is by default
     weights = make_backbone(model, args).state_dict()
     return {"model": {"name": model, "args": args, "sd": weights}}
+
+
+def _pcsr_checkpoint(model: str, checkpoints: Path, cache: Path, say: Say) -> Path:
+    cache.mkdir(parents=True, exist_ok=True)
+    random = f"{model}-pcsr-random.pth"
+    known = [checkpoints / f"{model}-pcsr.pth", checkpoints / random, OWN / f"{model}-pcsr-x4.pth"]
+    return _found_or_made(known, cache / random, partial(random_pcsr, model), say)
+
+
+def _bundle(ckpt: Path, cache: Path, precisions: Sequence[str], say: Say) -> Path:
+    bundle = cache / bundle_name(ckpt, precisions)
+    if not is_bundle(bundle):
+        export_bundle(ckpt, bundle, ExportOptions(precisions=precisions), say)
+    return bundle
 
 
 def _found_or_made(

@@ -1,6 +1,7 @@
 """Offers a bundle as a callable: image in, upscaled image and routing out."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self, Unpack
@@ -15,6 +16,7 @@ from .inputs.arguments import checked, refuse_unknown, shown
 from .inputs.arrays import is_tensor
 from .inputs.warm_up import noise
 from .open import ARGUMENTS, OpenBundle, Opening, whole_as_int
+from .parts import ImageParts
 from .process.cancellation import Cancellation
 from .process.lifetime import Lifetime
 from .result import Result, Stats, as_tensors
@@ -294,6 +296,29 @@ class Upscaler:
         for _ in range(WARM_UPS):
             with self._open.used() as now:
                 now.upscaled(image, scale, request, learns=False)
+
+    @contextmanager
+    def parts(self) -> Iterator[ImageParts]:
+        """Lends what cuts a large image into bands of rows and computes each of them, in any
+        process that opened the same bundle. Their rows are those of a call, bit for bit.
+
+        Examples:
+            >>> from pcsr import Upscaler
+            >>> with Upscaler("carn-pcsr/").parts() as parts:
+            ...     cut = parts.cut(photo, scale=4, count=2)
+            ...     rule = cut.rule(run=None)  # ADM and heavy_ratio count in all parts first
+            ...     made = [
+            ...         parts.upscale(cut, index, photo[part.seen], rule)
+            ...         for index, part in enumerate(cut.parts)
+            ...     ]
+            >>> sum(len(part.pixels) for part in made)
+            108
+
+        Raises:
+            BackendError, UsageError: the backend or the network needs the whole image.
+        """
+        with self._open.used() as now:
+            yield ImageParts(now)
 
     def completed(
         self, scale: float | None, request: RoutingRequest

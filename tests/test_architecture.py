@@ -18,6 +18,7 @@ PACKAGES = {
     "export": "pcsr.export",
     "calibration": "pcsr.calibration",
     "training": "pcsr.training",
+    "hosts/batch": "pcsr.batch",
     "hosts/tritonserver": "pcsr.tritonserver",
     "hosts/vapoursynth": "pcsr.vapoursynth",
     "benchmarks": "benchmarks",
@@ -51,12 +52,13 @@ pcsr.runtime.cpu
 pcsr.runtime.gpu.runners
 pcsr.runtime.gpu
 pcsr.runtime.open
+pcsr.runtime.parts
 pcsr.runtime.upscaler
 pcsr pcsr.runtime
 pcsr.runtime.profiler.measuring
 pcsr.runtime.profiler.record
 pcsr.runtime.profiler.report
-pcsr.runtime.profiler pcsr.runtime.files pcsr.runtime.doctor
+pcsr.runtime.profiler pcsr.runtime.files pcsr.batch pcsr.runtime.doctor
 pcsr.export.graphs
 pcsr.export.verification
 pcsr.export.single_file
@@ -83,6 +85,7 @@ COMMANDS = {
     "benchmarks.gpu_pack",
     "benchmarks.expected",
     "benchmarks.kernels",
+    "benchmarks.scale.__main__",
     "examples.demo",
     "examples.serving.demo",
 }

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 NATIVE = ROOT / "runtime" / "cpu" / "native"  # what the compiled module is made of
 PARTS = ("calibration", "export", "models", "runtime", "training")
-HOSTS = ("tritonserver", "vapoursynth")
+HOSTS = ("batch", "tritonserver", "vapoursynth")
 
 
 def packages_on_disk() -> set[str]:

@@ -56,6 +56,23 @@ runtime_options = option_group(
     threads_option,
 )
 """Decorates a command with what an `Upscaler` is opened with."""
+cluster_options = option_group(
+    "Cluster",
+    click.option(
+        "--engine",
+        metavar="ray[=ADDRESS]",
+        help="Spread images over a Ray cluster: this machine, auto, HOST:PORT or ray://HOST:PORT.",
+    ),
+    click.option(
+        "--workers", type=click.IntRange(1), help="So many of them.  [default: all that fit]"
+    ),
+    click.option(
+        "--on-error",
+        type=click.Choice(["record", "stop"]),
+        help="What an image that fails is: a row of the manifest, or the end.  [default: record]",
+    ),
+)
+"""Decorates a command with where a cluster does its work."""
 image_options = together(
     click.argument("bundle", type=FILE),
     click.argument("images", nargs=-1, required=True, type=FILE),

@@ -2,7 +2,6 @@
 and plain networks.
 """
 
-import math
 from functools import partial
 from typing import Any
 
@@ -216,17 +215,18 @@ class PlainPipeline:
         self._scale = bundle.manifest.trained_scale
         self._runner, self._workers = runner, workers
 
-    def plan(self, size: Size) -> Bands:
-        """Cuts an image of (height, width) into bands of tiles."""
+    def plan(self, size: Size, part: slice | None = None) -> Bands:
+        """Cuts an image of (height, width), or part of its rows, into bands of tiles."""
         if self._tile_px is not None:
-            return square_bands(size, self._halo_px, self._tile_px, self._multiple)
+            return square_bands(size, self._halo_px, self._tile_px, self._multiple, part)
         free = available_bytes() // 2
-        bands = self._within(size, min(PLAIN_TILE_BYTES, free))
-        if sum(map(seen_pixels, bands.tiles)) > MOST_REPEATED * math.prod(size):
-            bands = self._within(size, free)
+        bands = self._within(size, min(PLAIN_TILE_BYTES, free), part)
+        pixels = size[1] * (part.stop - part.start if part else size[0])
+        if sum(map(seen_pixels, bands.tiles)) > MOST_REPEATED * pixels:
+            bands = self._within(size, free, part)
         return bands
 
-    def _within(self, size: Size, tile_bytes: int) -> Bands:
+    def _within(self, size: Size, tile_bytes: int, part: slice | None) -> Bands:
         """Cuts an image into tiles that take so many bytes; into larger ones where cores would be
         smaller than the halo around them.
         """
@@ -234,18 +234,25 @@ class PlainPipeline:
         side = 3 * max(LEAST_CORE_PX, self._halo_px or 0)
         least_pixels = min(size[0], side) * min(size[1], side)
         most_pixels = max(crop_pixels, least_pixels)
-        return least_work_bands(size, self._halo_px, most_pixels, multiple=self._multiple)
+        return least_work_bands(
+            size, self._halo_px, most_pixels, multiple=self._multiple, part=part
+        )
 
     def backbone_px(self, size: Size, scale: float) -> int:
         return sum(map(seen_pixels, self.plan(size).tiles))
 
-    def run(self, task: Task, output: Output, watch: Stopwatch) -> Routed:
-        bands = self.plan(task.size)
+    def run(
+        self, task: Task, output: Output, watch: Stopwatch, part: slice | None = None
+    ) -> Routed:
+        """As `Pipeline.run`; part: the input rows that are upscaled, if not all, in multiples of
+        what the network takes.
+        """
+        bands = self.plan(task.size, part)
         for rows, tiles in zip(bands.rows, bands.tiles, strict=True):
             seen = tiles[0].crop[0]
             with watch.stage("prepare"):
                 image = task.read(seen.start, seen.stop)
-            finished = self._enlarged(rows)
+            finished = self.enlarged(rows)
             with output.rows(finished.start, finished.stop) as target:
                 for tile in tiles:
                     self._run_tile(tile, image, target.pixels, watch)
@@ -257,8 +264,8 @@ class PlainPipeline:
             crop = np.ascontiguousarray(image[..., tile.crop[1]])
             upscaled = self._runner.run_image("network", crop, ("upscaled",), watch.cancellation)[0]
         with watch.stage("convert"):
-            inner = upscaled[0][:, *map(self._enlarged, tile.inner)].transpose(1, 2, 0)
-            part = target[:, self._enlarged(tile.core[1])]
+            inner = upscaled[0][:, *map(self.enlarged, tile.inner)].transpose(1, 2, 0)
+            part = target[:, self.enlarged(tile.core[1])]
 
             def work(rows: slice) -> None:
                 refuse_infinite(inner[rows])
@@ -266,5 +273,6 @@ class PlainPipeline:
 
             self._workers.over_rows(part.shape, work)
 
-    def _enlarged(self, part: slice) -> slice:
+    def enlarged(self, part: slice) -> slice:
+        """Gives the output rows or columns of some of the input."""
         return slice(round(part.start * self._scale), round(part.stop * self._scale))

@@ -27,7 +27,7 @@ from .held_rows import ArrayPool, HeldRows
 from .output import Output, Rows, refuse_infinite
 from .passes import FeatureBand, PixelPasses, finish, sigmoid
 from .pipeline import ARENA_GROWTH, Routed, Runner, Task
-from .statistics import Statistics
+from .statistics import Collector, Statistics
 from .workers import Workers
 
 LOG = logging.getLogger("pcsr.upscaler")
@@ -57,7 +57,7 @@ class NativePipeline:
 
     def run(self, task: Task, output: Output, watch: Stopwatch) -> Routed:
         with watch.stage("prepare"):
-            banded = _BandedRun(self, task, watch)
+            banded = BandedRun(self, task, watch)
         LOG.debug("%s: %s", task.size, banded)
         return banded.compose(banded.rule(), output)
 
@@ -65,15 +65,19 @@ class NativePipeline:
         """Counts the rows that upsamplers read above or below the nearest one."""
         return grid.reach_px if self._reaches else 0
 
-    def plan(self, grid: Grid, two_passes: bool) -> tuple[Bands, bool]:
-        """Cuts an image into bands; the flag: whether features are held for the second pass."""
-        size, halo_px = grid.lr_size, self._halo_px
-        if halo_px is not None:
-            halo_px += self.reach_px(grid)
+    def halo_px(self, grid: Grid) -> int | None:
+        """Counts the input rows around a band that its features and upsamplers depend on."""
+        return None if self._halo_px is None else self._halo_px + self.reach_px(grid)
+
+    def plan(self, grid: Grid, two_passes: bool, part: slice | None = None) -> tuple[Bands, bool]:
+        """Cuts an image, or part of its rows, into bands; the flag: whether features are held for
+        the second pass.
+        """
+        size, halo_px = grid.lr_size, self.halo_px(grid)
         kept_bytes = 4 * (self.depth * math.prod(size) + grid.pixels)
         keeps = two_passes and kept_bytes + LEAST_TILE_BYTES <= WORKING_BYTES
         if self._tile_px is not None:
-            return square_bands(size, halo_px, self._tile_px), keeps
+            return square_bands(size, halo_px, self._tile_px, part=part), keeps
         budget = min(WORKING_BYTES, available_bytes() // 2)
         left_bytes = max(budget - keeps * kept_bytes, min(LEAST_TILE_BYTES, budget))
         tile_bytes = min(left_bytes, TILE_BYTES)
@@ -82,7 +86,7 @@ class NativePipeline:
             OUTPUT_PIXELS_PER_BAND * math.prod(size) // grid.pixels,
             FEATURE_BYTES_PER_BAND // (4 * self.depth),
         )
-        return least_work_bands(size, halo_px, crop_pixels, band_pixels), keeps
+        return least_work_bands(size, halo_px, crop_pixels, band_pixels, part=part), keeps
 
     def backbone_px(self, size: tuple[int, int], scale: float) -> int:
         bands, keeps = self.plan(Grid.make(size, scale), True)
@@ -119,16 +123,21 @@ class NativePipeline:
         return features
 
 
-class _BandedRun:
-    """Runs one image through a pipeline, band by band: `rule` is the first pass, where one is
-    needed, and `compose` the last.
+class BandedRun:
+    """Runs one image, or some of its rows, through a pipeline, band by band: `rule` is the first
+    pass, where one is needed, and `compose` the last.
 
     An input of 100 rows at scale 2, in two bands: the features of input rows 0-49 make output rows
     0-99 (`_fill`), of which 0-98 are finished (`_finish`); row 99 is refined beside row 100. The
     features of rows 50-99 make output rows 100-199, and rows 99-199 are finished.
+
+    part: the output rows that are wanted, if not all. One more is composed on each side, beside
+    which they are refined.
     """
 
-    def __init__(self, pipeline: NativePipeline, task: Task, watch: Stopwatch) -> None:
+    def __init__(
+        self, pipeline: NativePipeline, task: Task, watch: Stopwatch, part: slice | None = None
+    ) -> None:
         self._pipeline, self._task, self._watch = pipeline, task, watch
         self._count = pipeline.count
         self._upsamplers = [f"upsampler_{j}" for j in range(self._count)]
@@ -138,7 +147,10 @@ class _BandedRun:
         self._refined_below = refined_below(task.request, self._count)
         self._kept: dict[int, _Classified] = {}
         self._two_passes = task.request.needs_statistics and self._count > 1
-        self._bands, self._keeps = pipeline.plan(self._grid, self._two_passes)
+        self._wanted = part or slice(0, self._grid.hr_size[0])
+        self._composed = composed_rows(self._grid, self._wanted)
+        lr_part = part and self._grid.lr_rows(self._composed)
+        self._bands, self._keeps = pipeline.plan(self._grid, self._two_passes, lr_part)
         self._reach_px = pipeline.reach_px(self._grid)
 
     def __str__(self) -> str:
@@ -151,32 +163,33 @@ class _BandedRun:
         if not self._two_passes:
             return fixed_rule(self._cost, self._task.request.cost_weight)
         statistics = Statistics(self._task.request)
-        self._classify_all(statistics)
+        self.classify(statistics)
         with self._watch.stage("routing"):
             histogram = statistics.histogram
         if histogram.is_coarse:
             statistics = Statistics(self._task.request, histogram.low, histogram.high)
-            self._classify_all(statistics)
+            self.classify(statistics)
         with self._watch.stage("routing"):
             return statistics.rule(self._cost)
 
     def compose(self, rule: Rule, output: Output) -> Routed:
-        """Computes and hands on all output rows: the second pass, or the only one."""
+        """Computes and hands on the output rows: the second pass, or the only one."""
         counts = np.zeros(self._count, dtype=np.int64)
-        threshold, finished = None, 0
-        height, width = self._grid.hr_size
+        threshold, finished = None, self._wanted.start
+        width = self._grid.hr_size[1]
         with self._pipeline.arrays.lent() as arrays:
             with self._watch.stage("prepare"):
                 held = HeldRows(arrays, 0, width)
             for index, lr_rows in enumerate(self._bands.rows):
-                rows = self._hr_rows(lr_rows)
+                rows = _common(self._grid.hr_rows(lr_rows), self._composed)
                 known = self._kept.pop(index, None) or _Classified(self._band(index), {})
                 with self._watch.stage("prepare"):
                     held = held.followed_by(rows.stop - rows.start)
-                stop = rows.stop if rows.stop == height else rows.stop - 1
+                is_last = rows.stop == self._composed.stop
+                stop = self._wanted.stop if is_last else max(finished, rows.stop - 1)
                 with output.rows(finished, stop) as target, self._watch.shared() as spans:
-                    threshold = self._fill(known, rows, rule, held, counts, spans)
-                    self._finish(held, rows.stop - finished, target, spans)
+                    threshold = self._fill(known, rows, rule, held, spans)
+                    counts += self._finish(held, rows.stop - finished, target, spans)
                 del target, known  # large; the next are made before these names are taken again
                 finished = stop
         return Routed(counts, threshold)
@@ -187,12 +200,10 @@ class _BandedRun:
         rows: slice,
         rule: Rule,
         held: HeldRows,
-        counts: Counts,
         spans: ThreadSpans,
     ) -> float | None:
         """Routes and composes the band's output rows, and returns the threshold."""
         thresholds: list[float | None] = []
-        found: list[list[int]] = []
 
         def work(part: slice) -> None:
             # Of the rows held, those of the band come last.
@@ -201,14 +212,12 @@ class _BandedRun:
             if self._count == 1:
                 with spans.stage("prepare"):
                     labels[:], held.difficulty[local] = 0, 1
-                    found.append([labels.size])
             else:
                 with spans.stage("classifier"):
                     logits = self._logits(known, part)
                 with spans.stage("routing"):
                     routing = rule(logits.reshape(len(logits), -1).T, sigmoid)
                     labels[:] = routing.assignment.reshape(labels.shape)
-                    found.append([int(np.count_nonzero(labels == j)) for j in range(self._count)])
                     held.difficulty[local] = routing.difficulty.reshape(labels.shape)
                     thresholds.append(routing.threshold)
             with spans.stages("compose", self._upsamplers) as seconds:
@@ -217,12 +226,14 @@ class _BandedRun:
                 refuse_infinite(planes)
 
         self._pipeline.workers.over_ranges(self._chunks(rows), work)
-        counts += np.sum(found, axis=0)
         return thresholds[0] if thresholds else None
 
-    def _finish(self, held: HeldRows, unfinished: int, target: Rows, spans: ThreadSpans) -> None:
-        """Finishes the rows of `target`: the first of the last `unfinished` ones of those held."""
+    def _finish(self, held: HeldRows, unfinished: int, target: Rows, spans: ThreadSpans) -> Counts:
+        """Finishes the rows of `target`: the first of the last `unfinished` ones of those held.
+        Returns how many of their pixels each upsampler made.
+        """
         first = len(held.labels) - unfinished
+        found = [np.zeros(self._count, dtype=np.int64)]
 
         def work(part: slice) -> None:
             local = slice(first + part.start, first + part.stop)
@@ -230,14 +241,19 @@ class _BandedRun:
                 finish(held.planes, held.labels, local, self._refined_below, target.pixels[part])
                 target.assignment[part] = held.labels[local]
                 target.difficulty[part] = held.difficulty[local]
+                labels = range(self._count)
+                found.append(np.array([np.count_nonzero(held.labels[local] == j) for j in labels]))
 
         self._pipeline.workers.over_rows(target.assignment.shape, work, PIXELS_PER_CHUNK)
+        counts: Counts = np.sum(found, axis=0)
+        return counts
 
-    def _classify_all(self, statistics: Statistics) -> None:
+    def classify(self, statistics: Collector) -> None:
+        """Classifies all pixels of the rows that are wanted."""
         for index in range(len(self._bands.rows)):
             self._classify(index, statistics)
 
-    def _classify(self, index: int, statistics: Statistics) -> None:
+    def _classify(self, index: int, statistics: Collector) -> None:
         known = self._kept.get(index) or _Classified(self._band(index), {})
         with self._watch.shared() as spans:
 
@@ -249,7 +265,7 @@ class _BandedRun:
                 if self._keeps:
                     known.logits[part.start] = logits
 
-            rows = self._hr_rows(self._bands.rows[index])
+            rows = _common(self._grid.hr_rows(self._bands.rows[index]), self._wanted)
             self._pipeline.workers.over_ranges(self._chunks(rows), work)
         if self._keeps:
             self._kept[index] = known
@@ -273,19 +289,15 @@ class _BandedRun:
             )
         return FeatureBand(features, features_top, image[0], first)
 
-    def _hr_rows(self, lr_rows: slice) -> slice:
-        """Returns the output rows whose nearest input row is one of these."""
-        nearest = self._grid.rows.nearest
-        first, stop = np.searchsorted(nearest, [lr_rows.start, lr_rows.stop])
-        return slice(int(first), int(stop))
-
     def _chunks(self, rows: slice) -> list[slice]:
         """Cuts output rows into ranges, each of whole input rows, for one thread at a time."""
         height, width = self._grid.hr_size
         step = max(1, PIXELS_PER_CHUNK * self._task.size[0] // (height * width))
-        nearest = self._grid.rows.nearest[rows]
-        lr_rows = range(int(nearest[0]), int(nearest[-1]) + 1, step)
-        edges = rows.start + np.append(np.searchsorted(nearest, lr_rows), len(nearest))
+        if rows.start >= rows.stop:
+            return []
+        nearest, seen = self._grid.rows.nearest[rows], self._grid.lr_rows(rows)
+        starts = np.searchsorted(nearest, range(seen.start, seen.stop, step))
+        edges = rows.start + np.append(starts, len(nearest))
         return [slice(int(a), int(b)) for a, b in itertools.pairwise(edges) if a < b]
 
 
@@ -296,3 +308,12 @@ class _Classified:
     band: FeatureBand
     logits: dict[int, Floats]
     """What the classifier gave, by the first output row of each chunk."""
+
+
+def composed_rows(grid: Grid, wanted: slice) -> slice:
+    """Gives the output rows that some are made of: these and those they are refined beside."""
+    return slice(max(0, wanted.start - 1), min(grid.hr_size[0], wanted.stop + 1))
+
+
+def _common(rows: slice, others: slice) -> slice:
+    return slice(max(rows.start, others.start), min(rows.stop, others.stop))

@@ -40,8 +40,8 @@ class Output(Protocol):
 
 
 class ArrayOutput:
-    """Keeps all rows, in arrays of the whole image of `size` (height, width). `on_rows` is told how
-    many more are finished.
+    """Keeps all rows, in arrays of the whole image of `size` (height, width), or of a part of it
+    that begins at row `first`. `on_rows` is told how many more are finished.
     """
 
     def __init__(
@@ -49,14 +49,15 @@ class ArrayOutput:
         size: tuple[int, int],
         dtype: np.dtype[Any],
         on_rows: Callable[[int], None] | None = None,
+        first: int = 0,
     ) -> None:
         self.dtype = dtype
         self.whole = Rows.empty(size, dtype)
-        self._on_rows = on_rows
+        self._on_rows, self._first = on_rows, first
 
     @contextmanager
     def rows(self, first: int, stop: int) -> Iterator[Rows]:
-        whole, part = self.whole, slice(first, stop)
+        whole, part = self.whole, slice(first - self._first, stop - self._first)
         yield Rows(whole.pixels[part], whole.assignment[part], whole.difficulty[part])
         if self._on_rows is not None:
             self._on_rows(stop - first)

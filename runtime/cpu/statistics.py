@@ -3,15 +3,24 @@
 import functools
 import operator
 from threading import get_ident
+from typing import Protocol
 
 import numpy as np
 
 from pcsr.runtime.geometry.grid import Floats
 from pcsr.runtime.routing.adaptive import Histogram
+from pcsr.runtime.routing.ranking import RankCounts
 from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.routing.rule import Rule, adaptive_rule, difficulty_logit, ratio_rule
 
 from .passes import add_to_histogram, sigmoid
+
+
+class Collector(Protocol):
+    """Collects something of all pixels. Several threads may add at once."""
+
+    def add(self, logits: Floats) -> None:
+        """Adds the logits [N, K] of some pixels."""
 
 
 class Statistics:
@@ -46,3 +55,21 @@ class Statistics:
         if self._request.heavy_ratio is not None:
             return ratio_rule(cost, np.concatenate(self._logits), self._request.heavy_ratio)
         return adaptive_rule(cost, self.histogram)
+
+
+class Ranks:
+    """Counts the logits of difficulty by half of their bits, see `RankCounts`."""
+
+    def __init__(self, upper: int | None) -> None:
+        self._upper = upper
+        self._counts: dict[int, RankCounts] = {}  # one per thread
+
+    @property
+    def counts(self) -> RankCounts:
+        """The counts of all pixels that were added."""
+        return functools.reduce(operator.add, self._counts.values(), RankCounts(self._upper))
+
+    def add(self, logits: Floats) -> None:
+        """Adds the logits [N, K] of some pixels."""
+        counts = self._counts.setdefault(get_ident(), RankCounts(self._upper))
+        counts.add(difficulty_logit(logits))

@@ -20,6 +20,7 @@ from pcsr.runtime.timing import Stopwatch
 from .alpha import bleed_colours
 from .open import open_pipeline, open_runner
 from .output import ArrayOutput, StreamOutput
+from .parts import HostParts
 from .pipeline import Routed, Runner, Task
 from .workers import Workers
 
@@ -62,6 +63,10 @@ class HostUpscaler:
     def look(self, image: Any) -> tuple[Pixels, Layout]:  # noqa: ANN401
         pixels = as_array(image)
         return pixels, Layout.of(pixels)
+
+    def parts(self) -> HostParts:
+        """Gives what computes parts of images. Raises as `HostParts`."""
+        return HostParts(self._bundle, self._pipeline)
 
     def backbone_px(self, size: tuple[int, int], scale: float) -> int:
         return self._pipeline.backbone_px(size, scale)

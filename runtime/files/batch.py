@@ -26,7 +26,7 @@ from pcsr.single_file import SingleFile
 from . import MAX_FRAME_PIXELS, MAX_PIXELS
 from .done import Done
 from .jobs import Job
-from .overlap import read_ahead, side_by_side, write_behind
+from .overlap import Transfer, map_ahead, side_by_side, write_behind
 from .planning.memory import refuse_beyond_memory
 from .video import (
     Bar,
@@ -39,6 +39,7 @@ from .video import (
     upscale_video,
 )
 
+NOWHERE = Transfer()
 LARGEST_GROWTH = 16  # output pixels per allowed input pixel
 _SKIPPED = object()
 _LESS_MEMORY = "use --tile 64, fewer --threads or a smaller --scale, or raise the limit (ulimit -v)"
@@ -60,10 +61,16 @@ class UpscaleOptions(Encoding):
     """Whether what is there already stays, and jobs of which everything is there are skipped."""
     accept_damaged: bool = False
     """Take what can be decoded of a damaged image."""
+    leaves_large: bool = False
+    """Whether images that would be streamed are left: a `LargeImage` each."""
 
     def limit(self, is_frame: bool) -> int:
         """Gives the limit of an image's or a frame's pixels."""
         return self.max_pixels or (MAX_FRAME_PIXELS if is_frame else MAX_PIXELS)
+
+
+class LargeImage(ImageError):
+    """An image is left to others, as it is so large."""
 
 
 def upscale_files(
@@ -71,12 +78,16 @@ def upscale_files(
     jobs: Sequence[Job],
     options: UpscaleOptions,
     bar: Bar = no_bar,
+    transfer: Transfer = NOWHERE,
+    io_threads: int = 1,
 ) -> Generator[Done]:
     """Upscales one file after another, of several upscalers (of one bundle on a device each) on the
     one that is free. A file that fails is reported and the others go on.
 
-    The next image is read and the one before is written while one is computed; a job is done, and
-    yielded in order, once it is written. `bar` shows the progress over the frames of a video.
+    The next image is read and the one before is written while one is computed, or `io_threads` of
+    each; a job is done, and yielded in order, once it is written. `bar` shows the progress over the
+    frames of a video.
+    `transfer` fetches a source before it is read, and delivers a target when it is written.
 
     Raises:
         UsageError: an option is out of range or does not fit the bundle.
@@ -94,11 +105,12 @@ def upscale_files(
     for job in jobs:
         if is_video(job.source):
             check_encoder(job.target, options.codec)
-    stages = _Stages(upscaler, options, bar)
+    stages = _Stages(upscaler, options, bar, transfer)
+    steps = ((job, None) for job in jobs)
     with (
-        closing(read_ahead(map(_guarded(stages.read), ((job, None) for job in jobs)))) as read,
+        closing(map_ahead(_guarded(stages.read), steps, io_threads)) as read,
         closing(side_by_side(read, stages.compute_guarded, upscalers, stages.stopped)) as computed,
-        closing(write_behind(computed, _guarded(stages.write), len(jobs))) as written,
+        closing(write_behind(computed, _guarded(stages.write), len(jobs), io_threads)) as written,
     ):
         for job, found in written:
             warnings = stages.warnings.pop(job, ())
@@ -141,8 +153,11 @@ class _Stages:
     All of a video happens while computing, with threads of its own.
     """
 
-    def __init__(self, upscaler: Upscaler, options: UpscaleOptions, bar: Bar) -> None:
+    def __init__(
+        self, upscaler: Upscaler, options: UpscaleOptions, bar: Bar, transfer: Transfer
+    ) -> None:
         self._upscaler, self._options, self._bar = upscaler, options, bar
+        self._transfer = transfer
         self.warnings: dict[Job, tuple[str, ...]] = {}
         """Of images that were read."""
         self.stopped = threading.Event()
@@ -159,6 +174,7 @@ class _Stages:
         for target in missing:
             if os.path.isdir(target.parent):
                 images.check_output(target, self._options.overwrite)
+        self._transfer.fetch(job)
         options = self._options
         picture = images.read(job.source, options.limit(is_frame=False), options.accept_damaged)
         picture = images.fitted(picture, job.target)
@@ -199,26 +215,32 @@ class _Stages:
             shape = (*size, *picture.pixels.shape[2:])
             images.check_output(job.target, options.overwrite, shape)
         streams = size[0] * size[1] > STREAMED_PIXELS and _streams(job, picture)
+        if streams and options.leaves_large:
+            raise LargeImage(f"{job.source} is left to all workers together")
         self._refuse_beyond_memory(job, picture, size, streams)
         if streams:
             return self._stream(upscaler, job, picture, size)
-        with self._rows_shown(job, size[0] * (1 + _has_alpha(picture))) as on_rows:
+        with self._rows_shown(job, size[0] * (1 + picture.has_alpha)) as on_rows:
             result = self._upscale(upscaler, picture.pixels, on_rows)
         assignment = result.assignment if job.overlay else None
         return _Computed(picture.with_pixels(result.image), assignment, result.stats)
 
     def write(self, job: Job, computed: _Computed | Stats | VideoStats) -> Stats | VideoStats:
         """Encodes the result and its overlay, unless that is done."""
-        if not isinstance(computed, _Computed):
-            return computed
-        (picture, assignment, stats), options = computed, self._options
+        stats = computed.stats if isinstance(computed, _Computed) else computed
+        if isinstance(computed, _Computed):
+            self._encode(job, computed)
+        self._transfer.deliver(job, stats)
+        return stats
+
+    def _encode(self, job: Job, computed: _Computed) -> None:
+        (picture, assignment, _), options = computed, self._options
         missing = self._missing(job)
         if job.target in missing:
             images.write(picture, job.target, options.overwrite, options.quality)
         if job.overlay in missing and assignment is not None:
             drawn = draw_overlay(picture.pixels, assignment, self._upscaler.bundle.upsamplers)
             images.write(images.Picture(drawn), job.overlay, options.overwrite)
-        return stats
 
     def _refuse_beyond_memory(
         self, job: Job, picture: images.Picture, size: tuple[int, int], is_streamed: bool
@@ -288,11 +310,7 @@ class _Stages:
             yield move
 
 
-def _has_alpha(picture: images.Picture) -> bool:
-    return picture.pixels.shape[2:] in ((2,), (4,))
-
-
 def _streams(job: Job, picture: images.Picture) -> bool:
     """Tests whether an image can be written while it is computed."""
     integer = picture.pixels.dtype.kind == "u"
-    return integer and not _has_alpha(picture) and job.overlay is None
+    return integer and not picture.has_alpha and job.overlay is None

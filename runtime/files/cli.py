@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from pcsr.cli import (
     FILE,
     STDOUT,
     check_text_output,
+    cluster_options,
     command,
     command_errors,
     complain,
@@ -30,6 +32,9 @@ from pcsr.overlay import explain_colours
 from . import MAX_FRAME_PIXELS, MAX_PIXELS
 
 if TYPE_CHECKING:
+    from pcsr.batch.job import BatchJob
+
+    from .batch import UpscaleOptions
     from .done import Done
     from .jobs import Plan
 
@@ -157,6 +162,7 @@ def _no_empty(context: click.Context, parameter: click.Parameter, value: Any) ->
         "--build/--no-build", default=True, help="Build TensorRT engines that are missing."
     ),
 )
+@cluster_options
 @command_errors
 def main(
     bundle: Path,
@@ -173,6 +179,9 @@ def main(
     tile: str,
     build: bool,
     threads: int | None,
+    engine: str | None,
+    workers: int | None,
+    on_error: str | None,
     **options: Any,  # noqa: ANN401
 ) -> None:
     """Upscale INPUTS (files, folders) with BUNDLE into OUTPUT (a file, or a folder for several).
@@ -180,40 +189,53 @@ def main(
     PNG, JPEG, TIFF and WebP, and GIF, AVIF and BMP as input; ICC profile and EXIF are kept, EXIF
     orientation is applied. Videos (.mp4 .mkv .mov .webm, and others as input) keep their timing,
     colours and sound; they are named, of a folder only the images are taken. - is standard input or
-    output. With --device cuda:0,cuda:1 each file is upscaled on the device that is free.
+    output. With --device cuda:0,cuda:1 each file is upscaled on the device that is free. With
+    --engine images may be URIs, too (s3://, gs://), and OUTPUT is a folder that keeps a manifest.
     """
     from pcsr.runtime.devices import device_names
     from pcsr.runtime.geometry.tiling import parse_tile
-    from pcsr.runtime.routing.request import RoutingRequest
     from pcsr.runtime.upscaler import Upscaler
 
-    from .batch import UpscaleOptions, upscale_files
+    from .batch import upscale_files
     from .jobs import plan_jobs
+    from .overlap import io_threads
     from .planning.streams import opened_streams
     from .video import no_bar
 
-    json_file = Path(json_name) if json_name else None
+    json_file, form = Path(json_name) if json_name else None, f".{suffix}" if suffix else None
     given, place = _inputs_and_output(paths, inputs, output)
     _check_options(place, json_file, options["overwrite"], options["skip_existing"])
     tile_px = parse_tile("auto" if tile == "0" else tile)
-    upscalers = [
-        Upscaler(bundle, name, backend, precision, threads, tile_px, may_build=build)
-        for name in device_names(device)
-    ]
+    opening: dict[str, Any] = {
+        "backend": backend,
+        "precision": precision,
+        "threads": threads,
+        "tile_px": tile_px,
+    }
+    opening["may_build"] = build
+    if engine or workers or on_error:
+        from pcsr.batch.job import BatchJob, Engine, refuse_unfit
+        from pcsr.batch.planning import outline
+
+        where, settings = Engine.named(engine, workers, on_error == "stop"), _settings(options)
+        opening["device"] = device
+        refuse_unfit(opening, settings, overlay)
+        found = outline(given, place, recursive, form)
+        sys.exit(_run_on_cluster(BatchJob(bundle, found, settings, opening, where), json_file))
+    upscalers = [Upscaler(bundle, name, **opening) for name in device_names(device)]
     for upscaler in upscalers:
         if device != "cpu":
             say(f"{upscaler.device}: {upscaler.backend}, {precision}, passes {upscaler.passes}")
-    plan = plan_jobs(given, place, recursive, f".{suffix}" if suffix else None, overlay)
+    plan = plan_jobs([Path(name) for name in given], place, recursive, form, overlay)
     others = (json_file not in (None, STDOUT)) + plan.to_stdout
     expect_outputs(sum(len(job.targets) for job in plan.jobs) + others)
     shown = no_bar if json_file == STDOUT else progress
     over_files, over_frames = (shown, no_bar) if len(plan.jobs) > 1 else (no_bar, shown)
-    request = RoutingRequest(**{way.name: options.pop(way.name) for way in fields(RoutingRequest)})
-    settings = UpscaleOptions(**options, request=request)
+    settings = _settings(options)
     with opened_streams(plan, settings.limit(is_frame=False)) as streams:
-        results = map(
-            streams.restored, upscale_files(upscalers, streams.jobs, settings, over_frames)
-        )
+        beside = io_threads(upscalers[0].device, threads, len(upscalers))
+        done = upscale_files(upscalers, streams.jobs, settings, over_frames, io_threads=beside)
+        results = map(streams.restored, done)
         with over_files(results, "upscaling", len(plan.jobs)) as finished:
             code = _report(finished, plan, json_file, options["overwrite"])
         if overlay is not None and (code == 0 or len(plan.jobs) > 1):
@@ -225,7 +247,7 @@ def main(
 
 def _inputs_and_output(
     paths: Sequence[str], inputs: Sequence[str], output: str | None
-) -> tuple[list[Path], str]:
+) -> tuple[list[str], str]:
     names = [*inputs, *paths]
     if output is None and len(paths) > 0:
         output = names.pop()
@@ -234,7 +256,24 @@ def _inputs_and_output(
         raise click.UsageError(
             f"Missing argument '{missing}': expected BUNDLE INPUTS... OUTPUT, or -i INPUT -o OUTPUT"
         )
-    return [Path(name) for name in names], output
+    return names, output
+
+
+def _settings(options: dict[str, Any]) -> "UpscaleOptions":
+    from pcsr.runtime.routing.request import RoutingRequest
+
+    from .batch import UpscaleOptions
+
+    request = RoutingRequest(**{way.name: options.pop(way.name) for way in fields(RoutingRequest)})
+    return UpscaleOptions(**options, request=request)
+
+
+def _run_on_cluster(job: "BatchJob", json_file: Path | None) -> int:
+    from .video import no_bar
+
+    shown = no_bar if json_file == STDOUT else progress
+    with closing(job.run()) as done, shown(done, "upscaling", len(job.plan.jobs)) as finished:
+        return _report(finished, job.plan, json_file, job.options.overwrite)
 
 
 def _check_options(place: str, json_file: Path | None, overwrite: bool, skips: bool) -> None:

@@ -78,11 +78,25 @@ def plan_jobs(
         Job(source, Path(output) / name, Path(map_place) / maps[source] if map_place else None)
         for source, name in names.items()
     ]
+    return Plan(_checked(jobs, suffix), found, several)
+
+
+def plan_folder(found: Inputs, folder: Path, suffix: str | None = None) -> Plan:
+    """Pairs what was found with outputs in a folder, as `plan_jobs` does, and looks at no file.
+
+    Raises:
+        UsageError: as `plan_jobs`.
+    """
+    jobs = [Job(source, folder / name) for source, name in _names(found, suffix).items()]
+    return Plan(_checked(jobs, suffix), found, True)
+
+
+def _checked(jobs: Sequence[Job], suffix: str | None) -> Sequence[Job]:
     if suffix:
         _refuse_unused(suffix, jobs)
     _refuse_unwritable(jobs)
     _refuse_clashes(jobs)
-    return Plan(jobs, found, several)
+    return jobs
 
 
 def _plan_stream(
@@ -102,11 +116,8 @@ def _plan_stream(
     if overlay and (overlay == str(STREAM) or _is_folder(overlay, False)):
         raise UsageError(f"the overlay of a stream needs the name of a file, found {overlay}")
     job = Job(source, place, Path(overlay) if overlay else None)
-    if suffix:
-        _refuse_unused(suffix, [job])
-    _refuse_unwritable([job])
-    _refuse_clashes([job])
-    return Plan([job], found, False, source == STREAM, output == str(STREAM))
+    jobs = _checked([job], suffix)
+    return Plan(jobs, found, False, source == STREAM, output == str(STREAM))
 
 
 def _is_folder(place: str, several: bool) -> bool:

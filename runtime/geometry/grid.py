@@ -92,6 +92,16 @@ class Grid:
         apart = [np.abs(side.nearest - self.rows.nearest).max() for side in self.sides[0]]
         return int(max(apart))
 
+    def hr_rows(self, lr_rows: slice) -> slice:
+        """Returns the output rows whose nearest input row is one of these."""
+        first, stop = np.searchsorted(self.rows.nearest, [lr_rows.start, lr_rows.stop])
+        return slice(int(first), int(stop))
+
+    def lr_rows(self, hr_rows: slice) -> slice:
+        """Returns the input rows that are nearest to some output rows, at least one."""
+        nearest = self.rows.nearest
+        return slice(int(nearest[hr_rows.start]), int(nearest[hr_rows.stop - 1]) + 1)
+
     def locate(self, pixels: NDArray[np.int64], neighbours: int = 1) -> tuple[Ints, Floats]:
         """Returns, for flat output pixels [N], the row of the nearest input pixel in a row map
         [N] int32, and the offset to it [N, 2]. With four neighbours [N, 4] and [N, 4, 2]: (above,

@@ -45,12 +45,17 @@ def split(size: tuple[int, int], halo_px: int | None, tile_px: int = TILE_PX) ->
 
 
 def square_bands(
-    size: tuple[int, int], halo_px: int | None, tile_px: int, multiple: int = 1
+    size: tuple[int, int],
+    halo_px: int | None,
+    tile_px: int,
+    multiple: int = 1,
+    part: slice | None = None,
 ) -> Bands:
     """Returns bands whose tiles have cores of at most tile_px x tile_px. Crops begin at multiples
-    of `multiple`, and end at one or with the image.
+    of `multiple`, and end at one or with the image. part: the rows that are covered, if not all;
+    crops end with them and their halo.
     """
-    return _bands(size, halo_px, (tile_px, tile_px), multiple=multiple)
+    return _bands(size, halo_px, (tile_px, tile_px), multiple=multiple, part=part)
 
 
 def fitting(
@@ -95,13 +100,17 @@ def least_work_bands(
     crop_pixels: int,
     band_pixels: int = sys.maxsize,
     multiple: int = 1,
+    part: slice | None = None,
 ) -> Bands:
     """Returns bands of at most about band_pixels, whose tiles see at most `crop_pixels` pixels
     each, halo included, with the least work in sum. Cores do not get smaller than LEAST_CORE_PX.
+    part: as of `square_bands`.
     """
     height, width = size
-    if halo_px is None or height * width <= min(crop_pixels, band_pixels):
+    if halo_px is None or (part is None and height * width <= min(crop_pixels, band_pixels)):
         return _bands(size, None, size)
+    if part is not None:
+        height = part.stop - part.start
     highest = max(LEAST_CORE_PX, band_pixels // width)
     choices = []
     for across in range(1, math.ceil(width / LEAST_CORE_PX) + 1):
@@ -113,7 +122,7 @@ def least_work_bands(
             choices.append((work, rows, math.ceil(width / across)))
     least = (0, LEAST_CORE_PX, LEAST_CORE_PX)
     _, rows, columns = min(choices, default=least)
-    return _bands(size, halo_px, (rows, columns), multiple=multiple)
+    return _bands(size, halo_px, (rows, columns), multiple=multiple, part=part)
 
 
 def seen_pixels(tiles: Iterable[Tile]) -> int:
@@ -143,12 +152,14 @@ def _bands(
     core_px: tuple[int, int],
     least_px: tuple[int, int] = (1, 1),
     multiple: int = 1,
+    part: slice | None = None,
 ) -> Bands:
     if halo_px is None:
         core_px, halo_px = size, 0
+    parts = (part or slice(0, size[0]), slice(0, size[1]))
     rows, columns = (
-        list(_aligned(length, halo_px, core, least, multiple))
-        for length, core, least in zip(size, core_px, least_px, strict=True)
+        list(_aligned(length, halo_px, core, least, multiple, covered))
+        for length, core, least, covered in zip(size, core_px, least_px, parts, strict=True)
     )
     return Bands(
         tuple(row[1] for row in rows),
@@ -163,11 +174,14 @@ def _bands(
 
 
 def _aligned(
-    length: int, halo_px: int, core_px: int, least_px: int, multiple: int
+    length: int, halo_px: int, core_px: int, least_px: int, multiple: int, covered: slice
 ) -> Iterator[tuple[slice, slice, slice]]:
     """Yields the parts of an image that is padded to a multiple, without what is padded."""
     whole, halo, least = (-(-px // multiple) for px in (length, halo_px, least_px + multiple - 1))
-    for crop, core, inner in _parts(whole, halo, max(1, core_px // multiple), least):
+    begin, end = covered.start // multiple, -(-covered.stop // multiple)
+    seen = slice(max(0, begin - halo), min(whole, end + halo))
+    core_px = max(1, core_px // multiple)
+    for crop, core, inner in _parts(seen, slice(begin, end), halo, core_px, least):
         begins, stop = crop.start * multiple, min(length, core.stop * multiple)
         yield (
             slice(begins, min(length, crop.stop * multiple)),
@@ -177,7 +191,7 @@ def _aligned(
 
 
 def _parts(
-    length: int, halo_px: int, core_px: int, least_px: int
+    image: slice, covered: slice, halo_px: int, core_px: int, least_px: int
 ) -> Iterator[tuple[slice, slice, slice]]:
     """Yields (crop, core, inner) along one axis, in nearly equal parts. All crops have the same
     length, or memory of one shape would lie idle beside that of another; at the image's ends they
@@ -186,11 +200,13 @@ def _parts(
     A length of 100 with a halo of 6, in 2 parts: the crops are 0-62 and 38-100, the cores 0-50 and
     50-100, the inner parts 0-50 and 12-62.
     """
+    length = covered.stop - covered.start
     count = math.ceil(length / core_px)
-    edges = [length * i // count for i in range(count + 1)]
-    seen = min(length, max(least_px, _seen(length, halo_px, count)))
+    edges = [covered.start + length * i // count for i in range(count + 1)]
+    wanted = max(least_px, math.ceil(length / count) + 2 * halo_px)
+    seen = min(image.stop - image.start, wanted)
     for start, stop in itertools.pairwise(edges):
-        first = min(max(0, start - halo_px), length - seen)
+        first = min(max(image.start, start - halo_px), image.stop - seen)
         yield slice(first, first + seen), slice(start, stop), slice(start - first, stop - first)
 
 
