@@ -17,7 +17,16 @@ import click
 import numpy as np
 from tabulate import tabulate
 
-from benchmarks.serving.callers import Call, Opening, by_client, by_shared_memory, latencies_ms
+from benchmarks.serving.callers import (
+    Call,
+    CudaMemory,
+    Memory,
+    Opening,
+    Reading,
+    by_client,
+    by_shared_memory,
+    latencies_ms,
+)
 from benchmarks.serving.server import Addresses, serving
 from pcsr import images
 from pcsr.cli import command_errors, progress
@@ -36,6 +45,8 @@ Samples = dict[tuple[int, str], list[tuple[float, list[float]]]]
 @click.option("--clients", multiple=True, type=click.IntRange(1), default=(1, 2, 4, 8))
 @click.option("--seconds", type=float, default=2.5, show_default=True, help="Of each turn.")
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="Or cuda:0, the first GPU.")
+@click.option("--precision", default="fp32", show_default=True)
 @click.option("--option", multiple=True, help="Of pcsr-serve repository, as --option=--threads=1.")
 @command_errors
 def main(
@@ -44,15 +55,21 @@ def main(
     clients: tuple[int, ...],
     seconds: float,
     rounds: int,
+    device: str,
+    precision: str,
     option: tuple[str, ...],
 ) -> None:
-    """Serve BUNDLE, and have PHOTO upscaled by HTTP, by gRPC, and with shared memory."""
+    """Serve BUNDLE, and have PHOTO upscaled by HTTP, by gRPC, and with shared memory; on a GPU with
+    that of CUDA, too, where images stay on it.
+    """
     from pcsr import Upscaler
 
     image = images.read(photo, max_pixels=2**24).pixels
-    with tempfile.TemporaryDirectory() as folder, Upscaler(bundle) as upscaler:
+    where: dict[str, Any] = {"device": device, "precision": precision}
+    with tempfile.TemporaryDirectory() as folder, Upscaler(bundle, **where) as upscaler:
         models = Path(folder) / "models"
-        named: list[str | Path] = ["--name", MODEL, "-o", models, *option]
+        opening = [f"--{name}={value}" for name, value in where.items()]
+        named: list[str | Path] = ["--name", MODEL, "-o", models, *opening, *option]
         command = [COMMAND, "repository", bundle, *named]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         with serving(COMMAND, models, Path(folder) / "log") as addresses:
@@ -64,7 +81,11 @@ def main(
 
 def _in_process(upscaler: Any, image: Any) -> Opening:  # noqa: ANN401
     def opened(_stack: ExitStack, _number: int) -> Call:
-        return lambda: upscaler(image).image
+        def call() -> Reading:
+            found = upscaler(image).image
+            return lambda: found
+
+        return call
 
     return opened
 
@@ -74,12 +95,17 @@ def _served(addresses: Addresses, upscaler: Any, image: Any) -> dict[str, Openin
         import tritonclient.grpc
         import tritonclient.http
     shape = upscaler(image).image.shape
+    memories = {"gRPC, shared memory": Memory()}
+    if upscaler.device != "cpu":
+        memories["gRPC, CUDA shared memory"] = CudaMemory()
+    shared = {
+        name: by_shared_memory(tritonclient.grpc, addresses.grpc, MODEL, image, shape, memory)
+        for name, memory in memories.items()
+    }
     return {
         "HTTP": by_client(tritonclient.http, addresses.http, MODEL, image),
         "gRPC": by_client(tritonclient.grpc, addresses.grpc, MODEL, image),
-        "gRPC, shared memory": by_shared_memory(
-            tritonclient.grpc, addresses.grpc, MODEL, image, shape
-        ),
+        **shared,
     }
 
 
@@ -88,7 +114,7 @@ def _check(ways: dict[str, Opening]) -> None:
     results = []
     for opening in ways.values():
         with ExitStack() as stack:
-            results.append(np.array(opening(stack, 0)()))
+            results.append(opening(stack, 0)()())
     if not all(np.array_equal(result, results[0]) for result in results):
         raise AssertionError(f"{' and '.join(ways)} differ")
 

@@ -4,12 +4,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from time import perf_counter, sleep
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-Call = Callable[[], Any]
+Reading = Callable[[], NDArray[np.uint8]]
+Call = Callable[[], Reading]
+"""Makes one call; gives what reads its result, where that lies elsewhere still."""
 Opening = Callable[[ExitStack, int], Call]
 """Makes the call of one client, of a number; what it opens is closed with the stack."""
 
@@ -23,59 +25,108 @@ def by_client(module: Any, address: str, model: str, image: NDArray[np.uint8]) -
         picture = module.InferInput("IMAGE", list(image.shape), "UINT8")
         picture.set_data_from_numpy(image)
         outputs = [module.InferRequestedOutput("RESULT")]
-        return lambda: client.infer(model, [picture], outputs=outputs).as_numpy("RESULT")
 
-    return opened
-
-
-def by_shared_memory(
-    module: Any,  # noqa: ANN401
-    address: str,
-    model: str,
-    image: NDArray[np.uint8],
-    result_shape: tuple[int, ...],
-) -> Opening:
-    """Leaves both images in system shared memory, a region for each client."""
-    from tritonclient.utils import shared_memory
-
-    sizes = (image.nbytes, int(np.prod(result_shape)))
-
-    def opened(stack: ExitStack, number: int) -> Call:
-        client, name = module.InferenceServerClient(address), f"pcsr_benchmark_{number}"
-        stack.callback(client.close)
-        region = shared_memory.create_shared_memory_region(name, f"/{name}", sum(sizes))
-        stack.callback(shared_memory.destroy_shared_memory_region, region)
-        shared_memory.set_shared_memory_region(region, [image])
-        client.register_system_shared_memory(name, f"/{name}", sum(sizes))
-        stack.callback(unregister, client, name)
-        picture = module.InferInput("IMAGE", list(image.shape), "UINT8")
-        picture.set_shared_memory(name, sizes[0])
-        output = module.InferRequestedOutput("RESULT")
-        output.set_shared_memory(name, sizes[1], offset=sizes[0])
-
-        def call() -> NDArray[np.uint8]:
-            client.infer(model, [picture], outputs=[output])
-            found: NDArray[np.uint8] = shared_memory.get_contents_as_numpy(
-                region, np.uint8, list(result_shape), offset=sizes[0]
-            )
-            return found
+        def call() -> Reading:
+            found = client.infer(model, [picture], outputs=outputs).as_numpy("RESULT")
+            return lambda: found
 
         return call
 
     return opened
 
 
-def unregister(client: Any, name: str) -> None:  # noqa: ANN401
+def by_shared_memory(
+    client_module: Any,  # noqa: ANN401
+    address: str,
+    model: str,
+    image: NDArray[np.uint8],
+    result_shape: tuple[int, ...],
+    memory: "Memory",
+) -> Opening:
+    """Leaves both images in shared memory, a region of each for each client. `client_module`:
+    tritonclient.grpc.
+    """
+    sizes = (image.nbytes, int(np.prod(result_shape)))
+
+    def opened(stack: ExitStack, number: int) -> Call:
+        client = client_module.InferenceServerClient(address)
+        stack.callback(client.close)
+        given, result = (
+            memory.region(stack, client, f"pcsr_benchmark_{number}_{n}", size)
+            for n, size in enumerate(sizes)
+        )
+        memory.module.set_shared_memory_region(given.handle, [image])
+        picture = client_module.InferInput("IMAGE", list(image.shape), "UINT8")
+        picture.set_shared_memory(given.name, sizes[0])
+        output = client_module.InferRequestedOutput("RESULT")
+        output.set_shared_memory(result.name, sizes[1])
+
+        def read() -> NDArray[np.uint8]:
+            shape = list(result_shape)
+            contents = memory.module.get_contents_as_numpy(result.handle, np.uint8, shape)
+            return np.array(contents)
+
+        def call() -> Reading:
+            client.infer(model, [picture], outputs=[output])
+            return read
+
+        return call
+
+    return opened
+
+
+class Region(NamedTuple):
+    """A piece of shared memory that the server knows."""
+
+    name: str
+    handle: Any
+
+
+class Memory:
+    """System shared memory."""
+
+    def __init__(self) -> None:
+        from tritonclient.utils import shared_memory
+
+        self.module: Any = shared_memory
+
+    def region(self, stack: ExitStack, client: Any, name: str, size: int) -> Region:  # noqa: ANN401
+        """Makes a region, until the stack ends."""
+        handle = self.module.create_shared_memory_region(name, f"/{name}", size)
+        stack.callback(self.module.destroy_shared_memory_region, handle)
+        client.register_system_shared_memory(name, f"/{name}", size)
+        stack.callback(unregister, client.unregister_system_shared_memory, name)
+        return Region(name, handle)
+
+
+class CudaMemory(Memory):
+    """Memory of the first GPU, where images stay."""
+
+    def __init__(self) -> None:
+        from tritonclient.utils import cuda_shared_memory
+
+        self.module = cuda_shared_memory
+
+    def region(self, stack: ExitStack, client: Any, name: str, size: int) -> Region:  # noqa: ANN401
+        handle = self.module.create_shared_memory_region(name, size, 0)
+        stack.callback(self.module.destroy_shared_memory_region, handle)
+        raw = self.module.get_raw_handle(handle)
+        client.register_cuda_shared_memory(name, raw, 0, size)
+        stack.callback(unregister, client.unregister_cuda_shared_memory, name)
+        return Region(name, handle)
+
+
+def unregister(call: Callable[[str], Any], name: str) -> None:
     """Lets the server forget a region, which it calls in use for a moment after its last answer."""
     from tritonclient.utils import InferenceServerException
 
     for _ in range(100):
         try:
-            client.unregister_system_shared_memory(name)
+            call(name)
             return
         except InferenceServerException:
             sleep(0.05)
-    client.unregister_system_shared_memory(name)
+    call(name)
 
 
 def latencies_ms(opening: Opening, clients: int, seconds: float) -> tuple[list[float], float]:
