@@ -113,7 +113,13 @@ def _refusals(where: str) -> Iterator[None]:
     try:
         yield
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise BackendError(f"cannot reach the cluster at {where}: {last_line(error)}") from error
+        # With an address Ray sends no token unless it is told to, and says nothing of it.
+        hint = (
+            "" if "RAY_AUTH_MODE" in os.environ else "; if it asks for a token: RAY_AUTH_MODE=token"
+        )
+        raise BackendError(
+            f"cannot reach the cluster at {where}: {last_line(error)}{hint}"
+        ) from error
 
 
 @contextmanager

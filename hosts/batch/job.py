@@ -2,13 +2,12 @@
 is left.
 """
 
-import pickle
 import secrets
 import tempfile
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -16,15 +15,15 @@ from typing import Any
 
 from pcsr.atomic import remove_leftovers
 from pcsr.atomic.temporaries import SETTLED_S
-from pcsr.errors import BackendError, UsageError
+from pcsr.errors import UsageError
 from pcsr.runtime.files.batch import UpscaleOptions
 from pcsr.runtime.files.done import Done
 from pcsr.runtime.files.jobs import Plan
 from pcsr.runtime.upscaler import Upscaler
 from pcsr.single_file import open_bundle
-from pcsr.text import last_line
 
 from .cluster import connected, workers_of
+from .dataset import outcomes
 from .large import upscale_large
 from .ledger import Ledger
 from .manifest import Manifest
@@ -32,9 +31,7 @@ from .packed import bundle_sha256, packed
 from .planning import Outline, Task, batches
 from .remaining import Remaining, check_settings, remaining
 from .rows import Outcome, row_of
-from .worker import Setup, Worker
-
-IN_FLIGHT = 2  # batches that a worker has or that wait for it
+from .worker import Setup
 
 
 @dataclass(frozen=True)
@@ -173,7 +170,7 @@ class BatchJob:
         )
         large: list[Task] = []
         by_index = {task.index: task for task in tasks}
-        first = _outcomes(ray, setup, parts, min(count, len(parts)))
+        first = outcomes(ray, setup, parts, min(count, len(parts)))
         for outcome in chain(first, upscale_large(ray, setup, large, count)):
             if outcome.is_left:
                 large.append(by_index[outcome.index])
@@ -211,52 +208,6 @@ def refuse_unfit(opening: Mapping[str, Any], options: UpscaleOptions, overlay: s
             f"expected --device cpu or cuda with --engine, found {opening['device']}: every GPU of "
             "the cluster gets a worker"
         )
-
-
-def _outcomes(
-    ray: Any,  # noqa: ANN401
-    setup: Setup,
-    parts: Sequence[Sequence[Task]],
-    workers: int,
-) -> Iterator[Outcome]:
-    """Runs the workers over the batches. A block of the data set is a batch, whose rows are paths:
-    batches of a number of rows would be any number of bytes.
-    """
-    import pyarrow as pa
-
-    kinds = {"str": pa.string(), "bool": pa.bool_()}
-    columns = pa.schema(
-        [
-            (f.name, kinds.get(str(getattr(f.type, "__name__", "")), pa.int64()))
-            for f in fields(Task)
-        ]
-        + [("batch", pa.int64())]
-    )
-    tables = [
-        pa.Table.from_pylist([asdict(task) | {"batch": number} for task in part], columns)
-        for number, part in enumerate(parts)
-    ]
-    strategy = ray.data.ActorPoolStrategy(
-        min_size=1, max_size=workers, initial_size=workers, max_tasks_in_flight_per_actor=IN_FLIGHT
-    )
-    is_gpu = setup.opening["device"] != "cpu"
-    results = ray.data.from_arrow(tables).map_batches(
-        Worker,
-        fn_constructor_args=(setup,),
-        batch_size=None,
-        batch_format="pyarrow",
-        compute=strategy,
-        num_cpus=setup.opening["threads"],
-        num_gpus=1 if is_gpu else None,
-    )
-    try:
-        for table in results.iter_batches(batch_size=None, batch_format="pyarrow"):
-            yield from map(pickle.loads, table["outcome"].to_pylist())
-    except ray.exceptions.RayError as error:
-        raise BackendError(
-            f"the cluster could not do it: {last_line(error)}; every node needs this version of "
-            "pcsr and Ray"
-        ) from error
 
 
 @contextmanager

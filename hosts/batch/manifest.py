@@ -42,6 +42,12 @@ def read_manifest(output: str) -> "pyarrow.Table":
     """Reads the manifest of a folder of results, whether its job has ended or not: a row for each
     input, the last one where it was tried again. `output` is a path or a URI.
 
+    Examples:
+        >>> from pcsr.batch import read_manifest
+        >>> table = read_manifest("upscaled/")
+        >>> [row["output"] for row in table.to_pylist() if row["error"]]
+        ['b.png']
+
     Raises:
         UsageError: there is no manifest, or it cannot be read.
         BackendError: pyarrow is not installed.

@@ -42,11 +42,11 @@ class Upscale:
         >>> rows = {"bytes": [Path("photo.png").read_bytes(), b"no image"], "path": ["a", "b"]}
         >>> for batch in upscale(rows):
         ...     print(list(batch))
-        ...     print(batch["path"], batch["height"], batch["error"])
-        ...     print(batch["image"][0].shape, batch["image"][1])
+        ...     print(batch["path"], batch["height"], batch["image"][0].shape)
+        ...     print(batch["error"][1])
         ['path', 'image', 'height', 'width', 'heavy_share', 'ms', 'error']
-        ['a', 'b'] [108 None] [None 'cannot read ...']
-        (108, 160, 3) None
+        ['a', 'b'] [108 None] (108, 160, 3)
+        cannot read the image: expected PNG, ...
 
     Args:
         bundle: as `Upscaler` takes it; every worker has to find it there.

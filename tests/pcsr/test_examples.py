@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 import pcsr
-from pcsr import errors, images, metrics
+from pcsr import batch, errors, images, metrics
+from pcsr.batch.manifest import Manifest
+from pcsr.batch.places import Place
 from pcsr.export.exporter import export_bundle
 from pcsr.runtime.result import Stats
 from pcsr.tritonserver.model.refusals import refusal
@@ -27,7 +29,7 @@ def functions_and_classes(module: ModuleType) -> list[Any]:
 
 
 PUBLIC = [pcsr.Upscaler, pcsr.Upscaler.warmup, pcsr.Result, Stats, pcsr.upscale_file]
-PUBLIC += [pcsr.Bundle, export_bundle, errors]
+PUBLIC += [pcsr.Bundle, export_bundle, errors, batch.Upscale, batch.read_manifest]
 PUBLIC += [refusal, Settings.read, config_text]
 PUBLIC += functions_and_classes(metrics)
 PUBLIC += [getattr(images, name) for name in images.__all__ if not name.startswith("SUFFIXES")]
@@ -51,6 +53,9 @@ def test_example(
     shutil.copytree(carn_like_bundle, "carn-pcsr")
     shutil.copy(pcsr_ckpt, "network.pth")
     Image.fromarray(photo).save("photo.png")
+    results = Manifest(Place.of("upscaled"))
+    results.write_settings({})
+    results.add("run", [{"output": "a.png"}, {"output": "b.png", "error": "damaged"}])
     name = public.__name__
     names = {"np": np, "Path": Path, "photo": photo}
     names |= vars(metrics) if getmodule(public) is metrics else {}

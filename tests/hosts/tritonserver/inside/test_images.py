@@ -166,7 +166,7 @@ def test_system_shared_memory(client: Client, upscalers: Upscalers) -> None:
             region, np.uint8, list(expected.shape), offset=image.nbytes
         )
         assert np.array_equal(found, expected)
-        unregister(client.client, name)
+        unregister(client.client.unregister_system_shared_memory, name)
     finally:
         shared_memory.destroy_shared_memory_region(region)
 
