@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 GPU_PYTHON ?= python3
 INSTALLED := $(VENV)/.installed
 VAPOURSYNTH := .venv-vapoursynth
+TRITONSERVER := .venv-tritonserver
 
-.PHONY: demo test fuzz lint docs bench bench-short gpu gpu-pack gpu-unpack gpu-first gpu-second gpu-rehearsal \
-	gpu-test gpu-dry libpcsr libpcsr-test vapoursynth install clean
+.PHONY: demo test fuzz soak lint docs bench bench-short gpu gpu-pack gpu-unpack gpu-first gpu-second gpu-rehearsal \
+	gpu-test gpu-dry libpcsr libpcsr-test vapoursynth tritonserver serve-demo install clean
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/demo.py $(if $(CKPT),--ckpt "$(CKPT)")
@@ -19,6 +20,11 @@ test: $(INSTALLED)
 # Thousands of mutated bundles, checkpoints, configs and images; needs gcc. FUZZ_ARGS: see python -m tests.fuzz --help
 fuzz: $(INSTALLED)
 	$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
+
+# 10,000 mixed calls per backend, whose memory, threads and open files must stay as they are.
+# SOAK_ARGS: see python -m tests.soak --help
+soak: $(INSTALLED)
+	$(BIN)/python -m tests.soak $(SOAK_ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -108,6 +114,24 @@ $(VAPOURSYNTH)/.installed: pyproject.toml constraints.txt setup.py $(INSTALLED)
 		-e '.[cpu,vapoursynth]' pytest vapoursynth-mlrt-ort==17.1.1
 	touch $@
 
+# Triton Inference Server, in the wheel nvidia-pytriton, wants numpy below 2: an environment of its own.
+tritonserver: $(TRITONSERVER)/.installed
+
+$(TRITONSERVER)/.installed: pyproject.toml constraints.txt setup.py $(INSTALLED)
+	@$(BIN)/python -c 'import platform as p, sys; wrong = ("Linux" != p.system() and p.system()) or ("x86_64" != p.machine() and p.machine()) \
+		or (sys.version_info >= (3, 13) and "Python " + p.python_version()) \
+		or ([int(n) for n in p.libc_ver()[1].split(".")] < [2, 35] and "%s %s" % p.libc_ver()); \
+		sys.exit(wrong and f"nvidia-pytriton needs Linux x86_64, glibc 2.35 and Python 3.11 or 3.12, found {wrong}")'
+	$(BIN)/python -m venv $(TRITONSERVER)
+	grep -v '^numpy==' constraints.txt >$(TRITONSERVER)/constraints.txt
+	$(TRITONSERVER)/bin/python -m pip install --quiet --disable-pip-version-check -c $(TRITONSERVER)/constraints.txt \
+		-e '.[cpu,serve]' pytest numpy==1.26.4
+	touch $@
+
+# A photo through the running server, by plain HTTP.
+serve-demo: $(TRITONSERVER)/.installed
+	$(BIN)/python -m examples.serving.demo
+
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt setup.py runtime/cpu/native/pixels.c runtime/cpu/native/passes.h runtime/cpu/native/pixels.h runtime/cpu/native/build.py
@@ -117,5 +141,5 @@ $(INSTALLED): pyproject.toml constraints.txt setup.py runtime/cpu/native/pixels.
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VAPOURSYNTH) demo benchmarks/cache build dist *.egg-info
+	rm -rf $(VENV) $(VAPOURSYNTH) $(TRITONSERVER) demo benchmarks/cache build dist *.egg-info
 	find benchmarks/results -type f ! -name README.md ! -name 'gpu-*-20[0-9][0-9]-*' -delete  # runs that are kept stay

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pcsr.errors import (
     BackendError,
     BundleError,
+    CancelledError,
     CheckpointError,
     EngineError,
     ImageError,
@@ -26,6 +27,7 @@ from pcsr.version import __version__
 if TYPE_CHECKING:
     from pcsr.bundle import Bundle
     from pcsr.runtime.files.single import upscale_file
+    from pcsr.runtime.process.cancellation import Cancellation
     from pcsr.runtime.upscaler import Result, Upscaler
 
 # ONNX Runtime reads it when it is first imported. From 1.29 on it reports to its maker where nobody
@@ -36,6 +38,8 @@ __all__ = [
     "BackendError",
     "Bundle",
     "BundleError",
+    "Cancellation",
+    "CancelledError",
     "CheckpointError",
     "EngineError",
     "ImageError",
@@ -52,6 +56,7 @@ __all__ = [
 
 _HOMES = {
     "Bundle": "pcsr.bundle",
+    "Cancellation": "pcsr.runtime.process.cancellation",
     "Result": "pcsr.runtime.upscaler",
     "Upscaler": "pcsr.runtime.upscaler",
     "upscale_file": "pcsr.runtime.files.single",

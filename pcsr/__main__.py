@@ -21,6 +21,7 @@ COMMANDS = {
     "calibrate": ("pcsr.calibration.cli", "Find presets, budgets and int8 graphs, and keep them."),
     "build": ("pcsr.runtime.tensorrt.cli", "Build TensorRT engines of a bundle."),
     "train": ("pcsr.training.cli", "Train a network as a config says."),
+    "serve": ("pcsr.tritonserver.cli", "Serve bundles with NVIDIA Triton Inference Server."),
     "inspect": (
         "pcsr.export.inspection.cli",
         "Say what a checkpoint or a bundle is, and what can be made of it.",

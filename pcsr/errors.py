@@ -54,6 +54,12 @@ class BackendError(PcsrError):
     exit_code = 3
 
 
+class CancelledError(PcsrError):
+    """A call was cancelled, or its deadline has passed, before its image was finished."""
+
+    exit_code = 1
+
+
 class EngineError(PcsrError):
     """A TensorRT engine cannot be built, loaded or run, or is stale and may not be rebuilt."""
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from .layout import Layout
+from .process.cancellation import Cancellation
 from .result import Result, Stats
 from .routing.feedback import Ready
 from .routing.request import RoutingRequest
@@ -67,9 +68,13 @@ class Executor(Protocol):
         request: RoutingRequest,
         took: Callable[[Ready], None] | None = None,
         on_rows: Callable[[int], None] | None = None,
+        cancellation: Cancellation | None = None,
     ) -> Result:
         """Upscales what `look` returned. The request is complete and needs no calibration; `took`
         is told how to ask for the time of the call, `on_rows` how many more rows are finished.
+
+        Raises:
+            CancelledError: as `Upscaler.__call__`; the same of `stream`.
         """
 
     def stream(
@@ -78,5 +83,6 @@ class Executor(Protocol):
         take: Callable[[Any], None],
         scale: float,
         request: RoutingRequest,
+        cancellation: Cancellation | None = None,
     ) -> Stats:
         """Upscales an image in the host's memory and hands its rows to `take`, top to bottom."""

@@ -1,5 +1,6 @@
 """ONNX Runtime's sessions, on the CPU or on CUDA; none falls back from one to the other."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,10 @@ except ModuleNotFoundError as missing:
     ) from missing
 except ImportError as broken:
     raise BackendError(f"onnxruntime is installed but does not load: {broken}") from broken
+
+# Read when onnxruntime is imported, which the host may have done before it imported pcsr.
+if os.environ.get("ORT_DISABLE_TELEMETRY") == "1":
+    ort.disable_telemetry_events()
 
 SETTINGS = {
     # Spinning workers would take the cores from what follows; not spinning at all costs CARN 8 %.

@@ -17,10 +17,11 @@ from .cpu.upscaler import HostUpscaler, size_of
 from .executor import Executor
 from .geometry.grid import hr_size
 from .geometry.tiling import LEAST_CORE_PX
-from .inputs.arguments import checked, flag, number, path, text, whole
+from .inputs.arguments import checked, flag, instance, number, path, text, whole
 from .inputs.arrays import as_array
 from .layout import Layout
 from .machine import usable_cores
+from .process.cancellation import Cancellation
 from .result import Result, Stats
 from .routing.planner import Planner, ResolvedRequest
 from .routing.request import RoutingRequest
@@ -35,6 +36,7 @@ SCALE = {
         optional=True,
     )
 }
+CANCELLATION = {"cancellation": instance(Cancellation, optional=True)}
 LOG = logging.getLogger("pcsr.upscaler")
 ARGUMENTS = {
     "bundle": path("be the path of a bundle"),
@@ -105,14 +107,16 @@ class OpenBundle:
         request: RoutingRequest,
         on_rows: Callable[[int], None] | None = None,
         learns: bool = True,
+        cancellation: Cancellation | None = None,
     ) -> Result:
         """Upscales an image, as `Upscaler.run`. learns: whether budgets are corrected by it."""
+        checked({"cancellation": cancellation}, CANCELLATION)
         scale, request = self.completed(scale, request)
         pixels, layout = self.executor.look(image)
         resolved = self._resolved(request, scale, pixels, layout)
         took = resolved.took if learns else None
         LOG.debug("%s at scale %g: %s", size_of(pixels), scale, resolved.request)
-        return self.executor(pixels, scale, resolved.request, took, on_rows)
+        return self.executor(pixels, scale, resolved.request, took, on_rows, cancellation)
 
     def streamed(
         self,
@@ -120,15 +124,17 @@ class OpenBundle:
         take: Callable[[Any], None],
         scale: float | None,
         request: RoutingRequest,
+        cancellation: Cancellation | None = None,
     ) -> Stats:
         """Streams an image, as `Upscaler.stream`."""
+        checked({"cancellation": cancellation}, CANCELLATION)
         pixels = as_array(image)
         layout = Layout.of(pixels)
         scale, request = self.completed(scale, request)
         if layout.has_alpha:
             raise ImageError("an image with alpha cannot be streamed; upscale it whole")
         resolved = self._resolved(request, scale, pixels, layout)
-        stats = self.executor.stream(pixels, take, scale, resolved.request)
+        stats = self.executor.stream(pixels, take, scale, resolved.request, cancellation)
         if resolved.took is not None:
             resolved.took(lambda: stats.total_ms)
         return stats

@@ -1,6 +1,6 @@
 """Wall time per stage of one call, and the spans of time that it is made of."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from threading import current_thread
@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .process.cancellation import Cancellation
 
 DEVICE_LANE = "device"
 MOST_SPANS = 256  # that wait to be divided: a streamed image may have any number
@@ -49,9 +51,12 @@ def recorder() -> list[Span] | None:
 
 
 class Stopwatch:
-    """Collects stage times in milliseconds, in the order of their first start."""
+    """Collects stage times in milliseconds, in the order of their first start. Where the call is
+    cancelled, the next stage does not begin: it raises CancelledError.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, cancellation: Cancellation | None = None) -> None:
+        self.cancellation = cancellation
         self._start = perf_counter()
         self._recorder = recorder()
         self._bodies: list[_Body] = []
@@ -70,9 +75,15 @@ class Stopwatch:
                 self._seconds[name] = self._seconds.get(name, 0.0) + seconds
         self._bodies, self._spans = [], 0
 
+    def check(self) -> None:
+        """Raises CancelledError where the call is cancelled."""
+        if self.cancellation is not None:
+            self.cancellation.check()
+
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Adds the time of the body to stage `name`."""
+        self.check()
         start = perf_counter()
         try:
             yield
@@ -87,7 +98,7 @@ class Stopwatch:
         at any time the threads at work get equal parts of it, and those that wait get none. While
         all wait the time belongs to the stage that begins next, at the end to the last one.
         """
-        threads = ThreadSpans()
+        threads = ThreadSpans(self.check)
         start = perf_counter()
         try:
             yield threads
@@ -117,12 +128,14 @@ class _Body(NamedTuple):
 class ThreadSpans:
     """Collects the spans of stages in several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, check: Callable[[], None]) -> None:
         self.spans: list[Span] = []
+        self._check = check
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Adds the time of the body, in this thread, to stage `name`."""
+        self._check()
         start = perf_counter()
         try:
             yield
@@ -134,6 +147,7 @@ class ThreadSpans:
         """Lets the body measure its own stages: it fills in the seconds of each name, and what is
         left of its time belongs to stage `rest`. Their spans lie one behind the other.
         """
+        self._check()
         seconds = np.zeros(len(names))
         start = perf_counter()
         try:

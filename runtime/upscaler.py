@@ -17,6 +17,7 @@ from .inputs.arrays import is_tensor
 from .inputs.warm_up import noise
 from .open import ARGUMENTS, OpenBundle, Opening, whole_as_int
 from .parts import ImageParts
+from .process.cancellation import Cancellation
 from .process.lifetime import Lifetime
 from .result import Result, Stats, as_tensors
 from .routing.operating_point import OperatingPoint
@@ -180,6 +181,8 @@ class Upscaler:
         image: Any,  # noqa: ANN401
         scale: float | None = None,
         k: float | None = None,
+        *,
+        cancellation: Cancellation | None = None,
         **options: Unpack[CallOptions],
     ) -> Result:
         """Upscales one image to round(h * scale) x round(w * scale).
@@ -200,6 +203,7 @@ class Upscaler:
                 `adaptive_budget=True` corrects the budget's prediction by the frames before;
                 `refine` says whether light pixels beside heavy ones are smoothed (paper section
                 3.4), if not as the bundle's manifest says.
+            cancellation: ends the call early.
 
         A call that names none of these ways routes as the constructor's `default` says.
 
@@ -210,8 +214,10 @@ class Upscaler:
             ImageError: an array that is not an image as above.
             UsageError: an option out of range, one that a plain network does not have, or a budget
                 too small for light pixels alone.
+            CancelledError: `cancellation` ended the call.
         """
-        return self.run(image, scale, RoutingRequest.of({"k": k, **options}))
+        request = RoutingRequest.of({"k": k, **options})
+        return self.run(image, scale, request, cancellation=cancellation)
 
     def run(
         self,
@@ -219,12 +225,13 @@ class Upscaler:
         scale: float | None,
         request: RoutingRequest,
         on_rows: Callable[[int], None] | None = None,
+        cancellation: Cancellation | None = None,
     ) -> Result:
         """Upscales one image as a call does, with its options as one request. `on_rows` is told how
         many more output rows are finished, those of alpha again; a device finishes all at once.
         """
         with self._open.used() as now:
-            result = now.upscaled(image, scale, request, on_rows)
+            result = now.upscaled(image, scale, request, on_rows, cancellation=cancellation)
         return as_tensors(result) if is_tensor(image) else result
 
     def stream(
@@ -233,6 +240,8 @@ class Upscaler:
         take: Callable[[NDArray[Any]], None],
         scale: float | None = None,
         k: float | None = None,
+        *,
+        cancellation: Cancellation | None = None,
         **options: Unpack[CallOptions],
     ) -> Stats:
         """Upscales one image and hands its rows [n, W, channels] to `take` from top to bottom, as
@@ -244,8 +253,10 @@ class Upscaler:
         Raises:
             ImageError: as a call does; an image with alpha.
             UsageError: as a call does.
+            CancelledError: as a call does; `take` has been given whole rows, from the top.
         """
-        return self.run_stream(image, take, scale, RoutingRequest.of({"k": k, **options}))
+        request = RoutingRequest.of({"k": k, **options})
+        return self.run_stream(image, take, scale, request, cancellation)
 
     def run_stream(
         self,
@@ -253,12 +264,13 @@ class Upscaler:
         take: Callable[[NDArray[Any]], None],
         scale: float | None,
         request: RoutingRequest,
+        cancellation: Cancellation | None = None,
     ) -> Stats:
         """Streams one image as `stream` does, with its options as one request."""
         if not callable(take):
             raise UsageError(f"take must be a function of rows, found {shown(take)}")
         with self._open.used() as now:
-            return now.streamed(image, take, scale, request)
+            return now.streamed(image, take, scale, request, cancellation)
 
     def warmup(
         self,

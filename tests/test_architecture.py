@@ -19,6 +19,7 @@ PACKAGES = {
     "calibration": "pcsr.calibration",
     "training": "pcsr.training",
     "hosts/batch": "pcsr.batch",
+    "hosts/tritonserver": "pcsr.tritonserver",
     "hosts/vapoursynth": "pcsr.vapoursynth",
     "benchmarks": "benchmarks",
     "examples": "examples",
@@ -68,7 +69,7 @@ pcsr.calibration.evaluation
 pcsr.calibration.precision pcsr.calibration.operating_point
 pcsr.calibration
 pcsr.training
-pcsr.vapoursynth
+pcsr.vapoursynth pcsr.tritonserver
 pcsr.__main__
 benchmarks
 examples
@@ -79,12 +80,14 @@ COMMANDS = {
     "benchmarks.bench",
     "benchmarks.libpcsr.__main__",
     "benchmarks.liif.__main__",
+    "benchmarks.serving.__main__",
     "benchmarks.gpu",
     "benchmarks.gpu_pack",
     "benchmarks.expected",
     "benchmarks.kernels",
     "benchmarks.scale.__main__",
     "examples.demo",
+    "examples.serving.demo",
 }
 MOST_FILES = 14
 FACES = {"pcsr", "pcsr.runtime"}  # their modules have places of their own

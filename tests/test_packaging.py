@@ -18,14 +18,16 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 NATIVE = ROOT / "runtime" / "cpu" / "native"  # what the compiled module is made of
 PARTS = ("calibration", "export", "models", "runtime", "training")
-HOSTS = ("batch", "vapoursynth")
+HOSTS = ("batch", "tritonserver", "vapoursynth")
 
 
 def packages_on_disk() -> set[str]:
     files = [f for part in PARTS for f in (ROOT / part).rglob("__init__.py")]
     folders = {f.parent.relative_to(ROOT).as_posix().replace("/", ".") for f in files}
     own = (f for f in (ROOT / "pcsr").glob("*/__init__.py") if not f.parent.is_symlink())
-    folders |= {*(f.parent.name for f in own), *HOSTS}
+    folders |= {f.parent.name for f in own}
+    hosts = (f for host in HOSTS for f in (ROOT / "hosts" / host).rglob("__init__.py"))
+    folders |= {f.parent.relative_to(ROOT / "hosts").as_posix().replace("/", ".") for f in hosts}
     return {"pcsr", *(f"pcsr.{name}" for name in folders)}
 
 
@@ -74,8 +76,8 @@ def test_the_wheel_holds_every_module(tmp_path: Path) -> None:
             is_module = NATIVE not in file.parents
             assert (f"pcsr/{file.relative_to(ROOT).as_posix()}" in names) == is_module
     for host in HOSTS:
-        for file in (ROOT / "hosts" / host).glob("*.py"):
-            assert f"pcsr/{host}/{file.name}" in names
+        for file in (ROOT / "hosts" / host).rglob("*.py"):
+            assert f"pcsr/{file.relative_to(ROOT / 'hosts').as_posix()}" in names
     for file in (ROOT / "pcsr" / "images").glob("*.py"):
         assert f"pcsr/images/{file.name}" in names
     page = {f"pcsr/runtime/profiler/report/page.{kind}" for kind in ("html.j2", "css")}

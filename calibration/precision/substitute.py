@@ -10,6 +10,7 @@ from pcsr.runtime.cpu.open import open_runner
 from pcsr.runtime.cpu.pipeline import FloatArray
 from pcsr.runtime.cpu.upscaler import HostUpscaler
 from pcsr.runtime.onnxruntime_session import SETTINGS, provider_of, run_options, start_session
+from pcsr.runtime.process.cancellation import Cancellation
 from pcsr.runtime.result import Result
 from pcsr.runtime.routing.request import RoutingRequest
 
@@ -42,11 +43,17 @@ class SubstitutePipeline:
         self.run(lr)
         return list(self._seen.values())
 
-    def run_image(self, role: str, image: FloatArray, outputs: Sequence[str]) -> list[FloatArray]:
+    def run_image(
+        self,
+        role: str,
+        image: FloatArray,
+        outputs: Sequence[str],
+        cancellation: Cancellation | None = None,
+    ) -> list[FloatArray]:
         """Runs the image graph, or the one in its place."""
         if self._session is None:
             self._seen.setdefault(image.tobytes(), image)
-            return self._runner.run_image(role, image, outputs)
+            return self._runner.run_image(role, image, outputs, cancellation)
         found: list[FloatArray] = self._session.run(list(outputs), {"image": image}, run_options())
         return found
 

@@ -17,6 +17,7 @@ from onnx import helper
 
 from pcsr.export.graphs.half_precision import FLOAT, TYPES, overflow, rename
 from pcsr.export.graphs.layers import Layers, rewritten
+from pcsr.runtime.process.cancellation import Cancellation
 
 Floats = NDArray[np.float32]
 HALVES = frozenset(TYPES.values())
@@ -33,7 +34,13 @@ class RoundingRunner:
         self._outputs = {role: [v.name for v in m.graph.output] for role, m in models.items()}
         self._precision = precision
 
-    def run_image(self, role: str, image: Floats, outputs: Sequence[str]) -> list[Floats]:
+    def run_image(
+        self,
+        role: str,
+        image: Floats,
+        outputs: Sequence[str],
+        cancellation: Cancellation | None = None,
+    ) -> list[Floats]:
         found = self.run(role, {"image": image})
         return [found[name] for name in outputs]
 

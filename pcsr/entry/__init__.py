@@ -53,3 +53,8 @@ def inspect(*args: Any) -> None:  # noqa: ANN401
 def doctor(*args: Any) -> None:  # noqa: ANN401
     """Runs pcsr-doctor."""
     run_command("pcsr.runtime.doctor.cli", *args)
+
+
+def serve(*args: Any) -> None:  # noqa: ANN401
+    """Runs pcsr-serve."""
+    run_command("pcsr.tritonserver.cli", *args)

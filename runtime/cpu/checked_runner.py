@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
 from pcsr.runtime.graph_outputs import GraphOutputs
+from pcsr.runtime.process.cancellation import Cancellation
 
 from .pipeline import FloatArray, Runner
 
@@ -19,10 +20,16 @@ class CheckedRunner:
     def __init__(self, runner: Runner, bundle: Bundle, precision: str) -> None:
         self._runner, self._expected = runner, GraphOutputs(bundle, precision)
 
-    def run_image(self, role: str, image: FloatArray, outputs: Sequence[str]) -> list[FloatArray]:
+    def run_image(
+        self,
+        role: str,
+        image: FloatArray,
+        outputs: Sequence[str],
+        cancellation: Cancellation | None = None,
+    ) -> list[FloatArray]:
         size = image.shape[2], image.shape[3]
         self._expected.foresee(size)
-        values = self._runner.run_image(role, image, outputs)
+        values = self._runner.run_image(role, image, outputs, cancellation)
         self._expected.check_image(size, outputs, values)
         return values
 

@@ -63,7 +63,7 @@ class GraphPipeline:
             grid = Grid.make(task.size, task.scale)
             image = task.read(0, task.size[0])
         with watch.stage("backbone"):
-            features = self._encode(image)
+            features = self._encode(image, watch)
         routing = self._route(features, grid, task, watch)
         with watch.stage("routing"):
             labels = routing.assignment.reshape(grid.hr_size)
@@ -72,7 +72,7 @@ class GraphPipeline:
         for j in range(self._count):
             with watch.stage(f"upsampler_{j}"):
                 picked = np.flatnonzero(routing.assignment == j)
-                self._run_rows(f"upsampler_{j}", features, grid, picked, residual)
+                self._run_rows(f"upsampler_{j}", features, grid, picked, residual, watch)
         with watch.stage("compose"):
             out: Floats = residual.reshape(*grid.hr_size, 3)
             pixels = np.ascontiguousarray(image[0].transpose(1, 2, 0))
@@ -84,14 +84,14 @@ class GraphPipeline:
             target.difficulty[:] = routing.difficulty.reshape(grid.hr_size)
         return Routed(counts, routing.threshold)
 
-    def _encode(self, image: Floats) -> Maps:
+    def _encode(self, image: Floats, watch: Stopwatch) -> Maps:
         """Computes the maps, in the graphs' type, from tiles that bound the backbone's memory."""
         height, width = image.shape[2:]
         maps: Maps = {}
         for tile in split((height, width), self._halo_px, self._tile_px):
             crop = np.ascontiguousarray(image[:, :, *tile.crop])
             names = [f"{role}_features" for role in self._mlps]
-            outputs = self._runner.run_image("backbone", crop, names)
+            outputs = self._runner.run_image("backbone", crop, names, watch.cancellation)
             for role, rows in zip(self._mlps, outputs, strict=True):
                 block = rows.reshape(*crop.shape[2:], -1)[tile.inner]
                 if role not in maps:
@@ -106,18 +106,25 @@ class GraphPipeline:
                 return Routing(only, np.ones(grid.pixels, dtype=np.float32), None)
         with watch.stage("classifier"):
             logits = np.empty((grid.pixels, classifier_outputs(self._count)), dtype=np.float32)
-            self._run_rows("classifier", features, grid, np.arange(grid.pixels), logits)
+            self._run_rows("classifier", features, grid, np.arange(grid.pixels), logits, watch)
         with watch.stage("routing"):
             return route(logits, self._costs.cost_table(task.scale), task.request)
 
     def _run_rows(
-        self, role: str, features: Maps, grid: Grid, pixels: NDArray[np.int64], out: Floats
+        self,
+        role: str,
+        features: Maps,
+        grid: Grid,
+        pixels: NDArray[np.int64],
+        out: Floats,
+        watch: Stopwatch,
     ) -> None:
         """Runs the graph of a role on these flat output pixels, and writes their rows of `out`."""
 
         neighbours = self._neighbours(role)
 
         def work(chunk: slice) -> None:
+            watch.check()
             part = pixels[chunk]
             index, offset = grid.locate(part, neighbours)
             rows = {"features": features[role], "index": index, "offset": offset, "cell": grid.cell}
@@ -255,7 +262,7 @@ class PlainPipeline:
         """Computes a tile of some rows [1, 3, m, w] into its columns of `target` [n, W, 3]."""
         with watch.stage("network"):
             crop = np.ascontiguousarray(image[..., tile.crop[1]])
-            upscaled = self._runner.run_image("network", crop, ("upscaled",))[0]
+            upscaled = self._runner.run_image("network", crop, ("upscaled",), watch.cancellation)[0]
         with watch.stage("convert"):
             inner = upscaled[0][:, *map(self.enlarged, tile.inner)].transpose(1, 2, 0)
             part = target[:, self.enlarged(tile.core[1])]

@@ -19,6 +19,7 @@ from pcsr.runtime.geometry.grid import Floats, Grid
 from pcsr.runtime.geometry.tiling import Bands, Tile, least_work_bands, seen_pixels, square_bands
 from pcsr.runtime.machine import available_bytes
 from pcsr.runtime.mlps import load_mlps
+from pcsr.runtime.process.cancellation import Cancellation
 from pcsr.runtime.routing.rule import Rule, fixed_rule, refined_below
 from pcsr.runtime.timing import Stopwatch, ThreadSpans
 
@@ -92,7 +93,12 @@ class NativePipeline:
         return (1 if keeps else 2) * sum(map(seen_pixels, bands.tiles))
 
     def features(
-        self, tiles: tuple[Tile, ...], image: Floats, width: int, reach_px: int
+        self,
+        tiles: tuple[Tile, ...],
+        image: Floats,
+        width: int,
+        reach_px: int,
+        cancellation: Cancellation | None = None,
     ) -> tuple[Floats, int]:
         """Computes the features [D, n, w] of a band, tile by tile, with `reach_px` rows above and
         below where the image has them; also says which input row is the first.
@@ -103,16 +109,17 @@ class NativePipeline:
         rows = slice(max(0, inner.start - reach_px), min(image.shape[2], inner.stop + reach_px))
         top = seen.start + rows.start
         if len(tiles) == 1:
-            whole = self._encode(np.ascontiguousarray(image))
+            whole = self._encode(np.ascontiguousarray(image), cancellation)
             return np.ascontiguousarray(whole[:, rows]), top
         out = np.empty((self.depth, rows.stop - rows.start, width), dtype=np.float32)
         for tile in tiles:
             crop = np.ascontiguousarray(image[..., tile.crop[1]])
-            out[..., tile.core[1]] = self._encode(crop)[:, rows, tile.inner[1]]
+            out[..., tile.core[1]] = self._encode(crop, cancellation)[:, rows, tile.inner[1]]
         return out, top
 
-    def _encode(self, image: Floats) -> Floats:
-        features: Floats = self._runner.run_image("backbone", image, ("features",))[0][0]
+    def _encode(self, image: Floats, cancellation: Cancellation | None) -> Floats:
+        (found,) = self._runner.run_image("backbone", image, ("features",), cancellation)
+        features: Floats = found[0]
         return features
 
 
@@ -277,7 +284,9 @@ class BandedRun:
             image = self._task.read(first, stop)
         with self._watch.stage("backbone"):
             crop = image[:, :, seen.start - first : seen.stop - first]
-            features, features_top = self._pipeline.features(tiles, crop, width, self._reach_px)
+            features, features_top = self._pipeline.features(
+                tiles, crop, width, self._reach_px, self._watch.cancellation
+            )
         return FeatureBand(features, features_top, image[0], first)
 
     def _chunks(self, rows: slice) -> list[slice]:

@@ -1,6 +1,7 @@
 """The runner that runs a bundle's graphs on the CPU, in ONNX Runtime."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from numpy.typing import NDArray
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from pcsr.bundle import Bundle
 from pcsr.errors import ImageError
 from pcsr.runtime.onnxruntime_session import open_session, provider_of, run_options
+from pcsr.runtime.process.cancellation import Cancellation
 from pcsr.runtime.shutdown import foreign_call
 
 from .pipeline import FloatArray
@@ -29,22 +31,46 @@ class OnnxRuntimeRunner:
             cores = threads if role == bundle.image_role else 1
             self._sessions[role] = open_session(bundle, role, precision, cores, provider)
 
-    def run_image(self, role: str, image: FloatArray, outputs: Sequence[str]) -> list[FloatArray]:
-        return self._run(role, {"image": image}, outputs)
+    def run_image(
+        self,
+        role: str,
+        image: FloatArray,
+        outputs: Sequence[str],
+        cancellation: Cancellation | None = None,
+    ) -> list[FloatArray]:
+        return self._run(role, {"image": image}, outputs, cancellation)
 
     def run_rows(self, role: str, inputs: dict[str, NDArray[Any]]) -> FloatArray:
         return self._run(role, inputs, None)[0]
 
     def _run(
-        self, role: str, inputs: dict[str, NDArray[Any]], names: Sequence[str] | None
+        self,
+        role: str,
+        inputs: dict[str, NDArray[Any]],
+        names: Sequence[str] | None,
+        cancellation: Cancellation | None = None,
     ) -> list[FloatArray]:
+        if cancellation is not None:
+            cancellation.check()
         try:
-            with foreign_call():
-                outputs: list[FloatArray] = self._sessions[role].run(names, inputs, self._options)
+            with foreign_call(), self._options_of(cancellation) as options:
+                outputs: list[FloatArray] = self._sessions[role].run(names, inputs, options)
             return outputs
         except Exception as error:  # onnxruntime has no common base class for its errors
+            if cancellation is not None:
+                cancellation.check()
             reason = str(error).splitlines()[0]
             raise ImageError(
                 f"ONNX Runtime fails in the {role} graph, out of memory or unfit for this image: "
                 f"{reason}; try a smaller image or scale"
             ) from error
+
+    @contextmanager
+    def _options_of(self, cancellation: Cancellation | None) -> Iterator[Any]:
+        """Gives the options of a run, which stops between two operators where it is cancelled."""
+        if cancellation is None:
+            yield self._options
+            return
+        options = run_options()  # its own: to stop one run must not stop the others
+        with cancellation.watched(lambda: setattr(options, "terminate", True)):
+            yield options

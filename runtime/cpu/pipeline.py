@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pcsr.runtime.process.cancellation import Cancellation
 from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.timing import Stopwatch
 
@@ -23,10 +24,19 @@ ReadRows = Callable[[int, int], FloatArray]
 class Runner(Protocol):
     """Runs the graphs of one bundle with one backend. Several threads may call it at once."""
 
-    def run_image(self, role: str, image: FloatArray, outputs: Sequence[str]) -> list[FloatArray]:
+    def run_image(
+        self,
+        role: str,
+        image: FloatArray,
+        outputs: Sequence[str],
+        cancellation: Cancellation | None = None,
+    ) -> list[FloatArray]:
         """Runs `backbone` or `network` with all threads, and computes the named outputs alone.
 
         image: [1, 3, h, w] float32 RGB in [0, 1].
+
+        Raises:
+            CancelledError: before it begins, or in the middle of it where the backend can stop.
         """
 
     def run_rows(self, role: str, inputs: dict[str, NDArray[Any]]) -> FloatArray:

@@ -11,6 +11,7 @@ from pcsr.runtime.geometry.grid import Floats, hr_size, refuse_huge
 from pcsr.runtime.inputs.arrays import as_array
 from pcsr.runtime.layout import Layout
 from pcsr.runtime.machine import cpu_name
+from pcsr.runtime.process.cancellation import Cancellation
 from pcsr.runtime.result import Result, Stats
 from pcsr.runtime.routing.feedback import Ready
 from pcsr.runtime.routing.request import RoutingRequest
@@ -77,8 +78,9 @@ class HostUpscaler:
         request: RoutingRequest,
         took: Callable[[Ready], None] | None = None,
         on_rows: Callable[[int], None] | None = None,
+        cancellation: Cancellation | None = None,
     ) -> Result:
-        result = self._upscale(pixels, scale, request, on_rows)
+        result = self._upscale(pixels, scale, request, on_rows, cancellation)
         if took is not None:
             took(lambda: result.stats.total_ms)
         return result
@@ -89,8 +91,9 @@ class HostUpscaler:
         scale: float,
         request: RoutingRequest,
         on_rows: Callable[[int], None] | None,
+        cancellation: Cancellation | None,
     ) -> Result:
-        watch = Stopwatch()
+        watch = Stopwatch(cancellation)
         with watch.stage("prepare"):
             layout = Layout.of(pixels)
             refuse_huge(size_of(pixels), scale)
@@ -107,7 +110,7 @@ class HostUpscaler:
                 colour = self._to_gray(colour, layout)
         if layout.has_alpha:
             with watch.stage("alpha"):
-                alpha = self._upscale_alpha(pixels[..., -1], scale, request, on_rows)
+                alpha = self._upscale_alpha(pixels[..., -1], scale, request, on_rows, cancellation)
                 colour = np.concatenate([colour, alpha], axis=2, dtype=layout.dtype)
         colour = colour if pixels.ndim == 3 else colour[..., 0]
         if colour.dtype != layout.dtype:
@@ -125,8 +128,9 @@ class HostUpscaler:
         take: Callable[[Pixels], None],
         scale: float,
         request: RoutingRequest,
+        cancellation: Cancellation | None = None,
     ) -> Stats:
-        watch, layout = Stopwatch(), Layout.of(pixels)
+        watch, layout = Stopwatch(cancellation), Layout.of(pixels)
 
         def hand_on(rows: Pixels) -> None:
             with watch.stage("convert"):
@@ -154,13 +158,14 @@ class HostUpscaler:
         scale: float,
         request: RoutingRequest,
         on_rows: Callable[[int], None] | None,
+        cancellation: Cancellation | None,
     ) -> Pixels:
         if (alpha == alpha[0, 0]).all():
             size = [round(n * scale) for n in alpha.shape]
             if on_rows is not None:
                 on_rows(size[0])
             return np.full((*size, 1), alpha[0, 0], dtype=alpha.dtype)
-        return self._upscale(alpha, scale, request, on_rows).image[..., None]
+        return self._upscale(alpha, scale, request, on_rows, cancellation).image[..., None]
 
 
 def size_of(pixels: Any) -> tuple[int, int]:  # noqa: ANN401

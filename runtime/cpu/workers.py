@@ -1,7 +1,7 @@
 """A thread pool over chunks of pixels and strips of rows."""
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from pcsr.errors import ImageError
 from pcsr.interrupts import interrupts_deferred
@@ -35,14 +35,19 @@ class Workers:
 
     @stops_at_exit()
     def over_ranges(self, ranges: Iterable[slice], work: Work) -> None:
-        """Runs over ranges of the caller's choice.
+        """Runs over ranges of the caller's choice. Where one of them fails, those that have not
+        begun never do, and the others have ended when the error is raised.
 
         Raises:
             ImageError: the system starts no thread.
         """
+        parts: list[Future[None]] = []
         try:
             with interrupts_deferred():  # the end would wait for ever for a thread half started
-                done = self._pool.map(work, ranges)
+                for part in ranges:
+                    parts.append(self._pool.submit(work, part))
+            for done in parts:
+                done.result()
         except RuntimeError as error:  # Python has no class of its own for this
             if NO_THREAD not in str(error):
                 raise
@@ -50,5 +55,5 @@ class Workers:
                 f"the system starts no thread ({error}); pass fewer threads, or raise the limit of "
                 "memory or processes (ulimit -v, ulimit -u)"
             ) from error
-        for _ in done:
-            pass
+        finally:  # what they write into is lent to others next
+            wait([part for part in parts if not part.cancel()])

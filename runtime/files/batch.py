@@ -26,7 +26,7 @@ from pcsr.single_file import SingleFile
 from . import MAX_FRAME_PIXELS, MAX_PIXELS
 from .done import Done
 from .jobs import Job
-from .overlap import Transfer, read_ahead, side_by_side, write_behind
+from .overlap import Transfer, map_ahead, side_by_side, write_behind
 from .planning.memory import refuse_beyond_memory
 from .video import (
     Bar,
@@ -79,12 +79,14 @@ def upscale_files(
     options: UpscaleOptions,
     bar: Bar = no_bar,
     transfer: Transfer = NOWHERE,
+    io_threads: int = 1,
 ) -> Generator[Done]:
     """Upscales one file after another, of several upscalers (of one bundle on a device each) on the
     one that is free. A file that fails is reported and the others go on.
 
-    The next image is read and the one before is written while one is computed; a job is done, and
-    yielded in order, once it is written. `bar` shows the progress over the frames of a video.
+    The next image is read and the one before is written while one is computed, or `io_threads` of
+    each; a job is done, and yielded in order, once it is written. `bar` shows the progress over the
+    frames of a video.
     `transfer` fetches a source before it is read, and delivers a target when it is written.
 
     Raises:
@@ -104,10 +106,11 @@ def upscale_files(
         if is_video(job.source):
             check_encoder(job.target, options.codec)
     stages = _Stages(upscaler, options, bar, transfer)
+    steps = ((job, None) for job in jobs)
     with (
-        closing(read_ahead(map(_guarded(stages.read), ((job, None) for job in jobs)))) as read,
+        closing(map_ahead(_guarded(stages.read), steps, io_threads)) as read,
         closing(side_by_side(read, stages.compute_guarded, upscalers, stages.stopped)) as computed,
-        closing(write_behind(computed, _guarded(stages.write), len(jobs))) as written,
+        closing(write_behind(computed, _guarded(stages.write), len(jobs), io_threads)) as written,
     ):
         for job, found in written:
             warnings = stages.warnings.pop(job, ())

@@ -198,6 +198,7 @@ def main(
 
     from .batch import upscale_files
     from .jobs import plan_jobs
+    from .overlap import io_threads
     from .planning.streams import opened_streams
     from .video import no_bar
 
@@ -232,9 +233,9 @@ def main(
     over_files, over_frames = (shown, no_bar) if len(plan.jobs) > 1 else (no_bar, shown)
     settings = _settings(options)
     with opened_streams(plan, settings.limit(is_frame=False)) as streams:
-        results = map(
-            streams.restored, upscale_files(upscalers, streams.jobs, settings, over_frames)
-        )
+        beside = io_threads(upscalers[0].device, threads, len(upscalers))
+        done = upscale_files(upscalers, streams.jobs, settings, over_frames, io_threads=beside)
+        results = map(streams.restored, done)
         with over_files(results, "upscaling", len(plan.jobs)) as finished:
             code = _report(finished, plan, json_file, options["overwrite"])
         if overlay is not None and (code == 0 or len(plan.jobs) > 1):

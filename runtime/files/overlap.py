@@ -1,5 +1,5 @@
-"""Reading and writing overlap the computation: two threads, one item ahead and one behind. Several
-devices compute in a thread each.
+"""Reading and writing overlap the computation: a thread for each, one item ahead and one behind, or
+more beside a GPU. Several devices compute in a thread each.
 """
 
 import threading
@@ -10,18 +10,35 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from pcsr.runtime.machine import usable_cores
+
 Item = TypeVar("Item")
 Written = TypeVar("Written")
 Device = TypeVar("Device")
 Made = TypeVar("Made")
 AHEAD = 2  # items per device that are begun or wait to be yielded, so that a slow one holds none up
+MOST_THREADS = 8  # that read, and that write: each holds an image
 _END: Any = object()
+
+
+def io_threads(device: str, threads: int | None = None, devices: int = 1) -> int:
+    """Counts the threads that read, and those that write, beside what computes: one on the CPU,
+    which computes itself; for GPUs a device's share of the cores, as encoding takes longer there.
+
+    Args:
+        device: as `Upscaler` takes it.
+        threads: how many there are to share; None takes the cores that the process may use.
+        devices: how many compute.
+    """
+    if device == "cpu":
+        return 1
+    return max(1, min(MOST_THREADS, (threads or usable_cores()) // devices)) * devices
 
 
 class Transfer:
     """What happens to a file before it is read and after it is written: nothing.
 
-    The thread that reads, or the one that writes, calls it. A PcsrError is that of the file.
+    The threads that read, or those that write, call it. A PcsrError is that of the file.
     """
 
     def fetch(self, job: Any) -> None:  # noqa: ANN401
@@ -46,33 +63,56 @@ def read_ahead(items: Iterable[Item]) -> Generator[Item]:
             item = coming.result()
 
 
+def map_ahead(
+    work: Callable[[Item], Made], items: Iterable[Item], threads: int = 1
+) -> Generator[Made]:
+    """Yields `work(item)` of each in order, made by other threads while the ones before are in use:
+    one ahead, as `read_ahead`, or as many as there are threads.
+    """
+    if threads == 1:
+        yield from read_ahead(map(work, items))
+        return
+    coming: deque[Future[Made]] = deque()
+    with ThreadPoolExecutor(threads, "pcsr-read") as pool:
+        try:
+            for item in items:
+                coming.append(pool.submit(work, item))
+                if len(coming) > threads:
+                    yield _first(coming)
+            while coming:
+                yield _first(coming)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
 def write_behind(
-    items: Iterable[Item], write: Callable[[Item], Written], count: int | None = None
+    items: Iterable[Item],
+    write: Callable[[Item], Written],
+    count: int | None = None,
+    threads: int = 1,
 ) -> Generator[Written]:
-    """Yields `write(item)` of each in order, from another thread while the next item is made.
+    """Yields `write(item)` of each in order, from other threads while the next items are made.
 
     The last, where `count` is known, is written by the calling thread, so that Ctrl-C stops it.
-    What the other thread has begun is always finished; after Ctrl-C it is yielded before the
+    What the other threads have begun is always finished; after Ctrl-C it is yielded before the
     KeyboardInterrupt is raised.
     """
-    writing: Future[Written] | None = None
-    with ThreadPoolExecutor(1, "pcsr-write") as thread:
+    writing: deque[Future[Written]] = deque()
+    with ThreadPoolExecutor(threads, "pcsr-write") as pool:
         try:
             for number, item in enumerate(items, start=1):
-                if writing is not None:
-                    done, writing = writing.result(), None
-                    yield done
+                while len(writing) == threads or (writing and number == count):
+                    yield _first(writing)
                 if number == count:
                     yield write(item)
                 else:
-                    writing = thread.submit(write, item)
+                    writing.append(pool.submit(write, item))
                 del item  # large; the next is being made
-            if writing is not None:
-                done, writing = writing.result(), None
-                yield done
+            while writing:
+                yield _first(writing)
         except KeyboardInterrupt:
-            if writing is not None:
-                yield writing.result()
+            while writing:
+                yield _first(writing)
             raise
 
 

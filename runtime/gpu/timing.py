@@ -9,6 +9,7 @@ from time import perf_counter
 
 import torch
 
+from pcsr.runtime.process.cancellation import Cancellation
 from pcsr.runtime.timing import DEVICE_LANE, Span, Stopwatch, recorder
 
 
@@ -17,14 +18,15 @@ class EventTimer(Stopwatch):
     It queues two events per stage and waits for nothing until `stage_ms` is read.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, cancellation: Cancellation | None = None) -> None:
+        super().__init__(cancellation)
         self._queued: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
         self._queued_s = 0.0
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Adds the device time of what the body queues to stage `name`."""
+        self.check()
         start, stop = _event(), _event()
         if not self._queued:
             self._queued_s = perf_counter()
@@ -79,13 +81,16 @@ class NoTimer(Stopwatch):
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
+        self.check()
         with torch.cuda.nvtx.range(f"pcsr/{name}"):
             yield
 
     host_stage = stage
 
 
-def make_timer(device: torch.device, stays: bool) -> Stopwatch:
+def make_timer(
+    device: torch.device, stays: bool, cancellation: Cancellation | None = None
+) -> Stopwatch:
     """Makes the timer of one call.
 
     Args:
@@ -93,5 +98,6 @@ def make_timer(device: torch.device, stays: bool) -> Stopwatch:
             are timed only while spans are recorded.
     """
     if device.type != "cuda":
-        return Stopwatch()
-    return NoTimer() if stays and recorder() is None else EventTimer()
+        return Stopwatch(cancellation)
+    made = NoTimer if stays and recorder() is None else EventTimer
+    return made(cancellation)

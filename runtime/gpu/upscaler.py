@@ -18,6 +18,7 @@ from pcsr.runtime.geometry.tiling import seen_pixels
 from pcsr.runtime.layout import Layout
 from pcsr.runtime.machine import cpu_name
 from pcsr.runtime.mlps import load_mlps
+from pcsr.runtime.process.cancellation import Cancellation, locked
 from pcsr.runtime.result import FetchedResult, Result, Stats
 from pcsr.runtime.routing.feedback import Ready
 from pcsr.runtime.routing.request import RoutingRequest
@@ -132,6 +133,7 @@ class DeviceUpscaler(Executor):
         request: RoutingRequest,
         took: Callable[[Ready], None] | None = None,
         on_rows: Callable[[int], None] | None = None,
+        cancellation: Cancellation | None = None,
     ) -> Result:
         """Upscales as `Executor.__call__`. Of a CUDA tensor the results are tensors on the device,
         nothing waits for them, and `took` is told the device's time; else NumPy arrays. `on_rows`
@@ -140,7 +142,7 @@ class DeviceUpscaler(Executor):
         with isolated():
             given, layout = self.look(pixels)
             size, stays = size_of(given), given.is_cuda
-            timer = make_timer(self.device, stays)
+            timer = make_timer(self.device, stays, cancellation)
             refuse_huge(size, scale)
             if not stays:
                 with timer.host_stage("prepare"):
@@ -176,7 +178,7 @@ class DeviceUpscaler(Executor):
         """Queues a call from the upload to the download, and gives a function that waits for it.
         Of a CUDA tensor the result stays on the device, and `span` takes the device's time.
         """
-        with self._lock, self._entered():
+        with locked(self._lock, task.timer.cancellation), self._entered():
             self._side.lend(given)
             if span is not None:
                 span.start.record()
@@ -198,10 +200,11 @@ class DeviceUpscaler(Executor):
         take: Callable[[NDArray[Any]], None],
         scale: float,
         request: RoutingRequest,
+        cancellation: Cancellation | None = None,
     ) -> Stats:
         """Streams as `Upscaler.stream`: rows leave the device band by band."""
         given, layout = self.look(pixels)
-        timer = make_timer(self.device, False)
+        timer = make_timer(self.device, False, cancellation)
         with isolated(), timer.host_stage("prepare"):
             layout.check_values(given.numpy())
         ours = ExitStack()
@@ -234,7 +237,7 @@ class DeviceUpscaler(Executor):
             frame.run(timer.stage, hand_on)
             return FrameResult.of(frame)
 
-        with self._lock, ours:
+        with locked(self._lock, cancellation), ours:
             ours.enter_context(self._entered())
             parts = self._sides.fitting(run, task.shape(given), keeps=False)
         total_ms = timer.total_ms

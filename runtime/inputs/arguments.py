@@ -126,6 +126,17 @@ def text(expected: str, optional: bool = False) -> Argument:
     return Argument(expected, taken, optional)
 
 
+def instance(kind: type[Any], optional: bool = False) -> Argument:
+    """Takes an object of a class."""
+
+    def taken(value: Any) -> Any:  # noqa: ANN401
+        if not isinstance(value, kind):
+            raise TypeError
+        return value
+
+    return Argument(f"be a {kind.__name__}", taken, optional)
+
+
 def one_of(*names: str) -> Argument:
     """Takes one of these names."""
 

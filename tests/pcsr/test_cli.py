@@ -63,7 +63,8 @@ def test_every_command_has_the_general_options(module: str) -> None:
 def test_the_umbrella_knows_every_command() -> None:
     scripts = {**umbrella.COMMANDS}
     assert {name: module for name, (module, _) in scripts.items()} == COMMANDS | {
-        "calibrate": "pcsr.calibration.cli"
+        "calibrate": "pcsr.calibration.cli",
+        "serve": "pcsr.tritonserver.cli",
     }
     for name in scripts:
         shown = run(name, "--help")

@@ -17,6 +17,9 @@ from pcsr.batch.manifest import Manifest
 from pcsr.batch.places import Place
 from pcsr.export.exporter import export_bundle
 from pcsr.runtime.result import Stats
+from pcsr.tritonserver.model.refusals import refusal
+from pcsr.tritonserver.model.settings import Settings
+from pcsr.tritonserver.pbtxt import config_text
 
 
 def functions_and_classes(module: ModuleType) -> list[Any]:
@@ -27,6 +30,7 @@ def functions_and_classes(module: ModuleType) -> list[Any]:
 
 PUBLIC = [pcsr.Upscaler, pcsr.Upscaler.warmup, pcsr.Result, Stats, pcsr.upscale_file]
 PUBLIC += [pcsr.Bundle, export_bundle, errors, batch.Upscale, batch.read_manifest]
+PUBLIC += [refusal, Settings.read, config_text]
 PUBLIC += functions_and_classes(metrics)
 PUBLIC += [getattr(images, name) for name in images.__all__ if not name.startswith("SUFFIXES")]
 

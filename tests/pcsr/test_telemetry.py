@@ -17,6 +17,8 @@ PROGRAMS = {
     "pcsr-doctor": "from pcsr.runtime.doctor.cli import main; main([])",
     "pcsr-evaluate": "from pcsr.calibration.evaluation.cli import main; "
     "main([{bundle!r}, {image!r}])",
+    "pcsr-export": "from pcsr.export.cli import main; "
+    "main(['--ckpt', {checkpoint!r}, '-o', {exported!r}])",
     "host": "import pcsr, onnxruntime; onnxruntime.InferenceSession({graph!r})",
 }
 
@@ -31,6 +33,8 @@ def test_no_address_is_opened_and_home_stays_empty(
     home.mkdir()
     Image.new("RGB", (32, 24)).save(image)
     files = {"bundle": carn_like_bundle, "image": image, "output": tmp_path / "out.png"}
+    files["checkpoint"] = carn_like_bundle.parent / "network.pth"
+    files["exported"] = tmp_path / "exported"
     files["graph"] = next(carn_like_bundle.rglob("*.onnx"))
     code = PROGRAMS[name].format(**{key: str(file) for key, file in files.items()})
     done = subprocess.run(
@@ -44,3 +48,21 @@ def test_no_address_is_opened_and_home_stays_empty(
     assert done.returncode in (0, 3), done.stderr  # pcsr-doctor misses GPUs
     assert "AF_INET" not in calls.read_text()
     assert list(home.rglob("*")) == []
+
+
+def test_telemetry_ends_where_the_host_imported_onnxruntime_first(
+    carn_like_bundle: Path, tmp_path: Path
+) -> None:
+    """It has written its device id by then; from here on it is told to report nothing."""
+    code = (
+        "import onnxruntime, sys; off = []; "
+        "onnxruntime.disable_telemetry_events = lambda: off.append(True); "
+        "from pcsr import Upscaler; Upscaler(sys.argv[1]); print(off)"
+    )
+    for said, expected in ((None, "[True]"), ("1", "[True]"), ("0", "[]")):
+        env = {key: value for key, value in os.environ.items() if not key.startswith("ORT_")}
+        env |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+        env |= {} if said is None else {"ORT_DISABLE_TELEMETRY": said}
+        command = [sys.executable, "-c", code, str(carn_like_bundle)]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == expected

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <utility>
 
 #include "failure.h"
@@ -16,7 +17,12 @@ const char *const ADVICE =
     "; pass the path of libonnxruntime.so 1.25 or later, set PCSR_ONNXRUNTIME to it, or pip "
     "install onnxruntime and take onnxruntime/capi/libonnxruntime.so.*";
 
+/* From 1.29 on it reports to its maker where nobody says no, and leaves a device id in the home
+   folder. It reads this when the process makes its first environment. */
+void silence() { setenv("ORT_DISABLE_TELEMETRY", "1", /* overwrite */ 0); }
+
 void *opened(const std::string &path) {
+    silence();
     constexpr int how = RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE; /* its threads may still end */
     if (path.empty())
         if (void *library = dlopen(LOADED_NAME, how | RTLD_NOLOAD)) return library;

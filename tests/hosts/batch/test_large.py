@@ -13,20 +13,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pcsr import ImageError, Upscaler, images, upscale_file
-from pcsr.batch import large
-from pcsr.batch.large import (
-    PartsUpscaler,
-    PartTask,
-    PartWorkers,
-    Run,
-    in_process,
-    on_workers,
-    part_count,
-    part_workers,
-    stream_parts,
-)
+from pcsr import Cancellation, CancelledError, ImageError, Upscaler, images, upscale_file
+from pcsr.batch import large, parts
+from pcsr.batch.large import PartWorkers, on_workers, part_workers
 from pcsr.batch.packed import packed
+from pcsr.batch.parts import PartsUpscaler, PartTask, Run, in_process, part_count, stream_parts
 from pcsr.runtime.files import batch
 from pcsr.runtime.parts import CutImage
 from pcsr.runtime.result import Stats
@@ -43,9 +34,9 @@ SIZE = (300, 220)
 @pytest.fixture(autouse=True)
 def low_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """What counts as large: more than 2**18 output pixels."""
-    for module in (batch, large):
+    for module in (batch, parts):
         monkeypatch.setattr(module, "STREAMED_PIXELS", 2**18)
-    monkeypatch.setattr(large, "PART_PIXELS", 2**16)
+    monkeypatch.setattr(parts, "PART_PIXELS", 2**16)
 
 
 def picture(size: tuple[int, int] = SIZE, channels: int | None = 3) -> NDArray[np.uint8]:
@@ -62,8 +53,8 @@ def in_parts(bundle: Path, workers: int = 2, run: Any = None) -> PartsUpscaler: 
 
 
 def cut_of(upscaler: PartsUpscaler, pixels: NDArray[Any], request: RoutingRequest) -> CutImage:
-    with upscaler.parts() as parts:
-        return parts.cut(pixels, None, request, part_count(16 * pixels[..., 0].size, 2))
+    with upscaler.parts() as lent:
+        return lent.cut(pixels, None, request, part_count(16 * pixels[..., 0].size, 2))
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "jpg", "webp"])
@@ -71,7 +62,7 @@ def cut_of(upscaler: PartsUpscaler, pixels: NDArray[Any], request: RoutingReques
 def test_the_file_is_that_of_the_command(
     three_way_bundle: Path, tmp_path: Path, suffix: str, channels: int | None
 ) -> None:
-    source, parts = tmp_path / "large.png", list[int]()
+    source, seen = tmp_path / "large.png", list[int]()
     images.write(images.Picture(picture(channels=channels)), source)
     upscaler = Upscaler(three_way_bundle, threads=1)
 
@@ -80,7 +71,7 @@ def test_the_file_is_that_of_the_command(
 
         def noted(tasks: Iterable[PartTask]) -> Iterator[Any]:
             results = list(run(tasks))
-            parts.append(len(results))
+            seen.append(len(results))
             yield from results
 
         return noted
@@ -89,7 +80,7 @@ def test_the_file_is_that_of_the_command(
     found = upscale_file(
         in_parts(three_way_bundle, run=counted), source, tmp_path / f"parts.{suffix}", adaptive=True
     )
-    assert parts == [18, 18]
+    assert seen == [18, 18]
     whole, joined = ((tmp_path / f"{name}.{suffix}").read_bytes() for name in ("whole", "parts"))
     assert joined == whole
     assert isinstance(stats, Stats)
@@ -135,6 +126,20 @@ def test_parts_are_as_many_for_each_worker(pixels: int, workers: int, count: int
     assert part_count(pixels, workers) == count
 
 
+def test_a_large_image_is_cancelled_between_two_parts(three_way_bundle: Path) -> None:
+    cancellation = Cancellation()
+    rows: list[NDArray[Any]] = []
+
+    def take(part: NDArray[Any]) -> None:
+        rows.append(part)
+        if len(rows) == 3:
+            cancellation.cancel()
+
+    with pytest.raises(CancelledError):
+        in_parts(three_way_bundle).run_stream(picture(), take, None, ADAPTIVE, cancellation)
+    assert len(rows) == 3
+
+
 def test_a_part_that_fails_leaves_nothing(three_way_bundle: Path, tmp_path: Path) -> None:
     upscaler = Upscaler(three_way_bundle, threads=1)
 
@@ -160,7 +165,23 @@ def ray(cluster: str) -> Any:  # noqa: ANN401
     return ray
 
 
-@pytest.fixture(scope="module")
+def test_workers_that_find_no_room_are_left_out(
+    ray: Any,  # noqa: ANN401
+    three_way_bundle: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(large, "START_S", 5)
+    bundle = ray.put(packed(three_way_bundle))
+    with part_workers(ray, bundle, {"threads": 1}, count=4) as found:
+        assert len(found.actors) == 2  # as many as the cluster has cores
+        rows: list[NDArray[Any]] = []
+        upscaler = in_parts(three_way_bundle, run=partial(on_workers, ray, found))
+        upscaler.run_stream(picture(), rows.append, None, RoutingRequest())
+    whole = Upscaler(three_way_bundle, threads=1).run(picture(), None, RoutingRequest())
+    assert np.array_equal(np.concatenate(rows), whole.image)
+
+
+@pytest.fixture
 def workers(ray: Any, three_way_bundle: Path) -> Iterator[PartWorkers]:  # noqa: ANN401
     bundle = ray.put(packed(three_way_bundle))
     with part_workers(ray, bundle, {"threads": 1}, count=2) as started:
@@ -229,8 +250,8 @@ def test_few_parts_are_under_way_at_once(three_way_bundle: Path) -> None:
         def remote(self, task: PartTask, pixels: NDArray[Any], _: object) -> Any:  # noqa: ANN401
             sent[0] += 1
             ahead.append(sent[0] - taken[0])
-            with upscaler.parts() as parts:
-                return task(parts, pixels)
+            with upscaler.parts() as lent:
+                return task(lent, pixels)
 
     class Worker:
         run = Remote()

@@ -17,6 +17,7 @@ from pcsr.runtime.cpu.output import ArrayOutput, Rows
 from pcsr.runtime.cpu.pipeline import Routed, Runner, Task
 from pcsr.runtime.cpu.workers import Workers
 from pcsr.runtime.geometry.grid import Floats, hr_size
+from pcsr.runtime.process.cancellation import Cancellation
 from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.timing import Stopwatch
 
@@ -40,9 +41,15 @@ class Counting:
         self._runner = runner
         self.seen: list[Size] = []
 
-    def run_image(self, role: str, image: Floats, outputs: Sequence[str]) -> list[Floats]:
+    def run_image(
+        self,
+        role: str,
+        image: Floats,
+        outputs: Sequence[str],
+        cancellation: Cancellation | None = None,
+    ) -> list[Floats]:
         self.seen.append((image.shape[2], image.shape[3]))
-        return self._runner.run_image(role, image, outputs)
+        return self._runner.run_image(role, image, outputs, cancellation)
 
     def run_rows(self, role: str, inputs: dict[str, NDArray[Any]]) -> Floats:
         raise AssertionError(f"{role} is compiled")
@@ -179,8 +186,10 @@ def test_features_that_are_no_numbers_are_refused(
     """A NaN anywhere reaches the logits, which are looked at."""
     honest = upscaling.runner.run_image
 
-    def spoilt(role: str, image: Floats, outputs: Sequence[str]) -> list[Floats]:
-        features = honest(role, image, outputs)[0].copy()
+    def spoilt(
+        role: str, image: Floats, outputs: Sequence[str], *rest: Cancellation | None
+    ) -> list[Floats]:
+        features = honest(role, image, outputs, *rest)[0].copy()
         features[0, 0, -1, -1] = value
         features[0, 1, -1, -1] = np.nan
         return [features]
@@ -195,9 +204,11 @@ def test_only_features_are_asked_for(upscaling: Upscaling, monkeypatch: pytest.M
     asked: list[tuple[str, Sequence[str]]] = []
     honest = upscaling.runner.run_image
 
-    def noted(role: str, image: Floats, outputs: Sequence[str]) -> list[Floats]:
+    def noted(
+        role: str, image: Floats, outputs: Sequence[str], *rest: Cancellation | None
+    ) -> list[Floats]:
         asked.append((role, tuple(outputs)))
-        return honest(role, image, outputs)
+        return honest(role, image, outputs, *rest)
 
     monkeypatch.setattr(upscaling.runner, "run_image", noted)
     upscaling((37, 29), 2, RoutingRequest(), tile_px=16)

@@ -13,7 +13,15 @@ from pcsr import Upscaler, images
 from pcsr.errors import ImageError
 from pcsr.runtime.files.batch import UpscaleOptions, upscale_files
 from pcsr.runtime.files.jobs import plan_jobs
-from pcsr.runtime.files.overlap import AHEAD, read_ahead, side_by_side, write_behind
+from pcsr.runtime.files.overlap import (
+    AHEAD,
+    MOST_THREADS,
+    io_threads,
+    map_ahead,
+    read_ahead,
+    side_by_side,
+    write_behind,
+)
 from tests.commands import assert_clean, end, snapshot, start, upscale
 
 from .pictures import picture, size_of
@@ -145,6 +153,51 @@ def test_the_last_is_written_by_the_caller() -> None:
     threads = list(write_behind(range(3), lambda _: threading.current_thread(), 3))
     assert threads[2] is threading.current_thread()
     assert threads[0] is threads[1] is not threads[2]
+
+
+@pytest.mark.parametrize("count", [None, 7])
+def test_several_threads_write_at_once_and_results_keep_their_order(count: int | None) -> None:
+    together = threading.Barrier(3)
+
+    def write(item: int) -> int:
+        if item < 6:
+            together.wait(PATIENCE_S)
+        return -item
+
+    assert list(write_behind(range(7), write, count, threads=3)) == [-n for n in range(7)]
+
+
+def test_what_several_threads_have_begun_is_yielded_after_ctrl_c() -> None:
+    def items() -> Iterator[int]:
+        yield from (1, 2)
+        raise KeyboardInterrupt
+
+    written = write_behind(items(), lambda item: -item, threads=3)
+    assert [next(written), next(written)] == [-1, -2]
+    with pytest.raises(KeyboardInterrupt):
+        next(written)
+
+
+def test_several_threads_read_at_once_and_no_more_than_are_asked_for() -> None:
+    together, begun = threading.Barrier(3), list[int]()
+
+    def read(item: int) -> int:
+        begun.append(item)
+        together.wait(PATIENCE_S)
+        return -item
+
+    ahead = map_ahead(read, range(6), threads=3)
+    assert next(ahead) == 0
+    assert max(begun) <= 4
+    assert list(ahead) == [-1, -2, -3, -4, -5]
+
+
+def test_a_gpu_has_several_threads_beside_it() -> None:
+    assert io_threads("cpu", 16) == 1
+    assert io_threads("cuda:0", 4) == 4
+    assert io_threads("cuda", 64) == MOST_THREADS
+    assert io_threads("cuda:0", 6, devices=2) == 6
+    assert io_threads("cuda:0", 1, devices=4) == 4
 
 
 def test_errors_of_the_reader_arrive() -> None:

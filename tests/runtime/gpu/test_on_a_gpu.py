@@ -135,7 +135,7 @@ def test_wide_upsamplers_agree_in_half_precision(
     exports: Exports, widths: tuple[int, ...], precision: str, heavy_ratio: float
 ) -> None:
     """Their weights do not stay in shared memory. With some pixels heavy the two ways may route
-    those at the threshold differently.
+    those at the threshold differently: in bf16 as many as 2 % lie on it (from fp32, on a CPU).
     """
     bundle = exports.of(checkpoints.wide(widths), ALL_PRECISIONS)
     image = np.random.default_rng(0).integers(0, 256, (120, 130, 3), dtype=np.uint8)
@@ -146,7 +146,9 @@ def test_wide_upsamplers_agree_in_half_precision(
         for passes in ("fused", "graphs")
     )
     same = fused.assignment == graphs.assignment
-    assert np.mean(~same) <= (0 if heavy_ratio in (0.0, 1.0) else 1e-2)
+    assert np.mean(~same) <= (
+        0 if heavy_ratio in (0.0, 1.0) else {"fp16": 1e-2, "bf16": 4e-2}[precision]
+    )
     gap = np.abs(fused.image.astype(int) - graphs.image)[same]
     assert gap.max() <= (1 if precision == "fp16" else 2), np.bincount(gap.ravel())
 

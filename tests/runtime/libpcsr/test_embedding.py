@@ -67,6 +67,24 @@ def test_programs_upscale(
     assert done.stdout == b"P6\n172 124\n255\n" + expected.tobytes()
 
 
+def test_nothing_is_left_in_the_home_folder(
+    libpcsr: Path,
+    carn_like_bundle: Path,
+    onnxruntime_library: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """ONNX Runtime keeps a device id there, where its telemetry is not switched off."""
+    program, home = compiled("c", libpcsr, tmp_path), tmp_path / "home"
+    home.mkdir()
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(home))
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY")
+    done = upscaled(program, carn_like_bundle, libpcsr, onnxruntime_library)
+    assert done.returncode == 0, done.stderr
+    assert list(home.rglob("*")) == []
+
+
 @pytest.mark.parametrize("language", ["c", "cpp"])
 def test_programs_say_that_a_result_is_not_written(
     language: str, libpcsr: Path, carn_like_bundle: Path, onnxruntime_library: Path, tmp_path: Path

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pcsr.errors import BundleError, UsageError
+from pcsr.errors import BundleError, CancelledError, UsageError
 from pcsr.runtime.cpu.upscaler import HostUpscaler
+from pcsr.runtime.process.cancellation import Cancellation
 from pcsr.runtime.result import Result
 from pcsr.runtime.routing.planner import Planner
 from pcsr.runtime.routing.request import RoutingRequest
@@ -171,6 +172,30 @@ def test_an_adaptive_budget_converges_on_another_machine(
         upscaler(image, budget_ms=budget_ms, adaptive_budget=False).stats.total_ms for _ in range(4)
     ]
     assert fixed == [took[0]] * 4
+
+
+@pytest.mark.parametrize("backend", ["native", "torch"])
+def test_nothing_is_learnt_from_cancelled_calls(
+    carn_like_bundle: Path, tmp_path: Path, image: Image, backend: str
+) -> None:
+    key = Upscaler(carn_like_bundle, backend=backend).time_key()
+    model = TimeModel(key, COEFFICIENTS, ((1000.0, 1.0),), 1.0)
+    upscaler = Upscaler(calibrated(carn_like_bundle, tmp_path / "b", [model]), backend=backend)
+    budget_ms = model.safe_ms(upscaler.work(SIZE, 4), 0.5)
+    with upscaler._open.used() as now:
+        feedback = now.planner.feedback
+    for _ in range(6):
+        with pytest.raises(CancelledError):
+            upscaler(
+                image,
+                budget_ms=budget_ms,
+                adaptive_budget=True,
+                cancellation=Cancellation(timeout_s=0),
+            )
+    assert not feedback.has_learnt
+    for _ in range(3):
+        upscaler(image, budget_ms=budget_ms, adaptive_budget=True)
+    assert feedback.has_learnt
 
 
 def test_a_budget_that_cannot_be_held_any_more_is_missed_with_a_warning(

@@ -3,7 +3,8 @@
    C99 and C++. Every structure begins with its own size, which the caller sets; all else may be
    zero, which chooses what is said beside it. Every call that can fail returns a status. A handle
    may be used from several threads at once; it must outlive their calls. The library writes
-   nothing to standard output or standard error. docs/embedding.md has complete programs. */
+   nothing to standard output or standard error. It sets ORT_DISABLE_TELEMETRY=1 in the environment
+   when the first bundle is opened, unless that is set to something already. docs/embedding.md has complete programs. */
 #ifndef PCSR_H
 #define PCSR_H
 

@@ -1,0 +1,1 @@
+"""Programs that show what pcsr does: make demo, make serve-demo."""

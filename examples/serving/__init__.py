@@ -1,0 +1,1 @@
+"""Serving a bundle with NVIDIA Triton Inference Server."""

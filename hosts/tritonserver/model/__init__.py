@@ -1,0 +1,1 @@
+"""What runs in the server's process: takes requests, computes them, answers them."""

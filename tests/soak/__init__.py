@@ -1,0 +1,1 @@
+"""A process that makes thousands of mixed calls, and what it holds meanwhile."""
