@@ -1,7 +1,8 @@
 """The data set of a job: blocks of paths go to the workers, outcomes come back."""
 
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -23,18 +24,19 @@ def outcomes(
     setup: Setup,
     parts: Sequence[Sequence[Task]],
     workers: int,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome]:
     """Runs the workers over the batches, and yields what became of each task, as it is known.
 
     Raises:
         BackendError: the cluster could not do it.
     """
     try:
-        if not ray.util.client.ray.is_connected():
-            yield from _run(ray, setup, parts, workers)
+        if type(setup.bundle[0]) is ray.ObjectRef:  # a client has another kind
+            with closing(_run(ray, setup, parts, workers)) as run:
+                yield from run
             return
-        run = ray.remote(_Run).options(num_cpus=0).remote(setup, parts, workers)
-        while (found := ray.get(run.take.remote())) is not None:
+        far = ray.remote(_Run).options(num_cpus=0).remote(setup, parts, workers)
+        while (found := ray.get(far.take.remote())) is not None:
             yield from found
     except ray.exceptions.RayError as error:
         raise BackendError(
@@ -65,7 +67,7 @@ def _run(
     setup: Setup,
     parts: Sequence[Sequence[Task]],
     workers: int,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome]:
     ray.data.DataContext.get_current().enable_progress_bars = False
     strategy = ray.data.ActorPoolStrategy(
         min_size=1, max_size=workers, initial_size=workers, max_tasks_in_flight_per_actor=IN_FLIGHT
@@ -79,8 +81,12 @@ def _run(
         num_cpus=setup.opening["threads"],
         num_gpus=None if setup.opening["device"] == "cpu" else 1,
     )
-    for table in results.iter_batches(batch_size=None, batch_format="pyarrow"):
-        yield from map(pickle.loads, table["outcome"].to_pylist())
+    # Left to the garbage collector, an unfinished iteration waits for a cluster that has
+    # gone meanwhile.
+    tables: Any = iter(results.iter_batches(batch_size=None, batch_format="pyarrow"))
+    with closing(tables):
+        for table in tables:
+            yield from map(pickle.loads, table["outcome"].to_pylist())
 
 
 def _tables(parts: Sequence[Sequence[Task]]) -> list["pyarrow.Table"]:

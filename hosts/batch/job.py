@@ -6,7 +6,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain
@@ -107,7 +107,8 @@ class BatchJob:
             with _tidy(self.outline, left.tasks), connected(self.engine.address) as ray:
                 self._begin(manifest, settings, left, run)
                 yield from self._known(left)
-                yield from self._computed(ray, left.tasks, run)
+                with closing(self._computed(ray, left.tasks, run)) as computed:
+                    yield from computed
         else:
             self._begin(manifest, settings, left, run)
             yield from self._known(left)
@@ -151,7 +152,7 @@ class BatchJob:
         for task, error in left.refused.items():
             yield self._done(Outcome(task.index, None, error))
 
-    def _computed(self, ray: Any, tasks: Sequence[Task], run: str) -> Iterator[Done]:  # noqa: ANN401
+    def _computed(self, ray: Any, tasks: Sequence[Task], run: str) -> Generator[Done]:  # noqa: ANN401
         opening = dict(self.opening)
         count, opening["threads"] = self._workers(ray)
         parts = list(batches(tasks, count))
@@ -170,14 +171,14 @@ class BatchJob:
         )
         large: list[Task] = []
         by_index = {task.index: task for task in tasks}
-        first = outcomes(ray, setup, parts, min(count, len(parts)))
-        for outcome in chain(first, upscale_large(ray, setup, large, count)):
-            if outcome.is_left:
-                large.append(by_index[outcome.index])
-                continue
-            if outcome.error and (outcome.index < 0 or self.engine.stops):
-                raise outcome.error
-            yield self._done(outcome)
+        with closing(outcomes(ray, setup, parts, min(count, len(parts)))) as first:
+            for outcome in chain(first, upscale_large(ray, setup, large, count)):
+                if outcome.is_left:
+                    large.append(by_index[outcome.index])
+                    continue
+                if outcome.error and (outcome.index < 0 or self.engine.stops):
+                    raise outcome.error
+                yield self._done(outcome)
 
     def _workers(self, ray: Any) -> tuple[int, int]:  # noqa: ANN401
         """Gives the number of workers, and the threads of each."""
