@@ -15,8 +15,8 @@ from pcsr.interrupts import remove
 from pcsr.runtime.files.jobs import Job
 from pcsr.runtime.files.overlap import Transfer
 
-from .places import Place
 from .planning import Task
+from .storage.places import Place
 
 AHEAD = 8  # files that are fetched, or sent, at once
 BYTES_PER_PIXEL, LEAST_BYTES = 16, 2**26  # an input is never larger, whatever its format

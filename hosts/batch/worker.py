@@ -18,12 +18,12 @@ from pcsr.runtime.result import Stats
 from pcsr.runtime.upscaler import Upscaler
 
 from .ledger import MOST_ATTEMPTS
-from .manifest import Manifest
 from .packed import unpacked
-from .places import Place
 from .planning import Task
 from .rows import Outcome, Rows, row_of
 from .staging import AHEAD, Staging
+from .storage.manifest import Manifest
+from .storage.places import Place
 
 if TYPE_CHECKING:
     import pyarrow
