@@ -28,7 +28,8 @@ from .large import upscale_large
 from .ledger import Ledger
 from .manifest import Manifest
 from .packed import bundle_sha256, packed
-from .planning import Outline, Remaining, Task, batches, check_settings, remaining
+from .planning import Outline, Task, batches
+from .remaining import Remaining, check_settings, remaining
 from .rows import Outcome, row_of
 from .worker import Setup
 

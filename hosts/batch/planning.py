@@ -1,18 +1,17 @@
-"""What a job has to do: which input becomes which output, what of it is left, in which batches."""
+"""What a job has to do: which input becomes which output, and in which batches."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PosixPath, PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pcsr import images
-from pcsr.errors import OutputError, UsageError
+from pcsr.errors import UsageError
 from pcsr.runtime.files.jobs import Plan, plan_folder
 from pcsr.runtime.files.planning.inputs import Inputs, find_inputs
 from pcsr.runtime.files.video import WRITTEN, is_video
 
-from .manifest import FOLDER, Manifest
 from .places import Place
 
 MOST_BYTES = 2**26  # of the encoded inputs that a worker is handed at once
@@ -120,63 +119,6 @@ def batches(tasks: Sequence[Task], workers: int) -> Iterator[Sequence[Task]]:
         yield batch
 
 
-@dataclass(frozen=True)
-class Remaining:
-    """What is left of the tasks of a job."""
-
-    tasks: Sequence[Task]
-    """To be done."""
-    done: Sequence[Task]
-    """Done by an earlier run, or skipped since their outputs are there."""
-    refused: Mapping[Task, OutputError]
-    """Not to be done, since something else has the name of their output."""
-
-
-def check_settings(manifest: Manifest, settings: Mapping[str, Any], where: str) -> None:
-    """Raises UsageError where results made with other settings are there."""
-    before = manifest.settings()
-    if before is None:
-        return
-    for name in {**settings, **before}:
-        old, new = before.get(name), settings.get(name)
-        if old != new:
-            raise UsageError(
-                f"{where} holds results of {name} {_setting(old)}, found {_setting(new)}; pass "
-                "--overwrite to make all of them anew, or choose another folder"
-            )
-
-
-def remaining(
-    outline: Outline, manifest: Manifest, overwrite: bool, skip_existing: bool
-) -> Remaining:
-    """Compares the tasks with the manifest and with the outputs that are there. With `overwrite`
-    everything is left to do.
-    """
-    if overwrite:
-        return Remaining([replace(task, replaces=True) for task in outline.tasks], (), {})
-    rows = {row["output"]: row for row in manifest.read().to_pylist()}
-    there = {name for name, _ in outline.target.files() if not name.startswith(f"{FOLDER}/")}
-    own = manifest.planned()
-    left, done, refused = list[Task](), list[Task](), dict[Task, OutputError]()
-    for task in outline.tasks:
-        row = rows.get(task.target)
-        task = replace(task, attempts=row["attempts"] if row else 0)
-        if task.target not in there:
-            left.append(task)
-        elif row and row["error"] is None and row["input"] == task.source:
-            done.append(task)
-        elif row is None and task.target in own:  # written just before the run was killed
-            left.append(replace(task, replaces=True))
-        elif skip_existing:
-            done.append(task)
-        else:
-            refused[task] = OutputError(
-                f"{outline.plan.jobs[task.index].target} exists; pass --overwrite or "
-                "--skip-existing, or choose another folder"
-            )
-    return Remaining(left, done, refused)
-
-
 def _typed(name: str) -> Path:
     """Gives a local path as it was typed."""
     return Path(name) if "://" not in name else Path(Place.of(name).uri)
@@ -244,7 +186,3 @@ def _tasks(plan: Plan, folder: Path, sources: Sources) -> list[Task]:
         target = "/".join(job.target.relative_to(folder).parts)
         tasks.append(Task(index, shown, place, name, target, size))
     return tasks
-
-
-def _setting(value: object) -> str:
-    return "none" if value is None else str(value)
