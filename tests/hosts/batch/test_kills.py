@@ -15,7 +15,7 @@ from tests.runtime.files.pictures import picture
 from .conftest import workers
 from .test_jobs import on_ray, results, rows
 
-SLOW = (350, 350)  # takes some tenths of a second
+SLOW = (600, 600)  # takes a good part of a second
 
 
 def wait_for(condition: Callable[[], object], timeout_s: float = 60) -> None:
