@@ -58,6 +58,7 @@ pcsr pcsr.runtime
 pcsr.runtime.profiler.measuring
 pcsr.runtime.profiler.record
 pcsr.runtime.profiler.report
+pcsr.batch.storage
 pcsr.runtime.profiler pcsr.runtime.files pcsr.batch pcsr.runtime.doctor
 pcsr.export.graphs
 pcsr.export.verification

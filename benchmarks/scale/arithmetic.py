@@ -17,8 +17,8 @@ class Assumed:
     gpus_per_node: int = 8
     cores_per_gpu: int = 16
     """Of cores as fast as this machine's."""
-    io_threads_per_gpu: int = 1
-    """That read and decode, and as many that encode and write: a worker of a job has one each."""
+    io_threads_per_gpu: int = 8
+    """That read and decode, and as many that encode and write: a job's worker has up to so many."""
     network_gb_s: float = 3.0
     """Of a node, in and out together: 25 Gbit/s."""
     store_gb_s: float = 100.0

@@ -4,7 +4,7 @@ from pcsr.batch import Upscale  # for Dataset.map_batches
 pcsr-upscale carn-pcsr/ photos/ upscaled/ --engine ray
 """
 
-from .manifest import read_manifest
+from .storage.manifest import read_manifest
 from .upscale import Upscale
 
 __all__ = ["Upscale", "read_manifest"]

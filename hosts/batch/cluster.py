@@ -12,6 +12,7 @@ from typing import Any
 from pcsr.errors import BackendError, UsageError
 from pcsr.extras import needs_extra, require_packages
 from pcsr.interrupts import silence
+from pcsr.runtime.files.overlap import MOST_THREADS
 from pcsr.runtime.machine import usable_cores
 from pcsr.text import last_line
 
@@ -55,18 +56,19 @@ def connected(address: str | None) -> Iterator[Any]:
 
 def workers_of(ray: Any, device: str, threads: int | None) -> tuple[int, int]:  # noqa: ANN401
     """Counts the workers that the cluster has room for, and says how many cores each has: one for
-    each GPU, or one for each `threads` cores of a node (by default 4, or all where there are
-    fewer).
+    each GPU, with that GPU's share of its node's cores, at most 8, which read and write; or one for
+    each `threads` cores of a node (by default 4, or all where there are fewer).
 
     Raises:
         BackendError: there is no GPU, or no node with so many cores.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if device != "cpu":
-        count = sum(int(node.get("GPU", 0)) for node in nodes)
-        if not count:
+        of_gpus = [(int(node["GPU"]), int(node.get("CPU", 0))) for node in nodes if node.get("GPU")]
+        if not of_gpus:
             raise BackendError("the cluster has no GPU; use --device cpu, or name its --workers")
-        return count, threads or 1
+        share = min(MOST_THREADS, *(cores // gpus for gpus, cores in of_gpus))
+        return sum(gpus for gpus, _ in of_gpus), threads or max(1, share)
     most = max((int(node.get("CPU", 0)) for node in nodes), default=0)
     cores = threads or max(1, min(LOCAL_THREADS, most))
     count = sum(int(node.get("CPU", 0)) // cores for node in nodes)

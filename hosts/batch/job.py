@@ -26,11 +26,11 @@ from .cluster import connected, workers_of
 from .dataset import outcomes
 from .large import upscale_large
 from .ledger import Ledger
-from .manifest import Manifest
 from .packed import bundle_sha256, packed
 from .planning import Outline, Task, batches
 from .remaining import Remaining, check_settings, remaining
 from .rows import Outcome, row_of
+from .storage.manifest import Manifest
 from .worker import Setup
 
 

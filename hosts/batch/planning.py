@@ -12,7 +12,7 @@ from pcsr.runtime.files.jobs import Plan, plan_folder
 from pcsr.runtime.files.planning.inputs import Inputs, find_inputs
 from pcsr.runtime.files.video import WRITTEN, is_video
 
-from .places import Place
+from .storage.places import Place
 
 MOST_BYTES = 2**26  # of the encoded inputs that a worker is handed at once
 MOST_FILES = 64

@@ -6,8 +6,8 @@ from typing import Any
 
 from pcsr.errors import OutputError, UsageError
 
-from .manifest import FOLDER, Manifest
 from .planning import Outline, Task
+from .storage.manifest import FOLDER, Manifest
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from pcsr.errors import PcsrError
 from pcsr.runtime.files.batch import LargeImage
 from pcsr.runtime.result import Stats
 
-from .manifest import Manifest, Row
 from .planning import Task
+from .storage.manifest import Manifest, Row
 
 FLUSH_S = 0.5
 """How long a row waits at most for others, before it is written."""

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from threading import Semaphore
+from threading import Lock, Semaphore
 from typing import Any, Self
 
 from pcsr.atomic import writing
@@ -15,8 +15,8 @@ from pcsr.interrupts import remove
 from pcsr.runtime.files.jobs import Job
 from pcsr.runtime.files.overlap import Transfer
 
-from .places import Place
 from .planning import Task
+from .storage.places import Place
 
 AHEAD = 8  # files that are fetched, or sent, at once
 BYTES_PER_PIXEL, LEAST_BYTES = 16, 2**26  # an input is never larger, whatever its format
@@ -53,7 +53,7 @@ class Staging(Transfer):
         self._coming: dict[Path, Future[None]] = {}
         self._sending: dict[int, Future[None]] = {}
         self._finish, self._free = finish, Semaphore(AHEAD)
-        self._next = 0
+        self._next, self._lock = 0, Lock()
         self.jobs = [self._job(number, task) for number, task in enumerate(tasks)]
 
     def __enter__(self) -> Self:
@@ -70,9 +70,10 @@ class Staging(Transfer):
             ImageError: it cannot be read, or is too large.
         """
         number = self.jobs.index(job)
-        for other in range(self._next, min(number + AHEAD, len(self.jobs))):
-            self._begin(other)
-            self._next = other + 1
+        with self._lock:  # several threads read
+            for other in range(self._next, min(number + AHEAD, len(self.jobs))):
+                self._begin(other)
+                self._next = other + 1
         coming = self._coming.pop(job.source, None)
         if coming:
             coming.result()

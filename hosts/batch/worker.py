@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pcsr.errors import ImageError, OutputError, PcsrError
 from pcsr.runtime.files.batch import UpscaleOptions, upscale_files
 from pcsr.runtime.files.done import Done
+from pcsr.runtime.files.overlap import io_threads
 from pcsr.runtime.result import Stats
 from pcsr.runtime.upscaler import Upscaler
 
 from .ledger import MOST_ATTEMPTS
-from .manifest import Manifest
 from .packed import unpacked
-from .places import Place
 from .planning import Task
 from .rows import Outcome, Rows, row_of
 from .staging import AHEAD, Staging
+from .storage.manifest import Manifest
+from .storage.places import Place
 
 if TYPE_CHECKING:
     import pyarrow
@@ -116,6 +117,7 @@ class Worker:
         setup = self._setup
         options = replace(setup.options, overwrite=tasks[0].replaces)
         limit, folder = options.limit(is_frame=False), self._upscaler.bundle.path.parent
+        beside = io_threads(setup.opening["device"], setup.opening["threads"])
 
         def finish(number: int, stats: Stats, sha256: str) -> None:
             task = tasks[number]
@@ -125,7 +127,9 @@ class Worker:
         with (
             Staging(tasks, setup.places, setup.target, folder, limit, finish) as staging,
             closing(
-                upscale_files(self._upscaler, staging.jobs, options, transfer=staging)
+                upscale_files(
+                    self._upscaler, staging.jobs, options, transfer=staging, io_threads=beside
+                )
             ) as finished,
         ):
             for number, done in _behind(enumerate(finished)):

@@ -47,8 +47,8 @@ def test_each_resource_allows_so_many_images_a_second() -> None:
     assert found == pytest.approx(
         {
             "GPUs": 9 / 0.005,
-            "reading": 9 / 0.01,
-            "writing": 9 / 0.07,
+            "reading": 9 * 8 / 0.01,
+            "writing": 9 * 8 / 0.07,
             "cores": 9 * 16 / 0.08,
             "network": 2 * 3.0 / 0.005,  # 9 GPUs are on two nodes
             "store's bytes": 100 / 0.005,

@@ -13,8 +13,8 @@ from PIL import Image
 
 import pcsr
 from pcsr import batch, errors, images, metrics
-from pcsr.batch.manifest import Manifest
-from pcsr.batch.places import Place
+from pcsr.batch.storage.manifest import Manifest
+from pcsr.batch.storage.places import Place
 from pcsr.export.exporter import export_bundle
 from pcsr.runtime.result import Stats
 from pcsr.tritonserver.model.refusals import refusal

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pcsr.batch import read_manifest
-from pcsr.batch.manifest import COLUMNS
+from pcsr.batch.storage.manifest import COLUMNS
 from tests.commands import Ended, assert_clean, assert_refused, end, snapshot, start, upscale
 from tests.runtime.files.pictures import picture, spoilt
 

@@ -23,7 +23,7 @@ class Place:
     slashes.
 
     Examples:
-        >>> from pcsr.batch.places import Place
+        >>> from pcsr.batch.storage.places import Place
         >>> place = Place.of("s3://bucket/photos?region=eu-west-1")
         >>> place.shown("a b/c.png"), place.local
         ('s3://bucket/photos/a b/c.png', None)

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from pyarrow import fs
 
-from pcsr.batch import places, read_manifest
-from pcsr.batch.manifest import Manifest
-from pcsr.batch.places import Place
+from pcsr.batch import read_manifest
 from pcsr.batch.planning import Task, batches, outline
 from pcsr.batch.rows import Rows
 from pcsr.batch.staging import Staging
+from pcsr.batch.storage import places
+from pcsr.batch.storage.manifest import Manifest
+from pcsr.batch.storage.places import Place
 from pcsr.errors import ImageError, OutputError, PcsrError, UsageError
 from pcsr.runtime.files.jobs import Job
 from tests.runtime.files.pictures import picture
