@@ -31,6 +31,7 @@ from .planning import Outline, Task, batches
 from .remaining import Remaining, check_settings, remaining
 from .rows import Outcome, row_of
 from .storage.manifest import Manifest
+from .storage.running import running
 from .worker import Setup
 
 
@@ -90,13 +91,17 @@ class BatchJob:
         """Does what is left, and yields what became of each input, as it is known.
 
         Raises:
-            UsageError: an option is out of range, or the results that are there have other
-                settings.
+            UsageError: an option is out of range, the results that are there have other settings,
+                or another job works on them.
             BundleError: there is no such bundle.
             BackendError: Ray or the cluster is not there.
             PcsrError: the first error, where the engine `stops` at it.
         """
         self.check()
+        with running(self.outline.target):
+            yield from self._run()
+
+    def _run(self) -> Generator[Done]:
         manifest, options = Manifest(self.outline.target), self.options
         settings = self._settings()
         if not options.overwrite:
@@ -105,9 +110,10 @@ class BatchJob:
         run = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
         if left.tasks:
             with _tidy(self.outline, left.tasks), connected(self.engine.address) as ray:
+                workers = self._workers(ray)
                 self._begin(manifest, settings, left, run)
                 yield from self._known(left)
-                with closing(self._computed(ray, left.tasks, run)) as computed:
+                with closing(self._computed(ray, left.tasks, run, workers)) as computed:
                     yield from computed
         else:
             self._begin(manifest, settings, left, run)
@@ -152,9 +158,15 @@ class BatchJob:
         for task, error in left.refused.items():
             yield self._done(Outcome(task.index, None, error))
 
-    def _computed(self, ray: Any, tasks: Sequence[Task], run: str) -> Generator[Done]:  # noqa: ANN401
-        opening = dict(self.opening)
-        count, opening["threads"] = self._workers(ray)
+    def _computed(
+        self,
+        ray: Any,  # noqa: ANN401
+        tasks: Sequence[Task],
+        run: str,
+        workers: tuple[int, int],
+    ) -> Generator[Done]:
+        count, threads = workers
+        opening = {**self.opening, "threads": threads}
         parts = list(batches(tasks, count))
         node = ray.get_runtime_context().get_node_id()
         near = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=True)
