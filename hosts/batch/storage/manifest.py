@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 FOLDER = "_pcsr"
 _FILE, _SETTINGS = f"{FOLDER}/manifest.parquet", f"{FOLDER}/settings.json"
 _PARTS, _PLANNED = f"{FOLDER}/parts", f"{FOLDER}/planned"
+EXISTS = "exists; pass --overwrite"
+"""What errors say that are about a file which is there, and not about the image."""
+_MOST_READS = 100  # of parts that come and go while they are read
 COLUMNS = {
     "input": "string",
     "output": "string",
@@ -85,12 +88,13 @@ class Manifest:
         self._place.write(_SETTINGS, json.dumps(settings, indent=1).encode())
 
     def read(self) -> "pyarrow.Table":
-        """Reads all rows, the last of each output, sorted by output."""
+        """Reads all rows, the last of each output, sorted by output. That a file exists is the last
+        word on it only where no row says that it was made.
+        """
         import pyarrow as pa
 
-        names = [name for name, _ in self._place.files(FOLDER) if _is_of(name, _PARTS)]
-        tables = [self._table(name) for name in self._compacted() + sorted(names)]
-        rows = pa.concat_tables([schema().empty_table(), *tables])
+        tables = [schema().empty_table(), *self._tables()]
+        rows = _without_refusals(pa.concat_tables(tables, promote_options="default"))
         rows = rows.append_column("order", pa.array(range(len(rows)), pa.int64()))
         rows = rows.sort_by(
             [("output", "ascending"), ("finished_at", "ascending"), ("order", "ascending")]
@@ -131,7 +135,25 @@ class Manifest:
 
     def clear(self) -> None:
         """Removes all rows, before everything is made anew."""
-        self.remove([name for name, _ in self._place.files(FOLDER)])
+        names = [name for name, _ in self._place.files(FOLDER)]
+        self.remove(n for n in names if n.endswith((".parquet", ".json")))
+
+    def _tables(self) -> list["pyarrow.Table"]:
+        """Reads all files. One that goes meanwhile is in another, which was written before."""
+        tables = dict[str, Any]()
+        for left in reversed(range(_MOST_READS)):
+            names = [name for name, _ in self._place.files(FOLDER) if _is_of(name, _PARTS)]
+            try:
+                for name in sorted(names):
+                    if name not in tables:
+                        tables[name] = self._table(name)
+                compacted = [self._table(name) for name in self._compacted()]
+            except UsageError as error:
+                if not left or not _is_missing(error):
+                    raise
+                continue
+            return [*compacted, *(tables[name] for name in sorted(tables))]
+        return []
 
     def _compacted(self) -> list[str]:
         return [name for name, _ in self._place.files(FOLDER, recursive=False) if name == _FILE]
@@ -162,6 +184,22 @@ def _table_of(rows: Sequence[Row]) -> "pyarrow.Table":
     import pyarrow as pa
 
     return pa.Table.from_pylist([dict(row) for row in rows], schema())
+
+
+def _without_refusals(rows: "pyarrow.Table") -> "pyarrow.Table":
+    from pyarrow import compute
+
+    made = rows.filter(compute.is_null(rows["error"]))["output"]
+    refused = compute.fill_null(compute.match_substring(rows["error"], EXISTS), False)
+    lost = compute.and_(refused, compute.is_in(rows["output"], made))
+    return rows.filter(compute.invert(lost))
+
+
+def _is_missing(error: BaseException | None) -> bool:
+    """Tests whether an error, or what it came of, is that a file is not there."""
+    return error is not None and (
+        isinstance(error, FileNotFoundError) or _is_missing(error.__cause__)
+    )
 
 
 def _packed(table: "pyarrow.Table") -> bytes:
