@@ -1,5 +1,6 @@
 """What a job has to do: which input becomes which output, and in which batches."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -87,12 +88,15 @@ def outline(
         raise UsageError("- (a stream) does not go with --engine; name files or folders")
     target, places = Place.of(output), [Place.of(name) for name in inputs]
     _refuse_file(target, output)
+    if not _is_text(target.uri):
+        raise UsageError(f"the name {_escaped(output)} is not UTF-8; choose another folder")
     local = [_typed(name) for name in inputs if Place.of(name).local]
     found = find_inputs(local, recursive, _local(target)) if local else Inputs()
     sources = _local_sources(found)
     for number, place in enumerate(places):
         if not place.local:
             _look_into(place, number, recursive, target, found, sources)
+    _leave_out_unnamed(found, sources)
     if not found.files:
         raise UsageError("; ".join(str(error) for error in found.failed))
     folder = _typed(output) if target.local else Remote(target.shown())
@@ -139,6 +143,22 @@ def _refuse_videos(plan: Plan) -> None:
     video = next((job.source for job in plan.jobs if is_video(job.source)), None)
     if video is not None:
         raise UsageError(f"--engine upscales images, found the video {video}; leave out --engine")
+
+
+def _leave_out_unnamed(found: Inputs, sources: Sources) -> None:
+    """Leaves out files whose names no table of text can hold."""
+    for path in [path for path in found.files if not _is_text(sources[path].shown)]:
+        del found.files[path]
+        error = f"cannot list {_escaped(path)} in the manifest: its name is not UTF-8; rename it"
+        found.failed.append(UsageError(error))
+
+
+def _is_text(name: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def _escaped(name: str | Path) -> str:
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def _local_sources(found: Inputs) -> Sources:

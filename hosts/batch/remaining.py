@@ -24,28 +24,27 @@ class Remaining:
 
 def check_settings(manifest: Manifest, settings: Mapping[str, Any], where: str) -> None:
     """Raises UsageError where results made with other settings are there."""
-    before = manifest.settings()
-    if before is None:
-        return
-    for name in {**settings, **before}:
-        old, new = before.get(name), settings.get(name)
-        if old != new:
-            raise UsageError(
-                f"{where} holds results of {name} {_shown(old)}, found {_shown(new)}; pass "
-                "--overwrite to make all of them anew, or choose another folder"
-            )
+    before = manifest.settings() or settings
+    changed = [n for n in {**settings, **before} if before.get(n) != settings.get(n)]
+    if changed and manifest.read()["error"].null_count:
+        name = changed[0]
+        old, new = _shown(before.get(name)), _shown(settings.get(name))
+        raise UsageError(
+            f"{where} holds results of {name} {old}, found {new}; pass --overwrite to make all of "
+            "them anew, or choose another folder"
+        )
 
 
 def remaining(
     outline: Outline, manifest: Manifest, overwrite: bool, skip_existing: bool
 ) -> Remaining:
     """Compares the tasks with the manifest and with the outputs that are there. With `overwrite`
-    everything is left to do.
+    everything is left to do. An output whose size is not that of its row is to be made again.
     """
     if overwrite:
         return Remaining([replace(task, replaces=True) for task in outline.tasks], (), {})
     rows = {row["output"]: row for row in manifest.read().to_pylist()}
-    there = {name for name, _ in outline.target.files() if not name.startswith(f"{FOLDER}/")}
+    there = {n: size for n, size in outline.target.files() if not n.startswith(f"{FOLDER}/")}
     own = manifest.planned()
     left, done, refused = list[Task](), list[Task](), dict[Task, OutputError]()
     for task in outline.tasks:
@@ -54,7 +53,8 @@ def remaining(
         if task.target not in there:
             left.append(task)
         elif row and row["error"] is None and row["input"] == task.source:
-            done.append(task)
+            is_whole = skip_existing or row["bytes"] in (None, there[task.target])
+            (done if is_whole else left).append(replace(task, replaces=not is_whole))
         elif row is None and task.target in own:  # written just before the run was killed
             left.append(replace(task, replaces=True))
         elif skip_existing:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Event, Lock
 from time import monotonic
-from typing import Self
+from typing import NamedTuple, Self
 
 from pcsr.errors import PcsrError
 from pcsr.runtime.files.batch import LargeImage
@@ -44,15 +44,22 @@ class Outcome:
         return pickle.dumps(self)
 
 
-def row_of(task: Task, outcome: Outcome, sha256: str | None, attempts: int) -> Row:
+class Written(NamedTuple):
+    """An output, as it was written."""
+
+    sha256: str
+    bytes: int
+
+
+def row_of(task: Task, outcome: Outcome, written: Written | None, attempts: int) -> Row:
     """Makes the manifest's row of it. `attempts` are those of all runs."""
     row = {"input": task.source, "output": task.target, "attempts": attempts}
     row |= {"finished_at": datetime.now(UTC)}
     stats = outcome.stats
-    if stats is None:
+    if stats is None or written is None:
         return row | {"error": str(outcome.error)}
     (height, width), (input_height, input_width) = stats.hr_size, stats.lr_size
-    row |= {"sha256": sha256, "width": width, "height": height}
+    row |= {**written._asdict(), "width": width, "height": height}
     row |= {"input_width": input_width, "input_height": input_height}
     return row | {"heavy_share": stats.heavy_share, "ms": stats.total_ms}
 

@@ -16,11 +16,12 @@ from pcsr.runtime.files.jobs import Job
 from pcsr.runtime.files.overlap import Transfer
 
 from .planning import Task
+from .rows import Written
 from .storage.places import Place
 
 AHEAD = 8  # files that are fetched, or sent, at once
 BYTES_PER_PIXEL, LEAST_BYTES = 16, 2**26  # an input is never larger, whatever its format
-Finish = Callable[[int, Any, str], object]
+Finish = Callable[[int, Any, Written], object]
 
 
 class Staging(Transfer):
@@ -33,7 +34,7 @@ class Staging(Transfer):
         folder: where a temporary folder may be made.
         max_pixels: of an input; a file of many more bytes is not fetched.
         finish: what is done, by another thread, once an output is where it belongs, with the number
-            of its task, its figures and the SHA-256 of its bytes.
+            of its task, its figures, and the SHA-256 and the number of its bytes.
     """
 
     def __init__(
@@ -129,7 +130,7 @@ class Staging(Transfer):
             with data:
                 if self._target.local is None:
                     self._target.write(task.target, data)
-                sha256 = hashlib.sha256(data).hexdigest()
-            self._finish(number, stats, sha256)
+                written = Written(hashlib.sha256(data).hexdigest(), len(data))
+            self._finish(number, stats, written)
         finally:
             self._free.release()

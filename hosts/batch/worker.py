@@ -20,7 +20,7 @@ from pcsr.runtime.upscaler import Upscaler
 from .ledger import MOST_ATTEMPTS
 from .packed import unpacked
 from .planning import Task
-from .rows import Outcome, Rows, row_of
+from .rows import Outcome, Rows, Written, row_of
 from .staging import AHEAD, Staging
 from .storage.manifest import Manifest
 from .storage.places import Place
@@ -119,10 +119,10 @@ class Worker:
         limit, folder = options.limit(is_frame=False), self._upscaler.bundle.path.parent
         beside = io_threads(setup.opening["device"], setup.opening["threads"])
 
-        def finish(number: int, stats: Stats, sha256: str) -> None:
+        def finish(number: int, stats: Stats, written: Written) -> None:
             task = tasks[number]
             outcome = Outcome(task.index, stats, None)
-            rows.add(row_of(task, outcome, sha256, task.attempts + attempt))
+            rows.add(row_of(task, outcome, written, task.attempts + attempt))
 
         with (
             Staging(tasks, setup.places, setup.target, folder, limit, finish) as staging,

@@ -27,6 +27,7 @@ COLUMNS = {
     "input": "string",
     "output": "string",
     "sha256": "string",
+    "bytes": "int64",
     "width": "int32",
     "height": "int32",
     "input_width": "int32",
@@ -176,7 +177,7 @@ def schema() -> "pyarrow.Schema":
     import pyarrow as pa
 
     kinds = {"timestamp[us, UTC]": pa.timestamp("us", "UTC"), "string": pa.string()}
-    kinds |= {"int32": pa.int32(), "float64": pa.float64()}
+    kinds |= {"int32": pa.int32(), "int64": pa.int64(), "float64": pa.float64()}
     return pa.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()])
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from pcsr.batch import read_manifest
 from pcsr.batch.storage.manifest import COLUMNS
+from pcsr.batch.storage.places import Place
+from pcsr.batch.storage.running import running
 from tests.commands import Ended, assert_clean, assert_refused, end, snapshot, start, upscale
 from tests.runtime.files.pictures import picture, spoilt
 
@@ -59,6 +61,7 @@ def test_two_workers_make_what_one_process_makes(
         data = (tmp_path / "out" / name).read_bytes()
         assert row["sha256"] == hashlib.sha256(data).hexdigest()
         assert Path(row["input"]).is_file()
+        assert row["bytes"] == len(data)
         assert row["error"] is None
         assert row["attempts"] == 1
         assert 0 <= row["heavy_share"] <= 1 < row["ms"] + 1
@@ -185,6 +188,25 @@ def test_on_error_stop_keeps_what_was_done(
     assert on_ray(carn_like_bundle, source, out).code == 0
     assert {name: (out / name).stat().st_ino for name in done} == before
     assert len(results(out)) == 12
+
+
+def test_a_start_that_fails_leaves_nothing(
+    cluster: str, carn_like_bundle: Path, tmp_path: Path
+) -> None:
+    source, out = picture(tmp_path / "in/a.png").parent, tmp_path / "out"
+    ended = upscale(carn_like_bundle, source, out, "--engine", "ray", "--threads", 200)
+    assert_refused(ended, 3, "no node of the cluster has 200 cores")
+    assert not out.exists()
+
+
+def test_a_second_job_is_refused(carn_like_bundle: Path, tmp_path: Path) -> None:
+    source, out = picture(tmp_path / "in/a.png").parent, tmp_path / "out"
+    for options in ((), ("--overwrite",), ("--skip-existing",)):
+        with running(Place.of(str(out))):
+            before = snapshot(out)
+            ended = upscale(carn_like_bundle, source, out, "--engine", "ray", *options)
+            assert_refused(ended, 2, "another job works on .*out, begun at ")
+            assert snapshot(out) == before
 
 
 def test_file_uris(cluster: str, carn_like_bundle: Path, tmp_path: Path) -> None:

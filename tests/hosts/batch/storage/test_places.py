@@ -10,7 +10,7 @@ from pyarrow import fs
 
 from pcsr.batch import read_manifest
 from pcsr.batch.planning import Task, batches, outline
-from pcsr.batch.rows import Rows
+from pcsr.batch.rows import Rows, Written
 from pcsr.batch.staging import Staging
 from pcsr.batch.storage import places
 from pcsr.batch.storage.manifest import Manifest
@@ -102,10 +102,10 @@ def test_staging(place: Place, tmp_path: Path) -> None:
         place.write(f"{number}.png", b"%d" % number)
     tasks = [Task(n, f"x://{n}.png", 0, f"{n}.png", f"out/{n}.png", 2) for n in range(20)]
     tasks[7] = Task(7, "x://none.png", 0, "none.png", "out/7.png", 2)
-    finished = dict[int, tuple[object, str]]()
+    finished = dict[int, tuple[object, Written]]()
 
-    def finish(number: int, stats: object, sha256: str) -> None:
-        finished[number] = stats, sha256
+    def finish(number: int, stats: object, written: Written) -> None:
+        finished[number] = stats, written
 
     with Staging(tasks, [place], place, tmp_path, 100, finish) as staging:
         for number, job in enumerate(staging.jobs):
@@ -123,7 +123,7 @@ def test_staging(place: Place, tmp_path: Path) -> None:
             assert place.read(f"out/{number}.png") == b"result %d" % number
         message = f"{staging.jobs[3].source} to {staging.jobs[3].target}"
         assert staging.named(3, message) == f"x://3.png to {place.shown('out/3.png')}"
-    assert finished[5] == ("stats 5", hashlib.sha256(b"result 5").hexdigest())
+    assert finished[5] == ("stats 5", (hashlib.sha256(b"result 5").hexdigest(), 8))
     assert list(tmp_path.glob("tmp*")) == []
 
 
