@@ -16,6 +16,7 @@ from .backlog import Answering, Backlog
 from .calls import Call, read_call
 from .device_tensors import as_output
 from .monitoring import Monitor
+from .passage import Passage
 from .refusals import refusal
 from .server_log import log_to
 from .service import Answer, Service
@@ -86,6 +87,7 @@ class Model:
         self._service = Service(self._upscaler, settings, computing)
         labels = {"model": args["model_name"], "version": args["model_version"], "device": device}
         self._monitor = Monitor(self.utils, labels)
+        self._passage = Passage.of_server()
         limits = (settings.max_pending, settings.max_pending_mib * MIB)
         self._backlog = Backlog(settings.concurrency, *limits, self._monitor.pending)
 
@@ -108,7 +110,8 @@ class Model:
 
     def _reply(self, sender: Any, answer: Answer, tensors: Sequence[Any]) -> None:  # noqa: ANN401
         try:
-            self._send(sender, output_tensors=tensors)
+            with self._passage.taken(list(answer.outputs.values())):
+                self._send(sender, output_tensors=tensors)
         except Exception as error:
             self._refuse(sender, error)
             return

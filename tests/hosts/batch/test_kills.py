@@ -15,7 +15,7 @@ from tests.runtime.files.pictures import picture
 from .conftest import workers
 from .test_jobs import on_ray, results, rows
 
-SLOW = (350, 350)  # takes some tenths of a second
+SLOW = (600, 600)  # takes a good part of a second
 
 
 def wait_for(condition: Callable[[], object], timeout_s: float = 60) -> None:
@@ -93,13 +93,13 @@ def test_a_killed_driver_runs_again_and_does_the_rest(
 ) -> None:
     source, out = slow_pictures(tmp_path / "in", 10), tmp_path / "out"
     process = driver(cluster, carn_like_bundle, source, out)
-    wait_for(lambda: len(list(out.glob("*.png"))) >= 3)
+    wait_for(lambda: len(list(out.glob("_pcsr/parts/*.parquet"))) >= 2)
     process.kill()
     end(process)
     wait_for(lambda: not workers())
     done = {name: (out / name).stat() for name, row in rows(out).items() if row["error"] is None}
     assert 2 <= len(done) < 10
-    assert len(list(out.glob("*.png"))) - len(done) <= 2  # written in the last instant
+    assert len(list(out.glob("*.png"))) - len(done) <= 4  # written in the last half second
     time.sleep(2.1)  # then what was left half-written is old enough to be removed
     ended = on_ray(carn_like_bundle, source, out)
     assert ended.code == 0, ended.stderr
