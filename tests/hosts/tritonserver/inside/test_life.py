@@ -31,7 +31,7 @@ def models(bundles: dict[str, str], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def alone(models: Path, tmp_path: Path) -> Iterator[Serving]:
-    with serving(models, tmp_path / "log", ["--exit-timeout-s=5"]) as running:
+    with serving(models, tmp_path / "log") as running:
         yield running
 
 
