@@ -37,7 +37,7 @@ class Cancellation:
         self, timeout_s: float | None = None, asked: Callable[[], bool] | None = None
     ) -> None:
         _check(timeout_s, asked)
-        self._timeout_s = timeout_s
+        self._timeout = "" if timeout_s is None else _duration(timeout_s)
         self._deadline_s = math.inf if timeout_s is None else time.monotonic() + timeout_s
         self._asked, self._ask_at_s = asked, 0.0
         self._reason: str | Exception | None = None
@@ -65,7 +65,7 @@ class Cancellation:
         if self._reason is None:
             now_s = time.monotonic()
             if now_s >= self._deadline_s:
-                self._reason = f"the deadline of {self._timeout_s:g} s has passed {TOO_EARLY}"
+                self._reason = f"the deadline of {self._timeout} has passed {TOO_EARLY}"
             elif self._asked is not None and now_s >= self._ask_at_s:
                 self._ask_at_s = now_s + POLL_S
                 self._ask(self._asked)
@@ -96,6 +96,13 @@ class Cancellation:
         finally:
             done.set()
             watcher.join()
+
+
+def _duration(seconds: float) -> str:
+    """Writes a deadline as people read it."""
+    if seconds == 0 or seconds >= 1e-3:
+        return f"{seconds:g} s"
+    return f"{1e3 * seconds:.3f} ms" if seconds >= 1e-6 else "less than 0.001 ms"
 
 
 @contextmanager
