@@ -279,6 +279,8 @@ class Upscaler:
         k: float | None = None,
         channels: int = 3,
         dtype: str = "uint8",
+        *,
+        cancellation: Cancellation | None = None,
         **options: Unpack[CallOptions],
     ) -> None:
         """Pays what first calls of a shape cost: memory, kernels, recordings. Later calls with an
@@ -290,12 +292,13 @@ class Upscaler:
 
         Raises:
             UsageError: as a call does, or a size, channels or dtype that no image has.
+            CancelledError: as a call does.
         """
         image = noise(size, channels, dtype)
         request = RoutingRequest.of({"k": k, **options})
         for _ in range(WARM_UPS):
             with self._open.used() as now:
-                now.upscaled(image, scale, request, learns=False)
+                now.upscaled(image, scale, request, learns=False, cancellation=cancellation)
 
     @contextmanager
     def parts(self) -> Iterator[ImageParts]:
