@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,11 @@ WAIT_S = 5.0  # for a host to accept a connection
 STORE_BYTES = (
     2**28
 )  # of a local cluster; rows are paths, and the bundle is all else that lies there
+PULSE_S, MISSES = 3.0, 3
+GONE = (
+    "the cluster ({where}) does not answer any more; what was done stays: start it again and run "
+    "the same command"
+)
 LOCAL_THREADS = 4  # cores of a worker, where nobody says
 
 
@@ -49,7 +55,8 @@ def connected(address: str | None) -> Iterator[Any]:
             _join(ray, where)
         _restore(handlers)
         _hush(ray)
-        yield ray
+        with _watched(ray, where):
+            yield ray
     finally:
         ray.shutdown()
 
@@ -77,6 +84,39 @@ def workers_of(ray: Any, device: str, threads: int | None) -> tuple[int, int]:  
             f"no node of the cluster has {cores} cores, found {most} at most; use fewer --threads"
         )
     return count, cores
+
+
+@contextmanager
+def _watched(ray: Any, where: str) -> Iterator[None]:  # noqa: ANN401
+    """Ends this process with a line where the cluster goes during the body: Ray ends it without
+    one, a minute later. Clients (ray://) raise errors themselves.
+    """
+    if where.startswith("ray://"):
+        yield
+        return
+    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    over = threading.Event()
+
+    def watch() -> None:
+        missed = 0
+        while missed < MISSES:
+            if over.wait(PULSE_S):
+                return
+            try:
+                socket.create_connection((host, int(port)), PULSE_S).close()
+                missed = 0
+            except OSError:
+                missed += 1
+        sys.stderr.write(f"error: {GONE.format(where=where)}\n")
+        sys.stderr.flush()
+        os._exit(BackendError.exit_code)
+
+    watcher = threading.Thread(target=watch, name="pcsr-cluster", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def _join(ray: Any, where: str) -> None:  # noqa: ANN401

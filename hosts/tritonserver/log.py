@@ -1,6 +1,7 @@
 """What an operator has to know out of a tritonserver's log."""
 
 import re
+import signal
 from collections.abc import Callable
 
 _LOADED = re.compile(r"successfully loaded '([^']+)'")
@@ -10,6 +11,10 @@ _FAILED = re.compile(
 )
 _WORDS = re.compile(r"^(?:(?:Internal|Invalid argument|TritonModelException)(?:: | - ))+")
 _TRACE = "\\n\\nAt:\\n"
+_KILLED = {
+    "SIGKILL": "by the system, for want of memory, or by someone",
+    **dict.fromkeys(("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL"), "a fault of Triton"),
+}
 _READY = ("Started HTTPService at", "Started GRPCInferenceService at")
 
 
@@ -50,10 +55,18 @@ class Log:
             )
         if code == 0:
             return None
-        if self.failed:
+        if self.failed and self._waits_for:  # once it is ready, it serves without them
             reasons = "; ".join(f"model {name}: {why}" for name, why in self.failed.items())
             return f"the server ended with {code}: {reasons}"
+        if name := _signal(code):
+            why = f" ({_KILLED[name]})" if name in _KILLED else ""
+            return f"the server was killed by {name}{why}; start it again"
         return f"the server ended with {code}; its last lines that begin with E say why"
+
+
+def _signal(code: int) -> str | None:
+    """Names the signal of an exit code 128 + N."""
+    return next((one.name for one in signal.Signals if one == code - 128), None)
 
 
 def _reason(text: str) -> str:

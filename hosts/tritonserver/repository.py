@@ -19,7 +19,7 @@ from pcsr.runtime.routing.time_model import Key, Workload
 from pcsr.runtime.upscaler import Upscaler
 from pcsr.single_file import SUFFIX, open_bundle
 
-from .model.settings import Settings
+from .model.settings import Settings, refuse_warm_up
 from .pbtxt import config_text
 
 CONFIG, VERSION = "config.pbtxt", "1"
@@ -125,13 +125,21 @@ def _check(plan: ModelPlan) -> None:
         )
     if plan.device == "cpu":
         with closing(Upscaler(plan.bundle, plan.device, **plan.settings.opening)) as upscaler:
-            upscaler.completed(None, RoutingRequest())
+            scale, _ = upscaler.completed(None, RoutingRequest())
+        _check_warm_up(plan.settings, scale)
         return
     parse_device(plan.device)
     bundle, settings = open_bundle(plan.bundle), plan.settings
     choose_backend(settings.backend, plan.device, settings.precision, bundle)
     bundle.graphs(settings.precision)
-    _planner(bundle, settings.routing).completed(RoutingRequest(), bundle.manifest.trained_scale)
+    scale = bundle.manifest.trained_scale
+    _planner(bundle, settings.routing).completed(RoutingRequest(), scale)
+    _check_warm_up(settings, scale)
+
+
+def _check_warm_up(settings: Settings, scale: float) -> None:
+    for size in settings.warm_up:
+        refuse_warm_up(size, settings.max_output_pixels, "max_output_pixels", scale)
 
 
 def _planner(bundle: Bundle, routing: Mapping[str, Any]) -> Planner:

@@ -17,8 +17,8 @@ IMAGES = Path("/opt/tritonserver/bin/tritonserver")  # where NVIDIA's container 
 STUB = "triton_python_backend_stub"
 ABSENT = (
     "found no tritonserver: none on PATH, none in /opt/tritonserver/bin, and no nvidia-pytriton in "
-    "{python}; run pip install 'pcsr[cpu,serve]' (Linux x86_64, glibc 2.35, Python 3.11 or 3.12), "
-    "use NVIDIA's container image, or name one by --server"
+    "{python}; run pip install '.[cpu,serve]' in a clone of pcsr (Linux x86_64, glibc 2.35, Python "
+    "3.11 or 3.12), use NVIDIA's container image, or name one by --server"
 )
 
 

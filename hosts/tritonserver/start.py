@@ -3,6 +3,7 @@ end why it ended.
 """
 
 import ctypes
+import errno
 import os
 import signal
 import socket
@@ -19,11 +20,15 @@ from typing import BinaryIO
 from pcsr.bundle import is_bundle
 from pcsr.errors import BackendError, UsageError
 
+from . import regions
 from .log import Log
 from .server import Server
 
 WATCH_S = 1.0
-FOLDER_OF_REGIONS = Path("/dev/shm")
+BROKEN_EXIT_S = 3.0
+"""How long a server may take to end whose model's process has died: it takes no connections then,
+and would wait for the dead process's requests until its own timeout.
+"""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -40,8 +45,8 @@ class Endpoints:
         """Tests that the server can listen.
 
         Raises:
-            UsageError: two ports are the same, or the address is not of this machine.
-            BackendError: a port is in use.
+            UsageError: two ports are the same.
+            BackendError: a port is in use, or the address is not of this machine.
         """
         ports = {"HTTP": self.http_port, "gRPC": self.grpc_port, "metrics": self.metrics_port}
         if len({*ports.values()}) < len(ports):
@@ -53,10 +58,11 @@ class Endpoints:
                     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                     probe.bind((self.host, port))
             except OSError as error:
-                reason = error.strerror or str(error)
+                of_host = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
                 raise BackendError(
-                    f"cannot listen on {self.host}:{port} ({what}): {reason}; name another by "
-                    f"--{what.lower()}-port"
+                    f"cannot listen on {self.host}:{port} ({what}): "
+                    f"{error.strerror or error}; name another by "
+                    f"--{'host' if of_host else f'{what.lower()}-port'}"
                 ) from error
 
 
@@ -73,7 +79,9 @@ def check_repository(models: str) -> None:
     if is_bundle(folder):
         make = f"make one with pcsr-serve repository {models} -o models/"
         raise UsageError(f"expected a model repository, found the bundle {models}; {make}")
-    found = "no folder in it with a config.pbtxt" if folder.is_dir() else "no such folder"
+    found = "a file, not a folder" if folder.exists() else "no such folder"
+    if folder.is_dir():
+        found = "no folder in it with a config.pbtxt"
     raise UsageError(f"expected a model repository, found {models} ({found}); {make}")
 
 
@@ -93,7 +101,7 @@ def arguments(
     }
     if server.backends is not None:
         options["backend-directory"] = str(server.backends)
-    region = f"python,shm-region-prefix-name={_region()}"
+    region = f"python,shm-region-prefix-name={regions.prefix()}"
     lines = [f"--{name}={value}" for name, value in options.items()]
     return [str(server.program), *lines, f"--backend-config={region}", *more]
 
@@ -104,6 +112,7 @@ def run(server: Server, command: Sequence[str], log: Log) -> int:
     SIGINT and SIGTERM are handed on: the server ends its requests first. SIGHUP does the same. The
     server ends with this process, whatever ends that.
     """
+    regions.remove_abandoned()
     with (
         _signals() as signals,
         subprocess.Popen(
@@ -122,9 +131,7 @@ def run(server: Server, command: Sequence[str], log: Log) -> int:
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)  # models' processes may outlive a killed server
         reader.join()
-    for region in FOLDER_OF_REGIONS.glob(f"{_region()}*"):
-        with suppress(OSError):
-            region.unlink()
+    regions.remove_own()
     return code if code >= 0 else 128 - code
 
 
@@ -138,10 +145,20 @@ def _waited(child: subprocess.Popen[bytes], log: Log, signals: "_Signals") -> in
             return child.wait(WATCH_S)
         dead = _dead_children(child.pid)
         # The server waits for those that end as they should, a moment later.
-        if dead & before and not log.dead and not signals.handed:
+        if dead & before and not signals.handed:
             log.dead = True
             child.terminate()
+            return _ended(child)
         before = dead
+
+
+def _ended(child: subprocess.Popen[bytes]) -> int:
+    """Waits for a broken server that was asked to end, but not for long."""
+    try:
+        return child.wait(BROKEN_EXIT_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        return child.wait()
 
 
 def _dead_children(pid: int) -> set[int]:
@@ -207,8 +224,3 @@ def _signals() -> Iterator[_Signals]:
 
 def _end_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _region() -> str:
-    """Begins the names of the shared memory between the server and its Python processes."""
-    return f"pcsr_{os.getpid()}_"

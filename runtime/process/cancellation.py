@@ -61,7 +61,7 @@ class Cancellation:
     ) -> None:
         given = checked({"timeout_s": timeout_s, "asked": asked}, ARGUMENTS)
         seconds: float = math.inf if timeout_s is None else given["timeout_s"]
-        self._timeout_s, self._deadline_s = seconds, time.monotonic() + seconds
+        self._timeout, self._deadline_s = _duration(seconds), time.monotonic() + seconds
         self._asked, self._ask_at_s = asked, 0.0
         self._reason: str | BaseException | None = None
 
@@ -87,7 +87,7 @@ class Cancellation:
         if self._reason is None:
             now_s = time.monotonic()
             if now_s >= self._deadline_s:
-                self._reason = f"the deadline of {self._timeout_s:g} s has passed {TOO_EARLY}"
+                self._reason = f"the deadline of {self._timeout} has passed {TOO_EARLY}"
             elif self._asked is not None and now_s >= self._ask_at_s:
                 self._ask_at_s = now_s + POLL_S
                 self._ask(self._asked)
@@ -148,6 +148,13 @@ class Cancellation:
             running.release()
             if is_watched:
                 watching.acquire()
+
+
+def _duration(seconds: float) -> str:
+    """Writes a deadline as people read it."""
+    if seconds == 0 or seconds >= 1e-3:
+        return f"{seconds:g} s"
+    return f"{1e3 * seconds:.3f} ms" if seconds >= 1e-6 else "less than 0.001 ms"
 
 
 @contextmanager

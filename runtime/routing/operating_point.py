@@ -80,7 +80,7 @@ class OperatingPoint:
         """Gives a preset's k. Raises UsageError for an unknown name."""
         if name not in self.presets:
             known = ", ".join(self.presets)
-            raise UsageError(f"there is no preset '{name}' (there are: {known})")
+            raise UsageError(f"there is no preset '{shortened(name, 40)}' (there are: {known})")
         return self.presets[name].k or 0.0
 
     def lightest(self, max_loss_db: float) -> float:

@@ -16,6 +16,8 @@ from pcsr.text import last_line
 
 _WHOLE = ("s3", "gcs", "abfs")  # types of file systems where an object appears when it is complete
 
+GOOGLE_RETRIES_S = 30
+
 
 @dataclass(frozen=True)
 class Place:
@@ -183,7 +185,7 @@ def _opened(uri: str) -> tuple[Any, str]:
     if "://" not in uri:
         return LocalFileSystem(), uri
     try:
-        system, path = FileSystem.from_uri(uri)
+        system, path = FileSystem.from_uri(_bounded(uri))
     except pyarrow.lib.ArrowInvalid as error:
         raise UsageError(
             f"expected a path or a URI that pyarrow knows (s3://, gs://, ...), found {uri}: "
@@ -192,3 +194,12 @@ def _opened(uri: str) -> tuple[Any, str]:
     except (OSError, NotImplementedError) as error:
         raise BackendError(f"cannot open {uri.partition('?')[0]}: {last_line(error)}") from error
     return system, path
+
+
+def _bounded(uri: str) -> str:
+    """Bounds how long Google's store is asked again, which is 15 minutes else, without an end by
+    Ctrl-C.
+    """
+    if not uri.startswith(("gs://", "gcs://")) or "retry_limit_seconds=" in uri:
+        return uri
+    return f"{uri}{'&' if '?' in uri else '?'}retry_limit_seconds={GOOGLE_RETRIES_S}"

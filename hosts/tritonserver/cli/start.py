@@ -70,4 +70,4 @@ def start(
     code = run(found, command_line, log)
     if why := log.why(code):
         complain(BackendError(why))
-    sys.exit(code or (1 if log.dead else 0))
+    sys.exit(1 if log.dead else code)

@@ -51,7 +51,7 @@ class Passage:
             if self._free_bytes is not None and needed + SPARE_BYTES > self._free_bytes():
                 raise BusyError(
                     f"the server's shared memory has no room for a result of {needed / MIB:.0f} "
-                    "MiB; try again later, or give the server more (docker run --shm-size)"
+                    "MiB; try again later, or ask for it encoded (OUTPUT_FORMAT)"
                 )
             yield
 

@@ -2,6 +2,7 @@
 logged.
 """
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,11 +11,16 @@ from pcsr.text import one_line
 
 THEIRS = (UsageError, ImageError)
 """Errors that a client can mend."""
+_CALIBRATED = "; leave PRESET, BUDGET_MS and MAX_PSNR_LOSS_DB out"
 NOT_FOR_CLIENTS = {
     "; raise --max-pixels": "; send a smaller one",
     ", or pass --accept-damaged to take what can be decoded": "",
+    r"^the bundle has no operating point; run .*": f"this model is not calibrated{_CALIBRATED}",
+    r"^the bundle has no times for .*": "no time was measured for this model; leave BUDGET_MS out",
+    r"^cannot write image\.\w+:": "cannot encode the result:",
+    r"\[height, width\] or (?=\[height, width, )": "",
 }
-"""Advice for those who run a command, and what a client is told instead."""
+"""Patterns of what is for those who run a command, and what a client is told instead."""
 
 
 class BusyError(PcsrError):
@@ -59,5 +65,5 @@ def _for_clients(text: str, hidden: Sequence[str]) -> str:
     for path in sorted(hidden, key=len, reverse=True):
         text = text.replace(path, "the bundle")
     for advice, instead in NOT_FOR_CLIENTS.items():
-        text = text.replace(advice, instead)
+        text = re.sub(advice, instead, text, flags=re.DOTALL)
     return one_line(text)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pcsr.errors import UsageError
+from pcsr.runtime.geometry.grid import hr_size
 from pcsr.runtime.inputs.arguments import (
     Argument,
     checked,
@@ -105,6 +106,17 @@ class Settings:
         for name, value in checked(given, ARGUMENTS).items():
             object.__setattr__(self, name, value)
         RoutingRequest.of(self.routing)
+        self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        """Refuses what each alone is right, and not beside another."""
+        if self.compute_concurrency and self.compute_concurrency > self.concurrency:
+            raise UsageError(
+                f"compute_concurrency must be at most concurrency ({self.concurrency}), found "
+                f"{self.compute_concurrency}: requests that compute are among those at work"
+            )
+        for size in self.warm_up:
+            refuse_warm_up(size, self.max_input_pixels, "max_input_pixels")
 
     @property
     def opening(self) -> dict[str, Any]:
@@ -152,6 +164,19 @@ class Settings:
         """
         given = {name: value for name, value in parameters.items() if not name.isupper()}
         return cls.of_options({name: _value(name, value) for name, value in given.items()})
+
+
+def refuse_warm_up(size: Size, most: int, limit: str, scale: float = 1.0) -> None:
+    """Raises UsageError for a size (height, width) whose image, or result at a scale, is larger
+    than clients' may be.
+    """
+    height, width = size if scale == 1.0 else hr_size(size, scale)
+    if height * width > most:
+        result = "" if scale == 1.0 else f" makes {size_text((height, width))}, which"
+        raise UsageError(
+            f"the warm_up {size_text(size)}{result} has {height * width} pixels, and {limit} is "
+            f"{most}; choose a smaller one"
+        )
 
 
 def _named(routing: Mapping[str, Any]) -> dict[str, Any]:

@@ -44,8 +44,8 @@ def test_a_model_holds_a_copy_of_its_bundle(three_way_bundle: Path, tmp_path: Pa
 
 def test_options_are_parameters(three_way_bundle: Path, plain_bundle: Path, tmp_path: Path) -> None:
     given = "--threads 2 --concurrency 3 --compute-concurrency 2 --max-pending 7 --timeout-ms 2500"
-    more = "--warm-up 40x30 --warm-up 64x48 --heavy-ratio 0.3 --no-refine --max-input-pixels 1000"
-    options = [*given.split(), *more.split(), "--max-output-pixels", 9000, "--max-encoded-mib", 2]
+    more = "--warm-up 40x30 --warm-up 64x48 --heavy-ratio 0.3 --no-refine --max-input-pixels 4000"
+    options = [*given.split(), *more.split(), "--max-output-pixels", 90000, "--max-encoded-mib", 2]
     done = repository(three_way_bundle, "-o", tmp_path, "--name", "m", *options)
     assert done.code == 0, done.stderr
     assert Settings.read(parameters(config(tmp_path / "m"))) == Settings(
@@ -55,8 +55,8 @@ def test_options_are_parameters(three_way_bundle: Path, plain_bundle: Path, tmp_
         max_pending=7,
         timeout_ms=2500,
         warm_up=((30, 40), (48, 64)),
-        max_input_pixels=1000,
-        max_output_pixels=9000,
+        max_input_pixels=4000,
+        max_output_pixels=90000,
         max_encoded_mib=2,
         routing={"heavy_ratio": 0.3, "refine": False},
     )
@@ -113,6 +113,28 @@ def test_existing_models_stay(three_way_bundle: Path, plain_bundle: Path, tmp_pa
         (["--precision", "fp16"], 2, "has no fp16 graphs"),
         (["--precision", "fp16", "--device", "cuda"], 2, "has no fp16 graphs"),
         (["--concurrency", "0"], 2, "concurrency must be a whole number from 1 to 256, found 0"),
+        (
+            ["--compute-concurrency", "5"],
+            2,
+            r"compute_concurrency must be at most concurrency \(4\), found 5",
+        ),
+        (
+            ["--warm-up", "8x8", "--warm-up", "99999x99999"],
+            2,
+            "the warm_up 99999x99999 has 9999800001 pixels, and max_input_pixels is 16777216; "
+            "choose a smaller one",
+        ),
+        (
+            ["--warm-up", "40x30", "--max-output-pixels", "19199"],
+            2,
+            "the warm_up 40x30 makes 160x120, which has 19200 pixels, and max_output_pixels is "
+            "19199; choose a smaller one",
+        ),
+        (
+            ["--warm-up", "40x30", "--max-output-pixels", "19199", "--device", "cuda"],
+            2,
+            "the warm_up 40x30 makes 160x120, which",
+        ),
         (["--warm-up", "40"], 2, "unknown size '40'; expected WIDTHxHEIGHT"),
         (["--timeout-ms", "-1"], 2, "timeout_ms must be a number of milliseconds above 0"),
     ],

@@ -6,12 +6,14 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pcsr.errors import BackendError, UsageError
+from pcsr.tritonserver import regions
 from pcsr.tritonserver.log import Log
 from pcsr.tritonserver.server import find_server
 from pcsr.tritonserver.start import Endpoints, check_repository
@@ -73,12 +75,37 @@ def test_the_exit_code_is_the_server_s(models: Path, program: Program, code: int
     assert started(command(models, program(f"exit {code}"))).returncode == code
 
 
-def test_a_killed_server_is_said(models: Path, program: Program) -> None:
-    done = started(command(models, program("kill -9 $$")))
+@pytest.mark.parametrize(
+    ("name", "code", "why"),
+    [
+        ("KILL", 137, " (by the system, for want of memory, or by someone)"),
+        ("SEGV", 139, " (a fault of Triton)"),
+        ("USR1", 138, ""),
+    ],
+)
+def test_a_killed_server_is_said(
+    models: Path, program: Program, name: str, code: int, why: str
+) -> None:
+    done = started(command(models, program(f"kill -{name} $$")))
     assert (done.returncode, done.stderr) == (
-        137,
-        "error: the server ended with 137; its last lines that begin with E say why\n",
+        code,
+        f"error: the server was killed by SIG{name}{why}; start it again\n",
     )
+
+
+def test_other_codes_are_explained_by_the_server(models: Path, program: Program) -> None:
+    done = started(command(models, program("exit 200")))
+    assert (done.returncode, done.stderr) == (
+        200,
+        "error: the server ended with 200; its last lines that begin with E say why\n",
+    )
+
+
+def test_a_model_that_was_not_loaded_is_no_reason_once_the_others_are_served() -> None:
+    log = Log(lambda _: None)
+    for line in (FAILED, "Started GRPCInferenceService at", "Started HTTPService at"):
+        log.read(line)
+    assert log.why(139) == "the server was killed by SIGSEGV (a fault of Triton); start it again"
 
 
 def test_the_last_line_says_why_a_model_was_not_loaded(models: Path, program: Program) -> None:
@@ -119,9 +146,55 @@ def test_a_dead_python_process_ends_the_server(models: Path, program: Program) -
     """The server does not notice; a stand-in that never waits for its children does not, either."""
     script = "import os, time\nif os.fork():\n    time.sleep(60)\nos._exit(9)"
     done = started(command(models, program(f"exec {sys.executable} -c '{script}'")))
-    assert done.returncode == 128 + signal.SIGTERM
+    assert done.returncode == 1
     assert done.stderr.startswith("error: a model's Python process died")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_server_whose_python_process_died_may_not_wait(models: Path, program: Program) -> None:
+    """As the server does, for requests of the dead process, while it takes no connections."""
+    script = (
+        "import os, signal, time\nif os.fork():\n"
+        "    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n    time.sleep(60)\nos._exit(9)"
+    )
+    begin = time.monotonic()
+    done = started(command(models, program(f"exec {sys.executable} -c '{script}'")))
+    assert time.monotonic() - begin < 30
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: a model's Python process died")
+
+
+def test_what_a_killed_command_left_is_removed_by_the_next(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    monkeypatch.setattr(regions, "FOLDER", tmp_path / "shm")
+    namespace = regions.prefix().split("_")[2]
+    left = [f"pcsr_{gone.pid}_{namespace}_{n}" for n in "ab"]
+    others = [
+        f"pcsr_{os.getpid()}_{namespace}_a",
+        f"pcsr_1_{namespace}_a",
+        f"pcsr_{gone.pid}_1_of_another_container",
+        "pcsr_images",
+        f"triton_{gone.pid}_{namespace}_a",
+    ]
+    (tmp_path / "shm").mkdir()
+    for name in (*left, *others):
+        (tmp_path / "shm" / name).touch()
+    regions.remove_abandoned()
+    assert sorted(path.name for path in (tmp_path / "shm").iterdir()) == sorted(others)
+    regions.remove_own()
+    assert sorted(path.name for path in (tmp_path / "shm").iterdir()) == sorted(others[1:])
+
+
+def test_a_start_removes_what_was_left(models: Path, program: Program) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    left = regions.FOLDER / f"pcsr_{gone.pid}_{regions.prefix().split('_')[2]}_left"
+    left.touch()
+    assert started(command(models, program("exit 0"))).returncode == 0
+    assert not left.exists()
 
 
 def test_a_python_process_that_is_waited_for_later_ends_nothing(
@@ -146,6 +219,15 @@ def test_a_port_in_use_is_named(models: Path, program: Program) -> None:
     )
 
 
+@pytest.mark.parametrize("host", ["nosuch.invalid", "192.0.2.1"])
+def test_an_address_that_is_not_here_is_named(models: Path, program: Program, host: str) -> None:
+    done = started([*command(models, program("exit 0")), f"--host={host}"])
+    assert done.returncode == 3
+    assert done.stderr.startswith(f"error: cannot listen on {host}:")
+    assert done.stderr.endswith("; name another by --host\n")
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_ports_differ() -> None:
     with pytest.raises(UsageError, match=r"three different ports, found \[1, 1, 8002\]"):
         Endpoints(http_port=1, grpc_port=1).check()
@@ -165,7 +247,7 @@ def test_a_server_that_is_not_there_is_named(models: Path, tmp_path: Path) -> No
 )
 def test_without_a_server_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", os.devnull)
-    with pytest.raises(BackendError, match=r"found no tritonserver: .*pip install 'pcsr\[cpu,serv"):
+    with pytest.raises(BackendError, match=r"found no tritonserver: .*pip install '\.\[cpu,serve"):
         find_server()
 
 
@@ -174,6 +256,10 @@ def test_what_is_no_repository(tmp_path: Path, single_bundle: Path) -> None:
         check_repository(str(tmp_path / "nowhere"))
     with pytest.raises(UsageError, match=r"no folder in it with a config.pbtxt"):
         check_repository(str(tmp_path))
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(UsageError, match=r"file \(a file, not a folder\); make one with"):
+        check_repository(str(file))
     with pytest.raises(UsageError, match=f"found the bundle {single_bundle}"):
         check_repository(str(single_bundle))
     check_repository("s3://models")

@@ -63,6 +63,17 @@ def test_what_it_says() -> None:
         Cancellation(timeout_s=0).check()
 
 
+@pytest.mark.parametrize(
+    ("timeout_s", "said"),
+    [(1e-3, "0.001 s"), (5e-4, "0.500 ms"), (1e-6, "0.001 ms"), (1e-300, "less than 0.001 ms")],
+)
+def test_short_deadlines_are_readable(timeout_s: float, said: str) -> None:
+    cancellation = Cancellation(timeout_s=timeout_s)
+    time.sleep(0.002)
+    with pytest.raises(CancelledError, match=rf"^the deadline of {said} has passed before"):
+        cancellation.check()
+
+
 def test_the_deadline_counts_from_its_making_and_stays_passed() -> None:
     cancellation = Cancellation(timeout_s=0.02)
     cancellation.check()

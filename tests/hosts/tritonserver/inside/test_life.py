@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def models(bundles: dict[str, str], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def alone(models: Path, tmp_path: Path) -> Iterator[Serving]:
-    with serving(models, tmp_path / "log", ["--exit-timeout-s=5"]) as running:
+    with serving(models, tmp_path / "log") as running:
         yield running
 
 
@@ -62,7 +63,7 @@ def test_a_killed_server_is_started_again(alone: Serving, upscalers: dict[str, U
     pids = [alone.server_pid, *alone.model_pids]
     os.kill(alone.server_pid, signal.SIGKILL)
     assert alone.process.wait(30) == 137
-    assert "error: the server ended with 137" in alone.log.read_text()
+    assert "error: the server was killed by SIGKILL" in alone.log.read_text()
     wait_for_end(pids)
     assert regions(alone) == []
     alone.start()
@@ -86,6 +87,44 @@ def test_a_killed_model_ends_the_server(alone: Serving) -> None:
     assert alone.process.wait(60) == 1
     last = alone.log.read_text().splitlines()[-1]
     assert last.startswith("error: a model's Python process died")
+
+
+def test_requests_of_a_killed_model_do_not_keep_the_server(models: Path, tmp_path: Path) -> None:
+    """It takes no connections while it waits for them, up to --exit-timeout-s."""
+    image = pixels_of((1500, 2000))
+
+    def ask() -> None:
+        client = Client("http", server.http)
+        with suppress(Exception):  # however the server says it
+            client("two", sent(image))
+        client.close()
+
+    with serving(models, tmp_path / "log", ["--exit-timeout-s=60"]) as server:
+        asking = threading.Thread(target=ask)
+        asking.start()
+        end = time.monotonic() + 20
+        while not sum(server.read_metrics("pcsr_pending_requests").values()):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        os.kill(server.model_pids[0], signal.SIGKILL)
+        assert server.process.wait(30) == 1
+        asking.join()
+
+
+def test_what_is_left_of_a_killed_command_and_server_is_removed(alone: Serving) -> None:
+    answer(alone)
+    pids = [alone.server_pid, *alone.model_pids]
+    alone.process.kill()
+    os.kill(pids[0], signal.SIGKILL)
+    alone.process.wait()
+    left = regions(alone)
+    assert left
+    for pid in pids[1:]:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    wait_for_end(pids)
+    alone.start()
+    assert not any(path.exists() for path in left)
 
 
 def test_it_ends_after_its_requests(alone: Serving, upscalers: dict[str, Upscaler]) -> None:

@@ -140,18 +140,19 @@ def test_a_cancelled_request_ends(three_way_bundle: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("inputs", "settings", "timeout_us", "seconds"),
+    ("inputs", "settings", "timeout_us", "deadline"),
     [
-        ({"TIMEOUT_MS": 100.0}, {"timeout_ms": 9e6}, 0, 0.1),
-        ({"TIMEOUT_MS": 9e6}, {}, 150_000, 0.15),
-        ({}, {"timeout_ms": 120}, 0, 0.12),
+        ({"TIMEOUT_MS": 100.0}, {"timeout_ms": 9e6}, 0, "0.1 s"),
+        ({"TIMEOUT_MS": 0.001}, {}, 0, "0.001 ms"),
+        ({"TIMEOUT_MS": 9e6}, {}, 150_000, "0.15 s"),
+        ({}, {"timeout_ms": 120}, 0, "0.12 s"),
     ],
 )
 def test_a_deadline_ends_a_request(
     inputs: dict[str, Any],
     settings: dict[str, Any],
     timeout_us: int,
-    seconds: float,
+    deadline: str,
     three_way_bundle: Path,
     tmp_path: Path,
 ) -> None:
@@ -159,6 +160,6 @@ def test_a_deadline_ends_a_request(
     given = {"IMAGE": np.zeros((1500, 1500, 3), np.uint8), **inputs}
     assert found.refusal(given, "HEAVY_SHARE", timeout_us=timeout_us) == (
         "CANCELLED",
-        f"the deadline of {seconds:g} s has passed before the image was finished",
+        f"the deadline of {deadline} has passed before the image was finished",
     )
     found.model.finalize()

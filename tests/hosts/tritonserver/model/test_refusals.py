@@ -11,6 +11,7 @@ import pytest
 from pcsr import Upscaler
 from pcsr.images import Picture, write_bytes
 from tests.hosts.tritonserver.stand_in import Loaded, load
+from tests.runtime.routing.calibrations import calibrated
 
 IMAGE = np.zeros((6, 8, 3), np.uint8)
 PNG = write_bytes(Picture(IMAGE), ".png")
@@ -64,7 +65,11 @@ def loaded(three_way_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> 
             (),
             "expected an output of at most 50000 pixels, found 480x360 = 172800; .*",
         ),
-        ({"IMAGE": IMAGE[:0]}, (), r"expected an image .*, found shape \[0, 8, 3\]"),
+        (
+            {"IMAGE": IMAGE[:0]},
+            (),
+            r"expected an image \[height, width, 1 to 4\], found shape \[0, 8, 3\]",
+        ),
         ({"IMAGE": np.zeros((4, 4, 5), np.uint8)}, (), r"expected an image .* \[4, 4, 5\].*"),
         ({"IMAGE_FP32": np.full((4, 4, 3), np.nan, np.float32)}, (), "the image holds NaN or .*"),
         ({"IMAGE": IMAGE, "SCALE": 0.5}, (), "scale must be a number from 1 to 1000, found 0.5"),
@@ -81,9 +86,10 @@ def loaded(three_way_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         (
             {"IMAGE": IMAGE, "PRESET": b"fast"},
             (),
-            "the bundle has no operating point; run pcsr-calibrate operating-point the bundle "
-            "IMAGES",
+            "this model is not calibrated; leave PRESET, BUDGET_MS and MAX_PSNR_LOSS_DB out",
         ),
+        ({"IMAGE": IMAGE, "BUDGET_MS": 5.0}, (), "this model is not calibrated; leave .* out"),
+        ({"IMAGE": IMAGE, "MAX_PSNR_LOSS_DB": 0.1}, (), "this model is not calibrated; .* out"),
         ({"IMAGE": IMAGE, "TIMEOUT_MS": -1.0}, (), "TIMEOUT_MS must be a number of .*, found -1.0"),
         (
             {"IMAGE": IMAGE, "OUTPUT_FORMAT": b"gif"},
@@ -106,7 +112,7 @@ def loaded(three_way_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         (
             {"IMAGE": np.zeros((4, 4, 4), np.uint8), "OUTPUT_FORMAT": b"jpeg"},
             (),
-            "cannot write image.jpg: JPEG has no alpha; write PNG, TIFF or WebP",
+            "cannot encode the result: JPEG has no alpha; write PNG, TIFF or WebP",
         ),
         (
             {"IMAGE": np.zeros((1, 20, 3), np.uint8), "SCALE": 900.0, "OUTPUT_FORMAT": b"webp"},
@@ -126,6 +132,20 @@ def test_a_client_s_mistake_is_told_in_one_line(
     assert [kind for kind, _ in loaded.log.lines] == ["info"]
 
 
+def test_a_calibration_that_does_not_help_is_told_without_advice_for_operators(
+    three_way_bundle: Path, tmp_path: Path
+) -> None:
+    found = load(calibrated(three_way_bundle, tmp_path / "calibrated", []), tmp_path / "m")
+    code, text = found.refusal({"IMAGE": IMAGE, "PRESET": b"x" * 100_000})
+    assert (code, text[:60]) == ("INVALID_ARG", f"there is no preset '{'x' * 39}…")
+    assert len(text) < 150
+    assert found.refusal({"IMAGE": IMAGE, "BUDGET_MS": 5.0}) == (
+        "INVALID_ARG",
+        "no time was measured for this model; leave BUDGET_MS out",
+    )
+    found.model.finalize()
+
+
 def test_unknown_parameters_are_refused(loaded: Loaded) -> None:
     code, text = loaded.refusal({"IMAGE": IMAGE}, given_parameters={"scale": "4"})
     assert code == "INVALID_ARG"
@@ -138,7 +158,7 @@ def test_what_a_format_cannot_hold_is_known_before_the_computation(
     monkeypatch.setattr(Upscaler, "run", lambda *_: pytest.fail("it was computed"))
     given = {"ENCODED": write_bytes(Picture(np.zeros((4, 4, 4), np.uint8)), ".png")}
     code, text = loaded.refusal({**given, "OUTPUT_FORMAT": b"jpeg"})
-    assert (code, text.partition(":")[0]) == ("INVALID_ARG", "cannot write image.jpg")
+    assert (code, text.partition(":")[0]) == ("INVALID_ARG", "cannot encode the result")
 
 
 def test_the_server_s_fault_is_logged_and_it_serves_on(
