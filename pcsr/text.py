@@ -34,9 +34,14 @@ def one_line(text: str) -> str:
     return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", text).strip()
 
 
+def first_line(error: Exception) -> str:
+    """Returns the first line of an error's message; the name of its kind where it has none."""
+    return one_line(next(iter(str(error).strip().splitlines()), type(error).__name__))
+
+
 def last_line(error: Exception) -> str:
     """Returns the last line of an error's message, where libvips says what was wrong."""
-    return one_line(str(error).strip().splitlines()[-1])
+    return one_line([type(error).__name__, *str(error).strip().splitlines()][-1])
 
 
 def shortened(text: str, most: int = 300) -> str:

@@ -6,11 +6,13 @@ from typing import Any
 
 from pcsr.bundle import Bundle
 from pcsr.errors import BackendError, BundleError
+from pcsr.text import first_line
 
 from .devices import parse_device
 
 try:
     import onnxruntime as ort
+    from onnxruntime.capi import onnxruntime_pybind11_state as binding
 except ModuleNotFoundError as missing:
     raise BackendError(
         f"the onnxruntime backend needs {missing.name}, which is not installed; "
@@ -29,6 +31,14 @@ SETTINGS = {
     # Small parts balance cores that are not equally fast: 5 % of CARN's backbone.
     "session.dynamic_block_base": "8",
 }
+OWN_ERRORS: tuple[type[Exception], ...] = tuple(
+    kind
+    for kind in vars(binding).values()
+    if isinstance(kind, type) and issubclass(kind, Exception)
+)  # they have no common base class
+ERRORS: tuple[type[Exception], ...] = (*OWN_ERRORS, RuntimeError, MemoryError, ValueError)
+"""What ONNX Runtime raises: its own errors, those of C++, and that of an input that is missing. Any
+other is of somebody else, as of a signal handler that runs in the middle of a call."""
 FATAL = 4  # of ONNX Runtime's log: it prints errors, and raises them, too
 
 
@@ -62,8 +72,8 @@ def open_session(
     model = bundle.graph_bytes(role, precision)
     try:
         session = start_session(model, threads, provider, settings)
-    except Exception as error:  # onnxruntime has no common base class for its errors
-        reason = str(error).splitlines()[0]
+    except ERRORS as error:
+        reason = first_line(error)
         kind = BundleError if name == "CPUExecutionProvider" else BackendError
         raise kind(
             f"{bundle.path}: ONNX Runtime refuses the {role} graph with {name}: {reason}"

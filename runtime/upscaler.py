@@ -52,7 +52,8 @@ class Upscaler:
             engines, else torch. The attribute `backend` says which it is.
         precision: which set of graphs to run (`fp32`, `fp16`, `bf16` as exported; `int8`, `fp8`
             as calibrated).
-        threads: worker threads of the CPU; None takes the cores this process may use.
+        threads: worker threads of the CPU; None takes the cores this process may use. PyTorch has
+            its own, for the whole process: `torch.set_num_threads`.
         tile_px: side of the backbone's tiles in input pixels, without their halo; None chooses it
             by memory. The result does not depend on it.
         passes: what a GPU does behind the backbone: `fused` (Triton kernels), `graphs` (the
@@ -279,6 +280,8 @@ class Upscaler:
         k: float | None = None,
         channels: int = 3,
         dtype: str = "uint8",
+        *,
+        cancellation: Cancellation | None = None,
         **options: Unpack[CallOptions],
     ) -> None:
         """Pays what first calls of a shape cost: memory, kernels, recordings. Later calls with an
@@ -290,12 +293,13 @@ class Upscaler:
 
         Raises:
             UsageError: as a call does, or a size, channels or dtype that no image has.
+            CancelledError: as a call does.
         """
         image = noise(size, channels, dtype)
         request = RoutingRequest.of({"k": k, **options})
         for _ in range(WARM_UPS):
             with self._open.used() as now:
-                now.upscaled(image, scale, request, learns=False)
+                now.upscaled(image, scale, request, learns=False, cancellation=cancellation)
 
     @contextmanager
     def parts(self) -> Iterator[ImageParts]:
@@ -306,7 +310,7 @@ class Upscaler:
             >>> from pcsr import Upscaler
             >>> with Upscaler("carn-pcsr/").parts() as parts:
             ...     cut = parts.cut(photo, scale=4, count=2)
-            ...     rule = cut.rule(run=None)  # ADM and heavy_ratio count in all parts first
+            ...     rule = cut.rule()  # adaptive and heavy_ratio count in all parts first
             ...     made = [
             ...         parts.upscale(cut, index, photo[part.seen], rule)
             ...         for index, part in enumerate(cut.parts)
@@ -318,7 +322,11 @@ class Upscaler:
             BackendError, UsageError: the backend or the network needs the whole image.
         """
         with self._open.used() as now:
-            yield ImageParts(now)
+            parts = ImageParts(now)
+            try:
+                yield parts
+            finally:
+                parts.end()
 
     def completed(
         self, scale: float | None, request: RoutingRequest

@@ -33,6 +33,7 @@ pcsr.images pcsr.metrics pcsr.overlay pcsr.vectors pcsr.manifest pcsr.bundle pcs
 pcsr.single_file
 pcsr.cli
 pcsr.models
+pcsr.runtime.inputs.arguments
 pcsr.runtime.process
 pcsr.runtime.machine pcsr.runtime.timing pcsr.runtime.layout pcsr.runtime.devices
 pcsr.runtime.shutdown

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
 from pcsr.errors import ImageError
-from pcsr.runtime.onnxruntime_session import open_session, provider_of, run_options
+from pcsr.runtime.onnxruntime_session import ERRORS, open_session, provider_of, run_options
 from pcsr.runtime.process.cancellation import Cancellation
 from pcsr.runtime.shutdown import foreign_call
+from pcsr.text import first_line
 
 from .pipeline import FloatArray
 
@@ -52,18 +53,17 @@ class OnnxRuntimeRunner:
     ) -> list[FloatArray]:
         if cancellation is not None:
             cancellation.check()
-        try:
-            with foreign_call(), self._options_of(cancellation) as options:
+        with foreign_call(), self._options_of(cancellation) as options:
+            try:
                 outputs: list[FloatArray] = self._sessions[role].run(names, inputs, options)
-            return outputs
-        except Exception as error:  # onnxruntime has no common base class for its errors
-            if cancellation is not None:
-                cancellation.check()
-            reason = str(error).splitlines()[0]
-            raise ImageError(
-                f"ONNX Runtime fails in the {role} graph, out of memory or unfit for this image: "
-                f"{reason}; try a smaller image or scale"
-            ) from error
+            except ERRORS as error:
+                if cancellation is not None:
+                    cancellation.check()
+                raise ImageError(
+                    f"ONNX Runtime fails in the {role} graph, out of memory or unfit for this "
+                    f"image: {first_line(error)}; try a smaller image or scale"
+                ) from error
+        return outputs
 
     @contextmanager
     def _options_of(self, cancellation: Cancellation | None) -> Iterator[Any]:

@@ -10,6 +10,7 @@ import torch
 
 from pcsr.errors import ImageError
 from pcsr.runtime.torch_backend.capture import free_cached_memory
+from pcsr.text import first_line
 
 from .frame import FrameShape
 from .recording import FrameCache
@@ -59,7 +60,7 @@ class TileSides:
             except RuntimeError as error:  # PyTorch has no class of its own for the host's memory
                 if not _is_of_memory(error):
                     raise
-                reason = str(error).splitlines()[0]
+                reason = first_line(error)
             # The error is gone by here: its traceback holds what `run` had in memory.
             others = self._frames.others(shape if keeps else None)
             self._frames.clear()

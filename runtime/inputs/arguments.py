@@ -67,13 +67,18 @@ def shown(value: Any) -> str:  # noqa: ANN401
     if isinstance(value, np.generic):
         value = value.item()
     if not isinstance(value, str | bytes | numbers.Number | os.PathLike | None):
-        return f"a {type(value).__name__}"
+        return with_article(type(value).__name__)
     short = reprlib.Repr()
     short.maxstring = short.maxother = short.maxlong = LONGEST
     try:
         return one_line(short.repr(value))
     except ValueError:  # more digits than Python writes
         return "a number of too many digits"
+
+
+def with_article(name: str) -> str:
+    """Writes the name of a class as people read it: a list, an Event."""
+    return f"{'an' if name[:1].lower() in set('aeio') else 'a'} {name}"
 
 
 def number(
@@ -134,7 +139,7 @@ def instance(kind: type[Any], optional: bool = False) -> Argument:
             raise TypeError
         return value
 
-    return Argument(f"be a {kind.__name__}", taken, optional)
+    return Argument(f"be {with_article(kind.__name__)}", taken, optional)
 
 
 def one_of(*names: str) -> Argument:

@@ -1,16 +1,38 @@
 """Calls that end early: somebody cancels them, or their time is over."""
 
+import _thread
+import copy
+import inspect
 import math
-import numbers
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, NoReturn
 
 from pcsr.errors import CancelledError, UsageError
+from pcsr.runtime.inputs.arguments import Argument, checked, number
 
 POLL_S = 0.01
 TOO_EARLY = "before the image was finished"
+NOT_ASYNC = "asked must be a function that answers at once, found one that gives an awaitable"
+
+
+def _function(asked: Any) -> Callable[[], bool]:  # noqa: ANN401
+    if not callable(asked):
+        raise TypeError
+    if any(map(inspect.iscoroutinefunction, (asked, type(asked).__call__))):
+        raise UsageError(NOT_ASYNC)
+    function: Callable[[], bool] = asked
+    return function
+
+
+ARGUMENTS = {
+    "timeout_s": number(
+        "be a number of seconds from 0 on, or None", lambda s: 0 <= s < math.inf, optional=True
+    ),
+    "asked": Argument("be a function without arguments", _function, optional=True),
+}
 
 
 class Cancellation:
@@ -27,7 +49,8 @@ class Cancellation:
     Args:
         timeout_s: seconds from now, after which calls end; None: no such limit.
         asked: says whether to end, as `is_cancelled` of a response sender of Triton Inference
-            Server. It is asked about every 10 ms, from any thread. What it raises, the call raises.
+            Server. It is asked about every 10 ms, from any thread, at times from two at once; a
+            call waits for its answer. What it raises, the call raises.
 
     Raises:
         UsageError: an argument of another kind.
@@ -36,11 +59,11 @@ class Cancellation:
     def __init__(
         self, timeout_s: float | None = None, asked: Callable[[], bool] | None = None
     ) -> None:
-        _check(timeout_s, asked)
-        self._timeout = "" if timeout_s is None else _duration(timeout_s)
-        self._deadline_s = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        given = checked({"timeout_s": timeout_s, "asked": asked}, ARGUMENTS)
+        seconds: float = math.inf if timeout_s is None else given["timeout_s"]
+        self._timeout, self._deadline_s = _duration(seconds), time.monotonic() + seconds
         self._asked, self._ask_at_s = asked, 0.0
-        self._reason: str | Exception | None = None
+        self._reason: str | BaseException | None = None
 
     # No lock: a signal handler may come while this thread holds it.
 
@@ -56,8 +79,7 @@ class Cancellation:
             CancelledError: it was cancelled, or the deadline has passed.
         """
         if self.is_over:
-            reason = self._reason
-            raise reason if isinstance(reason, Exception) else CancelledError(reason)
+            raise self._error()
 
     @property
     def is_over(self) -> bool:
@@ -73,29 +95,59 @@ class Cancellation:
 
     def _ask(self, asked: Callable[[], bool]) -> None:
         try:
-            if asked():
+            answer = asked()
+            if inspect.isawaitable(answer):
+                getattr(answer, "close", bool)()  # a coroutine warns where nobody awaits it
+                raise UsageError(NOT_ASYNC)
+            if answer:
                 self.cancel()
-        except Exception as error:  # the caller's own, which may have come in `watched`'s thread
+        except StopIteration as error:  # it would end the loops that it passes through
+            self._reason = RuntimeError("asked raised StopIteration")
+            self._reason.__cause__ = error
+        except BaseException as error:  # the caller's own, which may come in `watched`'s thread
             self._reason = error
+
+    def _error(self) -> BaseException:
+        """Gives what a call raises. It holds the call's arrays as long as it lives, so that only a
+        copy is kept for other calls.
+        """
+        reason = self._reason
+        if not isinstance(reason, BaseException):
+            return CancelledError(reason)
+        self._reason = _copied(reason)
+        return reason
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a Cancellation cannot be pickled or copied: another process would not hear of it; "
+            "make one there"
+        )
 
     @contextmanager
     def watched(self, stop: Callable[[], None]) -> Iterator[None]:
         """Calls `stop` once, from another thread, if it is over while the body runs."""
-        done = threading.Event()
+        # A Thread and an Event have Python code, which breaks where a signal handler leaves it.
+        running, watching, is_watched = threading.Lock(), threading.Lock(), False
 
         def watch() -> None:
-            while not done.wait(POLL_S):
-                if self.is_over:
-                    stop()
-                    return
+            try:
+                while not running.acquire(timeout=POLL_S):
+                    if self.is_over:
+                        stop()
+                        return
+            finally:
+                watching.release()
 
-        watcher = threading.Thread(target=watch, name="pcsr-cancellation", daemon=True)
-        watcher.start()
+        running.acquire()
+        watching.acquire()
         try:
+            _thread.start_new_thread(watch, ())
+            is_watched = True
             yield
         finally:
-            done.set()
-            watcher.join()
+            running.release()
+            if is_watched:
+                watching.acquire()
 
 
 def _duration(seconds: float) -> str:
@@ -120,11 +172,12 @@ def locked(lock: threading.Lock, cancellation: Cancellation | None) -> Iterator[
         lock.release()
 
 
-def _check(timeout_s: object, asked: object) -> None:
-    is_number = isinstance(timeout_s, numbers.Real) and not isinstance(timeout_s, bool)
-    if timeout_s is not None and not (is_number and 0 <= float(timeout_s) < math.inf):  # type: ignore[arg-type]
-        raise UsageError(
-            f"timeout_s must be a number of seconds from 0 on, or None, found {timeout_s!r}"
-        )
-    if asked is not None and not callable(asked):
-        raise UsageError(f"asked must be a function without arguments, found {asked!r}")
+def _copied(error: BaseException) -> BaseException:
+    """Copies an error without its traceback, whose frames hold all that they had in memory."""
+    try:
+        copied = copy.copy(error)
+    except Exception:  # whatever a foreign class raises
+        copied = error
+    if type(copied) is not type(error):
+        copied = error
+    return copied.with_traceback(None)

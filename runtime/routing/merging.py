@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pcsr.errors import UsageError
+from pcsr.runtime.inputs.arguments import shown
+
 from .adaptive import Histogram
 from .ranking import RankCounts, logit_of
 from .request import RoutingRequest
@@ -62,10 +65,16 @@ def _cut(ratio: float, pixels: int, run: Pass) -> np.float32:
 
 
 def _histogram(counts: Counts) -> Histogram:
-    assert isinstance(counts, Histogram)
+    if not isinstance(counts, Histogram):
+        raise _of_another_kind(counts)
     return counts
 
 
 def _ranks(counts: Counts) -> RankCounts:
-    assert isinstance(counts, RankCounts)
+    if not isinstance(counts, RankCounts):
+        raise _of_another_kind(counts)
     return counts
+
+
+def _of_another_kind(counts: object) -> UsageError:
+    return UsageError(f"run must return the sum of all parts' counts, found {shown(counts)}")

@@ -11,8 +11,15 @@ from pcsr.bundle import Bundle
 from pcsr.errors import ImageError
 from pcsr.manifest import ROW_INPUTS
 from pcsr.runtime.machine import refuse_two_packages
-from pcsr.runtime.onnxruntime_session import SETTINGS, open_session, provider_of, run_options
+from pcsr.runtime.onnxruntime_session import (
+    ERRORS,
+    SETTINGS,
+    open_session,
+    provider_of,
+    run_options,
+)
 from pcsr.runtime.shutdown import foreign_call
+from pcsr.text import first_line
 
 from .protocol import DeviceRunner
 from .side_stream import SideStream
@@ -80,7 +87,7 @@ class OnnxRuntimeDeviceRunner(DeviceRunner):
         with foreign_call(), self._lock, self._stream.entered():
             try:
                 session.run_with_iobinding(binding, self._options)
-            except Exception as error:  # onnxruntime has no common base class for its errors
+            except ERRORS as error:
                 raise _translated(role, error) from error
         return result
 
@@ -93,7 +100,7 @@ def _where(tensor: Tensor) -> tuple[str, int, object, list[int], int]:
 
 
 def _translated(role: str, error: Exception) -> Exception:
-    reason = str(error).splitlines()[0]
+    reason = first_line(error)
     if "allocate memory" in reason or "out of memory" in reason.lower():
         return torch.OutOfMemoryError(f"ONNX Runtime, {role} graph: {reason}")
     return ImageError(f"ONNX Runtime fails in the {role} graph: {reason}")

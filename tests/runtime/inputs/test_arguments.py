@@ -115,5 +115,6 @@ def test_values_are_shown_in_one_short_line() -> None:
     assert shown("a\nb") == r"'a\nb'"
     assert shown(np.float32(0.5)) == "0.5"
     assert shown(np.zeros((300, 300))) == "a ndarray"
+    assert shown(object()) == "an object"
     assert len(shown("x" * 10_000)) < 100
     assert shown(10**5000) == "a number of too many digits"
