@@ -50,8 +50,8 @@ def remaining(
     for task in outline.tasks:
         row = rows.get(task.target)
         task = replace(task, attempts=row["attempts"] if row else 0)
-        if task.target not in there:
-            left.append(task)
+        if task.target not in there:  # workers of a run that was killed just now may still write it
+            left.append(replace(task, replaces=task.target in own))
         elif row and row["error"] is None and row["input"] == task.source:
             is_whole = skip_existing or row["bytes"] in (None, there[task.target])
             (done if is_whole else left).append(replace(task, replaces=not is_whole))

@@ -67,10 +67,10 @@ def _locked(place: Place, path: Path) -> Iterator[None]:
             raise _refusal(place, _read(place))
         if locked is None:
             _refuse_living(place)
-        with writing(path):
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, _note())
         try:
+            with writing(path):
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, _note())
             yield
         finally:
             path.unlink(missing_ok=True)

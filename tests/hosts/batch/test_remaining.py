@@ -46,6 +46,18 @@ def test_a_damaged_output_is_made_again(done: Outline, tmp_path: Path) -> None:
     assert names(left(done, skip_existing=True).tasks) == []
 
 
+def test_outputs_that_a_killed_run_may_still_write_may_be_replaced(
+    done: Outline, tmp_path: Path
+) -> None:
+    for name in "ab":
+        (tmp_path / f"out/{name}.png").unlink()
+    Manifest(done.target).plan("killed", ["b.png"])
+    assert {task.target: task.replaces for task in left(done).tasks} == {
+        "a.png": False,
+        "b.png": True,
+    }
+
+
 def test_a_manifest_without_sizes(done: Outline, tmp_path: Path) -> None:
     manifest = Manifest(done.target)
     rows = manifest.read().drop_columns(["bytes"])
