@@ -187,7 +187,9 @@ class Asks:
         return False
 
 
-@pytest.mark.parametrize("asked", [answer, functools.partial(answer), Asks()], ids=["function", "partial", "object"])
+@pytest.mark.parametrize(
+    "asked", [answer, functools.partial(answer), Asks()], ids=["function", "partial", "object"]
+)
 def test_coroutine_functions_are_refused(asked: Any) -> None:  # noqa: ANN401
     with pytest.raises(UsageError, match="asked must be a function that answers at once"):
         Cancellation(asked=asked)
