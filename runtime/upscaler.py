@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from numpy.typing import NDArray
 
@@ -16,7 +16,6 @@ from .inputs.arguments import checked, refuse_unknown, shown
 from .inputs.arrays import is_tensor
 from .inputs.warm_up import noise
 from .open import ARGUMENTS, OpenBundle, Opening, whole_as_int
-from .parts import ImageParts
 from .process.cancellation import Cancellation
 from .process.lifetime import Lifetime
 from .result import Result, Stats, as_tensors
@@ -24,6 +23,9 @@ from .routing.operating_point import OperatingPoint
 from .routing.request import ARGUMENTS as ROUTING
 from .routing.request import CallOptions, RoutingOptions, RoutingRequest
 from .routing.time_model import Key, Workload
+
+if TYPE_CHECKING:
+    from .parts import ImageParts  # needs the compiled passes
 
 __all__ = ["Result", "Stats", "Upscaler"]
 
@@ -302,7 +304,7 @@ class Upscaler:
                 now.upscaled(image, scale, request, learns=False, cancellation=cancellation)
 
     @contextmanager
-    def parts(self) -> Iterator[ImageParts]:
+    def parts(self) -> Iterator["ImageParts"]:
         """Lends what cuts a large image into bands of rows and computes each of them, in any
         process that opened the same bundle. Their rows are those of a call, bit for bit.
 
@@ -321,6 +323,8 @@ class Upscaler:
         Raises:
             BackendError, UsageError: the backend or the network needs the whole image.
         """
+        from .parts import ImageParts
+
         with self._open.used() as now:
             parts = ImageParts(now)
             try:

@@ -1,7 +1,7 @@
 """Upscales on the CPU: NumPy arrays through a pipeline."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,11 @@ from pcsr.runtime.timing import Stopwatch
 from .alpha import bleed_colours
 from .open import open_pipeline, open_runner
 from .output import ArrayOutput, StreamOutput
-from .parts import HostParts
 from .pipeline import Routed, Runner, Task
 from .workers import Workers
+
+if TYPE_CHECKING:
+    from .parts import HostParts  # needs the compiled passes
 
 Pixels = NDArray[Any]
 
@@ -64,8 +66,10 @@ class HostUpscaler:
         pixels = as_array(image)
         return pixels, Layout.of(pixels)
 
-    def parts(self) -> HostParts:
+    def parts(self) -> "HostParts":
         """Gives what computes parts of images. Raises as `HostParts`."""
+        from .parts import HostParts
+
         return HostParts(self._bundle, self._pipeline)
 
     def backbone_px(self, size: tuple[int, int], scale: float) -> int:
