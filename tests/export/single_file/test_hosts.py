@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pcsr.export.single_file.graph import Baked
-from tests.hosts.vapoursynth.environment import vapoursynth_python
+from tests.hosts.inside import python_of
 
 from .made import Case, Floats, as_batch, by_onnxruntime, by_runtime
 
@@ -79,7 +79,7 @@ def test_opencv_takes_any_images_through_one_dense_net(
 
 @pytest.mark.parametrize("baked", [SPARSE, ADAPTIVE, DENSE], ids=str)
 def test_vsort(carn_like_bundle: Path, baked: Baked, tmp_path: Path) -> None:
-    python = vapoursynth_python()
+    python = python_of("vapoursynth", "VapourSynth in Python 3.12")
     case = Case(carn_like_bundle, baked, (37, 53))
     graph, source, target = (tmp_path / name for name in ("graph.onnx", "in.npy", "out.npy"))
     graph.write_bytes(case.graph())

@@ -1,7 +1,5 @@
 """Runs the tests of pcsr.vapoursynth in Python 3.12 with the real VapourSynth."""
 
-import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,17 +7,15 @@ from pathlib import Path
 import pytest
 
 from tests.exports import Exports
+from tests.hosts.inside import SHIPPED, names_of_tests, python_of, run_tests
 from tests.runtime.routing.calibrations import calibrated
 
-from .environment import ROOT, vapoursynth_python
-
 INSIDE = Path(__file__).parent / "inside"
-SHIPPED = ROOT / "training" / "checkpoints" / "fsrcnn-pcsr-x4.pth"
 
 
 @pytest.fixture(scope="session")
 def python() -> Path:
-    return vapoursynth_python()
+    return python_of("vapoursynth", "VapourSynth in Python 3.12")
 
 
 @pytest.fixture(scope="session")
@@ -36,20 +32,9 @@ def bundles(
     return {name: str(path) for name, path in (paths | {"calibrated": with_times}).items()}
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in INSIDE.glob("test_*.py")))
+@pytest.mark.parametrize("name", names_of_tests(INSIDE))
 def test_in_vapoursynth(name: str, python: Path, bundles: dict[str, str]) -> None:
-    file = INSIDE / f"{name}.py"
-    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    done = subprocess.run(
-        [*command, f"--confcutdir={INSIDE}", "-rA", str(file)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        env=os.environ | {"PCSR_TEST_BUNDLES": json.dumps(bundles)},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "skipped" not in done.stdout.splitlines()[-1], done.stdout
+    run_tests(INSIDE / f"{name}.py", python, bundles)
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="VapourSynth could be installed here")
