@@ -1,0 +1,180 @@
+/* Convolutions of bf16 by bf16 with sums in float32, for processors with AVX-512 and its bf16. */
+#include "convolutions_kernels.h"
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,fma"))), apply_to = function)
+#else
+#pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,fma,prefer-vector-width=512")
+#endif
+
+enum { PIXELS = 24, PIXEL_BYTES = 2 * PCSR_LANES };
+
+INLINE __m512 from_bf16(const uint8_t *p) {
+    __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+
+INLINE void activate(const int n, const pcsr_step *step, int block, __m512 *sum) {
+    __m512 zero = _mm512_setzero_ps();
+    if (step->activation == PCSR_RELU) {
+        UNROLL for (int p = 0; p < n; p++) sum[p] = _mm512_max_ps(zero, sum[p]); /* NaN stays */
+    } else if (step->activation == PCSR_SLOPES) {
+        __m512 slopes = _mm512_loadu_ps(step->slopes + block * PCSR_LANES);
+        UNROLL for (int p = 0; p < n; p++)
+            sum[p] = _mm512_mask_mul_ps(sum[p], _mm512_cmp_ps_mask(sum[p], zero, _CMP_LT_OQ),
+                                        sum[p], slopes);
+    } else if (step->activation == PCSR_CLIP) {
+        __m512 low = _mm512_set1_ps(step->low), high = _mm512_set1_ps(step->high);
+        UNROLL for (int p = 0; p < n; p++)
+            sum[p] = _mm512_min_ps(high, _mm512_max_ps(low, sum[p]));
+    }
+}
+
+/* Lanes are channels and results are pixels: the features are stored the other way round. */
+static void store_features(const pcsr_row *row, int block, int x, int filled,
+                           const float *tile) {
+    int channels = row->step->features - block * PCSR_LANES;
+    channels = channels < PCSR_LANES ? channels : PCSR_LANES;
+    __m512i places = _mm512_mullo_epi32(
+        _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+        _mm512_set1_epi32(PCSR_LANES));
+    float *out = row->features + (int64_t)block * PCSR_LANES * row->plane + x;
+    for (int c = 0; c < channels; c++, out += row->plane)
+        for (int p = 0; p < filled; p += PCSR_LANES) {
+            __mmask16 real = filled - p < PCSR_LANES ? (1 << (filled - p)) - 1 : 0xffff;
+            __m512 values = _mm512_mask_i32gather_ps(_mm512_setzero_ps(), real, places,
+                                                     tile + p * PCSR_LANES + c, 4);
+            _mm512_mask_storeu_ps(out + p, real, values);
+        }
+}
+
+/* Ends a tile: n sums of a block of outputs from column x on, of which `filled` are of the row. */
+INLINE void finish(const int n, const pcsr_row *row, int block, int x, int filled, __m512 *sum) {
+    const pcsr_step *step = row->step;
+    if (step->activate_first) activate(n, step, block, sum);
+    if (row->added && row->added_kind == PCSR_FLOAT) {
+        const float *from = (const float *)row->added[block] + x * PCSR_LANES;
+        UNROLL for (int p = 0; p < n; p++)
+            sum[p] = _mm512_add_ps(sum[p], _mm512_loadu_ps(from + p * PCSR_LANES));
+    } else if (row->added) {
+        const uint8_t *from = row->added[block] + x * PIXEL_BYTES;
+        UNROLL for (int p = 0; p < n; p++)
+            sum[p] = _mm512_add_ps(sum[p], from_bf16(from + p * PIXEL_BYTES));
+    }
+    if (!step->activate_first) activate(n, step, block, sum);
+    if (row->out) {
+        uint8_t *to = row->out[block] + x * PIXEL_BYTES;
+        UNROLL for (int p = 0; p < n; p++)
+            if (p < filled)
+                _mm256_storeu_si256((__m256i *)(to + p * PIXEL_BYTES),
+                                    (__m256i)_mm512_cvtneps_pbh(sum[p]));
+    }
+    if (row->kept) {
+        float *to = (float *)row->kept[block] + x * PCSR_LANES;
+        UNROLL for (int p = 0; p < n; p++)
+            if (p < filled) _mm512_storeu_ps(to + p * PCSR_LANES, sum[p]);
+    }
+    if (row->features) {
+        float tile[PIXELS * PCSR_LANES] __attribute__((aligned(64)));
+        UNROLL for (int p = 0; p < n; p++) _mm512_store_ps(tile + p * PCSR_LANES, sum[p]);
+        store_features(row, block, x, filled, tile);
+    }
+}
+
+INLINE __m512bh weights_at(const uint16_t *w) { return (__m512bh)_mm512_loadu_si512(w); }
+
+INLINE __m512bh pair_at(const uint8_t *p) {
+    int32_t both;
+    memcpy(&both, p, sizeof both);
+    return (__m512bh)_mm512_set1_epi32(both);
+}
+
+/* n pixels from column x on, of `blocks` (1 or 2) blocks of outputs that read the same inputs. */
+INLINE void tile(const int n, const int blocks, const pcsr_row *row, int block, int x, int filled) {
+    const pcsr_step *step = row->step;
+    const pcsr_reads *reads = step->reads + block;
+    const uint16_t *w[2] = {(const uint16_t *)step->weights + reads[0].weights};
+    w[1] = (const uint16_t *)step->weights + reads[blocks - 1].weights;
+    int kernel = step->kernel;
+    __m512 sum[2][PIXELS];
+    UNROLL for (int b = 0; b < blocks; b++) {
+        __m512 bias = _mm512_loadu_ps(step->bias + (block + b) * PCSR_LANES);
+        UNROLL for (int p = 0; p < n; p++) sum[b][p] = bias;
+    }
+    for (int i = reads->first; i < reads->first + reads->count; i++) {
+        int pairs = (step->input[i].used + 1) / 2;
+        for (int ky = 0; ky < kernel; ky++)
+            for (int kx = 0; kx < kernel; kx++) {
+                const uint8_t *in = row->in[i * kernel + ky] + (x + kx - kernel / 2) * PIXEL_BYTES;
+                for (int pair = 0; pair < pairs; pair++, in += 4) {
+                    __m512bh weight[2];
+                    UNROLL for (int b = 0; b < blocks; b++) {
+                        weight[b] = weights_at(w[b]);
+                        w[b] += 2 * PCSR_LANES;
+                    }
+                    UNROLL for (int p = 0; p < n; p++) {
+                        __m512bh values = pair_at(in + p * PIXEL_BYTES);
+                        UNROLL for (int b = 0; b < blocks; b++)
+                            sum[b][p] = _mm512_dpbf16_ps(sum[b][p], weight[b], values);
+                    }
+                }
+            }
+    }
+    UNROLL for (int b = 0; b < blocks; b++) finish(n, row, block + b, x, filled, sum[b]);
+}
+
+#define TILE(n, blocks)                                                                            \
+    static __attribute__((noinline)) void tile_##n##_##blocks(const pcsr_row *row, int block,      \
+                                                              int x, int filled) {                 \
+        tile(n, blocks, row, block, x, filled);                                                    \
+    }
+TILE(24, 1) TILE(16, 1) TILE(12, 1) TILE(8, 1) TILE(4, 1)
+TILE(12, 2) TILE(8, 2) TILE(4, 2)
+
+/* A row of one block of outputs. */
+static void single(const pcsr_row *row, int block) {
+    int x = row->left, left = row->right - x;
+    for (; left >= 24; x += 24, left -= 24) tile_24_1(row, block, x, 24);
+    if (left > 12)
+        (left > 16 ? tile_24_1 : tile_16_1)(row, block, x, left);
+    else if (left > 0)
+        (left > 8 ? tile_12_1 : left > 4 ? tile_8_1 : tile_4_1)(row, block, x, left);
+}
+
+/* A row of two blocks of outputs. */
+static void both(const pcsr_row *row, int block) {
+    int x = row->left, left = row->right - x;
+    for (; left >= 12; x += 12, left -= 12) tile_12_2(row, block, x, 12);
+    if (left > 0) (left > 8 ? tile_12_2 : left > 4 ? tile_8_2 : tile_4_2)(row, block, x, left);
+}
+
+void pcsr_convolve_bf16(const pcsr_row *row) {
+    const pcsr_step *step = row->step;
+    for (int block = 0; block < step->outputs;) {
+        const pcsr_reads *reads = step->reads + block;
+        int is_pair = block + 1 < step->outputs && reads[0].first == reads[1].first &&
+                      reads[0].count == reads[1].count;
+        if (is_pair)
+            both(row, block);
+        else
+            single(row, block);
+        block += 1 + is_pair;
+    }
+}
+
+int pcsr_has_bf16(void) {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512bf16");
+}
+
+#ifdef __clang__
+#pragma clang attribute pop
+#endif
+#else
+void pcsr_convolve_bf16(const pcsr_row *row) { (void)row; }
+int pcsr_has_bf16(void) { return 0; }
+#endif
