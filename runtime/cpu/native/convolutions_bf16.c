@@ -92,8 +92,26 @@ INLINE __m512bh pair_at(const uint8_t *p) {
     return (__m512bh)_mm512_set1_epi32(both);
 }
 
-/* n pixels from column x on, of `blocks` (1 or 2) blocks of outputs that read the same inputs. */
-INLINE void tile(const int n, const int blocks, const pcsr_row *row, int block, int x, int filled) {
+/* The products of n pixels with one pair of inputs at `taps` taps of a row: weights of a block lie
+   `apart` elements after those of the tap before. Each input is loaded once for all taps. */
+INLINE void multiply(const int n, const int blocks, const int taps, const uint8_t *in,
+                     const uint16_t *const *w, int64_t apart, __m512 (*sum)[PIXELS]) {
+    __m512bh weight[2][3];
+    UNROLL for (int b = 0; b < blocks; b++)
+        UNROLL for (int t = 0; t < taps; t++) weight[b][t] = weights_at(w[b] + t * apart);
+    UNROLL for (int i = 0; i < n + taps - 1; i++) {
+        __m512bh values = pair_at(in + i * PIXEL_BYTES);
+        UNROLL for (int t = 0; t < taps; t++)
+            UNROLL for (int b = 0; b < blocks; b++)
+                if (i - t >= 0 && i - t < n)
+                    sum[b][i - t] = _mm512_dpbf16_ps(sum[b][i - t], weight[b][t], values);
+    }
+}
+
+/* n pixels from column x on, of `blocks` (1 or 2) blocks of outputs that read the same inputs;
+   `taps` (1 or 3) of a row at a time. Every sum runs in the same order whatever n is. */
+INLINE void tile(const int n, const int blocks, const int taps, const pcsr_row *row, int block,
+                 int x, int filled) {
     const pcsr_step *step = row->step;
     const pcsr_reads *reads = step->reads + block;
     const uint16_t *w[2] = {(const uint16_t *)step->weights + reads[0].weights};
@@ -106,61 +124,62 @@ INLINE void tile(const int n, const int blocks, const pcsr_row *row, int block, 
     }
     for (int i = reads->first; i < reads->first + reads->count; i++) {
         int pairs = (step->input[i].used + 1) / 2;
+        int64_t apart = (int64_t)pairs * 2 * PCSR_LANES;
         for (int ky = 0; ky < kernel; ky++)
-            for (int kx = 0; kx < kernel; kx++) {
+            for (int kx = 0; kx < kernel; kx += taps) {
                 const uint8_t *in = row->in[i * kernel + ky] + (x + kx - kernel / 2) * PIXEL_BYTES;
                 for (int pair = 0; pair < pairs; pair++, in += 4) {
-                    __m512bh weight[2];
-                    UNROLL for (int b = 0; b < blocks; b++) {
-                        weight[b] = weights_at(w[b]);
-                        w[b] += 2 * PCSR_LANES;
-                    }
-                    UNROLL for (int p = 0; p < n; p++) {
-                        __m512bh values = pair_at(in + p * PIXEL_BYTES);
-                        UNROLL for (int b = 0; b < blocks; b++)
-                            sum[b][p] = _mm512_dpbf16_ps(sum[b][p], weight[b], values);
-                    }
+                    multiply(n, blocks, taps, in, w, apart, sum);
+                    UNROLL for (int b = 0; b < blocks; b++) w[b] += 2 * PCSR_LANES;
                 }
+                UNROLL for (int b = 0; b < blocks; b++) w[b] += (taps - 1) * apart;
             }
     }
-    UNROLL for (int b = 0; b < blocks; b++) finish(n, row, block + b, x, filled, sum[b]);
-}
-
-#define TILE(n, blocks)                                                                            \
-    static __attribute__((noinline)) void tile_##n##_##blocks(const pcsr_row *row, int block,      \
-                                                              int x, int filled) {                 \
-        tile(n, blocks, row, block, x, filled);                                                    \
+    UNROLL for (int b = 0; b < blocks; b++) {
+        if (filled == n)
+            finish(n, row, block + b, x, n, sum[b]);
+        else
+            finish(n, row, block + b, x, filled, sum[b]);
     }
-TILE(24, 1) TILE(16, 1) TILE(12, 1) TILE(8, 1) TILE(4, 1)
-TILE(12, 2) TILE(8, 2) TILE(4, 2)
-
-/* A row of one block of outputs. */
-static void single(const pcsr_row *row, int block) {
-    int x = row->left, left = row->right - x;
-    for (; left >= 24; x += 24, left -= 24) tile_24_1(row, block, x, 24);
-    if (left > 12)
-        (left > 16 ? tile_24_1 : tile_16_1)(row, block, x, left);
-    else if (left > 0)
-        (left > 8 ? tile_12_1 : left > 4 ? tile_8_1 : tile_4_1)(row, block, x, left);
 }
 
-/* A row of two blocks of outputs. */
-static void both(const pcsr_row *row, int block) {
+typedef void (*tile_of)(const pcsr_row *row, int block, int x, int filled);
+
+#define TILE(n, blocks, taps)                                                                      \
+    static __attribute__((noinline)) void tile_##n##_##blocks##_##taps(                            \
+        const pcsr_row *row, int block, int x, int filled) {                                       \
+        tile(n, blocks, taps, row, block, x, filled);                                              \
+    }
+#define TILES(taps)                                                                                \
+    TILE(24, 1, taps) TILE(16, 1, taps) TILE(12, 1, taps) TILE(8, 1, taps) TILE(4, 1, taps)        \
+    TILE(12, 2, taps) TILE(8, 2, taps) TILE(4, 2, taps)
+TILES(1)
+TILES(3)
+
+/* A row of `blocks` blocks of outputs, with the tiles of 4, 8, .. pixels. */
+INLINE void tiles(const pcsr_row *row, int block, const int most, const tile_of *of) {
     int x = row->left, left = row->right - x;
-    for (; left >= 12; x += 12, left -= 12) tile_12_2(row, block, x, 12);
-    if (left > 0) (left > 8 ? tile_12_2 : left > 4 ? tile_8_2 : tile_4_2)(row, block, x, left);
+    for (; left >= most; x += most, left -= most) of[most / 4 - 1](row, block, x, most);
+    if (left > 0) of[(left - 1) / 4](row, block, x, left);
 }
+
+#define ONE(taps)                                                                                  \
+    {tile_4_1_##taps, tile_8_1_##taps, tile_12_1_##taps,                                           \
+     tile_16_1_##taps, tile_24_1_##taps, tile_24_1_##taps}
+#define TWO(taps) {tile_4_2_##taps, tile_8_2_##taps, tile_12_2_##taps}
+static const tile_of one[2][6] = {ONE(1), ONE(3)}, two[2][3] = {TWO(1), TWO(3)};
 
 void pcsr_convolve_bf16(const pcsr_row *row) {
     const pcsr_step *step = row->step;
+    int is_wide = step->kernel % 3 == 0;
     for (int block = 0; block < step->outputs;) {
         const pcsr_reads *reads = step->reads + block;
         int is_pair = block + 1 < step->outputs && reads[0].first == reads[1].first &&
                       reads[0].count == reads[1].count;
         if (is_pair)
-            both(row, block);
+            tiles(row, block, 12, two[is_wide]);
         else
-            single(row, block);
+            tiles(row, block, 24, one[is_wide]);
         block += 1 + is_pair;
     }
 }
