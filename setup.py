@@ -32,7 +32,7 @@ class BuildIfPossible(build_ext):
         """Gives each source its own flags; what a compiler does not know, the passes go without."""
         compile_source = self.compiler._compile
 
-        def compile_with_own(obj, source, extension, options, flags, macros) -> None:  # noqa: ANN001, PLR0913
+        def compile_with_own(obj, source, extension, options, flags, macros) -> None:  # noqa: ANN001
             own = OWN_FLAGS.get(os.path.basename(source), [])
             try:
                 compile_source(obj, source, extension, options, [*flags, *own], macros)
