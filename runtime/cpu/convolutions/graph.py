@@ -7,8 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from .layers import LINEAR, MOST_CHANNELS, MOST_KERNEL, Activation, Floats, Layer, Network
-from .layers import Unsupported as _Unsupported
+from .layers import (
+    LINEAR,
+    MOST_BLOCKS,
+    MOST_CHANNELS,
+    MOST_KERNEL,
+    Activation,
+    Floats,
+    Layer,
+    Network,
+    Unsupported,
+)
 
 IMAGE = -1
 Value = tuple[int, ...]
@@ -43,7 +52,7 @@ class _Reader:
             "Conv": self._convolution,
             "Add": self._add,
             "Concat": self._join,
-            "Identity": lambda node: self._value(node.input[0]),
+            "Identity": self._same,
             **dict.fromkeys(("Relu", "LeakyRelu", "PRelu", "Clip"), self._activate),
         }
         for node in self._nodes:
@@ -52,8 +61,10 @@ class _Reader:
             if node.op_type not in handlers or node.domain not in ("", "ai.onnx"):
                 raise _unsupported(node, "is not computed here")
             self._values[node.output[0]] = handlers[node.op_type](node)
-        last = self._value(self._output)
-        if last != (len(self._layers) - 1,) or self._is_read_within(last[0]):
+        if self._output not in self._values:
+            raise Unsupported(f"{self._output} is not made by a convolution")
+        last = self._values[self._output]
+        if last != (len(self._layers) - 1,):
             self._identity(last)
         return Network(self._mean, self._std, self._layers)
 
@@ -62,7 +73,7 @@ class _Reader:
         is_next = len(node.input) == 2 and node.input[0] == self._image
         if node.op_type not in ("Sub", "Div") or not is_next or self._values:
             return False
-        found = np.broadcast_to(self._floats(node.input[1]).reshape(-1), (3,)).copy()
+        found = _per_channel(node, self._floats(node, 1), 3)
         if node.op_type == "Sub" and self._image == "image":
             self._mean = found
         elif node.op_type == "Div" and np.all(self._std == 1):
@@ -72,23 +83,23 @@ class _Reader:
         self._image = node.output[0]
         return True
 
-    def _value(self, name: str) -> Value:
-        if name == self._image:
-            return (IMAGE,)
-        if name not in self._values:
-            raise _Unsupported(f"{name!a:.80} is no result of a convolution")
-        return self._values[name]
+    def _value(self, node: Any, index: int = 0) -> Value:  # noqa: ANN401
+        name = node.input[index]
+        if name != self._image and name not in self._values:
+            raise _unsupported(node, f"takes {name!a:.60}, which no convolution makes")
+        return self._values.get(name, (IMAGE,))
 
-    def _floats(self, name: str) -> Floats:
+    def _floats(self, node: Any, index: int) -> Floats:  # noqa: ANN401
+        name = node.input[index]
         if name not in self._weights:
-            raise _Unsupported(f"{name!a:.80} is not known before the graph runs")
+            raise _unsupported(node, f"takes {name!a:.60}, which is not known beforehand")
         return np.asarray(self._weights[name], dtype=np.float32)
 
     def _channels(self, value: Value) -> int:
         return sum(3 if i == IMAGE else self._layers[i].outputs for i in value)
 
     def _convolution(self, node: Any) -> Value:  # noqa: ANN401
-        inputs, weight = self._value(node.input[0]), self._floats(node.input[1])
+        inputs, weight = self._value(node), self._floats(node, 1)
         is_square = weight.ndim == 4 and weight.shape[2] == weight.shape[3]
         if not is_square or weight.shape[2] % 2 == 0 or weight.shape[2] > MOST_KERNEL:
             raise _unsupported(node, f"has weights of the shape {list(weight.shape)!s:.60}")
@@ -109,7 +120,7 @@ class _Reader:
             raise _unsupported(node, "has groups of the image's channels")
         bias = np.zeros(len(weight), np.float32)
         if len(node.input) > 2 and node.input[2]:
-            bias = self._floats(node.input[2])
+            bias = self._floats(node, 2)
         if bias.shape != (len(weight),):
             raise ValueError(f"a convolution of {len(weight)} outputs has {bias.shape} biases")
         return self._made(Layer(inputs, weight, bias, groups))
@@ -122,22 +133,24 @@ class _Reader:
         """Adds a layer that gives what it takes: for what no convolution takes in."""
         count = self._channels(value)
         if count > MOST_CHANNELS:
-            raise _Unsupported(f"more than {MOST_CHANNELS} channels are joined")
+            raise Unsupported(f"more than {MOST_CHANNELS} channels are joined")
         weight = np.eye(count, dtype=np.float32).reshape(count, count, 1, 1)
         return self._made(Layer(value, weight, np.zeros(count, np.float32)))
 
-    def _open(self, name: str) -> Layer | None:
-        """Gives the layer that makes a value which one node alone reads."""
-        value = self._value(name)
-        if len(value) > 1 or value[0] == IMAGE or self._reads[name] != 1:
+    def _open(self, node: Any, index: int = 0) -> Layer | None:  # noqa: ANN401
+        """Gives the layer that makes an input of a node, if nothing else reads it."""
+        value = self._value(node, index)
+        if len(value) > 1 or value[0] == IMAGE or self._reads[node.input[index]] != 1:
             return None
         return self._layers[value[0]]
 
-    def _is_read_within(self, tensor: int) -> bool:
-        return any(tensor in (*layer.inputs, layer.added) for layer in self._layers)
+    def _same(self, node: Any) -> Value:  # noqa: ANN401
+        """Gives the input; who else reads it reads the output, too."""
+        self._reads[node.output[0]] += self._reads[node.input[0]] - 1
+        return self._value(node)
 
     def _activate(self, node: Any) -> Value:  # noqa: ANN401
-        value, layer = self._value(node.input[0]), self._open(node.input[0])
+        value, layer = self._value(node), self._open(node)
         if layer is None or layer.activation is not LINEAR:
             value = self._identity(value)
             layer = self._layers[-1]
@@ -148,41 +161,40 @@ class _Reader:
         if node.op_type == "Relu":
             return Activation("relu")
         if node.op_type == "Clip":
-            bounds = [*map(str, node.input[1:]), "", ""][:2]
+            given = [*map(bool, node.input), False, False]
             low, high = (
-                float(self._floats(name).reshape(())) if name else infinite
-                for name, infinite in zip(bounds, (-np.inf, np.inf), strict=True)
+                float(self._floats(node, i).reshape(())) if given[i] else infinite
+                for i, infinite in ((1, -np.inf), (2, np.inf))
             )
             return Activation("clip", low=low, high=high)
         if node.op_type == "PRelu":
-            slopes = self._floats(node.input[1])
-            if slopes.size not in (1, channels) or slopes.size != slopes.shape[:1].count(channels):
-                slopes = _per_channel(node, slopes, channels)
-            slopes = slopes.reshape(-1)
+            slopes = self._floats(node, 1)
         else:
             known = {one.name: self._attribute(one) for one in node.attribute}
             slopes = np.array([known.get("alpha", 0.01)], np.float32)
-        return Activation("slopes", np.broadcast_to(slopes, (channels,)).astype(np.float32))
+        return Activation("slopes", _per_channel(node, slopes, channels))
 
     def _add(self, node: Any) -> Value:  # noqa: ANN401
-        first, second = sorted(node.input, key=self._value)
-        values = self._value(first), self._value(second)
-        if self._channels(values[0]) != self._channels(values[1]):
+        first, second = sorted((0, 1), key=lambda index: self._value(node, index))
+        added, value = self._value(node, first), self._value(node, second)
+        if self._channels(added) != self._channels(value):
             raise _unsupported(node, "adds tensors of different shapes")
-        if (merged := self._sum_of_convolutions(first, second)) is not None:
+        if (merged := self._sum_of_convolutions(node, first, second)) is not None:
             return merged
-        if len(values[0]) > 1 or values[0][0] == IMAGE:
-            raise _unsupported(node, "adds what is no result of one layer")
-        layer, value = self._open(second), values[1]
-        if layer is None or layer.added is not None or value == values[0]:
+        layer = self._open(node, second)
+        if len(added) > 1:
+            added, value, layer = value, added, None
+        if len(added) > 1 or added[0] == IMAGE:
+            raise _unsupported(node, "adds what no layer makes")
+        if layer is None or layer.added is not None or value == added:
             value = self._identity(value)
             layer = self._layers[-1]
-        layer.added, layer.activates_first = values[0][0], layer.activation is not LINEAR
+        layer.added, layer.activates_first = added[0], layer.activation is not LINEAR
         return value
 
-    def _sum_of_convolutions(self, first: str, second: str) -> Value | None:
+    def _sum_of_convolutions(self, node: Any, first: int, second: int) -> Value | None:  # noqa: ANN401
         """Makes one convolution of two that are added and of use for nothing else."""
-        one, other = self._open(first), self._open(second)
+        one, other = self._open(node, first), self._open(node, second)
         if one is None or other is None or not (one.is_plain and other.is_plain):
             return None
         if one is other or one.kernel != other.kernel or one.groups > 1 or other.groups > 1:
@@ -190,12 +202,12 @@ class _Reader:
         inputs, weight = one.inputs + other.inputs, np.hstack([one.weight, other.weight])
         if weight.shape[1] > MOST_CHANNELS:
             return None
-        index, last = self._value(first)[0], self._value(second)
-        self._layers[last[0]] = replace(
+        index, last = self._value(node, first)[0], self._value(node, second)[0]
+        self._layers[last] = replace(
             other, inputs=inputs, weight=weight, bias=one.bias + other.bias
         )
         self._remove(index)
-        return (last[0] - 1,)
+        return (last - 1,)
 
     def _remove(self, index: int) -> None:
         """Takes out a layer that nothing reads; those behind it move up."""
@@ -213,8 +225,10 @@ class _Reader:
         axis = next((self._attribute(one) for one in node.attribute if one.name == "axis"), None)
         if axis not in (1, -3):
             raise _unsupported(node, f"joins on axis {axis!s:.20}")
-        joined = tuple(i for name in node.input for i in self._value(name))
-        if len(joined) > MOST_CHANNELS:
+        if len(node.input) == 1:
+            return self._same(node)
+        joined = tuple(i for index in range(len(node.input)) for i in self._value(node, index))
+        if len(joined) > MOST_BLOCKS:
             raise _unsupported(node, "joins too many tensors")
         return joined
 
@@ -229,11 +243,13 @@ def _needed(nodes: Any, output: str) -> list[Any]:  # noqa: ANN401
     return found[::-1]
 
 
-def _per_channel(node: Any, slopes: Floats, channels: int) -> Floats:  # noqa: ANN401
-    if slopes.shape not in ((), (1,), (channels, 1, 1), (1, channels, 1, 1)):
-        raise _unsupported(node, f"has slopes of the shape {list(slopes.shape)!s:.60}")
-    return slopes
+def _per_channel(node: Any, values: Floats, channels: int) -> Floats:  # noqa: ANN401
+    """Gives constants [channels] that are one for all, or one per channel of [1, C, h, w]."""
+    per_channel = (channels, 1, 1), (1, channels, 1, 1)
+    if values.size != 1 and values.shape not in per_channel:
+        raise _unsupported(node, f"has constants of the shape {list(values.shape)!s:.60}")
+    return np.broadcast_to(values.reshape(-1), (channels,)).astype(np.float32)
 
 
-def _unsupported(node: Any, why: str) -> _Unsupported:  # noqa: ANN401
-    return _Unsupported(f"the operator {node.op_type!a:.40} ({node.output[0]!a:.60}) {why}")
+def _unsupported(node: Any, why: str) -> Unsupported:  # noqa: ANN401
+    return Unsupported(f"the operator {node.op_type!a:.40} ({node.output[0]!a:.60}) {why}")

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from pcsr.errors import BackendError
 
 LANES = 16
-MOST_KERNEL, MOST_CHANNELS = 15, 4096  # as convolutions.h has them
+MOST_KERNEL, MOST_BLOCKS = 15, 256  # as convolutions.h has them
+MOST_CHANNELS = LANES * MOST_BLOCKS
 
 Floats = NDArray[np.float32]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .layers import LANES, Floats, Layer, Network
+from .layers import LANES, MOST_BLOCKS, Floats, Layer, Network, Unsupported
 
 Halves = NDArray[np.uint16]
 
@@ -15,7 +15,7 @@ class Block:
     """16 channels of a tensor; `used` of them, from the first, are not padding."""
 
     tensor: int
-    block: int
+    index: int
     used: int
 
 
@@ -39,8 +39,14 @@ def to_bf16(values: Floats) -> Halves:
 
 
 def pack(network: Network, layer: Layer) -> Packed:
-    """Packs the weights of a layer in bf16."""
+    """Packs the weights of a layer in bf16.
+
+    Raises:
+        Unsupported: it joins more than kernels take.
+    """
     blocks, places = _inputs(network, layer)
+    if len(blocks) > MOST_BLOCKS:
+        raise Unsupported(f"a convolution (operator Conv) of {len(blocks)} blocks of channels")
     per_group = layer.weight.shape[1]
     outputs_per_group = layer.outputs // layer.groups
     reads, parts, start = [], [], 0

@@ -1,24 +1,25 @@
-"""Where the tensors of a network lie in the workspace, for images of one size."""
+"""Where the tensors of a network lie in memory, and how runs on images of one size are divided."""
 
 from dataclasses import dataclass
 
 from .layers import LANES, Network
 
 TILE = 24  # pixels that a kernel computes at a time: it reads beyond the end of a line
+BYTES = 2  # of a value
 ALIGNED = 64
-BF16, FLOAT = "bf16", "float32"
-WIDTHS = {BF16: 2, FLOAT: 4}
+CACHE_SETS = 1024  # lines that lie such a multiple apart take each other's place in a cache
+ROWS, COLUMNS = 8, 96  # of an image that one thread computes in one go: so many rows, least columns
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A tensor in the workspace; sizes in bytes, as convolutions.h has them."""
+    """A tensor in the workspace; in bytes, as convolutions.h has them."""
 
     start: int
     line_bytes: int
     row_bytes: int
+    outside: int
     rows: int
-    kind: str
 
 
 @dataclass(frozen=True)
@@ -27,73 +28,47 @@ class Plan:
 
     size: tuple[int, int]
     round_rows: int
+    """Rows that each step computes in a round."""
     rounds: int
-    stored: list[Stored]
-    outside: int
-    """Where the line of zeros begins."""
-    total_bytes: int
+    parts: int
+    """What a step computes in a round is divided into."""
+    columns: int
+    """Parts that lie side by side."""
+    stored: tuple[Stored, ...]
+    """The normalised image, and the results of all layers but the last."""
+    workspace_bytes: int
 
 
-@dataclass(frozen=True)
-class Tensor:
-    """A tensor that a network keeps: what makes it, how it is kept, and what reads it."""
-
-    layer: int
-    kind: str
-    channels: int
-    delay: int
-    readers: list[tuple[int, int]]
-    """The delay of each reader, and how many rows it reads above and below."""
-
-
-def kept_tensors(network: Network) -> list[Tensor]:
-    """Lists the tensors of a network: the image, then in the order of the layers as bf16 what
-    convolutions read, and as float32 what is added.
-    """
-    delays = network.delays()
-    found = []
-    for layer in range(-1, len(network.layers)):
-        read = [
-            (delay, each.kernel // 2)
-            for delay, each in zip(delays, network.layers, strict=True)
-            if layer in each.inputs
-        ]
-        added = [
-            (delay, 0)
-            for delay, each in zip(delays, network.layers, strict=True)
-            if each.added == layer
-        ]
-        channels = LANES if layer < 0 else network.channels(layer)
-        own = 0 if layer < 0 else delays[layer]
-        if read or layer < 0:
-            found.append(Tensor(layer, BF16, channels, own, read))
-        if added:
-            found.append(Tensor(layer, FLOAT, channels, own, added))
-    return found
-
-
-def make_plan(network: Network, size: tuple[int, int], round_rows: int) -> Plan:
-    """Plans a run over images of (height, width) in rounds of so many rows."""
+def make_plan(network: Network, size: tuple[int, int], threads: int) -> Plan:
+    """Plans runs over images of (height, width) by so many threads."""
     height, width = size
-    round_rows = min(round_rows, height)
+    columns = max(1, min(threads, width // COLUMNS))
+    parts = columns * -(-threads // columns)
+    round_rows = min(height, ROWS * parts // columns)
+    delays = network.delays()
     border = max(layer.kernel // 2 for layer in network.layers)
-    border += -border % 4
-    pixels = border + width + border + TILE
-    at = _aligned(pixels * LANES * WIDTHS[FLOAT])
-    stored = []
-    for tensor in kept_tensors(network):
-        pixel_bytes = LANES * WIDTHS[tensor.kind]
-        line_bytes = _aligned(pixels * pixel_bytes)
-        line_bytes += ALIGNED * (line_bytes % 1024 == 0)  # else lines share the sets of a cache
-        rows = [delay + reach - tensor.delay for delay, reach in tensor.readers]
-        rows_kept = min(height, round_rows + max(rows, default=0))
-        row_bytes = line_bytes * -(-tensor.channels // LANES)
-        start = at + border * pixel_bytes
-        stored.append(Stored(start, line_bytes, row_bytes, rows_kept, tensor.kind))
-        at += row_bytes * rows_kept
-    rounds = -(-(height + max(network.delays())) // round_rows)
-    return Plan(size, round_rows, rounds, stored, border * LANES * WIDTHS[FLOAT], at)
+    border += -border % (ALIGNED // LANES)
+    line_bytes = (border + width + border + TILE) * LANES * BYTES
+    line_bytes += -line_bytes % ALIGNED
+    line_bytes += ALIGNED * (line_bytes % CACHE_SETS == 0)
+    column = border * LANES * BYTES
+    at, stored = line_bytes, []  # a line of zeros comes first
+    for tensor in range(-1, len(network.layers) - 1):
+        rows = min(height, round_rows + _rows_behind(network, delays, tensor))
+        row_bytes = line_bytes * -(-network.channels(tensor) // LANES)
+        stored.append(Stored(at + column, line_bytes, row_bytes, column, rows))
+        at += row_bytes * rows
+    rounds = -(-(height + delays[-1]) // round_rows)
+    return Plan(size, round_rows, rounds, parts, columns, tuple(stored), at)
 
 
-def _aligned(count: int) -> int:
-    return count + -count % ALIGNED
+def _rows_behind(network: Network, delays: list[int], tensor: int) -> int:
+    """Counts the rows of a tensor that its readers need besides those of a round."""
+    made = delays[tensor] if tensor >= 0 else 0
+    behind = [0]
+    for delay, layer in zip(delays, network.layers, strict=True):
+        if tensor in layer.inputs:
+            behind.append(delay + layer.kernel // 2 - made)
+        if tensor == layer.added:
+            behind.append(delay - made)
+    return max(behind)

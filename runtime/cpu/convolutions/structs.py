@@ -9,7 +9,7 @@ from pcsr.errors import BackendError
 
 from .layers import Floats, Layer, Network
 from .packing import pack, padded
-from .plan import BF16, FLOAT, Plan, kept_tensors
+from .plan import Plan, make_plan
 
 try:
     from pcsr.runtime.cpu._convolutions import ffi, lib
@@ -25,57 +25,52 @@ ACTIVATIONS = {
     "slopes": lib.PCSR_SLOPES,
     "clip": lib.PCSR_CLIP,
 }
-KINDS = {BF16: lib.PCSR_BF16, FLOAT: lib.PCSR_FLOAT}
-ARITHMETIC = {"bf16": lib.PCSR_CONVOLVE_BF16, "int8": lib.PCSR_CONVOLVE_INT8}
 
 
-def can_convolve(precision: str) -> bool:
-    """Tells whether this processor has the instructions."""
-    return bool(lib.pcsr_can_convolve(ARITHMETIC[precision]))
+def has_instructions() -> bool:
+    """Tells whether this processor, and the compiler of this module, have those for bf16."""
+    return bool(lib.pcsr_can_convolve(lib.PCSR_CONVOLVE_BF16))
 
 
 class Program:
-    """A network's steps with their packed weights, for images of any size."""
+    """The steps of a network with their packed weights, for images of any size."""
 
     def __init__(self, network: Network) -> None:
         self.network = network
-        self.features = network.layers[-1].outputs
-        self.tensors = kept_tensors(network)
         self.steps = ffi.new("pcsr_step[]", len(network.layers) + 1)
         self._kept: list[Any] = []  # cffi structs do not keep what they point to alive
-        self._normalise(self.steps[0])
-        for index, layer in enumerate(network.layers):
-            self._convolve(self.steps[index + 1], index, layer)
+        step = self.steps[0]
+        step.kind, step.added = lib.PCSR_NORMALISE, -1
+        step.bias = self._keep("float[]", np.concatenate([network.mean, network.std]))
+        for step, layer, delay in zip(
+            self.steps[1 : len(self.steps)], network.layers, network.delays(), strict=True
+        ):
+            self._fill(step, layer)
+            step.delay = delay
+        for index in range(len(network.layers)):
+            self.steps[index].out = index
+        step = self.steps[len(network.layers)]
+        step.features, step.out = self.features, -1
 
-    def _tensor(self, layer: int, kind: str) -> int:
-        """Gives the index of a kept tensor; -1 where it is not kept."""
-        places = [i for i, one in enumerate(self.tensors) if (one.layer, one.kind) == (layer, kind)]
-        return places[0] if places else -1
+    @property
+    def features(self) -> int:
+        """The channels that the last layer makes."""
+        return self.network.layers[-1].outputs
 
-    def _normalise(self, step: Any) -> None:  # noqa: ANN401
-        step.kind, step.out, step.kept, step.added = lib.PCSR_NORMALISE, 0, -1, -1
-        values = np.concatenate([self.network.mean, self.network.std])
-        step.bias = self._keep("float[]", values.astype(np.float32))
-
-    def _convolve(self, step: Any, index: int, layer: Layer) -> None:  # noqa: ANN401
-        packed = pack(self.network, layer)
+    def _fill(self, step: Any, layer: Layer) -> None:  # noqa: ANN401
+        packed, activation = pack(self.network, layer), layer.activation
         step.kind, step.kernel = lib.PCSR_CONVOLVE_BF16, layer.kernel
-        step.delay = self.network.delays()[index]
         step.inputs, step.outputs = len(packed.blocks), len(packed.reads)
-        is_last = index + 1 == len(self.network.layers)
-        step.features = layer.outputs if is_last else 0
-        blocks = [(self._tensor(one.tensor, BF16), one.block, one.used) for one in packed.blocks]
+        blocks = [(block.tensor + 1, block.index, block.used) for block in packed.blocks]
         step.input = self._hold(ffi.new("pcsr_block[]", blocks))
         step.reads = self._hold(ffi.new("pcsr_reads[]", packed.reads))
         step.weights = self._keep("uint16_t[]", packed.weights)
         step.bias = self._keep("float[]", packed.bias)
-        activation = layer.activation
         step.activation = ACTIVATIONS[activation.kind]
         step.activate_first = layer.activates_first
         step.slopes = self._keep("float[]", padded(activation.slopes))
         step.low, step.high = activation.low, activation.high
-        step.added = -1 if layer.added is None else self._tensor(layer.added, FLOAT)
-        step.out, step.kept = self._tensor(index, BF16), self._tensor(index, FLOAT)
+        step.added = -1 if layer.added is None else layer.added + 1
 
     def _keep(self, kind: str, array: NDArray[Any]) -> Any:  # noqa: ANN401
         return self._hold(ffi.from_buffer(kind, np.ascontiguousarray(array)))
@@ -85,52 +80,44 @@ class Program:
         return pointer
 
 
-class Image:
-    """The memory that one call at a time runs in, for images of one size."""
+class Workspace:
+    """The memory that one call at a time runs in, on images of one (height, width)."""
 
-    def __init__(self, program: Program, plan: Plan, parts: int) -> None:
-        self.plan, self._parts = plan, parts
-        self._workspace = np.zeros(plan.total_bytes, np.uint8)
+    def __init__(self, program: Program, size: tuple[int, int], threads: int) -> None:
+        plan = make_plan(program.network, size, threads)
+        self.size, self.size_bytes = size, plan.workspace_bytes
+        self._program, self._memory = program, np.zeros(plan.workspace_bytes, np.uint8)
+        self._claimed = np.zeros(plan.rounds * len(program.steps) * plan.parts, np.uint8)
         tensors = [
-            (each.start, each.line_bytes, each.row_bytes, plan.outside, each.rows, KINDS[each.kind])
+            (each.start, each.line_bytes, each.row_bytes, each.outside, each.rows)
             for each in plan.stored
         ]
         self._tensors = ffi.new("pcsr_tensor[]", tensors)
-        self.network = ffi.new("pcsr_network *")
-        self.network.tensors, self.network.steps = len(tensors), len(program.steps)
-        self.network.tensor, self.network.step = self._tensors, program.steps
-        self._claimed = np.zeros(plan.rounds * len(program.steps) * parts, np.uint8)
+        self._network = ffi.new("pcsr_network *")
+        self._network.tensors, self._network.steps = len(tensors), len(program.steps)
+        self._network.tensor, self._network.step = self._tensors, program.steps
+        self._run = self._filled(plan)
 
-    def run(self, image: Floats, features: Floats) -> "Run":
-        """Makes a run: image [1, 3, h, w] to features [1, D, h, w]."""
+    def _filled(self, plan: Plan) -> Any:  # noqa: ANN401
+        run = ffi.new("pcsr_run *")
+        run.height, run.width = plan.size
+        run.round_rows, run.rounds = plan.round_rows, plan.rounds
+        run.parts, run.columns = plan.parts, plan.columns
+        run.workspace = ffi.from_buffer("uint8_t[]", self._memory)
+        run.claimed = ffi.from_buffer("uint8_t[]", self._claimed)
+        return run
+
+    def begin(self, image: Floats, features: Floats) -> None:
+        """Begins a run: image [1, 3, h, w] to features [1, D, h, w]; both must outlive it."""
         self._claimed[:] = 0
-        view = ffi.new("pcsr_run *")
-        view.height, view.width = self.plan.size
-        view.round_rows, view.rounds = self.plan.round_rows, self.plan.rounds
-        view.parts = self._parts
-        view.image, view.features = (ffi.from_buffer("float[]", each) for each in (image, features))
-        view.workspace = ffi.from_buffer("uint8_t[]", self._workspace)
-        view.claimed = ffi.from_buffer("uint8_t[]", self._claimed)
-        return Run(view, len(self._claimed))
+        self._run.finished = self._run.stopped = 0
+        self._run.image = ffi.from_buffer("float[]", image)
+        self._run.features = ffi.from_buffer("float[]", features)
 
-
-class Run:
-    """A run that threads take part in."""
-
-    def __init__(self, view: Any, parts: int) -> None:  # noqa: ANN401
-        self.view, self._parts = view, parts
-
-    @property
-    def is_finished(self) -> bool:
-        """Tells whether everything is computed."""
-        return bool(self.view.finished == self._parts)
+    def compute(self, thread: int) -> None:
+        """Takes part in the run, without the GIL, until all is computed or it is stopped."""
+        lib.pcsr_convolve(self._network, self._run, thread)
 
     def stop(self) -> None:
-        """Ends it early."""
-        self.view.stopped = 1
-
-
-def convolve(program: Program, image: Image, run: Run, thread: int) -> None:
-    """Takes part in a run until all is computed or stopped; releases the GIL."""
-    del program  # alive until the call ends
-    lib.pcsr_convolve(image.network, run.view, thread)
+        """Ends the run early."""
+        self._run.stopped = 1

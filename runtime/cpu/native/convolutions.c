@@ -1,6 +1,5 @@
 #include "convolutions_kernels.h"
-
-#include <string.h>
+#include "instructions.h"
 
 #if defined(_WIN32)
 #include <windows.h>
@@ -10,7 +9,7 @@ static void yield_core(void) { SwitchToThread(); }
 static void yield_core(void) { sched_yield(); }
 #endif
 
-enum { SPINS = 4000, COLUMNS = 4 };
+enum { SPINS = 4000, UNIT = 4 }; /* UNIT: pixels that are not divided */
 
 static int least(int a, int b) { return a < b ? a : b; }
 
@@ -45,7 +44,7 @@ static void normalise(const pcsr_network *network, const pcsr_run *run, const pc
 static void convolve(const pcsr_network *network, const pcsr_run *run, const pcsr_step *step, int y,
                      int left, int right) {
     const uint8_t *in[PCSR_MOST_BLOCKS * PCSR_MOST_KERNEL], *added[PCSR_MOST_BLOCKS];
-    uint8_t *out[PCSR_MOST_BLOCKS], *kept[PCSR_MOST_BLOCKS];
+    uint8_t *out[PCSR_MOST_BLOCKS];
     pcsr_row row = {.step = step, .in = in, .left = left, .right = right};
     for (int i = 0; i < step->inputs; i++)
         for (int k = 0; k < step->kernel; k++)
@@ -54,11 +53,9 @@ static void convolve(const pcsr_network *network, const pcsr_run *run, const pcs
     for (int o = 0; o < step->outputs; o++) {
         if (step->added >= 0) added[o] = line(network, run, step->added, o, y);
         if (step->out >= 0) out[o] = line(network, run, step->out, o, y);
-        if (step->kept >= 0) kept[o] = line(network, run, step->kept, o, y);
     }
-    if (step->added >= 0) row.added = added, row.added_kind = network->tensor[step->added].kind;
+    if (step->added >= 0) row.added = added;
     if (step->out >= 0) row.out = out;
-    if (step->kept >= 0) row.kept = kept;
     if (step->features) {
         row.features = run->features + (int64_t)y * run->width;
         row.plane = (int64_t)run->height * run->width;
@@ -66,16 +63,22 @@ static void convolve(const pcsr_network *network, const pcsr_run *run, const pcs
     if (step->kind == PCSR_CONVOLVE_BF16) pcsr_convolve_bf16(&row);
 }
 
-/* Part `part` of what a step computes in a round: its columns of the step's rows. */
+/* Where part `index` of `count` begins, of what reaches from `first` to `last`. */
+static int start_of(int64_t first, int64_t last, int index, int count) {
+    return (int)(first + (last - first) * index / count);
+}
+
+/* Part `part` of what a step computes in a round. */
 static void compute(const pcsr_network *network, const pcsr_run *run, const pcsr_step *step,
                     int round, int part) {
-    int64_t first = (int64_t)round * run->round_rows - step->delay;
-    int top = first < 0 ? 0 : (int)first;
-    int bottom = first + run->round_rows > run->height ? run->height
-                                                       : (int)(first + run->round_rows);
-    int64_t units = (run->width + COLUMNS - 1) / COLUMNS;
-    int left = (int)(units * part / run->parts) * COLUMNS;
-    int right = least(run->width, (int)(units * (part + 1) / run->parts) * COLUMNS);
+    int64_t first = (int64_t)round * run->round_rows - step->delay, last = first + run->round_rows;
+    first = first > 0 ? first : 0, last = last < run->height ? last : run->height;
+    if (first >= last) return;
+    int row = part / run->columns, column = part % run->columns, rows = run->parts / run->columns;
+    int top = start_of(first, last, row, rows), bottom = start_of(first, last, row + 1, rows);
+    int units = run->width / UNIT + (run->width % UNIT > 0);
+    int left = start_of(0, units, column, run->columns) * UNIT;
+    int right = least(run->width, start_of(0, units, column + 1, run->columns) * UNIT);
     for (int y = top; y < bottom && left < right; y++) {
         if (step->kind == PCSR_NORMALISE)
             normalise(network, run, step, y, left, right);
@@ -84,7 +87,9 @@ static void compute(const pcsr_network *network, const pcsr_run *run, const pcsr
     }
 }
 
-static int is_stopped(const pcsr_run *run) { return __atomic_load_n(&run->stopped, __ATOMIC_RELAXED); }
+static int is_stopped(const pcsr_run *run) {
+    return __atomic_load_n(&run->stopped, __ATOMIC_RELAXED);
+}
 
 /* Waits until so many parts are finished; returns 0 where the run is stopped. Who waits has found
    all parts before claimed by threads that run, so that it waits for no one to begin. */
@@ -120,5 +125,5 @@ void pcsr_convolve(const pcsr_network *network, pcsr_run *run, int32_t thread) {
 }
 
 int32_t pcsr_can_convolve(int32_t kind) {
-    return kind == PCSR_NORMALISE || (kind == PCSR_CONVOLVE_BF16 && pcsr_has_bf16());
+    return kind == PCSR_CONVOLVE_BF16 && pcsr_convolve_bf16 && pcsr_features() & PCSR_AVX512_BF16;
 }

@@ -11,18 +11,16 @@
 #include <stdint.h>
 
 enum { PCSR_LANES = 16, PCSR_MOST_KERNEL = 15, PCSR_MOST_BLOCKS = 256 };
-enum { PCSR_BF16 = 0, PCSR_FLOAT = 1, PCSR_U8 = 2 };              /* what a tensor holds */
 enum { PCSR_NORMALISE = 0, PCSR_CONVOLVE_BF16 = 1, PCSR_CONVOLVE_INT8 = 2 }; /* kinds of a step */
 enum { PCSR_LINEAR = 0, PCSR_RELU = 1, PCSR_SLOPES = 2, PCSR_CLIP = 3 };
 
-/* Where a tensor lies in the workspace; all in bytes. Element kind: 2, 4 or 1 bytes per channel. */
+/* Where a tensor lies in the workspace; all in bytes. */
 typedef struct {
     int64_t start;      /* column 0 of the first line */
     int64_t line_bytes; /* from a block of 16 channels to the next */
     int64_t row_bytes;  /* from a row to the next */
     int64_t outside;    /* column 0 of the line that stands for those outside of the image */
     int32_t rows;       /* that are held: row y lies where y % rows does */
-    int32_t kind;
 } pcsr_tensor;
 
 /* 16 channels of a tensor. used: how many of them, from the first, are not padding. */
@@ -51,7 +49,7 @@ typedef struct {
     const float *slopes;  /* [outputs * 16], of PCSR_SLOPES */
     float low, high;      /* of PCSR_CLIP */
     int32_t added;        /* a tensor of as many blocks that is added, or -1 */
-    int32_t out, kept;    /* the tensor of the results for convolutions, and as float32; or -1 */
+    int32_t out;          /* the tensor of the results, or -1 */
     const void *own;      /* what else the kernel of this kind needs */
 } pcsr_step;
 
@@ -61,10 +59,9 @@ typedef struct {
     const uint8_t *const *in;    /* [inputs][kernel] */
     const uint8_t *const *added; /* [outputs] or NULL */
     uint8_t *const *out;         /* [outputs] or NULL */
-    uint8_t *const *kept;        /* [outputs] or NULL, float32 */
     float *features;             /* column 0 of this row of the first channel, or NULL */
     int64_t plane;               /* from a channel of the features to the next */
-    int32_t added_kind, left, right;
+    int32_t left, right;
 } pcsr_row;
 
 typedef struct {
@@ -73,10 +70,12 @@ typedef struct {
     const pcsr_step *step;
 } pcsr_network;
 
-/* One run over an image [3][height][width] -> features [channels][height][width]. All threads that
-   take part share it; claimed [rounds * steps * parts] is zero when it begins. */
+/* One run over an image [3][height][width] -> features [channels][height][width], shared by all
+   threads that take part. What a step computes in a round is divided into `parts`: each row into
+   `columns`, the rows into parts / columns. claimed [rounds * steps * parts] and finished are zero
+   when it begins. */
 typedef struct {
-    int32_t height, width, round_rows, rounds, parts;
+    int32_t height, width, round_rows, rounds, parts, columns;
     const float *image;
     float *features;
     uint8_t *workspace;
@@ -89,5 +88,5 @@ typedef struct {
    computes everything; others may come late or never. */
 void pcsr_convolve(const pcsr_network *network, pcsr_run *run, int32_t thread);
 
-/* 1 where this processor computes steps of this kind. */
+/* 1 where this processor has the instructions for steps of this kind. */
 int32_t pcsr_can_convolve(int32_t kind);

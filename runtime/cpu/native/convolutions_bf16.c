@@ -1,14 +1,8 @@
 /* Convolutions of bf16 by bf16 with sums in float32, for processors with AVX-512 and its bf16. */
 #include "convolutions_kernels.h"
 
-#if defined(__x86_64__) && defined(__GNUC__)
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512BF16__)
 #include <immintrin.h>
-
-#ifdef __clang__
-#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,fma"))), apply_to = function)
-#else
-#pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,fma,prefer-vector-width=512")
-#endif
 
 enum { PIXELS = 24, PIXEL_BYTES = 2 * PCSR_LANES };
 
@@ -55,11 +49,7 @@ static void store_features(const pcsr_row *row, int block, int x, int filled,
 INLINE void finish(const int n, const pcsr_row *row, int block, int x, int filled, __m512 *sum) {
     const pcsr_step *step = row->step;
     if (step->activate_first) activate(n, step, block, sum);
-    if (row->added && row->added_kind == PCSR_FLOAT) {
-        const float *from = (const float *)row->added[block] + x * PCSR_LANES;
-        UNROLL for (int p = 0; p < n; p++)
-            sum[p] = _mm512_add_ps(sum[p], _mm512_loadu_ps(from + p * PCSR_LANES));
-    } else if (row->added) {
+    if (row->added) {
         const uint8_t *from = row->added[block] + x * PIXEL_BYTES;
         UNROLL for (int p = 0; p < n; p++)
             sum[p] = _mm512_add_ps(sum[p], from_bf16(from + p * PIXEL_BYTES));
@@ -71,11 +61,6 @@ INLINE void finish(const int n, const pcsr_row *row, int block, int x, int fille
             if (p < filled)
                 _mm256_storeu_si256((__m256i *)(to + p * PIXEL_BYTES),
                                     (__m256i)_mm512_cvtneps_pbh(sum[p]));
-    }
-    if (row->kept) {
-        float *to = (float *)row->kept[block] + x * PCSR_LANES;
-        UNROLL for (int p = 0; p < n; p++)
-            if (p < filled) _mm512_storeu_ps(to + p * PCSR_LANES, sum[p]);
     }
     if (row->features) {
         float tile[PIXELS * PCSR_LANES] __attribute__((aligned(64)));
@@ -169,7 +154,7 @@ INLINE void tiles(const pcsr_row *row, int block, const int most, const tile_of 
 #define TWO(taps) {tile_4_2_##taps, tile_8_2_##taps, tile_12_2_##taps}
 static const tile_of one[2][6] = {ONE(1), ONE(3)}, two[2][3] = {TWO(1), TWO(3)};
 
-void pcsr_convolve_bf16(const pcsr_row *row) {
+static void convolve(const pcsr_row *row) {
     const pcsr_step *step = row->step;
     int is_wide = step->kernel % 3 == 0;
     for (int block = 0; block < step->outputs;) {
@@ -184,16 +169,7 @@ void pcsr_convolve_bf16(const pcsr_row *row) {
     }
 }
 
-int pcsr_has_bf16(void) {
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512bf16");
-}
-
-#ifdef __clang__
-#pragma clang attribute pop
-#endif
+HIDDEN const pcsr_kernel pcsr_convolve_bf16 = convolve;
 #else
-void pcsr_convolve_bf16(const pcsr_row *row) { (void)row; }
-int pcsr_has_bf16(void) { return 0; }
+HIDDEN const pcsr_kernel pcsr_convolve_bf16 = 0;
 #endif

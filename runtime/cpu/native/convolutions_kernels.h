@@ -11,10 +11,11 @@
 #define UNROLL _Pragma("GCC unroll 32")
 #endif
 
-/* One row of one step. */
-void pcsr_convolve_bf16(const pcsr_row *row);
+#define HIDDEN __attribute__((visibility("hidden")))
 
-int pcsr_has_bf16(void);
+/* Computes one row of one step; NULL where the compiler knows no such instructions. */
+typedef void (*pcsr_kernel)(const pcsr_row *row);
+HIDDEN extern const pcsr_kernel pcsr_convolve_bf16;
 
 INLINE uint16_t pcsr_to_bf16(float value) {
     uint32_t bits;
