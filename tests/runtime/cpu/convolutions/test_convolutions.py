@@ -40,9 +40,10 @@ SHAPES = (  # inputs, outputs, kernel, groups
 
 def assert_as_expected(model: onnx.ModelProto, *size: int, threads: int = 1) -> None:
     image = photo(*size)
-    gap = np.abs(computed(runner_of(model, threads), image) - expected(model, image))
+    want = expected(model, image)
+    gap = np.abs(computed(runner_of(model, threads), image) - want)
     assert gap.mean() <= tolerances.CONVOLVED_BF16_MEAN, gap.mean()
-    assert gap.max() <= tolerances.CONVOLVED_BF16, gap.max()
+    assert gap.max() <= tolerances.CONVOLVED_BF16 * np.abs(want).max(), gap.max()
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -98,7 +99,7 @@ def added_behind_the_activation(graph: Graph, first: str) -> str:
 def added_to_what_others_read(graph: Graph, first: str) -> str:
     second = graph.convolution(first, 20, 20)
     value = graph.node("Add", graph.convolution(second, 20, 20), graph.node("Add", first, second))
-    return graph.node("Add", value, value)
+    return graph.convolution(graph.node("Add", value, value), 20, 20)
 
 
 def joined(graph: Graph, first: str) -> str:
@@ -209,8 +210,8 @@ def test_crops_with_a_halo_are_the_whole_bit_for_bit() -> None:
     runner, random = runner_of(model, 2), np.random.default_rng(3)
     whole = computed(runner, image)
     for _ in range(12):
-        top, left = random.integers(0, 79), random.integers(0, 119)
-        bottom, right = random.integers(top, 80) + 1, random.integers(left, 120) + 1
+        top, left = int(random.integers(0, 79)), int(random.integers(0, 119))
+        bottom, right = int(random.integers(top, 80)) + 1, int(random.integers(left, 120)) + 1
         first_row, first_column = max(0, top - halo), max(0, left - halo)
         crop = image[:, :, first_row : bottom + halo, first_column : right + halo]
         rows, columns = top - first_row, left - first_column
