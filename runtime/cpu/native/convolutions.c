@@ -9,7 +9,7 @@ static void yield_core(void) { SwitchToThread(); }
 static void yield_core(void) { sched_yield(); }
 #endif
 
-enum { SPINS = 4000, UNIT = 4 }; /* UNIT: pixels that are not divided */
+enum { SPINS = 4000, UNIT = 4, SEGMENT = 256 }; /* UNIT: pixels that are not divided */
 
 static int least(int a, int b) { return a < b ? a : b; }
 
@@ -26,18 +26,26 @@ static uint8_t *line(const pcsr_network *network, const pcsr_run *run, int tenso
     return run->workspace + t->start + y % t->rows * t->row_bytes + block * t->line_bytes;
 }
 
-/* Image row y, normalised, as three channels rounded to bf16 and three of what that left. */
+/* Image row y, normalised, as bf16: [column][colour] of the columns around each pixel. */
 static void normalise(const pcsr_network *network, const pcsr_run *run, const pcsr_step *step,
                       int y, int left, int right) {
     uint16_t *out = (uint16_t *)line(network, run, step->out, 0, y);
-    for (int c = 0; c < 3; c++) {
-        const float *from = run->image + ((int64_t)c * run->height + y) * run->width;
-        for (int x = left; x < right; x++) {
-            float value = (from[x] - step->bias[c]) / step->bias[3 + c];
-            uint16_t high = pcsr_to_bf16(value);
-            out[x * PCSR_LANES + c] = high;
-            out[x * PCSR_LANES + 3 + c] = pcsr_to_bf16(value - pcsr_from_bf16(high));
+    uint16_t colours[3 * (SEGMENT + PCSR_LANES)];
+    const float *mean = step->bias, *std = step->bias + 3;
+    int across = step->across;
+    for (int first = left; first < right; first += SEGMENT) {
+        int count = least(SEGMENT, right - first), begin = first - across / 2;
+        for (int c = 0; c < 3; c++) {
+            const float *from = run->image + ((int64_t)c * run->height + y) * run->width;
+            for (int i = 0; i < count + across - 1; i++) {
+                int is_inside = begin + i >= 0 && begin + i < run->width;
+                colours[3 * i + c] = is_inside ? pcsr_to_bf16((from[begin + i] - mean[c]) / std[c])
+                                               : 0;
+            }
         }
+        for (int x = 0; x < count; x++)
+            for (int i = 0; i < 3 * across; i++)
+                out[(first + x) * PCSR_LANES + i] = colours[3 * x + i];
     }
 }
 

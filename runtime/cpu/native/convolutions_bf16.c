@@ -58,7 +58,7 @@ INLINE void finish(const int n, const pcsr_row *row, int block, int x, int fille
     if (row->out) {
         uint8_t *to = row->out[block] + x * PIXEL_BYTES;
         UNROLL for (int p = 0; p < n; p++)
-            if (p < filled)
+            if (filled == n || p < filled)
                 _mm256_storeu_si256((__m256i *)(to + p * PIXEL_BYTES),
                                     (__m256i)_mm512_cvtneps_pbh(sum[p]));
     }
@@ -77,20 +77,29 @@ INLINE __m512bh pair_at(const uint8_t *p) {
     return (__m512bh)_mm512_set1_epi32(both);
 }
 
-/* The products of n pixels with one pair of inputs at `taps` taps of a row: weights of a block lie
-   `apart` elements after those of the tap before. Each input is loaded once for all taps. */
-INLINE void multiply(const int n, const int blocks, const int taps, const uint8_t *in,
-                     const uint16_t *const *w, int64_t apart, __m512 (*sum)[PIXELS]) {
-    __m512bh weight[2][3];
-    UNROLL for (int b = 0; b < blocks; b++)
-        UNROLL for (int t = 0; t < taps; t++) weight[b][t] = weights_at(w[b] + t * apart);
+/* The products of n pixels with one pair of inputs at `taps` taps of a row, for one block of outputs
+   or, where `other` is not NULL, two. Weights of a tap lie `apart` elements behind those of the tap
+   before. Each input is loaded once for all taps and blocks. */
+INLINE void multiply(const int n, const int taps, const uint8_t *in, int64_t apart,
+                     const uint16_t *w, __m512 *sum, const uint16_t *other_w, __m512 *other) {
+    __m512bh weight[3], other_weight[3];
+    UNROLL for (int t = 0; t < taps; t++) {
+        weight[t] = weights_at(w + t * apart);
+        if (other) other_weight[t] = weights_at(other_w + t * apart);
+    }
     UNROLL for (int i = 0; i < n + taps - 1; i++) {
         __m512bh values = pair_at(in + i * PIXEL_BYTES);
         UNROLL for (int t = 0; t < taps; t++)
-            UNROLL for (int b = 0; b < blocks; b++)
-                if (i - t >= 0 && i - t < n)
-                    sum[b][i - t] = _mm512_dpbf16_ps(sum[b][i - t], weight[b][t], values);
+            if (i - t >= 0 && i - t < n) {
+                sum[i - t] = _mm512_dpbf16_ps(sum[i - t], weight[t], values);
+                if (other) other[i - t] = _mm512_dpbf16_ps(other[i - t], other_weight[t], values);
+            }
     }
+}
+
+INLINE void begin(const int n, const pcsr_step *step, int block, __m512 *sum) {
+    __m512 bias = _mm512_loadu_ps(step->bias + block * PCSR_LANES);
+    UNROLL for (int p = 0; p < n; p++) sum[p] = bias;
 }
 
 /* n pixels from column x on, of `blocks` (1 or 2) blocks of outputs that read the same inputs;
@@ -99,33 +108,27 @@ INLINE void tile(const int n, const int blocks, const int taps, const pcsr_row *
                  int x, int filled) {
     const pcsr_step *step = row->step;
     const pcsr_reads *reads = step->reads + block;
-    const uint16_t *w[2] = {(const uint16_t *)step->weights + reads[0].weights};
-    w[1] = (const uint16_t *)step->weights + reads[blocks - 1].weights;
-    int kernel = step->kernel;
-    __m512 sum[2][PIXELS];
-    UNROLL for (int b = 0; b < blocks; b++) {
-        __m512 bias = _mm512_loadu_ps(step->bias + (block + b) * PCSR_LANES);
-        UNROLL for (int p = 0; p < n; p++) sum[b][p] = bias;
-    }
+    const uint16_t *w = (const uint16_t *)step->weights + reads->weights, *other_w = w;
+    if (blocks == 2) other_w = (const uint16_t *)step->weights + reads[1].weights;
+    int kernel = step->kernel, across = step->across;
+    __m512 sum[PIXELS], other[PIXELS];
+    begin(n, step, block, sum);
+    if (blocks == 2) begin(n, step, block + 1, other);
     for (int i = reads->first; i < reads->first + reads->count; i++) {
         int pairs = (step->input[i].used + 1) / 2;
         int64_t apart = (int64_t)pairs * 2 * PCSR_LANES;
         for (int ky = 0; ky < kernel; ky++)
-            for (int kx = 0; kx < kernel; kx += taps) {
-                const uint8_t *in = row->in[i * kernel + ky] + (x + kx - kernel / 2) * PIXEL_BYTES;
-                for (int pair = 0; pair < pairs; pair++, in += 4) {
-                    multiply(n, blocks, taps, in, w, apart, sum);
-                    UNROLL for (int b = 0; b < blocks; b++) w[b] += 2 * PCSR_LANES;
+            for (int kx = 0; kx < across; kx += taps) {
+                const uint8_t *in = row->in[i * kernel + ky] + (x + kx - across / 2) * PIXEL_BYTES;
+                for (int pair = 0; pair < pairs; pair++) {
+                    multiply(n, taps, in, apart, w, sum, other_w, blocks == 2 ? other : 0);
+                    in += 4, w += 2 * PCSR_LANES, other_w += 2 * PCSR_LANES;
                 }
-                UNROLL for (int b = 0; b < blocks; b++) w[b] += (taps - 1) * apart;
+                w += (taps - 1) * apart, other_w += (taps - 1) * apart;
             }
     }
-    UNROLL for (int b = 0; b < blocks; b++) {
-        if (filled == n)
-            finish(n, row, block + b, x, n, sum[b]);
-        else
-            finish(n, row, block + b, x, filled, sum[b]);
-    }
+    finish(n, row, block, x, filled, sum);
+    if (blocks == 2) finish(n, row, block + 1, x, filled, other);
 }
 
 typedef void (*tile_of)(const pcsr_row *row, int block, int x, int filled);
@@ -156,7 +159,7 @@ static const tile_of one[2][6] = {ONE(1), ONE(3)}, two[2][3] = {TWO(1), TWO(3)};
 
 static void convolve(const pcsr_row *row) {
     const pcsr_step *step = row->step;
-    int is_wide = step->kernel % 3 == 0;
+    int is_wide = step->across % 3 == 0;
     for (int block = 0; block < step->outputs;) {
         const pcsr_reads *reads = step->reads + block;
         int is_pair = block + 1 < step->outputs && reads[0].first == reads[1].first &&

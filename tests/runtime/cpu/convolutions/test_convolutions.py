@@ -47,13 +47,22 @@ def assert_as_expected(model: onnx.ModelProto, *size: int, threads: int = 1) -> 
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("outputs", [1, 16, 24, 52])
-def test_the_first_layer_sees_the_image_with_16_bits(size: tuple[int, int], outputs: int) -> None:
+@pytest.mark.parametrize(("outputs", "kernel"), [(1, 3), (16, 5), (24, 1), (52, 9), (70, 3)])
+def test_the_first_layer(size: tuple[int, int], outputs: int, kernel: int) -> None:
     graph = Graph()
-    model = graph.model(graph.first(outputs))
+    model = graph.model(graph.convolution(graph.normalised(), 3, outputs, kernel))
     image = photo(*size)
     gap = np.abs(computed(runner_of(model), image) - expected(model, image))
     assert gap.max() <= tolerances.CONVOLVED["torch.float32"], gap.max()
+
+
+def test_the_image_may_be_joined_and_read_in_several_ways() -> None:
+    graph = Graph()
+    image = graph.normalised()
+    one, other = graph.convolution(image, 3, 8, 3), graph.convolution(image, 3, 8, 5)
+    value = graph.node("Concat", image, one, other, axis=1)
+    model = graph.model(graph.convolution(value, 19, 20))
+    assert_as_expected(model, 7, 25)
 
 
 @pytest.mark.parametrize(("inputs", "outputs", "kernel", "groups"), SHAPES)
