@@ -60,7 +60,7 @@ class FeatureBand:
 class PixelPasses:
     """Runs the passes for one network and one size of output.
 
-    bf16: products of the MLPs in bfloat16, sums in float32; those without hidden layers stay float32.
+    bf16: products of MLPs in bfloat16, sums in float32; an MLP without hidden layers stays float32.
 
     Raises:
         BackendError: `bf16`, and this processor or the compiled passes have no such instruction.
