@@ -1,8 +1,10 @@
 """The objects of the instruction sets: what they show, and NEON's beside those of this machine."""
 
+import os
 import platform
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from tests import tolerances
 
 from . import native
 
+ROOT = Path(__file__).parents[3]
 PROGRAM = Path(__file__).parent / "passes_program.c"
 PIXELS = 7 * 19 * 16
 CROSS = {
@@ -94,3 +97,33 @@ def _run(
     native.link(program, made, compiler, ["-static"])
     done = subprocess.run([*emulator, str(program)], check=True, capture_output=True)
     return done.stdout, done.stderr.decode()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="no flags of their own elsewhere")
+def test_a_compiler_that_does_not_know_a_flag_leaves_its_set_out(tmp_path: Path) -> None:
+    """gcc 8, for one, has no -mavx512bf16."""
+    if shutil.which("gcc") is None:
+        pytest.skip("no gcc")
+    old = tmp_path / "old-gcc"
+    old.write_text('#!/bin/sh\ncase "$*" in *avx512bf16*) exit 1 ;; esac\nexec gcc "$@"\n')
+    old.chmod(0o755)
+    folders = ["--build-lib", str(tmp_path / "lib"), "--build-temp", str(tmp_path / "temp")]
+    done = subprocess.run(
+        [sys.executable, "setup.py", "build_ext", *folders],
+        cwd=ROOT,
+        env={**os.environ, "CC": str(old)},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "does not take" in done.stdout + done.stderr
+    code = "import _pixels as p; print(p.ffi.string(p.lib.pcsr_instructions()).decode(), "
+    code += "p.lib.pcsr_has_bf16())"
+    folder = next((tmp_path / "lib").rglob("_pixels*.so")).parent
+    shown = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, check=True, capture_output=True, text=True
+    )
+    from pcsr.runtime.cpu import passes
+
+    assert shown.stdout.split() == [passes.instructions(), "0"]
