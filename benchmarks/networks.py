@@ -15,9 +15,11 @@ from torch import nn
 import pcsr
 from pcsr.bundle import is_bundle
 from pcsr.calibration.precision.calibration import PrecisionOptions, calibrate_precision
+from pcsr.errors import UsageError
 from pcsr.export.exporter import ExportOptions, export_bundle
 from pcsr.models import PCSR, make_backbone
 from pcsr.models.checkpoint import describe, read_file
+from pcsr.models.recognition.spandrel_networks import is_installed
 
 from .callers import Files
 from .contenders import SCALE
@@ -158,8 +160,14 @@ def find_span(cache: Path, say: Say) -> Path:
 
 def random_of_spandrel(name: str, cache: Path) -> Path:
     """Makes a checkpoint of `span` or `compact` with random weights, of the sizes that are used.
-    Needs spandrel.
+
+    Raises:
+        UsageError: spandrel is not installed.
     """
+    if (
+        not is_installed()
+    ):  # imports it, where it can be, even beside a torchvision of another build
+        raise UsageError("SPAN and Compact need spandrel; run pip install 'pcsr[spandrel]'")
     from spandrel.architectures.Compact import Compact
     from spandrel.architectures.SPAN import SPAN
 
