@@ -1,10 +1,17 @@
 """Defines what pyproject.toml cannot say: the compiled passes of the CPU runtime."""
 
+import json
 import os
+import platform
+from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
+
+FLAGS = json.loads(Path("runtime/cpu/native/flags.json").read_text(encoding="utf-8"))
+OWN_FLAGS = FLAGS.get(platform.machine(), {})
 
 REQUIRED = os.environ.get("PCSR_REQUIRE_PASSES", "0") not in ("", "0")
 
@@ -25,6 +32,23 @@ class BuildIfPossible(build_ext):
                 "pcsr's compiled passes were not built: a C compiler (gcc or clang) and Python's "
                 "headers are needed. pcsr works without them, slower (--backend onnxruntime)."
             )
+
+    def build_extensions(self) -> None:
+        """Gives each source its own flags; what a compiler does not know, the passes go without."""
+        compile_source = self.compiler._compile
+
+        def compile_with_own(obj, source, extension, options, flags, macros) -> None:  # noqa: ANN001, PLR0913
+            own = OWN_FLAGS.get(os.path.basename(source), [])
+            try:
+                compile_source(obj, source, extension, options, [*flags, *own], macros)
+            except CompileError:
+                if not own:
+                    raise
+                self.warn(f"the compiler does not take {' '.join(own)}: {source} is left empty")
+                compile_source(obj, source, extension, options, flags, macros)
+
+        self.compiler._compile = compile_with_own
+        super().build_extensions()
 
 
 class Wheel(bdist_wheel):

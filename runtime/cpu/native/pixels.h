@@ -71,5 +71,5 @@ void pcsr_sigmoid(const float *values, int64_t n, float *out);
 void pcsr_histogram(const float *values, int64_t n, float first, float last, int32_t bins,
                     double *table);
 
-/* The instruction set in use: "avx512", "avx2" or "generic". */
+/* The instruction set in use: "avx512", "avx2", "generic" (SSE2) or "neon". */
 const char *pcsr_instructions(void);
