@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 from pathlib import Path
 
 from setuptools import setup
@@ -11,8 +10,6 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 
 FLAGS = json.loads(Path("runtime/cpu/native/flags.json").read_text(encoding="utf-8"))
-OWN_FLAGS = FLAGS.get(platform.machine(), {})
-
 REQUIRED = os.environ.get("PCSR_REQUIRE_PASSES", "0") not in ("", "0")
 
 
@@ -35,14 +32,16 @@ class BuildIfPossible(build_ext):
 
     def build_extensions(self) -> None:
         """Gives each source its own flags; what a compiler does not know, the passes go without."""
+        machine = self.plat_name.rpartition("-")[2]  # of a cross build, the one built for
+        own_flags = FLAGS.get(machine, {})
         compile_source = self.compiler._compile
 
         def compile_with_own(obj, source, extension, options, flags, macros) -> None:  # noqa: ANN001, PLR0913
-            own = OWN_FLAGS.get(os.path.basename(source), [])
+            own = own_flags.get(os.path.basename(source), [])
             try:
                 compile_source(obj, source, extension, options, [*flags, *own], macros)
             except CompileError:
-                if not own:
+                if REQUIRED or not own:
                     raise
                 self.warn(f"the compiler does not take {' '.join(own)}: {source} is left empty")
                 compile_source(obj, source, extension, options, flags, macros)
