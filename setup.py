@@ -36,7 +36,7 @@ class BuildIfPossible(build_ext):
         own_flags = FLAGS.get(machine, {})
         compile_source = self.compiler._compile
 
-        def compile_with_own(obj, source, extension, options, flags, macros) -> None:  # noqa: ANN001, PLR0913
+        def compile_with_own(obj, source, extension, options, flags, macros) -> None:  # noqa: ANN001
             own = own_flags.get(os.path.basename(source), [])
             try:
                 compile_source(obj, source, extension, options, [*flags, *own], macros)

@@ -10,7 +10,14 @@ from pathlib import Path
 from cffi import FFI
 
 FOLDER = Path(__file__).parent
-SOURCES = ("pixels.c", "instructions.c", "passes_generic.c", "passes_avx2.c", "passes_avx512.c")
+SOURCES = (
+    "pixels.c",
+    "instructions.c",
+    "passes_generic.c",
+    "passes_avx2.c",
+    "passes_avx512.c",
+    "passes_avx512_bf16.c",
+)
 FLAGS = json.loads((FOLDER / "flags.json").read_text(encoding="utf-8"))
 
 ffi = FFI()

@@ -1,6 +1,12 @@
 /* MLPs at output pixels: the first layer, folded onto input pixels and spread, then the rest. */
 #pragma once
+#include "layer.h"
+
+#ifdef BF16
+#include "products_bf16.h"
+#else
 #include "products.h"
+#endif
 
 /* The first row behind i whose nearest input row is another. */
 static int same_nearest(const pcsr_band *band, int i) {
@@ -10,27 +16,29 @@ static int same_nearest(const pcsr_band *band, int i) {
     return end;
 }
 
-/* The folded first layer of input pixels left .. left + n - 1 of a row: map [widths[0]][SEGMENT]. */
+/* The folded first layer of input pixels left .. left + n - 1 of a row: map [widths[0]][MAP]. */
 static void fold(const pcsr_band *band, const pcsr_mlp *mlp, int row, int left, int n,
                        float *map, float *a, float *b) {
     const float *source = band->features + (int64_t)(row - band->top) * band->lr_width + left;
     for (int u = 0; u < n; u += BLOCK) {
         int filled = n - u < BLOCK ? n - u : BLOCK;
         for (int64_t d = 0; d < band->depth; d++) {
-            memcpy(a + d * BLOCK, source + d * band->feature_plane + u, filled * sizeof(float));
-            memset(a + d * BLOCK + filled, 0, (BLOCK - filled) * sizeof(float));
+            const float *from = source + d * band->feature_plane + u;
+            copy(a + d * BLOCK, from, filled);
+            for (int p = 0; p < BLOCK; p += 16) __builtin_prefetch(from + BLOCK + p);
+            for (int p = filled; p < BLOCK; p++) a[d * BLOCK + p] = 0;
         }
         layer(a, band->depth, mlp->feature_weight, mlp->constant, b, mlp->widths[0], 0);
         for (int64_t c = 0; c < mlp->widths[0]; c++)
-            memcpy(map + c * MAP + u, b + c * BLOCK, filled * sizeof(float));
+            copy(map + c * MAP + u, b + c * BLOCK, BLOCK);
     }
 }
 
 /* The map, whose first column is input column `left`, spread over output columns j0 .. j0 + n - 1,
-   column offsets in: [widths[0]][SEGMENT]. */
+   column offsets in: [widths[0]][MAP]. */
 static void spread(const pcsr_place *columns, const pcsr_mlp *mlp, int left, int j0, int n,
                          const float *map, float *out) {
-    int32_t nearest[SEGMENT];
+    int32_t nearest[SEGMENT], begin[VECTORS_OF_SEGMENT];
     float offset[SEGMENT];
     int whole = (n + LANES - 1) / LANES * LANES;
     for (int j = 0; j < whole; j++) {
@@ -38,24 +46,28 @@ static void spread(const pcsr_place *columns, const pcsr_mlp *mlp, int left, int
         nearest[j] = columns->nearest[from] - left;
         offset[j] = columns->offset[from];
     }
+    for (int j = 0; j < whole; j += LANES) begin[j / LANES] = begin_of(nearest + j);
     for (int64_t c = 0; c < mlp->widths[0]; c++) {
-        float *to = out + c * SEGMENT, weight = mlp->column_weight[c];
+        float *to = out + c * MAP, weight = mlp->column_weight[c];
         for (int j = 0; j < whole; j += LANES) {
-            look_up(map + c * MAP, nearest + j, to + j);
-            STORE(to + j, AT(to + j) + weight * AT(offset + j));
+            vec folded = look_up(map + c * MAP, begin[j / LANES], nearest + j);
+            STORE(to + j, folded + weight * AT(offset + j));
         }
     }
 }
 
 /* First activations of a block of a row whose spread map begins at `line`. */
 INLINE void enter(const pcsr_mlp *mlp, const float *line, float row_offset, float *a) {
-    for (int64_t c = 0; c < mlp->widths[0]; c++) {
-        float shift = mlp->row_weight[c] * row_offset;
+    for (int c = 0; c < mlp->widths[0]; c += GROUP)
         for (int p = 0; p < BLOCK; p += LANES) {
-            vec x = AT(line + c * SEGMENT + p) + shift;
-            STORE(a + c * BLOCK + p, mlp->layers ? RELU(x) : x);
+            vec x[GROUP];
+            UNROLL for (int g = 0; g < GROUP; g++) {
+                int from = least(c + g, mlp->widths[0] - 1);
+                float shift = mlp->row_weight[from] * row_offset;
+                x[g] = AT(line + from * MAP + p) + shift;
+            }
+            put(mlp, x, c, a + p);
         }
-    }
 }
 
 /* One segment of the rows i0 .. i1 - 1, which share their nearest input row. */
@@ -74,7 +86,7 @@ static void dense_segment(const pcsr_band *band, const pcsr_mlp *mlp, int i0, in
             const float *result = rest(mlp, w.a, w.b);
             float *to = out + (int64_t)(i - band->first) * band->width + j0 + j;
             for (int64_t o = 0; o < outputs; o++)
-                memcpy(to + o * plane, result + o * BLOCK, filled * sizeof(float));
+                copy(to + o * plane, result + o * BLOCK, filled);
         }
 }
 

@@ -6,7 +6,7 @@
 
 enum { BLOCK = 64, SEGMENT = 2048, MAP = SEGMENT + BLOCK, ALIGNED = 16 };
 
-/* map [widest][MAP]; line [dense widest][SEGMENT]; a, b: blocks [widest][BLOCK]. */
+/* map [widest][MAP]; line [dense widest][MAP]; a, b: blocks [widest][BLOCK]. */
 typedef struct {
     float *map, *line, *a, *b;
 } work;
@@ -26,3 +26,4 @@ typedef struct {
 
 /* NULL where the compiler or the processor's family lacks the instructions. */
 extern HIDDEN const passes *const pcsr_generic, *const pcsr_avx2, *const pcsr_avx512;
+extern HIDDEN const passes *const pcsr_avx512_bf16; /* dense and compose alone */

@@ -19,8 +19,16 @@ __attribute__((constructor)) static void choose_best(void) {
 
 const char *pcsr_instructions(void) { return chosen->name; }
 
+int32_t pcsr_has_bf16(void) { return pcsr_avx512_bf16 && pcsr_features() & PCSR_AVX512_BF16; }
+
+int32_t pcsr_has_vnni(void) { return (pcsr_features() & PCSR_AVX512_VNNI) != 0; }
+
+static const passes *passes_of(const pcsr_band *band) {
+    return band->bf16 ? pcsr_avx512_bf16 : chosen;
+}
+
 int64_t pcsr_scratch(int32_t widest, int32_t dense) {
-    return (int64_t)widest * (MAP + 2 * BLOCK) + (int64_t)dense * SEGMENT + 2 * MAP + ALIGNED;
+    return (int64_t)widest * (MAP + 2 * BLOCK) + (int64_t)dense * MAP + 2 * MAP + ALIGNED;
 }
 
 static work divided(float *scratch, int depth, const pcsr_mlp *mlps, int count) {
@@ -37,14 +45,14 @@ static work divided(float *scratch, int depth, const pcsr_mlp *mlps, int count) 
 }
 
 void pcsr_dense(const pcsr_band *band, const pcsr_mlp *mlp, float *out, float *scratch) {
-    chosen->dense(band, mlp, out, divided(scratch, band->depth, mlp, 1));
+    passes_of(band)->dense(band, mlp, out, divided(scratch, band->depth, mlp, 1));
 }
 
 void pcsr_compose(const pcsr_band *band, const pcsr_mlp *mlps, int32_t count,
                   const uint8_t *assignment, float *out, int64_t plane, double *seconds,
                   float *scratch) {
     work w = divided(scratch, band->depth, mlps, count);
-    chosen->compose(band, mlps, count, assignment, out, plane, seconds, w);
+    passes_of(band)->compose(band, mlps, count, assignment, out, plane, seconds, w);
 }
 
 void pcsr_finish(const float *planes, const uint8_t *assignment, int32_t height, int32_t width,

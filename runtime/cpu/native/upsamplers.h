@@ -97,6 +97,24 @@ static void add_dense(const pcsr_band *band, const pcsr_mlp *mlp, uint8_t own, i
     }
 }
 
+/* First activations of listed pixels: their columns of the map, and offsets. */
+INLINE void enter_listed(const pcsr_mlp *mlp, const float *map, const int32_t *nearest,
+                         const float *row_offset, const float *column_offset, float *a) {
+    int32_t begin[BLOCK / LANES];
+    for (int p = 0; p < BLOCK; p += LANES) begin[p / LANES] = begin_of(nearest + p);
+    for (int c = 0; c < mlp->widths[0]; c += GROUP)
+        for (int p = 0; p < BLOCK; p += LANES) {
+            vec x[GROUP];
+            UNROLL for (int g = 0; g < GROUP; g++) {
+                int from = least(c + g, mlp->widths[0] - 1);
+                vec folded = look_up(map + from * MAP, begin[p / LANES], nearest + p);
+                x[g] = folded + mlp->row_weight[from] * AT(row_offset + p) +
+                       mlp->column_weight[from] * AT(column_offset + p);
+            }
+            put(mlp, x, c, a + p);
+        }
+}
+
 /* Adds the residual of an upsampler to `n` <= BLOCK listed pixels (row, column) [BLOCK]. */
 static void add_listed(const pcsr_band *band, const pcsr_mlp *mlp, int row_side, int32_t *row,
                              int32_t *column, int n, int left, float *out, int64_t plane, work w) {
@@ -110,16 +128,7 @@ static void add_listed(const pcsr_band *band, const pcsr_mlp *mlp, int row_side,
             row_offset[p] = at.rows[row_side].offset[row[p]];
             column_offset[p] = at.columns[side].offset[column[p]];
         }
-        for (int64_t c = 0; c < mlp->widths[0]; c++) {
-            float y = mlp->row_weight[c], x = mlp->column_weight[c];
-            const float *restrict map = w.map + c * MAP;
-            float *restrict a = w.a + c * BLOCK;
-            for (int p = 0; p < BLOCK; p += LANES) {
-                look_up(map, nearest + p, a + p);
-                vec sum = AT(a + p) + y * AT(row_offset + p) + x * AT(column_offset + p);
-                STORE(a + p, mlp->layers ? RELU(sum) : sum);
-            }
-        }
+        enter_listed(mlp, w.map, nearest, row_offset, column_offset, w.a);
         float *result = rest(mlp, w.a, w.b);
         if (at.sides > 1) weigh(band, row_side, side, row, column, result);
         for (int p = 0; p < n; p++) {
@@ -179,8 +188,7 @@ static void compose(const pcsr_band *band, const pcsr_mlp *mlps, int count,
         for (int j = 0; j < band->width; j += SEGMENT) {
             int n = least(SEGMENT, band->width - j);
             int64_t at = (int64_t)(i - band->first) * band->width + j;
-            for (int row = i; row < end; row++, at += band->width)
-                bases(band, mlps, count, row, j, n, assignment + at, out + at, plane, w);
+            bases(band, mlps, count, i, end, j, n, assignment + at, out + at, plane, w);
             double before = now();
             for (int m = 0; m < count; m++) {
                 if (!any_holds(band, assignment, i, end, j, n, m)) continue;

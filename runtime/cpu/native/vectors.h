@@ -24,19 +24,42 @@ typedef int32_t unaligned_mask __attribute__((vector_size(LANES * 4), aligned(4)
 INLINE int least(int a, int b) { return a < b ? a : b; }
 INLINE int most(int a, int b) { return a > b ? a : b; }
 
-/* out [LANES] = line[index[..]]. Listed pixels lie close together: with AVX-512, two loads and a
-   permutation take a quarter of the time of a gather. */
-INLINE void look_up(const float *restrict line, const int32_t *restrict index,
-                          float *restrict out) {
+enum { VECTORS_OF_SEGMENT = SEGMENT / LANES };
+
+/* Where the LANES values that `index` chooses from a line begin; -1 where they lie further apart
+   than two vectors. Found once for all the lines of a layer. */
+INLINE int32_t begin_of(const int32_t *index) {
 #if LANES == 16
-    int low = index[0], high = index[0];
-    for (int p = 1; p < LANES; p++) low = least(low, index[p]), high = most(high, index[p]);
-    if (high - low < 2 * LANES) {
-        __m512i places = _mm512_sub_epi32(_mm512_loadu_si512(index), _mm512_set1_epi32(low));
-        __m512 first = _mm512_loadu_ps(line + low), second = _mm512_loadu_ps(line + low + LANES);
-        _mm512_storeu_ps(out, _mm512_permutex2var_ps(first, places, second));
-        return;
+    __m512i places = _mm512_loadu_si512(index);
+    int32_t low = _mm512_reduce_min_epi32(places), high = _mm512_reduce_max_epi32(places);
+    return high - low < 2 * LANES ? low : -1;
+#else
+    (void)index;
+    return -1;
+#endif
+}
+
+/* line[index[..]], of LANES. Listed pixels lie close together: with AVX-512, two loads and a
+   permutation take a quarter of the time of a gather. */
+INLINE vec look_up(const float *line, int32_t begin, const int32_t *index) {
+#if LANES == 16
+    if (begin >= 0) {
+        __m512i places = _mm512_sub_epi32(_mm512_loadu_si512(index), _mm512_set1_epi32(begin));
+        __m512 first = _mm512_loadu_ps(line + begin);
+        __m512 second = _mm512_loadu_ps(line + begin + LANES);
+        return (vec)_mm512_permutex2var_ps(first, places, second);
     }
 #endif
-    for (int p = 0; p < LANES; p++) out[p] = line[index[p]];
+    (void)begin;
+    vec found;
+    for (int p = 0; p < LANES; p++) found[p] = line[index[p]];
+    return found;
+}
+
+/* n <= BLOCK floats; those of a whole block without a call. */
+INLINE void copy(float *to, const float *from, int n) {
+    if (n == BLOCK)
+        for (int p = 0; p < BLOCK; p += LANES) STORE(to + p, AT(from + p));
+    else
+        for (int p = 0; p < n; p++) to[p] = from[p];
 }
