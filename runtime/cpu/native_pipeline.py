@@ -26,7 +26,7 @@ from pcsr.runtime.timing import Stopwatch, ThreadSpans
 from .held_rows import ArrayPool, HeldRows
 from .output import Output, Rows, refuse_infinite
 from .passes import FeatureBand, PixelPasses, finish, sigmoid
-from .pipeline import ARENA_GROWTH, Routed, Runner, Task
+from .pipeline import ARENA_GROWTH, Routed, Runner, Task, cuts_exactly
 from .statistics import Collector, Statistics
 from .workers import Workers
 
@@ -54,6 +54,7 @@ class NativePipeline:
         self.mlps = load_mlps(bundle)
         self.arrays = ArrayPool()
         self.workers, self._runner, self._tile_px = workers, runner, tile_px
+        self.cuts_exactly = cuts_exactly(runner)
 
     def run(self, task: Task, output: Output, watch: Stopwatch) -> Routed:
         with watch.stage("prepare"):
