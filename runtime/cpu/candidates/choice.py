@@ -12,9 +12,9 @@ from pcsr.runtime.backends import CPU_SETS
 from pcsr.runtime.cpu.pipeline import Runner
 from pcsr.runtime.machine import bf16_instructions, cpu_name
 from pcsr.runtime.trials.memory import key_of, remember, remembered
-from pcsr.runtime.trials.outcome import TrialOutcome, reason_of
+from pcsr.runtime.trials.outcome import TrialOutcome
 
-from .openvino import ForkedError, OpenVinoRunner
+from .openvino import OpenVinoRunner, is_forked
 from .trial import Open, Probe, opened, tried
 
 LOG = logging.getLogger("pcsr.upscaler")
@@ -73,15 +73,14 @@ class _Choice:
             return None
         winner = outcome.winner
         runners, dropped = opened({winner: self._candidates[winner]})
-        self._drop({name: reason_of(error) for name, error in dropped.items()})
+        self._drop(dropped)
         return Chosen(runners[winner], self._line(outcome)) if runners else None
 
     def _by_trial(self, keep: Callable[[TrialOutcome], None]) -> Chosen:
         self._bundle.graph_bytes(self._role, CPU_SETS.get(self._precision, "fp32"))
-        runners, failed = opened(
-            {name: one for name, one in self._candidates.items() if name not in self._dropped}
-        )
-        self._drop({name: reason_of(error) for name, error in failed.items()})
+        left = {name: one for name, one in self._candidates.items() if name not in self._dropped}
+        runners, failed = opened(left)
+        self._drop(failed)
         if [*runners] == [ORT]:
             return Chosen(runners[ORT], f"{self._role}: {ORT}")
         outcome = TrialOutcome("", {}, {})
@@ -93,7 +92,7 @@ class _Choice:
             reasons = "; ".join(f"{name}: {why}" for name, why in self._dropped.items())
             raise BackendError(f"nothing here computes {self._precision} on the CPU ({reasons})")
         outcome = TrialOutcome(outcome.winner, outcome.times_ms, dict(self._dropped))
-        if not any(isinstance(error, ForkedError) for error in failed.values()):
+        if not is_forked():  # others of this machine may have more to choose from
             keep(outcome)
         return Chosen(runners[outcome.winner], self._line(outcome))
 

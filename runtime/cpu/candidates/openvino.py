@@ -3,7 +3,8 @@
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 from weakref import finalize
@@ -22,12 +23,15 @@ TELEMETRY = "openvino_telemetry"
 ERRORS = (RuntimeError, MemoryError, ValueError)
 """What OpenVINO raises."""
 KEPT_REQUESTS = 2
+TESTED = """
+    Parameter Constant Result Convolution GroupConvolution Relu PRelu Add Subtract Multiply Divide
+    Concat DepthToSpace Reshape Transpose Convert ShapeOf Slice StridedSlice VariadicSplit Gather
+    Broadcast Squeeze Unsqueeze
+"""
+EXACT = frozenset(TESTED.split())
+"""Operators whose results are the same for any cut: a deconvolution's depend on the threads."""
 _loaded: dict[str, Any] = {}
 """`core`, OpenVINO's own, and the `process` that started it."""
-
-
-class ForkedError(BackendError):
-    """OpenVINO cannot run in this process, though it may in others of this machine."""
 
 
 class OpenVinoRunner:
@@ -35,23 +39,24 @@ class OpenVinoRunner:
     each has all threads.
 
     The graph takes images of any size as it is: to compile it for one size gains 5 % at 64x64 and
-    nothing at 420x276, and takes as long as several calls. Its results do not depend on threads,
-    and not on how the image is cut; `cuts_exactly` says so where that was tested.
+    nothing at 420x276, and takes as long as several calls. Where `cuts_exactly` is set, results do
+    not depend on threads, nor on how the image is cut, as was tested for operators of `EXACT`.
 
     Raises:
-        BackendError: OpenVINO is not installed, or does not compute bf16 on this processor.
-        ForkedError: this process was forked from one that runs OpenVINO.
+        BackendError: OpenVINO is not installed, does not compute bf16 on this processor, or runs in
+            a process that this one was forked from.
         BundleError: the graph is damaged, or OpenVINO refuses it.
     """
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
         self._role, self._output = bundle.image_role, bundle.image_output
         self._name = str(bundle.path)
-        self._compiled = self._compile(bundle, threads)
+        model = self._read(bundle)
+        self._compiled = self._compile(model, threads)
         self._turn = threading.Lock()
         self._free: list[Any] = []
-        # AMX sums in another order, which nobody has tested.
-        self.cuts_exactly = "amx_bf16" not in cpu_flags()
+        operators = {one.get_type_name() for one in model.get_ops()}
+        self.cuts_exactly = operators <= EXACT and "amx_bf16" not in cpu_flags()
 
     def run_image(
         self,
@@ -75,25 +80,31 @@ class OpenVinoRunner:
     def run_rows(self, role: str, inputs: dict[str, NDArray[Any]]) -> FloatArray:
         raise BackendError(f"OpenVINO runs the {self._role} graph alone, not {role}")
 
-    def _compile(self, bundle: Bundle, threads: int) -> Any:  # noqa: ANN401
+    def _read(self, bundle: Bundle) -> Any:  # noqa: ANN401
+        """Reads the graph, with the one output that is used."""
         ov, core = openvino(), _core()
         data = bundle.graph_bytes(self._role)
-        try:
+        with self._refusing():
             model = core.read_model(data)
             wanted = [one.node for one in model.outputs if self._output in one.get_names()]
-            found = [one.get_any_name() for one in model.inputs]
-            if found != ["image"] or len(wanted) != 1:
-                raise BundleError(f"{self._name}: the {self._role} graph takes {found}")
-            model = ov.Model(wanted, model.get_parameters(), self._role)
-            compiled = core.compile_model(model, "CPU", _config(threads))
+            return ov.Model(wanted, model.get_parameters(), self._role)
+
+    def _compile(self, model: Any, threads: int) -> Any:  # noqa: ANN401
+        with self._refusing():
+            compiled = _core().compile_model(model, "CPU", _config(threads))
             kind = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        if kind != "bf16":
+            raise BackendError(f"OpenVINO computes {kind} on this processor, not bf16")
+        return compiled
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        try:
+            yield
         except ERRORS as error:
             raise BundleError(
                 f"{self._name}: OpenVINO refuses the {self._role} graph: {_reason(error)}"
             ) from error
-        if kind != "bf16":
-            raise BackendError(f"OpenVINO computes {kind} on this processor, not bf16")
-        return compiled
 
     def _request(self) -> Any:  # noqa: ANN401
         return self._free.pop() if self._free else self._compiled.create_infer_request()
@@ -121,7 +132,7 @@ def openvino() -> Any:  # noqa: ANN401
     Raises:
         BackendError: it is not installed, or does not load.
     """
-    if "openvino" in sys.modules:
+    if sys.modules.get("openvino") is not None:
         return sys.modules["openvino"]
     before = sys.modules.get(TELEMETRY)
     sys.modules[TELEMETRY] = None  # type: ignore[assignment]
@@ -139,11 +150,17 @@ def openvino() -> Any:  # noqa: ANN401
             sys.modules[TELEMETRY] = before
 
 
+def is_forked() -> bool:
+    """Tells whether OpenVINO runs in a process that this one was forked from, and not here: its
+    locks may be held by threads that are not here. 3 of 40 such children waited for ever.
+    """
+    return bool(_loaded.get("process", os.getpid()) != os.getpid())
+
+
 def _core() -> Any:  # noqa: ANN401
     """Gives OpenVINO's core, one for the process."""
-    # Its locks may be held by threads that a forked child does not have: 3 of 40 waited for ever.
-    if _loaded.get("process", os.getpid()) != os.getpid():
-        raise ForkedError(
+    if is_forked():
+        raise BackendError(
             "OpenVINO does not run in a process that was forked from one that runs it; start "
             "processes with spawn, or open the bundle after the fork alone"
         )

@@ -76,15 +76,15 @@ class Probe:
         return "" if is_right else f"wrong by {mean:.2g} in the mean, {largest:.2g} at most"
 
 
-def opened(candidates: Mapping[str, Open]) -> tuple[dict[str, Runner], dict[str, Exception]]:
+def opened(candidates: Mapping[str, Open]) -> tuple[dict[str, Runner], dict[str, str]]:
     """Opens candidates; also says why others cannot be opened, by name."""
     runners: dict[str, Runner] = {}
-    dropped: dict[str, Exception] = {}
+    dropped: dict[str, str] = {}
     for name, make in candidates.items():
         try:
             runners[name] = make()
         except Exception as error:  # of libraries of others; damaged bundles fail in the reference
-            dropped[name] = error
+            dropped[name] = reason_of(error)
     return runners, dropped
 
 
