@@ -136,6 +136,23 @@ def in_onnxruntime(provider: str) -> str:
     return f"onnxruntime {ort.__version__}"
 
 
+def in_openvino() -> str:
+    """Runs the tiny model in OpenVINO, in bf16."""
+    import numpy as np
+
+    from pcsr.runtime.cpu.candidates.openvino import openvino
+    from pcsr.runtime.machine import bf16_instructions, cpu_name, versions
+
+    if not bf16_instructions():
+        raise BackendError(f"{cpu_name()} has no instructions for bf16 (avx512_bf16 or AMX)")
+    core = openvino().Core()
+    hints = {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": 1}
+    model = core.compile_model(core.read_model(TINY), "CPU", hints)
+    pixels = np.array(PIXELS, np.float32).reshape(1, 1, 1, 2)
+    _expect(float(model(pixels)[0].item()))
+    return f"openvino {versions('openvino').get('openvino', '?')}"
+
+
 def in_torch(name: str) -> str:
     """Runs the tiny model as the torch backend does."""
     import torch
@@ -194,6 +211,7 @@ ORT, TORCH = ("numpy", "onnxruntime"), ("torch", "numpy", "onnx")
 PROBES = (
     Probe("native", "cpu", ORT, native),
     Probe("onnxruntime", "cpu", ORT, partial(in_onnxruntime, "CPUExecutionProvider")),
+    Probe("native, bf16", "cpu", ("numpy",), in_openvino),
     Probe("torch", "cpu", TORCH, partial(in_torch, "cpu")),
     Probe("torch", "cuda", TORCH, partial(in_torch, "cuda")),
     Probe("onnxruntime", "cuda", ORT, partial(in_onnxruntime, "CUDAExecutionProvider")),
