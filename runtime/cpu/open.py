@@ -69,13 +69,19 @@ def _graphs_of(bundle: Bundle, precision: str) -> str:
 
 
 def open_pipeline(
-    bundle: Bundle, runner: Runner, workers: Workers, native: bool, tile_px: int | None
+    bundle: Bundle,
+    runner: Runner,
+    workers: Workers,
+    native: bool,
+    tile_px: int | None,
+    bf16: bool = False,
 ) -> Pipeline:
     """Makes the pipeline for a bundle's kind.
 
     Args:
         native: whether all behind the backbone runs in compiled passes, else in row graphs.
         tile_px: side of the tiles in input pixels; None chooses it by memory.
+        bf16: whether compiled passes compute in bfloat16 where they can.
     """
     if bundle.kind == "plain":
         from .graph_pipeline import PlainPipeline
@@ -84,7 +90,7 @@ def open_pipeline(
     if native:
         from .native_pipeline import NativePipeline
 
-        return NativePipeline(bundle, runner, workers, tile_px)
+        return NativePipeline(bundle, runner, workers, tile_px, bf16)
     from .graph_pipeline import GraphPipeline
 
     return GraphPipeline(bundle, runner, workers, tile_px)

@@ -53,7 +53,8 @@ class HostUpscaler:
         self._bundle, self._workers = bundle, Workers(threads)
         if runner is None:
             runner, self.choices = open_fastest(backend, bundle, precision, threads)
-        self._pipeline = open_pipeline(bundle, runner, self._workers, native, tile_px)
+        bf16 = precision == "bf16"
+        self._pipeline = open_pipeline(bundle, runner, self._workers, native, tile_px, bf16)
 
     def keep_shapes(self, count: int) -> None: ...
 

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 
 from pcsr.bundle import Bundle
 from pcsr.errors import BackendError
@@ -116,6 +115,6 @@ def _in_onnxruntime(bundle: Bundle, precision: str, threads: int) -> Runner:
 
 
 def _native(bundle: Bundle, precision: str, threads: int) -> Runner:
-    module = import_module("pcsr.runtime.cpu.convolutions")
-    runner: Runner = module.open_convolutions(bundle, bundle.image_role, precision, threads)
-    return runner
+    from pcsr.runtime.cpu.convolutions import open_convolutions
+
+    return open_convolutions(bundle, bundle.image_role, precision, threads)

@@ -211,7 +211,7 @@ def test_a_processor_without_bf16(bundle: Bundle, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    ("macs", "size"), [(1e4, (192, 256)), (4e5, (68, 91)), (1e7, (48, 64)), (0.0, (192, 256))]
+    ("macs", "size"), [(1e4, (192, 292)), (4e5, (64, 97)), (1e7, (48, 73)), (0.0, (192, 292))]
 )
 def test_the_image_of_a_trial(macs: float, size: tuple[int, int]) -> None:
     assert probe_size(macs) == size
