@@ -13,6 +13,7 @@ from pcsr.bundle import Bundle
 from pcsr.errors import BackendError, ImageError, UsageError
 
 from .backends import BACKENDS
+from .cpu.candidates.gate import check_quality
 from .cpu.upscaler import HostUpscaler, size_of
 from .executor import Executor
 from .geometry.grid import hr_size
@@ -183,6 +184,8 @@ def _opened(how: Opening) -> Executor:
         return _open_on_device(*where, how.device, how.precision, *options)
     if how.passes != "auto":
         raise UsageError("passes can be chosen on a GPU only; leave it at auto")
+    if how.backend == "native" and how.precision == "bf16":
+        check_quality(how.bundle)
     return HostUpscaler(*where, how.precision, how.threads or usable_cores(), how.tile_px)
 
 

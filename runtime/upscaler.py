@@ -50,10 +50,11 @@ class Upscaler:
         backend: on the CPU `native` (the backbone in ONNX Runtime, the rest in compiled passes),
             `onnxruntime` (every graph there) or `torch`; on a GPU `tensorrt`, `torch` or
             `onnxruntime`. `auto`: on the CPU native in fp32 and int8 where the passes
-            are built, else onnxruntime; on a GPU tensorrt where the bundle has
+            are built, and in bf16, else onnxruntime; on a GPU tensorrt where the bundle has
             engines, else torch. The attribute `backend` says which it is.
         precision: which set of graphs to run (`fp32`, `fp16`, `bf16` as exported; `int8`, `fp8`
-            as calibrated).
+            as calibrated). Backend native computes `bf16` from the graphs of fp32, where the
+            processor has instructions for it, once its loss was measured (`docs/cpu.md`).
         threads: worker threads of the CPU; None takes the cores this process may use. PyTorch has
             its own, for the whole process: `torch.set_num_threads`.
         tile_px: side of the backbone's tiles in input pixels, without their halo; None chooses it
@@ -134,8 +135,9 @@ class Upscaler:
 
     @property
     def choices(self) -> Sequence[str]:
-        """Lines on what was chosen for this device when the bundle was opened: on a GPU with the
-        backend torch how each kind of convolution is computed, and the milliseconds of each way.
+        """Lines on what was chosen for this device when the bundle was opened, with the
+        milliseconds of each way: on a GPU with the backend torch how each kind of convolution is
+        computed, on a CPU in bf16 and int8 what computes the backbone.
         """
         with self._open.used() as now:
             return now.executor.choices

@@ -40,7 +40,7 @@ pcsr.runtime.shutdown
 pcsr.runtime.inputs
 pcsr.runtime.geometry
 pcsr.runtime.mlps pcsr.runtime.backends pcsr.runtime.onnxruntime_session
-pcsr.runtime.graph_outputs
+pcsr.runtime.graph_outputs pcsr.runtime.trials
 pcsr.runtime.routing
 pcsr.runtime.result
 pcsr.runtime.executor

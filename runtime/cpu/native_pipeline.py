@@ -25,8 +25,8 @@ from pcsr.runtime.timing import Stopwatch, ThreadSpans
 
 from .held_rows import ArrayPool, HeldRows
 from .output import Output, Rows, refuse_infinite
-from .passes import FeatureBand, PixelPasses, finish, sigmoid
-from .pipeline import ARENA_GROWTH, Routed, Runner, Task
+from .passes import FeatureBand, PixelPasses, finish, has_bf16, sigmoid
+from .pipeline import ARENA_GROWTH, Routed, Runner, Task, cuts_exactly
 from .statistics import Collector, Statistics
 from .workers import Workers
 
@@ -41,10 +41,19 @@ Counts = NDArray[np.int64]
 
 
 class NativePipeline:
-    """Upscales one image after another with one network. Safe to call from several threads."""
+    """Upscales one image after another with one network. Safe to call from several threads.
+
+    bf16: whether the MLPs' products are computed in bfloat16, where the passes have instructions
+    for it.
+    """
 
     def __init__(
-        self, bundle: Bundle, runner: Runner, workers: Workers, tile_px: int | None = None
+        self,
+        bundle: Bundle,
+        runner: Runner,
+        workers: Workers,
+        tile_px: int | None = None,
+        bf16: bool = False,
     ) -> None:
         model = bundle.manifest.model
         self._reaches = any(upsampler.neighbours == 4 for upsampler in model.upsamplers)
@@ -54,6 +63,8 @@ class NativePipeline:
         self.mlps = load_mlps(bundle)
         self.arrays = ArrayPool()
         self.workers, self._runner, self._tile_px = workers, runner, tile_px
+        self.cuts_exactly = cuts_exactly(runner)
+        self.bf16 = bf16 and has_bf16()
 
     def run(self, task: Task, output: Output, watch: Stopwatch) -> Routed:
         with watch.stage("prepare"):
@@ -143,7 +154,7 @@ class BandedRun:
         self._upsamplers = [f"upsampler_{j}" for j in range(self._count)]
         self._grid = Grid.make(task.size, task.scale)
         self._cost = pipeline.costs.cost_table(task.scale)
-        self._passes = PixelPasses(pipeline.mlps, self._grid, pipeline.depth)
+        self._passes = PixelPasses(pipeline.mlps, self._grid, pipeline.depth, pipeline.bf16)
         self._refined_below = refined_below(task.request, self._count)
         self._kept: dict[int, _Classified] = {}
         self._two_passes = task.request.needs_statistics and self._count > 1

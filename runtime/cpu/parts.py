@@ -59,6 +59,11 @@ class HostParts:
                 f"{bundle.path} is for whole images: it states no receptive radius, so that parts "
                 "would not be exact"
             )
+        if not pipeline.cuts_exactly:
+            raise BackendError(
+                "parts would not be exact: what computes the backbone here has not been found to "
+                "give the same for each of them; pass --precision fp32"
+            )
         self._radius_px, self._multiple = model.receptive_radius_px, model.size_multiple
         self._pipeline = pipeline
 

@@ -18,7 +18,7 @@ from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.timing import Stopwatch
 
 from .alpha import bleed_colours
-from .open import open_pipeline, open_runner
+from .open import open_fastest, open_pipeline
 from .output import ArrayOutput, StreamOutput
 from .pipeline import Routed, Runner, Task
 from .workers import Workers
@@ -51,8 +51,10 @@ class HostUpscaler:
         self.machine, self.threads = cpu_name(), threads
         self.passes = "none" if bundle.kind == "plain" else "native" if native else "graphs"
         self._bundle, self._workers = bundle, Workers(threads)
-        runner = runner or open_runner(backend, bundle, precision, threads)
-        self._pipeline = open_pipeline(bundle, runner, self._workers, native, tile_px)
+        if runner is None:
+            runner, self.choices = open_fastest(backend, bundle, precision, threads)
+        bf16 = precision == "bf16"
+        self._pipeline = open_pipeline(bundle, runner, self._workers, native, tile_px, bf16)
 
     def keep_shapes(self, count: int) -> None: ...
 
