@@ -1,0 +1,124 @@
+"""Measures what a call costs beside its computing: calls of an `Upscaler` against their bare parts,
+the backbone's graph in ONNX Runtime and each compiled pass once, in turn.
+
+    python -m benchmarks.small_calls BUNDLE [--size 64x64] [--threads 1] [--rounds 300]
+
+It prints one JSON line: milliseconds of a call and of its bare parts (medians and minima), and the
+median of their differences in microseconds.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcsr import Bundle, Upscaler
+
+SCALE = 4
+WARM_UPS = 20
+
+Image = NDArray[np.uint8]
+Seconds = NDArray[np.float64]
+
+
+def bare_parts(bundle: Bundle, image: Image, labels: NDArray[np.uint8], threads: int) -> Any:  # noqa: ANN401
+    """Gives a function that computes what a call with k computes, and nothing else. With several
+    threads each has one part of the rows.
+
+    image: [h, w, 3]. labels: [H, W], how the call routes.
+    """
+    from pcsr.runtime.cpu.passes import FeatureBand, PixelPasses, finish, sigmoid
+    from pcsr.runtime.geometry.grid import Grid
+    from pcsr.runtime.layout import Layout
+    from pcsr.runtime.mlps import load_mlps
+    from pcsr.runtime.onnxruntime_session import open_session, provider_of, run_options
+
+    session = open_session(bundle, "backbone", "fp32", threads, provider_of("cpu"))
+    grid = Grid.make((image.shape[0], image.shape[1]), SCALE)
+    passes = PixelPasses(load_mlps(bundle), grid, bundle.manifest.model.feature_width)
+    planes = Layout.of(image).to_network(image)
+    options, made = run_options(), np.empty((3, *grid.hr_size), dtype=np.float32)
+    out, seconds = np.empty((*grid.hr_size, 3), dtype=np.uint8), np.zeros(bundle.upsamplers)
+    edges = [grid.hr_size[0] * index // threads for index in range(threads + 1)]
+    parts = [slice(first, stop) for first, stop in zip(edges, edges[1:], strict=False)]
+    pool = ThreadPoolExecutor(threads)
+    over = map if threads == 1 else pool.map
+
+    def compose(band: FeatureBand, rows: slice) -> None:
+        sigmoid(passes.logits(band, rows))
+        passes.compose(band, rows, labels[rows], made[:, rows], seconds)
+
+    def refine(rows: slice) -> None:
+        finish(made, labels, rows, 1, out[rows])
+
+    def run() -> Image:
+        (features,) = session.run(["features"], {"image": planes}, options)
+        list(over(partial(compose, FeatureBand(features[0], 0, planes[0], 0)), parts))
+        list(over(refine, parts))
+        return out
+
+    return run
+
+
+def measured(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, Seconds]:
+    """Times calls in turn: seconds [rounds] by name."""
+    found: dict[str, Seconds] = {name: np.zeros(rounds) for name in calls}
+    for index in range(-WARM_UPS, rounds):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            if index >= 0:
+                found[name][index] = time.perf_counter() - start
+    return found
+
+
+def report(bundle: str, size: tuple[int, int], threads: int, rounds: int) -> dict[str, Any]:
+    """Measures a bundle with images of (height, width)."""
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    with Upscaler(bundle, backend="native", threads=threads) as upscaler:
+        first = upscaler(image, scale=SCALE, refine=True)
+        bare = bare_parts(Bundle.load(bundle), image, first.assignment, threads)
+        if not np.array_equal(bare(), first.image):
+            raise SystemExit("the bare parts compute another image than the call")
+        call = partial(upscaler, image, scale=SCALE, refine=True)
+        found = measured({"call": call, "bare parts": bare}, rounds)
+    milliseconds = {
+        name: {"median": _ms(np.median(times)), "min": _ms(times.min())}
+        for name, times in found.items()
+    }
+    beside = found["call"] - found["bare parts"]
+    return {
+        "size": size,
+        "threads": threads,
+        "ms": milliseconds,
+        "overhead_us": {
+            "median": round(1e6 * float(np.median(beside))),
+            "of minima": round(1e6 * float(found["call"].min() - found["bare parts"].min())),
+        },
+    }
+
+
+def _ms(seconds: Any) -> float:  # noqa: ANN401
+    return round(1e3 * float(seconds), 3)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("bundle")
+    parser.add_argument("--size", default="64x64", help="height x width in input pixels")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=300)
+    given = parser.parse_args(arguments)
+    height, width = map(int, given.size.split("x"))
+    print(json.dumps(report(given.bundle, (height, width), given.threads, given.rounds)))
+
+
+if __name__ == "__main__":
+    main()
