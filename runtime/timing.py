@@ -172,6 +172,8 @@ def _divided(spans: Sequence[Span], start: float, stop: float) -> dict[str, floa
     Each span gets what a clock advances in its time that runs at 1 / n of the speed while n spans
     overlap.
     """
+    if len(spans) == 1:
+        return {spans[0].name: stop - start}
     starts = [(span.start_s, 1, span.name) for span in spans]
     stops = [(span.stop_s, -1, span.name) for span in spans]
     found: dict[str, float] = {}

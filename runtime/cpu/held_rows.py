@@ -1,49 +1,87 @@
-"""Output rows between their composition and their refinement, and the memory that they lie in."""
+"""Output rows between their composition and their refinement, and memory that is used again."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from pcsr.runtime.geometry.grid import Floats
 
 from .passes import Labels
 
+LEAST_BYTES = 2**15  # smaller arrays are cheaper to make than to keep
+SLACK_BYTES = 2**22
+CACHE_LINE = 64
 
-class ReusedArrays:
-    """Named arrays that keep their place: one of a name is lost when the next is taken."""
+
+class ReusedMemory:
+    """Gives arrays whose memory is used again once nobody holds them, nor a view of them. Together
+    they take little more than what was held at once at most. Any number of threads may ask.
+    """
 
     def __init__(self) -> None:
-        self._held: dict[str, NDArray[Any]] = {}
+        self._lock = threading.Lock()
+        self._spare: list[_Block] = []  # arrays that end append here, at any time and without lock
+        self._bytes = self._most_bytes = 0
 
-    def take(self, name: str, shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
+    def take(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """Returns an array of this shape, not cleared."""
-        count = math.prod(shape)
-        if name not in self._held or self._held[name].size < count:
-            self._held[name] = np.empty(count, dtype=dtype)
-        return self._held[name][:count].reshape(shape)
+        kind = np.dtype(dtype)
+        count = math.prod(shape) * kind.itemsize
+        if count < LEAST_BYTES:
+            return np.empty(shape, dtype=kind)
+        with self._lock:
+            block = self._fitting(count)
+        return np.asarray(_Lent(block, self._spare, shape, kind))
+
+    def _fitting(self, count: int) -> "_Block":
+        spare = [*self._spare]
+        fitting = [block for block in spare if count <= block.size <= 2 * count]
+        if fitting:
+            block = min(fitting, key=attrgetter("size"))
+            self._spare.remove(block)
+            return block
+        held = self._bytes - sum(block.size for block in spare) + count
+        self._most_bytes = max(self._most_bytes, held)
+        self._bytes += count
+        for block in spare:  # from the one that was spare for the longest time on
+            if self._bytes <= self._most_bytes + self._most_bytes // 4 + SLACK_BYTES:
+                break
+            self._spare.remove(block)
+            self._bytes -= block.size
+        return _Block(count)
 
 
-class ArrayPool:
-    """Lends `ReusedArrays` to one image at a time; as many exist as there were images at once."""
+class _Block:
+    """Memory that begins at a cache line."""
 
-    def __init__(self) -> None:
-        self._spare: list[ReusedArrays] = []
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._memory = np.empty(size + CACHE_LINE, dtype=np.uint8)
+        start: int = self._memory.ctypes.data
+        self.address = start + -start % CACHE_LINE
 
-    @contextmanager
-    def lent(self) -> Iterator[ReusedArrays]:
-        """Lends the most recently returned ones."""
-        try:
-            arrays = self._spare.pop()
-        except IndexError:
-            arrays = ReusedArrays()
-        try:
-            yield arrays
-        finally:
-            self._spare.append(arrays)
+
+class _Lent:
+    """What an array in a block is a view of: NumPy lets go of it with the last such view."""
+
+    def __init__(
+        self, block: _Block, spare: list[_Block], shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> None:
+        self._block, self._spare = block, spare
+        data = (block.address, False)
+        self.__array_interface__ = {
+            "shape": shape,
+            "typestr": dtype.str,
+            "data": data,
+            "version": 3,
+        }
+
+    def __del__(self) -> None:
+        self._spare.append(self._block)
 
 
 class HeldRows:
@@ -59,17 +97,18 @@ class HeldRows:
         difficulty: [n, W] float32.
     """
 
-    def __init__(self, arrays: ReusedArrays, rows: int, width: int) -> None:
-        self._arrays = arrays
-        self.planes: Floats = arrays.take("planes", (3, rows, width), np.float32)
-        self.labels: Labels = arrays.take("labels", (rows, width), np.uint8)
-        self.difficulty: Floats = arrays.take("difficulty", (rows, width), np.float32)
+    def __init__(self, memory: ReusedMemory, rows: int, width: int) -> None:
+        self._memory = memory
+        self.planes: Floats = memory.take((3, rows, width), np.float32)
+        self.labels: Labels = memory.take((rows, width), np.uint8)
+        self.difficulty: Floats = memory.take((rows, width), np.float32)
 
     def followed_by(self, rows: int) -> "HeldRows":
         """Returns the last two rows with room for as many more; these rows are lost."""
         last = [array[..., -2:, :].copy() for array in self._all()]
         kept, width = last[1].shape
-        after = HeldRows(self._arrays, kept + rows, width)
+        del self.planes, self.labels, self.difficulty  # the same memory is taken again
+        after = HeldRows(self._memory, kept + rows, width)
         for array, part in zip(after._all(), last, strict=True):
             array[..., :kept, :] = part
         return after
