@@ -120,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=300)
     given = parser.parse_args(arguments)
     height, width = map(int, given.size.split("x"))
-    print(json.dumps(report(given.bundle, (height, width), given.threads, given.rounds)))
+    print(json.dumps(report(given.bundle, (height, width), given.threads, given.rounds)))  # noqa: T201
 
 
 if __name__ == "__main__":

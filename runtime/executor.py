@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from numpy.typing import NDArray
+
 from .layout import Layout
 from .process.cancellation import Cancellation
 from .result import Result, Stats
@@ -69,9 +71,12 @@ class Executor(Protocol):
         took: Callable[[Ready], None] | None = None,
         on_rows: Callable[[int], None] | None = None,
         cancellation: Cancellation | None = None,
+        out: NDArray[Any] | None = None,
     ) -> Result:
         """Upscales what `look` returned. The request is complete and needs no calibration; `took`
         is told how to ask for the time of the call, `on_rows` how many more rows are finished.
+        out: where the image is written, for arrays in the host's memory: C-contiguous, of the
+        result's shape and dtype.
 
         Raises:
             CancelledError: as `Upscaler.__call__`; the same of `stream`.

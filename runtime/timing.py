@@ -1,7 +1,7 @@
 """Wall time per stage of one call, and the spans of time that it is made of."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from threading import current_thread
 from time import perf_counter
@@ -80,17 +80,14 @@ class Stopwatch:
         if self.cancellation is not None:
             self.cancellation.check()
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str) -> AbstractContextManager[None]:
         """Adds the time of the body to stage `name`."""
-        self.check()
-        start = perf_counter()
-        try:
-            yield
-        finally:
-            self._add([_span(name, start, perf_counter())], start)
+        return _Stage(name, self.check, self._add_one)
 
     host_stage = stage
+
+    def _add_one(self, span: Span) -> None:
+        self._add([span], span.start_s)
 
     @contextmanager
     def shared(self) -> Iterator["ThreadSpans"]:
@@ -132,15 +129,9 @@ class ThreadSpans:
         self.spans: list[Span] = []
         self._check = check
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str) -> AbstractContextManager[None]:
         """Adds the time of the body, in this thread, to stage `name`."""
-        self._check()
-        start = perf_counter()
-        try:
-            yield
-        finally:
-            self.spans.append(_span(name, start, perf_counter()))
+        return _Stage(name, self._check, self.spans.append)
 
     @contextmanager
     def stages(self, rest: str, names: Sequence[str]) -> Iterator[NDArray[np.float64]]:
@@ -159,6 +150,22 @@ class ThreadSpans:
                 until = max(start, stop - sum(later))
                 self.spans.append(_span(name, at, until))
                 at, later = until, later[1:]
+
+
+class _Stage(AbstractContextManager[None]):
+    """Hands a span of the body's time to `add`. A generator would take twice as long."""
+
+    __slots__ = ("_add", "_check", "_name", "_start")
+
+    def __init__(self, name: str, check: Callable[[], None], add: Callable[[Span], None]) -> None:
+        self._name, self._check, self._add = name, check, add
+
+    def __enter__(self) -> None:
+        self._check()
+        self._start = perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._add(_span(self._name, self._start, perf_counter()))
 
 
 def _span(name: str, start: float, stop: float) -> Span:

@@ -23,10 +23,11 @@ from pcsr.runtime.geometry.tiling import Bands, Tile, least_work_bands, seen_pix
 from pcsr.runtime.machine import available_bytes
 from pcsr.runtime.mlps import MlpWeights, load_mlps
 from pcsr.runtime.process.cancellation import Cancellation
+from pcsr.runtime.process.memory import ReusedMemory
 from pcsr.runtime.routing.rule import Rule, fixed_rule, refined_below
 from pcsr.runtime.timing import Stopwatch, ThreadSpans
 
-from .held_rows import HeldRows, ReusedMemory
+from .held_rows import HeldRows
 from .output import Output, Rows, refuse_infinite
 from .passes import FeatureBand, PixelPasses, finish, sigmoid
 from .pipeline import ARENA_GROWTH, Routed, Runner, Task
