@@ -86,7 +86,10 @@ def report(bundle: str, size: tuple[int, int], threads: int, rounds: int) -> dic
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     with Upscaler(bundle, backend="native", threads=threads) as upscaler:
         first = upscaler(image, scale=SCALE, refine=True)
-        bare = bare_parts(Bundle.load(bundle), image, first.assignment, threads)
+        labels = first.assignment
+        if labels is None:
+            raise SystemExit("a plain network has no passes behind it; give a PCSR bundle")
+        bare = bare_parts(Bundle.load(bundle), image, labels, threads)
         if not np.array_equal(bare(), first.image):
             raise SystemExit("the bare parts compute another image than the call")
         call = partial(upscaler, image, scale=SCALE, refine=True)

@@ -82,6 +82,15 @@ class Executor(Protocol):
             CancelledError: as `Upscaler.__call__`; the same of `stream`.
         """
 
+    def over_images(
+        self, count: int, size: tuple[int, int], compute: Callable[["Executor", int], None]
+    ) -> None:
+        """Computes a batch of images of (height, width): calls `compute` with an executor and an
+        index, for each of them; several at once where that is faster.
+        """
+        for index in range(count):
+            compute(self, index)
+
     def stream(
         self,
         pixels: Any,  # noqa: ANN401

@@ -82,7 +82,8 @@ class Layout:
         """
         self.check_values(image)
         colour = image.reshape(*image.shape[:2], -1)[..., : 1 if self.is_gray else 3]
-        planes = np.empty((1, 3, *image.shape[:2]), dtype=np.float32) if out is None else out
+        shape = (1, 3, *image.shape[:2])
+        planes: Floats = np.empty(shape, dtype=np.float32) if out is None else out
         planes[0] = colour.transpose(2, 0, 1)
         planes /= np.float32(PEAK[self.dtype.name])
         return planes

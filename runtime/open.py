@@ -127,7 +127,7 @@ class OpenBundle:
         pixels, layout = self.executor.look(image)
         if out is not None:
             out = as_target(out, _result_shape(pixels, scale), layout.dtype, pixels)
-        return self._one(pixels, layout, out, *options)
+        return self._one(self.executor, pixels, layout, out, *options)
 
     def _batch(self, images: Any, options: tuple[Any, ...], out: Any) -> Result:  # noqa: ANN401
         if len(images) == 0:
@@ -141,11 +141,21 @@ class OpenBundle:
             targets = whole = as_target(out, shape, layout.dtype, images)
         elif not getattr(pixels, "is_cuda", False):
             targets = whole = self.memory.take(shape, layout.dtype)
-        calls = [(*one, target, *options) for one, target in zip(looked, targets, strict=True)]
-        return batched([self._one(*call) for call in calls], whole, self.memory.take)
+        results: dict[int, Result] = {}
+
+        def compute(executor: Executor, index: int) -> None:
+            results[index] = self._one(executor, *looked[index], targets[index], *options)
+
+        if options[1].budget_ms is None and options[2] is None:
+            self.executor.over_images(len(images), size_of(pixels), compute)
+        else:  # a budget is of an image that is alone, and so are counts of its rows
+            for index in range(len(images)):
+                compute(self.executor, index)
+        return batched([results[index] for index in range(len(images))], whole, self.memory.take)
 
     def _one(
         self,
+        executor: Executor,
         pixels: Any,  # noqa: ANN401
         layout: Layout,
         out: NDArray[Any] | None,
@@ -158,7 +168,7 @@ class OpenBundle:
         resolved = self._resolved(request, scale, pixels, layout)
         took = resolved.took if learns else None
         LOG.debug("%s at scale %g: %s", size_of(pixels), scale, resolved.request)
-        return self.executor(pixels, scale, resolved.request, took, on_rows, cancellation, out)
+        return executor(pixels, scale, resolved.request, took, on_rows, cancellation, out)
 
     def streamed(
         self,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from operator import itemgetter
 from threading import current_thread
 from time import perf_counter
 from typing import NamedTuple
@@ -181,18 +182,18 @@ def _divided(spans: Sequence[Span], start: float, stop: float) -> dict[str, floa
     """
     if len(spans) == 1:
         return {spans[0].name: stop - start}
-    starts = [(span.start_s, 1, span.name) for span in spans]
-    stops = [(span.stop_s, -1, span.name) for span in spans]
+    starts = [(span.start_s, -1, span.name) for span in spans]
+    stops = [(span.stop_s, 1, span.name) for span in spans]
     found: dict[str, float] = {}
     clock, at_work, at, name = 0.0, 0, start, ""
-    for time, change, name in sorted(starts + stops, key=lambda edge: (edge[0], -edge[1])):
+    for time, change, name in sorted(starts + stops, key=itemgetter(0, 1)):
         found.setdefault(name, 0.0)
         if at_work:
             clock += (time - at) / at_work
         else:
             found[name] += time - at
-        found[name] -= change * clock
-        at_work, at = at_work + change, time
+        found[name] += change * clock
+        at_work, at = at_work - change, time
     if spans:
         found[name] += stop - at
     return found

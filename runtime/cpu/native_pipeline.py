@@ -247,9 +247,9 @@ class BandedRun:
                 with spans.stage("classifier"):
                     logits = self._logits(known, part)
                 with spans.stage("routing"):
-                    routing = rule(logits.reshape(len(logits), -1).T, sigmoid)
+                    found = partial(sigmoid, out=held.difficulty[local].reshape(-1))
+                    routing = rule(logits.reshape(len(logits), -1).T, found)
                     labels[:] = routing.assignment.reshape(labels.shape)
-                    held.difficulty[local] = routing.difficulty.reshape(labels.shape)
                     thresholds.append(routing.threshold)
             with spans.stages("compose", self._upsamplers) as seconds:
                 planes = held.planes[:, local]
@@ -303,7 +303,8 @@ class BandedRun:
 
     def _logits(self, known: "_Classified", rows: slice) -> Floats:
         logits = known.logits.get(rows.start)
-        return self._passes.logits(known.band, rows) if logits is None else logits
+        take = self._pipeline.memory.take
+        return self._passes.logits(known.band, rows, take) if logits is None else logits
 
     def _band(self, index: int) -> FeatureBand:
         rows, tiles = self._bands.rows[index], self._bands.tiles[index]

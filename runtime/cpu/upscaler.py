@@ -2,12 +2,16 @@
 
 import math
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
+from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
+from pcsr.runtime.executor import Executor
 from pcsr.runtime.geometry.grid import Floats, hr_size, refuse_huge
 from pcsr.runtime.inputs.arrays import as_array
 from pcsr.runtime.layout import Layout
@@ -28,6 +32,7 @@ from .workers import Workers
 if TYPE_CHECKING:
     from .parts import HostParts  # needs the compiled passes
 
+PIXELS_OF_ONE_THREAD = 2**14  # of an image of a batch
 REUSED_PIXELS = 2**20  # of results whose memory is used again when the caller has dropped them
 
 Pixels = NDArray[Any]
@@ -57,6 +62,9 @@ class HostUpscaler:
         self._bundle, self._workers, self._memory = bundle, Workers(threads), ReusedMemory()
         runner = runner or open_runner(backend, bundle, precision, threads)
         self._pipeline = open_pipeline(bundle, runner, self._workers, native, tile_px)
+        self._single: HostUpscaler | None = None
+        self._open_single = partial(HostUpscaler, bundle, backend, precision, 1, tile_px)
+        self._has_single, self._lock = precision == "fp32", Lock()
 
     def keep_shapes(self, count: int) -> None: ...
 
@@ -65,6 +73,8 @@ class HostUpscaler:
     def close(self) -> None:
         self._workers.close()
         del self._pipeline
+        if self._single is not None:
+            self._single.close()
 
     def look(self, image: Any) -> tuple[Pixels, Layout]:  # noqa: ANN401
         pixels = as_array(image)
@@ -93,6 +103,34 @@ class HostUpscaler:
         if took is not None:
             took(lambda: result.stats.total_ms)
         return result
+
+    def over_images(
+        self, count: int, size: tuple[int, int], compute: Callable[[Executor, int], None]
+    ) -> None:
+        """As `Executor`: small images go to the threads one each, which need not wait for each
+        other then.
+        """
+        if count < self.threads or self.threads == 1 or math.prod(size) > PIXELS_OF_ONE_THREAD:
+            for index in range(count):
+                compute(self, index)
+            return
+        single = self._of_one_thread()
+        contexts = [copy_context() for _ in range(count)]  # spans are recorded where they were
+
+        def work(part: slice) -> None:
+            contexts[part.start].run(compute, single, part.start)
+
+        self._workers.over_ranges((slice(index, index + 1) for index in range(count)), work)
+
+    def _of_one_thread(self) -> Executor:
+        """Gives what computes an image on the calling thread alone, opened when it is first needed.
+        In fp32 its results are the same ones; elsewhere another runner may be the fastest then.
+        """
+        if not self._has_single:
+            return self
+        with self._lock:
+            self._single = self._single or self._open_single()
+            return self._single
 
     def _upscale(
         self,

@@ -37,7 +37,8 @@ def test_arrays_are_writable_and_begin_at_a_cache_line() -> None:
     for shape, dtype in ((LARGE, np.float32), ((3, 99999), np.uint8), ((2, 3), np.uint16)):
         array = memory.take(shape, dtype)
         array[:] = 1
-        assert (array.shape, array.dtype) == (shape, dtype)
+        assert array.shape == shape
+        assert array.dtype == np.dtype(dtype)
         assert array.flags.c_contiguous
     assert address(memory.take((3, 99999), np.uint8)) % reused.CACHE_LINE == 0
 
