@@ -26,14 +26,14 @@ def as_target(
         UsageError: it is none of this shape and dtype, C-contiguous and writable, or lies in the
             image's memory.
     """
-    expected = f"out must be an array {list(shape)} of {dtype.name}, C-contiguous and writable"
+    expected = f"out must be an array {list(shape)} of {dtype}, C-contiguous and writable"
     if getattr(image, "is_cuda", False):
         raise UsageError("out is for images in the host's memory; leave it out for one on a GPU")
     array = _as_array(out)
     if array is None:
         raise UsageError(f"{expected}, found {shown(out)}")
     if (array.shape, array.dtype) != (shape, dtype):
-        raise UsageError(f"{expected}, found {list(array.shape)} of {array.dtype.name}")
+        raise UsageError(f"{expected}, found {list(array.shape)} of {array.dtype}")
     if not (array.flags.c_contiguous and array.flags.writeable):
         state = "that is read-only" if array.flags.c_contiguous else "with gaps or turned axes"
         raise UsageError(f"{expected}, found one {state}")

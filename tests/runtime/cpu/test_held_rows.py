@@ -1,6 +1,5 @@
 """Rows that wait for their neighbours."""
 
-
 from pcsr.runtime.cpu.held_rows import HeldRows
 from pcsr.runtime.process.memory import ReusedMemory
 
