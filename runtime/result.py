@@ -56,7 +56,8 @@ def heavy_share(pixels_per_upsampler: Sequence[int]) -> float:
 @dataclass(frozen=True)
 class Result:
     """An upscaled image and how it was routed. The routing is None for a plain network. Of a torch
-    tensor all arrays are tensors where that was; of one on a GPU nothing waited for them.
+    tensor all arrays are tensors where that was; of one on a GPU nothing waited for them. Those of
+    a batch have an axis of its images in front.
 
     Examples:
         >>> from pcsr import Upscaler

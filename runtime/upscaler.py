@@ -43,6 +43,8 @@ class Upscaler:
         ((108, 160, 3), dtype('uint8'))
         >>> upscaler(photo, scale=2.5, heavy_ratio=0.2).image.shape
         (68, 100, 3)
+        >>> upscaler(photo[None].repeat(5, axis=0)).image.shape  # a batch
+        (5, 108, 160, 3)
 
     Args:
         bundle: directory that pcsr-export wrote, or the file of its `--single-file`.

@@ -43,6 +43,7 @@ OUTPUT_PIXELS_PER_BAND = 2**23  # 17 bytes each until they are finished
 FEATURE_BYTES_PER_BAND = 384 * 2**20
 KEPT_SHAPES = 8
 
+kept_bands = lru_cache(KEPT_SHAPES)(least_work_bands)
 Counts = NDArray[np.int64]
 
 
@@ -119,7 +120,10 @@ class NativePipeline:
             OUTPUT_PIXELS_PER_BAND * math.prod(size) // grid.pixels,
             FEATURE_BYTES_PER_BAND // (4 * self.depth),
         )
-        return least_work_bands(size, halo_px, crop_pixels, band_pixels, part=part), keeps
+        limits = (size, halo_px, crop_pixels, band_pixels)
+        if part is None:
+            return kept_bands(*limits), keeps
+        return least_work_bands(*limits, part=part), keeps
 
     def backbone_px(self, size: tuple[int, int], scale: float) -> int:
         bands, keeps = self.plan(self.shape(size, scale).grid, True)
@@ -209,13 +213,14 @@ class BandedRun:
         counts = np.zeros(self._count, dtype=np.int64)
         threshold, finished = None, self._wanted.start
         width = self._grid.hr_size[1]
-        with self._watch.stage("prepare"):
-            held = HeldRows(self._pipeline.memory, 0, width)
+        held: HeldRows | None = None
         for index, lr_rows in enumerate(self._bands.rows):
             rows = _common(self._grid.hr_rows(lr_rows), self._composed)
             known = self._kept.pop(index, None) or _Classified(self._band(index), {})
             with self._watch.stage("prepare"):
-                held = held.followed_by(rows.stop - rows.start)
+                count = rows.stop - rows.start
+                memory = self._pipeline.memory
+                held = held.followed_by(count) if held else HeldRows(memory, count, width)
             is_last = rows.stop == self._composed.stop
             stop = self._wanted.stop if is_last else max(finished, rows.stop - 1)
             with output.rows(finished, stop) as target, self._watch.shared() as spans:
