@@ -17,6 +17,8 @@ from pcsr.text import first_line
 
 from .pipeline import FloatArray
 
+TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
+
 
 class OnnxRuntimeRunner:
     """One session per graph: the image graph runs on all threads, row graphs run on the calling
@@ -31,12 +33,12 @@ class OnnxRuntimeRunner:
         provider = provider_of("cpu")
         self._options, self._memory = run_options(), ReusedMemory()
         self._outputs = GraphOutputs(bundle, precision)
-        image_graph = bundle.graphs(precision)[bundle.image_role]
-        self._types = {tensor.name: tensor.dtype for tensor in image_graph.outputs}
         self._sessions: dict[str, Any] = {}
         for role in roles:
             cores = threads if role == bundle.image_role else 1
             self._sessions[role] = open_session(bundle, role, precision, cores, provider)
+        given = self._sessions[bundle.image_role].get_outputs()
+        self._types = {each.name: TYPES[each.type] for each in given if each.type in TYPES}
 
     def run_image(
         self,
@@ -46,9 +48,12 @@ class OnnxRuntimeRunner:
         cancellation: Cancellation | None = None,
     ) -> list[FloatArray]:
         shapes = self._outputs.foresee((image.shape[2], image.shape[3]))
-        found = [self._memory.take(shapes[name], self._types[name]) for name in outputs]
         session = self._sessions[role]
         with self._errors(role, cancellation) as options:
+            if not all(name in self._types for name in outputs):
+                found: list[FloatArray] = session.run(outputs, {"image": image}, options)
+                return found
+            found = [self._memory.take(shapes[name], self._types[name]) for name in outputs]
             binding = session.io_binding()
             binding.bind_cpu_input("image", image)
             for name, array in zip(outputs, found, strict=True):
