@@ -28,7 +28,7 @@ static void fold(const pcsr_band *band, const pcsr_mlp *mlp, int row, int left, 
             for (int p = 0; p < BLOCK; p += 16) __builtin_prefetch(from + BLOCK + p);
             for (int p = filled; p < BLOCK; p++) a[d * BLOCK + p] = 0;
         }
-        layer(a, band->depth, mlp->feature_weight, mlp->constant, b, mlp->widths[0], 0);
+        fold_block(mlp, band->depth, a, b);
         for (int64_t c = 0; c < mlp->widths[0]; c++)
             copy(map + c * MAP + u, b + c * BLOCK, BLOCK);
     }
