@@ -1,15 +1,18 @@
 #include "convolutions_kernels.h"
 #include "instructions.h"
 
-#if defined(_WIN32)
+#include <string.h>
+
+#ifdef _WIN32
 #include <windows.h>
-static void yield_core(void) { SwitchToThread(); }
+static void leave_core(void) { Sleep(0); }
 #else
-#include <sched.h>
-static void yield_core(void) { sched_yield(); }
+#include <time.h>
+static void leave_core(void) { nanosleep(&(struct timespec){.tv_nsec = 10000}, NULL); }
 #endif
 
-enum { SPINS = 4000, UNIT = 4, SEGMENT = 256 }; /* UNIT: pixels that are not divided */
+enum { SPINS = 4000, SEGMENT = 256 };
+enum { UNIT = 4 }; /* pixels that are not divided between threads */
 
 static int least(int a, int b) { return a < b ? a : b; }
 
@@ -26,26 +29,35 @@ static uint8_t *line(const pcsr_network *network, const pcsr_run *run, int tenso
     return run->workspace + t->start + y % t->rows * t->row_bytes + block * t->line_bytes;
 }
 
-/* Image row y, normalised, as bf16: [column][colour] of the columns around each pixel. */
+/* Image row y, normalised, as bf16: colours [count][3] from column `first` on, zeros outside. */
+static void read_colours(const pcsr_run *run, const pcsr_step *step, int y, int first, int count,
+                         uint16_t *colours) {
+    int from = first < 0 ? -first : 0, until = least(count, run->width - first);
+    memset(colours, 0, 3 * count * sizeof *colours);
+    for (int c = 0; c < 3; c++) {
+        const float *row = run->image + ((int64_t)c * run->height + y) * run->width;
+        float mean = step->bias[c], std = step->bias[3 + c];
+        for (int i = from; i < until; i++)
+            colours[3 * i + c] = pcsr_to_bf16((row[first + i] - mean) / std);
+    }
+}
+
+/* Image row y as [column][colour] of the columns around each pixel. */
 static void normalise(const pcsr_network *network, const pcsr_run *run, const pcsr_step *step,
                       int y, int left, int right) {
-    uint16_t *out = (uint16_t *)line(network, run, step->out, 0, y);
-    uint16_t colours[3 * (SEGMENT + PCSR_LANES)];
-    const float *mean = step->bias, *std = step->bias + 3;
-    int across = step->across;
+    uint8_t *out = line(network, run, step->out, 0, y);
+    uint16_t colours[3 * (SEGMENT + PCSR_LANES)], used[PCSR_LANES] = {0};
+    uint64_t kept[4], pixel[4];
+    memset(used, 0xff, 3 * step->across * sizeof *used);
+    memcpy(kept, used, sizeof kept);
     for (int first = left; first < right; first += SEGMENT) {
-        int count = least(SEGMENT, right - first), begin = first - across / 2;
-        for (int c = 0; c < 3; c++) {
-            const float *from = run->image + ((int64_t)c * run->height + y) * run->width;
-            for (int i = 0; i < count + across - 1; i++) {
-                int is_inside = begin + i >= 0 && begin + i < run->width;
-                colours[3 * i + c] = is_inside ? pcsr_to_bf16((from[begin + i] - mean[c]) / std[c])
-                                               : 0;
-            }
+        int count = least(SEGMENT, right - first), beside = step->across / 2;
+        read_colours(run, step, y, first - beside, count + PCSR_LANES - 1, colours);
+        for (int x = 0; x < count; x++) {
+            memcpy(pixel, colours + 3 * x, sizeof pixel);
+            for (int i = 0; i < 4; i++) pixel[i] &= kept[i];
+            memcpy(out + (int64_t)(first + x) * sizeof pixel, pixel, sizeof pixel);
         }
-        for (int x = 0; x < count; x++)
-            for (int i = 0; i < 3 * across; i++)
-                out[(first + x) * PCSR_LANES + i] = colours[3 * x + i];
     }
 }
 
@@ -107,7 +119,7 @@ static int wait_for(const pcsr_run *run, int64_t parts) {
         if (tries < SPINS)
             pause_core();
         else
-            yield_core();
+            leave_core();
     }
     return 1;
 }

@@ -27,22 +27,41 @@ INLINE void activate(const int n, const pcsr_step *step, int block, __m512 *sum)
     }
 }
 
-/* Lanes are channels and results are pixels: the features are stored the other way round. */
-static void store_features(const pcsr_row *row, int block, int x, int filled,
-                           const float *tile) {
-    int channels = row->step->features - block * PCSR_LANES;
-    channels = channels < PCSR_LANES ? channels : PCSR_LANES;
-    __m512i places = _mm512_mullo_epi32(
-        _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-        _mm512_set1_epi32(PCSR_LANES));
+/* out[c] = column 4 * quarter + c of 16 rows of 16. */
+INLINE void four_columns(const float *rows, int quarter, __m512 out[4]) {
+    __m512 row[4];
+    rows += 4 * quarter;
+    UNROLL for (int r = 0; r < 4; r++, rows += PCSR_LANES) {
+        row[r] = _mm512_castps128_ps512(_mm_load_ps(rows));
+        row[r] = _mm512_insertf32x4(row[r], _mm_load_ps(rows + 4 * PCSR_LANES), 1);
+        row[r] = _mm512_insertf32x4(row[r], _mm_load_ps(rows + 8 * PCSR_LANES), 2);
+        row[r] = _mm512_insertf32x4(row[r], _mm_load_ps(rows + 12 * PCSR_LANES), 3);
+    }
+    __m512d low[2], high[2];
+    UNROLL for (int i = 0; i < 2; i++) {
+        low[i] = _mm512_castps_pd(_mm512_unpacklo_ps(row[2 * i], row[2 * i + 1]));
+        high[i] = _mm512_castps_pd(_mm512_unpackhi_ps(row[2 * i], row[2 * i + 1]));
+    }
+    out[0] = _mm512_castpd_ps(_mm512_unpacklo_pd(low[0], low[1]));
+    out[1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low[0], low[1]));
+    out[2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high[0], high[1]));
+    out[3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high[0], high[1]));
+}
+
+/* Stores a tile [pixels][16 channels] as rows of channels, `filled` pixels from column x on. */
+static void store_features(const pcsr_row *row, int block, int x, int filled, const float *tile) {
     float *out = row->features + (int64_t)block * PCSR_LANES * row->plane + x;
-    for (int c = 0; c < channels; c++, out += row->plane)
-        for (int p = 0; p < filled; p += PCSR_LANES) {
-            __mmask16 real = filled - p < PCSR_LANES ? (1 << (filled - p)) - 1 : 0xffff;
-            __m512 values = _mm512_mask_i32gather_ps(_mm512_setzero_ps(), real, places,
-                                                     tile + p * PCSR_LANES + c, 4);
-            _mm512_mask_storeu_ps(out + p, real, values);
+    int channels = row->step->features - block * PCSR_LANES;
+    for (int p = 0; p < filled; p += PCSR_LANES) {
+        __mmask16 real = filled - p < PCSR_LANES ? (1 << (filled - p)) - 1 : 0xffff;
+        for (int c = 0; c < channels && c < PCSR_LANES; c += 4) {
+            __m512 columns[4];
+            four_columns(tile + p * PCSR_LANES, c / 4, columns);
+            UNROLL for (int i = 0; i < 4; i++)
+                if (c + i < channels)
+                    _mm512_mask_storeu_ps(out + (c + i) * row->plane + p, real, columns[i]);
         }
+    }
 }
 
 /* Ends a tile: n sums of a block of outputs from column x on, of which `filled` are of the row. */
@@ -63,8 +82,10 @@ INLINE void finish(const int n, const pcsr_row *row, int block, int x, int fille
                                     (__m256i)_mm512_cvtneps_pbh(sum[p]));
     }
     if (row->features) {
-        float tile[PIXELS * PCSR_LANES] __attribute__((aligned(64)));
+        float tile[2 * PCSR_LANES * PCSR_LANES] __attribute__((aligned(64)));
         UNROLL for (int p = 0; p < n; p++) _mm512_store_ps(tile + p * PCSR_LANES, sum[p]);
+        UNROLL for (int p = n; p % PCSR_LANES; p++)
+            _mm512_store_ps(tile + p * PCSR_LANES, _mm512_setzero_ps());
         store_features(row, block, x, filled, tile);
     }
 }
