@@ -60,7 +60,7 @@ class FeatureBand:
 class PixelPasses:
     """Runs the passes for one network and one size of output.
 
-    bf16: products behind the first layers of the MLPs in bfloat16, sums in float32.
+    bf16: products of MLPs in bfloat16, sums in float32; an MLP without hidden layers stays float32.
 
     Raises:
         BackendError: `bf16`, and this processor or the compiled passes have no such instruction.
@@ -159,6 +159,7 @@ class PixelPasses:
             for name in ("feature_weight", "row_weight", "column_weight", "rest"):
                 setattr(view, name, self._keep("float[]", getattr(mlp, name)))
             if self._bf16:
+                view.feature_pairs = self._keep("uint32_t[]", mlp.feature_pairs)
                 view.pairs = self._keep("uint32_t[]", mlp.pairs)
             constant = mlp.bias + mlp.cell_weight @ self._grid.cell
             view.constant = self._keep("float[]", constant.astype(np.float32))
