@@ -85,6 +85,16 @@ class Network:
         """Counts the channels of a tensor."""
         return 3 if tensor < 0 else self.layers[tensor].outputs
 
+    @property
+    def image_columns(self) -> int:
+        """How many columns of the image a pixel of its tensor holds: those that all its readers
+        see, if these fit into a block of channels; else its own.
+        """
+        readers = [layer for layer in self.layers if -1 in layer.inputs]
+        columns = {layer.kernel for layer in readers}
+        alone = all(layer.inputs == (-1,) for layer in readers)
+        return columns.pop() if alone and len(columns) == 1 and 3 * max(columns) <= LANES else 1
+
     def delays(self) -> list[int]:
         """Gives by how many rows each layer stays behind the image."""
         found: list[int] = []

@@ -26,6 +26,8 @@ class Packed:
     blocks: list[Block]
     reads: list[tuple[int, int, int]]
     """First input block, how many, and where the weights begin (in elements)."""
+    across: int
+    """The columns of the window."""
     weights: Halves
     bias: Floats
     """[blocks of outputs * 16]."""
@@ -47,25 +49,25 @@ def pack(network: Network, layer: Layer) -> Packed:
     blocks, places = _inputs(network, layer)
     if len(blocks) > MOST_BLOCKS:
         raise Unsupported(f"a convolution (operator Conv) of {len(blocks)} blocks of channels")
-    per_group = layer.weight.shape[1]
-    outputs_per_group = layer.outputs // layer.groups
+    weight = layer.weight
+    if layer.inputs == (-1,) and network.image_columns > 1:
+        weight = weight.transpose(0, 3, 1, 2).reshape(layer.outputs, -1, layer.kernel, 1)
+    per_group, per_group_made = weight.shape[1], layer.outputs // layer.groups
     reads, parts, start = [], [], 0
     for first in range(0, layer.outputs, LANES):
         rows = range(first, min(first + LANES, layer.outputs))
-        groups = range(rows[0] // outputs_per_group, rows[-1] // outputs_per_group + 1)
-        read = np.arange(groups[0] * per_group, (groups[-1] + 1) * per_group)
-        lowest, highest = places[read[0], 0] // LANES, places[read[-1], -1] // LANES
-        window = np.zeros(
-            (LANES, (highest - lowest + 1) * LANES, layer.kernel, layer.kernel), np.float32
-        )
+        groups = range(rows[0] // per_group_made, rows[-1] // per_group_made + 1)
+        lowest = places[groups[0] * per_group] // LANES
+        highest = places[(groups[-1] + 1) * per_group - 1] // LANES
+        window = np.zeros((LANES, (highest - lowest + 1) * LANES, *weight.shape[2:]), np.float32)
         for row in rows:
-            inputs = np.arange(per_group) + row // outputs_per_group * per_group
-            for column in places[inputs].T - lowest * LANES:
-                window[row - first, column] = layer.weight[row]
+            inputs = np.arange(per_group) + row // per_group_made * per_group
+            window[row - first, places[inputs] - lowest * LANES] = weight[row]
         reads.append((int(lowest), int(highest - lowest + 1), start))
         parts.append(_ordered(window, [block.used for block in blocks[lowest : highest + 1]]))
         start += parts[-1].size
-    return Packed(blocks, reads, to_bf16(np.concatenate(parts)), padded(layer.bias))
+    across = weight.shape[3]
+    return Packed(blocks, reads, across, to_bf16(np.concatenate(parts)), padded(layer.bias))
 
 
 def padded(values: Floats) -> Floats:
@@ -74,23 +76,19 @@ def padded(values: Floats) -> Floats:
 
 
 def _inputs(network: Network, layer: Layer) -> tuple[list[Block], NDArray[np.int64]]:
-    """Lists the blocks that a layer reads, and for each of its input channels the places in these
-    that it is multiplied at: one, or two for those of the image, which is kept as the sum of two.
-    """
+    """Lists the blocks that a layer reads, and the place in these of each of its input channels."""
     blocks: list[Block] = []
     places: list[NDArray[np.int64]] = []
     for tensor in layer.inputs:
-        count = network.channels(tensor)
-        at = len(blocks) * LANES + np.arange(count)
-        places.append(np.stack([at, at + (count if tensor < 0 else 0)], axis=1))
-        used = 2 * count if tensor < 0 else count
-        for index, first in enumerate(range(0, used, LANES)):
-            blocks.append(Block(tensor, index, min(LANES, used - first)))
+        count = network.channels(tensor) * (network.image_columns if tensor < 0 else 1)
+        places.append(len(blocks) * LANES + np.arange(count))
+        for index, first in enumerate(range(0, count, LANES)):
+            blocks.append(Block(tensor, index, min(LANES, count - first)))
     return blocks, np.concatenate(places)
 
 
 def _ordered(window: Floats, used: list[int]) -> Floats:
-    """Reorders [16 outputs, blocks * 16, k, k] to [blocks][k][k][pairs][16][2], flat."""
+    """Reorders [16 outputs, blocks * 16, k, l] to [blocks][k][l][pairs][16][2], flat."""
     parts = []
     for index, count in enumerate(used):
         even = count + count % 2

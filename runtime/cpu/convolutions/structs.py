@@ -40,7 +40,7 @@ class Program:
         self.steps = ffi.new("pcsr_step[]", len(network.layers) + 1)
         self._kept: list[Any] = []  # cffi structs do not keep what they point to alive
         step = self.steps[0]
-        step.kind, step.added = lib.PCSR_NORMALISE, -1
+        step.kind, step.across, step.added = lib.PCSR_NORMALISE, network.image_columns, -1
         step.bias = self._keep("float[]", np.concatenate([network.mean, network.std]))
         for step, layer, delay in zip(
             self.steps[1 : len(self.steps)], network.layers, network.delays(), strict=True
@@ -59,7 +59,8 @@ class Program:
 
     def _fill(self, step: Any, layer: Layer) -> None:  # noqa: ANN401
         packed, activation = pack(self.network, layer), layer.activation
-        step.kind, step.kernel = lib.PCSR_CONVOLVE_BF16, layer.kernel
+        step.kind = lib.PCSR_CONVOLVE_BF16
+        step.kernel, step.across = layer.kernel, packed.across
         step.inputs, step.outputs = len(packed.blocks), len(packed.reads)
         blocks = [(block.tensor + 1, block.index, block.used) for block in packed.blocks]
         step.input = self._hold(ffi.new("pcsr_block[]", blocks))

@@ -1,6 +1,8 @@
 #include "convolutions_kernels.h"
 #include "instructions.h"
 
+#include <string.h>
+
 #if defined(_WIN32)
 #include <windows.h>
 static void yield_core(void) { SwitchToThread(); }
@@ -9,7 +11,7 @@ static void yield_core(void) { SwitchToThread(); }
 static void yield_core(void) { sched_yield(); }
 #endif
 
-enum { SPINS = 4000, UNIT = 4 }; /* UNIT: pixels that are not divided */
+enum { SPINS = 4000, UNIT = 4, SEGMENT = 256 }; /* UNIT: pixels that are not divided */
 
 static int least(int a, int b) { return a < b ? a : b; }
 
@@ -26,17 +28,34 @@ static uint8_t *line(const pcsr_network *network, const pcsr_run *run, int tenso
     return run->workspace + t->start + y % t->rows * t->row_bytes + block * t->line_bytes;
 }
 
-/* Image row y, normalised, as three channels rounded to bf16 and three of what that left. */
+/* Image row y, normalised, as bf16: colours [count][3] from column `first` on, zeros outside. */
+static void read_colours(const pcsr_run *run, const pcsr_step *step, int y, int first, int count,
+                         uint16_t *colours) {
+    int from = first < 0 ? -first : 0, until = least(count, run->width - first);
+    memset(colours, 0, 3 * count * sizeof *colours);
+    for (int c = 0; c < 3; c++) {
+        const float *row = run->image + ((int64_t)c * run->height + y) * run->width;
+        float mean = step->bias[c], std = step->bias[3 + c];
+        for (int i = from; i < until; i++)
+            colours[3 * i + c] = pcsr_to_bf16((row[first + i] - mean) / std);
+    }
+}
+
+/* Image row y as [column][colour] of the columns around each pixel. */
 static void normalise(const pcsr_network *network, const pcsr_run *run, const pcsr_step *step,
                       int y, int left, int right) {
-    uint16_t *out = (uint16_t *)line(network, run, step->out, 0, y);
-    for (int c = 0; c < 3; c++) {
-        const float *from = run->image + ((int64_t)c * run->height + y) * run->width;
-        for (int x = left; x < right; x++) {
-            float value = (from[x] - step->bias[c]) / step->bias[3 + c];
-            uint16_t high = pcsr_to_bf16(value);
-            out[x * PCSR_LANES + c] = high;
-            out[x * PCSR_LANES + 3 + c] = pcsr_to_bf16(value - pcsr_from_bf16(high));
+    uint8_t *out = line(network, run, step->out, 0, y);
+    uint16_t colours[3 * (SEGMENT + PCSR_LANES)], used[PCSR_LANES] = {0};
+    uint64_t kept[4], pixel[4];
+    memset(used, 0xff, 3 * step->across * sizeof *used);
+    memcpy(kept, used, sizeof kept);
+    for (int first = left; first < right; first += SEGMENT) {
+        int count = least(SEGMENT, right - first), beside = step->across / 2;
+        read_colours(run, step, y, first - beside, count + PCSR_LANES - 1, colours);
+        for (int x = 0; x < count; x++) {
+            memcpy(pixel, colours + 3 * x, sizeof pixel);
+            for (int i = 0; i < 4; i++) pixel[i] &= kept[i];
+            memcpy(out + (int64_t)(first + x) * sizeof pixel, pixel, sizeof pixel);
         }
     }
 }

@@ -4,6 +4,9 @@
    zeros (of zero points) on both sides, so that kernels have no bounds to check. An input of a
    convolution is a list of such blocks: joined tensors need not lie side by side.
 
+   The first tensor is the image, normalised. Of its 16 channels a pixel holds the three of `across`
+   columns, itself in their middle, so that convolutions of it need one column.
+
    A network runs in rounds: in each of them every step computes the next `round_rows` rows, each
    step as many rows behind the image as it reads ahead. A tensor holds no more rows than its
    readers still need, and rows are read again while they are in a cache. */
@@ -35,14 +38,15 @@ typedef struct {
 } pcsr_reads;
 
 typedef struct {
-    int32_t kind, kernel; /* kernel: 1, 3, 5, .. both ways */
+    int32_t kind;
+    int32_t kernel, across; /* rows and columns of the window: 1, 3, 5, .. */
     int32_t delay;        /* rows that it stays behind the image */
     int32_t inputs, outputs; /* blocks of 16 channels */
     int32_t features;     /* channels of the network's output, if this makes it; else 0 */
     const pcsr_block *input;  /* [inputs] */
     const pcsr_reads *reads;  /* [outputs] */
-    /* bf16: per output block [inputs read][kernel][kernel][used / 2, rounded up][16 outputs][2]
-       int8: per output block [inputs read][kernel][kernel][used / 4, rounded up][16 outputs][4] */
+    /* bf16: per output block [inputs read][kernel][across][used / 2, rounded up][16 outputs][2]
+       int8: per output block [inputs read][kernel][across][used / 4, rounded up][16 outputs][4] */
     const void *weights;
     const float *bias;    /* [outputs * 16]; of PCSR_NORMALISE [3] mean, [3] std */
     int32_t activation, activate_first; /* activate_first: before `added` is added */

@@ -27,22 +27,41 @@ INLINE void activate(const int n, const pcsr_step *step, int block, __m512 *sum)
     }
 }
 
-/* Lanes are channels and results are pixels: the features are stored the other way round. */
-static void store_features(const pcsr_row *row, int block, int x, int filled,
-                           const float *tile) {
-    int channels = row->step->features - block * PCSR_LANES;
-    channels = channels < PCSR_LANES ? channels : PCSR_LANES;
-    __m512i places = _mm512_mullo_epi32(
-        _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-        _mm512_set1_epi32(PCSR_LANES));
+/* out[c] = column 4 * quarter + c of 16 rows of 16. */
+INLINE void four_columns(const float *rows, int quarter, __m512 out[4]) {
+    __m512 row[4];
+    rows += 4 * quarter;
+    UNROLL for (int r = 0; r < 4; r++, rows += PCSR_LANES) {
+        row[r] = _mm512_castps128_ps512(_mm_load_ps(rows));
+        row[r] = _mm512_insertf32x4(row[r], _mm_load_ps(rows + 4 * PCSR_LANES), 1);
+        row[r] = _mm512_insertf32x4(row[r], _mm_load_ps(rows + 8 * PCSR_LANES), 2);
+        row[r] = _mm512_insertf32x4(row[r], _mm_load_ps(rows + 12 * PCSR_LANES), 3);
+    }
+    __m512d low[2], high[2];
+    UNROLL for (int i = 0; i < 2; i++) {
+        low[i] = _mm512_castps_pd(_mm512_unpacklo_ps(row[2 * i], row[2 * i + 1]));
+        high[i] = _mm512_castps_pd(_mm512_unpackhi_ps(row[2 * i], row[2 * i + 1]));
+    }
+    out[0] = _mm512_castpd_ps(_mm512_unpacklo_pd(low[0], low[1]));
+    out[1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low[0], low[1]));
+    out[2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high[0], high[1]));
+    out[3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high[0], high[1]));
+}
+
+/* Stores a tile [pixels][16 channels] as rows of channels, `filled` pixels from column x on. */
+static void store_features(const pcsr_row *row, int block, int x, int filled, const float *tile) {
     float *out = row->features + (int64_t)block * PCSR_LANES * row->plane + x;
-    for (int c = 0; c < channels; c++, out += row->plane)
-        for (int p = 0; p < filled; p += PCSR_LANES) {
-            __mmask16 real = filled - p < PCSR_LANES ? (1 << (filled - p)) - 1 : 0xffff;
-            __m512 values = _mm512_mask_i32gather_ps(_mm512_setzero_ps(), real, places,
-                                                     tile + p * PCSR_LANES + c, 4);
-            _mm512_mask_storeu_ps(out + p, real, values);
+    int channels = row->step->features - block * PCSR_LANES;
+    for (int p = 0; p < filled; p += PCSR_LANES) {
+        __mmask16 real = filled - p < PCSR_LANES ? (1 << (filled - p)) - 1 : 0xffff;
+        for (int c = 0; c < channels && c < PCSR_LANES; c += 4) {
+            __m512 columns[4];
+            four_columns(tile + p * PCSR_LANES, c / 4, columns);
+            UNROLL for (int i = 0; i < 4; i++)
+                if (c + i < channels)
+                    _mm512_mask_storeu_ps(out + (c + i) * row->plane + p, real, columns[i]);
         }
+    }
 }
 
 /* Ends a tile: n sums of a block of outputs from column x on, of which `filled` are of the row. */
@@ -58,13 +77,15 @@ INLINE void finish(const int n, const pcsr_row *row, int block, int x, int fille
     if (row->out) {
         uint8_t *to = row->out[block] + x * PIXEL_BYTES;
         UNROLL for (int p = 0; p < n; p++)
-            if (p < filled)
+            if (filled == n || p < filled)
                 _mm256_storeu_si256((__m256i *)(to + p * PIXEL_BYTES),
                                     (__m256i)_mm512_cvtneps_pbh(sum[p]));
     }
     if (row->features) {
-        float tile[PIXELS * PCSR_LANES] __attribute__((aligned(64)));
+        float tile[2 * PCSR_LANES * PCSR_LANES] __attribute__((aligned(64)));
         UNROLL for (int p = 0; p < n; p++) _mm512_store_ps(tile + p * PCSR_LANES, sum[p]);
+        UNROLL for (int p = n; p % PCSR_LANES; p++)
+            _mm512_store_ps(tile + p * PCSR_LANES, _mm512_setzero_ps());
         store_features(row, block, x, filled, tile);
     }
 }
@@ -77,20 +98,29 @@ INLINE __m512bh pair_at(const uint8_t *p) {
     return (__m512bh)_mm512_set1_epi32(both);
 }
 
-/* The products of n pixels with one pair of inputs at `taps` taps of a row: weights of a block lie
-   `apart` elements after those of the tap before. Each input is loaded once for all taps. */
-INLINE void multiply(const int n, const int blocks, const int taps, const uint8_t *in,
-                     const uint16_t *const *w, int64_t apart, __m512 (*sum)[PIXELS]) {
-    __m512bh weight[2][3];
-    UNROLL for (int b = 0; b < blocks; b++)
-        UNROLL for (int t = 0; t < taps; t++) weight[b][t] = weights_at(w[b] + t * apart);
+/* The products of n pixels with one pair of inputs at `taps` taps of a row, for one block of outputs
+   or, where `other` is not NULL, two. Weights of a tap lie `apart` elements behind those of the tap
+   before. Each input is loaded once for all taps and blocks. */
+INLINE void multiply(const int n, const int taps, const uint8_t *in, int64_t apart,
+                     const uint16_t *w, __m512 *sum, const uint16_t *other_w, __m512 *other) {
+    __m512bh weight[3], other_weight[3];
+    UNROLL for (int t = 0; t < taps; t++) {
+        weight[t] = weights_at(w + t * apart);
+        if (other) other_weight[t] = weights_at(other_w + t * apart);
+    }
     UNROLL for (int i = 0; i < n + taps - 1; i++) {
         __m512bh values = pair_at(in + i * PIXEL_BYTES);
         UNROLL for (int t = 0; t < taps; t++)
-            UNROLL for (int b = 0; b < blocks; b++)
-                if (i - t >= 0 && i - t < n)
-                    sum[b][i - t] = _mm512_dpbf16_ps(sum[b][i - t], weight[b][t], values);
+            if (i - t >= 0 && i - t < n) {
+                sum[i - t] = _mm512_dpbf16_ps(sum[i - t], weight[t], values);
+                if (other) other[i - t] = _mm512_dpbf16_ps(other[i - t], other_weight[t], values);
+            }
     }
+}
+
+INLINE void begin(const int n, const pcsr_step *step, int block, __m512 *sum) {
+    __m512 bias = _mm512_loadu_ps(step->bias + block * PCSR_LANES);
+    UNROLL for (int p = 0; p < n; p++) sum[p] = bias;
 }
 
 /* n pixels from column x on, of `blocks` (1 or 2) blocks of outputs that read the same inputs;
@@ -99,33 +129,27 @@ INLINE void tile(const int n, const int blocks, const int taps, const pcsr_row *
                  int x, int filled) {
     const pcsr_step *step = row->step;
     const pcsr_reads *reads = step->reads + block;
-    const uint16_t *w[2] = {(const uint16_t *)step->weights + reads[0].weights};
-    w[1] = (const uint16_t *)step->weights + reads[blocks - 1].weights;
-    int kernel = step->kernel;
-    __m512 sum[2][PIXELS];
-    UNROLL for (int b = 0; b < blocks; b++) {
-        __m512 bias = _mm512_loadu_ps(step->bias + (block + b) * PCSR_LANES);
-        UNROLL for (int p = 0; p < n; p++) sum[b][p] = bias;
-    }
+    const uint16_t *w = (const uint16_t *)step->weights + reads->weights, *other_w = w;
+    if (blocks == 2) other_w = (const uint16_t *)step->weights + reads[1].weights;
+    int kernel = step->kernel, across = step->across;
+    __m512 sum[PIXELS], other[PIXELS];
+    begin(n, step, block, sum);
+    if (blocks == 2) begin(n, step, block + 1, other);
     for (int i = reads->first; i < reads->first + reads->count; i++) {
         int pairs = (step->input[i].used + 1) / 2;
         int64_t apart = (int64_t)pairs * 2 * PCSR_LANES;
         for (int ky = 0; ky < kernel; ky++)
-            for (int kx = 0; kx < kernel; kx += taps) {
-                const uint8_t *in = row->in[i * kernel + ky] + (x + kx - kernel / 2) * PIXEL_BYTES;
-                for (int pair = 0; pair < pairs; pair++, in += 4) {
-                    multiply(n, blocks, taps, in, w, apart, sum);
-                    UNROLL for (int b = 0; b < blocks; b++) w[b] += 2 * PCSR_LANES;
+            for (int kx = 0; kx < across; kx += taps) {
+                const uint8_t *in = row->in[i * kernel + ky] + (x + kx - across / 2) * PIXEL_BYTES;
+                for (int pair = 0; pair < pairs; pair++) {
+                    multiply(n, taps, in, apart, w, sum, other_w, blocks == 2 ? other : 0);
+                    in += 4, w += 2 * PCSR_LANES, other_w += 2 * PCSR_LANES;
                 }
-                UNROLL for (int b = 0; b < blocks; b++) w[b] += (taps - 1) * apart;
+                w += (taps - 1) * apart, other_w += (taps - 1) * apart;
             }
     }
-    UNROLL for (int b = 0; b < blocks; b++) {
-        if (filled == n)
-            finish(n, row, block + b, x, n, sum[b]);
-        else
-            finish(n, row, block + b, x, filled, sum[b]);
-    }
+    finish(n, row, block, x, filled, sum);
+    if (blocks == 2) finish(n, row, block + 1, x, filled, other);
 }
 
 typedef void (*tile_of)(const pcsr_row *row, int block, int x, int filled);
@@ -156,7 +180,7 @@ static const tile_of one[2][6] = {ONE(1), ONE(3)}, two[2][3] = {TWO(1), TWO(3)};
 
 static void convolve(const pcsr_row *row) {
     const pcsr_step *step = row->step;
-    int is_wide = step->kernel % 3 == 0;
+    int is_wide = step->across % 3 == 0;
     for (int block = 0; block < step->outputs;) {
         const pcsr_reads *reads = step->reads + block;
         int is_pair = block + 1 < step->outputs && reads[0].first == reads[1].first &&

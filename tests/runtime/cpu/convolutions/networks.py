@@ -32,7 +32,7 @@ class Graph:
         self.weights.append(numpy_helper.from_array(np.asarray(values, np.float32), name))
         return name
 
-    def node(self, operator: str, *inputs: str, **attributes: object) -> str:
+    def node(self, operator: str, *inputs: str, **attributes: Any) -> str:  # noqa: ANN401
         name = f"{operator.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, [*inputs], [name], **attributes))
         return name
@@ -53,7 +53,7 @@ class Graph:
         kernel: int = 3,
         groups: int = 1,
         bias: bool = True,
-        **attributes: object,
+        **attributes: Any,  # noqa: ANN401
     ) -> str:
         inputs = channels // groups
         weight = self.normal(outputs, inputs, kernel, kernel) / np.sqrt(inputs * kernel**2)
@@ -105,7 +105,7 @@ def expected(model: onnx.ModelProto, image: Floats) -> Floats:
     """What the layers give with sums in float64, and bf16 wherever the kernels round to it."""
     network = read_network(model, "features")
     values = (image - network.mean[:, None, None]) / network.std[:, None, None]
-    tensors = [rounded(values) + rounded(values - rounded(values))]
+    tensors = [rounded(values)]
     for index, layer in enumerate(network.layers):
         found = _convolved(layer, tensors)
         if layer.activates_first:
@@ -121,19 +121,23 @@ def expected(model: onnx.ModelProto, image: Floats) -> Floats:
 
 def _convolved(layer: Layer, tensors: Sequence[NDArray[Any]]) -> NDArray[Any]:
     joined = np.concatenate([tensors[i + 1] for i in layer.inputs], axis=1).astype(np.float64)
-    weight, bias = (each.astype(np.float64) for each in (rounded(layer.weight), layer.bias))
-    return torch.nn.functional.conv2d(
-        *map(torch.from_numpy, (joined, weight, bias)),
-        padding=layer.kernel // 2,
-        groups=layer.groups,
+    weight, bias = (
+        torch.tensor(x, dtype=torch.float64) for x in (rounded(layer.weight), layer.bias)
+    )
+    padding, groups = layer.kernel // 2, layer.groups
+    found: NDArray[Any] = torch.nn.functional.conv2d(
+        torch.from_numpy(joined), weight, bias, padding=padding, groups=groups
     ).numpy()
+    return found
 
 
 def _activated(activation: Activation, values: NDArray[Any]) -> NDArray[Any]:
+    below = np.minimum(values, 0)
+    found = values
     if activation.kind == "relu":
-        return np.maximum(values, 0)
-    if activation.kind == "slopes":
-        return np.where(values < 0, values * activation.slopes[:, None, None], values)
-    if activation.kind == "clip":
-        return np.clip(values, activation.low, activation.high)
-    return values
+        found = values - below
+    elif activation.kind == "slopes":
+        found = values - below + below * activation.slopes[:, None, None]
+    elif activation.kind == "clip":
+        found = np.clip(values, activation.low, activation.high)
+    return found

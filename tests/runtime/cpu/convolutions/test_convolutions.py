@@ -40,19 +40,29 @@ SHAPES = (  # inputs, outputs, kernel, groups
 
 def assert_as_expected(model: onnx.ModelProto, *size: int, threads: int = 1) -> None:
     image = photo(*size)
-    gap = np.abs(computed(runner_of(model, threads), image) - expected(model, image))
+    want = expected(model, image)
+    gap = np.abs(computed(runner_of(model, threads), image) - want)
     assert gap.mean() <= tolerances.CONVOLVED_BF16_MEAN, gap.mean()
-    assert gap.max() <= tolerances.CONVOLVED_BF16, gap.max()
+    assert gap.max() <= tolerances.CONVOLVED_BF16 * np.abs(want).max(), gap.max()
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("outputs", [1, 16, 24, 52])
-def test_the_first_layer_sees_the_image_with_16_bits(size: tuple[int, int], outputs: int) -> None:
+@pytest.mark.parametrize(("outputs", "kernel"), [(1, 3), (16, 5), (24, 1), (52, 9), (70, 3)])
+def test_the_first_layer(size: tuple[int, int], outputs: int, kernel: int) -> None:
     graph = Graph()
-    model = graph.model(graph.first(outputs))
+    model = graph.model(graph.convolution(graph.normalised(), 3, outputs, kernel))
     image = photo(*size)
     gap = np.abs(computed(runner_of(model), image) - expected(model, image))
     assert gap.max() <= tolerances.CONVOLVED["torch.float32"], gap.max()
+
+
+def test_the_image_may_be_joined_and_read_in_several_ways() -> None:
+    graph = Graph()
+    image = graph.normalised()
+    one, other = graph.convolution(image, 3, 8, 3), graph.convolution(image, 3, 8, 5)
+    value = graph.node("Concat", image, one, other, axis=1)
+    model = graph.model(graph.convolution(value, 19, 20))
+    assert_as_expected(model, 7, 25)
 
 
 @pytest.mark.parametrize(("inputs", "outputs", "kernel", "groups"), SHAPES)
@@ -98,7 +108,7 @@ def added_behind_the_activation(graph: Graph, first: str) -> str:
 def added_to_what_others_read(graph: Graph, first: str) -> str:
     second = graph.convolution(first, 20, 20)
     value = graph.node("Add", graph.convolution(second, 20, 20), graph.node("Add", first, second))
-    return graph.node("Add", value, value)
+    return graph.convolution(graph.node("Add", value, value), 20, 20)
 
 
 def joined(graph: Graph, first: str) -> str:
@@ -209,8 +219,8 @@ def test_crops_with_a_halo_are_the_whole_bit_for_bit() -> None:
     runner, random = runner_of(model, 2), np.random.default_rng(3)
     whole = computed(runner, image)
     for _ in range(12):
-        top, left = random.integers(0, 79), random.integers(0, 119)
-        bottom, right = random.integers(top, 80) + 1, random.integers(left, 120) + 1
+        top, left = int(random.integers(0, 79)), int(random.integers(0, 119))
+        bottom, right = int(random.integers(top, 80)) + 1, int(random.integers(left, 120)) + 1
         first_row, first_column = max(0, top - halo), max(0, left - halo)
         crop = image[:, :, first_row : bottom + halo, first_column : right + halo]
         rows, columns = top - first_row, left - first_column
