@@ -60,7 +60,10 @@ class Wheel(bdist_wheel):
 
 
 setup(
-    cffi_modules=["runtime/cpu/native/build.py:ffi"],
+    cffi_modules=[
+        "runtime/cpu/native/build.py:ffi",
+        "runtime/cpu/native/build_convolutions.py:ffi",
+    ],
     cmdclass={"build_ext": BuildIfPossible, "bdist_wheel": Wheel},
     # The module is built for the stable ABI of the least Python that pyproject.toml allows.
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
