@@ -60,13 +60,13 @@ class HostUpscaler:
         self.machine, self.threads = cpu_name(), threads
         self.passes = "none" if bundle.kind == "plain" else "native" if native else "graphs"
         self._bundle, self._workers, self._memory = bundle, Workers(threads), ReusedMemory()
+        self._has_single, self._lock = runner is None and precision == "fp32", Lock()
         if runner is None:
             runner, self.choices = open_fastest(backend, bundle, precision, threads)
         bf16 = precision == "bf16"
         self._pipeline = open_pipeline(bundle, runner, self._workers, native, tile_px, bf16)
         self._single: HostUpscaler | None = None
         self._open_single = partial(HostUpscaler, bundle, backend, precision, 1, tile_px)
-        self._has_single, self._lock = precision == "fp32", Lock()
 
     def keep_shapes(self, count: int) -> None: ...
 

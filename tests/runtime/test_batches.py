@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from pcsr import Cancellation, CancelledError, ImageError, Result, Upscaler, UsageError
+from pcsr.runtime.cpu.upscaler import HostUpscaler
 from pcsr.runtime.timing import recorded_spans
 
 SIZE, COUNT = (19, 23), 5
@@ -82,6 +83,17 @@ def test_large_images_have_all_threads(
         monkeypatch.setattr("pcsr.runtime.cpu.upscaler.PIXELS_OF_ONE_THREAD", 0)
         found = upscaler(images())
     assert np.array_equal(found.image, expected.image)
+
+
+def test_images_at_once_through_one_runner(
+    carn_like_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in precisions where another runner may be the fastest on one thread."""
+    with Upscaler(carn_like_bundle, threads=3) as upscaler:
+        expected = [upscaler(one, adaptive=True) for one in images()]
+        monkeypatch.setattr(HostUpscaler, "_of_one_thread", lambda self: self)
+        for _ in range(20):
+            assert_same(upscaler(images(), adaptive=True), expected)
 
 
 def test_the_threshold_is_told_where_it_is_the_same(carn_like_bundle: Path) -> None:

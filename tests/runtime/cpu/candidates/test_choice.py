@@ -221,6 +221,14 @@ def test_the_image_of_a_trial(macs: float, size: tuple[int, int]) -> None:
     assert 0 <= image.min() < 0.2 < 0.8 < image.max() <= 1
 
 
+@has_openvino
+def test_parts_that_would_not_be_exact_are_refused(plain_passed: Path) -> None:
+    upscaler = Upscaler(plain_passed, precision="bf16", threads=1)  # it has a deconvolution
+    assert OPENVINO in upscaler.choices[0]
+    with pytest.raises(BackendError, match="parts would not be exact"), upscaler.parts():
+        pass
+
+
 @has_bf16
 @has_openvino
 @pytest.mark.parametrize("name", ["carn_passed", "plain_passed"])

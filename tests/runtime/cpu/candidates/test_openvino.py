@@ -26,6 +26,9 @@ FORKED = """
 import os, signal, sys
 import numpy as np
 from pcsr import Upscaler, BackendError
+from pcsr.runtime.cpu.candidates import choice
+all_of = choice.candidates_of
+choice.candidates_of = lambda *given: {choice.OPENVINO: all_of(*given)[choice.OPENVINO]}
 image = np.zeros((12, 9, 3), np.uint8)
 upscaler = Upscaler(sys.argv[1], precision="bf16")
 assert "OpenVINO" in upscaler.choices[0]
