@@ -65,8 +65,8 @@ def _on_cpu(precision: str) -> str:
         return "native"
     logging.getLogger(__name__).warning(
         "pcsr was installed without its compiled passes; the slower backend onnxruntime runs "
-        "instead. Install pcsr again where gcc or clang and Python's headers are, or pass "
-        "--backend onnxruntime"
+        "instead. Install pcsr again, with pip's --no-cache-dir, where gcc or clang and Python's "
+        "headers are, or pass --backend onnxruntime"
     )
     return "onnxruntime"
 

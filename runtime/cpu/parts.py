@@ -100,7 +100,7 @@ class HostParts:
         network.
         """
         size = (part.made.stop - part.made.start, Grid.make(task.size, task.scale).hr_size[1])
-        output = ArrayOutput(size, dtype, first=part.made.start)
+        output = ArrayOutput(Rows.empty(size, dtype), first=part.made.start)
         if isinstance(self._pipeline, PlainPipeline):
             routed = self._pipeline.run(task, output, watch, part.rows)
         else:

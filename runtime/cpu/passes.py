@@ -1,7 +1,7 @@
 """The compiled passes (`native/`) over bands of rows. They release the GIL, for several threads."""
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,10 +87,17 @@ class PixelPasses:
         dense = max(int(mlp.widths[0]) for mlp in mlps.values())
         self._scratch_floats = int(lib.pcsr_scratch(widest, dense))
 
-    def logits(self, band: FeatureBand, rows: slice) -> Floats:
-        """Computes the classifier's outputs for some output rows: [K, rows, W]."""
+    def logits(
+        self,
+        band: FeatureBand,
+        rows: slice,
+        take: Callable[[tuple[int, ...], type[np.float32]], Floats] = np.empty,
+    ) -> Floats:
+        """Computes the classifier's outputs for some output rows: [K, rows, W]. take: gives an
+        array by shape and dtype.
+        """
         shape = (self._outputs["classifier"], rows.stop - rows.start, self._grid.hr_size[1])
-        out = np.empty(shape, dtype=np.float32)
+        out = take(shape, np.float32)
         scratch = _scratch(self._scratch_floats)
         lib.pcsr_dense(self._band(band, rows), self._classifier, _floats(out), scratch)
         return out
@@ -194,9 +201,10 @@ def finish(
     )
 
 
-def sigmoid(logit: Floats) -> Floats:
-    """Computes 1 / (1 + exp(-logit)), of the same shape."""
-    logit, out = np.ascontiguousarray(logit), np.empty(logit.shape, dtype=np.float32)
+def sigmoid(logit: Floats, out: Floats | None = None) -> Floats:
+    """Computes 1 / (1 + exp(-logit)), of the same shape. out: where it is written, contiguous."""
+    logit = np.ascontiguousarray(logit)
+    out = np.empty(logit.shape, dtype=np.float32) if out is None else out
     lib.pcsr_sigmoid(_floats(logit), logit.size, _floats(out))
     return out
 
