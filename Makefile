@@ -134,7 +134,7 @@ serve-demo: $(TRITONSERVER)/.installed
 
 install: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml constraints.txt setup.py runtime/cpu/native/pixels.c runtime/cpu/native/passes.h runtime/cpu/native/pixels.h runtime/cpu/native/build.py
+$(INSTALLED): pyproject.toml constraints.txt setup.py $(wildcard runtime/cpu/native/*.*)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pcsr needs Python 3.11 or newer; pass PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,dev]'

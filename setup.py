@@ -1,9 +1,16 @@
 """Defines what pyproject.toml cannot say: the compiled passes of the CPU runtime."""
 
+import json
 import os
+import platform
+from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
+
+FLAGS = json.loads(Path("runtime/cpu/native/flags.json").read_text(encoding="utf-8"))
+OWN_FLAGS = FLAGS.get(platform.machine(), {})
 
 
 class BuildIfPossible(build_ext):
@@ -21,9 +28,29 @@ class BuildIfPossible(build_ext):
                 "headers are needed. pcsr works without them, slower (--backend onnxruntime)."
             )
 
+    def build_extensions(self) -> None:
+        """Gives each source its own flags; what a compiler does not know, the passes go without."""
+        compile_source = self.compiler._compile
+
+        def compile_with_own(obj, source, extension, options, flags, macros) -> None:  # noqa: ANN001
+            own = OWN_FLAGS.get(os.path.basename(source), [])
+            try:
+                compile_source(obj, source, extension, options, [*flags, *own], macros)
+            except CompileError:
+                if not own:
+                    raise
+                self.warn(f"the compiler does not take {' '.join(own)}: {source} is left empty")
+                compile_source(obj, source, extension, options, flags, macros)
+
+        self.compiler._compile = compile_with_own
+        super().build_extensions()
+
 
 setup(
-    cffi_modules=["runtime/cpu/native/build.py:ffi"],
+    cffi_modules=[
+        "runtime/cpu/native/build.py:ffi",
+        "runtime/cpu/native/build_convolutions.py:ffi",
+    ],
     cmdclass={"build_ext": BuildIfPossible},
     # The module is built for the stable ABI of the least Python that pyproject.toml allows.
     options={"bdist_wheel": {"py_limited_api": "cp311"}},

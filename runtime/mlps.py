@@ -6,6 +6,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -70,10 +71,31 @@ class MlpWeights:
             yield self.rest[start:end].reshape(outputs, inputs), self.rest[end : end + outputs]
             start = end + outputs
 
+    @cached_property
+    def pairs(self) -> NDArray[np.uint32]:
+        """`rest` with weights in bfloat16 [outputs, (inputs + 1) // 2], that of an even input in the
+        lower half and 0 beside an odd last one; biases are their own bits.
+        """
+        parts = [np.zeros(0, np.uint32)]
+        for weight, bias in self.layers():
+            outputs, inputs = weight.shape
+            padded = np.zeros((outputs, inputs + inputs % 2), np.float32)
+            padded[:, :inputs] = weight
+            halves = _bfloat16(padded)
+            parts += [(halves[:, ::2] | halves[:, 1::2] << np.uint32(16)).ravel()]
+            parts += [np.ascontiguousarray(bias).view(np.uint32)]
+        return np.concatenate(parts)
+
     @property
     def outputs(self) -> int:
         """Number of values per pixel."""
         return int(self.widths[-1])
+
+
+def _bfloat16(values: Floats) -> NDArray[np.uint32]:
+    """Rounds finite values (ties to even) to bfloat16, in the lower 16 bits."""
+    bits = values.view(np.uint32)
+    return (bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))) >> np.uint32(16)
 
 
 def load_mlps(bundle: Bundle) -> dict[str, MlpWeights]:

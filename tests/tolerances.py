@@ -44,6 +44,12 @@ KERNELS = {
 BOUND = 2e-5  # Lloyd's steps carry on: 1.1e-5 at worst
 LOGIT = 2e-6  # absolute: the difference of two logarithms, each some ulps of up to 20
 
+# Convolutions on the CPU in bf16, outputs about 1, against sums in float64 that are rounded alike:
+# float32 sums in another order round some values of a tensor to the next bf16.
+CONVOLVED_BF16 = 4e-3  # of the largest value: each such value is 2**-8 off
+CONVOLVED_BF16_MEAN = 2e-4  # they are few
+NETWORK_BF16 = 3e-2  # of the largest value, against float32: weights and activations of 8 bits
+
 # Convolutions as Triton kernels, outputs about 1.
 CONVOLVED = {
     "torch.float32": 1e-5,  # sums of up to 576 products, in another order

@@ -35,6 +35,16 @@ def instructions() -> str:
     return str(ffi.string(lib.pcsr_instructions()).decode())
 
 
+def has_bf16() -> bool:
+    """Tells whether the passes can compute products in bfloat16 here (AVX512_BF16)."""
+    return bool(lib.pcsr_has_bf16())
+
+
+def has_vnni() -> bool:
+    """Tells whether this processor multiplies 8-bit integers four at a time (AVX512_VNNI)."""
+    return bool(lib.pcsr_has_vnni())
+
+
 @dataclass(frozen=True)
 class FeatureBand:
     """Some rows of an image, as the passes need them."""
@@ -48,10 +58,23 @@ class FeatureBand:
 
 
 class PixelPasses:
-    """Runs the passes for one network and one size of output."""
+    """Runs the passes for one network and one size of output.
 
-    def __init__(self, mlps: Mapping[str, MlpWeights], grid: Grid, depth: int) -> None:
-        self._grid = grid
+    bf16: products behind the first layers of the MLPs in bfloat16, sums in float32.
+
+    Raises:
+        BackendError: `bf16`, and this processor or the compiled passes have no such instruction.
+    """
+
+    def __init__(
+        self, mlps: Mapping[str, MlpWeights], grid: Grid, depth: int, bf16: bool = False
+    ) -> None:
+        if bf16 and not has_bf16():
+            raise BackendError(
+                "bf16 needs a processor with avx512_bf16 and passes compiled for it, found "
+                f"{instructions()} without; use fp32"
+            )
+        self._grid, self._bf16 = grid, bf16
         self._kept: list[Any] = []  # cffi structs do not keep what they point to alive
         self._rows, self._columns = self._axes(grid, mlps.values())
         self._outputs = {role: mlp.outputs for role, mlp in mlps.items()}
@@ -102,7 +125,7 @@ class PixelPasses:
         view.first, view.last = rows.start, rows.stop
         view.feature_plane, view.image_plane = height * width, band.image.shape[1] * width
         view.features, view.image = _floats(band.features), _floats(band.image)
-        view.rows, view.columns = self._rows, self._columns
+        view.rows, view.columns, view.bf16 = self._rows, self._columns, self._bf16
         return view
 
     def _axes(self, grid: Grid, mlps: Iterable[MlpWeights]) -> tuple[Any, Any]:
@@ -135,6 +158,8 @@ class PixelPasses:
             view.widths = self._keep("int32_t[]", mlp.widths)
             for name in ("feature_weight", "row_weight", "column_weight", "rest"):
                 setattr(view, name, self._keep("float[]", getattr(mlp, name)))
+            if self._bf16:
+                view.pairs = self._keep("uint32_t[]", mlp.pairs)
             constant = mlp.bias + mlp.cell_weight @ self._grid.cell
             view.constant = self._keep("float[]", constant.astype(np.float32))
         return views
