@@ -43,7 +43,7 @@ def open_convolutions(
     if role != "backbone":
         raise Unsupported(f"pcsr's own convolutions run backbones, not the graph of a {role}")
     kind = _READERS[precision]
-    if not kind.has_instructions():
+    if not (has_instructions() if precision == "bf16" else has_integer_instructions()):
         raise Unsupported(
             f"pcsr's own convolutions in {precision} need a processor with AVX-512 and "
             f"{kind.instructions}, and a compiler that knows it"
@@ -65,7 +65,6 @@ class _Kind:
     graphs: str
     """The set of graphs that it reads."""
     instructions: str
-    has_instructions: Callable[[], bool]
     read: Callable[[Any, str], Program]
     """(model, output)"""
 
@@ -74,13 +73,11 @@ _READERS = {
     "bf16": _Kind(
         "fp32",
         "bf16 (avx512_bf16)",
-        has_instructions,
         lambda model, output: Program(read_network(model, output)),
     ),
     "int8": _Kind(
         CPU_SETS["int8"],
         "VNNI (avx512_vnni)",
-        has_integer_instructions,
         lambda model, output: IntegerProgram(read_integer_network(model, output)),
     ),
 }
