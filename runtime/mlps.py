@@ -72,18 +72,18 @@ class MlpWeights:
             start = end + outputs
 
     @cached_property
-    def pairs(self) -> NDArray[np.uint32]:
-        """`rest` with weights in bfloat16 [outputs, (inputs + 1) // 2], that of an even input in the
-        lower half and 0 beside an odd last one; biases are their own bits.
+    def feature_pairs(self) -> NDArray[np.uint32]:
+        """`feature_weight` in bfloat16, [C, (D + 1) // 2] in one row: that of an even input in the
+        lower half, 0 beside an odd last one.
         """
+        return _packed(self.feature_weight)
+
+    @cached_property
+    def pairs(self) -> NDArray[np.uint32]:
+        """`rest` with its weights as in `feature_pairs`; biases are their own bits."""
         parts = [np.zeros(0, np.uint32)]
         for weight, bias in self.layers():
-            outputs, inputs = weight.shape
-            padded = np.zeros((outputs, inputs + inputs % 2), np.float32)
-            padded[:, :inputs] = weight
-            halves = _bfloat16(padded)
-            parts += [(halves[:, ::2] | halves[:, 1::2] << np.uint32(16)).ravel()]
-            parts += [np.ascontiguousarray(bias).view(np.uint32)]
+            parts += [_packed(weight), np.ascontiguousarray(bias).view(np.uint32)]
         return np.concatenate(parts)
 
     @property
@@ -92,10 +92,15 @@ class MlpWeights:
         return int(self.widths[-1])
 
 
-def _bfloat16(values: Floats) -> NDArray[np.uint32]:
-    """Rounds finite values (ties to even) to bfloat16, in the lower 16 bits."""
-    bits = values.view(np.uint32)
-    return (bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))) >> np.uint32(16)
+def _packed(weight: Floats) -> NDArray[np.uint32]:
+    """Packs finite weights [outputs, inputs], rounded to bfloat16 (ties to even), in pairs."""
+    outputs, inputs = weight.shape
+    padded = np.zeros((outputs, inputs + inputs % 2), np.float32)
+    padded[:, :inputs] = weight
+    bits = padded.view(np.uint32)
+    halves = (bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))) >> np.uint32(16)
+    pairs: NDArray[np.uint32] = (halves[:, ::2] | halves[:, 1::2] << np.uint32(16)).ravel()
+    return pairs
 
 
 def load_mlps(bundle: Bundle) -> dict[str, MlpWeights]:

@@ -9,7 +9,7 @@ from pcsr.bundle import Bundle
 from pcsr.runtime.graph_outputs import GraphOutputs
 from pcsr.runtime.process.cancellation import Cancellation
 
-from .pipeline import FloatArray, Runner
+from .pipeline import FloatArray, Runner, cuts_exactly
 
 
 class CheckedRunner:
@@ -19,6 +19,7 @@ class CheckedRunner:
 
     def __init__(self, runner: Runner, bundle: Bundle, precision: str) -> None:
         self._runner, self._expected = runner, GraphOutputs(bundle, precision)
+        self.cuts_exactly = cuts_exactly(runner)
 
     def run_image(
         self,

@@ -27,7 +27,7 @@ from pcsr.runtime.routing.rule import Routing, refined_below, route
 from pcsr.runtime.timing import Stopwatch
 
 from .output import Output, refuse_infinite
-from .pipeline import ARENA_GROWTH, Routed, Runner, Size, Task
+from .pipeline import ARENA_GROWTH, Routed, Runner, Size, Task, cuts_exactly
 from .workers import PIXELS_PER_CHUNK, Workers
 
 PLAIN_TILE_BYTES = 900 * 2**20  # of the tensors of a tile: nothing else is held but finished rows
@@ -214,6 +214,7 @@ class PlainPipeline:
         self._working_bytes_per_px = model.working_bytes_per_px
         self._scale = bundle.manifest.trained_scale
         self._runner, self._workers = runner, workers
+        self.cuts_exactly = cuts_exactly(runner)
 
     def plan(self, size: Size, part: slice | None = None) -> Bands:
         """Cuts an image of (height, width), or part of its rows, into bands of tiles."""

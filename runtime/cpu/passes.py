@@ -1,7 +1,7 @@
 """The compiled passes (`native/`) over bands of rows. They release the GIL, for several threads."""
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +60,7 @@ class FeatureBand:
 class PixelPasses:
     """Runs the passes for one network and one size of output.
 
-    bf16: products behind the first layers of the MLPs in bfloat16, sums in float32.
+    bf16: products of MLPs in bfloat16, sums in float32; an MLP without hidden layers stays float32.
 
     Raises:
         BackendError: `bf16`, and this processor or the compiled passes have no such instruction.
@@ -87,10 +87,17 @@ class PixelPasses:
         dense = max(int(mlp.widths[0]) for mlp in mlps.values())
         self._scratch_floats = int(lib.pcsr_scratch(widest, dense))
 
-    def logits(self, band: FeatureBand, rows: slice) -> Floats:
-        """Computes the classifier's outputs for some output rows: [K, rows, W]."""
+    def logits(
+        self,
+        band: FeatureBand,
+        rows: slice,
+        take: Callable[[tuple[int, ...], type[np.float32]], Floats] = np.empty,
+    ) -> Floats:
+        """Computes the classifier's outputs for some output rows: [K, rows, W]. take: gives an
+        array by shape and dtype.
+        """
         shape = (self._outputs["classifier"], rows.stop - rows.start, self._grid.hr_size[1])
-        out = np.empty(shape, dtype=np.float32)
+        out = take(shape, np.float32)
         scratch = _scratch(self._scratch_floats)
         lib.pcsr_dense(self._band(band, rows), self._classifier, _floats(out), scratch)
         return out
@@ -159,6 +166,7 @@ class PixelPasses:
             for name in ("feature_weight", "row_weight", "column_weight", "rest"):
                 setattr(view, name, self._keep("float[]", getattr(mlp, name)))
             if self._bf16:
+                view.feature_pairs = self._keep("uint32_t[]", mlp.feature_pairs)
                 view.pairs = self._keep("uint32_t[]", mlp.pairs)
             constant = mlp.bias + mlp.cell_weight @ self._grid.cell
             view.constant = self._keep("float[]", constant.astype(np.float32))
@@ -193,9 +201,10 @@ def finish(
     )
 
 
-def sigmoid(logit: Floats) -> Floats:
-    """Computes 1 / (1 + exp(-logit)), of the same shape."""
-    logit, out = np.ascontiguousarray(logit), np.empty(logit.shape, dtype=np.float32)
+def sigmoid(logit: Floats, out: Floats | None = None) -> Floats:
+    """Computes 1 / (1 + exp(-logit)), of the same shape. out: where it is written, contiguous."""
+    logit = np.ascontiguousarray(logit)
+    out = np.empty(logit.shape, dtype=np.float32) if out is None else out
     lib.pcsr_sigmoid(_floats(logit), logit.size, _floats(out))
     return out
 

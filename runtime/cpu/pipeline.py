@@ -22,7 +22,10 @@ ReadRows = Callable[[int, int], FloatArray]
 
 
 class Runner(Protocol):
-    """Runs the graphs of one bundle with one backend. Several threads may call it at once."""
+    """Runs the graphs of one bundle with one backend. Several threads may call it at once.
+
+    One whose results depend on how an image is cut into tiles says `cuts_exactly = False`.
+    """
 
     def run_image(
         self,
@@ -41,6 +44,11 @@ class Runner(Protocol):
 
     def run_rows(self, role: str, inputs: dict[str, NDArray[Any]]) -> FloatArray:
         """Runs `classifier` or `upsampler_j` on some pixels, on the calling thread: [N, K]."""
+
+
+def cuts_exactly(runner: Runner) -> bool:
+    """Tells whether tiles of an image give what the whole image gives, bit for bit."""
+    return bool(getattr(runner, "cuts_exactly", True))
 
 
 @dataclass(frozen=True)

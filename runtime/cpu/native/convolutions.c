@@ -3,15 +3,16 @@
 
 #include <string.h>
 
-#if defined(_WIN32)
+#ifdef _WIN32
 #include <windows.h>
-static void yield_core(void) { SwitchToThread(); }
+static void leave_core(void) { Sleep(0); }
 #else
-#include <sched.h>
-static void yield_core(void) { sched_yield(); }
+#include <time.h>
+static void leave_core(void) { nanosleep(&(struct timespec){.tv_nsec = 10000}, NULL); }
 #endif
 
-enum { SPINS = 4000, UNIT = 4, SEGMENT = 256 }; /* UNIT: pixels that are not divided */
+enum { SPINS = 4000, SEGMENT = 256 };
+enum { UNIT = 4 }; /* pixels that are not divided between threads */
 
 static int least(int a, int b) { return a < b ? a : b; }
 
@@ -133,7 +134,7 @@ static int wait_for(const pcsr_run *run, int64_t parts) {
         if (tries < SPINS)
             pause_core();
         else
-            yield_core();
+            leave_core();
     }
     return 1;
 }

@@ -23,10 +23,12 @@ static void fold(const pcsr_band *band, const pcsr_mlp *mlp, int row, int left, 
     for (int u = 0; u < n; u += BLOCK) {
         int filled = n - u < BLOCK ? n - u : BLOCK;
         for (int64_t d = 0; d < band->depth; d++) {
-            copy(a + d * BLOCK, source + d * band->feature_plane + u, filled);
+            const float *from = source + d * band->feature_plane + u;
+            copy(a + d * BLOCK, from, filled);
+            for (int p = 0; p < BLOCK; p += 16) __builtin_prefetch(from + BLOCK + p);
             for (int p = filled; p < BLOCK; p++) a[d * BLOCK + p] = 0;
         }
-        layer(a, band->depth, mlp->feature_weight, mlp->constant, b, mlp->widths[0], 0);
+        fold_block(mlp, band->depth, a, b);
         for (int64_t c = 0; c < mlp->widths[0]; c++)
             copy(map + c * MAP + u, b + c * BLOCK, BLOCK);
     }
@@ -56,16 +58,16 @@ static void spread(const pcsr_place *columns, const pcsr_mlp *mlp, int left, int
 
 /* First activations of a block of a row whose spread map begins at `line`. */
 INLINE void enter(const pcsr_mlp *mlp, const float *line, float row_offset, float *a) {
-    for (int c = 0; c < mlp->widths[0]; c += GROUP) {
-        int n = least(GROUP, mlp->widths[0] - c);
-        float shift[GROUP];
-        for (int g = 0; g < n; g++) shift[g] = mlp->row_weight[c + g] * row_offset;
+    for (int c = 0; c < mlp->widths[0]; c += GROUP)
         for (int p = 0; p < BLOCK; p += LANES) {
-            vec x[GROUP] = {{0}};
-            for (int g = 0; g < n; g++) x[g] = AT(line + (c + g) * MAP + p) + shift[g];
+            vec x[GROUP];
+            UNROLL for (int g = 0; g < GROUP; g++) {
+                int from = least(c + g, mlp->widths[0] - 1);
+                float shift = mlp->row_weight[from] * row_offset;
+                x[g] = AT(line + from * MAP + p) + shift;
+            }
             put(mlp, x, c, a + p);
         }
-    }
 }
 
 /* One segment of the rows i0 .. i1 - 1, which share their nearest input row. */

@@ -1,4 +1,4 @@
-/* The layers of an MLP behind the first, in float32. */
+/* The layers of an MLP in float32. */
 #pragma once
 #include "layer.h"
 
@@ -21,4 +21,9 @@ static float *rest(const pcsr_mlp *mlp, float *a, float *b) {
         b = a, a = done;
     }
     return a;
+}
+
+/* Features [depth][BLOCK] in a, the first layer without offsets to b. */
+INLINE void fold_block(const pcsr_mlp *mlp, int depth, float *a, float *b) {
+    layer(a, depth, mlp->feature_weight, mlp->constant, b, mlp->widths[0], 0);
 }

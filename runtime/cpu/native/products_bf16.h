@@ -1,8 +1,8 @@
-/* The layers of an MLP behind the first, with products in bfloat16 and sums in float32. Activations
-   are pairs of channels, [(channels + 1) / 2][BLOCK] of 32 bits, the even channel in the lower half;
-   the partner of an odd last one is 0. So are the weights of mlp->pairs. */
+/* The layers of an MLP with products in bfloat16 and sums in float32. Activations are pairs of
+   channels, [(channels + 1) / 2][BLOCK] of 32 bits, the even channel in the lower half; the partner
+   of an odd last one is 0. Weights are pairs of inputs. */
 #pragma once
-#include "vectors.h"
+#include "layer.h"
 
 #define GROUP 2
 
@@ -25,12 +25,12 @@ INLINE void put(const pcsr_mlp *mlp, const vec x[GROUP], int c, float *a) {
 }
 
 /* n outputs of a layer for VECTORS * LANES pixels: the sums stay in registers. */
-INLINE void tile_bf16(const float *in, int pairs, const uint32_t *weight, const uint32_t *bias,
+INLINE void tile_bf16(const float *in, int pairs, const uint32_t *weight, const float *bias,
                       float *out, const int n, const int hidden) {
     __m512 sum[OUTPUTS][VECTORS];
     UNROLL for (int o = 0; o < n; o++)
         UNROLL for (int v = 0; v < VECTORS; v++)
-            sum[o][v] = _mm512_castsi512_ps(_mm512_set1_epi32((int32_t)bias[o]));
+            sum[o][v] = _mm512_set1_ps(bias[o]);
     for (int64_t k = 0; k < pairs; k++) {
         __m512bh x[VECTORS];
         UNROLL for (int v = 0; v < VECTORS; v++)
@@ -55,7 +55,7 @@ INLINE void tile_bf16(const float *in, int pairs, const uint32_t *weight, const 
 }
 
 /* One layer on a block. hidden: its outputs go through ReLU and become pairs. */
-INLINE void layer_bf16(const float *in, int pairs, const uint32_t *weight, const uint32_t *bias,
+INLINE void layer_bf16(const float *in, int pairs, const uint32_t *weight, const float *bias,
                        float *out, int outputs, const int hidden) {
     for (; outputs >= OUTPUTS; outputs -= OUTPUTS) {
         tile_bf16(in, pairs, weight, bias, out, OUTPUTS, hidden);
@@ -76,14 +76,30 @@ static float *rest(const pcsr_mlp *mlp, float *a, float *b) {
     const uint32_t *weight = mlp->pairs;
     for (int l = 0; l < mlp->layers; l++) {
         int pairs = (mlp->widths[l] + 1) / 2, outputs = mlp->widths[l + 1];
-        const uint32_t *bias = weight + (int64_t)pairs * outputs;
+        const uint32_t *end = weight + (int64_t)pairs * outputs;
+        const float *bias = (const float *)end;
         if (l + 1 < mlp->layers)
             layer_bf16(a, pairs, weight, bias, b, outputs, 1);
         else
             layer_bf16(a, pairs, weight, bias, b, outputs, 0);
-        weight = bias + outputs;
+        weight = end + outputs;
         float *done = b;
         b = a, a = done;
     }
     return a;
+}
+
+/* Features [depth][BLOCK] in a, the first layer without offsets to b. It is all that a bare MLP has,
+   which stays float32. */
+INLINE void fold_block(const pcsr_mlp *mlp, int depth, float *a, float *b) {
+    if (!mlp->layers) {
+        layer(a, depth, mlp->feature_weight, mlp->constant, b, mlp->widths[0], 0);
+        return;
+    }
+    for (int d = 0; d < depth; d += 2)
+        for (int p = 0; p < BLOCK; p += LANES) {
+            vec odd = d + 1 < depth ? AT(a + (d + 1) * BLOCK + p) : (vec){0};
+            put_pair(a + d / 2 * BLOCK + p, AT(a + d * BLOCK + p), odd);
+        }
+    layer_bf16(a, (depth + 1) / 2, mlp->feature_pairs, mlp->constant, b, mlp->widths[0], 0);
 }

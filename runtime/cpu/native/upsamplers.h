@@ -104,11 +104,12 @@ INLINE void enter_listed(const pcsr_mlp *mlp, const float *map, const int32_t *n
     for (int p = 0; p < BLOCK; p += LANES) begin[p / LANES] = begin_of(nearest + p);
     for (int c = 0; c < mlp->widths[0]; c += GROUP)
         for (int p = 0; p < BLOCK; p += LANES) {
-            vec x[GROUP] = {{0}};
-            for (int g = 0; g < least(GROUP, mlp->widths[0] - c); g++) {
-                vec folded = look_up(map + (c + g) * MAP, begin[p / LANES], nearest + p);
-                x[g] = folded + mlp->row_weight[c + g] * AT(row_offset + p) +
-                       mlp->column_weight[c + g] * AT(column_offset + p);
+            vec x[GROUP];
+            UNROLL for (int g = 0; g < GROUP; g++) {
+                int from = least(c + g, mlp->widths[0] - 1);
+                vec folded = look_up(map + from * MAP, begin[p / LANES], nearest + p);
+                x[g] = folded + mlp->row_weight[from] * AT(row_offset + p) +
+                       mlp->column_weight[from] * AT(column_offset + p);
             }
             put(mlp, x, c, a + p);
         }

@@ -19,7 +19,12 @@ typedef int32_t mask __attribute__((vector_size(LANES * 4)));
 typedef int32_t unaligned_mask __attribute__((vector_size(LANES * 4), aligned(4)));
 #define AT(p) (*(const unaligned *)(p))
 #define STORE(p, v) (*(unaligned *)(p) = (v))
-#define RELU(v) ((vec)((mask)(v) & ~((v) < 0))) /* NaN stays */
+/* NaN stays: of two values that cannot be compared the instruction takes the second. */
+#if LANES == 16
+#define RELU(v) ((vec)_mm512_max_ps((__m512){0}, (__m512)(v)))
+#else
+#define RELU(v) ((vec)((mask)(v) & ~((v) < 0)))
+#endif
 
 INLINE int least(int a, int b) { return a < b ? a : b; }
 INLINE int most(int a, int b) { return a > b ? a : b; }

@@ -41,22 +41,38 @@ def build(folder: Path, compiler: str = "cc") -> tuple[Any, Any]:
     return opened(compiled(folder, [compiler], FLAGS["every"]))
 
 
-def compiled(
-    folder: Path, compiler: Sequence[str], flags: Sequence[str], machine: str | None = None
-) -> Path:
+def compiled(folder: Path, compiler: Sequence[str], flags: Sequence[str]) -> Path:
     """Compiles `CHOOSER` and the passes to a library. flags: of every source, beside its own."""
     chooser, library = folder / "chooser.c", folder / "chooser.so"
     chooser.write_text(CHOOSER)
-    own = FLAGS.get(machine or platform.machine(), {})
-    objects = []
-    for source in (chooser, *SOURCES.glob("instructions.c"), *SOURCES.glob("passes_*.c")):
-        objects.append(str(folder / f"{source.stem}.o"))
-        options = [*flags, *own.get(source.name, []), "-fPIC", f"-I{SOURCES}", "-c"]
-        command = [*compiler, *options, "-o", objects[-1], str(source)]
-        subprocess.run(command, check=True, capture_output=True)
-    command = [*compiler, *flags, "-shared", "-o", str(library), *objects, "-lm"]
-    subprocess.run(command, check=True, capture_output=True)
+    made = objects(folder, chooser, compiler, [*flags, "-fPIC"])
+    link(library, made, compiler, [*flags, "-shared"])
     return library
+
+
+def objects(
+    folder: Path,
+    chooser: Path,
+    compiler: Sequence[str],
+    flags: Sequence[str],
+    machine: str | None = None,
+) -> list[Path]:
+    """Compiles the passes with `chooser`, which includes pixels.c, in its place."""
+    own = FLAGS.get(machine or platform.machine(), {})
+    made = []
+    for source in (chooser, SOURCES / "instructions.c", *sorted(SOURCES.glob("passes_*.c"))):
+        made.append(folder / f"{source.stem}.o")
+        options = [*flags, *own.get(source.name, []), f"-I{SOURCES}", "-c", "-o", str(made[-1])]
+        subprocess.run([*compiler, *options, str(source)], check=True, capture_output=True)
+    return made
+
+
+def link(
+    made: Path, parts: Sequence[Path], compiler: Sequence[str], options: Sequence[str]
+) -> None:
+    """Links a program or a library."""
+    command = [*compiler, *options, "-o", str(made), *map(str, parts), "-lm"]
+    subprocess.run(command, check=True, capture_output=True)
 
 
 def opened(library: Path) -> tuple[Any, Any]:
