@@ -30,6 +30,8 @@ SETTINGS = {
     "session.force_spinning_stop": "1",
     # Small parts balance cores that are not equally fast: 5 % of CARN's backbone.
     "session.dynamic_block_base": "8",
+    # Between two quantised layers it would round a float32 one's weights to 8 bits, too.
+    "session.disable_quant_qdq": "1",
 }
 OWN_ERRORS: tuple[type[Exception], ...] = tuple(
     kind

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,24 +23,26 @@ from pcsr.metrics import check_scale
 from pcsr.runtime.backends import CPU_SETS
 from pcsr.runtime.cpu.pipeline import FloatArray
 from pcsr.runtime.machine import cpu_name, usable_cores
-from pcsr.runtime.onnxruntime_session import SETTINGS
 from pcsr.runtime.routing.checks import check_request
 from pcsr.runtime.routing.request import RoutingRequest
 
 from .calibration_images import CalibrationImage, read_calibration_images
 from .cpu_graph import cpu_graph
-from .equalisation import equalised
 from .quality import QualityBound, QualityComparison
 from .ranges import LevelRanges, collect_peaks, collect_ranges
 from .report import GraphSetReport, PrecisionReport
 from .search import Search, SearchResult
 from .speed import Speed, measure_speed
-from .substitute import AS_WRITTEN, SubstitutePipeline, open_graph
-from .tensorrt_graph import tensorrt_graph
+from .substitute import SubstitutePipeline, open_graph
+from .tensorrt_graph import grid_of, tensorrt_graph
+from .weights.equalisation import equalised
+from .weights.moments import Moments, collect_moments
+from .weights.rounding import Rounding
+from .weights.sums import sums_as_convolutions
 
 _log = logging.getLogger(__name__)
 FORMATS = ("int8", "fp8")
-METHOD = 2
+METHOD = 3
 """Changes with what is computed, so that no answers of an older pcsr are taken up."""
 
 
@@ -104,15 +106,15 @@ class _GraphSet:
     """`cpu` or `tensorrt`."""
     write: Any
     """(model, ranges, names of the chosen layers) -> the quantised graph."""
-    settings: Mapping[str, str] = field(default_factory=lambda: SETTINGS)
-    """The settings of ONNX Runtime that compute it as it is meant."""
 
 
-def _graph_sets(precision: str) -> list[_GraphSet]:
-    write = partial(tensorrt_graph, precision=precision)
-    sets = [_GraphSet(precision, "tensorrt", write, AS_WRITTEN)]
+def _graph_sets(precision: str, moments: Mapping[str, Moments]) -> list[_GraphSet]:
+    rounding = Rounding(moments, grid_of(precision))
+    write = partial(tensorrt_graph, precision=precision, rounding=rounding)
+    sets = [_GraphSet(precision, "tensorrt", write)]
     if precision in CPU_SETS:
-        sets.insert(0, _GraphSet(CPU_SETS[precision], "cpu", cpu_graph))
+        write = partial(cpu_graph, rounding=Rounding(moments))
+        sets.insert(0, _GraphSet(CPU_SETS[precision], "cpu", write))
     return sets
 
 
@@ -148,6 +150,7 @@ class _Calibration:
                 watched, scale, options.lr_only, least_px, options.max_pixels
             )
         model = merge_joins(onnx.load_from_string(bundle.graph_bytes(bundle.image_role)))
+        model = sums_as_convolutions(model)
         work = WorkFile(path, "precision", _identity(bundle, samples, options))
         pipeline = SubstitutePipeline(bundle, scale, request, options.threads or usable_cores())
         return cls(bundle, options, samples, model, pipeline, work, watch)
@@ -160,7 +163,7 @@ class _Calibration:
     def _quantised(self) -> tuple[PrecisionReport, dict[str, onnx.ModelProto]]:
         ranges = self.work.answer("ranges", self._ranges)
         reports, graphs = [], {}
-        for one in _graph_sets(self.options.format):
+        for one in _graph_sets(self.options.format, self._moments()):
             found = self._search(one, ranges)
             graph = one.write(self.model, ranges[str(found.level)], found.quantised)
             graph.graph.name += f"_{one.name.replace('-', '_')}"
@@ -178,17 +181,25 @@ class _Calibration:
         with self.watch(self.samples, "activations") as watched:
             return collect_ranges(self.model, self._inputs(watched), self.pipeline.threads)
 
+    def _moments(self) -> dict[str, Moments]:
+        """Takes the middle of each image, since all tensors are held at a time."""
+        with self.watch(self._crops(), "correlations") as watched:
+            return collect_moments(self.model, self._inputs(watched), self.pipeline.threads)
+
+    def _crops(self) -> list[CalibrationImage]:
+        side, scale = self.options.search_px, self.pipeline.scale
+        return [sample.centre(side, scale) for sample in self.samples]
+
     def _inputs(self, samples: Iterable[CalibrationImage]) -> Iterator[FloatArray]:
         """Yields what the runtime gives the image graph."""
         return (image for sample in samples for image in self.pipeline.inputs(sample.lr))
 
     def _search(self, one: _GraphSet, ranges: LevelRanges) -> SearchResult:
         border = -int(-self.pipeline.scale // 1)
-        side, options = self.options.search_px, self.options
-        crops = [sample.centre(side, self.pipeline.scale) for sample in self.samples]
+        options, crops = self.options, self._crops()
 
         def build(level: float, chosen: Collection[str]) -> Any:  # noqa: ANN401
-            return self._open(one.write(self.model, ranges[str(level)], chosen), one.settings)
+            return self._open(one.write(self.model, ranges[str(level)], chosen))
 
         return Search(
             one.platform,
@@ -200,8 +211,8 @@ class _Calibration:
             self.watch,
         ).run(self.model)
 
-    def _open(self, graph: onnx.ModelProto, settings: Mapping[str, str] = SETTINGS) -> Any:  # noqa: ANN401
-        return open_graph(graph.SerializeToString(), self.pipeline.threads, settings)
+    def _open(self, graph: onnx.ModelProto) -> Any:  # noqa: ANN401
+        return open_graph(graph.SerializeToString(), self.pipeline.threads)
 
     def _speed(self, graph: onnx.ModelProto) -> Speed:
         threads, bundle = self.pipeline.threads, self.bundle

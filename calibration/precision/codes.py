@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .weights.rounding import Round, nearest
+
 Ranges = Mapping[str, tuple[float, float]]
 """Least and largest value of tensors."""
 _LEAST = 1e-8
@@ -35,7 +37,7 @@ class Integers:
     """
 
     weight: NDArray[np.int8]
-    """[outputs, inputs, kh, kw]."""
+    """[outputs, inputs of a group, kh, kw]."""
     scale: NDArray[np.float32]
     """[outputs]."""
     bias: NDArray[np.int32]
@@ -50,23 +52,31 @@ class Integers:
         bias: NDArray[Any],
         scales: NDArray[np.float64],
         zeros: NDArray[np.int64],
+        name: str,
+        rounding: Round = nearest,
     ) -> "Integers":
-        """Quantises a convolution whose inputs have codes of these scales and zeros [inputs].
-        Scales that differ go into the weights, zeros into the bias, which is exact without padding.
+        """Quantises the convolution of this name, [outputs, inputs of a group, kh, kw], whose
+        inputs have codes of these scales and zeros [inputs]. Scales that differ go into the
+        weights, zeros into the bias, which is exact without padding.
         """
         reference = scales.max()
-        weight = weight * (scales / reference)[None, :, None, None]
-        rows = np.abs(weight).reshape(len(weight), -1).max(axis=1)
+        relative = scales / reference
+        count = len(scales) // weight.shape[1]
+        rows = weight.reshape(count, -1, *weight.shape[1:])
+        rows = rows * relative.reshape(count, 1, -1, 1, 1)
+        weight = rows.reshape(weight.shape)
+        peaks = np.abs(weight).reshape(len(weight), -1).max(axis=1)
         least = np.maximum(np.abs(bias) / reference / _BIAS_PEAK, _LEAST)  # the bias fits int32
-        steps = np.maximum(rows / 127, least)
-        whole = np.rint(weight / steps[:, None, None, None]).astype(np.int8)
-        units = np.rint(bias / (steps * reference)).astype(np.int64)
+        steps = np.maximum(peaks / 127, least)
+        whole, shift = rounding(name, weight, steps, relative)
+        units = np.rint((bias + shift) / (steps * reference)).astype(np.int64)
         zero = zeros[0]
         if (zeros != zero).any():
-            units -= (whole.astype(np.int64).sum(axis=(2, 3)) * zeros).sum(axis=1)
+            sums = whole.reshape(count, -1, *whole.shape[1:]).astype(np.int64).sum(axis=(3, 4))
+            units -= (sums * zeros.reshape(count, 1, -1)).sum(axis=2).ravel()
             zero = np.int64(0)
         return cls(
-            whole,
+            whole.astype(np.int8),
             steps.astype(np.float32),
             units.astype(np.int32),
             np.float32(reference),

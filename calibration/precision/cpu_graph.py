@@ -27,12 +27,15 @@ from pcsr.export.graphs.layers import (
 )
 
 from .codes import Code, Integers, Ranges
+from .weights.rounding import Round, nearest
 
 DOMAIN = "com.microsoft"
 _CHANNELS_LAST, _CHANNELS_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
-def cpu_graph(model: onnx.ModelProto, ranges: Ranges, chosen: Collection[str]) -> onnx.ModelProto:
+def cpu_graph(
+    model: onnx.ModelProto, ranges: Ranges, chosen: Collection[str], rounding: Round = nearest
+) -> onnx.ModelProto:
     """Returns the model with the convolutions named in `chosen` in 8-bit integers.
 
     Weights are int8, a scale per output channel; activations uint8, a scale per tensor; sums of
@@ -40,8 +43,9 @@ def cpu_graph(model: onnx.ModelProto, ranges: Ranges, chosen: Collection[str]) -
     those of `model`.
 
     ranges: least and largest value of each tensor that a chosen layer reads or makes.
+    rounding: rounds their weights.
     """
-    return _CpuGraph(model, ranges, frozenset(chosen)).build()
+    return _CpuGraph(model, ranges, frozenset(chosen), rounding).build()
 
 
 class _CpuGraph:
@@ -54,8 +58,11 @@ class _CpuGraph:
     and `r` (Transpose), because out reads float32 images; and Conv out.
     """
 
-    def __init__(self, model: onnx.ModelProto, ranges: Ranges, chosen: Collection[str]) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, ranges: Ranges, chosen: Collection[str], rounding: Round
+    ) -> None:
         self._layers, self._ranges, self._chosen = Layers(model), ranges, chosen
+        self._rounding = rounding
         self._nodes: list[onnx.NodeProto] = []
         self._new: Arrays = {}
         self._forms: dict[tuple[str, str], str] = {
@@ -112,17 +119,16 @@ class _CpuGraph:
         return made
 
     def _add_quantised(self, node: onnx.NodeProto) -> None:
-        weight = dense(self._layers.weights[node.input[1]], groups(node))
-        bias = self._layers.bias(node)
-        codes, scales, zeros = self._input_codes(node, weight.shape[1])
-        integers = Integers.of(weight, bias, scales, zeros)
+        weight, bias = self._layers.weights[node.input[1]], self._layers.bias(node)
+        codes, scales, zeros = self._input_codes(node, weight.shape[1] * groups(node))
+        integers = Integers.of(weight, bias, scales, zeros, node.name, self._rounding)
         target = self._absorbing(node)
         name = node.output[0]
         inputs = [
             codes,
             self._constant(f"{name}:x_scale", integers.input_scale),
             self._constant(f"{name}:x_zero", integers.input_zero),
-            self._constant(f"{name}:w", integers.weight),
+            self._constant(f"{name}:w", dense(integers.weight, groups(node))),
             self._constant(f"{name}:w_scale", integers.scale),
             self._constant(f"{name}:w_zero", np.zeros(len(weight), np.int8)),
             *self._code_constants(target),

@@ -13,8 +13,8 @@ from pcsr.export.graphs.layers import Layers
 from pcsr.runtime.cpu.pipeline import FloatArray
 from pcsr.runtime.onnxruntime_session import run_options
 
-from .equalisation import read_parts
 from .substitute import open_graph
+from .weights.equalisation import read_parts
 
 LEVELS = (1.0, 0.9999, 0.999)
 """Shares of the values of an image that a range holds. Rare large values cost all others steps."""

@@ -1,6 +1,6 @@
 """Runs a bundle's pipeline with another image graph in it: what a candidate makes of an image."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pcsr.bundle import Bundle
@@ -9,13 +9,10 @@ from pcsr.runtime.backends import choose_backend
 from pcsr.runtime.cpu.open import open_runner
 from pcsr.runtime.cpu.pipeline import FloatArray
 from pcsr.runtime.cpu.upscaler import HostUpscaler
-from pcsr.runtime.onnxruntime_session import SETTINGS, provider_of, run_options, start_session
+from pcsr.runtime.onnxruntime_session import provider_of, run_options, start_session
 from pcsr.runtime.process.cancellation import Cancellation
 from pcsr.runtime.result import Result
 from pcsr.runtime.routing.request import RoutingRequest
-
-# The arithmetic of a Q/DQ graph as it is written, rather than fused for the CPU.
-AS_WRITTEN = {**SETTINGS, "session.disable_quant_qdq": "1"}
 
 
 class SubstitutePipeline:
@@ -58,6 +55,6 @@ class SubstitutePipeline:
         return found
 
 
-def open_graph(model: bytes, threads: int, settings: Mapping[str, str] = SETTINGS) -> Any:  # noqa: ANN401
+def open_graph(model: bytes, threads: int) -> Any:  # noqa: ANN401
     """Opens a session on the CPU, as the runtime does."""
-    return start_session(model, threads, provider_of("cpu"), settings)
+    return start_session(model, threads, provider_of("cpu"))

@@ -80,6 +80,7 @@ class Network:
     std: Floats
     """[3], which it is then divided by."""
     layers: Sequence[Layer]
+    value_bytes = 2
 
     def channels(self, tensor: int) -> int:
         """Counts the channels of a tensor."""
@@ -94,6 +95,11 @@ class Network:
         columns = {layer.kernel for layer in readers}
         alone = all(layer.inputs == (-1,) for layer in readers)
         return columns.pop() if alone and len(columns) == 1 and 3 * max(columns) <= LANES else 1
+
+    @property
+    def paddings(self) -> list[int]:
+        """The byte that stands for pixels outside: of the image, and of what each layer makes."""
+        return [0] * (len(self.layers) + 1)
 
     def delays(self) -> list[int]:
         """Gives by how many rows each layer stays behind the image."""

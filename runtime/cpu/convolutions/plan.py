@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from .layers import LANES, Network
 
 TILE = 24  # pixels that a kernel computes at a time: it reads beyond the end of a line
-BYTES = 2  # of a value
 ALIGNED = 64
 CACHE_SETS = 1024  # lines that lie such a multiple apart take each other's place in a cache
 ROWS, COLUMNS = 8, 96  # of an image that one thread computes in one go: so many rows, least columns
@@ -37,6 +36,8 @@ class Plan:
     stored: tuple[Stored, ...]
     """The normalised image, and the results of all layers but the last."""
     workspace_bytes: int
+    filled: list[tuple[int, int, int]]
+    """What is no zero in a fresh workspace: begin, end, byte."""
 
 
 def make_plan(network: Network, size: tuple[int, int], threads: int) -> Plan:
@@ -48,18 +49,26 @@ def make_plan(network: Network, size: tuple[int, int], threads: int) -> Plan:
     delays = network.delays()
     border = max(layer.kernel // 2 for layer in network.layers)
     border += -border % (ALIGNED // LANES)
-    line_bytes = (border + width + border + TILE) * LANES * BYTES
+    pixel_bytes = LANES * network.value_bytes
+    line_bytes = (border + width + border + TILE) * pixel_bytes
     line_bytes += -line_bytes % ALIGNED
     line_bytes += ALIGNED * (line_bytes % CACHE_SETS == 0)
-    column = border * LANES * BYTES
-    at, stored = line_bytes, []  # a line of zeros comes first
+    column = border * pixel_bytes
+    outside = sorted(set(network.paddings))  # lines of these bytes come first
+    at, stored = line_bytes * len(outside), []
+    filled: list[tuple[int, int, int]] = []
     for tensor in range(-1, len(network.layers) - 1):
         rows = min(height, round_rows + _rows_behind(network, delays, tensor))
         row_bytes = line_bytes * -(-network.channels(tensor) // LANES)
-        stored.append(Stored(at + column, line_bytes, row_bytes, column, rows))
+        padding = network.paddings[tensor + 1]
+        beyond = line_bytes * outside.index(padding) + column
+        stored.append(Stored(at + column, line_bytes, row_bytes, beyond, rows))
+        filled.append((at, at + row_bytes * rows, padding))
         at += row_bytes * rows
+    filled += [(i * line_bytes, (i + 1) * line_bytes, byte) for i, byte in enumerate(outside)]
+    filled = [each for each in filled if each[2]]
     rounds = -(-(height + delays[-1]) // round_rows)
-    return Plan(size, round_rows, rounds, parts, columns, tuple(stored), at)
+    return Plan(size, round_rows, rounds, parts, columns, tuple(stored), at, filled)
 
 
 def _rows_behind(network: Network, delays: list[int], tensor: int) -> int:

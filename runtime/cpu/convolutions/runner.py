@@ -2,8 +2,9 @@
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,13 @@ from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
 from pcsr.errors import BackendError, BundleError, ImageError
+from pcsr.runtime.backends import CPU_SETS
 from pcsr.runtime.cpu.pipeline import FloatArray, Size
 from pcsr.runtime.process.cancellation import Cancellation
 
 from .graph import read_network
+from .integer_graph import read_integer_network
+from .integer_program import IntegerProgram, has_integer_instructions
 from .layers import Unsupported
 from .plan import make_plan
 from .structs import Program, Workspace, has_instructions
@@ -27,7 +31,8 @@ MOST_IDLE_BYTES = 64 * 2**20  # of workspaces that no call uses
 def open_convolutions(
     bundle: Bundle, role: str, precision: str, threads: int
 ) -> "ConvolutionRunner":
-    """Reads the fp32 graph of `backbone` and packs its weights in bf16.
+    """Reads the graph of `backbone`: that of fp32 for `bf16`, whose weights it rounds, and that of
+    the set int8-cpu for `int8`.
 
     Raises:
         Unsupported: the graph holds what is not computed here, or this processor has no such
@@ -35,23 +40,49 @@ def open_convolutions(
         BundleError: the graph is damaged.
         BackendError: the onnx package, which reads it, is not installed.
     """
-    if precision != "bf16":
-        raise Unsupported(f"pcsr's own convolutions compute in bf16, not in {precision}")
+    if precision not in _READERS:
+        raise Unsupported(f"pcsr's own convolutions compute in bf16 or int8, not in {precision}")
     if role != "backbone":
         raise Unsupported(f"pcsr's own convolutions run backbones, not the graph of a {role}")
-    if not has_instructions():
+    kind = _READERS[precision]
+    if not (has_instructions() if precision == "bf16" else has_integer_instructions()):
         raise Unsupported(
-            "pcsr's own convolutions need a processor with AVX-512 and bf16 (avx512_bf16), and a "
-            "compiler that knows it"
+            f"pcsr's own convolutions in {precision} need a processor with AVX-512 and "
+            f"{kind.instructions}, and a compiler that knows it"
         )
-    data = bundle.graph_bytes(role, "fp32")
+    data = bundle.graph_bytes(role, kind.graphs)
     import onnx
 
     try:
-        program = Program(read_network(onnx.load_from_string(data), bundle.image_output))
+        program = kind.read(onnx.load_from_string(data), bundle.image_output)
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise BundleError(f"{bundle.path}: the {role} graph is damaged: {error}") from error
     return ConvolutionRunner(role, bundle.image_output, program, threads)
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """Says what one precision needs."""
+
+    graphs: str
+    """The set of graphs that it reads."""
+    instructions: str
+    read: Callable[[Any, str], Program]
+    """(model, output)"""
+
+
+_READERS = {
+    "bf16": _Kind(
+        "fp32",
+        "bf16 (avx512_bf16)",
+        lambda model, output: Program(read_network(model, output)),
+    ),
+    "int8": _Kind(
+        CPU_SETS["int8"],
+        "VNNI (avx512_vnni)",
+        lambda model, output: IntegerProgram(read_integer_network(model, output)),
+    ),
+}
 
 
 class ConvolutionRunner:

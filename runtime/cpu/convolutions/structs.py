@@ -19,6 +19,8 @@ except ImportError as error:
         "with a C compiler"
     ) from error
 
+__all__ = ["ACTIVATIONS", "Program", "Workspace", "ffi", "has_instructions", "lib"]
+
 ACTIVATIONS = {
     "linear": lib.PCSR_LINEAR,
     "relu": lib.PCSR_RELU,
@@ -88,6 +90,8 @@ class Workspace:
         plan = make_plan(program.network, size, threads)
         self.size, self.size_bytes = size, plan.workspace_bytes
         self._program, self._memory = program, np.zeros(plan.workspace_bytes, np.uint8)
+        for begin, end, byte in plan.filled:
+            self._memory[begin:end] = byte
         self._claimed = np.zeros(plan.rounds * len(program.steps) * plan.parts, np.uint8)
         tensors = [
             (each.start, each.line_bytes, each.row_bytes, each.outside, each.rows)

@@ -6,7 +6,7 @@ from pathlib import Path
 from cffi import FFI
 
 FOLDER = Path(__file__).parent
-SOURCES = ("convolutions.c", "convolutions_bf16.c", "instructions.c")
+SOURCES = ("convolutions.c", "convolutions_bf16.c", "convolutions_int8.c", "instructions.c")
 FLAGS = json.loads((FOLDER / "flags.json").read_text(encoding="utf-8"))
 
 ffi = FFI()

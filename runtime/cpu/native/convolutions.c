@@ -61,6 +61,17 @@ static void normalise(const pcsr_network *network, const pcsr_run *run, const pc
     }
 }
 
+/* Image row y as float32 [column][4]. */
+static void normalise_float(const pcsr_network *network, const pcsr_run *run, const pcsr_step *step,
+                            int y, int left, int right) {
+    float *out = (float *)line(network, run, step->out, 0, y);
+    for (int c = 0; c < 3; c++) {
+        const float *row = run->image + ((int64_t)c * run->height + y) * run->width;
+        for (int x = left; x < right; x++)
+            out[4 * x + c] = (row[x] - step->bias[c]) / step->bias[3 + c];
+    }
+}
+
 static void convolve(const pcsr_network *network, const pcsr_run *run, const pcsr_step *step, int y,
                      int left, int right) {
     const uint8_t *in[PCSR_MOST_BLOCKS * PCSR_MOST_KERNEL], *added[PCSR_MOST_BLOCKS];
@@ -81,6 +92,8 @@ static void convolve(const pcsr_network *network, const pcsr_run *run, const pcs
         row.plane = (int64_t)run->height * run->width;
     }
     if (step->kind == PCSR_CONVOLVE_BF16) pcsr_convolve_bf16(&row);
+    if (step->kind == PCSR_CONVOLVE_INT8) pcsr_convolve_int8(&row);
+    if (step->kind == PCSR_CONVOLVE_IMAGE) pcsr_convolve_image(&row);
 }
 
 /* Where part `index` of `count` begins, of what reaches from `first` to `last`. */
@@ -102,6 +115,8 @@ static void compute(const pcsr_network *network, const pcsr_run *run, const pcsr
     for (int y = top; y < bottom && left < right; y++) {
         if (step->kind == PCSR_NORMALISE)
             normalise(network, run, step, y, left, right);
+        else if (step->kind == PCSR_NORMALISE_FLOAT)
+            normalise_float(network, run, step, y, left, right);
         else
             convolve(network, run, step, y, left, right);
     }
@@ -145,5 +160,8 @@ void pcsr_convolve(const pcsr_network *network, pcsr_run *run, int32_t thread) {
 }
 
 int32_t pcsr_can_convolve(int32_t kind) {
-    return kind == PCSR_CONVOLVE_BF16 && pcsr_convolve_bf16 && pcsr_features() & PCSR_AVX512_BF16;
+    int features = pcsr_features();
+    if (kind == PCSR_CONVOLVE_INT8)
+        return pcsr_convolve_int8 && features & PCSR_AVX512 && features & PCSR_AVX512_VNNI;
+    return kind == PCSR_CONVOLVE_BF16 && pcsr_convolve_bf16 && features & PCSR_AVX512_BF16;
 }

@@ -14,7 +14,10 @@
 #include <stdint.h>
 
 enum { PCSR_LANES = 16, PCSR_MOST_KERNEL = 15, PCSR_MOST_BLOCKS = 256 };
-enum { PCSR_NORMALISE = 0, PCSR_CONVOLVE_BF16 = 1, PCSR_CONVOLVE_INT8 = 2 }; /* kinds of a step */
+/* Kinds of a step. Of a network in int8 the image is kept in float32, as [width][4], and its first
+   convolution makes codes of it. */
+enum { PCSR_NORMALISE = 0, PCSR_CONVOLVE_BF16 = 1, PCSR_CONVOLVE_INT8 = 2 };
+enum { PCSR_NORMALISE_FLOAT = 3, PCSR_CONVOLVE_IMAGE = 4 };
 enum { PCSR_LINEAR = 0, PCSR_RELU = 1, PCSR_SLOPES = 2, PCSR_CLIP = 3 };
 
 /* Where a tensor lies in the workspace; all in bytes. */
@@ -37,6 +40,15 @@ typedef struct {
     int64_t weights;
 } pcsr_reads;
 
+/* What steps in int8 need: value = step * (code - zero) of the results. Of features there are two
+   blocks for each 16 channels, the coarse and the fine part of their weights. */
+typedef struct {
+    const int32_t *bias; /* [outputs * 16], what the input's zero adds up to taken off */
+    const float *scale;  /* [outputs * 16], of sums to the results, in steps of their code */
+    float step;          /* of the codes that are made of an image */
+    int32_t zero;
+} pcsr_integers;
+
 typedef struct {
     int32_t kind;
     int32_t kernel, across; /* rows and columns of the window: 1, 3, 5, .. */
@@ -54,7 +66,7 @@ typedef struct {
     float low, high;      /* of PCSR_CLIP */
     int32_t added;        /* a tensor of as many blocks that is added, or -1 */
     int32_t out;          /* the tensor of the results, or -1 */
-    const void *own;      /* what else the kernel of this kind needs */
+    const pcsr_integers *own; /* in int8 */
 } pcsr_step;
 
 /* One row of one step: columns left .. right - 1. Lines point to column 0. */

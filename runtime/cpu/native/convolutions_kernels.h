@@ -15,7 +15,7 @@
 
 /* Computes one row of one step; NULL where the compiler knows no such instructions. */
 typedef void (*pcsr_kernel)(const pcsr_row *row);
-HIDDEN extern const pcsr_kernel pcsr_convolve_bf16;
+HIDDEN extern const pcsr_kernel pcsr_convolve_bf16, pcsr_convolve_int8, pcsr_convolve_image;
 
 INLINE uint16_t pcsr_to_bf16(float value) {
     uint32_t bits;

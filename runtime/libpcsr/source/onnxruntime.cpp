@@ -149,7 +149,8 @@ Session::Session(const OnnxRuntime &library, const std::vector<uint8_t> &model, 
     /* As in runtime/onnxruntime_session.py, which says why. */
     const char *const settings[][2] = {{"session.load_model_format", "ONNX"},
                                        {"session.force_spinning_stop", "1"},
-                                       {"session.dynamic_block_base", "8"}};
+                                       {"session.dynamic_block_base", "8"},
+                                       {"session.disable_quant_qdq", "1"}};
     for (auto [key, value] : settings) does(ort::ADD_SESSION_CONFIG_ENTRY, options, key, value);
     if (reason.empty()) {
         reason = library_.attempt(ort::CREATE_SESSION_FROM_ARRAY, env_,

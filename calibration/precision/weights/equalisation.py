@@ -26,6 +26,7 @@ from pcsr.export.graphs.layers import (
 Peaks = Mapping[str, NDArray[np.float64]]
 """Largest absolute value per channel of tensors that convolutions read."""
 _HOMOGENEOUS = ("Relu", "LeakyRelu", "PRelu", "Add")
+_OF_RANGES = 0.75  # 1 takes all difference from the ranges, and may give all of it to the weights
 _LEAST = 1e-3  # of the family's largest: a channel that is nearly 0 would get all bits
 
 
@@ -80,7 +81,7 @@ def _factors(layers: Layers, peaks: Peaks) -> dict[str, NDArray[np.float64]]:
             largest = np.max([peaks[name] for name in read], axis=0)
             largest = np.maximum(largest, _LEAST * max(largest.max(), 1e-30))
             used = np.maximum(_use(layers, set(read), peaks), _LEAST)
-            factor = np.sqrt(largest / used)
+            factor = largest**_OF_RANGES / used ** (1 - _OF_RANGES)
             factors |= dict.fromkeys(family, factor * (largest / factor).max())
     return factors
 

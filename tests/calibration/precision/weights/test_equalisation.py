@@ -3,11 +3,10 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from pcsr.calibration.precision.equalisation import equalised, read_parts
 from pcsr.calibration.precision.ranges import LEVELS, collect_peaks, collect_ranges
+from pcsr.calibration.precision.weights.equalisation import equalised, read_parts
 from pcsr.export.graphs.layers import Layers
-
-from .nets import CHANNELS, Net, image, kinds, run, values
+from tests.calibration.precision.nets import CHANNELS, Net, image, kinds, run, values
 
 
 def uneven(net: Net, name: str) -> Net:

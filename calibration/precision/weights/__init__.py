@@ -1,0 +1,1 @@
+"""Rewrites a graph and its weights so that 8 bits hold them well."""
