@@ -9,7 +9,7 @@ from pcsr.bundle import Bundle
 from pcsr.runtime.graph_outputs import GraphOutputs
 from pcsr.runtime.process.cancellation import Cancellation
 
-from .pipeline import FloatArray, Runner
+from .pipeline import FloatArray, Runner, cuts_exactly
 
 
 class CheckedRunner:
@@ -19,6 +19,11 @@ class CheckedRunner:
 
     def __init__(self, runner: Runner, bundle: Bundle, precision: str) -> None:
         self._runner, self._expected = runner, GraphOutputs(bundle, precision)
+
+    @property
+    def cuts_exactly(self) -> bool:
+        """As of the other runner, see `pipeline.cuts_exactly`."""
+        return cuts_exactly(self._runner)
 
     def run_image(
         self,

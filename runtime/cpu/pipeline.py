@@ -43,6 +43,13 @@ class Runner(Protocol):
         """Runs `classifier` or `upsampler_j` on some pixels, on the calling thread: [N, K]."""
 
 
+def cuts_exactly(runner: Runner) -> bool:
+    """Tells whether a runner gives the same results for tiles of any size as for the whole image,
+    bit for bit: those do that do not say `cuts_exactly = False`.
+    """
+    return bool(getattr(runner, "cuts_exactly", True))
+
+
 @dataclass(frozen=True)
 class Routed:
     """Describes how an image was routed."""

@@ -20,7 +20,7 @@ from pcsr.runtime.timing import Stopwatch
 from .alpha import bleed_colours
 from .open import open_pipeline, open_runner
 from .output import ArrayOutput, StreamOutput
-from .pipeline import Routed, Runner, Task
+from .pipeline import Pipeline, Routed, Runner, Task
 from .workers import Workers
 
 if TYPE_CHECKING:
@@ -53,6 +53,21 @@ class HostUpscaler:
         self._bundle, self._workers = bundle, Workers(threads)
         runner = runner or open_runner(backend, bundle, precision, threads)
         self._pipeline = open_pipeline(bundle, runner, self._workers, native, tile_px)
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle whose graphs run."""
+        return self._bundle
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """What an image goes through."""
+        return self._pipeline
+
+    @property
+    def workers(self) -> Workers:
+        """The threads."""
+        return self._workers
 
     def keep_shapes(self, count: int) -> None: ...
 
