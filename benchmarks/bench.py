@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -12,7 +13,7 @@ from pcsr import text
 from pcsr.cli import command_errors, complain
 from pcsr.errors import PcsrError, UsageError
 
-from .contenders import SCALE
+from .contenders import SCALE, other_libraries
 from .cpu.report import faults, format_group
 from .environment import ROOT, pin
 from .records import Record, append_group, complete_group, read_records
@@ -34,6 +35,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 CHECKPOINTS = ROOT.parent / "shared" / "checkpoints"
 CACHE, RESULTS = ROOT / "benchmarks" / "cache", ROOT / "benchmarks" / "results"
 SHORT_ROUNDS = 2
+LOWER = ("bf16", "int8")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -47,6 +49,14 @@ SHORT_ROUNDS = 2
     "--max-seconds", type=float, default=60.0, show_default=True, help="Slower ones: fewer rounds."
 )
 @click.option("--eager/--no-eager", default=True, help="With the forms in PyTorch, or without.")
+@click.option(
+    "--precision",
+    "lower",
+    multiple=True,
+    type=click.Choice(LOWER),
+    help="Ours and OpenVINO's in this, too; may repeat. int8 is calibrated first (minutes).",
+)
+@click.option("--others/--no-others", default=True, help="With OpenVINO and SPAN, or without.")
 @click.option(
     "--image", type=click.Path(path_type=Path, dir_okay=False), help="Instead of samples."
 )
@@ -102,16 +112,25 @@ def _groups(threads: int, **choices: Any) -> Iterator["Group"]:  # noqa: ANN401
 
     from .cpu.group import BenchOptions, Group
     from .image import sample_image
-    from .networks import find_networks
+    from .networks import find_networks, find_span
 
     names = choices["sizes"] or tuple(NAMED)
     sizes = {name: parse_size(name) for name in names}
     models = choices["models"] or MODELS
-    options = BenchOptions(choices["rounds"], threads, choices["max_seconds"], choices["eager"])
+    precisions = ("fp32", *dict.fromkeys(choices["lower"]))
+    others = tuple(other_libraries()) if choices["others"] else ()
+    paced = (choices["rounds"], threads, choices["max_seconds"], choices["eager"])
+    options = BenchOptions(*paced, precisions, others)
     networks = {
-        model: find_networks(model, choices["checkpoints"], choices["cache"], say)
+        model: find_networks(model, choices["checkpoints"], choices["cache"], say, precisions)
         for model in models
     }
+    if "span" in others:
+        span = str(find_span(choices["cache"], say))
+        networks = {
+            model: replace(found, files=replace(found.files, span_bundle=span))
+            for model, found in networks.items()
+        }
     for name, (height, width) in sizes.items():
         small = (height // SCALE, width // SCALE)
         file = choices["image"]

@@ -7,7 +7,7 @@ caller imports what it needs when it is opened, so that the memory of one is not
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from pcsr.runtime.profiler.measuring.calls import (
 )
 from pcsr.runtime.timing import Stopwatch
 
-from .contenders import SCALE, Implementation
+from .contenders import OPENVINO, SCALE, Implementation
 from .replayed import recorded_caller
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ class Files:
     plain_bundle: str
     pcsr_ckpt: str
     plain_ckpt: str
+    span_bundle: str = ""
+    """SPAN at the same scale, random weights; empty where nobody asks for it."""
 
     def bundle(self, is_pcsr: bool) -> str:
         """Gives the bundle of either form."""
@@ -62,6 +64,7 @@ class Place:
 
 def open_caller(implementation: Implementation, files: Files, place: Place) -> Caller:
     """Loads the network. What it raises is a row's result."""
+    place = replace(place, precision=implementation.precision or place.precision)
     if implementation.family not in FOREIGN:
         bundle = files.bundle(implementation.is_pcsr)
         return upscaler_caller(open_upscaler(implementation, bundle, place), scale=SCALE)
@@ -154,10 +157,26 @@ def _backbone(files: Files, place: Place) -> Caller:
     return recorded_caller(lambda image: module(to_planes(image))[0], device, is_copied=False)
 
 
-def _plain_session(files: Files, place: Place) -> Caller:
+def _network(bundle: str) -> bytes:
     from pcsr.bundle import Bundle
 
-    return _session(Bundle.load(files.plain_bundle).graph_bytes("network"), place)
+    return Bundle.load(bundle).graph_bytes("network")
+
+
+def _plain_session(files: Files, place: Place) -> Caller:
+    return _session(_network(files.plain_bundle), place)
+
+
+def _span_session(files: Files, place: Place) -> Caller:
+    return _session(_network(files.span_bundle), place)
+
+
+def _plain_openvino(files: Files, place: Place) -> Caller:
+    return _openvino(_network(files.plain_bundle), place)
+
+
+def _span_openvino(files: Files, place: Place) -> Caller:
+    return _openvino(_network(files.span_bundle), place)
 
 
 def _single_file(files: Files, place: Place, k: float | None) -> Caller:
@@ -171,12 +190,31 @@ def _single_file(files: Files, place: Place, k: float | None) -> Caller:
 
 
 def _session(graph: bytes, place: Place) -> Caller:
-    """Runs what one has without this project: a default session, conversions in NumPy."""
+    """Runs what one has without this project: a default session."""
     import onnxruntime as ort
 
     settings = ort.SessionOptions()
     settings.intra_op_num_threads = place.threads or 0
     session = ort.InferenceSession(graph, settings, providers=["CPUExecutionProvider"])
+    return _static(lambda planes: session.run(None, {"image": planes})[0])
+
+
+def _openvino(graph: bytes, place: Place) -> Caller:
+    """Runs a graph as OpenVINO's guide for latency says."""
+    import openvino
+
+    settings = {
+        "INFERENCE_PRECISION_HINT": OPENVINO[place.precision],
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": place.threads or 0,
+    }
+    core = openvino.Core()
+    request = core.compile_model(core.read_model(graph), "CPU", settings).create_infer_request()
+    return _static(lambda planes: request.infer({0: planes})[0])
+
+
+def _static(run: Callable[[Any], Any]) -> Caller:
+    """Makes a caller of a network [1, 3, h, w] -> [1, 3, H, W] float32, conversions in NumPy."""
 
     def call(image: Any, options: CallOptions) -> Answer:  # noqa: ANN401
         watch = Stopwatch()
@@ -184,7 +222,7 @@ def _session(graph: bytes, place: Place) -> Caller:
             planes = np.ascontiguousarray(image.transpose(2, 0, 1)[None], dtype=np.float32)
             planes /= 255
         with watch.stage("network"):
-            upscaled = session.run(None, {"image": planes})[0]
+            upscaled = run(planes)
         with watch.stage("to bytes"):
             levels = np.rint(upscaled[0] * 255)
             pixels = np.clip(levels, 0, 255).astype(np.uint8).transpose(1, 2, 0)
@@ -205,6 +243,9 @@ def _bicubic(files: Files, place: Place) -> Caller:
 FOREIGN: dict[str, Callable[[Files, Place], Caller]] = {
     "published": _published,
     "plain-session": _plain_session,
+    "plain-openvino": _plain_openvino,
+    "span-session": _span_session,
+    "span-openvino": _span_openvino,
     "single-file-k0": partial(_single_file, k=0.0),
     "single-file-adm": partial(_single_file, k=None),
     "plain-eager": _plain_eager,

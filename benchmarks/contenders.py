@@ -26,11 +26,17 @@ Family = Literal[
     "plain-compiled",
     "backbone-compiled",
     "plain-session",
+    "plain-openvino",
+    "span-session",
+    "span-openvino",
     "single-file-k0",
     "single-file-adm",
     "bicubic",
 ]
 SINGLE_FILE = ("single-file-k0", "single-file-adm")
+SPAN_FAMILIES = ("span-session", "span-openvino")
+OPENVINO = {"fp32": "f32", "bf16": "bf16"}
+"""Its names of the precisions that it has."""
 LABELS: Mapping[Family, str] = {
     "published": "published form, eager",
     "plain-eager": "plain, eager PyTorch",
@@ -52,6 +58,8 @@ class Implementation:
     """As of `Upscaler`, as the next two; empty for those that are none."""
     passes: str = "auto"
     cuda_graphs: bool = False
+    precision: str = ""
+    """Of one that has its own; else it is that of the place."""
 
     @property
     def label(self) -> str:
@@ -104,10 +112,17 @@ PLAIN = "plain-ort"  # the baseline of every contender on the CPU
 
 
 def _on_cpu(
-    name: str, label: str, family: Family, published: str = "", **options: float | bool
+    name: str,
+    label: str,
+    family: Family,
+    published: str = "",
+    precision: str = "",
+    **options: float | bool,
 ) -> Contender:
     backend = {"pcsr": "auto"}.get(family, "onnxruntime" if family in SINGLE_FILE else "")
-    implementation = Implementation(family, backend)
+    implementation = Implementation(family, backend, precision=precision)
+    if precision:
+        name, label = f"{name}-{precision}", f"{label}, {precision}"
     return Contender(name, implementation, label, "", options, PLAIN, published)
 
 
@@ -132,21 +147,63 @@ OTHERS = (
     _on_cpu("plain-eager", "plain network, PyTorch", "plain-eager"),
     _on_cpu("bicubic", "bicubic (Pillow)", "bicubic"),
 )
+SPAN = _on_cpu("span-ort", "SPAN x4, ONNX Runtime", "span-session")
 
 
-def cpu_line_up(eager: bool, k_of_share: float | None = None) -> tuple[Contender, ...]:
+def reduced(precision: str) -> tuple[Contender, ...]:
+    """Lists ours in an arithmetic of fewer bits than float32."""
+    return (
+        _on_cpu("pcsr-k0", "pcsr, k = 0", "pcsr", precision=precision, k=0.0),
+        _on_cpu("pcsr-adm", "pcsr, ADM", "pcsr", precision=precision, adaptive=True),
+        _on_cpu(
+            "pcsr-heavy20", "pcsr, 20 % heavy", "pcsr", precision=precision, heavy_ratio=HEAVY_SHARE
+        ),
+        _on_cpu("pcsr-heavy", "pcsr, all heavy", "pcsr", precision=precision, heavy_ratio=1.0),
+    )
+
+
+def in_openvino(precision: str, span: bool) -> tuple[Contender, ...]:
+    """Lists the static networks in OpenVINO, in an arithmetic that ours are measured in, too."""
+    rivals = [_on_cpu("plain-openvino", "plain network, OpenVINO", "plain-openvino", "", precision)]
+    if span:
+        rivals += [_on_cpu("span-openvino", "SPAN x4, OpenVINO", "span-openvino", "", precision)]
+    return tuple(rivals)
+
+
+def cpu_line_up(
+    eager: bool,
+    k_of_share: float | None = None,
+    precisions: Sequence[str] = ("fp32",),
+    others: Sequence[str] = (),
+) -> tuple[Contender, ...]:
     """Lists all contenders of one model on the CPU.
 
-    eager: whether the forms in PyTorch take part. k_of_share: for random weights, where k = 0 and
-    ADM mean nothing: the k at which `HEAVY_SHARE` of the pixels are heavy; the published form has
-    no other way to say so.
+    Args:
+        eager: whether the forms in PyTorch take part.
+        k_of_share: for random weights, where k = 0 and ADM mean nothing: the k at which
+            `HEAVY_SHARE` of the pixels are heavy; the published form has no other way to say so.
+        precisions: of ours, fp32 first; OpenVINO runs its networks in those that it has, too.
+        others: which of `openvino` and `span` take part.
     """
-    everyone: tuple[Contender, ...] = (*OURS, *IN_ONE_FILE, *PUBLISHED, *OTHERS)
+    ours: tuple[Contender, ...] = (*OURS, *IN_ONE_FILE, *PUBLISHED)
+    lower = [c for p in precisions if p != "fp32" for c in reduced(p)]
     if k_of_share is not None:
         rival = _on_cpu("eager-heavy20", "published form, 20 % heavy", "published", k=k_of_share)
-        everyone = (replace(OURS_AT_SHARE, published=rival.name), *OURS[3:], rival, *OTHERS)
+        ours = (replace(OURS_AT_SHARE, published=rival.name), *OURS[3:], rival)
+        lower = [c for c in lower if "heavy_ratio" in c.options]
+    has_span = "span" in others
+    rivals = [SPAN] if has_span else []
+    if "openvino" in others:
+        rivals += [c for p in precisions if p in OPENVINO for c in in_openvino(p, has_span)]
     left_out = () if eager else ("published", "plain-eager")
+    everyone = (*ours, *lower, *OTHERS, *rivals)
     return tuple(c for c in everyone if c.implementation.family not in left_out)
+
+
+def other_libraries() -> Sequence[str]:
+    """Lists what this Python has to run rivals with: `openvino`, and `span` where spandrel is."""
+    found = {"openvino": "openvino", "span": "spandrel"}
+    return [name for name, package in found.items() if find_spec(package)]
 
 
 def installed_backends() -> Sequence[str]:

@@ -20,6 +20,7 @@ POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 TIMED = (  # sources that times depend on; the rest of benchmarks/ only arranges and prints them
     "pcsr/*.py",
     "runtime/**/*.py",
+    "runtime/cpu/native/*.[ch]",
     "models/**/*.py",
     "export/**/*.py",
     "benchmarks/callers.py",

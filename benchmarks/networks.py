@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -13,16 +14,23 @@ from torch import nn
 
 import pcsr
 from pcsr.bundle import is_bundle
+from pcsr.calibration.precision.calibration import PrecisionOptions, calibrate_precision
+from pcsr.errors import UsageError
 from pcsr.export.exporter import ExportOptions, export_bundle
 from pcsr.models import PCSR, make_backbone
 from pcsr.models.checkpoint import describe, read_file
+from pcsr.models.recognition.spandrel_networks import is_installed
 
 from .callers import Files
+from .contenders import SCALE
 from .environment import ROOT, source_hash
 
 OWN = ROOT / "training" / "checkpoints"
 CONFIGS = ROOT / "training" / "configs"
 EXPORTING = ("export/**/*.py", "models/**/*.py", "pcsr/manifest.py")
+CALIBRATING = (*EXPORTING, "calibration/precision/*.py")
+CALIBRATED_ON = ("astronaut", "coffee", "chelsea", "rocket")
+"""Photos of scikit-image by which int8 graphs are made."""
 Say = Callable[[str], object]
 
 
@@ -46,7 +54,8 @@ def find_networks(
     model: str, checkpoints: Path, cache: Path, say: Say, precisions: Sequence[str] = ("fp32",)
 ) -> Networks:
     """Finds the PCSR and the plain network of a model, both as checkpoint and as bundle in `cache`:
-    those in `checkpoints`, this project's own, or random ones of the published shape.
+    those in `checkpoints`, this project's own, or random ones of the published shape. int8 is
+    calibrated, the PCSR network's alone, which takes minutes the first time.
 
     Raises:
         CheckpointError, VerificationError, OutputError: as `export_bundle`.
@@ -54,7 +63,11 @@ def find_networks(
     pcsr_ckpt = _pcsr_checkpoint(model, checkpoints, cache, say)
     random_x4, known = f"{model}-x4-random.pth", [checkpoints / f"{model}-x4.pth"]
     plain_ckpt = _found_or_made(known, cache / random_x4, partial(random_plain, model), say)
-    bundles = [_bundle(ckpt, cache, precisions, say) for ckpt in (pcsr_ckpt, plain_ckpt)]
+    exported = [precision for precision in precisions if precision != "int8"]
+    bundles = [
+        _bundle(pcsr_ckpt, cache, precisions, say),
+        _bundle(plain_ckpt, cache, exported, say),
+    ]
     return Networks(
         files=Files(*map(str, (*bundles, pcsr_ckpt, plain_ckpt))),
         weights=(pcsr_ckpt.name, plain_ckpt.name),
@@ -70,7 +83,8 @@ def find_pcsr(model: str, checkpoints: Path, cache: Path, say: Say) -> Path:
 def bundle_name(ckpt: Path, precisions: Sequence[str] = ("fp32",)) -> str:
     """Says which weights, which sources and, beside fp32, which precisions made a bundle."""
     weights = hashlib.sha256(read_file(ckpt)).hexdigest()
-    name = f"{ckpt.stem}-{weights[:12]}-{pcsr.__version__}-{source_hash(EXPORTING)[:12]}"
+    sources = source_hash(CALIBRATING if "int8" in precisions else EXPORTING)
+    name = f"{ckpt.stem}-{weights[:12]}-{pcsr.__version__}-{sources[:12]}"
     return "-".join([name, *(precision for precision in precisions if precision != "fp32")])
 
 
@@ -114,9 +128,58 @@ def _pcsr_checkpoint(model: str, checkpoints: Path, cache: Path, say: Say) -> Pa
 
 def _bundle(ckpt: Path, cache: Path, precisions: Sequence[str], say: Say) -> Path:
     bundle = cache / bundle_name(ckpt, precisions)
-    if not is_bundle(bundle):
-        export_bundle(ckpt, bundle, ExportOptions(precisions=precisions), say)
+    if is_bundle(bundle):
+        return bundle
+    exported = tuple(precision for precision in precisions if precision != "int8")
+    if exported == tuple(precisions):
+        export_bundle(ckpt, bundle, ExportOptions(precisions=exported), say)
+        return bundle
+    with TemporaryDirectory(dir=cache) as folder:  # the name is that of a bundle with int8 graphs
+        made = Path(folder) / "bundle"
+        export_bundle(ckpt, made, ExportOptions(precisions=exported), say)
+        say(f"{ckpt.stem}: calibrating int8, which takes minutes")
+        calibrate_precision(made, sample_photos(Path(folder)), PrecisionOptions())
+        made.rename(bundle)
     return bundle
+
+
+def sample_photos(folder: Path) -> list[Path]:
+    """Writes the photos that int8 is calibrated on, and returns their paths."""
+    from skimage import data, io
+
+    paths = [folder / f"{name}.png" for name in CALIBRATED_ON]
+    for path in paths:
+        io.imsave(path, getattr(data, path.stem)(), check_contrast=False)
+    return paths
+
+
+def find_span(cache: Path, say: Say) -> Path:
+    """Finds a bundle of SPAN, as a modern static network of the same use: random weights."""
+    return _bundle(random_of_spandrel("span", cache), cache, ("fp32",), say)
+
+
+def random_of_spandrel(name: str, cache: Path) -> Path:
+    """Makes a checkpoint of `span` or `compact` with random weights, of the sizes that are used.
+
+    Raises:
+        UsageError: spandrel is not installed.
+    """
+    if (
+        not is_installed()
+    ):  # imports it, where it can be, even beside a torchvision of another build
+        raise UsageError("SPAN and Compact need spandrel; run pip install 'pcsr[spandrel]'")
+    from spandrel.architectures.Compact import Compact
+    from spandrel.architectures.SPAN import SPAN
+
+    def make() -> dict[str, Any]:
+        torch.manual_seed(0)
+        if name == "span":
+            net = SPAN(num_in_ch=3, num_out_ch=3, feature_channels=48, upscale=SCALE)
+        else:
+            net = Compact(num_feat=64, num_conv=16, upscale=SCALE)
+        return {"params": net.state_dict()}
+
+    return _found_or_made([], cache / f"{name}-random.pth", make, lambda text: None)
 
 
 def _found_or_made(

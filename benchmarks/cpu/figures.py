@@ -6,7 +6,7 @@ from statistics import median
 
 import numpy as np
 
-from benchmarks.contenders import SCALE, SINGLE_FILE, Contender, Implementation
+from benchmarks.contenders import SCALE, SINGLE_FILE, SPAN_FAMILIES, Contender, Implementation
 from benchmarks.image import Image, Size
 from benchmarks.records import Record
 from benchmarks.series import NOT_TIMED, AllSeries, ContenderSeries
@@ -63,7 +63,7 @@ def work_figures(
     costs: of the contender's bundle. lr_size: (height, width).
     """
     gmacs = paper_gflops = speed = None
-    counts_nothing = contender.implementation.family in ("bicubic", *SINGLE_FILE)
+    counts_nothing = contender.implementation.family in ("bicubic", *SINGLE_FILE, *SPAN_FAMILIES)
     if series.details is not None and not counts_nothing:
         gmacs, paper_gflops = work(costs, contender.implementation, lr_size, series.pixels)
         times = list(series.times_ms.values())

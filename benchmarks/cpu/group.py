@@ -42,6 +42,10 @@ class BenchOptions:
     """A contender whose first call takes longer runs fewer rounds."""
     eager: bool
     """Whether the forms in PyTorch take part."""
+    precisions: tuple[str, ...] = ("fp32",)
+    """Of ours, fp32 first."""
+    others: tuple[str, ...] = ()
+    """Which of `openvino` and `span` take part."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,12 +167,14 @@ def make_care(
 
 
 def _contenders(group: Group, use_first: Callable[[Contender], First]) -> tuple[Contender, ...]:
+    options = group.options
+    line_up = partial(cpu_line_up, precisions=options.precisions, others=options.others)
     if group.networks.is_trained:
-        return cpu_line_up(group.options.eager)
-    found = use_first(OURS_AT_SHARE) if group.options.eager else None
+        return line_up(options.eager)
+    found = use_first(OURS_AT_SHARE) if options.eager else None
     difficulty = found.threshold if isinstance(found, FirstUse) else None
     heavy, light = group.costs(is_pcsr=True).cost_table(SCALE).tolist()
-    return cpu_line_up(group.options.eager, k_of_difficulty(difficulty, heavy, light))
+    return line_up(options.eager, k_of_difficulty(difficulty, heavy, light))
 
 
 def try_first_use(contender: Contender, files: Files, threads: int, image: Image) -> First:

@@ -111,7 +111,10 @@ def mean_psnr(
 @click.option("--threads", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:N.")
 @click.option(
-    "--precision", type=click.Choice(("fp32", "fp16")), default="fp32", help="Of the bundles."
+    "--precision",
+    type=click.Choice(("fp32", "fp16", "bf16")),
+    default="fp32",
+    help="Of the bundles, and of OpenVINO's networks.",
 )
 @click.option("--others/--no-others", default=True, help="With CARN, SPAN and Compact, at x4.")
 @click.option("--checkpoints", type=FOLDER, default=CHECKPOINTS, help="Where CARN's are.")

@@ -3,6 +3,7 @@ both a tensor on the GPU.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.callers import FOREIGN, Files, Place, load_network, to_bytes, to_planes
-from benchmarks.contenders import SCALE
+from benchmarks.contenders import OPENVINO, SCALE, other_libraries
 from benchmarks.environment import ROOT
-from benchmarks.networks import bundle_name, find_networks
+from benchmarks.networks import bundle_name, find_networks, random_of_spandrel
 from pcsr import Upscaler
 from pcsr.bundle import is_bundle
 from pcsr.errors import UsageError
@@ -21,6 +22,7 @@ from pcsr.models import PCSR
 from pcsr.models.liif import pixel_centres
 from pcsr.models.recognition.spandrel_networks import is_installed
 from pcsr.runtime.geometry.grid import Grid
+from pcsr.runtime.profiler.measuring.calls import Caller
 
 QUERIES = 30_000  # at a time, as `batched_predict` of the authors' code
 CACHE = ROOT / "benchmarks" / "cache"
@@ -99,8 +101,11 @@ def other_calls(checkpoints: Path, place: Place, say: Say) -> Iterator[tuple[str
     calls = bundle_calls("CARN-PCSR", Path(carn.pcsr_ckpt), SCALE, place, say)
     yield next((name, call) for name, call in calls if name.endswith("ADM"))
     yield from _plain_calls("CARN", Path(carn.plain_ckpt), place, say)
-    for name, ckpt in _random_networks(say):
-        yield from _plain_calls(name, ckpt, place, say)
+    if not is_installed():
+        say("spandrel is not installed: without SPAN and Compact (pip install '.[spandrel]')")
+        return
+    for name in RANDOM:
+        yield from _plain_calls(name, random_of_spandrel(name.lower(), CACHE), place, say)
 
 
 def _plain_calls(name: str, ckpt: Path, place: Place, say: Say) -> Iterator[tuple[str, Call]]:
@@ -109,25 +114,15 @@ def _plain_calls(name: str, ckpt: Path, place: Place, say: Say) -> Iterator[tupl
         yield from bundle_calls(f"{name}, this runtime", ckpt, SCALE, place, say)
         return
     bundle = str(exported(ckpt, place.precision, say))
-    caller = FOREIGN["plain-session"](Files(bundle, bundle, str(ckpt), str(ckpt)), place)
-    yield f"{name}, ONNX Runtime", lambda image: caller(image, {}).image
+    files = Files(bundle, bundle, str(ckpt), str(ckpt))
+    libraries = {"plain-session": "ONNX Runtime"}
+    if "openvino" in other_libraries():
+        libraries["plain-openvino"] = "OpenVINO"
+    for family, library in libraries.items():
+        in_fp32 = family == "plain-session" or place.precision not in OPENVINO
+        caller = FOREIGN[family](files, replace(place, precision="fp32") if in_fp32 else place)
 
+        def call(image: Any, caller: Caller = caller) -> Any:  # noqa: ANN401
+            return caller(image, {}).image
 
-def _random_networks(say: Say) -> Iterator[tuple[str, Path]]:
-    """Yields checkpoints of SPAN and Compact with random weights, of the sizes that are used."""
-    if not is_installed():
-        say("spandrel is not installed: without SPAN and Compact (pip install '.[spandrel]')")
-        return
-    from spandrel.architectures.Compact import Compact
-    from spandrel.architectures.SPAN import SPAN
-
-    torch.manual_seed(0)
-    made = {
-        "SPAN": lambda: SPAN(num_in_ch=3, num_out_ch=3, feature_channels=48, upscale=SCALE),
-        "Compact": lambda: Compact(num_feat=64, num_conv=16, upscale=SCALE),
-    }
-    for name, make in made.items():
-        path = CACHE / f"{name.lower()}-random.pth"
-        if not path.exists():
-            torch.save({"params": make().state_dict()}, path)  # type: ignore[no-untyped-call]
-        yield name, path
+        yield f"{name}, {library}{'' if in_fp32 else ', ' + place.precision}", call

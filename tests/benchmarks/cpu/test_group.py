@@ -24,6 +24,7 @@ from pcsr.runtime.profiler.measuring.process import DidNotFinish
 from .made import contender
 
 SESSION = Implementation("plain-session")
+IN_OPENVINO = Implementation("plain-openvino", precision="fp32")
 PLAIN = Contender("plain-ort", SESSION)
 OURS = Contender("pcsr-k0", Implementation("pcsr", "auto"))
 NO_FILES = Files("none", "none", "none", "none")
@@ -51,6 +52,22 @@ def test_every_mode_has_its_rival_and_random_weights_have_one_mode() -> None:
     assert not {"pcsr-k0", "pcsr-adm", "eager-k0"} & set(random)
     without = {c.implementation.family for c in cpu_line_up(eager=False)}
     assert without == {"pcsr", *SINGLE_FILE, "plain-session", "bicubic"}
+
+
+def test_fewer_bits_are_compared_with_rivals_of_fewer_bits() -> None:
+    precisions = ("fp32", "bf16", "int8")
+    everyone = cpu_line_up(True, None, precisions, ("openvino", "span"))
+    assert len({c.name for c in everyone}) == len(everyone)
+    assert len({c.label for c in everyone}) == len(everyone)
+    of = {p: {c.name for c in everyone if c.implementation.precision == p} for p in precisions}
+    rivals = ("plain-openvino", "span-openvino")
+    assert of["fp32"] == {f"{name}-fp32" for name in rivals}
+    ours = ("pcsr-k0", "pcsr-adm", "pcsr-heavy20", "pcsr-heavy")
+    assert of["bf16"] == {f"{name}-bf16" for name in (*ours, *rivals)}
+    assert of["int8"] == {f"{name}-int8" for name in ours}
+    random = cpu_line_up(True, 0.7, precisions)
+    in_int8 = {c.name for c in random if c.implementation.precision == "int8"}
+    assert in_int8 == {"pcsr-heavy20-int8", "pcsr-heavy-int8"}
 
 
 def test_k_of_a_difficulty_cuts_there() -> None:
@@ -113,12 +130,13 @@ def test_plain_networks_make_the_same_image(pcsr_ckpt: Path, plain_bundle: Path)
     ckpt = plain_bundle.with_name("network.pth")
     files = Files("none", str(plain_bundle), str(pcsr_ckpt), str(ckpt))
     image = sample_image((12, 17))
-    implementations = (SESSION, Implementation("plain-eager"))
+    implementations = (SESSION, Implementation("plain-eager"), IN_OPENVINO)
     place = Place(threads=1)
     images = [open_caller(one, files, place)(image, {}).image for one in implementations]
     assert images[0].shape == (48, 68, 3)
     assert images[0].dtype == np.uint8
-    assert compare(images[0], images[1], "plain-eager")["is_faithful"]
+    for other in images[1:]:
+        assert compare(images[0], other, "other")["is_faithful"]
 
 
 def test_differences_of_two_images() -> None:
