@@ -23,17 +23,30 @@ def changed_blocks(before: Pixels, after: Pixels, within: float = 0) -> Blocks:
     within: how much it may differ, in levels of 0..255; with 0 its bits count.
     """
     height, width = after.shape[:2]
-    if within == 0:
-        old, new = (frame.view(np.uint8).reshape(height, -1) for frame in (before, after))
-        differs = np.bitwise_xor(old, new)
-    else:
-        limit = within * PEAK[after.dtype.name] / 255
-        old, new = before.astype(np.float64), after.astype(np.float64)
-        near = np.abs(new - old) <= limit  # false of NaN
-        differs = np.invert(near).view(np.uint8).reshape(height, -1)
-    lines = np.bitwise_or.reduceat(differs, range(0, height, BLOCK_PX), axis=0)
-    step = BLOCK_PX * (lines.shape[1] // width)
-    return np.bitwise_or.reduceat(lines, range(0, lines.shape[1], step), axis=1) > 0
+    differs = _bits(before, after) if within == 0 else _levels(before, after, within)
+    if differs is None:
+        return np.zeros([-(-length // BLOCK_PX) for length in (height, width)], dtype=np.bool_)
+    rows = np.bitwise_or.reduceat(differs, range(0, height, BLOCK_PX), axis=0).view(np.uint8)
+    step = BLOCK_PX * (rows.shape[1] // width)
+    found: Blocks = np.bitwise_or.reduceat(rows, range(0, rows.shape[1], step), axis=1) > 0
+    return found
+
+
+def _bits(before: Pixels, after: Pixels) -> NDArray[Any] | None:
+    """Gives the bits that differ, by rows; None where none does."""
+    old, new = (frame.view(np.uint8).reshape(len(frame), -1) for frame in (before, after))
+    if np.array_equal(old, new):
+        return None
+    if old.shape[1] % 8:
+        return np.bitwise_xor(old, new)
+    return np.bitwise_xor(old.view(np.uint64), new.view(np.uint64))
+
+
+def _levels(before: Pixels, after: Pixels, within: float) -> NDArray[Any]:
+    """Gives what differs by more than so many levels, by rows; NaN does."""
+    old, new = before.astype(np.float64), after.astype(np.float64)
+    near = np.abs(new - old) <= within * PEAK[after.dtype.name] / 255
+    return np.invert(near).view(np.uint8).reshape(len(after), -1)
 
 
 def mixed(before: Pixels, after: Pixels, blocks: Blocks) -> Pixels:

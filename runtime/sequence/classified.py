@@ -27,6 +27,7 @@ from pcsr.runtime.geometry.grid import Floats, Grid, hr_size
 from pcsr.runtime.geometry.tiling import Tile, Window
 from pcsr.runtime.geometry.windows import Dependencies, grown, within
 from pcsr.runtime.layout import Layout
+from pcsr.runtime.machine import available_bytes
 from pcsr.runtime.routing.rule import refined_below
 from pcsr.runtime.timing import Stopwatch, ThreadSpans
 
@@ -94,7 +95,8 @@ class ClassifiedFrames:
     @staticmethod
     def fits(pipeline: NativePipeline, size: Size, scale: float) -> bool:
         """Tells whether what is kept leaves memory for a tile."""
-        return _kept_bytes(pipeline, size, scale) + LEAST_TILE_BYTES <= WORKING_BYTES
+        budget = min(WORKING_BYTES, available_bytes() // 2)
+        return _kept_bytes(pipeline, size, scale) + LEAST_TILE_BYTES <= budget
 
     def whole(self, frame: Pixels, call: Call, clock: Clock) -> Made:
         size, watch = self._grid.lr_size, clock.watch
