@@ -11,7 +11,7 @@ from pcsr.runtime.cpu.upscaler import HostUpscaler, size_of
 from pcsr.runtime.executor import Executor
 from pcsr.runtime.geometry.grid import hr_size, refuse_huge
 from pcsr.runtime.inputs.arguments import checked, number, one_of
-from pcsr.runtime.inputs.arrays import is_tensor
+from pcsr.runtime.inputs.arrays import as_array, is_tensor
 from pcsr.runtime.layout import Layout
 from pcsr.runtime.open import CANCELLATION, OpenBundle
 from pcsr.runtime.process.cancellation import Cancellation, locked
@@ -103,11 +103,11 @@ class FrameSequence:
             if self._is_over:
                 raise UsageError("this sequence is closed; call sequence() again")
             pixels, layout = now.executor.look(image)
-            if not self._reuses or not isinstance(pixels, np.ndarray):
+            if not self._reuses or getattr(pixels, "is_cuda", False):
                 result = now.upscaled(image, self._scale, self._request, cancellation=cancellation)
                 return as_tensors(result) if is_tensor(image) else result
             with locked(self._lock, cancellation):
-                result = self._next(now, pixels, layout, cancellation)
+                result = self._next(now, as_array(pixels), layout, cancellation)
         return as_tensors(_copied(result)) if is_tensor(image) else result
 
     def _next(

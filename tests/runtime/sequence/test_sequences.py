@@ -348,7 +348,7 @@ def test_other_backends(backend: str, carn_like_bundle: Path, plain_bundle: Path
 def test_budgets(carn_like_bundle: Path, tmp_path: Path) -> None:
     bundle = calibrated(carn_like_bundle, tmp_path / "calibrated")
     first = still()
-    with Upscaler(bundle, threads=1) as upscaler:
+    with Upscaler(bundle, threads=2) as upscaler:
         for options in ({"preset": "balanced"}, {"max_psnr_loss_db": 0.1}, {"budget_ms": 1e5}):
             clip = [first, first, changed(first, slice(0, 3), slice(0, 4)), first]
             assert shares(upscaler, clip, **options)[:2] == [0, 1]
