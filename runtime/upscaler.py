@@ -330,7 +330,9 @@ class Upscaler:
             (1.0, (108, 160, 3))
 
         Args:
-            scale, k, options: as of a call.
+            scale: as of a call.
+            k: as of a call.
+            options: those of a call.
             reuse: `off` computes every frame whole.
             within: how many levels (of 0..255) the pixels of a block of 8x8 may differ from those
                 that its result was computed from, and count as unchanged. Above 0 the results are

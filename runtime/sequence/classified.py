@@ -245,9 +245,12 @@ class ClassifiedFrames:
                     if before is not None and not has_new[around].any():
                         image[rows] = before.image[rows]
                     else:
-                        pixels = np.empty((len(labels[rows]), width, 3), layout.working_dtype)
+                        is_it = layout.working_dtype == layout.dtype and not layout.is_gray
+                        shape = (len(labels[rows]), width, 3)
+                        pixels = image[rows] if is_it else np.empty(shape, layout.working_dtype)
                         finish(self._kept.planes, labels, rows, self._refined_below, pixels)
-                        rgb[rows] = layout.from_network(pixels) if layout.is_gray else pixels
+                        if not is_it:
+                            rgb[rows] = layout.from_network(pixels) if layout.is_gray else pixels
                     each = range(self._pipeline.count)
                     counts = [np.count_nonzero(labels[rows] == j) for j in each]
                     found.append(np.array(counts, dtype=np.int64))

@@ -19,7 +19,7 @@ from .patches import Size, pieces
 from .reuse import Reuse
 
 MOST_SHARE = 0.8  # of a frame that crops may see in sum; beyond it the whole one is computed
-OVERHEAD_BLOCKS = 8.0  # what a rectangle costs beside its pixels
+OVERHEAD_BLOCKS = 16.0  # what a rectangle costs beside its pixels
 
 Pixels = NDArray[Any]
 

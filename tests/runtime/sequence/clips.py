@@ -21,7 +21,9 @@ def still(
     values[: shape[0] // 4] = 0.5
     if dtype is np.float32:
         return values.astype(np.float32)
-    return (values * np.iinfo(dtype).max).astype(dtype)  # type: ignore[type-var]
+    peak = {"uint8": 255, "uint16": 65535}[np.dtype(dtype).name]
+    made: Pixels = (values * peak).astype(dtype)
+    return made
 
 
 def changed(frame: Pixels, rows: slice, columns: slice, seed: int = 0) -> Pixels:
