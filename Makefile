@@ -9,7 +9,7 @@ VAPOURSYNTH := .venv-vapoursynth
 TRITONSERVER := .venv-tritonserver
 
 .PHONY: demo test fuzz soak lint docs bench bench-short gpu gpu-pack gpu-unpack gpu-first gpu-second gpu-rehearsal \
-	gpu-test gpu-dry libpcsr libpcsr-test vapoursynth tritonserver serve-demo install clean
+	gpu-test gpu-dry libpcsr libpcsr-test wheel wheel-test vapoursynth tritonserver serve-demo install clean
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/demo.py $(if $(CKPT),--ckpt "$(CKPT)")
@@ -104,6 +104,18 @@ libpcsr-test: $(INSTALLED)
 	PCSR_SANITIZERS=all $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal tests/runtime/libpcsr \
 		tests/examples/test_upscale_png.py tests/benchmarks/test_libpcsr.py
 
+# The source distribution and this machine's wheel, in dist/. auditwheel refuses what needs more than glibc 2.28.
+WHEEL_PLATFORM = manylinux_2_28_$(shell uname -m)
+wheel: $(INSTALLED)
+	rm -rf build/wheel dist
+	PCSR_REQUIRE_PASSES=1 $(BIN)/python -m build --outdir build/wheel
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m auditwheel repair --strip --plat $(WHEEL_PLATFORM) --only-plat -w dist build/wheel/*.whl
+	cp build/wheel/*.tar.gz dist
+
+# That wheel in new environments of Python 3.11, 3.12 and 3.13, those that are here, with no compiler on the path.
+wheel-test: wheel
+	.ci/wheel-test dist/*.whl
+
 # VapourSynth wants Python 3.12: the tests of its filters run in an environment of their own.
 vapoursynth: $(VAPOURSYNTH)/.installed
 
@@ -134,7 +146,7 @@ serve-demo: $(TRITONSERVER)/.installed
 
 install: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml constraints.txt setup.py runtime/cpu/native/pixels.c runtime/cpu/native/passes.h runtime/cpu/native/pixels.h runtime/cpu/native/build.py
+$(INSTALLED): pyproject.toml constraints.txt setup.py $(wildcard runtime/cpu/native/*.*)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pcsr needs Python 3.11 or newer; pass PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,dev]'

@@ -21,8 +21,8 @@ CPU_SETS = {"int8": "int8-cpu"}
 
 def choose_backend(name: str, device: str, precision: str, bundle: Bundle) -> str:
     """Chooses what `auto` stands for: on the CPU the compiled passes where they are built and
-    can run, else ONNX Runtime; on a GPU TensorRT where it is installed and the bundle has engines,
-    else torch. One ONNX file runs in ONNX Runtime on the CPU. Any other name stays.
+    can run, and for bf16, else ONNX Runtime; on a GPU TensorRT where it is installed and the bundle
+    has engines, else torch. One ONNX file runs in ONNX Runtime on the CPU. Any other name stays.
 
     Raises:
         UsageError: the name of the backend or of the device is unknown.
@@ -53,6 +53,8 @@ def choose_backend(name: str, device: str, precision: str, bundle: Bundle) -> st
 
 
 def _on_cpu(precision: str) -> str:
+    if precision == "bf16":
+        return "native"  # ONNX Runtime has no bf16
     if precision not in ("fp32", "int8"):
         return "onnxruntime"
     try:  # the file may be there, and what it needs not
@@ -63,8 +65,8 @@ def _on_cpu(precision: str) -> str:
         return "native"
     logging.getLogger(__name__).warning(
         "pcsr was installed without its compiled passes; the slower backend onnxruntime runs "
-        "instead. Install pcsr again where gcc or clang and Python's headers are, or pass "
-        "--backend onnxruntime"
+        "instead. Install pcsr again, with pip's --no-cache-dir, where gcc or clang and Python's "
+        "headers are, or pass --backend onnxruntime"
     )
     return "onnxruntime"
 

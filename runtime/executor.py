@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from numpy.typing import NDArray
+
 from .layout import Layout
 from .process.cancellation import Cancellation
 from .result import Result, Stats
@@ -69,13 +71,25 @@ class Executor(Protocol):
         took: Callable[[Ready], None] | None = None,
         on_rows: Callable[[int], None] | None = None,
         cancellation: Cancellation | None = None,
+        out: NDArray[Any] | None = None,
     ) -> Result:
         """Upscales what `look` returned. The request is complete and needs no calibration; `took`
         is told how to ask for the time of the call, `on_rows` how many more rows are finished.
+        out: where the image is written, for arrays in the host's memory: C-contiguous, of the
+        result's shape and dtype.
 
         Raises:
             CancelledError: as `Upscaler.__call__`; the same of `stream`.
         """
+
+    def over_images(
+        self, count: int, size: tuple[int, int], compute: Callable[["Executor", int], None]
+    ) -> None:
+        """Computes a batch of images of (height, width): calls `compute` with an executor and an
+        index, for each of them; several at once where that is faster.
+        """
+        for index in range(count):
+            compute(self, index)
 
     def stream(
         self,

@@ -71,8 +71,9 @@ class Layout:
                 f"(found {low:g}..{high:g}); expected nominally [0, 1]: divide 0..255 by 255"
             )
 
-    def to_network(self, image: NDArray[Any]) -> Floats:
-        """Turns [h, w(, c)] into [1, 3, h, w] float32 RGB in [0, 1], without alpha.
+    def to_network(self, image: NDArray[Any], out: Floats | None = None) -> Floats:
+        """Turns [h, w(, c)] into [1, 3, h, w] float32 RGB in [0, 1], without alpha, and writes it
+        into `out` where that is given.
 
         Gray is repeated.
 
@@ -81,10 +82,11 @@ class Layout:
         """
         self.check_values(image)
         colour = image.reshape(*image.shape[:2], -1)[..., : 1 if self.is_gray else 3]
-        planes = np.broadcast_to(colour.transpose(2, 0, 1), (3, *image.shape[:2]))
-        return np.ascontiguousarray(planes[None], dtype=np.float32) / np.float32(
-            PEAK[self.dtype.name]
-        )
+        shape = (1, 3, *image.shape[:2])
+        planes: Floats = np.empty(shape, dtype=np.float32) if out is None else out
+        planes[0] = colour.transpose(2, 0, 1)
+        planes /= np.float32(PEAK[self.dtype.name])
+        return planes
 
     def from_network(self, rgb: Floats) -> NDArray[Any]:
         """Turns [H, W, 3] float32 in [0, 1] into the caller's dtype: [H, W, 3], or gray [H, W, 1].
@@ -121,8 +123,6 @@ def _advice_on_shape(shape: tuple[int, ...]) -> str:
             "; [channels, height, width] is transposed first: image.transpose(1, 2, 0), of a "
             "tensor image.permute(1, 2, 0)"
         )
-    if len(shape) == 4:
-        return "; hand over the images of a batch one by one"
     return ""
 
 

@@ -14,18 +14,33 @@ from .process.limits import first_number, group_bytes, group_cores, resource_byt
 CGROUP = Path("/sys/fs/cgroup")
 PROCESS = Path("/proc/self")
 ONNX_RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
-PACKAGES = ("numpy", *ONNX_RUNTIMES, "torch", "pillow")
+BF16_FLAGS = ("avx512_bf16", "amx_bf16")
+INT8_FLAGS = ("avx_vnni", "avx512_vnni", "amx_int8")
+PACKAGES = ("numpy", *ONNX_RUNTIMES, "openvino", "torch", "pillow")
 
 
 @cache
 def cpu_name() -> str:
     """Reads the processor's name, as the system calls it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
+    return _cpu_info("model name") or platform.processor() or platform.machine()
+
+
+@cache
+def cpu_flags() -> frozenset[str]:
+    """Reads what the processor and the system offer, as Linux calls it: `avx512_bf16`, ...; none
+    where the system does not say.
+    """
+    return frozenset(_cpu_info("flags").split())
+
+
+def bf16_instructions() -> list[str]:
+    """Lists those instructions of the processor that multiply in bf16."""
+    return [name for name in BF16_FLAGS if name in cpu_flags()]
+
+
+def int8_instructions() -> list[str]:
+    """Lists those instructions of the processor that multiply and add in int8."""
+    return [name for name in INT8_FLAGS if name in cpu_flags()]
 
 
 def usable_cores() -> int:
@@ -106,6 +121,16 @@ def throttled_periods() -> int | None:
         if found is not None:
             return found
     return None
+
+
+def _cpu_info(name: str) -> str:
+    """Reads what /proc/cpuinfo says of the first processor; "" where it does not."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    found = (line.partition(":")[2].strip() for line in lines if line.startswith(name))
+    return next(found, "")
 
 
 def _proc_mib(file: str, name: str) -> float | None:

@@ -6,6 +6,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -70,10 +71,36 @@ class MlpWeights:
             yield self.rest[start:end].reshape(outputs, inputs), self.rest[end : end + outputs]
             start = end + outputs
 
+    @cached_property
+    def feature_pairs(self) -> NDArray[np.uint32]:
+        """`feature_weight` in bfloat16, [C, (D + 1) // 2] in one row: that of an even input in the
+        lower half, 0 beside an odd last one.
+        """
+        return _packed(self.feature_weight)
+
+    @cached_property
+    def pairs(self) -> NDArray[np.uint32]:
+        """`rest` with its weights as in `feature_pairs`; biases are their own bits."""
+        parts = [np.zeros(0, np.uint32)]
+        for weight, bias in self.layers():
+            parts += [_packed(weight), np.ascontiguousarray(bias).view(np.uint32)]
+        return np.concatenate(parts)
+
     @property
     def outputs(self) -> int:
         """Number of values per pixel."""
         return int(self.widths[-1])
+
+
+def _packed(weight: Floats) -> NDArray[np.uint32]:
+    """Packs finite weights [outputs, inputs], rounded to bfloat16 (ties to even), in pairs."""
+    outputs, inputs = weight.shape
+    padded = np.zeros((outputs, inputs + inputs % 2), np.float32)
+    padded[:, :inputs] = weight
+    bits = padded.view(np.uint32)
+    halves = (bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))) >> np.uint32(16)
+    pairs: NDArray[np.uint32] = (halves[:, ::2] | halves[:, 1::2] << np.uint32(16)).ravel()
+    return pairs
 
 
 def load_mlps(bundle: Bundle) -> dict[str, MlpWeights]:

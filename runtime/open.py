@@ -5,24 +5,29 @@ their routing.
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+
+from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
 from pcsr.errors import BackendError, ImageError, UsageError
 
 from .backends import BACKENDS
+from .cpu.candidates.gate import check_quality
 from .cpu.upscaler import HostUpscaler, size_of
 from .executor import Executor
 from .geometry.grid import hr_size
 from .geometry.tiling import LEAST_CORE_PX
 from .inputs.arguments import checked, flag, instance, number, path, text, whole
 from .inputs.arrays import as_array
+from .inputs.targets import as_target
 from .layout import Layout
 from .machine import usable_cores
 from .process.cancellation import Cancellation
-from .result import Result, Stats
+from .process.memory import ReusedMemory
+from .result import Result, Stats, batched
 from .routing.planner import Planner, ResolvedRequest
 from .routing.request import RoutingRequest
 from .routing.time_model import Key, Workload
@@ -75,6 +80,8 @@ class OpenBundle:
 
     executor: Executor
     planner: Planner
+    memory: ReusedMemory = field(default_factory=ReusedMemory)
+    """Of batches' results."""
 
     @classmethod
     def of(cls, how: Opening, default: RoutingRequest) -> "OpenBundle":
@@ -108,15 +115,61 @@ class OpenBundle:
         on_rows: Callable[[int], None] | None = None,
         learns: bool = True,
         cancellation: Cancellation | None = None,
+        out: Any = None,  # noqa: ANN401
     ) -> Result:
-        """Upscales an image, as `Upscaler.run`. learns: whether budgets are corrected by it."""
+        """Upscales an image or a batch, as `Upscaler.run`. learns: whether budgets are corrected
+        by it.
+        """
         checked({"cancellation": cancellation}, CANCELLATION)
         scale, request = self.completed(scale, request)
+        options = (scale, request, on_rows, learns, cancellation)
+        if getattr(image, "ndim", 0) == 4:
+            return self._batch(image, options, out)
         pixels, layout = self.executor.look(image)
+        if out is not None:
+            out = as_target(out, _result_shape(pixels, scale), layout.dtype, pixels)
+        return self._one(self.executor, pixels, layout, out, *options)
+
+    def _batch(self, images: Any, options: tuple[Any, ...], out: Any) -> Result:  # noqa: ANN401
+        if len(images) == 0:
+            raise ImageError(f"expected at least one image, found shape {list(images.shape)}")
+        looked = [self.executor.look(image) for image in images]
+        (pixels, layout), scale = looked[0], options[0]
+        shape = (len(images), *_result_shape(pixels, scale))
+        targets: Any = [None] * len(images)
+        whole = None
+        if out is not None:
+            targets = whole = as_target(out, shape, layout.dtype, images)
+        elif not getattr(pixels, "is_cuda", False):
+            targets = whole = self.memory.take(shape, layout.dtype)
+        results: dict[int, Result] = {}
+
+        def compute(executor: Executor, index: int) -> None:
+            results[index] = self._one(executor, *looked[index], targets[index], *options)
+
+        if options[1].budget_ms is None and options[2] is None:
+            self.executor.over_images(len(images), size_of(pixels), compute)
+        else:  # a budget is of an image that is alone, and so are counts of its rows
+            for index in range(len(images)):
+                compute(self.executor, index)
+        return batched([results[index] for index in range(len(images))], whole, self.memory.take)
+
+    def _one(
+        self,
+        executor: Executor,
+        pixels: Any,  # noqa: ANN401
+        layout: Layout,
+        out: NDArray[Any] | None,
+        scale: float,
+        request: RoutingRequest,
+        on_rows: Callable[[int], None] | None,
+        learns: bool,
+        cancellation: Cancellation | None,
+    ) -> Result:
         resolved = self.resolved(request, scale, pixels, layout)
         took = resolved.took if learns else None
         LOG.debug("%s at scale %g: %s", size_of(pixels), scale, resolved.request)
-        return self.executor(pixels, scale, resolved.request, took, on_rows, cancellation)
+        return executor(pixels, scale, resolved.request, took, on_rows, cancellation, out)
 
     def streamed(
         self,
@@ -155,6 +208,10 @@ class OpenBundle:
         return self.planner.resolve(request, scale, size_of(pixels), arrays, images)
 
 
+def _result_shape(pixels: Any, scale: float) -> tuple[int, ...]:  # noqa: ANN401
+    return (*hr_size(size_of(pixels), scale), *pixels.shape[2:])
+
+
 def whole_as_int(scale: float) -> int | float:
     """Gives 4 for 4.0, and 2.5 for 2.5."""
     return int(scale) if scale == int(scale) else float(scale)
@@ -184,6 +241,8 @@ def _opened(how: Opening) -> Executor:
         return _open_on_device(*where, how.device, how.precision, *options)
     if how.passes != "auto":
         raise UsageError("passes can be chosen on a GPU only; leave it at auto")
+    if how.backend == "native" and how.precision == "bf16":
+        check_quality(how.bundle)
     return HostUpscaler(*where, how.precision, how.threads or usable_cores(), how.tile_px)
 
 

@@ -1,13 +1,15 @@
 """Holds what one call of an `Upscaler` returns."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pcsr.errors import UsageError
 
 from .routing.rule import heavy_count
 
@@ -56,7 +58,8 @@ def heavy_share(pixels_per_upsampler: Sequence[int]) -> float:
 @dataclass(frozen=True)
 class Result:
     """An upscaled image and how it was routed. The routing is None for a plain network. Of a torch
-    tensor all arrays are tensors where that was; of one on a GPU nothing waited for them.
+    tensor all arrays are tensors where that was; of one on a GPU nothing waited for them. Those of
+    a batch have an axis of its images in front.
 
     Examples:
         >>> from pcsr import Upscaler
@@ -100,12 +103,14 @@ class Result:
         JPEG, TIFF or WebP. The file appears whole or not at all.
 
         Raises:
-            UsageError: an unknown suffix, or `quality` out of 1..100.
+            UsageError: an unknown suffix, `quality` out of 1..100, or the result of a batch.
             ImageError: the format cannot hold alpha, or an image of this size.
             OutputError: the file exists and `overwrite` is off, or it cannot be written.
         """
         from pcsr.images import Picture, write
 
+        if self.image.ndim == 4:
+            raise UsageError("a batch is saved image by image: pcsr.images.write, or one call each")
         pixels = self.image if isinstance(self.image, np.ndarray) else _as_array(self.image)
         if pixels.ndim == 3 and pixels.shape[2] == 1:
             pixels = pixels[..., 0]
@@ -113,12 +118,13 @@ class Result:
         write(Picture(native), Path(path), overwrite, quality)
 
     def __repr__(self) -> str:
-        height, width = self.image.shape[:2]
+        *count, height, width = self.image.shape[: 3 if self.image.ndim == 4 else 2]
         kind = f"{type(self.image).__name__} of {str(self.image.dtype).removeprefix('torch.')}"
         heavy = ""
         if isinstance(self.measured, Stats) and self.measured.pixels_per_upsampler:
             heavy = f", {self.measured.heavy_share:.1%} heavy"
-        return f"<pcsr.Result: {width}x{height}, {kind}{heavy}>"
+        batch = "".join(f"{images} images of " for images in count)
+        return f"<pcsr.Result: {batch}{width}x{height}, {kind}{heavy}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles the figures, not what waits for them."""
@@ -154,6 +160,63 @@ class FetchedResult(Result):
     @cached_property
     def difficulty(self) -> Any:  # noqa: ANN401
         return self._fetch("difficulty")
+
+
+def batched(
+    results: Sequence[Result],
+    image: NDArray[Any] | None,
+    take: Callable[[tuple[int, ...], Any], NDArray[Any]],
+) -> Result:
+    """Gives one result of those of the images of a batch.
+
+    Args:
+        image: [N, H, W(, channels)], where their images lie already; None: they are tensors.
+        take: gives arrays by shape and dtype.
+    """
+
+    def stacked(arrays: Sequence[Any]) -> Any:  # noqa: ANN401
+        if arrays[0] is None:
+            return None
+        if isinstance(arrays[0], np.ndarray):
+            return np.stack(arrays, out=take((len(arrays), *arrays[0].shape), arrays[0].dtype))
+        import torch
+
+        return torch.stack([*arrays])
+
+    def measured() -> Stats:
+        return _summed([result.stats for result in results])
+
+    waits = any(callable(result.measured) for result in results)
+    return Result(
+        stacked([result.image for result in results]) if image is None else image,
+        stacked([result.assignment for result in results]),
+        stacked([result.difficulty for result in results]),
+        measured if waits else measured(),
+        results[0].upsamplers,
+    )
+
+
+def _summed(stats: Sequence[Stats]) -> Stats:
+    """Adds up the figures of the images of a batch."""
+    counts = zip(*(each.pixels_per_upsampler for each in stats), strict=True)
+    thresholds = {each.threshold for each in stats}
+    stage_ms: dict[str, float] = {}
+    for each in stats:
+        for name, ms in each.stage_ms.items():
+            stage_ms[name] = stage_ms.get(name, 0.0) + ms
+    return replace(
+        stats[0],
+        pixels_per_upsampler=tuple(map(sum, counts)),
+        threshold=thresholds.pop() if len(thresholds) == 1 else None,
+        stage_ms=stage_ms,
+        total_ms=sum(each.total_ms for each in stats),
+    )
+
+
+def with_image(result: Result, image: Any) -> Result:  # noqa: ANN401
+    """Gives a result that nobody else has yet with its image as the caller's own object."""
+    vars(result)["image"] = image
+    return result
 
 
 def as_tensors(result: Result) -> Result:

@@ -18,7 +18,7 @@ from .inputs.warm_up import noise
 from .open import ARGUMENTS, OpenBundle, Opening, whole_as_int
 from .process.cancellation import Cancellation
 from .process.lifetime import Lifetime
-from .result import Result, Stats, as_tensors
+from .result import Result, Stats, as_tensors, with_image
 from .routing.operating_point import OperatingPoint
 from .routing.request import ARGUMENTS as ROUTING
 from .routing.request import CallOptions, RoutingOptions, RoutingRequest
@@ -44,6 +44,8 @@ class Upscaler:
         ((108, 160, 3), dtype('uint8'))
         >>> upscaler(photo, scale=2.5, heavy_ratio=0.2).image.shape
         (68, 100, 3)
+        >>> upscaler(photo[None].repeat(5, axis=0)).image.shape  # a batch
+        (5, 108, 160, 3)
 
     Args:
         bundle: directory that pcsr-export wrote, or the file of its `--single-file`.
@@ -51,10 +53,11 @@ class Upscaler:
         backend: on the CPU `native` (the backbone in ONNX Runtime, the rest in compiled passes),
             `onnxruntime` (every graph there) or `torch`; on a GPU `tensorrt`, `torch` or
             `onnxruntime`. `auto`: on the CPU native in fp32 and int8 where the passes
-            are built, else onnxruntime; on a GPU tensorrt where the bundle has
+            are built, and in bf16, else onnxruntime; on a GPU tensorrt where the bundle has
             engines, else torch. The attribute `backend` says which it is.
         precision: which set of graphs to run (`fp32`, `fp16`, `bf16` as exported; `int8`, `fp8`
-            as calibrated).
+            as calibrated). Backend native computes `bf16` from the graphs of fp32, where the
+            processor has instructions for it, once its loss was measured (`docs/cpu.md`).
         threads: worker threads of the CPU; None takes the cores this process may use. PyTorch has
             its own, for the whole process: `torch.set_num_threads`.
         tile_px: side of the backbone's tiles in input pixels, without their halo; None chooses it
@@ -135,8 +138,9 @@ class Upscaler:
 
     @property
     def choices(self) -> Sequence[str]:
-        """Lines on what was chosen for this device when the bundle was opened: on a GPU with the
-        backend torch how each kind of convolution is computed, and the milliseconds of each way.
+        """Lines on what was chosen for this device when the bundle was opened, with the
+        milliseconds of each way: on a GPU with the backend torch how each kind of convolution is
+        computed, on a CPU in bf16 and int8 what computes the backbone.
         """
         with self._open.used() as now:
             return now.executor.choices
@@ -186,16 +190,19 @@ class Upscaler:
         scale: float | None = None,
         k: float | None = None,
         *,
+        out: Any = None,  # noqa: ANN401
         cancellation: Cancellation | None = None,
         **options: Unpack[CallOptions],
     ) -> Result:
-        """Upscales one image to round(h * scale) x round(w * scale).
+        """Upscales one image, or a batch of images of one size, each routed by itself, to
+        round(h * scale) x round(w * scale).
 
         Args:
             image: [h, w] gray or [h, w, channels] with 1 (gray), 2 (gray, alpha), 3 (RGB) or 4
                 (RGBA) channels; uint8, uint16, or float32 nominally in [0, 1]. A NumPy array, or
                 anything that speaks DLPack. Of an array on a GPU the results are torch tensors
                 there; the work is queued on torch's current stream, and nothing waits for it.
+                A batch is [N, h, w, channels], N at least 1.
             scale: at least 1; None takes the scale the network was trained for.
             k: how much an upsampler's cost counts in the routing: 0 (as None) trusts the
                 classifier, larger is lighter, faster.
@@ -207,6 +214,9 @@ class Upscaler:
                 `adaptive_budget=True` corrects the budget's prediction by the frames before;
                 `refine` says whether light pixels beside heavy ones are smoothed (paper section
                 3.4), if not as the bundle's manifest says.
+            out: where the image is written, and what `result.image` then is: an array of the
+                result's shape and dtype, C-contiguous and writable, that does not lie in the
+                memory of `image`; not for images on a GPU.
             cancellation: ends the call early.
 
         A call that names none of these ways routes as the constructor's `default` says.
@@ -216,12 +226,12 @@ class Upscaler:
 
         Raises:
             ImageError: an array that is not an image as above.
-            UsageError: an option out of range, one that a plain network does not have, or a budget
-                too small for light pixels alone.
+            UsageError: an option out of range, one that a plain network does not have, an `out`
+                that does not fit, or a budget too small for light pixels alone.
             CancelledError: `cancellation` ended the call.
         """
         request = RoutingRequest.of({"k": k, **options})
-        return self.run(image, scale, request, cancellation=cancellation)
+        return self.run(image, scale, request, cancellation=cancellation, out=out)
 
     def run(
         self,
@@ -230,13 +240,18 @@ class Upscaler:
         request: RoutingRequest,
         on_rows: Callable[[int], None] | None = None,
         cancellation: Cancellation | None = None,
+        *,
+        out: Any = None,  # noqa: ANN401
     ) -> Result:
-        """Upscales one image as a call does, with its options as one request. `on_rows` is told how
-        many more output rows are finished, those of alpha again; a device finishes all at once.
+        """Upscales as a call does, with its options as one request. `on_rows` is told how many more
+        output rows are finished, those of alpha again; a device finishes all at once.
         """
         with self._open.used() as now:
-            result = now.upscaled(image, scale, request, on_rows, cancellation=cancellation)
-        return as_tensors(result) if is_tensor(image) else result
+            result = now.upscaled(
+                image, scale, request, on_rows, cancellation=cancellation, out=out
+            )
+        result = as_tensors(result) if is_tensor(image) else result
+        return result if out is None else with_image(result, out)
 
     def stream(
         self,

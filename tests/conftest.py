@@ -43,6 +43,14 @@ def one_pytorch_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is remembered of this machine is neither the user's nor left to them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def one_export_per_graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """PyTorch's exporter runs once for each graph of a run."""
     with graphs_made_once(folder_of_run(tmp_path_factory, "graphs")):

@@ -40,7 +40,7 @@ pcsr.runtime.shutdown
 pcsr.runtime.inputs
 pcsr.runtime.geometry
 pcsr.runtime.mlps pcsr.runtime.backends pcsr.runtime.onnxruntime_session
-pcsr.runtime.graph_outputs
+pcsr.runtime.graph_outputs pcsr.runtime.trials
 pcsr.runtime.routing
 pcsr.runtime.result
 pcsr.runtime.executor
@@ -84,6 +84,7 @@ COMMANDS = {
     "benchmarks.libpcsr.__main__",
     "benchmarks.liif.__main__",
     "benchmarks.serving.__main__",
+    "benchmarks.small_calls.__main__",
     "benchmarks.gpu",
     "benchmarks.gpu_pack",
     "benchmarks.expected",

@@ -86,22 +86,31 @@ def test_the_wheel_holds_every_module(tmp_path: Path) -> None:
     assert not any(name.startswith(("hosts/", "models/", "runtime/", "tests/")) for name in names)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("compiler", ["/bin/false", "/nowhere/cc"])
-def test_without_a_compiler_it_installs_with_a_note(tmp_path: Path, compiler: str) -> None:
-    tree = tmp_path / "tree"
+def install_without_a_compiler(
+    folder: Path, compiler: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Installs a copy of the checkout to folder/there."""
+    tree = folder / "tree"
     ignored = shutil.ignore_patterns(".*", "build", "tests", "_pixels*", "cache", "results", "demo")
     shutil.copytree(ROOT, tree, symlinks=True, ignore=ignored)
     command = [sys.executable, "-m", "pip", "install", "-v", "--no-deps", "--target"]
-    done = subprocess.run(
-        [*command, str(tmp_path / "there"), str(tree)],
+    return subprocess.run(
+        [*command, str(folder / "there"), str(tree)],
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"CC": compiler},
+        env=os.environ | {"CC": compiler} | variables,
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compiler", ["/bin/false", "/nowhere/cc"])
+def test_without_a_compiler_it_installs_with_a_note(tmp_path: Path, compiler: str) -> None:
+    done = install_without_a_compiler(tmp_path, compiler)
     assert done.returncode == 0, done.stderr
     assert "pcsr's compiled passes were not built" in done.stdout + done.stderr
+    tags = next((tmp_path / "there").glob("*.dist-info/WHEEL")).read_text()
+    assert "Tag: py3-none-any\n" in tags  # nothing in it is of this machine
     code = (
         "from pcsr.runtime.backends import choose_backend as choose\n"
         "print(choose('auto', 'cpu', 'fp32', None))"
@@ -116,6 +125,14 @@ def test_without_a_compiler_it_installs_with_a_note(tmp_path: Path, compiler: st
     )
     assert shown.stdout == "onnxruntime\n"
     assert "installed without its compiled passes" in shown.stderr
+
+
+@pytest.mark.slow
+def test_packagers_can_require_the_compiled_passes(tmp_path: Path) -> None:
+    done = install_without_a_compiler(tmp_path, "/bin/false", PCSR_REQUIRE_PASSES="1")
+    assert done.returncode == 1
+    assert "/bin/false" in done.stdout + done.stderr
+    assert not (tmp_path / "there").exists()
 
 
 @pytest.mark.slow

@@ -18,8 +18,13 @@ EAGER_REROUTED_PX = 0
 
 # Single steps against float64 or grid_sample.
 PASSES = 5e-6  # outputs about 1 of up to 4 layers: float32 sums of up to 74 products, in any order
+BF16_PASSES = 0.1  # weights and activations rounded to 8 bits in up to 4 layers
 BILINEAR = 1e-6  # of values in [0, 1]: lerp of lerps instead of four weights, 3 float32 roundings
 REFINED = 1e-6  # sum of nine values in [0, 1] in float32 instead of float64
+BF16_PSNR_DB = (
+    55  # of images with bf16 passes against fp32, rounded to uint8: 56.98 at worst of ten
+)
+BF16_LOSS_DB = 0.02  # of PSNR on photos: 0.011 at worst of sixteen
 ROUNDED = {  # in levels: half a level of rounding, plus float32 errors times the peak
     "uint8": 0.501,
     "uint16": 0.52,
@@ -43,6 +48,12 @@ KERNELS = {
 # Share of the range: values count as the centre of one of 65536 bins, at most 7.6e-6 off, which
 BOUND = 2e-5  # Lloyd's steps carry on: 1.1e-5 at worst
 LOGIT = 2e-6  # absolute: the difference of two logarithms, each some ulps of up to 20
+
+# Convolutions on the CPU in bf16, outputs about 1, against sums in float64 that are rounded alike:
+# float32 sums in another order round some values of a tensor to the next bf16.
+CONVOLVED_BF16 = 4e-3  # of the largest value: each such value is 2**-8 off
+CONVOLVED_BF16_MEAN = 2e-4  # they are few
+NETWORK_BF16 = 3e-2  # of the largest value, against float32: weights and activations of 8 bits
 
 # Convolutions as Triton kernels, outputs about 1.
 CONVOLVED = {

@@ -1,4 +1,4 @@
-"""Runs pcsr-calibrate precision: int8 or fp8 graphs in a bundle."""
+"""Runs pcsr-calibrate precision: int8 or fp8 graphs in a bundle, or leave for bf16 on CPUs."""
 
 import sys
 from pathlib import Path
@@ -21,6 +21,9 @@ from pcsr.cli import (
 from pcsr.extras import needs_extra
 from pcsr.images import find_images
 
+SEARCH = ("format", "search_px")
+"""Options that say what is quantised."""
+
 
 @command("carn-pcsr/ hr-images/", "carn-pcsr/ hr-images/ --max-psnr-loss-db 0.1 --json int8.json")
 @image_options
@@ -32,15 +35,15 @@ from pcsr.images import find_images
     "Calibration",
     click.option(
         "--format",
-        type=click.Choice(["int8", "fp8"]),
+        type=click.Choice(["int8", "fp8", "bf16"]),
         default="int8",
-        help="Quantise to this type.",
+        help="Quantise to this type; bf16 is measured on this CPU, and changes no graph.",
     ),
     click.option(
         "--max-psnr-loss-db",
         type=click.FloatRange(0),
-        default=0.05,
-        help="Lose at most this much against fp32, in the mean over the images.",
+        help="Lose at most this much against fp32, in the mean over the images; 0.05 if not given, "
+        "0.1 in bf16.",
     ),
     click.option(
         "--min-fidelity-db",
@@ -74,16 +77,24 @@ def precision(
     """Quantise the image graph of BUNDLE and keep it there, measured on IMAGES (files or folders).
 
     As many layers become int8 (or fp8) as the loss allows. An interrupted run goes on where it was
-    with the same command.
+    with the same command. With --format bf16 nothing is quantised: where the loss is within the
+    bound, BUNDLE may run with --precision bf16 on CPUs.
     """
     with needs_extra("pcsr-calibrate precision", "cpu,calibrate"):
+        from .bf16.calibration import Bf16Options, calibrate_bf16
         from .calibration import PrecisionOptions, calibrate_precision
         from .report import format_tables
     show = progress if sys.stderr.isatty() else LoggedProgress()
     check_outputs(None, json_file, overwrite)
-    options = PrecisionOptions(**choices)
+    if choices["max_psnr_loss_db"] is None:
+        del choices["max_psnr_loss_db"]  # each format has its own
     paths = list(find_images(images, recursive))
-    report = calibrate_precision(bundle, paths, options, show)
+    if choices["format"] == "bf16":
+        own = {name: value for name, value in choices.items() if name not in SEARCH}
+        found = calibrate_bf16(bundle, paths, Bf16Options(**own), show)
+        print_report(found.table(), found.to_json(), json_file, overwrite)
+        return
+    report = calibrate_precision(bundle, paths, PrecisionOptions(**choices), show)
     for warning in report.warnings():
         warn(warning)
     print_report(format_tables(report), report.to_json(), json_file, overwrite)

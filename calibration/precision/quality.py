@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from pcsr.metrics import Pixels
 from pcsr.runtime.result import Result
 
 from .calibration_images import CalibrationImage
-from .substitute import SubstitutePipeline
 
 
 @dataclass(frozen=True)
@@ -53,11 +52,18 @@ class QualityBound:
         return loss <= self.max_psnr_loss_db
 
 
+class ImagePipeline(Protocol):
+    """Upscales images in fp32 and in other ways."""
+
+    def run(self, lr: Pixels, graph: Any = None) -> Result:  # noqa: ANN401
+        """Upscales an image. graph: names the way; None is fp32."""
+
+
 class QualityComparison:
     """Compares candidates with the fp32 graph on one list of images, and keeps its results."""
 
     def __init__(
-        self, pipeline: SubstitutePipeline, samples: Sequence[CalibrationImage], border: int
+        self, pipeline: ImagePipeline, samples: Sequence[CalibrationImage], border: int
     ) -> None:
         self._pipeline, self.samples, self._border = pipeline, samples, border
         self._references: list[Result] = []

@@ -91,11 +91,12 @@ def _set(one: GraphSetReport) -> str:
         f"{one.platform} ({one.set_name}): {len(found.quantised)} convolutions quantised, "
         f"{kept} kept in float32\n"
     )
-    parts = [head + _images(found.figures), _layers(found)]
+    parts = [head + image_table(found.figures), _layers(found)]
     return "\n\n".join([*parts, _speed(one.speed)] if one.speed is not None else parts)
 
 
-def _images(figures: Sequence[ImageFigures]) -> str:
+def image_table(figures: Sequence[ImageFigures]) -> str:
+    """Formats a row for each image, and one of the means."""
     rows: list[Any] = [[Path(f.image).name, *_columns([f])] for f in figures]
     rows += [SEPARATING_LINE, ["mean", *_columns(figures)]]
     head = ["image", "PSNR fp32", "PSNR", "loss dB", "to fp32 dB", "routing equal %"]

@@ -16,7 +16,7 @@ from .subject import Subject
 KEPT_LAYERS = 2  # of the convolutions: the first and the last stay in float32
 QUANTISED = ("int8", "fp8")
 HOSTS: Sequence[tuple[str, str, tuple[str, ...]]] = (
-    ("native", "cpu", ("fp32", "int8")),
+    ("native", "cpu", ("fp32", "bf16", "int8")),
     ("onnxruntime", "cpu", ("fp32", "fp16", "int8")),
     ("onnxruntime", "cuda", ("fp32", "fp16")),
     ("torch", "cpu", ("fp32", "fp16", "bf16")),

@@ -18,11 +18,13 @@ _TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
 
 @contextmanager
-def atomic_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
+def atomic_file(path: Path, overwrite: bool = False, is_output: bool = True) -> Iterator[Path]:
     """Yields a temporary sibling of `path` (same suffix); renames it to `path` on success.
 
     On any exception, Ctrl-C included, the temporary file is removed and an existing `path` stays as
     it was. The body should only write: an OSError raised in it is reported as a failed write.
+
+    is_output: whether it is one of those that a command has said it writes.
 
     Raises:
         OutputError: `path` exists, or has appeared meanwhile, and `overwrite` is off; the folder is
@@ -37,7 +39,8 @@ def atomic_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
                 os.replace(temporary, path)
             else:
                 _rename_new(temporary, path)
-            output_placed()
+            if is_output:
+                output_placed()
 
 
 @contextmanager

@@ -51,7 +51,8 @@ runtime_options = option_group(
         "--precision",
         default="fp32",
         metavar="NAME",
-        help="Run these graphs of the bundle: fp32, fp16, bf16, int8, fp8.",
+        help="Run these graphs of the bundle: fp32, fp16, bf16, int8, fp8; bf16 on a CPU runs "
+        "those of fp32.",
     ),
     threads_option,
 )

@@ -19,11 +19,7 @@ class CheckedRunner:
 
     def __init__(self, runner: Runner, bundle: Bundle, precision: str) -> None:
         self._runner, self._expected = runner, GraphOutputs(bundle, precision)
-
-    @property
-    def cuts_exactly(self) -> bool:
-        """As of the other runner, see `pipeline.cuts_exactly`."""
-        return cuts_exactly(self._runner)
+        self.cuts_exactly = cuts_exactly(runner)
 
     def run_image(
         self,

@@ -214,11 +214,7 @@ class PlainPipeline:
         self._working_bytes_per_px = model.working_bytes_per_px
         self._scale = bundle.manifest.trained_scale
         self._runner, self._workers = runner, workers
-
-    @property
-    def cuts_exactly(self) -> bool:
-        """Tells whether tiles of any size give the result of the whole image, bit for bit."""
-        return cuts_exactly(self._runner)
+        self.cuts_exactly = cuts_exactly(runner)
 
     def crop_pixels(self) -> int:
         """Counts the input pixels of a tile, halo included, that memory is there for."""

@@ -8,53 +8,98 @@ else computed again.
 
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
+from pcsr.manifest import Manifest
 from pcsr.runtime.geometry.grid import Floats, Grid
 from pcsr.runtime.geometry.tiling import Bands, Tile, least_work_bands, seen_pixels, square_bands
 from pcsr.runtime.machine import available_bytes
-from pcsr.runtime.mlps import load_mlps
+from pcsr.runtime.mlps import MlpWeights, load_mlps
 from pcsr.runtime.process.cancellation import Cancellation
+from pcsr.runtime.process.memory import ReusedMemory
 from pcsr.runtime.routing.rule import Rule, fixed_rule, refined_below
 from pcsr.runtime.timing import Stopwatch, ThreadSpans
 
-from .held_rows import ArrayPool, HeldRows
+from .held_rows import HeldRows
 from .output import Output, Rows, refuse_infinite
-from .passes import FeatureBand, Labels, PixelPasses, finish, sigmoid
+from .passes import FeatureBand, Labels, PixelPasses, finish, has_bf16, sigmoid
 from .pipeline import ARENA_GROWTH, Routed, Runner, Task, cuts_exactly
 from .statistics import Collector, rule_of
 from .workers import Workers
 
 LOG = logging.getLogger("pcsr.upscaler")
 WORKING_BYTES = 900 * 2**20  # of a backbone tile and what is kept for the second pass together
+SMALL_BYTES = 64 * 2**20  # of a backbone tile: nobody is asked whether so much is left
 TILE_BYTES, LEAST_TILE_BYTES = 640 * 2**20, 256 * 2**20
 PIXELS_PER_CHUNK = 32768
 OUTPUT_PIXELS_PER_BAND = 2**23  # 17 bytes each until they are finished
 FEATURE_BYTES_PER_BAND = 384 * 2**20
+KEPT_SHAPES = 8
 
+kept_bands = lru_cache(KEPT_SHAPES)(least_work_bands)
 Counts = NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Shape:
+    """What images of one size need at one scale."""
+
+    grid: Grid
+    passes: PixelPasses
+    cost: Floats
+    """[M] cost table."""
+
+    @classmethod
+    def make(
+        cls,
+        manifest: Manifest,
+        mlps: Mapping[str, MlpWeights],
+        size: tuple[int, int],
+        scale: float,
+        bf16: bool,
+    ) -> "Shape":
+        """Makes it for images of (height, width); bf16 as of `NativePipeline`."""
+        grid = Grid.make(size, scale)
+        passes = PixelPasses(mlps, grid, manifest.model.feature_width, bf16)
+        return cls(grid, passes, manifest.costs.cost_table(scale))
+
+
 class NativePipeline:
-    """Upscales one image after another with one network. Safe to call from several threads."""
+    """Upscales one image after another with one network. Safe to call from several threads.
+
+    bf16: whether the MLPs' products are computed in bfloat16, where the passes have instructions
+    for it.
+    """
 
     def __init__(
-        self, bundle: Bundle, runner: Runner, workers: Workers, tile_px: int | None = None
+        self,
+        bundle: Bundle,
+        runner: Runner,
+        workers: Workers,
+        tile_px: int | None = None,
+        bf16: bool = False,
     ) -> None:
         model = bundle.manifest.model
         self.has_sides = any(upsampler.neighbours == 4 for upsampler in model.upsamplers)
         self.mixes_bases = len({upsampler.base for upsampler in model.upsamplers}) > 1
         self._halo_px, self.depth = model.receptive_radius_px, model.feature_width
         self._working_bytes_per_px = model.working_bytes_per_px
-        self.costs, self.count = bundle.manifest.costs, bundle.upsamplers
-        self.mlps = load_mlps(bundle)
-        self.arrays = ArrayPool()
+        self.count = bundle.upsamplers
+        self.bf16 = bf16 and has_bf16()
+        mlps = load_mlps(bundle)
+        made = partial(Shape.make, bundle.manifest, mlps, bf16=self.bf16)
+        self._passes_of = partial(PixelPasses, mlps, depth=self.depth, bf16=self.bf16)
+        self.shape = lru_cache(KEPT_SHAPES)(made)
+        self.memory = ReusedMemory()
         self.workers, self._runner, self._tile_px = workers, runner, tile_px
+        self.cuts_exactly = cuts_exactly(runner)
 
     def run(self, task: Task, output: Output, watch: Stopwatch) -> Routed:
         with watch.stage("prepare"):
@@ -62,10 +107,9 @@ class NativePipeline:
         LOG.debug("%s: %s", task.size, banded)
         return banded.compose(banded.rule(), output)
 
-    @property
-    def cuts_exactly(self) -> bool:
-        """Tells whether tiles of any size give the features of the whole image, bit for bit."""
-        return cuts_exactly(self._runner)
+    def composer(self, grid: Grid) -> "Composer":
+        """Makes what composes a grid of its own, which no image has."""
+        return Composer(self, grid, self._passes_of(grid))
 
     def reach_px(self, grid: Grid) -> int:
         """Counts the rows that upsamplers read above or below the nearest one."""
@@ -84,24 +128,32 @@ class NativePipeline:
         keeps = two_passes and kept_bytes + LEAST_TILE_BYTES <= WORKING_BYTES
         if self._tile_px is not None:
             return square_bands(size, halo_px, self._tile_px, part=part), keeps
-        crop_pixels = self.crop_pixels(keeps * kept_bytes)
+        needed_bytes = ARENA_GROWTH * self._working_bytes_per_px * math.prod(size)
+        budget = WORKING_BYTES
+        if needed_bytes > min(SMALL_BYTES, budget):
+            budget = min(budget, available_bytes() // 2)
+        crop_pixels = self.crop_pixels(budget, keeps * kept_bytes)
         band_pixels = min(
             OUTPUT_PIXELS_PER_BAND * math.prod(size) // grid.pixels,
             FEATURE_BYTES_PER_BAND // (4 * self.depth),
         )
-        return least_work_bands(size, halo_px, crop_pixels, band_pixels, part=part), keeps
+        limits = (size, halo_px, crop_pixels, band_pixels)
+        if part is None:
+            return kept_bands(*limits), keeps
+        return least_work_bands(*limits, part=part), keeps
 
-    def crop_pixels(self, kept_bytes: int = 0) -> int:
-        """Counts the input pixels of a tile, halo included, that memory is there for beside what is
-        kept.
+    def crop_pixels(self, budget: int | None = None, kept_bytes: int = 0) -> int:
+        """Counts the input pixels of a tile, halo included, that a budget of memory has room for
+        beside what is kept. None takes what may be used now.
         """
-        budget = min(WORKING_BYTES, available_bytes() // 2)
+        if budget is None:
+            budget = min(WORKING_BYTES, available_bytes() // 2)
         left_bytes = max(budget - kept_bytes, min(LEAST_TILE_BYTES, budget))
         tile_bytes = min(left_bytes, TILE_BYTES)
         return int(tile_bytes / (ARENA_GROWTH * self._working_bytes_per_px))
 
     def backbone_px(self, size: tuple[int, int], scale: float) -> int:
-        bands, keeps = self.plan(Grid.make(size, scale), True)
+        bands, keeps = self.plan(self.shape(size, scale).grid, True)
         return (1 if keeps else 2) * sum(map(seen_pixels, bands.tiles))
 
     def features(
@@ -123,7 +175,7 @@ class NativePipeline:
         if len(tiles) == 1:
             whole = self.encode(np.ascontiguousarray(image), cancellation)
             return np.ascontiguousarray(whole[:, rows]), top
-        out = np.empty((self.depth, rows.stop - rows.start, width), dtype=np.float32)
+        out = self.memory.take((self.depth, rows.stop - rows.start, width), np.float32)
         for tile in tiles:
             crop = np.ascontiguousarray(image[..., tile.crop[1]])
             out[..., tile.core[1]] = self.encode(crop, cancellation)[:, rows, tile.inner[1]]
@@ -149,10 +201,14 @@ class Unrefined(NamedTuple):
 class Composer:
     """Routes and composes the output rows of one grid."""
 
-    def __init__(self, pipeline: NativePipeline, grid: Grid) -> None:
-        self.grid, self.passes = grid, PixelPasses(pipeline.mlps, grid, pipeline.depth)
+    def __init__(self, pipeline: NativePipeline, grid: Grid, passes: PixelPasses) -> None:
+        self.grid, self._passes, self._take = grid, passes, pipeline.memory.take
         self._count = pipeline.count
         self._upsamplers = [f"upsampler_{j}" for j in range(self._count)]
+
+    def logits(self, band: FeatureBand, rows: slice) -> Floats:
+        """Computes what the classifier gives for some output rows: [K, n, W]."""
+        return self._passes.logits(band, rows, self._take)
 
     def fill(
         self,
@@ -172,12 +228,9 @@ class Composer:
                 target.labels[:], target.difficulty[:] = 0, 1
         else:
             with spans.stage("classifier"):
-                found = self.passes.logits(band, rows) if logits is None else logits
+                found = self.logits(band, rows) if logits is None else logits
             with spans.stage("routing"):
-                routing = rule(found.reshape(len(found), -1).T, sigmoid)
-                target.labels[:] = routing.assignment.reshape(target.labels.shape)
-                target.difficulty[:] = routing.difficulty.reshape(target.labels.shape)
-                threshold = routing.threshold
+                threshold = routed(rule, found, target.labels, target.difficulty)
         self.compose(band, rows, target.labels, target.planes, spans)
         return threshold
 
@@ -186,8 +239,18 @@ class Composer:
     ) -> None:
         """Composes some output rows whose upsamplers are known: labels [n, W]."""
         with spans.stages("compose", self._upsamplers) as seconds:
-            self.passes.compose(band, rows, labels, planes, seconds)
+            self._passes.compose(band, rows, labels, planes, seconds)
             refuse_infinite(planes)
+
+
+def routed(rule: Rule, logits: Floats, labels: Labels, difficulty: Floats) -> float | None:
+    """Routes pixels by their logits [K, n, W] into labels and contiguous difficulty [n, W]; returns
+    the threshold.
+    """
+    found = partial(sigmoid, out=difficulty.reshape(-1))
+    routing = rule(logits.reshape(len(logits), -1).T, found)
+    labels[:] = routing.assignment.reshape(labels.shape)
+    return routing.threshold
 
 
 class BandedRun:
@@ -207,9 +270,9 @@ class BandedRun:
     ) -> None:
         self._pipeline, self._task, self._watch = pipeline, task, watch
         self._count = pipeline.count
-        self._grid = Grid.make(task.size, task.scale)
-        self._cost = pipeline.costs.cost_table(task.scale)
-        self._composer = Composer(pipeline, self._grid)
+        shape = pipeline.shape(task.size, task.scale)
+        self._grid, self._cost = shape.grid, shape.cost
+        self._composer = Composer(pipeline, shape.grid, shape.passes)
         self._refined_below = refined_below(task.request, self._count)
         self._kept: dict[int, _Classified] = {}
         self._two_passes = task.request.needs_statistics and self._count > 1
@@ -235,21 +298,21 @@ class BandedRun:
         counts = np.zeros(self._count, dtype=np.int64)
         threshold, finished = None, self._wanted.start
         width = self._grid.hr_size[1]
-        with self._pipeline.arrays.lent() as arrays:
+        held: HeldRows | None = None
+        for index, lr_rows in enumerate(self._bands.rows):
+            rows = _common(self._grid.hr_rows(lr_rows), self._composed)
+            known = self._kept.pop(index, None) or _Classified(self._band(index), {})
             with self._watch.stage("prepare"):
-                held = HeldRows(arrays, 0, width)
-            for index, lr_rows in enumerate(self._bands.rows):
-                rows = _common(self._grid.hr_rows(lr_rows), self._composed)
-                known = self._kept.pop(index, None) or _Classified(self._band(index), {})
-                with self._watch.stage("prepare"):
-                    held = held.followed_by(rows.stop - rows.start)
-                is_last = rows.stop == self._composed.stop
-                stop = self._wanted.stop if is_last else max(finished, rows.stop - 1)
-                with output.rows(finished, stop) as target, self._watch.shared() as spans:
-                    threshold = self._fill(known, rows, rule, held, spans)
-                    counts += self._finish(held, rows.stop - finished, target, spans)
-                del target, known  # large; the next are made before these names are taken again
-                finished = stop
+                count = rows.stop - rows.start
+                memory = self._pipeline.memory
+                held = held.followed_by(count) if held else HeldRows(memory, count, width)
+            is_last = rows.stop == self._composed.stop
+            stop = self._wanted.stop if is_last else max(finished, rows.stop - 1)
+            with output.rows(finished, stop) as target, self._watch.shared() as spans:
+                threshold = self._fill(known, rows, rule, held, spans)
+                counts += self._finish(held, rows.stop - finished, target, spans)
+            del target, known  # large; the next are made before these names are taken again
+            finished = stop
         return Routed(counts, threshold)
 
     def _fill(
@@ -317,7 +380,7 @@ class BandedRun:
 
     def _logits(self, known: "_Classified", rows: slice) -> Floats:
         logits = known.logits.get(rows.start)
-        return self._composer.passes.logits(known.band, rows) if logits is None else logits
+        return self._composer.logits(known.band, rows) if logits is None else logits
 
     def _band(self, index: int) -> FeatureBand:
         rows, tiles = self._bands.rows[index], self._bands.tiles[index]

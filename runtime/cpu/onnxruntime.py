@@ -8,12 +8,16 @@ from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
 from pcsr.errors import ImageError
+from pcsr.runtime.graph_outputs import GraphOutputs
 from pcsr.runtime.onnxruntime_session import ERRORS, open_session, provider_of, run_options
 from pcsr.runtime.process.cancellation import Cancellation
+from pcsr.runtime.process.memory import ReusedMemory
 from pcsr.runtime.shutdown import foreign_call
 from pcsr.text import first_line
 
 from .pipeline import FloatArray
+
+TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 
 
 class OnnxRuntimeRunner:
@@ -21,16 +25,20 @@ class OnnxRuntimeRunner:
     thread alone.
 
     Row graphs are fed chunks by a thread pool: on two cores that is about twice as fast as one
-    large batch that ONNX Runtime splits inside each operator.
+    large batch that ONNX Runtime splits inside each operator. What an image leads to is written
+    into memory that is used again when nobody holds it.
     """
 
     def __init__(self, bundle: Bundle, precision: str, threads: int, roles: Sequence[str]) -> None:
         provider = provider_of("cpu")
-        self._options = run_options()
+        self._options, self._memory = run_options(), ReusedMemory()
+        self._outputs = GraphOutputs(bundle, precision)
         self._sessions: dict[str, Any] = {}
         for role in roles:
             cores = threads if role == bundle.image_role else 1
             self._sessions[role] = open_session(bundle, role, precision, cores, provider)
+        given = self._sessions[bundle.image_role].get_outputs()
+        self._types = {each.name: TYPES[each.type] for each in given if each.type in TYPES}
 
     def run_image(
         self,
@@ -39,23 +47,36 @@ class OnnxRuntimeRunner:
         outputs: Sequence[str],
         cancellation: Cancellation | None = None,
     ) -> list[FloatArray]:
-        return self._run(role, {"image": image}, outputs, cancellation)
+        shapes = self._outputs.foresee((image.shape[2], image.shape[3]))
+        session = self._sessions[role]
+        with self._errors(role, cancellation) as options:
+            if not all(name in self._types for name in outputs):
+                found: list[FloatArray] = session.run(outputs, {"image": image}, options)
+                return found
+            found = [self._memory.take(shapes[name], self._types[name]) for name in outputs]
+            binding = session.io_binding()
+            binding.bind_cpu_input("image", image)
+            for name, array in zip(outputs, found, strict=True):
+                place = array.ctypes.data
+                binding.bind_output(name, "cpu", 0, array.dtype, array.shape, place)
+            session.run_with_iobinding(binding, options)
+        return found
 
     def run_rows(self, role: str, inputs: dict[str, NDArray[Any]]) -> FloatArray:
-        return self._run(role, inputs, None)[0]
+        with self._errors(role) as options:
+            outputs: list[FloatArray] = self._sessions[role].run(None, inputs, options)
+        return outputs[0]
 
-    def _run(
-        self,
-        role: str,
-        inputs: dict[str, NDArray[Any]],
-        names: Sequence[str] | None,
-        cancellation: Cancellation | None = None,
-    ) -> list[FloatArray]:
+    @contextmanager
+    def _errors(self, role: str, cancellation: Cancellation | None = None) -> Iterator[Any]:
+        """Gives the options of a run in the body; what ONNX Runtime raises there is an ImageError,
+        or CancelledError.
+        """
         if cancellation is not None:
             cancellation.check()
         with foreign_call(), self._options_of(cancellation) as options:
             try:
-                outputs: list[FloatArray] = self._sessions[role].run(names, inputs, options)
+                yield options
             except ERRORS as error:
                 if cancellation is not None:
                     cancellation.check()
@@ -63,7 +84,6 @@ class OnnxRuntimeRunner:
                     f"ONNX Runtime fails in the {role} graph, out of memory or unfit for this "
                     f"image: {first_line(error)}; try a smaller image or scale"
                 ) from error
-        return outputs
 
     @contextmanager
     def _options_of(self, cancellation: Cancellation | None) -> Iterator[Any]:

@@ -24,10 +24,18 @@ class Rows:
     """[n, W] in [0, 1]."""
 
     @classmethod
-    def empty(cls, size: tuple[int, int], dtype: np.dtype[Any]) -> "Rows":
-        """Makes rows of `size` (n, W) that are not filled yet."""
-        pixels = np.empty((*size, 3), dtype=dtype)
-        return cls(pixels, np.empty(size, dtype=np.uint8), np.empty(size, dtype=np.float32))
+    def empty(
+        cls,
+        size: tuple[int, int],
+        dtype: np.dtype[Any],
+        take: Callable[..., NDArray[Any]] = np.empty,
+        pixels: NDArray[Any] | None = None,
+    ) -> "Rows":
+        """Makes rows of `size` (n, W) that are not filled yet, in arrays that `take` gives by
+        shape and dtype. pixels: those that it has already.
+        """
+        pixels = take((*size, 3), dtype) if pixels is None else pixels
+        return cls(pixels, take(size, np.uint8), take(size, np.float32))
 
 
 class Output(Protocol):
@@ -40,19 +48,14 @@ class Output(Protocol):
 
 
 class ArrayOutput:
-    """Keeps all rows, in arrays of the whole image of `size` (height, width), or of a part of it
-    that begins at row `first`. `on_rows` is told how many more are finished.
+    """Keeps all rows: `whole` has those of the whole image, or of a part of it that begins at row
+    `first`. `on_rows` is told how many more are finished.
     """
 
     def __init__(
-        self,
-        size: tuple[int, int],
-        dtype: np.dtype[Any],
-        on_rows: Callable[[int], None] | None = None,
-        first: int = 0,
+        self, whole: Rows, on_rows: Callable[[int], None] | None = None, first: int = 0
     ) -> None:
-        self.dtype = dtype
-        self.whole = Rows.empty(size, dtype)
+        self.dtype, self.whole = whole.pixels.dtype, whole
         self._on_rows, self._first = on_rows, first
 
     @contextmanager

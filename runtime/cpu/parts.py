@@ -59,6 +59,11 @@ class HostParts:
                 f"{bundle.path} is for whole images: it states no receptive radius, so that parts "
                 "would not be exact"
             )
+        if not pipeline.cuts_exactly:
+            raise BackendError(
+                "parts would not be exact: what computes the backbone here has not been found to "
+                "give the same for each of them; pass --precision fp32"
+            )
         self._radius_px, self._multiple = model.receptive_radius_px, model.size_multiple
         self._pipeline = pipeline
 
@@ -95,7 +100,7 @@ class HostParts:
         network.
         """
         size = (part.made.stop - part.made.start, Grid.make(task.size, task.scale).hr_size[1])
-        output = ArrayOutput(size, dtype, first=part.made.start)
+        output = ArrayOutput(Rows.empty(size, dtype), first=part.made.start)
         if isinstance(self._pipeline, PlainPipeline):
             routed = self._pipeline.run(task, output, watch, part.rows)
         else:

@@ -1,7 +1,7 @@
 """The compiled passes (`native/`) over bands of rows. They release the GIL, for several threads."""
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,16 @@ def instructions() -> str:
     return str(ffi.string(lib.pcsr_instructions()).decode())
 
 
+def has_bf16() -> bool:
+    """Tells whether the passes can compute products in bfloat16 here (AVX512_BF16)."""
+    return bool(lib.pcsr_has_bf16())
+
+
+def has_vnni() -> bool:
+    """Tells whether this processor multiplies 8-bit integers four at a time (AVX512_VNNI)."""
+    return bool(lib.pcsr_has_vnni())
+
+
 @dataclass(frozen=True)
 class FeatureBand:
     """Some rows of an image, as the passes need them."""
@@ -48,10 +58,23 @@ class FeatureBand:
 
 
 class PixelPasses:
-    """Runs the passes for one network and one size of output."""
+    """Runs the passes for one network and one size of output.
 
-    def __init__(self, mlps: Mapping[str, MlpWeights], grid: Grid, depth: int) -> None:
-        self._grid = grid
+    bf16: products of MLPs in bfloat16, sums in float32; an MLP without hidden layers stays float32.
+
+    Raises:
+        BackendError: `bf16`, and this processor or the compiled passes have no such instruction.
+    """
+
+    def __init__(
+        self, mlps: Mapping[str, MlpWeights], grid: Grid, depth: int, bf16: bool = False
+    ) -> None:
+        if bf16 and not has_bf16():
+            raise BackendError(
+                "bf16 needs a processor with avx512_bf16 and passes compiled for it, found "
+                f"{instructions()} without; use fp32"
+            )
+        self._grid, self._bf16 = grid, bf16
         self._kept: list[Any] = []  # cffi structs do not keep what they point to alive
         self._rows, self._columns = self._axes(grid, mlps.values())
         self._outputs = {role: mlp.outputs for role, mlp in mlps.items()}
@@ -64,10 +87,17 @@ class PixelPasses:
         dense = max(int(mlp.widths[0]) for mlp in mlps.values())
         self._scratch_floats = int(lib.pcsr_scratch(widest, dense))
 
-    def logits(self, band: FeatureBand, rows: slice) -> Floats:
-        """Computes the classifier's outputs for some output rows: [K, rows, W]."""
+    def logits(
+        self,
+        band: FeatureBand,
+        rows: slice,
+        take: Callable[[tuple[int, ...], type[np.float32]], Floats] = np.empty,
+    ) -> Floats:
+        """Computes the classifier's outputs for some output rows: [K, rows, W]. take: gives an
+        array by shape and dtype.
+        """
         shape = (self._outputs["classifier"], rows.stop - rows.start, self._grid.hr_size[1])
-        out = np.empty(shape, dtype=np.float32)
+        out = take(shape, np.float32)
         scratch = _scratch(self._scratch_floats)
         lib.pcsr_dense(self._band(band, rows), self._classifier, _floats(out), scratch)
         return out
@@ -102,7 +132,7 @@ class PixelPasses:
         view.first, view.last = rows.start, rows.stop
         view.feature_plane, view.image_plane = height * width, band.image.shape[1] * width
         view.features, view.image = _floats(band.features), _floats(band.image)
-        view.rows, view.columns = self._rows, self._columns
+        view.rows, view.columns, view.bf16 = self._rows, self._columns, self._bf16
         return view
 
     def _axes(self, grid: Grid, mlps: Iterable[MlpWeights]) -> tuple[Any, Any]:
@@ -135,6 +165,9 @@ class PixelPasses:
             view.widths = self._keep("int32_t[]", mlp.widths)
             for name in ("feature_weight", "row_weight", "column_weight", "rest"):
                 setattr(view, name, self._keep("float[]", getattr(mlp, name)))
+            if self._bf16:
+                view.feature_pairs = self._keep("uint32_t[]", mlp.feature_pairs)
+                view.pairs = self._keep("uint32_t[]", mlp.pairs)
             constant = mlp.bias + mlp.cell_weight @ self._grid.cell
             view.constant = self._keep("float[]", constant.astype(np.float32))
         return views
@@ -168,9 +201,10 @@ def finish(
     )
 
 
-def sigmoid(logit: Floats) -> Floats:
-    """Computes 1 / (1 + exp(-logit)), of the same shape."""
-    logit, out = np.ascontiguousarray(logit), np.empty(logit.shape, dtype=np.float32)
+def sigmoid(logit: Floats, out: Floats | None = None) -> Floats:
+    """Computes 1 / (1 + exp(-logit)), of the same shape. out: where it is written, contiguous."""
+    logit = np.ascontiguousarray(logit)
+    out = np.empty(logit.shape, dtype=np.float32) if out is None else out
     lib.pcsr_sigmoid(_floats(logit), logit.size, _floats(out))
     return out
 

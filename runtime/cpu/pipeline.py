@@ -22,7 +22,10 @@ ReadRows = Callable[[int, int], FloatArray]
 
 
 class Runner(Protocol):
-    """Runs the graphs of one bundle with one backend. Several threads may call it at once."""
+    """Runs the graphs of one bundle with one backend. Several threads may call it at once.
+
+    One whose results depend on how an image is cut into tiles says `cuts_exactly = False`.
+    """
 
     def run_image(
         self,
@@ -44,9 +47,7 @@ class Runner(Protocol):
 
 
 def cuts_exactly(runner: Runner) -> bool:
-    """Tells whether a runner gives the same results for tiles of any size as for the whole image,
-    bit for bit: those do that do not say `cuts_exactly = False`.
-    """
+    """Tells whether tiles of an image give what the whole image gives, bit for bit."""
     return bool(getattr(runner, "cuts_exactly", True))
 
 

@@ -36,8 +36,8 @@ class Statistics:
     @property
     def histogram(self) -> Histogram:
         """The histogram of all difficulties that were added."""
-        empty = Histogram(self._first, self._last)
-        return functools.reduce(operator.add, self._histograms.values(), empty)
+        found = [*self._histograms.values()] or [Histogram(self._first, self._last)]
+        return functools.reduce(operator.add, found)
 
     def add(self, logits: Floats) -> None:
         """Adds the logits [N, K] of some pixels."""

@@ -1,11 +1,12 @@
-"""A thread pool over chunks of pixels and strips of rows."""
+"""Threads over chunks of pixels and strips of rows."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import Context
 
 from pcsr.errors import ImageError
 from pcsr.interrupts import interrupts_deferred
-from pcsr.runtime.shutdown import stops_at_exit
+from pcsr.runtime.shutdown import foreign_call, stops_at_exit
 
 PIXELS_PER_CHUNK = 8192
 PIXELS_PER_STRIP = 65536
@@ -14,10 +15,13 @@ Work = Callable[[slice], None]
 
 
 class Workers:
-    """Runs work over consecutive ranges on all threads; NumPy and ONNX Runtime release the GIL."""
+    """Runs work over consecutive ranges on the calling thread and, of several threads, on those
+    of a pool beside it; NumPy and ONNX Runtime release the GIL.
+    """
 
     def __init__(self, threads: int) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="pcsr")
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(max(1, threads - 1), thread_name_prefix="pcsr")
 
     def over_pixels(self, count: int, work: Work, step: int = PIXELS_PER_CHUNK) -> None:
         """Runs over chunks of `step` of a list of `count` pixels."""
@@ -41,13 +45,15 @@ class Workers:
         Raises:
             ImageError: the system starts no thread.
         """
-        parts: list[Future[None]] = []
+        here, parts = [*ranges], list[tuple[slice, Future[None]]]()
         try:
-            with interrupts_deferred():  # the end would wait for ever for a thread half started
-                for part in ranges:
-                    parts.append(self._pool.submit(work, part))
-            for done in parts:
-                done.result()
+            if self._threads > 1:
+                with interrupts_deferred():  # the end would wait for ever for a thread half started
+                    while len(here) > 1:
+                        parts.append((here[1], self._pool.submit(work, here.pop(1))))
+            for part in here:
+                _run(work, part)
+            _share(parts, work)
         except RuntimeError as error:  # Python has no class of its own for this
             if NO_THREAD not in str(error):
                 raise
@@ -56,4 +62,23 @@ class Workers:
                 "memory or processes (ulimit -v, ulimit -u)"
             ) from error
         finally:  # what they write into is lent to others next
-            wait([part for part in parts if not part.cancel()])
+            if parts:
+                wait([done for _, done in parts if not done.cancel()])
+
+
+def _run(work: Work, part: slice) -> None:
+    """Runs work here as it would run in a thread of the pool, under no settings of the caller."""
+    with foreign_call():
+        Context().run(work, part)
+
+
+def _share(parts: list[tuple[slice, Future[None]]], work: Work) -> None:
+    """Runs here what no thread of the pool has begun, and waits for the rest."""
+    for part, done in parts:
+        if done.cancel():
+            _run(work, part)
+        elif done.done():
+            done.result()
+    for _, done in parts:
+        if not done.cancelled():
+            done.result()

@@ -48,6 +48,7 @@ def _lines(report: MachineReport) -> list[str]:
     for check in report.checks:
         answer = "works" if check.works else "no"
         lines.append(f"  {check.backend:<14}{check.device:<6}{answer:<7}{check.detail}")
+    lines += ["chosen on this CPU (delete the file to forget it)", *_pairs(report.remembered)]
     if report.bundle is not None:
         lines += ["bundle (every hash is right)", *_pairs(report.bundle)]
     return lines
@@ -57,5 +58,5 @@ def _pairs(values: Mapping[str, object]) -> list[str]:
     lines = []
     for name, value in values.items():
         shown = (", ".join(map(str, value)) or "none") if isinstance(value, list) else value
-        lines.append(f"  {name:<18}{shown}")
+        lines.append(f"  {name:<18}{shown}" if len(name) < 18 else f"  {name}: {shown}")
     return lines

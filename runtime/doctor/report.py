@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pcsr
-from pcsr.runtime.machine import usable_cores, versions
+from pcsr.runtime.machine import bf16_instructions, int8_instructions, usable_cores, versions
+from pcsr.runtime.trials.memory import all_remembered, memory_file
 
 from .probes import PROBES, BackendCheck, attempt, compiled_passes, reason
 
 PACKAGES = (
-    *("numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "torch", "triton"),
+    *("numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "torch", "triton"),
     *("tensorrt", "tensorrt-rtx", "polygraphy"),
 )
 GPU_FIELDS = ("name", "compute_cap", "memory.total", "driver_version")
@@ -31,6 +32,9 @@ class MachineReport:
     gpus: tuple[dict[str, str], ...]
     """Name, compute_cap, memory.total and driver_version of each."""
     checks: tuple[BackendCheck, ...]
+    remembered: dict[str, str]
+    """What trials on this CPU have found: `file`, where that is kept and what to delete to forget
+    it, then a line for each graph and number of threads."""
     bundle: dict[str, Any] | None
     """What `examine_bundle` found, where a bundle was given."""
 
@@ -46,8 +50,10 @@ def examine(bundle: Path | None = None) -> MachineReport:
     checks = tuple(probe.check() for probe in PROBES)
     cpu: dict[str, str | int] = {"machine": platform.machine(), "cores": usable_cores()}
     cpu["compiled passes"] = attempt(compiled_passes, reason)
+    cpu["bf16"] = ", ".join(bf16_instructions()) or "no instructions for it"
+    cpu["int8"] = ", ".join(int8_instructions()) or "no instructions for it"
     installed, gpus = own | versions(*PACKAGES), tuple(_gpus())
-    return MachineReport(installed, _providers(), cpu, gpus, checks, contents)
+    return MachineReport(installed, _providers(), cpu, gpus, checks, _remembered(), contents)
 
 
 def examine_bundle(path: Path) -> dict[str, Any]:
@@ -79,6 +85,19 @@ def examine_bundle(path: Path) -> dict[str, Any]:
         "calibrations": [*manifest.calibrations],
         "engines": engines,
     }
+
+
+def _remembered() -> dict[str, str]:
+    """Lists what trials have found, whatever state the file is in."""
+    lines = {"file": str(memory_file() or "nowhere: set XDG_CACHE_HOME")}
+    try:
+        found = all_remembered()
+    except (OSError, ValueError) as error:
+        return lines | {"damaged": f"{error}; it is written anew"}
+    for key, outcome in found:
+        graph = f"{str(key.get('graph'))[:8]} {key.get('precision')}, {key.get('threads')} threads"
+        lines[graph] = str(outcome)
+    return lines
 
 
 def _providers() -> tuple[str, ...]:

@@ -104,9 +104,8 @@ class Grid:
         if rows.start >= rows.stop:
             return []
         nearest, seen = self.rows.nearest[rows], self.lr_rows(rows)
-        starts = np.searchsorted(nearest, range(seen.start, seen.stop, step))
-        edges = rows.start + np.append(starts, len(nearest))
-        return [slice(int(a), int(b)) for a, b in itertools.pairwise(edges) if a < b]
+        starts = np.searchsorted(nearest, np.arange(seen.start, seen.stop, step)) + rows.start
+        return [slice(a, b) for a, b in itertools.pairwise([*starts.tolist(), rows.stop]) if a < b]
 
     def lr_rows(self, hr_rows: slice) -> slice:
         """Returns the input rows that are nearest to some output rows, at least one."""

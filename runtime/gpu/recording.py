@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pcsr.runtime.torch_backend.capture import captured
-from pcsr.runtime.torch_backend.trial import reason_of
+from pcsr.runtime.trials.outcome import reason_of
 
 from .frame import AnyFrame, FrameShape
 from .passes import StageTimer

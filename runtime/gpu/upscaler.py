@@ -134,6 +134,7 @@ class DeviceUpscaler(Executor):
         took: Callable[[Ready], None] | None = None,
         on_rows: Callable[[int], None] | None = None,
         cancellation: Cancellation | None = None,
+        out: NDArray[Any] | None = None,
     ) -> Result:
         """Upscales as `Executor.__call__`. Of a CUDA tensor the results are tensors on the device,
         nothing waits for them, and `took` is told the device's time; else NumPy arrays. `on_rows`
@@ -168,6 +169,9 @@ class DeviceUpscaler(Executor):
             took(lambda: stats.total_ms)
         with isolated():
             image = parts.image.numpy()
+        if out is not None:
+            out[:] = image
+            image = out
         if parts.labels is None:
             return Result(image, None, None, stats, self._count)
         return FetchedResult.of(image, parts.fetch_routing(), stats, self._count)

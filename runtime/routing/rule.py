@@ -9,6 +9,7 @@ own output.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,6 +135,7 @@ def ratio_threshold(logit: Floats, ratio: float) -> np.float32:
     return np.float32(np.partition(logit, rank)[rank])
 
 
+@lru_cache(64)
 def _probability(logit: np.float32) -> float:
     return float(sigmoid(logit))
 

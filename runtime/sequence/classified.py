@@ -20,8 +20,9 @@ from pcsr.runtime.cpu.native_pipeline import (
     WORKING_BYTES,
     Composer,
     NativePipeline,
+    routed,
 )
-from pcsr.runtime.cpu.passes import FeatureBand, Labels, finish, sigmoid
+from pcsr.runtime.cpu.passes import FeatureBand, Labels, finish
 from pcsr.runtime.cpu.statistics import Collector, rule_of
 from pcsr.runtime.geometry.grid import Floats, Grid, hr_size
 from pcsr.runtime.geometry.tiling import Tile, Window
@@ -83,14 +84,14 @@ class ClassifiedFrames:
 
     def __init__(self, pipeline: NativePipeline, size: Size, call: Call, halo_px: int) -> None:
         self._pipeline, self.halo_px = pipeline, halo_px
-        self._grid = Grid.make(size, call.scale)
+        shape = pipeline.shape(size, call.scale)
+        self._grid, self._cost = shape.grid, shape.cost
         self._reads = Dependencies(self._grid, pipeline.has_sides)
-        self._composer = Composer(pipeline, self._grid)
-        self._cost = pipeline.costs.cost_table(call.scale)
+        self._composer = Composer(pipeline, shape.grid, shape.passes)
         self._refined_below = refined_below(call.request, pipeline.count)
         self._chunks = self._grid.chunks(slice(0, self._grid.hr_size[0]), PIXELS_PER_CHUNK)
         self._kept = _Kept.empty(pipeline, self._grid)
-        self.crop_px = pipeline.crop_pixels(_kept_bytes(pipeline, size, call.scale))
+        self.crop_px = pipeline.crop_pixels(kept_bytes=_kept_bytes(pipeline, size, call.scale))
 
     @staticmethod
     def fits(pipeline: NativePipeline, size: Size, scale: float) -> bool:
@@ -144,7 +145,7 @@ class ClassifiedFrames:
 
             def work(part: slice) -> None:
                 with spans.stage("classifier"):
-                    self._kept.logits[:, part, columns] = composer.passes.logits(band, part)
+                    self._kept.logits[:, part, columns] = composer.logits(band, part)
 
             chunks = composer.grid.chunks(rows, PIXELS_PER_CHUNK)
             self._pipeline.workers.over_ranges(chunks, work)
@@ -154,7 +155,7 @@ class ClassifiedFrames:
         if hr[1] == slice(0, self._grid.hr_size[1]):
             return self._composer, self._kept.band
         lr = self._reads.inputs(hr)
-        return Composer(self._pipeline, self._reads.columns(hr[1], lr[1])), self._kept.part(lr)
+        return self._pipeline.composer(self._reads.columns(hr[1], lr[1])), self._kept.part(lr)
 
     def _routed(
         self,
@@ -168,7 +169,8 @@ class ClassifiedFrames:
         rule = rule_of(call.request, self._cost, lambda to: self._collect(to, watch), watch)
         with watch.stage("prepare"):
             size = self._grid.hr_size
-            labels, difficulty = np.empty(size, np.uint8), np.empty(size, np.float32)
+            take = self._pipeline.memory.take
+            labels, difficulty = take(size, np.uint8), take(size, np.float32)
             again = np.zeros(size, dtype=np.bool_)
             for core in cores:
                 again[self._reads.outputs(core)] = True
@@ -178,10 +180,7 @@ class ClassifiedFrames:
             def work(part: slice) -> None:
                 with spans.stage("routing"):
                     logits = np.ascontiguousarray(self._kept.logits[:, part])
-                    routing = rule(logits.reshape(len(logits), -1).T, sigmoid)
-                    labels[part] = routing.assignment.reshape(labels[part].shape)
-                    difficulty[part] = routing.difficulty.reshape(labels[part].shape)
-                    thresholds.append(routing.threshold)
+                    thresholds.append(routed(rule, logits, labels[part], difficulty[part]))
                     if before is not None:
                         assert before.assignment is not None
                         again[part] |= labels[part] != before.assignment[part]
@@ -233,7 +232,7 @@ class ClassifiedFrames:
         """
         layout, (height, width) = Layout.of(frame), self._grid.hr_size
         channels = frame.shape[2:]
-        image = np.empty((height, width, *channels), dtype=layout.dtype)
+        image = self._pipeline.memory.take((height, width, *channels), layout.dtype)
         rgb = image.reshape(height, width, -1)
         found = [np.zeros(self._pipeline.count, dtype=np.int64)]
         has_new: Mask = np.logical_or.reduce(again, axis=1)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from pcsr.runtime.cpu.workers import Workers
 from pcsr.runtime.layout import Layout
+from pcsr.runtime.process.memory import ReusedMemory
 from pcsr.runtime.result import Result
 
 from .patches import Patch
@@ -37,11 +38,13 @@ class Made:
 class Patched:
     """A copy of what was made of the frame before, which patches are put on."""
 
-    def __init__(self, before: Made, layout: Layout, workers: Workers) -> None:
+    def __init__(
+        self, before: Made, layout: Layout, workers: Workers, memory: ReusedMemory
+    ) -> None:
         self._layout = layout
-        self._image = copied(before.image, workers)
+        self._image = copied(before.image, workers, memory)
         self._assignment, self._difficulty = (
-            None if array is None else copied(array, workers)
+            None if array is None else copied(array, workers, memory)
             for array in (before.assignment, before.difficulty)
         )
         self._counts = np.array(before.counts, dtype=np.int64)
@@ -75,9 +78,9 @@ class Patched:
         return Made(self._image, self._assignment, self._difficulty, counts, self._threshold)
 
 
-def copied(array: Array, workers: Workers) -> Array:
+def copied(array: Array, workers: Workers, memory: ReusedMemory) -> Array:
     """Copies an array with all threads."""
-    out = np.empty_like(array, order="C")
+    out = memory.take(array.shape, array.dtype)
 
     def work(rows: slice) -> None:
         out[rows] = array[rows]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pcsr.runtime.cpu.upscaler import HostUpscaler
 from pcsr.runtime.geometry.tiling import Window
 from pcsr.runtime.layout import Layout
+from pcsr.runtime.process.memory import ReusedMemory
 
 from .calls import Call, Clock
 from .made import Made, Patched
@@ -68,7 +69,7 @@ class PatchedFrames(WholeFrames):
 
     def __init__(self, host: HostUpscaler, patches: Patches) -> None:
         super().__init__(host)
-        self._patches = patches
+        self._patches, self._memory = patches, ReusedMemory()
         self.halo_px, self.crop_px = patches.halo_px, patches.crop_px
 
     def changed(
@@ -76,7 +77,7 @@ class PatchedFrames(WholeFrames):
     ) -> tuple[Made, float]:
         layout, watch = Layout.of(frame), clock.watch
         with watch.stage("copy"):
-            patched = Patched(before, layout, self._host.workers)
+            patched = Patched(before, layout, self._host.workers, self._memory)
         read = reader(frame, layout)
         for patch in self._patches.patches(read, windows, layout.working_dtype, watch):
             with watch.stage("copy"):

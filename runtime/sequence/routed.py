@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pcsr.runtime.cpu.held_rows import HeldRows, ReusedArrays
+from pcsr.runtime.cpu.held_rows import HeldRows
 from pcsr.runtime.cpu.native_pipeline import (
     PIXELS_PER_CHUNK,
     Composer,
@@ -14,7 +14,6 @@ from pcsr.runtime.cpu.native_pipeline import (
 )
 from pcsr.runtime.cpu.output import Rows
 from pcsr.runtime.cpu.passes import FeatureBand, finish
-from pcsr.runtime.geometry.grid import Grid
 from pcsr.runtime.geometry.tiling import Window
 from pcsr.runtime.geometry.windows import Dependencies, grown, within
 from pcsr.runtime.routing.request import RoutingRequest
@@ -52,11 +51,11 @@ class RoutedPatches:
         request: RoutingRequest,
         halo_px: int,
     ) -> None:
-        self._pipeline, self._grid, self.halo_px = pipeline, Grid.make(size, scale), halo_px
+        shape = pipeline.shape(size, scale)
+        self._pipeline, self._grid, self.halo_px = pipeline, shape.grid, halo_px
         self._reads = Dependencies(self._grid, pipeline.has_sides)
-        self._rule = fixed_rule(pipeline.costs.cost_table(scale), request.cost_weight)
+        self._rule = fixed_rule(shape.cost, request.cost_weight)
         self._refined_below = refined_below(request, pipeline.count)
-        self._arrays = ReusedArrays()
 
     @property
     def crop_px(self) -> int:
@@ -73,9 +72,9 @@ class RoutedPatches:
             place = self._place(changed)
             image = read(place.crop)
             rows, columns = place.composed
-            composer = Composer(self._pipeline, self._reads.columns(columns, place.features[1]))
+            composer = self._pipeline.composer(self._reads.columns(columns, place.features[1]))
             height, width = rows.stop - rows.start, columns.stop - columns.start
-            held = HeldRows(self._arrays, height, width)
+            held = HeldRows(self._pipeline.memory, height, width)
         with watch.stage("backbone"):
             inner = within(place.features, place.crop)
             features = self._pipeline.encode(image, watch.cancellation)[:, *inner]

@@ -13,9 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pcsr.runtime.trials.outcome import reason_of
+
 from .graph import Node
 from .operators import function_of
-from .trial import PROBE_SIZE, TOLERANCE, difference, random_source, reason_of
+from .trial import PROBE_SIZE, TOLERANCE, difference, random_source
 
 DEVICES = frozenset({"cuda"})
 

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pcsr.runtime.trials.outcome import reason_of
+
 from . import epilogues
 from .arithmetic import exact_arithmetic
 from .capture import free_cached_memory
@@ -22,7 +24,6 @@ from .trial import (
     difference,
     layout_for,
     random_source,
-    reason_of,
 )
 
 NAN_BLOCKS = 8

@@ -1,12 +1,13 @@
 """Trials: of several ways to compute the same, the fastest that is right is taken."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
 import torch
 from torch import Tensor
+
+from pcsr.runtime.trials.outcome import TrialOutcome, reason_of
 
 from .capture import captured
 
@@ -18,22 +19,6 @@ PROBE_SIZE = (24, 40)
 TIMED_SIZE = (540, 960)  # maps that do not stay in the GPU's cache, as those of real images do not
 # Relative to the largest value: one rounding in place of two or three.
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
-
-
-@dataclass(frozen=True)
-class TrialOutcome:
-    """Holds what a trial found."""
-
-    winner: str
-    times_ms: Mapping[str, float]
-    """Milliseconds of the candidates that are right, by name."""
-    dropped: Mapping[str, str]
-    """Why the others are dropped, by name."""
-
-    def __str__(self) -> str:
-        times = [f"{name} {time:.3f}" for name, time in self.times_ms.items()]
-        reasons = [f"{name}: {reason}" for name, reason in self.dropped.items()]
-        return f"{self.winner} ({', '.join([*times, *reasons])})"
 
 
 def fastest(candidates: Mapping[str, Make], expected: Tensor, timer: Timer) -> TrialOutcome:
@@ -62,11 +47,6 @@ def difference(found: Tensor, expected: Tensor) -> str:
     error = (found.float() - expected.float()).abs().max()
     bound = TOLERANCE[expected.dtype] * expected.float().abs().max()
     return "" if bool(error <= bound) else f"wrong by {error.item():.3g}"
-
-
-def reason_of(error: Exception) -> str:
-    """Gives the first line of an error, or its type."""
-    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def random_source(

@@ -26,11 +26,7 @@ ENVIRONMENT = {
 
 def build(folder: Path) -> Path:
     """Compiles the passes with gcc and returns the library."""
-    source, library = folder / "sanitized.c", folder / "sanitized.so"
-    source.write_text(native.CHOOSER)
-    flags = ("-shared", "-fPIC", f"-I{native.SOURCES}", "-o", str(library), str(source), "-lm")
-    subprocess.run(["gcc", *FLAGS, *flags], check=True)
-    return library
+    return native.compiled(folder, ["gcc"], FLAGS)
 
 
 def environment() -> dict[str, str]:
@@ -54,4 +50,4 @@ def install(library: Path) -> Sequence[Callable[[], None]]:
     ffi, lib = native.opened(library)
     shipped = sys.modules["pcsr.runtime.cpu._pixels"]
     shipped.ffi, shipped.lib = ffi, lib  # type: ignore[attr-defined]
-    return [partial(lib.choose, index) for index in range(most + 1)]
+    return [partial(lib.choose_set, index) for index in range(most + 1)]

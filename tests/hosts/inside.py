@@ -3,7 +3,7 @@
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -32,13 +32,13 @@ def names_of_tests(folder: Path) -> list[str]:
     return sorted(path.stem for path in folder.glob("test_*.py"))
 
 
-def run_tests(file: Path, python: Path, bundles: Mapping[str, str]) -> None:
-    """Runs a file of tests in another Python: all of them pass, and none is skipped. They find the
-    bundles by name in PCSR_TEST_BUNDLES.
+def run_tests(files: Sequence[Path], python: Path, bundles: Mapping[str, str]) -> None:
+    """Runs files of one folder in another Python: all tests pass, and none is skipped. They find
+    the bundles by name in PCSR_TEST_BUNDLES.
     """
     command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [*command, f"--confcutdir={file.parent}", "-rA", str(file)],
+        [*command, f"--confcutdir={files[0].parent}", "-rA", *map(str, files)],
         capture_output=True,
         text=True,
         check=False,

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.runtime.cpu.bf16 import has_openvino, passed
+
 PROGRAMS = {
     "Upscaler": "from pcsr import Upscaler; import numpy as np; "
     "Upscaler({bundle!r})(np.zeros((5, 6, 3), np.uint8))",
@@ -48,6 +50,27 @@ def test_no_address_is_opened_and_home_stays_empty(
     assert done.returncode in (0, 3), done.stderr  # pcsr-doctor misses GPUs
     assert "AF_INET" not in calls.read_text()
     assert list(home.rglob("*")) == []
+
+
+@has_openvino
+def test_bf16_opens_no_address_and_remembers_in_one_file(
+    carn_like_bundle: Path, tmp_path: Path
+) -> None:
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    home, calls = tmp_path / "home", tmp_path / "calls"
+    home.mkdir()
+    bundle = passed(carn_like_bundle, tmp_path)
+    code = f"from pcsr import Upscaler; Upscaler({str(bundle)!r}, precision='bf16')"
+    subprocess.run(
+        ["strace", "-f", "-qq", "-e", "trace=network", "-o", calls, sys.executable, "-c", code],
+        env={key: value for key, value in os.environ.items() if key != "XDG_CACHE_HOME"}
+        | {"HOME": str(home)},
+        check=True,
+    )
+    assert "AF_INET" not in calls.read_text()
+    files = [path.relative_to(home) for path in home.rglob("*") if path.is_file()]
+    assert files == [Path(".cache/pcsr/cpu-choices.json")]
 
 
 def test_telemetry_ends_where_the_host_imported_onnxruntime_first(

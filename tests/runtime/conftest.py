@@ -41,7 +41,7 @@ def instructions(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     if index > native.chosen(*native.shipped()):
         pytest.skip(f"this processor has no {name}")
     ffi, lib = request.getfixturevalue("chooser")
-    lib.choose(index)
+    lib.choose_set(index)
     assert native.chosen(ffi, lib) == index
     from pcsr.runtime.cpu import passes as pixels
 

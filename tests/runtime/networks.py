@@ -56,6 +56,8 @@ class Scene:
     mlps: Mapping[str, Mapping[str, Floats]]
     ways: Mapping[str, Upsampler]
     """How some upsamplers are evaluated; the others once, with a base."""
+    bf16: bool = False
+    """Products in bfloat16."""
 
     @classmethod
     def make(
@@ -90,7 +92,7 @@ class Scene:
         mlps = {
             role: MlpWeights.of(arrays, self.ways.get(role)) for role, arrays in self.mlps.items()
         }
-        return PixelPasses(mlps, self.grid, len(self.features))
+        return PixelPasses(mlps, self.grid, len(self.features), bf16=self.bf16)
 
     @property
     def rows(self) -> slice:

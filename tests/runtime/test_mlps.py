@@ -254,3 +254,21 @@ def test_the_order_of_the_arrays_does_not_matter(bundle: Path) -> None:
     expected = Upscaler(bundle)(image).image
     write(bundle, packed(dict(sorted(unpacked(bundle).items(), reverse=True))))
     assert np.array_equal(Upscaler(bundle)(image).image, expected)
+
+
+def test_pairs_are_weights_rounded_to_bfloat16_with_ties_to_even() -> None:
+    above, tie, odd_tie = 1 + 2**-8 + 2**-16, 1 + 2**-8, 1 + 3 * 2**-8
+    arrays = {
+        "feature_weight": np.array([[1, -2, 3]], np.float32),
+        "row_weight": np.zeros(1, np.float32),
+        "column_weight": np.zeros(1, np.float32),
+        "cell_weight": np.zeros((1, 2), np.float32),
+        "bias": np.zeros(1, np.float32),
+        "weight_1": np.array([[above], [tie], [odd_tie]], np.float32),
+        "bias_1": np.array([0, above, -1], np.float32),
+    }
+    mlp = MlpWeights.of(arrays)
+    assert [hex(pair) for pair in mlp.feature_pairs] == ["0xc0003f80", "0x4040"]
+    assert [hex(pair) for pair in mlp.pairs[:3]] == ["0x3f81", "0x3f80", "0x3f82"]
+    assert np.array_equal(mlp.pairs[3:].view(np.float32), arrays["bias_1"])
+    assert mlp.pairs is mlp.pairs

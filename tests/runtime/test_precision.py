@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pcsr import BackendError, BundleError, Upscaler
+from pcsr.runtime.cpu.candidates import choice
 from tests import checkpoints
 from tests.commands import assert_refused, upscale
 from tests.exports import ALL_PRECISIONS, Exports
@@ -45,19 +46,26 @@ def test_fp16_through_onnx_runtime_is_near_to_fp32(typed_bundle: Path) -> None:
     assert found.image.dtype == np.float32
 
 
-@pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_native_computes_in_fp32_only(typed_bundle: Path, precision: str, tmp_path: Path) -> None:
-    pattern = f"native backend computes in fp32, not in {precision}; use onnxruntime"
+def test_native_does_not_compute_in_fp16(typed_bundle: Path, tmp_path: Path) -> None:
+    pattern = "native backend computes in fp32, bf16 and int8, not in fp16; use onnxruntime"
     with pytest.raises(BackendError, match=pattern):
-        Upscaler(typed_bundle, backend="native", precision=precision)
-    options = ("--backend", "native", "--precision", precision)
+        Upscaler(typed_bundle, backend="native", precision="fp16")
+    options = ("--backend", "native", "--precision", "fp16")
     ended = upscale(typed_bundle, tmp_path / "in.png", tmp_path / "out.png", *options)
     assert_refused(ended, 3, pattern)
 
 
-def test_bf16_on_the_cpu_is_refused(typed_bundle: Path) -> None:
-    with pytest.raises(BackendError, match="no bf16 on the CPU; use the torch backend"):
-        Upscaler(typed_bundle, precision="bf16")
+def test_onnx_runtime_has_no_bf16_on_the_cpu(typed_bundle: Path) -> None:
+    with pytest.raises(BackendError, match="no bf16 on the CPU; use the native backend"):
+        Upscaler(typed_bundle, backend="onnxruntime", precision="bf16")
+
+
+def test_native_computes_in_bf16_where_the_processor_does(
+    typed_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(choice, "bf16_instructions", list)
+    ended = upscale(typed_bundle, tmp_path / "in.png", tmp_path / "out.png", "--precision", "bf16")
+    assert_refused(ended, 3, "has no instructions for bf16 .avx512_bf16 or AMX.; pass --precision")
 
 
 @pytest.mark.parametrize(

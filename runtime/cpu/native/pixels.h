@@ -5,8 +5,11 @@
 #pragma once
 #include <stdint.h>
 
-/* weight of layer l >= 1: [widths[l + 1]][widths[l]], then its bias; all layers one after another.
-   widths[0] is the width of the folded first layer, widths[layers] the number of outputs. */
+/* rest: of layer l >= 1 the weight [widths[l + 1]][widths[l]], then its bias; all layers one after
+   another. widths[0] is the width of the folded first layer, widths[layers] the number of outputs.
+   Only of bands that ask for bf16: feature_pairs and pairs, the same as feature_weight and rest with
+   weights in bfloat16, [outputs][(inputs + 1) / 2], that of an even input in the lower half, 0 beside
+   an odd last one; biases are their own bits. */
 typedef struct {
     int32_t layers;
     const int32_t *widths;
@@ -15,6 +18,7 @@ typedef struct {
     const float *column_weight;  /* [widths[0]] of the column offset */
     const float *constant;       /* [widths[0]] bias + cell */
     const float *rest;
+    const uint32_t *feature_pairs, *pairs;
     int32_t neighbours; /* 1; or 4, of an upsampler that is evaluated at each and weighed by area */
     int32_t base;       /* 1: an upsampler's residual is added to the bilinear upsample; 0: alone */
 } pcsr_mlp;
@@ -42,6 +46,7 @@ typedef struct {
     int64_t feature_plane, image_plane;
     const float *features, *image;
     pcsr_axis rows, columns;
+    int32_t bf16; /* 1: products in bfloat16, sums in float32 */
 } pcsr_band;
 
 /* Floats of scratch memory that the passes need. */
@@ -71,5 +76,9 @@ void pcsr_sigmoid(const float *values, int64_t n, float *out);
 void pcsr_histogram(const float *values, int64_t n, float first, float last, int32_t bins,
                     double *table);
 
-/* The instruction set in use: "avx512", "avx2" or "generic". */
+/* The instruction set in use: "avx512", "avx2", "generic" (SSE2) or "neon". */
 const char *pcsr_instructions(void);
+
+/* 1: bands may ask for bf16 here; the processor has vpdpbusd. */
+int32_t pcsr_has_bf16(void);
+int32_t pcsr_has_vnni(void);

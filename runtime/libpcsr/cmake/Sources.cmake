@@ -40,10 +40,7 @@ set(PCSR_CXX_SOURCES
     source/onnx/wire.cpp
     "${PCSR_SCHEMA_SOURCE}"
 )
-set(PCSR_PASSES "${CMAKE_CURRENT_SOURCE_DIR}/../cpu/native/pixels.c")
-# As runtime/cpu/native/build.py has them: the same passes give the same bits. They keep the
-# compiler's own C standard: with -std=c99 it may not contract a product and a sum.
-set(PCSR_PASSES_FLAGS -O3 -fno-math-errno -fno-trapping-math)
+include(cmake/Passes.cmake)
 set(PCSR_CXX_FLAGS -O3 -ffp-contract=off -Wall -Wextra -Wpedantic)
 
 # Compiles and links a target with the sanitizer that was asked for.
@@ -56,7 +53,7 @@ function(pcsr_sanitize target)
     endif()
 endfunction()
 
-add_library(pcsr_objects OBJECT ${PCSR_CXX_SOURCES} "${PCSR_PASSES}")
+add_library(pcsr_objects OBJECT ${PCSR_CXX_SOURCES} ${PCSR_PASSES})
 set_target_properties(
     pcsr_objects
     PROPERTIES

@@ -21,7 +21,7 @@ PassesView::PassesView(const std::vector<Mlp> &mlps, bool has_classifier, const 
         views_.push_back({static_cast<int32_t>(mlp.widths.size() - 1), mlp.widths.data(),
                           mlp.feature_weight.data(), mlp.row_weight.data(),
                           mlp.column_weight.data(), constants_.back().data(), mlp.rest.data(),
-                          mlp.neighbours, mlp.has_base});
+                          nullptr, nullptr, mlp.neighbours, mlp.has_base});
     }
     scratch_floats_ = pcsr_scratch(widest, dense);
 }

@@ -24,12 +24,12 @@ from pcsr.runtime.torch_backend.rewrites import (
 from pcsr.runtime.torch_backend.trial import (
     TIMED_SIZE,
     Run,
-    TrialOutcome,
     device_ms,
     fastest,
     laid_out,
     random_source,
 )
+from pcsr.runtime.trials.outcome import TrialOutcome
 
 from .blocks import block_graphs
 from .convolutions import kernel_graphs

@@ -148,7 +148,7 @@ def test_precisions_and_hosts_of_a_checkpoint(pcsr_ckpt: Path) -> None:
         *("fp32", "fp16", "bf16", "int8", "fp8")
     ]
     runs = {(host.backend, host.device): host.precisions for host in found.hosts}
-    assert runs["native", "cpu"] == ("fp32", "int8")
+    assert runs["native", "cpu"] == ("fp32", "bf16", "int8")
     assert runs["tensorrt", "cuda"] == ("fp32", "fp16", "bf16", "int8", "fp8")
     assert "bf16" not in runs["onnxruntime", "cpu"]
 

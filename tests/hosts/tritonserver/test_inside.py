@@ -9,6 +9,7 @@ from tests.hosts.inside import SHIPPED, names_of_tests, python_of, run_tests
 from tests.runtime.routing.calibrations import calibrated
 
 INSIDE = Path(__file__).parent / "inside"
+OWN_SERVER = ("test_life", "test_load")  # which end servers, and count what one has answered
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +32,11 @@ def bundles(
     return {name: str(path) for name, path in (paths | {"calibrated": with_times}).items()}
 
 
-@pytest.mark.parametrize("name", names_of_tests(INSIDE))
-def test_with_tritonserver(name: str, python: Path, bundles: dict[str, str]) -> None:
-    run_tests(INSIDE / f"{name}.py", python, bundles)
+@pytest.mark.parametrize("name", OWN_SERVER)
+def test_with_a_server_of_their_own(name: str, python: Path, bundles: dict[str, str]) -> None:
+    run_tests([INSIDE / f"{name}.py"], python, bundles)
+
+
+def test_with_one_server(python: Path, bundles: dict[str, str]) -> None:
+    names = sorted(set(names_of_tests(INSIDE)) - set(OWN_SERVER))
+    run_tests([INSIDE / f"{name}.py" for name in names], python, bundles)

@@ -34,7 +34,7 @@ def bundles(
 
 @pytest.mark.parametrize("name", names_of_tests(INSIDE))
 def test_in_vapoursynth(name: str, python: Path, bundles: dict[str, str]) -> None:
-    run_tests(INSIDE / f"{name}.py", python, bundles)
+    run_tests([INSIDE / f"{name}.py"], python, bundles)
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="VapourSynth could be installed here")

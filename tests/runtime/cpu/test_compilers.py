@@ -27,7 +27,7 @@ def instructions(
     index = native.SETS.index(request.param)
     if index > native.chosen(*native.shipped()):
         pytest.skip(f"this processor has no {request.param}")
-    lib.choose(index)
+    lib.choose_set(index)
     assert native.chosen(ffi, lib) == index
     monkeypatch.setattr(pixels, "ffi", ffi)
     monkeypatch.setattr(pixels, "lib", lib)

@@ -79,7 +79,7 @@ class Upscaling:
 
         self.runner.seen.clear()
         pipeline = NativePipeline(self.bundle, self.runner, self.workers, tile_px)
-        output = ArrayOutput(hr_size(size, scale), np.dtype(np.float32))
+        output = ArrayOutput(Rows.empty(hr_size(size, scale), np.dtype(np.float32)))
         task = Task(size, read, scale, replace(mode, refine=refine))
         return output.whole, pipeline.run(task, output, Stopwatch())
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from pcsr.runtime.doctor import probes as doctor_probes
 from pcsr.runtime.doctor import report as doctor
 from pcsr.runtime.doctor.cli import main
 from pcsr.runtime.tensorrt.library import load_library
+from pcsr.runtime.trials.memory import key_of, remember
+from pcsr.runtime.trials.outcome import TrialOutcome
 from tests import commands
 
 BLOCKED = ("numpy", "onnx", "onnxruntime", "torch", "triton", "tensorrt", "tensorrt_rtx")
@@ -52,6 +55,9 @@ def test_what_is_here_works() -> None:
     found = checks(in_process("--json", "-"))
     for backend in ("native", "onnxruntime", "torch"):
         assert found[backend, "cpu"]["works"], found[backend, "cpu"]
+    assert found["native, bf16", "cpu"]["works"] == (
+        bool(machine.bf16_instructions()) and find_spec("openvino") is not None
+    )
     assert {device for _, device in found} == {"cpu", "cuda"}
     assert [backend for backend, device in found if device == "cuda"] == [
         *("torch", "onnxruntime", "tensorrt", "fused kernels")
@@ -107,7 +113,7 @@ def test_one_package_missing(
     "failure", ["raise OSError('no libcuda.so')", "raise SystemExit(3)", "raise BaseException('x')"]
 )
 def test_broken_packages(failure: str, tmp_path: Path) -> None:
-    for package in ("onnxruntime", "torch"):
+    for package in ("onnxruntime", "openvino", "torch"):
         (tmp_path / f"{package}.py").write_text(failure)
     ended = in_a_process("", "--json", "-", PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
     found = checks(ended)
@@ -121,6 +127,33 @@ def test_a_wrong_result_is_no_working_backend(monkeypatch: pytest.MonkeyPatch) -
     found = checks(in_process("--json", "-"))
     assert not any(check["works"] for check in found.values())
     assert "computes 11 where 12 is right" in found["torch", "cpu"]["detail"]
+
+
+def test_what_trials_have_found_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    key = key_of("backbone", "0123456789", "bf16", 2)
+    remember(key, TrialOutcome("b", {"a": 2.0, "b": 1.5}, {"c": "not here"}))
+    file = tmp_path / "pcsr" / "cpu-choices.json"
+    found = json.loads(in_process("--json", "-").stdout)["remembered"]
+    assert found == {
+        "file": str(file),
+        "01234567 bf16, 2 threads": "b (a 2.000, b 1.500, c: not here)",
+    }
+    assert f"  file              {file}" in in_process().stdout
+    file.write_text("{")
+    found = json.loads(in_process("--json", "-").stdout)["remembered"]
+    assert "it is not JSON" in found["damaged"]
+
+
+def test_bf16_needs_a_processor_and_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    def detail() -> str:
+        return str(checks(in_process("--json", "-"))["native, bf16", "cpu"]["detail"])
+
+    monkeypatch.setattr(machine, "cpu_flags", lambda: frozenset({"avx512_bf16"}))
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    assert "openvino is not installed; run pip install 'pcsr[openvino]'" in detail()
+    monkeypatch.setattr(machine, "cpu_flags", frozenset)
+    assert "has no instructions for bf16" in detail()
 
 
 def test_two_builds_of_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:

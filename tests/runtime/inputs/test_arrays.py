@@ -84,7 +84,6 @@ def test_a_tensor_gives_tensors(upscaler: Upscaler) -> None:
     ("image", "message"),
     [
         (IMAGE.transpose(2, 0, 1), r"shape \[3, 9, 12\]; .*transpose\(1, 2, 0\).*permute"),
-        (IMAGE[None], r"one by one"),
         (torch.from_numpy(IMAGE).permute(2, 0, 1), r"permute\(1, 2, 0\)"),
         (FLOATS.astype(np.float64), r"found float64; convert them first, as astype\(np.float32\)"),
         (FLOATS.astype(np.float16), "found float16; convert them first"),

@@ -61,16 +61,6 @@ def test_versions_are_one() -> None:
     assert ".".join(parts) == pcsr.__version__
 
 
-def test_passes_have_the_flags_of_pythons() -> None:
-    python = (ROOT / "runtime" / "cpu" / "native" / "build.py").read_text()
-    here = (SOURCE / "cmake" / "Sources.cmake").read_text()
-    listed = re.search(r"extra_compile_args=\[(.*)\]", python)
-    written = re.search(r"PCSR_PASSES_FLAGS (.*)\)", here)
-    assert listed is not None
-    assert written is not None
-    assert written[1].split() == re.findall(r'"(.*?)"', listed[1])
-
-
 @pytest.mark.parametrize("compiler", [C99, (*CXX17, "-x", "c++")], ids=["C99", "C++17"])
 def test_structures_keep_their_places(
     compiler: tuple[str, ...], libpcsr: Path, tmp_path: Path

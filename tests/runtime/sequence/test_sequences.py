@@ -321,12 +321,19 @@ def test_small_tiles(
 
 
 def test_runners_that_do_not_cut_exactly(
-    upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
+    three_way_bundle: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(OnnxRuntimeRunner, "cuts_exactly", False, raising=False)
+    caplog.set_level("INFO", "pcsr.upscaler")
     first = still()
     clip = [first, first, changed(first, slice(0, 3), slice(0, 4)), first]
-    assert shares(upscaler, clip) == [0, 1, 0, 0]
+    with Upscaler(three_way_bundle, threads=1) as upscaler:
+        assert shares(upscaler, clip) == [0, 1, 0, 0]
+    said = [line for line in caplog.messages if "reused" in line]
+    assert said == [
+        "only frames that are the one before are reused: parts of a frame are not computed exactly "
+        "in this precision"
+    ]
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "torch"])

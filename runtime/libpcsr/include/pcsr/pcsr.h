@@ -89,7 +89,7 @@ typedef struct pcsr_info {
     int32_t refine;     /* 1: images are refined where a call does not say */
     int32_t threads;
     const char *precision;    /* these three stay valid until the handle is closed */
-    const char *instructions; /* of the compiled passes: "avx512", "avx2", "generic" */
+    const char *instructions; /* of the compiled passes: "avx512", "avx2", "generic", "neon" */
     const char *onnxruntime;  /* version of ONNX Runtime */
 } pcsr_info;
 

@@ -1,0 +1,15 @@
+/* The passes for AVX-512 that have products: in bfloat16 (vdpbf16ps). */
+#include "passes.h"
+
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512BF16__)
+#define LANES 16
+#define VECTORS 4
+#define OUTPUTS 6
+#define BF16
+#include "upsamplers.h"
+
+static const passes set = {"avx512_bf16", dense, compose, NULL, NULL};
+HIDDEN const passes *const pcsr_avx512_bf16 = &set;
+#else
+HIDDEN const passes *const pcsr_avx512_bf16 = NULL;
+#endif
