@@ -137,11 +137,14 @@ def in_onnxruntime(provider: str) -> str:
 
 
 def native_bf16() -> str:
-    """Finds what computes backbones in bf16: our own convolutions, OpenVINO or both."""
+    """Finds what computes backbones in bf16: our own convolutions, OpenVINO or both. Runs ONNX
+    Runtime, too, which they are compared with.
+    """
     from pcsr.runtime.machine import bf16_instructions, cpu_name
 
     if not bf16_instructions():
         raise BackendError(f"{cpu_name()} has no instructions for bf16 (avx512_bf16 or AMX)")
+    in_onnxruntime("CPUExecutionProvider")
     own = ["native convolutions"] if attempt(_has_convolutions, lambda _error: False) else []
     try:
         return ", ".join([*own, in_openvino()])
@@ -230,7 +233,7 @@ ORT, TORCH = ("numpy", "onnxruntime"), ("torch", "numpy", "onnx")
 PROBES = (
     Probe("native", "cpu", ORT, native),
     Probe("onnxruntime", "cpu", ORT, partial(in_onnxruntime, "CPUExecutionProvider")),
-    Probe("native, bf16", "cpu", ("numpy",), native_bf16),
+    Probe("native, bf16", "cpu", (*ORT, "onnx"), native_bf16),
     Probe("torch", "cpu", TORCH, partial(in_torch, "cpu")),
     Probe("torch", "cuda", TORCH, partial(in_torch, "cuda")),
     Probe("onnxruntime", "cuda", ORT, partial(in_onnxruntime, "CUDAExecutionProvider")),

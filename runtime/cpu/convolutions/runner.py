@@ -1,5 +1,6 @@
 """The runner of backbones: one set of packed weights, and memory that calls use in turn."""
 
+import logging
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -18,6 +19,7 @@ from .layers import Unsupported
 from .plan import make_plan
 from .structs import Program, Workspace, has_instructions
 
+LOG = logging.getLogger("pcsr.upscaler")
 MOST_PIXELS = 2**30
 MOST_IDLE_BYTES = 64 * 2**20  # of workspaces that no call uses
 
@@ -111,17 +113,21 @@ class ConvolutionRunner:
     def _compute(self, workspace: Workspace) -> None:
         helpers: list[Future[None]] = []
         try:
-            for thread in range(1, self._threads):
-                helpers.append(self._helpers.submit(workspace.compute, thread))
-        except RuntimeError:  # no thread is to be had: this one computes what is left
-            pass
-        try:
+            self._call_helpers(workspace, helpers)
             workspace.compute(0)
         except BaseException:
             workspace.stop()
             raise
         finally:  # they write into memory that is used again
             wait([helper for helper in helpers if not helper.cancel()])
+
+    def _call_helpers(self, workspace: Workspace, helpers: list[Future[None]]) -> None:
+        """Lets other threads take part; where none is to be had, this one computes everything."""
+        try:
+            for thread in range(1, self._threads):
+                helpers.append(self._helpers.submit(workspace.compute, thread))
+        except RuntimeError as error:
+            LOG.debug("convolutions run in %d threads: %s", 1 + len(helpers), error)
 
     def _borrowed(self, size: Size) -> Workspace:
         with self._lock:
@@ -132,6 +138,7 @@ class ConvolutionRunner:
 
     def _give_back(self, workspace: Workspace) -> None:
         """Keeps the workspaces that were used last; always one."""
+        workspace.end()
         with self._lock:
             self._idle.append(workspace)
             while len(self._idle) > 1 and sum(w.size_bytes for w in self._idle) > MOST_IDLE_BYTES:

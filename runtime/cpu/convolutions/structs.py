@@ -98,6 +98,7 @@ class Workspace:
         self._network.tensors, self._network.steps = len(tensors), len(program.steps)
         self._network.tensor, self._network.step = self._tensors, program.steps
         self._run = self._filled(plan)
+        self._held: tuple[Floats, Floats] | None = None
 
     def _filled(self, plan: Plan) -> Any:  # noqa: ANN401
         run = ffi.new("pcsr_run *")
@@ -109,7 +110,8 @@ class Workspace:
         return run
 
     def begin(self, image: Floats, features: Floats) -> None:
-        """Begins a run: image [1, 3, h, w] to features [1, D, h, w]; both must outlive it."""
+        """Begins a run: image [1, 3, h, w] to features [1, D, h, w], contiguous."""
+        self._held = image, features  # a thread may outlast a call that is interrupted
         self._claimed[:] = 0
         self._run.finished = self._run.stopped = 0
         self._run.image = ffi.from_buffer("float[]", image)
@@ -118,6 +120,10 @@ class Workspace:
     def compute(self, thread: int) -> None:
         """Takes part in the run, without the GIL, until all is computed or it is stopped."""
         lib.pcsr_convolve(self._network, self._run, thread)
+
+    def end(self) -> None:
+        """Lets go of the image and the features of a run that is over."""
+        self._held = None
 
     def stop(self) -> None:
         """Ends the run early."""

@@ -69,13 +69,13 @@ INLINE void finish(const int n, const pcsr_row *row, int block, int x, int fille
     const pcsr_step *step = row->step;
     if (step->activate_first) activate(n, step, block, sum);
     if (row->added) {
-        const uint8_t *from = row->added[block] + x * PIXEL_BYTES;
+        const uint8_t *from = row->added[block] + (int64_t)x * PIXEL_BYTES;
         UNROLL for (int p = 0; p < n; p++)
             sum[p] = _mm512_add_ps(sum[p], from_bf16(from + p * PIXEL_BYTES));
     }
     if (!step->activate_first) activate(n, step, block, sum);
     if (row->out) {
-        uint8_t *to = row->out[block] + x * PIXEL_BYTES;
+        uint8_t *to = row->out[block] + (int64_t)x * PIXEL_BYTES;
         UNROLL for (int p = 0; p < n; p++)
             if (filled == n || p < filled)
                 _mm256_storeu_si256((__m256i *)(to + p * PIXEL_BYTES),
@@ -140,7 +140,8 @@ INLINE void tile(const int n, const int blocks, const int taps, const pcsr_row *
         int64_t apart = (int64_t)pairs * 2 * PCSR_LANES;
         for (int ky = 0; ky < kernel; ky++)
             for (int kx = 0; kx < across; kx += taps) {
-                const uint8_t *in = row->in[i * kernel + ky] + (x + kx - across / 2) * PIXEL_BYTES;
+                const uint8_t *in = row->in[i * kernel + ky];
+                in += ((int64_t)x + kx - across / 2) * PIXEL_BYTES;
                 for (int pair = 0; pair < pairs; pair++) {
                     multiply(n, taps, in, apart, w, sum, other_w, blocks == 2 ? other : 0);
                     in += 4, w += 2 * PCSR_LANES, other_w += 2 * PCSR_LANES;

@@ -3,6 +3,7 @@ results depend neither on threads nor on how an image is cut.
 """
 
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -236,6 +237,23 @@ def test_several_threads_may_call_it_at_once() -> None:
         found = list(pool.map(lambda image: computed(runner, image), images))
     for one, other in zip(found, want, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_without_other_threads_one_computes_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    def submit(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    runner, image = runner_of(deep(), 3), photo(20, 100)
+    want = computed(runner, image)
+    monkeypatch.setattr(runner._helpers, "submit", submit)
+    np.testing.assert_array_equal(computed(runner, image), want)
+
+
+def test_nothing_of_a_call_is_held_when_it_is_over() -> None:
+    runner, image = runner_of(deep(), 2), photo(20, 30)
+    held = weakref.ref(image), weakref.ref(computed(runner, image))
+    del image
+    assert [one() for one in held] == [None, None]
 
 
 def test_memory_is_used_again_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
