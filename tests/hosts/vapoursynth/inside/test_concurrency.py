@@ -108,7 +108,7 @@ def test_a_bundle_is_open_as_long_as_the_clip_lives(
 
     monkeypatch.setattr(Upscaler, "__init__", noted)
     workers = _workers()
-    both = upscale(clip_of(vs.RGB24, (30, 40)), shipped, routing_map=True)
+    both = upscale(clip_of(vs.RGB24, (90, 120)), shipped, routing_map=True)
     made = both[0].std.FlipVertical()
     for n in range(8):
         made.get_frame(n).close()
