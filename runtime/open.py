@@ -166,7 +166,7 @@ class OpenBundle:
         learns: bool,
         cancellation: Cancellation | None,
     ) -> Result:
-        resolved = self._resolved(request, scale, pixels, layout)
+        resolved = self.resolved(request, scale, pixels, layout)
         took = resolved.took if learns else None
         LOG.debug("%s at scale %g: %s", size_of(pixels), scale, resolved.request)
         return executor(pixels, scale, resolved.request, took, on_rows, cancellation, out)
@@ -186,19 +186,20 @@ class OpenBundle:
         scale, request = self.completed(scale, request)
         if layout.has_alpha:
             raise ImageError("an image with alpha cannot be streamed; upscale it whole")
-        resolved = self._resolved(request, scale, pixels, layout)
+        resolved = self.resolved(request, scale, pixels, layout)
         stats = self.executor.stream(pixels, take, scale, resolved.request, cancellation)
         if resolved.took is not None:
             resolved.took(lambda: stats.total_ms)
         return stats
 
-    def _resolved(
+    def resolved(
         self,
         request: RoutingRequest,
         scale: float,
         pixels: Any,  # noqa: ANN401
         layout: Layout,
     ) -> ResolvedRequest:
+        """Resolves a completed request for an image that the executor looked at."""
         images = 1
         if layout.has_alpha and request.budget_ms is not None:
             alpha = pixels[..., -1]

@@ -40,6 +40,8 @@ class Stats:
     docs/gpu.md those of a GPU."""
     total_ms: float
     """Wall milliseconds of the call."""
+    reused_share: float = 0.0
+    """Share in [0, 1] of the output that a sequence took from the frame before."""
 
     @property
     def heavy_share(self) -> float:

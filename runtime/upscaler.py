@@ -26,6 +26,7 @@ from .routing.time_model import Key, Workload
 
 if TYPE_CHECKING:
     from .parts import ImageParts  # needs the compiled passes
+    from .sequence.frames import FrameSequence
 
 __all__ = ["Result", "Stats", "Upscaler"]
 
@@ -317,6 +318,48 @@ class Upscaler:
         for _ in range(WARM_UPS):
             with self._open.used() as now:
                 now.upscaled(image, scale, request, learns=False, cancellation=cancellation)
+
+    def sequence(
+        self,
+        scale: float | None = None,
+        k: float | None = None,
+        *,
+        reuse: Literal["exact", "off"] | str = "exact",
+        within: float = 0,
+        **options: Unpack[CallOptions],
+    ) -> "FrameSequence":
+        """Gives what upscales the frames of one stream, each as a call does, bit for bit, but
+        computes of a frame only what changed since the one before. It is a context, which gives
+        back what is kept of a frame.
+
+        Frames that equal the one before cost the comparison. On the CPU, with the native backend
+        and with plain networks, tiles of a frame are reused as well. Results are read-only arrays.
+
+        Examples:
+            >>> from pcsr import Upscaler
+            >>> moved = photo.copy()
+            >>> moved[:4, :4] = 0
+            >>> with Upscaler("carn-pcsr/").sequence(k=0.5) as frames:
+            ...     results = [frames(frame) for frame in (photo, photo, moved)]
+            >>> results[1].stats.reused_share, results[2].image.shape
+            (1.0, (108, 160, 3))
+
+        Args:
+            scale: as of a call.
+            k: as of a call.
+            options: those of a call.
+            reuse: `off` computes every frame whole.
+            within: how many levels (of 0..255) the pixels of a block of 8x8 may differ from those
+                that its result was computed from, and count as unchanged. Above 0 the results are
+                no longer those of a call.
+
+        Raises:
+            UsageError: as a call does.
+        """
+        from .sequence.frames import FrameSequence
+
+        request = RoutingRequest.of({"k": k, **options})
+        return FrameSequence(self._open, scale, request, reuse, within)
 
     @contextmanager
     def parts(self) -> Iterator["ImageParts"]:

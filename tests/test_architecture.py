@@ -54,6 +54,7 @@ pcsr.runtime.gpu.runners
 pcsr.runtime.gpu
 pcsr.runtime.open
 pcsr.runtime.parts
+pcsr.runtime.sequence
 pcsr.runtime.upscaler
 pcsr pcsr.runtime
 pcsr.runtime.profiler.measuring

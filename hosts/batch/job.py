@@ -214,6 +214,8 @@ def refuse_unfit(opening: Mapping[str, Any], options: UpscaleOptions, overlay: s
         raise UsageError("--overlay does not go with --engine; draw it of single images")
     if options.codec is not None or options.crf is not None:
         raise UsageError("--codec and --crf are for videos, which do not go with --engine")
+    if options.reuse is not None or options.reuse_within is not None:
+        raise UsageError("--reuse and --reuse-within are for videos, which do not go with --engine")
     if options.request.adaptive_budget:
         raise UsageError("--adaptive-budget does not go with --engine: workers see other images")
     if opening["device"] not in ("cpu", "cuda"):

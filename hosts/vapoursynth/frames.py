@@ -7,7 +7,6 @@ import vapoursynth as vs
 
 from pcsr.errors import ImageError
 from pcsr.runtime.result import Result
-from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.text import one_line
 
 from .formats import Pixels, pixels_of, put
@@ -38,11 +37,9 @@ class Blanks:
 
 @dataclass(frozen=True)
 class Filter:
-    """What computes a frame: open bundles, the options of a call, and what is asked for."""
+    """What computes a frame, and what is asked for."""
 
     pool: Shared | PerFrame
-    scale: float
-    request: RoutingRequest
     with_map: bool
 
     def clip(self, source: vs.VideoNode, size: tuple[int, int]) -> vs.VideoNode:
@@ -75,8 +72,8 @@ class Filter:
     ) -> vs.VideoFrame:
         alpha = source.props.get(ALPHA)
         image = pixels_of(source) if alpha is None else _with_alpha(source, alpha)
-        with self.pool.lent() as upscaler:
-            result = upscaler.run(image, self.scale, self.request)
+        with self.pool.lent() as frames:
+            result = frames(image)
         out = blank.copy()
         out.props.clear()
         out.props.update(source.props)

@@ -1,27 +1,41 @@
-"""The open bundles that compute a clip's frames."""
+"""The sequences that compute a clip's frames."""
 
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from pcsr.runtime.upscaler import Upscaler
+from pcsr.runtime.sequence.frames import FrameSequence
 
 
 class Shared:
-    """One for all frames: a device's, and those whose times a budget counts on."""
+    """One Upscaler for all frames: a device's, and those whose times a budget counts on. Each frame
+    that is computed at the same time has a sequence of its own.
 
-    def __init__(self, upscaler: Upscaler) -> None:
-        self._upscaler = upscaler
+    Args:
+        opened: makes a sequence.
+    """
+
+    def __init__(self, opened: Callable[[], FrameSequence]) -> None:
+        self._opened = opened
+        self._idle: list[FrameSequence] = []
 
     @contextmanager
-    def lent(self) -> Iterator[Upscaler]:
-        """Lends it to the body."""
-        yield self._upscaler
+    def lent(self) -> Iterator[FrameSequence]:
+        """Lends the one that nobody else has and that was used last to the body."""
+        try:
+            frames = self._idle.pop()
+        except IndexError:
+            frames = self._opened()
+        try:
+            yield frames
+        finally:
+            self._idle.append(frames)
 
 
 class PerFrame:
-    """One for each frame that is computed at the same time, opened when it is first needed.
+    """A sequence of an Upscaler of its own for each frame that is computed at the same time, opened
+    when it is first needed.
 
     The calls of one Upscaler share its threads, so frames at once would be slower than one after
     the other. Here a frame alone has all cores, and of n at once each has an n-th of them.
@@ -33,30 +47,33 @@ class PerFrame:
     """
 
     def __init__(
-        self, first: Upscaler, opened: Callable[[int], Upscaler], threads: Callable[[int], int]
+        self,
+        first: FrameSequence,
+        opened: Callable[[int], FrameSequence],
+        threads: Callable[[int], int],
     ) -> None:
         self._opened, self._threads = opened, threads
-        self._idle: dict[int, list[Upscaler]] = defaultdict(list)
+        self._idle: dict[int, list[FrameSequence]] = defaultdict(list)
         self._idle[threads(1)].append(first)
         self._lock, self._busy = threading.Lock(), 0
 
     @contextmanager
-    def lent(self) -> Iterator[Upscaler]:
+    def lent(self) -> Iterator[FrameSequence]:
         """Lends one that nobody else has to the body."""
         with self._lock:
             self._busy += 1
             threads = self._threads(self._busy)
             idle = self._idle[threads]
-            upscaler = idle.pop() if idle else None
+            frames = idle.pop() if idle else None
         try:
-            if upscaler is None:
-                upscaler = self._opened(threads)
-            yield upscaler
+            if frames is None:
+                frames = self._opened(threads)
+            yield frames
         finally:
             with self._lock:
                 self._busy -= 1
-                if upscaler is not None:
-                    idle.append(upscaler)
+                if frames is not None:
+                    idle.append(frames)
 
 
 def share_of_cores(cores: int) -> Callable[[int], int]:

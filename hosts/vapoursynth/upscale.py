@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, Unpack, overload
 
@@ -15,6 +16,8 @@ from pcsr.runtime.machine import usable_cores
 from pcsr.runtime.open import ARGUMENTS
 from pcsr.runtime.routing.request import ARGUMENTS as ROUTING
 from pcsr.runtime.routing.request import CallOptions, RoutingRequest
+from pcsr.runtime.sequence.frames import ARGUMENTS as SEQUENCE
+from pcsr.runtime.sequence.frames import FrameSequence
 from pcsr.runtime.upscaler import Upscaler
 from pcsr.text import one_line
 
@@ -36,6 +39,8 @@ class Options(CallOptions, total=False):
     passes: str
     cuda_graphs: bool
     may_build: bool
+    reuse: str
+    within: float
 
 
 @overload
@@ -105,8 +110,9 @@ def upscale(
             for both.
         options: how `pcsr.Upscaler` is opened (device, backend, precision, threads, tile_px,
             passes, cuda_graphs, may_build), and how its calls route (adaptive, heavy_ratio,
-            preset, budget_ms, max_psnr_loss_db, adaptive_budget, refine). `threads` are those of
-            one frame; None gives the frames that are computed at once a share of the cores.
+            preset, budget_ms, max_psnr_loss_db, adaptive_budget, refine), and what is reused of
+            frames before (reuse, within; see `pcsr.Upscaler.sequence`). `threads` are those of one
+            frame; None gives the frames that are computed at once a share of the cores.
 
     Returns the clip in the format of the source. Its frames keep the source's properties and have
     `PCSRHeavyShare`, the share in [0, 1] of the pixels of the heavier half of the upsamplers, and
@@ -118,7 +124,7 @@ def upscale(
             or device that is not there. So does a frame that cannot be computed.
     """
     with _as_errors():
-        refuse_unknown(options, [*OPENING, *ROUTING])
+        refuse_unknown(options, [*OPENING, *ROUTING, *SEQUENCE])
         wants_map = checked({"routing_map": routing_map}, {"routing_map": flag()})["routing_map"]
         request = RoutingRequest.of({"k": k, **_only(options, ROUTING)})
         refuse_others(clip, str(options.get("device", "cpu")))
@@ -130,8 +136,9 @@ def upscale(
         upscaler.resolved(size, scale, request)
         scale, request = upscaler.completed(scale, request)
         refuse_huge(size, scale)
-        pool = _pool(upscaler, opening, request)
-    made = Filter(pool, scale, request, wants_map).clip(clip, hr_size(size, scale))
+        how = {"scale": scale, **asdict(request), **_only(options, SEQUENCE)}
+        pool = _pool(upscaler, opening, how)
+    made = Filter(pool, wants_map).clip(clip, hr_size(size, scale))
     if not wants_map:
         return made
     vs.core.std.SetVideoCache(made, mode=1)  # else each of the two would compute the frame
@@ -148,18 +155,20 @@ def _as_errors() -> Iterator[None]:
 
 
 def _pool(
-    upscaler: Upscaler, opening: Mapping[str, Any], request: RoutingRequest
+    upscaler: Upscaler, opening: Mapping[str, Any], how: Mapping[str, Any]
 ) -> Shared | PerFrame:
     on_device = upscaler.device != "cpu" or upscaler.backend not in ("native", "onnxruntime")
-    if on_device or request.budget_ms is not None:
-        return Shared(upscaler)
-    path, asked = upscaler.bundle.path.absolute(), opening.get("threads")
+    first = upscaler.sequence(**how)
+    if on_device or how["budget_ms"] is not None:
+        return Shared(lambda: upscaler.sequence(**how))
+    asked = opening.get("threads")
 
-    def opened(threads: int) -> Upscaler:
-        return Upscaler(path, **{**opening, "threads": threads})
+    def opened(threads: int) -> FrameSequence:
+        path = upscaler.bundle.path.absolute()
+        return Upscaler(path, **{**opening, "threads": threads}).sequence(**how)
 
     threads = share_of_cores(usable_cores()) if asked is None else lambda _: int(asked)
-    return PerFrame(upscaler, opened, threads)
+    return PerFrame(first, opened, threads)
 
 
 def _only(options: Options, names: Collection[str]) -> dict[str, Any]:

@@ -210,16 +210,21 @@ class PlainPipeline:
     ) -> None:
         model = bundle.manifest.model
         self._halo_px, self._tile_px = model.receptive_radius_px, tile_px
-        self._multiple = model.size_multiple
+        self.multiple = model.size_multiple
         self._working_bytes_per_px = model.working_bytes_per_px
         self._scale = bundle.manifest.trained_scale
         self._runner, self._workers = runner, workers
         self.cuts_exactly = cuts_exactly(runner)
 
+    def crop_pixels(self) -> int:
+        """Counts the input pixels of a tile, halo included, that memory is there for."""
+        tile_bytes = min(PLAIN_TILE_BYTES, available_bytes() // 2)
+        return int(tile_bytes / (ARENA_GROWTH * self._working_bytes_per_px))
+
     def plan(self, size: Size, part: slice | None = None) -> Bands:
         """Cuts an image of (height, width), or part of its rows, into bands of tiles."""
         if self._tile_px is not None:
-            return square_bands(size, self._halo_px, self._tile_px, self._multiple, part)
+            return square_bands(size, self._halo_px, self._tile_px, self.multiple, part)
         free = available_bytes() // 2
         bands = self._within(size, min(PLAIN_TILE_BYTES, free), part)
         pixels = size[1] * (part.stop - part.start if part else size[0])
@@ -235,9 +240,7 @@ class PlainPipeline:
         side = 3 * max(LEAST_CORE_PX, self._halo_px or 0)
         least_pixels = min(size[0], side) * min(size[1], side)
         most_pixels = max(crop_pixels, least_pixels)
-        return least_work_bands(
-            size, self._halo_px, most_pixels, multiple=self._multiple, part=part
-        )
+        return least_work_bands(size, self._halo_px, most_pixels, multiple=self.multiple, part=part)
 
     def backbone_px(self, size: Size, scale: float) -> int:
         return sum(map(seen_pixels, self.plan(size).tiles))
@@ -256,10 +259,10 @@ class PlainPipeline:
             finished = self.enlarged(rows)
             with output.rows(finished.start, finished.stop) as target:
                 for tile in tiles:
-                    self._run_tile(tile, image, target.pixels, watch)
+                    self.run_tile(tile, image, target.pixels, watch)
         return Routed(np.zeros(0, dtype=np.int64), None)
 
-    def _run_tile(self, tile: Tile, image: Floats, target: NDArray[Any], watch: Stopwatch) -> None:
+    def run_tile(self, tile: Tile, image: Floats, target: NDArray[Any], watch: Stopwatch) -> None:
         """Computes a tile of some rows [1, 3, m, w] into its columns of `target` [n, W, 3]."""
         with watch.stage("network"):
             crop = np.ascontiguousarray(image[..., tile.crop[1]])

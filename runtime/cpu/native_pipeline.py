@@ -6,12 +6,12 @@ classify all bands first; the features are kept for the second pass where they a
 else computed again.
 """
 
-import itertools
 import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +29,9 @@ from pcsr.runtime.timing import Stopwatch, ThreadSpans
 
 from .held_rows import HeldRows
 from .output import Output, Rows, refuse_infinite
-from .passes import FeatureBand, PixelPasses, finish, has_bf16, sigmoid
+from .passes import FeatureBand, Labels, PixelPasses, finish, has_bf16, sigmoid
 from .pipeline import ARENA_GROWTH, Routed, Runner, Task, cuts_exactly
-from .statistics import Collector, Statistics
+from .statistics import Collector, rule_of
 from .workers import Workers
 
 LOG = logging.getLogger("pcsr.upscaler")
@@ -87,12 +87,15 @@ class NativePipeline:
         bf16: bool = False,
     ) -> None:
         model = bundle.manifest.model
-        self._reaches = any(upsampler.neighbours == 4 for upsampler in model.upsamplers)
+        self.has_sides = any(upsampler.neighbours == 4 for upsampler in model.upsamplers)
+        self.mixes_bases = len({upsampler.base for upsampler in model.upsamplers}) > 1
         self._halo_px, self.depth = model.receptive_radius_px, model.feature_width
         self._working_bytes_per_px = model.working_bytes_per_px
         self.count = bundle.upsamplers
         self.bf16 = bf16 and has_bf16()
-        made = partial(Shape.make, bundle.manifest, load_mlps(bundle), bf16=self.bf16)
+        mlps = load_mlps(bundle)
+        made = partial(Shape.make, bundle.manifest, mlps, bf16=self.bf16)
+        self._passes_of = partial(PixelPasses, mlps, depth=self.depth, bf16=self.bf16)
         self.shape = lru_cache(KEPT_SHAPES)(made)
         self.memory = ReusedMemory()
         self.workers, self._runner, self._tile_px = workers, runner, tile_px
@@ -104,9 +107,13 @@ class NativePipeline:
         LOG.debug("%s: %s", task.size, banded)
         return banded.compose(banded.rule(), output)
 
+    def composer(self, grid: Grid) -> "Composer":
+        """Makes what composes a grid of its own, which no image has."""
+        return Composer(self, grid, self._passes_of(grid))
+
     def reach_px(self, grid: Grid) -> int:
         """Counts the rows that upsamplers read above or below the nearest one."""
-        return grid.reach_px if self._reaches else 0
+        return grid.reach_px if self.has_sides else 0
 
     def halo_px(self, grid: Grid) -> int | None:
         """Counts the input rows around a band that its features and upsamplers depend on."""
@@ -125,9 +132,7 @@ class NativePipeline:
         budget = WORKING_BYTES
         if needed_bytes > min(SMALL_BYTES, budget):
             budget = min(budget, available_bytes() // 2)
-        left_bytes = max(budget - keeps * kept_bytes, min(LEAST_TILE_BYTES, budget))
-        tile_bytes = min(left_bytes, TILE_BYTES)
-        crop_pixels = int(tile_bytes / (ARENA_GROWTH * self._working_bytes_per_px))
+        crop_pixels = self.crop_pixels(budget, keeps * kept_bytes)
         band_pixels = min(
             OUTPUT_PIXELS_PER_BAND * math.prod(size) // grid.pixels,
             FEATURE_BYTES_PER_BAND // (4 * self.depth),
@@ -136,6 +141,16 @@ class NativePipeline:
         if part is None:
             return kept_bands(*limits), keeps
         return least_work_bands(*limits, part=part), keeps
+
+    def crop_pixels(self, budget: int | None = None, kept_bytes: int = 0) -> int:
+        """Counts the input pixels of a tile, halo included, that a budget of memory has room for
+        beside what is kept. None takes what may be used now.
+        """
+        if budget is None:
+            budget = min(WORKING_BYTES, available_bytes() // 2)
+        left_bytes = max(budget - kept_bytes, min(LEAST_TILE_BYTES, budget))
+        tile_bytes = min(left_bytes, TILE_BYTES)
+        return int(tile_bytes / (ARENA_GROWTH * self._working_bytes_per_px))
 
     def backbone_px(self, size: tuple[int, int], scale: float) -> int:
         bands, keeps = self.plan(self.shape(size, scale).grid, True)
@@ -158,18 +173,84 @@ class NativePipeline:
         rows = slice(max(0, inner.start - reach_px), min(image.shape[2], inner.stop + reach_px))
         top = seen.start + rows.start
         if len(tiles) == 1:
-            whole = self._encode(np.ascontiguousarray(image), cancellation)
+            whole = self.encode(np.ascontiguousarray(image), cancellation)
             return np.ascontiguousarray(whole[:, rows]), top
         out = self.memory.take((self.depth, rows.stop - rows.start, width), np.float32)
         for tile in tiles:
             crop = np.ascontiguousarray(image[..., tile.crop[1]])
-            out[..., tile.core[1]] = self._encode(crop, cancellation)[:, rows, tile.inner[1]]
+            out[..., tile.core[1]] = self.encode(crop, cancellation)[:, rows, tile.inner[1]]
         return out, top
 
-    def _encode(self, image: Floats, cancellation: Cancellation | None) -> Floats:
+    def encode(self, image: Floats, cancellation: Cancellation | None) -> Floats:
+        """Computes the features [D, h, w] of an image or a tile [1, 3, h, w]."""
         (found,) = self._runner.run_image("backbone", image, ("features",), cancellation)
         features: Floats = found[0]
         return features
+
+
+class Unrefined(NamedTuple):
+    """Output rows that are composed and not refined: [3, n, W] float32 RGB, [n, W] uint8 upsamplers
+    and [n, W] float32 difficulties.
+    """
+
+    planes: Floats
+    labels: Labels
+    difficulty: Floats
+
+
+class Composer:
+    """Routes and composes the output rows of one grid."""
+
+    def __init__(self, pipeline: NativePipeline, grid: Grid, passes: PixelPasses) -> None:
+        self.grid, self._passes, self._take = grid, passes, pipeline.memory.take
+        self._count = pipeline.count
+        self._upsamplers = [f"upsampler_{j}" for j in range(self._count)]
+
+    def logits(self, band: FeatureBand, rows: slice) -> Floats:
+        """Computes what the classifier gives for some output rows: [K, n, W]."""
+        return self._passes.logits(band, rows, self._take)
+
+    def fill(
+        self,
+        band: FeatureBand,
+        rows: slice,
+        rule: Rule,
+        target: Unrefined,
+        spans: ThreadSpans,
+        logits: Floats | None = None,
+    ) -> float | None:
+        """Fills `target` with some output rows, and returns the threshold. logits: [K, n, W], what
+        the classifier gives for them; None computes it.
+        """
+        threshold = None
+        if self._count == 1:
+            with spans.stage("prepare"):
+                target.labels[:], target.difficulty[:] = 0, 1
+        else:
+            with spans.stage("classifier"):
+                found = self.logits(band, rows) if logits is None else logits
+            with spans.stage("routing"):
+                threshold = routed(rule, found, target.labels, target.difficulty)
+        self.compose(band, rows, target.labels, target.planes, spans)
+        return threshold
+
+    def compose(
+        self, band: FeatureBand, rows: slice, labels: Labels, planes: Floats, spans: ThreadSpans
+    ) -> None:
+        """Composes some output rows whose upsamplers are known: labels [n, W]."""
+        with spans.stages("compose", self._upsamplers) as seconds:
+            self._passes.compose(band, rows, labels, planes, seconds)
+            refuse_infinite(planes)
+
+
+def routed(rule: Rule, logits: Floats, labels: Labels, difficulty: Floats) -> float | None:
+    """Routes pixels by their logits [K, n, W] into labels and contiguous difficulty [n, W]; returns
+    the threshold.
+    """
+    found = partial(sigmoid, out=difficulty.reshape(-1))
+    routing = rule(logits.reshape(len(logits), -1).T, found)
+    labels[:] = routing.assignment.reshape(labels.shape)
+    return routing.threshold
 
 
 class BandedRun:
@@ -189,9 +270,9 @@ class BandedRun:
     ) -> None:
         self._pipeline, self._task, self._watch = pipeline, task, watch
         self._count = pipeline.count
-        self._upsamplers = [f"upsampler_{j}" for j in range(self._count)]
         shape = pipeline.shape(task.size, task.scale)
-        self._grid, self._passes, self._cost = shape.grid, shape.passes, shape.cost
+        self._grid, self._cost = shape.grid, shape.cost
+        self._composer = Composer(pipeline, shape.grid, shape.passes)
         self._refined_below = refined_below(task.request, self._count)
         self._kept: dict[int, _Classified] = {}
         self._two_passes = task.request.needs_statistics and self._count > 1
@@ -210,15 +291,7 @@ class BandedRun:
         """Makes the rule of routing; classifies all pixels where the request needs that."""
         if not self._two_passes:
             return fixed_rule(self._cost, self._task.request.cost_weight)
-        statistics = Statistics(self._task.request)
-        self.classify(statistics)
-        with self._watch.stage("routing"):
-            histogram = statistics.histogram
-        if histogram.is_coarse:
-            statistics = Statistics(self._task.request, histogram.low, histogram.high)
-            self.classify(statistics)
-        with self._watch.stage("routing"):
-            return statistics.rule(self._cost)
+        return rule_of(self._task.request, self._cost, self.classify, self._watch)
 
     def compose(self, rule: Rule, output: Output) -> Routed:
         """Computes and hands on the output rows: the second pass, or the only one."""
@@ -256,24 +329,11 @@ class BandedRun:
         def work(part: slice) -> None:
             # Of the rows held, those of the band come last.
             local = slice(part.start - rows.stop, (part.stop - rows.stop) or None)
-            labels = held.labels[local]
-            if self._count == 1:
-                with spans.stage("prepare"):
-                    labels[:], held.difficulty[local] = 0, 1
-            else:
-                with spans.stage("classifier"):
-                    logits = self._logits(known, part)
-                with spans.stage("routing"):
-                    found = partial(sigmoid, out=held.difficulty[local].reshape(-1))
-                    routing = rule(logits.reshape(len(logits), -1).T, found)
-                    labels[:] = routing.assignment.reshape(labels.shape)
-                    thresholds.append(routing.threshold)
-            with spans.stages("compose", self._upsamplers) as seconds:
-                planes = held.planes[:, local]
-                self._passes.compose(known.band, part, labels, planes, seconds)
-                refuse_infinite(planes)
+            target = Unrefined(held.planes[:, local], held.labels[local], held.difficulty[local])
+            logits = known.logits.get(part.start)
+            thresholds.append(self._composer.fill(known.band, part, rule, target, spans, logits))
 
-        self._pipeline.workers.over_ranges(self._chunks(rows), work)
+        self._pipeline.workers.over_ranges(self._grid.chunks(rows, PIXELS_PER_CHUNK), work)
         return thresholds[0] if thresholds else None
 
     def _finish(self, held: HeldRows, unfinished: int, target: Rows, spans: ThreadSpans) -> Counts:
@@ -314,14 +374,13 @@ class BandedRun:
                     known.logits[part.start] = logits
 
             rows = _common(self._grid.hr_rows(self._bands.rows[index]), self._wanted)
-            self._pipeline.workers.over_ranges(self._chunks(rows), work)
+            self._pipeline.workers.over_ranges(self._grid.chunks(rows, PIXELS_PER_CHUNK), work)
         if self._keeps:
             self._kept[index] = known
 
     def _logits(self, known: "_Classified", rows: slice) -> Floats:
         logits = known.logits.get(rows.start)
-        take = self._pipeline.memory.take
-        return self._passes.logits(known.band, rows, take) if logits is None else logits
+        return self._composer.logits(known.band, rows) if logits is None else logits
 
     def _band(self, index: int) -> FeatureBand:
         rows, tiles = self._bands.rows[index], self._bands.tiles[index]
@@ -337,16 +396,6 @@ class BandedRun:
                 tiles, crop, width, self._reach_px, self._watch.cancellation
             )
         return FeatureBand(features, features_top, image[0], first)
-
-    def _chunks(self, rows: slice) -> list[slice]:
-        """Cuts output rows into ranges, each of whole input rows, for one thread at a time."""
-        height, width = self._grid.hr_size
-        step = max(1, PIXELS_PER_CHUNK * self._task.size[0] // (height * width))
-        if rows.start >= rows.stop:
-            return []
-        nearest, seen = self._grid.rows.nearest[rows], self._grid.lr_rows(rows)
-        starts = np.searchsorted(nearest, np.arange(seen.start, seen.stop, step)) + rows.start
-        return [slice(a, b) for a, b in itertools.pairwise([*starts.tolist(), rows.stop]) if a < b]
 
 
 @dataclass(frozen=True)

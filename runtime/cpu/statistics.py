@@ -2,6 +2,7 @@
 
 import functools
 import operator
+from collections.abc import Callable
 from threading import get_ident
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from pcsr.runtime.routing.adaptive import Histogram
 from pcsr.runtime.routing.ranking import RankCounts
 from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.routing.rule import Rule, adaptive_rule, difficulty_logit, ratio_rule
+from pcsr.runtime.timing import Stopwatch
 
 from .passes import add_to_histogram, sigmoid
 
@@ -55,6 +57,26 @@ class Statistics:
         if self._request.heavy_ratio is not None:
             return ratio_rule(cost, np.concatenate(self._logits), self._request.heavy_ratio)
         return adaptive_rule(cost, self.histogram)
+
+
+def rule_of(
+    request: RoutingRequest,
+    cost: Floats,
+    classify: Callable[[Collector], None],
+    watch: Stopwatch,
+) -> Rule:
+    """Makes the rule of ADM or of a heavy_ratio; `classify` adds the logits of all pixels, and is
+    called twice where a second histogram tells more.
+    """
+    statistics = Statistics(request)
+    classify(statistics)
+    with watch.stage("routing"):
+        histogram = statistics.histogram
+    if histogram.is_coarse:
+        statistics = Statistics(request, histogram.low, histogram.high)
+        classify(statistics)
+    with watch.stage("routing"):
+        return statistics.rule(cost)
 
 
 class Ranks:

@@ -26,7 +26,7 @@ from pcsr.runtime.timing import Stopwatch
 from .alpha import bleed_colours
 from .open import open_fastest, open_pipeline
 from .output import ArrayOutput, Rows, StreamOutput
-from .pipeline import Routed, Runner, Task
+from .pipeline import Pipeline, Routed, Runner, Task
 from .workers import Workers
 
 if TYPE_CHECKING:
@@ -67,6 +67,21 @@ class HostUpscaler:
         self._pipeline = open_pipeline(bundle, runner, self._workers, native, tile_px, bf16)
         self._single: HostUpscaler | None = None
         self._open_single = partial(HostUpscaler, bundle, backend, precision, 1, tile_px)
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle whose graphs run."""
+        return self._bundle
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """What an image goes through."""
+        return self._pipeline
+
+    @property
+    def workers(self) -> Workers:
+        """The threads."""
+        return self._workers
 
     def keep_shapes(self, count: int) -> None: ...
 

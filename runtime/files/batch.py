@@ -4,7 +4,7 @@ import os
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -59,6 +59,10 @@ class UpscaleOptions(Encoding):
     for images, 2**24 for frames."""
     skip_existing: bool = False
     """Whether what is there already stays, and jobs of which everything is there are skipped."""
+    reuse: str | None = None
+    """`exact` or `off`, of the frames of a video, see `Upscaler.sequence`; None is `exact`."""
+    reuse_within: float | None = None
+    """By how many levels of 255 a frame may differ and be reused; None is 0."""
     accept_damaged: bool = False
     """Take what can be decoded of a damaged image."""
     leaves_large: bool = False
@@ -67,6 +71,15 @@ class UpscaleOptions(Encoding):
     def limit(self, is_frame: bool) -> int:
         """Gives the limit of an image's or a frame's pixels."""
         return self.max_pixels or (MAX_FRAME_PIXELS if is_frame else MAX_PIXELS)
+
+    def check_reuse(self, jobs: Sequence[Job]) -> None:
+        """Raises UsageError where frames are to be reused and no job has any."""
+        given = {"--reuse": self.reuse, "--reuse-within": self.reuse_within}
+        names = " and ".join(name for name, value in given.items() if value is not None)
+        if names and jobs and not any(is_video(job.source) for job in jobs):
+            raise UsageError(f"{names} is for videos, and none of the inputs is one; leave it out")
+        if self.reuse == "off" and self.reuse_within is not None:
+            raise UsageError("--reuse off and --reuse-within exclude each other; leave one out")
 
 
 class LargeImage(ImageError):
@@ -102,6 +115,7 @@ def upscale_files(
             "or more upsamplers"
         )
     upscaler.completed(options.scale, options.request)
+    options.check_reuse(jobs)
     for job in jobs:
         if is_video(job.source):
             check_encoder(job.target, options.codec)
@@ -262,8 +276,18 @@ class _Stages:
         with open_video(job.source, options.limit(is_frame=True)) as source:
             size = self._hr_size(job, source.size)
             make_folder(job.target.parent)
-            upscale = partial(self._upscale, upscaler)
-            return upscale_video(source, job.target, size, upscale, options, self._bar)
+            with upscaler.sequence(
+                options.scale,
+                reuse=options.reuse or "exact",
+                within=options.reuse_within or 0,
+                **asdict(options.request),
+            ) as frames:
+
+                def upscale(pixels: NDArray[Any]) -> Result:
+                    self._refuse_stopped()
+                    return frames(pixels)
+
+                return upscale_video(source, job.target, size, upscale, options, self._bar)
 
     def _stream(
         self, upscaler: Upscaler, job: Job, picture: images.Picture, size: tuple[int, int]

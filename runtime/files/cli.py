@@ -152,6 +152,17 @@ def _no_empty(context: click.Context, parameter: click.Parameter, value: Any) ->
 @option_group(
     "Runtime",
     click.option(
+        "--reuse",
+        type=click.Choice(["exact", "off"]),
+        help="Compute of a video's frames only what changed. [default: exact]",
+    ),
+    click.option(
+        "--reuse-within",
+        type=click.FloatRange(0, 255),
+        metavar="LEVELS",
+        help="Take pixels that differ by so much, of 255, for unchanged: not exact.",
+    ),
+    click.option(
         "-t",
         "--tile",
         default="auto",

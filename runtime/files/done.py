@@ -53,7 +53,8 @@ class Done:
         height, width = stats.hr_size
         heavy = f", {stats.heavy_share:.1%} heavy" if len(stats.pixels_per_upsampler) > 1 else ""
         if isinstance(stats, VideoStats):
-            time = f"{stats.frames} frames, {stats.frame_ms:.0f} ms each"
+            reused = f", {stats.reused_share:.0%} reused" if stats.reused_share >= 0.005 else ""
+            time = f"{stats.frames} frames, {stats.frame_ms:.0f} ms each{reused}"
         else:
             time = f"{stats.total_ms:.0f} ms"
         return one_line(f"{self.job.target}: {width}x{height}{heavy}, {time}")

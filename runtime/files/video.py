@@ -55,6 +55,8 @@ class VideoStats:
     pixels_per_upsampler: tuple[int, ...]
     """Of all frames together, heaviest first."""
     frames: int
+    reused_share: float
+    """Share in [0, 1] of the pixels that were taken from the frame before, over all frames."""
     frame_ms: float
     """Mean wall time of the computation of a frame."""
     fps: float
@@ -130,6 +132,7 @@ def upscale_video(
         hr_size,
         tuple(counts),
         len(stats),
+        sum(s.reused_share for s in stats) / len(stats),
         sum(s.total_ms for s in stats) / len(stats),
         len(stats) / (perf_counter() - start),
         tuple(video.warnings),

@@ -97,6 +97,16 @@ class Grid:
         first, stop = np.searchsorted(self.rows.nearest, [lr_rows.start, lr_rows.stop])
         return slice(int(first), int(stop))
 
+    def chunks(self, rows: slice, pixels: int) -> list[slice]:
+        """Cuts output rows into ranges of about so many pixels, each of whole input rows."""
+        height, width = self.hr_size
+        step = max(1, pixels * self.lr_size[0] // (height * width))
+        if rows.start >= rows.stop:
+            return []
+        nearest, seen = self.rows.nearest[rows], self.lr_rows(rows)
+        starts = np.searchsorted(nearest, np.arange(seen.start, seen.stop, step)) + rows.start
+        return [slice(a, b) for a, b in itertools.pairwise([*starts.tolist(), rows.stop]) if a < b]
+
     def lr_rows(self, hr_rows: slice) -> slice:
         """Returns the input rows that are nearest to some output rows, at least one."""
         nearest = self.rows.nearest

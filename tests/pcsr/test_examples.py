@@ -18,6 +18,7 @@ from pcsr.batch.storage.places import Place
 from pcsr.export.exporter import export_bundle
 from pcsr.runtime.parts import ImageParts
 from pcsr.runtime.result import Stats
+from pcsr.runtime.sequence.frames import FrameSequence
 from pcsr.tritonserver.model.refusals import refusal
 from pcsr.tritonserver.model.settings import Settings
 from pcsr.tritonserver.pbtxt import config_text
@@ -29,7 +30,8 @@ def functions_and_classes(module: ModuleType) -> list[Any]:
     return [v for v in found if (isfunction(v) or isclass(v)) and getmodule(v) is module]
 
 
-PUBLIC = [pcsr.Upscaler, pcsr.Upscaler.warmup, pcsr.Upscaler.parts, ImageParts]
+PUBLIC = [pcsr.Upscaler, pcsr.Upscaler.warmup, pcsr.Upscaler.sequence, FrameSequence]
+PUBLIC += [pcsr.Upscaler.parts, ImageParts]
 PUBLIC += [pcsr.Result, Stats, pcsr.upscale_file, pcsr.Cancellation]
 PUBLIC += [pcsr.Bundle, export_bundle, errors, batch.Upscale, batch.read_manifest]
 PUBLIC += [refusal, Settings.read, config_text]

@@ -52,13 +52,13 @@ def test_tiles_follow_from_the_memory_that_may_be_used(
     upscaler = Upscaler(plain)
     whole = upscaler(picture((97, 131)))
     crops: list[int] = []
-    run_tile = PlainPipeline._run_tile
+    run_tile = PlainPipeline.run_tile
 
     def counted(self: PlainPipeline, tile: Any, *args: Any) -> None:  # noqa: ANN401
         crops.append(np.prod([part.stop - part.start for part in tile.crop]))
         run_tile(self, tile, *args)
 
-    monkeypatch.setattr(PlainPipeline, "_run_tile", counted)
+    monkeypatch.setattr(PlainPipeline, "run_tile", counted)
     most_px = 80 * 80
     per_px = upscaler.bundle.manifest.model.working_bytes_per_px
     budget = int(most_px * per_px * ARENA_GROWTH)

@@ -14,6 +14,7 @@ import pytest
 import vapoursynth as vs
 
 from pcsr import Upscaler
+from pcsr.runtime.sequence.frames import FrameSequence
 from pcsr.vapoursynth import upscale
 from pcsr.vapoursynth.pool import PerFrame, share_of_cores
 
@@ -56,13 +57,13 @@ def test_frames_do_not_wait_for_each_other(
 ) -> None:
     """Each waits until all are being computed."""
     all_there = threading.Barrier(len(numbers))
-    run = Upscaler.run
+    run = FrameSequence.__call__
 
-    def slow(self: Upscaler, *args: Any) -> Any:  # noqa: ANN401
+    def slow(self: FrameSequence, *args: Any) -> Any:  # noqa: ANN401
         all_there.wait(timeout=60)
         return run(self, *args)
 
-    monkeypatch.setattr(Upscaler, "run", slow)
+    monkeypatch.setattr(FrameSequence, "__call__", slow)
     made = upscale(clip_of(vs.GRAY8, (9, 9), 64), shipped)
     for future in [made.get_frame_async(n) for n in numbers]:
         future.result().close()
@@ -73,13 +74,13 @@ def test_a_frame_is_computed_once_for_image_and_map(
     shipped: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []
-    run = Upscaler.run
+    run = FrameSequence.__call__
 
-    def counted(self: Upscaler, *args: Any) -> Any:  # noqa: ANN401
+    def counted(self: FrameSequence, *args: Any) -> Any:  # noqa: ANN401
         calls.append(1)
         return run(self, *args)
 
-    monkeypatch.setattr(Upscaler, "run", counted)
+    monkeypatch.setattr(FrameSequence, "__call__", counted)
     made, routing = upscale(clip_of(vs.RGB24, (30, 40), 24), shipped, routing_map=True)
     both = core.std.StackVertical([made.std.ShufflePlanes(0, vs.GRAY), routing])
     for frame in both.frames(prefetch=8, close=True):
@@ -107,7 +108,7 @@ def test_a_bundle_is_open_as_long_as_the_clip_lives(
 
     monkeypatch.setattr(Upscaler, "__init__", noted)
     workers = _workers()
-    both = upscale(clip_of(vs.RGB24, (30, 40)), shipped, routing_map=True)
+    both = upscale(clip_of(vs.RGB24, (90, 120)), shipped, routing_map=True)
     made = both[0].std.FlipVertical()
     for n in range(8):
         made.get_frame(n).close()
