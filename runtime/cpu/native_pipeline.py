@@ -302,15 +302,16 @@ class BandedRun:
         for index, lr_rows in enumerate(self._bands.rows):
             rows = _common(self._grid.hr_rows(lr_rows), self._composed)
             known = self._kept.pop(index, None) or _Classified(self._band(index), {})
-            with self._watch.stage("prepare"):
-                count = rows.stop - rows.start
-                memory = self._pipeline.memory
-                held = held.followed_by(count) if held else HeldRows(memory, count, width)
             is_last = rows.stop == self._composed.stop
             stop = self._wanted.stop if is_last else max(finished, rows.stop - 1)
-            with output.rows(finished, stop) as target, self._watch.shared() as spans:
-                threshold = self._fill(known, rows, rule, held, spans)
-                counts += self._finish(held, rows.stop - finished, target, spans)
+            with output.rows(finished, stop) as target:
+                with self._watch.stage("prepare"):
+                    size = rows.stop - rows.start, width
+                    memory = self._pipeline.memory
+                    held = held.followed_by(size[0]) if held else HeldRows(memory, *size, target)
+                with self._watch.shared() as spans:
+                    threshold = self._fill(known, rows, rule, held, spans)
+                    counts += self._finish(held, rows.stop - finished, target, spans)
             del target, known  # large; the next are made before these names are taken again
             finished = stop
         return Routed(counts, threshold)
@@ -341,16 +342,17 @@ class BandedRun:
         Returns how many of their pixels each upsampler made.
         """
         first = len(held.labels) - unfinished
-        found = [np.zeros(self._count, dtype=np.int64)]
+        found = [[0] * self._count]
 
         def work(part: slice) -> None:
             local = slice(first + part.start, first + part.stop)
             with spans.stage("refinement"):
                 finish(held.planes, held.labels, local, self._refined_below, target.pixels[part])
-                target.assignment[part] = held.labels[local]
-                target.difficulty[part] = held.difficulty[local]
-                labels = range(self._count)
-                found.append(np.array([np.count_nonzero(held.labels[local] == j) for j in labels]))
+                labels = held.labels[local]
+                if held.labels is not target.assignment:
+                    target.assignment[part] = labels
+                    target.difficulty[part] = held.difficulty[local]
+                found.append([np.count_nonzero(labels == j) for j in range(self._count)])
 
         self._pipeline.workers.over_rows(target.assignment.shape, work, PIXELS_PER_CHUNK)
         counts: Counts = np.sum(found, axis=0)

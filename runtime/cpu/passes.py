@@ -27,7 +27,7 @@ except ImportError as broken:
 
 Labels = NDArray[np.uint8]
 Seconds = NDArray[np.float64]
-PEAKS = {"uint8": 255, "uint16": 65535, "float32": 0}
+PEAKS = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.float32): 0}
 
 
 def instructions() -> str:
@@ -195,7 +195,7 @@ def finish(
         rows.start,
         rows.stop,
         refine_below,
-        PEAKS[out.dtype.name],
+        PEAKS[out.dtype],
         ffi.from_buffer(out),
         _scratch(5 * width),
     )
