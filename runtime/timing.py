@@ -146,10 +146,10 @@ class ThreadSpans:
             yield seconds
         finally:
             stop = perf_counter()
-            later, at = seconds.tolist(), start
+            later, at, thread = seconds.tolist(), start, current_thread()
             for name in (rest, *names):
                 until = max(start, stop - sum(later))
-                self.spans.append(_span(name, at, until))
+                self.spans.append(Span(name, thread.name, thread.ident or 0, at, until))
                 at, later = until, later[1:]
 
 

@@ -8,7 +8,7 @@ else computed again.
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import NamedTuple
@@ -334,7 +334,7 @@ class BandedRun:
             logits = known.logits.get(part.start)
             thresholds.append(self._composer.fill(known.band, part, rule, target, spans, logits))
 
-        self._pipeline.workers.over_ranges(self._grid.chunks(rows, PIXELS_PER_CHUNK), work)
+        self._over_chunks(rows, work)
         return thresholds[0] if thresholds else None
 
     def _finish(self, held: HeldRows, unfinished: int, target: Rows, spans: ThreadSpans) -> Counts:
@@ -354,9 +354,14 @@ class BandedRun:
                     target.difficulty[part] = held.difficulty[local]
                 found.append([np.count_nonzero(labels == j) for j in range(self._count)])
 
-        self._pipeline.workers.over_rows(target.assignment.shape, work, PIXELS_PER_CHUNK)
+        workers = self._pipeline.workers
+        workers.over_rows(target.assignment.shape, work, _chunk_pixels(workers))
         counts: Counts = np.sum(found, axis=0)
         return counts
+
+    def _over_chunks(self, rows: slice, work: Callable[[slice], None]) -> None:
+        workers = self._pipeline.workers
+        workers.over_ranges(self._grid.chunks(rows, _chunk_pixels(workers)), work)
 
     def classify(self, statistics: Collector) -> None:
         """Classifies all pixels of the rows that are wanted."""
@@ -376,7 +381,7 @@ class BandedRun:
                     known.logits[part.start] = logits
 
             rows = _common(self._grid.hr_rows(self._bands.rows[index]), self._wanted)
-            self._pipeline.workers.over_ranges(self._grid.chunks(rows, PIXELS_PER_CHUNK), work)
+            self._over_chunks(rows, work)
         if self._keeps:
             self._kept[index] = known
 
@@ -412,6 +417,11 @@ class _Classified:
 def composed_rows(grid: Grid, wanted: slice) -> slice:
     """Gives the output rows that some are made of: these and those they are refined beside."""
     return slice(max(0, wanted.start - 1), min(grid.hr_size[0], wanted.stop + 1))
+
+
+def _chunk_pixels(workers: Workers) -> int:
+    """Gives twice as many to one thread: a 64x64 image at scale 4 is one chunk then."""
+    return PIXELS_PER_CHUNK if workers.threads > 1 else 2 * PIXELS_PER_CHUNK
 
 
 def _common(rows: slice, others: slice) -> slice:
