@@ -352,7 +352,8 @@ class BandedRun:
                 if held.labels is not target.assignment:
                     target.assignment[part] = labels
                     target.difficulty[part] = held.difficulty[local]
-                found.append([np.count_nonzero(labels == j) for j in range(self._count)])
+                counted = (np.count_nonzero(labels == j) for j in range(self._count))
+                found.append([*map(int, counted)])
 
         workers = self._pipeline.workers
         workers.over_rows(target.assignment.shape, work, _chunk_pixels(workers))
