@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .graph import IMAGE, needed_nodes, unsupported
 from .integer_layers import IntegerLayer, IntegerNetwork
-from .layers import LINEAR, MOST_CHANNELS, MOST_KERNEL, Activation, Unsupported
+from .layers import LINEAR, MOST_CHANNELS, Activation, Unsupported
+from .reader import IMAGE, GraphReader, Value, unsupported
 
-Value = tuple[int, ...]
 _LAST, _FIRST = [0, 2, 3, 1], [0, 3, 1, 2]  # where channels go
 
 
@@ -24,18 +23,11 @@ def read_integer_network(model: Any, output: str) -> IntegerNetwork:  # noqa: AN
     return _Reader(model, output).network()
 
 
-class _Reader:
+class _Reader(GraphReader):
     def __init__(self, model: Any, output: str) -> None:  # noqa: ANN401
-        from onnx import helper, numpy_helper
-
-        self._attribute = helper.get_attribute_value
-        self._weights = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
-        self._output, self._nodes = output, needed_nodes(model.graph.node, output)
-        self._values: dict[str, Value] = {}
+        super().__init__(model, output)
         self._coded: set[str] = set()
         self._layers: list[IntegerLayer] = []
-        self._mean, self._std = np.zeros(3, np.float32), np.ones(3, np.float32)
-        self._image = "image"
 
     def network(self) -> IntegerNetwork:
         handlers: dict[str, Callable[[Any], Value]] = {
@@ -75,40 +67,12 @@ class _Reader:
     def _channels(self, value: Value) -> int:
         return sum(self._layers[i].outputs for i in value)
 
-    def _attributes(self, node: Any) -> dict[str, Any]:  # noqa: ANN401
-        return {one.name: self._attribute(one) for one in node.attribute}
-
-    def _normalises(self, node: Any) -> bool:  # noqa: ANN401
-        if node.op_type not in ("Sub", "Div") or node.input[0] != self._image or self._values:
-            return False
-        found = self._known(node.input[1]).astype(np.float32).reshape(-1)
-        if node.op_type == "Sub" and self._image == "image":
-            self._mean = np.broadcast_to(found, (3,)).copy()
-        elif node.op_type == "Div" and np.all(self._std == 1):
-            self._std = np.broadcast_to(found, (3,)).copy()
-        else:
-            raise unsupported(node, "is not expected there")
-        self._image = node.output[0]
-        return True
-
     def _window(self, node: Any, weight: NDArray[Any], inputs: int) -> int:  # noqa: ANN401
         """Checks the form of a convolution; returns the side of its window."""
-        is_square = weight.ndim == 4 and weight.shape[2] == weight.shape[3]
-        if not is_square or weight.shape[2] % 2 == 0 or weight.shape[2] > MOST_KERNEL:
-            raise unsupported(node, f"has weights of the shape {list(weight.shape)!s:.60}")
-        kernel, known = int(weight.shape[2]), self._attributes(node)
-        expected = {"pads": [kernel // 2] * 4, "strides": [1, 1], "dilations": [1, 1], "group": 1}
-        defaults = {"pads": [0] * 4, "strides": [1, 1], "dilations": [1, 1], "group": 1}
-        for name, only in expected.items():
-            if known.get(name, defaults[name]) != only:
-                raise unsupported(node, f"has {name} {known.get(name)!s:.60}")
-        if known.get("auto_pad", b"NOTSET") != b"NOTSET":
-            raise unsupported(node, "has auto_pad")
-        if max(inputs, len(weight)) > MOST_CHANNELS:
-            raise unsupported(node, f"has more than {MOST_CHANNELS} channels")
-        if weight.shape[1] != inputs:
-            raise ValueError(f"a convolution of {inputs} channels has {weight.shape} weights")
-        return kernel
+        if self._attributes(node).get("group", 1) != 1:
+            raise unsupported(node, "has groups, which are zeros here")
+        self._groups(node, weight, inputs)
+        return int(weight.shape[2])
 
     def _made(self, layer: IntegerLayer) -> Value:
         self._layers.append(layer)
@@ -119,10 +83,7 @@ class _Reader:
             raise unsupported(node, "in float32 is not the first layer")
         weight = self._known(node.input[1]).astype(np.float32)
         self._window(node, weight, 3)
-        bias = np.zeros(len(weight), np.float32)
-        if len(node.input) > 2 and node.input[2]:
-            bias = self._known(node.input[2]).astype(np.float32).reshape(len(weight))
-        scale = np.ones(len(weight), np.float32)
+        bias, scale = self._bias(node, 2, len(weight)), np.ones(len(weight), np.float32)
         return self._made(IntegerLayer((IMAGE,), weight, bias, scale=scale))
 
     def _open(self, node: Any) -> IntegerLayer:  # noqa: ANN401
