@@ -116,10 +116,10 @@ def test_own_convolutions_are_taken_where_they_are_about_as_fast(
 
 
 @pytest.mark.parametrize(
-    ("threads", "share", "is_kept"), [(1, 0.5, False), (1, 0.05, True), (999, 0.5, True)]
+    ("cores", "share", "is_kept"), [(2, 0.5, False), (2, 0.05, True), (1, 0.5, True)]
 )
 def test_what_was_found_on_a_busy_machine_is_not_remembered(
-    threads: int,
+    cores: int,
     share: float,
     is_kept: bool,
     bundle: Bundle,
@@ -128,10 +128,11 @@ def test_what_was_found_on_a_busy_machine_is_not_remembered(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    monkeypatch.setattr(choice, "usable_cores", lambda: cores)
     monkeypatch.setattr(trial, "waited_s", lambda: share * time.perf_counter())
     candidates(slow=Fake(inner, 0.03), fast=(fast := Fake(inner, 0.001)))
     with caplog.at_level(logging.INFO, "pcsr.upscaler"):
-        assert choose_runner(bundle, "bf16", threads).runner is fast
+        assert choose_runner(bundle, "bf16", 2).runner is fast
     said = "backbone: not remembered, as other processes used the cores"
     assert (said not in caplog.messages) == is_kept
     assert len(memory.all_remembered()) == is_kept
