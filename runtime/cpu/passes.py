@@ -16,8 +16,9 @@ try:
     from pcsr.runtime.cpu._pixels import ffi, lib
 except ModuleNotFoundError as missing:
     raise BackendError(
-        "the native backend needs pcsr's compiled passes, which are not there; install pcsr with "
-        "pip on a machine with a C compiler, or pass --backend onnxruntime"
+        "the native backend needs pcsr's compiled passes, which are not there; run pip install "
+        "--no-cache-dir --force-reinstall pcsr on a machine with a C compiler, or pass --backend "
+        "onnxruntime"
     ) from missing
 except ImportError as broken:
     raise BackendError(
