@@ -153,7 +153,7 @@ class NativePipeline:
         return int(tile_bytes / (ARENA_GROWTH * self._working_bytes_per_px))
 
     def backbone_px(self, size: tuple[int, int], scale: float) -> int:
-        bands, keeps = self.plan(self.shape(size, scale).grid, True)
+        bands, keeps = self.plan(self.shape((size[0], size[1]), scale).grid, True)
         return (1 if keeps else 2) * sum(map(seen_pixels, bands.tiles))
 
     def features(
