@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -104,8 +104,13 @@ class Versions:
                 self._copy(old[window], new[window])
 
     def _copied(self, made: Made) -> Made:
-        image, *routing = (self._memory.take(array.shape, array.dtype) for array in _arrays(made))
-        copy = Made(image, *(routing or (None, None)), made.counts, made.threshold)
+        def taken(array: Array | None) -> Array | None:
+            return None if array is None else self._memory.take(array.shape, array.dtype)
+
+        image = self._memory.take(made.image.shape, made.image.dtype)
+        copy = replace(
+            made, image=image, assignment=taken(made.assignment), difficulty=taken(made.difficulty)
+        )
         for to, array in zip(_arrays(copy), _arrays(made), strict=True):
             self._copy(to, array)
         return copy
@@ -178,7 +183,7 @@ class Patched:
     def reused_share(self) -> float:
         """Share in [0, 1] of the output pixels that no patch covers."""
         height, width = self._image.shape[:2]
-        return 1 - covered(self._windows) / (height * width)
+        return 1 - covered(self._windows) / int(height * width)
 
     def done(self) -> Made:
         """Gives the result."""
