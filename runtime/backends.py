@@ -75,10 +75,9 @@ def _on_cpu(precision: str, bundle: Bundle) -> str:
 
 
 def _faster_on_cpu(bundle: Bundle) -> str:
-    from pcsr.runtime.cpu.passes import instructions
-
+    instructions = import_module("pcsr.runtime.cpu.passes").instructions()
     reads_four = any(one.neighbours == 4 for one in bundle.manifest.model.upsamplers)
-    if not (reads_four and instructions() == "generic" and platform.machine() in X86):
+    if not (reads_four and instructions == "generic" and platform.machine() in X86):
         return "native"
     LOG.info("backend onnxruntime: without AVX2 it is faster for upsamplers that read 4 pixels")
     return "onnxruntime"
