@@ -56,6 +56,9 @@ def test_it_measures_and_records_every_contender_once(run: Command, tmp_path: Pa
         "single-file-adm",
         "plain-ort",
         "bicubic",
+        "span-ort",
+        "plain-openvino-fp32",
+        "span-openvino-fp32",
     ]
     for r in records:
         assert r["error"] is None

@@ -35,7 +35,7 @@ def bundle(carn_like_bundle: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def without_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
     """No graph is loaded: the weights are refused without one."""
-    monkeypatch.setattr("pcsr.runtime.cpu.upscaler.open_runner", lambda *_: None)
+    monkeypatch.setattr("pcsr.runtime.cpu.upscaler.open_fastest", lambda *_: (None, ()))
 
 
 def write(bundle: Path, data: bytes) -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +172,10 @@ def test_photos_lose_nothing_that_shows(
     image = np.stack([image] * 3, axis=-1) if image.ndim == 2 else image
     image, small = degrade(image, 4)
     fp32 = Upscaler(published_bundles[model].path, backend="native", threads=1)(small, 4).image
-    bf16_passes = partial(passes.PixelPasses, bf16=True)
+
+    def bf16_passes(*arguments: Any) -> passes.PixelPasses:  # noqa: ANN401
+        return passes.PixelPasses(*arguments[:3], bf16=True)
+
     monkeypatch.setattr(native_pipeline, "PixelPasses", bf16_passes)
     bf16 = Upscaler(published_bundles[model].path, backend="native", threads=1)(small, 4).image
     assert not np.array_equal(bf16, fp32)

@@ -65,12 +65,15 @@ def test_what_onnx_runtime_raises_may_have_any_message(
     upscaler = Upscaler(carn_like_bundle, backend="onnxruntime", threads=1)
     with upscaler._open.used() as now:
         executor: Any = now.executor
+    sessions = executor._pipeline._runner._runner._sessions
 
     class Broken:
-        def run(self, *_: object) -> None:
+        io_binding = sessions["backbone"].io_binding
+
+        def run_with_iobinding(self, *_: object) -> None:
             raise RuntimeError(message)
 
-    monkeypatch.setitem(executor._pipeline._runner._runner._sessions, "backbone", Broken())
+    monkeypatch.setitem(sessions, "backbone", Broken())
     with pytest.raises(ImageError, match=f"this image: {message[:2] or 'RuntimeError'}; try"):
         upscaler(IMAGE)
 

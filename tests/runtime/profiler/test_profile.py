@@ -136,7 +136,7 @@ def sleeping(work: Callable[..., Any]) -> Callable[..., Any]:
 
 
 PLACES: dict[str, tuple[Any, str]] = {
-    "backbone": (NativePipeline, "_encode"),
+    "backbone": (NativePipeline, "encode"),
     "classifier": (PixelPasses, "logits"),
     "refinement": (native_pipeline, "finish"),
 }
