@@ -61,8 +61,8 @@ class Wheel(bdist_wheel):
 
 setup(
     cffi_modules=[
-        "runtime/cpu/native/build.py:ffi",
-        "runtime/cpu/native/build_convolutions.py:ffi",
+        "runtime/cpu/native/build.py:passes",
+        "runtime/cpu/native/build.py:convolutions",
     ],
     cmdclass={"build_ext": BuildIfPossible, "bdist_wheel": Wheel},
     # The module is built for the stable ABI of the least Python that pyproject.toml allows.

@@ -1,6 +1,7 @@
 """Names of the backends, and which one `auto` takes."""
 
 import logging
+import platform
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Literal, get_args
@@ -13,6 +14,8 @@ from .devices import parse_device
 
 Backend = Literal["auto", "native", "onnxruntime", "torch", "tensorrt"]
 Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
+LOG = logging.getLogger(__name__)
+X86 = ("x86_64", "AMD64")
 BACKENDS: tuple[str, ...] = get_args(Backend)[1:]
 QUANTISED = {"int8": ("native", "onnxruntime", "tensorrt"), "fp8": ("tensorrt",)}
 CPU_SETS = {"int8": "int8-cpu"}
@@ -39,7 +42,7 @@ def choose_backend(name: str, device: str, precision: str, bundle: Bundle) -> st
     if precision in QUANTISED:
         name = _of_quantised(name, on_cpu, precision)
     if name == "auto" and on_cpu:
-        return _on_cpu(precision)
+        return _on_cpu(precision, bundle)
     if name == "auto":
         is_there = find_spec("tensorrt") is not None or find_spec("tensorrt_rtx") is not None
         return "tensorrt" if is_there and (bundle.path / "engines").is_dir() else "torch"
@@ -52,7 +55,7 @@ def choose_backend(name: str, device: str, precision: str, bundle: Bundle) -> st
     return name
 
 
-def _on_cpu(precision: str) -> str:
+def _on_cpu(precision: str, bundle: Bundle) -> str:
     if precision == "bf16":
         return "native"  # ONNX Runtime has no bf16
     if precision not in ("fp32", "int8"):
@@ -62,12 +65,21 @@ def _on_cpu(precision: str) -> str:
     except ImportError:
         pass
     else:
-        return "native"
-    logging.getLogger(__name__).warning(
+        return _faster_on_cpu(bundle)
+    LOG.warning(
         "pcsr was installed without its compiled passes; the slower backend onnxruntime runs "
         "instead. Install pcsr again, with pip's --no-cache-dir, where gcc or clang and Python's "
         "headers are, or pass --backend onnxruntime"
     )
+    return "onnxruntime"
+
+
+def _faster_on_cpu(bundle: Bundle) -> str:
+    instructions = import_module("pcsr.runtime.cpu.passes").instructions()
+    reads_four = any(one.neighbours == 4 for one in bundle.manifest.model.upsamplers)
+    if not (reads_four and instructions == "generic" and platform.machine() in X86):
+        return "native"
+    LOG.info("backend onnxruntime: without AVX2 it is faster for upsamplers that read 4 pixels")
     return "onnxruntime"
 
 

@@ -1,6 +1,7 @@
 """The layout of pixel arrays, as callers hold them and as the network takes and gives them."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ class Layout:
                 "expected an image [height, width] or [height, width, 1 to 4], found shape "
                 f"{list(image.shape)}{_advice_on_shape(image.shape)}"
             )
-        refuse_dtype(image.dtype.name)
+        refuse_dtype(_name(image.dtype))
         return cls(image.dtype, channels)
 
     @property
@@ -85,7 +86,7 @@ class Layout:
         shape = (1, 3, *image.shape[:2])
         planes: Floats = np.empty(shape, dtype=np.float32) if out is None else out
         planes[0] = colour.transpose(2, 0, 1)
-        planes /= np.float32(PEAK[self.dtype.name])
+        planes /= np.float32(PEAK[_name(self.dtype)])
         return planes
 
     def from_network(self, rgb: Floats) -> NDArray[Any]:
@@ -95,6 +96,12 @@ class Layout:
         included.
         """
         return to_dtype(_luma(rgb)[..., None] if self.is_gray else rgb, self.dtype)
+
+
+@lru_cache(64)
+def _name(dtype: np.dtype[Any]) -> str:
+    """Gives `dtype.name`, which NumPy puts together anew each time."""
+    return str(dtype.name)
 
 
 def _luma(rgb: Floats) -> Floats:

@@ -85,6 +85,19 @@ def machine(threads: int) -> dict[str, Any]:
     }
 
 
+def waited_s() -> float:
+    """Sums how long the threads of this process, of those that are left, have waited for a core so
+    far; 0 where the system does not say.
+    """
+    waited_ns = 0
+    for file in (PROCESS / "task").glob("*/schedstat"):
+        try:
+            waited_ns += int(file.read_text(encoding="ascii").split()[1])
+        except (OSError, IndexError, ValueError):  # the thread has just ended
+            continue
+    return waited_ns / 1e9
+
+
 def available_mib() -> float | None:
     """Reads what memory can be taken without swapping; None where the system does not say."""
     return _proc_mib("/proc/meminfo", "MemAvailable:")

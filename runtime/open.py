@@ -133,8 +133,13 @@ class OpenBundle:
     def _batch(self, images: Any, options: tuple[Any, ...], out: Any) -> Result:  # noqa: ANN401
         if len(images) == 0:
             raise ImageError(f"expected at least one image, found shape {list(images.shape)}")
-        looked = [self.executor.look(image) for image in images]
-        (pixels, layout), scale = looked[0], options[0]
+        if images.shape[3] not in (1, 2, 3, 4):
+            raise ImageError(
+                "expected images [N, height, width, 1 to 4 channels], found shape "
+                f"{list(images.shape)}; [N, channels, height, width] is transposed first: "
+                "images.transpose(0, 2, 3, 1), of a tensor images.permute(0, 2, 3, 1)"
+            )
+        (pixels, layout), scale = self.executor.look(images[0]), options[0]
         shape = (len(images), *_result_shape(pixels, scale))
         targets: Any = [None] * len(images)
         whole = None
@@ -145,7 +150,8 @@ class OpenBundle:
         results: dict[int, Result] = {}
 
         def compute(executor: Executor, index: int) -> None:
-            results[index] = self._one(executor, *looked[index], targets[index], *options)
+            looked = self.executor.look(images[index])
+            results[index] = self._one(executor, *looked, targets[index], *options)
 
         if options[1].budget_ms is None and options[2] is None:
             self.executor.over_images(len(images), size_of(pixels), compute)

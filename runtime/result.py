@@ -1,10 +1,10 @@
 """Holds what one call of an `Upscaler` returns."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,25 @@ class Stats:
     """Wall milliseconds of the call."""
     reused_share: float = 0.0
     """Share in [0, 1] of the output that a sequence took from the frame before."""
+
+    @classmethod
+    def timed(cls, reckon: Callable[[], Mapping[str, float]], **figures: Any) -> "Stats":  # noqa: ANN401
+        """Makes one of all figures but `stage_ms`, which is what `reckon` gives when it is read."""
+        made = cls(stage_ms={}, **figures)
+        del vars(made)["stage_ms"]  # so that it is asked for below
+        vars(made)["_reckon"] = reckon
+        return made
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+            if name != "stage_ms" or "_reckon" not in vars(self):
+                raise AttributeError(f"'Stats' object has no attribute '{name}'")
+            return vars(self).setdefault(name, self._reckon())
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickles the stage times, not what reckons them."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     @property
     def heavy_share(self) -> float:
@@ -148,9 +167,9 @@ class FetchedResult(Result):
     ) -> "FetchedResult":
         """Makes one; `fetch` gives the array of a field's name."""
         made = cls(image, None, None, measured, upsamplers)
-        fields = vars(made)
-        del fields["assignment"], fields["difficulty"]  # so that they are asked for below
-        fields["_fetch"] = fetch
+        own = vars(made)
+        del own["assignment"], own["difficulty"]  # so that they are asked for below
+        own["_fetch"] = fetch
         return made
 
     @cached_property

@@ -67,14 +67,14 @@ class Stopwatch:
     @property
     def stage_ms(self) -> dict[str, float]:
         """Milliseconds by stage so far, which are reckoned now: read `total_ms` first."""
-        self._reckon()
-        return {name: 1000 * seconds for name, seconds in self._seconds.items()}
+        return {name: 1000 * seconds for name, seconds in self._reckoned().items()}
 
-    def _reckon(self) -> None:
+    def _reckoned(self) -> dict[str, float]:
+        found = dict(self._seconds)
         for body in self._bodies:
             for name, seconds in _divided(*body).items():
-                self._seconds[name] = self._seconds.get(name, 0.0) + seconds
-        self._bodies, self._spans = [], 0
+                found[name] = found.get(name, 0.0) + seconds
+        return found
 
     def check(self) -> None:
         """Raises CancelledError where the call is cancelled."""
@@ -109,7 +109,7 @@ class Stopwatch:
         if self._recorder is not None:
             self._recorder += spans
         if self._spans > MOST_SPANS:
-            self._reckon()
+            self._seconds, self._bodies, self._spans = self._reckoned(), [], 0
 
     @property
     def total_ms(self) -> float:
@@ -146,10 +146,10 @@ class ThreadSpans:
             yield seconds
         finally:
             stop = perf_counter()
-            later, at = seconds.tolist(), start
+            later, at, thread = seconds.tolist(), start, current_thread()
             for name in (rest, *names):
                 until = max(start, stop - sum(later))
-                self.spans.append(_span(name, at, until))
+                self.spans.append(Span(name, thread.name, thread.ident or 0, at, until))
                 at, later = until, later[1:]
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pcsr.runtime.geometry.grid import Floats
 from pcsr.runtime.process.memory import ReusedMemory
 
+from .output import Rows
 from .passes import Labels
 
 
@@ -18,17 +19,25 @@ class HeldRows:
     Of two bands with the rows 0-4 and 5-9, the first holds 0-4; rows 0-3 are finished and row 4
     waits for row 5. `followed_by(5)` holds rows 3-9, and rows 4-9 are finished.
 
+    Where one band is the whole output, its labels and difficulties lie in `target` at once.
+
     Attributes:
         planes: [3, n, W] float32 RGB.
         labels: [n, W] uint8, the upsampler of each pixel.
         difficulty: [n, W] float32.
     """
 
-    def __init__(self, memory: ReusedMemory, rows: int, width: int) -> None:
+    def __init__(
+        self, memory: ReusedMemory, rows: int, width: int, target: Rows | None = None
+    ) -> None:
         self._memory = memory
         self.planes: Floats = memory.take((3, rows, width), np.float32)
-        self.labels: Labels = memory.take((rows, width), np.uint8)
-        self.difficulty: Floats = memory.take((rows, width), np.float32)
+        if target is not None and target.assignment.shape == (rows, width):
+            self.labels: Labels = target.assignment
+            self.difficulty: Floats = target.difficulty
+        else:
+            self.labels = memory.take((rows, width), np.uint8)
+            self.difficulty = memory.take((rows, width), np.float32)
 
     def followed_by(self, rows: int) -> "HeldRows":
         """Returns the last two rows with room for as many more; these rows are lost."""

@@ -8,7 +8,7 @@ else computed again.
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import NamedTuple
@@ -153,7 +153,7 @@ class NativePipeline:
         return int(tile_bytes / (ARENA_GROWTH * self._working_bytes_per_px))
 
     def backbone_px(self, size: tuple[int, int], scale: float) -> int:
-        bands, keeps = self.plan(self.shape(size, scale).grid, True)
+        bands, keeps = self.plan(self.shape((size[0], size[1]), scale).grid, True)
         return (1 if keeps else 2) * sum(map(seen_pixels, bands.tiles))
 
     def features(
@@ -302,15 +302,16 @@ class BandedRun:
         for index, lr_rows in enumerate(self._bands.rows):
             rows = _common(self._grid.hr_rows(lr_rows), self._composed)
             known = self._kept.pop(index, None) or _Classified(self._band(index), {})
-            with self._watch.stage("prepare"):
-                count = rows.stop - rows.start
-                memory = self._pipeline.memory
-                held = held.followed_by(count) if held else HeldRows(memory, count, width)
             is_last = rows.stop == self._composed.stop
             stop = self._wanted.stop if is_last else max(finished, rows.stop - 1)
-            with output.rows(finished, stop) as target, self._watch.shared() as spans:
-                threshold = self._fill(known, rows, rule, held, spans)
-                counts += self._finish(held, rows.stop - finished, target, spans)
+            with output.rows(finished, stop) as target:
+                with self._watch.stage("prepare"):
+                    size = rows.stop - rows.start, width
+                    memory = self._pipeline.memory
+                    held = held.followed_by(size[0]) if held else HeldRows(memory, *size, target)
+                with self._watch.shared() as spans:
+                    threshold = self._fill(known, rows, rule, held, spans)
+                    counts += self._finish(held, rows.stop - finished, target, spans)
             del target, known  # large; the next are made before these names are taken again
             finished = stop
         return Routed(counts, threshold)
@@ -333,7 +334,7 @@ class BandedRun:
             logits = known.logits.get(part.start)
             thresholds.append(self._composer.fill(known.band, part, rule, target, spans, logits))
 
-        self._pipeline.workers.over_ranges(self._grid.chunks(rows, PIXELS_PER_CHUNK), work)
+        self._over_chunks(rows, work)
         return thresholds[0] if thresholds else None
 
     def _finish(self, held: HeldRows, unfinished: int, target: Rows, spans: ThreadSpans) -> Counts:
@@ -341,20 +342,27 @@ class BandedRun:
         Returns how many of their pixels each upsampler made.
         """
         first = len(held.labels) - unfinished
-        found = [np.zeros(self._count, dtype=np.int64)]
+        found = [[0] * self._count]
 
         def work(part: slice) -> None:
             local = slice(first + part.start, first + part.stop)
             with spans.stage("refinement"):
                 finish(held.planes, held.labels, local, self._refined_below, target.pixels[part])
-                target.assignment[part] = held.labels[local]
-                target.difficulty[part] = held.difficulty[local]
-                labels = range(self._count)
-                found.append(np.array([np.count_nonzero(held.labels[local] == j) for j in labels]))
+                labels = held.labels[local]
+                if held.labels is not target.assignment:
+                    target.assignment[part] = labels
+                    target.difficulty[part] = held.difficulty[local]
+                counted = (np.count_nonzero(labels == j) for j in range(self._count))
+                found.append([*map(int, counted)])
 
-        self._pipeline.workers.over_rows(target.assignment.shape, work, PIXELS_PER_CHUNK)
+        workers = self._pipeline.workers
+        workers.over_rows(target.assignment.shape, work, _chunk_pixels(workers))
         counts: Counts = np.sum(found, axis=0)
         return counts
+
+    def _over_chunks(self, rows: slice, work: Callable[[slice], None]) -> None:
+        workers = self._pipeline.workers
+        workers.over_ranges(self._grid.chunks(rows, _chunk_pixels(workers)), work)
 
     def classify(self, statistics: Collector) -> None:
         """Classifies all pixels of the rows that are wanted."""
@@ -374,7 +382,7 @@ class BandedRun:
                     known.logits[part.start] = logits
 
             rows = _common(self._grid.hr_rows(self._bands.rows[index]), self._wanted)
-            self._pipeline.workers.over_ranges(self._grid.chunks(rows, PIXELS_PER_CHUNK), work)
+            self._over_chunks(rows, work)
         if self._keeps:
             self._kept[index] = known
 
@@ -410,6 +418,11 @@ class _Classified:
 def composed_rows(grid: Grid, wanted: slice) -> slice:
     """Gives the output rows that some are made of: these and those they are refined beside."""
     return slice(max(0, wanted.start - 1), min(grid.hr_size[0], wanted.stop + 1))
+
+
+def _chunk_pixels(workers: Workers) -> int:
+    """Gives twice as many to one thread: a 64x64 image at scale 4 is one chunk then."""
+    return PIXELS_PER_CHUNK if workers.threads > 1 else 2 * PIXELS_PER_CHUNK
 
 
 def _common(rows: slice, others: slice) -> slice:

@@ -16,8 +16,9 @@ try:
     from pcsr.runtime.cpu._pixels import ffi, lib
 except ModuleNotFoundError as missing:
     raise BackendError(
-        "the native backend needs pcsr's compiled passes, which are not there; install pcsr with "
-        "pip on a machine with a C compiler, or pass --backend onnxruntime"
+        "the native backend needs pcsr's compiled passes, which are not there; run pip install "
+        "--no-cache-dir --force-reinstall pcsr on a machine with a C compiler, or pass --backend "
+        "onnxruntime"
     ) from missing
 except ImportError as broken:
     raise BackendError(
@@ -27,7 +28,7 @@ except ImportError as broken:
 
 Labels = NDArray[np.uint8]
 Seconds = NDArray[np.float64]
-PEAKS = {"uint8": 255, "uint16": 65535, "float32": 0}
+PEAKS = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.float32): 0}
 
 
 def instructions() -> str:
@@ -195,7 +196,7 @@ def finish(
         rows.start,
         rows.stop,
         refine_below,
-        PEAKS[out.dtype.name],
+        PEAKS[out.dtype],
         ffi.from_buffer(out),
         _scratch(5 * width),
     )

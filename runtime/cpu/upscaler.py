@@ -262,11 +262,11 @@ def size_of(pixels: Any) -> tuple[int, int]:  # noqa: ANN401
 
 
 def _stats(pixels: Pixels, scale: float, routed: Routed, watch: Stopwatch) -> Stats:
-    return Stats(
+    return Stats.timed(
+        lambda: watch.stage_ms,
         lr_size=size_of(pixels),
         hr_size=hr_size(size_of(pixels), scale),
-        pixels_per_upsampler=tuple(int(count) for count in routed.counts),
+        pixels_per_upsampler=tuple(routed.counts.tolist()),
         threshold=routed.threshold,
-        stage_ms=watch.stage_ms,
         total_ms=watch.total_ms,
     )

@@ -20,7 +20,7 @@ class Workers:
     """
 
     def __init__(self, threads: int) -> None:
-        self._threads = threads
+        self.threads = threads
         self._pool = ThreadPoolExecutor(max(1, threads - 1), thread_name_prefix="pcsr")
 
     def over_pixels(self, count: int, work: Work, step: int = PIXELS_PER_CHUNK) -> None:
@@ -47,7 +47,7 @@ class Workers:
         """
         here, parts = [*ranges], list[tuple[slice, Future[None]]]()
         try:
-            if self._threads > 1:
+            if self.threads > 1:
                 with interrupts_deferred():  # the end would wait for ever for a thread half started
                     while len(here) > 1:
                         parts.append((here[1], self._pool.submit(work, here.pop(1))))

@@ -104,6 +104,8 @@ class Grid:
         if rows.start >= rows.stop:
             return []
         nearest, seen = self.rows.nearest[rows], self.lr_rows(rows)
+        if seen.stop - seen.start <= step:
+            return [rows]
         starts = np.searchsorted(nearest, np.arange(seen.start, seen.stop, step)) + rows.start
         return [slice(a, b) for a, b in itertools.pairwise([*starts.tolist(), rows.stop]) if a < b]
 

@@ -40,6 +40,7 @@ class ReusedMemory:
             block = min(fitting, key=attrgetter("size"))
             self._spare.remove(block)
             return block
+        new = _Block(count)  # first, as it may fail: what is not there is not counted
         held = self._bytes - sum(block.size for block in spare) + count
         self._most_bytes = max(self._most_bytes, held)
         self._bytes += count
@@ -48,7 +49,7 @@ class ReusedMemory:
                 break
             self._spare.remove(block)
             self._bytes -= block.size
-        return _Block(count)
+        return new
 
 
 class _Block:

@@ -90,13 +90,13 @@ class Planner:
         Raises:
             UsageError: the budget is too small for light pixels alone; it says what that takes.
         """
+        if not request.needs_calibration:
+            return ResolvedRequest(request)
         plain = RoutingRequest(refine=request.refine)
         if request.preset is not None:
             return ResolvedRequest(replace(plain, k=self.point.preset(request.preset)))
         if request.max_psnr_loss_db is not None:
             return ResolvedRequest(replace(plain, k=self.point.lightest(request.max_psnr_loss_db)))
-        if request.budget_ms is None:
-            return ResolvedRequest(request)
         model = self.point.time_model(self.key(arrays), self.bundle)
         return self._within(request, model, (size, scale, images))
 

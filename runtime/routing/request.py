@@ -5,12 +5,14 @@ kernels.
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, TypedDict
 
 from pcsr.errors import UsageError
 from pcsr.runtime.inputs.arguments import checked, flag, number, refuse_unknown, text
 
 LARGEST_K = 1e6  # beyond any logit, and far from overflow
+KEPT_REQUESTS = 64
 
 
 ARGUMENTS = {
@@ -90,7 +92,10 @@ class RoutingRequest:
     def of(cls, options: Mapping[str, Any]) -> "RoutingRequest":
         """Makes a request of a call's keywords; raises UsageError for an unknown one."""
         refuse_unknown(options, ARGUMENTS)
-        return cls(**options)
+        try:
+            return _kept(**options)
+        except TypeError:  # a value that has no hash, and is none that is taken
+            return cls(**options)
 
     @classmethod
     def each(
@@ -186,6 +191,9 @@ class RoutingRequest:
             raise UsageError("k is not used with adaptive or heavy_ratio; leave it at 0")
         if len(ways) > 1:
             raise UsageError(f"{' and '.join(ways)} exclude each other; choose one")
+
+
+_kept = lru_cache(KEPT_REQUESTS, typed=True)(RoutingRequest)
 
 
 def _first(given: bool | None, default: bool | None) -> bool | None:

@@ -13,7 +13,7 @@ from pcsr.runtime.layout import Layout
 from pcsr.runtime.process.memory import ReusedMemory
 
 from .calls import Call, Clock
-from .made import Made, Patched
+from .made import Made, Patched, Versions
 from .patches import Patches, reader
 
 Pixels = NDArray[Any]
@@ -65,11 +65,11 @@ class WholeFrames:
 
 
 class PatchedFrames(WholeFrames):
-    """Puts what changed on a copy of the result before."""
+    """Puts what changed on the result before, or on a copy of it where somebody holds it."""
 
     def __init__(self, host: HostUpscaler, patches: Patches) -> None:
         super().__init__(host)
-        self._patches, self._memory = patches, ReusedMemory()
+        self._patches, self._versions = patches, Versions(host.workers, ReusedMemory())
         self.halo_px, self.crop_px = patches.halo_px, patches.crop_px
 
     def changed(
@@ -77,7 +77,7 @@ class PatchedFrames(WholeFrames):
     ) -> tuple[Made, float]:
         layout, watch = Layout.of(frame), clock.watch
         with watch.stage("copy"):
-            patched = Patched(before, layout, self._host.workers, self._memory)
+            patched = Patched(before, layout, self._versions)
         read = reader(frame, layout)
         for patch in self._patches.patches(read, windows, layout.working_dtype, watch):
             with watch.stage("copy"):

@@ -13,6 +13,8 @@ class TrialOutcome:
     """Milliseconds of the candidates that are right, by name."""
     dropped: Mapping[str, str]
     """Why the others are dropped, by name."""
+    was_disturbed: bool = False
+    """Whether other processes used the cores meanwhile, so that times mean little."""
 
     def __str__(self) -> str:
         times = [f"{name} {time:.3f}" for name, time in self.times_ms.items()]

@@ -117,7 +117,7 @@ def test_tensors_and_a_single_image(upscaler: Upscaler) -> None:
 def test_what_is_no_batch_is_refused(upscaler: Upscaler, tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"at least one image, found shape \[0, 19, 23, 3\]"):
         upscaler(images()[:0])
-    with pytest.raises(ImageError, match=r"found shape \[3, 19, 23\]; \[channels, height, width\]"):
+    with pytest.raises(ImageError, match=r"found shape \[5, 3, 19, 23\]; \[N, channels, height"):
         upscaler(images().transpose(0, 3, 1, 2))
     with pytest.raises(ImageError, match="expected an image"):
         upscaler(images()[None])
@@ -128,6 +128,13 @@ def test_what_is_no_batch_is_refused(upscaler: Upscaler, tmp_path: Path) -> None
     with pytest.raises(UsageError, match="a batch is saved image by image"):
         upscaler(images()).save(tmp_path / "batch.png")
     assert "5 images of 92x76" in repr(upscaler(images()))
+
+
+def test_a_batch_beyond_memory_ends_before_its_images_are_looked_at(upscaler: Upscaler) -> None:
+    endless = np.broadcast_to(np.uint8(3), (10**11, 100, 100, 3))
+    with pytest.raises(MemoryError):
+        upscaler(endless)
+    assert upscaler(images()).image.shape == (5, 76, 92, 3)
 
 
 def test_a_bad_image_in_the_middle_ends_the_batch(upscaler: Upscaler) -> None:

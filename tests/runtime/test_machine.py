@@ -1,4 +1,6 @@
-"""How much memory is left: the machine's, or the container's where that is less."""
+"""How much memory is left: the machine's, or the container's where that is less; and how long
+threads have waited for a core.
+"""
 
 from pathlib import Path
 
@@ -73,3 +75,12 @@ def test_a_machine_that_does_not_say_has_four_gibibytes(
 
 def test_of_this_machine_it_is_some_memory() -> None:
     assert 2**20 < machine.available_bytes() < 2**50
+
+
+def test_what_all_threads_have_waited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "PROCESS", tmp_path)
+    assert machine.waited_s() == 0
+    for thread, text in enumerate(["7 2000000000 3\n", "9 500000000 1\n", ""]):
+        (tmp_path / "task" / str(thread)).mkdir(parents=True)
+        (tmp_path / "task" / str(thread) / "schedstat").write_text(text)
+    assert machine.waited_s() == 2.5

@@ -1,5 +1,6 @@
 """Half-precision sets in the runtime, and which backend `auto` takes."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -8,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pcsr import BackendError, BundleError, Upscaler
+from pcsr import BackendError, Bundle, BundleError, Upscaler
+from pcsr.runtime.backends import choose_backend
 from pcsr.runtime.cpu.candidates import choice
 from tests import checkpoints
 from tests.commands import assert_refused, upscale
@@ -93,6 +95,32 @@ def test_auto_needs_no_compiled_passes(carn_like_bundle: Path) -> None:
     assert upscaler(image, 2).image.shape == (18, 16, 3)
     with pytest.raises(BackendError, match="compiled passes, which are not there"):
         Upscaler(carn_like_bundle, backend="native")
+
+
+@pytest.mark.parametrize(
+    ("instructions", "machine", "backend"),
+    [
+        ("generic", "x86_64", "onnxruntime"),
+        ("avx2", "x86_64", "native"),
+        ("generic", "riscv64", "native"),  # nobody has measured it
+    ],
+)
+def test_auto_runs_liif_in_onnx_runtime_without_avx2(
+    instructions: str,
+    machine: str,
+    backend: str,
+    liif_bundle: Path,
+    carn_like_bundle: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("pcsr.runtime.cpu.passes.instructions", lambda: instructions)
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    with caplog.at_level(logging.INFO, "pcsr.runtime.backends"):
+        assert choose_backend("auto", "cpu", "fp32", Bundle.load(carn_like_bundle)) == "native"
+        assert caplog.messages == []
+        assert choose_backend("auto", "cpu", "fp32", Bundle.load(liif_bundle)) == backend
+    assert ("without AVX2" in caplog.text) == (backend == "onnxruntime")
 
 
 EXPORT = """

@@ -2,14 +2,14 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from pcsr.bundle import Bundle
 from pcsr.errors import BackendError
 from pcsr.runtime.backends import CPU_SETS
 from pcsr.runtime.cpu.pipeline import Runner
-from pcsr.runtime.machine import bf16_instructions, cpu_name
+from pcsr.runtime.machine import bf16_instructions, cpu_name, usable_cores
 from pcsr.runtime.trials.memory import key_of, remember, remembered
 from pcsr.runtime.trials.outcome import TrialOutcome
 
@@ -85,15 +85,25 @@ class _Choice:
         outcome = TrialOutcome("", {}, {})
         if runners:
             reference = runners.get(ORT) or _in_onnxruntime(self._bundle, "fp32", self._threads)
-            outcome = tried(runners, Probe.of(self._bundle, reference, self._precision))
+            probe = Probe.of(self._bundle, reference, self._precision)
+            outcome = tried(runners, probe, NATIVE)
             self._drop(outcome.dropped)
         if not outcome.winner:
             reasons = "; ".join(f"{name}: {why}" for name, why in self._dropped.items())
             raise BackendError(f"nothing here computes {self._precision} on the CPU ({reasons})")
-        outcome = TrialOutcome(outcome.winner, outcome.times_ms, dict(self._dropped))
-        if not is_forked():  # others of this machine may have more to choose from
-            keep(outcome)
+        outcome = replace(outcome, dropped=dict(self._dropped))
+        if self._was_disturbed(outcome):
+            LOG.info("%s: not remembered, as other processes used the cores", self._role)
+        elif not is_forked():  # others of this machine may have more to choose from
+            keep(replace(outcome, was_disturbed=False))
         return Chosen(runners[outcome.winner], self._line(outcome))
+
+    def _was_disturbed(self, outcome: TrialOutcome) -> bool:
+        """Tells whether another trial may find another winner. Threads that are more than the cores
+        always wait.
+        """
+        has_choice = len(outcome.times_ms) > 1 and self._threads <= usable_cores()
+        return has_choice and outcome.was_disturbed
 
     def _drop(self, reasons: Mapping[str, str]) -> None:
         for name, reason in reasons.items():

@@ -12,6 +12,7 @@ import numpy as np
 
 from pcsr.bundle import Bundle
 from pcsr.runtime.cpu.pipeline import FloatArray, Runner, Size
+from pcsr.runtime.machine import waited_s
 from pcsr.runtime.trials.outcome import TrialOutcome, reason_of
 
 MACS = 2.5e9
@@ -19,6 +20,10 @@ MACS = 2.5e9
 needs to be that of larger images."""
 LEAST_SIDE, MOST_SIDE = 48, 192
 RATIO = 1.52  # at 256x192, OpenVINO takes three times as long for FSRCNN as at 420x276
+NEAR = 1.1
+"""How much longer the preferred one may take than the fastest."""
+MOST_WAITING = 0.1
+"""How much of a trial's time threads may wait for a core; beside one busy process it is half."""
 TIME_S, LEAST_ROUNDS, MOST_ROUNDS = 0.1, 3, 12
 
 Open = Callable[[], Runner]
@@ -89,21 +94,28 @@ def opened(candidates: Mapping[str, Open]) -> tuple[dict[str, Runner], dict[str,
     return runners, dropped
 
 
-def tried(runners: Mapping[str, Runner], probe: Probe) -> TrialOutcome:
+def tried(runners: Mapping[str, Runner], probe: Probe, preferred: str = "") -> TrialOutcome:
     """Tries runners, in turns. Those that fail or are not right are dropped; the winner is "" where
-    none is left.
+    none is left, and `preferred` where that is about as fast as the fastest.
     """
     dropped = {name: why for name, one in runners.items() if (why := _wrong(one, probe))}
     right = {name: one for name, one in runners.items() if name not in dropped}
     times: dict[str, float] = dict.fromkeys(right, math.inf)
-    began_s, rounds = time.perf_counter(), 0
+    waited_before_s, began_s, rounds = waited_s(), time.perf_counter(), 0
     while right and rounds < MOST_ROUNDS:
         if rounds >= LEAST_ROUNDS and time.perf_counter() - began_s > TIME_S:
             break
         rounds += 1
         for name, runner in right.items():
             times[name] = min(times[name], _time_ms(runner, probe))
-    return TrialOutcome(min(times, key=lambda name: times[name], default=""), times, dropped)
+    waiting = (waited_s() - waited_before_s) / max(time.perf_counter() - began_s, 1e-9)
+    return TrialOutcome(_fastest(times, preferred), times, dropped, waiting > MOST_WAITING)
+
+
+def _fastest(times_ms: Mapping[str, float], preferred: str) -> str:
+    fastest = min(times_ms, key=lambda name: times_ms[name], default="")
+    is_near = preferred in times_ms and times_ms[preferred] <= NEAR * times_ms[fastest]
+    return preferred if is_near else fastest
 
 
 def probe_size(macs_per_px: float) -> Size:

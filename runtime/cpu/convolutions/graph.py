@@ -7,20 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .layers import (
-    LINEAR,
-    MOST_BLOCKS,
-    MOST_CHANNELS,
-    MOST_KERNEL,
-    Activation,
-    Floats,
-    Layer,
-    Network,
-    Unsupported,
-)
-
-IMAGE = -1
-Value = tuple[int, ...]
+from .layers import LINEAR, MOST_BLOCKS, MOST_CHANNELS, Activation, Layer, Network, Unsupported
+from .reader import IMAGE, GraphReader, Value, per_channel, unsupported
 
 
 def read_network(model: Any, output: str) -> Network:  # noqa: ANN401
@@ -33,19 +21,11 @@ def read_network(model: Any, output: str) -> Network:  # noqa: ANN401
     return _Reader(model, output).network()
 
 
-class _Reader:
+class _Reader(GraphReader):
     def __init__(self, model: Any, output: str) -> None:  # noqa: ANN401
-        from onnx import helper, numpy_helper
-
-        self._attribute = helper.get_attribute_value
-        self._weights = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
-        self._output = output
-        self._nodes = _needed(model.graph.node, output)
+        super().__init__(model, output)
         self._reads = Counter([name for node in self._nodes for name in node.input] + [output] * 2)
-        self._values: dict[str, Value] = {}
         self._layers: list[Layer] = []
-        self._mean, self._std = np.zeros(3, np.float32), np.ones(3, np.float32)
-        self._image = "image"
 
     def network(self) -> Network:
         handlers: dict[str, Callable[[Any], Value]] = {
@@ -59,7 +39,7 @@ class _Reader:
             if self._normalises(node):
                 continue
             if node.op_type not in handlers or node.domain not in ("", "ai.onnx"):
-                raise _unsupported(node, "is not computed here")
+                raise unsupported(node, "is not computed here")
             self._values[node.output[0]] = handlers[node.op_type](node)
         if self._output not in self._values:
             raise Unsupported(f"{self._output} is not made by a convolution")
@@ -68,62 +48,21 @@ class _Reader:
             self._identity(last)
         return Network(self._mean, self._std, self._layers)
 
-    def _normalises(self, node: Any) -> bool:  # noqa: ANN401
-        """Takes in what is subtracted from the image, and what it is divided by."""
-        is_next = len(node.input) == 2 and node.input[0] == self._image
-        if node.op_type not in ("Sub", "Div") or not is_next or self._values:
-            return False
-        found = _per_channel(node, self._floats(node, 1), 3)
-        if node.op_type == "Sub" and self._image == "image":
-            self._mean = found
-        elif node.op_type == "Div" and np.all(self._std == 1):
-            self._std = found
-        else:
-            raise _unsupported(node, "is not expected there")
-        self._image = node.output[0]
-        return True
-
     def _value(self, node: Any, index: int = 0) -> Value:  # noqa: ANN401
         name = node.input[index]
         if name != self._image and name not in self._values:
-            raise _unsupported(node, f"takes {name!a:.60}, which no convolution makes")
+            raise unsupported(node, f"takes {name!a:.60}, which no convolution makes")
         return self._values.get(name, (IMAGE,))
-
-    def _floats(self, node: Any, index: int) -> Floats:  # noqa: ANN401
-        name = node.input[index]
-        if name not in self._weights:
-            raise _unsupported(node, f"takes {name!a:.60}, which is not known beforehand")
-        return np.asarray(self._weights[name], dtype=np.float32)
 
     def _channels(self, value: Value) -> int:
         return sum(3 if i == IMAGE else self._layers[i].outputs for i in value)
 
     def _convolution(self, node: Any) -> Value:  # noqa: ANN401
         inputs, weight = self._value(node), self._floats(node, 1)
-        is_square = weight.ndim == 4 and weight.shape[2] == weight.shape[3]
-        if not is_square or weight.shape[2] % 2 == 0 or weight.shape[2] > MOST_KERNEL:
-            raise _unsupported(node, f"has weights of the shape {list(weight.shape)!s:.60}")
-        kernel, known = weight.shape[2], {one.name: self._attribute(one) for one in node.attribute}
-        groups = int(known.get("group", 1))
-        for name, only in (("strides", [1, 1]), ("dilations", [1, 1]), ("pads", [kernel // 2] * 4)):
-            default = [0] * 4 if name == "pads" else [1, 1]
-            if list(known.get(name, default)) != only:
-                raise _unsupported(node, f"has {name} {list(known.get(name, default))!s:.60}")
-        if known.get("auto_pad", b"NOTSET") != b"NOTSET":
-            raise _unsupported(node, "has auto_pad")
-        channels = self._channels(inputs)
-        if max(channels, len(weight)) > MOST_CHANNELS:
-            raise _unsupported(node, f"has more than {MOST_CHANNELS} channels")
-        if groups < 1 or weight.shape[1] * groups != channels or len(weight) % groups:
-            raise ValueError(f"a convolution of {channels} channels has {weight.shape} weights")
+        groups = self._groups(node, weight, self._channels(inputs))
         if groups > 1 and IMAGE in inputs:
-            raise _unsupported(node, "has groups of the image's channels")
-        bias = np.zeros(len(weight), np.float32)
-        if len(node.input) > 2 and node.input[2]:
-            bias = self._floats(node, 2)
-        if bias.shape != (len(weight),):
-            raise ValueError(f"a convolution of {len(weight)} outputs has {bias.shape} biases")
-        return self._made(Layer(inputs, weight, bias, groups))
+            raise unsupported(node, "has groups of the image's channels")
+        return self._made(Layer(inputs, weight, self._bias(node, 2, len(weight)), groups))
 
     def _made(self, layer: Layer) -> Value:
         self._layers.append(layer)
@@ -170,22 +109,21 @@ class _Reader:
         if node.op_type == "PRelu":
             slopes = self._floats(node, 1)
         else:
-            known = {one.name: self._attribute(one) for one in node.attribute}
-            slopes = np.array([known.get("alpha", 0.01)], np.float32)
-        return Activation("slopes", _per_channel(node, slopes, channels))
+            slopes = np.array([self._attributes(node).get("alpha", 0.01)], np.float32)
+        return Activation("slopes", per_channel(node, slopes, channels))
 
     def _add(self, node: Any) -> Value:  # noqa: ANN401
         first, second = sorted((0, 1), key=lambda index: self._value(node, index))
         added, value = self._value(node, first), self._value(node, second)
         if self._channels(added) != self._channels(value):
-            raise _unsupported(node, "adds tensors of different shapes")
+            raise unsupported(node, "adds tensors of different shapes")
         if (merged := self._sum_of_convolutions(node, first, second)) is not None:
             return merged
         layer = self._open(node, second)
         if len(added) > 1:
             added, value, layer = value, added, None
         if len(added) > 1 or added[0] == IMAGE:
-            raise _unsupported(node, "adds what no layer makes")
+            raise unsupported(node, "adds what no layer makes")
         if layer is None or layer.added is not None or value == added:
             value = self._identity(value)
             layer = self._layers[-1]
@@ -222,34 +160,12 @@ class _Reader:
         self._values = {name: tuple(map(moved, value)) for name, value in self._values.items()}
 
     def _join(self, node: Any) -> Value:  # noqa: ANN401
-        axis = next((self._attribute(one) for one in node.attribute if one.name == "axis"), None)
+        axis = self._attributes(node).get("axis")
         if axis not in (1, -3):
-            raise _unsupported(node, f"joins on axis {axis!s:.20}")
+            raise unsupported(node, f"joins on axis {axis!s:.20}")
         if len(node.input) == 1:
             return self._same(node)
         joined = tuple(i for index in range(len(node.input)) for i in self._value(node, index))
         if len(joined) > MOST_BLOCKS:
-            raise _unsupported(node, "joins too many tensors")
+            raise unsupported(node, "joins too many tensors")
         return joined
-
-
-def _needed(nodes: Any, output: str) -> list[Any]:  # noqa: ANN401
-    """Lists the nodes that an output depends on, in their order."""
-    wanted, found = {output}, []
-    for node in reversed(nodes):
-        if wanted.intersection(node.output):
-            wanted.update(node.input)
-            found.append(node)
-    return found[::-1]
-
-
-def _per_channel(node: Any, values: Floats, channels: int) -> Floats:  # noqa: ANN401
-    """Gives constants [channels] that are one for all, or one per channel of [1, C, h, w]."""
-    per_channel = (channels, 1, 1), (1, channels, 1, 1)
-    if values.size != 1 and values.shape not in per_channel:
-        raise _unsupported(node, f"has constants of the shape {list(values.shape)!s:.60}")
-    return np.broadcast_to(values.reshape(-1), (channels,)).astype(np.float32)
-
-
-def _unsupported(node: Any, why: str) -> Unsupported:  # noqa: ANN401
-    return Unsupported(f"the operator {node.op_type!a:.40} ({node.output[0]!a:.60}) {why}")

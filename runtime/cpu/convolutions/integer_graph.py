@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .graph import IMAGE, _needed, _unsupported
 from .integer_layers import IntegerLayer, IntegerNetwork
-from .layers import LINEAR, MOST_CHANNELS, MOST_KERNEL, Activation, Unsupported
+from .layers import LINEAR, MOST_CHANNELS, Activation, Unsupported
+from .reader import IMAGE, GraphReader, Value, unsupported
 
-Value = tuple[int, ...]
 _LAST, _FIRST = [0, 2, 3, 1], [0, 3, 1, 2]  # where channels go
 
 
@@ -24,18 +23,11 @@ def read_integer_network(model: Any, output: str) -> IntegerNetwork:  # noqa: AN
     return _Reader(model, output).network()
 
 
-class _Reader:
+class _Reader(GraphReader):
     def __init__(self, model: Any, output: str) -> None:  # noqa: ANN401
-        from onnx import helper, numpy_helper
-
-        self._attribute = helper.get_attribute_value
-        self._weights = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
-        self._output, self._nodes = output, _needed(model.graph.node, output)
-        self._values: dict[str, Value] = {}
+        super().__init__(model, output)
         self._coded: set[str] = set()
         self._layers: list[IntegerLayer] = []
-        self._mean, self._std = np.zeros(3, np.float32), np.ones(3, np.float32)
-        self._image = "image"
 
     def network(self) -> IntegerNetwork:
         handlers: dict[str, Callable[[Any], Value]] = {
@@ -53,7 +45,7 @@ class _Reader:
             if self._normalises(node):
                 continue
             if node.op_type not in handlers or node.domain not in ("", "ai.onnx", "com.microsoft"):
-                raise _unsupported(node, "is not computed here in int8")
+                raise unsupported(node, "is not computed here in int8")
             self._values[node.output[0]] = handlers[node.op_type](node)
         last = len(self._layers) - 1
         if self._value(self._output) != (last,) or self._output in self._coded or last < 1:
@@ -75,40 +67,12 @@ class _Reader:
     def _channels(self, value: Value) -> int:
         return sum(self._layers[i].outputs for i in value)
 
-    def _attributes(self, node: Any) -> dict[str, Any]:  # noqa: ANN401
-        return {one.name: self._attribute(one) for one in node.attribute}
-
-    def _normalises(self, node: Any) -> bool:  # noqa: ANN401
-        if node.op_type not in ("Sub", "Div") or node.input[0] != self._image or self._values:
-            return False
-        found = self._known(node.input[1]).astype(np.float32).reshape(-1)
-        if node.op_type == "Sub" and self._image == "image":
-            self._mean = np.broadcast_to(found, (3,)).copy()
-        elif node.op_type == "Div" and np.all(self._std == 1):
-            self._std = np.broadcast_to(found, (3,)).copy()
-        else:
-            raise _unsupported(node, "is not expected there")
-        self._image = node.output[0]
-        return True
-
     def _window(self, node: Any, weight: NDArray[Any], inputs: int) -> int:  # noqa: ANN401
         """Checks the form of a convolution; returns the side of its window."""
-        is_square = weight.ndim == 4 and weight.shape[2] == weight.shape[3]
-        if not is_square or weight.shape[2] % 2 == 0 or weight.shape[2] > MOST_KERNEL:
-            raise _unsupported(node, f"has weights of the shape {list(weight.shape)!s:.60}")
-        kernel, known = int(weight.shape[2]), self._attributes(node)
-        expected = {"pads": [kernel // 2] * 4, "strides": [1, 1], "dilations": [1, 1], "group": 1}
-        defaults = {"pads": [0] * 4, "strides": [1, 1], "dilations": [1, 1], "group": 1}
-        for name, only in expected.items():
-            if known.get(name, defaults[name]) != only:
-                raise _unsupported(node, f"has {name} {known.get(name)!s:.60}")
-        if known.get("auto_pad", b"NOTSET") != b"NOTSET":
-            raise _unsupported(node, "has auto_pad")
-        if max(inputs, len(weight)) > MOST_CHANNELS:
-            raise _unsupported(node, f"has more than {MOST_CHANNELS} channels")
-        if weight.shape[1] != inputs:
-            raise ValueError(f"a convolution of {inputs} channels has {weight.shape} weights")
-        return kernel
+        if self._attributes(node).get("group", 1) != 1:
+            raise unsupported(node, "has groups, which are zeros here")
+        self._groups(node, weight, inputs)
+        return int(weight.shape[2])
 
     def _made(self, layer: IntegerLayer) -> Value:
         self._layers.append(layer)
@@ -116,20 +80,17 @@ class _Reader:
 
     def _first(self, node: Any) -> Value:  # noqa: ANN401
         if node.input[0] != self._image or self._layers:
-            raise _unsupported(node, "in float32 is not the first layer")
+            raise unsupported(node, "in float32 is not the first layer")
         weight = self._known(node.input[1]).astype(np.float32)
         self._window(node, weight, 3)
-        bias = np.zeros(len(weight), np.float32)
-        if len(node.input) > 2 and node.input[2]:
-            bias = self._known(node.input[2]).astype(np.float32).reshape(len(weight))
-        scale = np.ones(len(weight), np.float32)
+        bias, scale = self._bias(node, 2, len(weight)), np.ones(len(weight), np.float32)
         return self._made(IntegerLayer((IMAGE,), weight, bias, scale=scale))
 
     def _open(self, node: Any) -> IntegerLayer:  # noqa: ANN401
         """Gives the layer that a node follows: the last one, before it is stored."""
         value = self._value(node.input[0])
         if value != (len(self._layers) - 1,) or node.input[0] in self._coded:
-            raise _unsupported(node, "in float32 does not follow its layer")
+            raise unsupported(node, "in float32 does not follow its layer")
         return self._layers[-1]
 
     def _activate(self, node: Any) -> Value:  # noqa: ANN401
@@ -139,7 +100,7 @@ class _Reader:
     def _quantise(self, node: Any) -> Value:  # noqa: ANN401
         layer = self._open(node)
         if len(self._layers) > 1:
-            raise _unsupported(node, "follows float32 layers in the middle")
+            raise unsupported(node, "follows float32 layers in the middle")
         layer.step, layer.zero = self._code(node.input[1], node.input[2])
         self._coded.add(node.output[0])
         return self._value(node.input[0])
@@ -155,35 +116,35 @@ class _Reader:
         order = self._attributes(node).get("perm")
         is_result = node.output[0] == self._output
         if order != (_FIRST if is_result else _LAST) or node.input[0] in self._coded:
-            raise _unsupported(node, f"has perm {order!s:.40}")
+            raise unsupported(node, f"has perm {order!s:.40}")
         return value
 
     def _join(self, node: Any) -> Value:  # noqa: ANN401
         if self._attributes(node).get("axis") not in (3, -1):
-            raise _unsupported(node, "does not join channels that come last")
+            raise unsupported(node, "does not join channels that come last")
         if not self._coded.issuperset(node.input):
-            raise _unsupported(node, "joins what are no codes")
+            raise unsupported(node, "joins what are no codes")
         joined = tuple(i for name in node.input for i in self._value(name))
         if len(joined) > MOST_CHANNELS:
-            raise _unsupported(node, "joins too many tensors")
+            raise unsupported(node, "joins too many tensors")
         self._coded.add(node.output[0])
         return joined
 
     def _codes(self, node: Any) -> Value:  # noqa: ANN401
         if node.input[0] not in self._coded:
-            raise _unsupported(node, "does not read codes")
+            raise unsupported(node, "does not read codes")
         return self._value(node.input[0])
 
     def _convolution(self, node: Any) -> Value:  # noqa: ANN401
         inputs, weight = self._codes(node), self._known(node.input[3])
         kernel = self._window(node, weight, self._channels(inputs))
         if weight.dtype != np.int8 or self._known(node.input[5]).any():
-            raise _unsupported(node, "has weights that are not symmetric int8")
+            raise unsupported(node, "has weights that are not symmetric int8")
         if self._attributes(node).get("channels_last") != 1:
-            raise _unsupported(node, "has its channels first")
+            raise unsupported(node, "has its channels first")
         step, zero = self._code(node.input[1], node.input[2])
         if kernel > 1 and any(self._layers[i].zero != zero for i in inputs):
-            raise _unsupported(node, "pads parts of different codes")
+            raise unsupported(node, "pads parts of different codes")
         out_step, out_zero = self._code(node.input[6], node.input[7])
         scales = np.broadcast_to(self._known(node.input[4]).astype(np.float32), (len(weight),))
         scale = np.float32(step) * scales / np.float32(out_step)
@@ -204,7 +165,7 @@ class _Reader:
     def _product(self, node: Any) -> Value:  # noqa: ANN401
         inputs, weight = self._value(node.input[0]), self._known(node.input[1]).astype(np.float32)
         if node.input[0] in self._coded or weight.ndim != 2:
-            raise _unsupported(node, "does not read codes as float32")
+            raise unsupported(node, "does not read codes as float32")
         if weight.shape[0] != self._channels(inputs):
             raise ValueError(f"a product of {self._channels(inputs)} channels has {weight.shape}")
         nothing = np.zeros(weight.shape[1], np.float32)
@@ -213,6 +174,6 @@ class _Reader:
     def _add_bias(self, node: Any) -> Value:  # noqa: ANN401
         layer = self._open(node)
         if layer.activation is not LINEAR or len(layer.scale):
-            raise _unsupported(node, "is no bias of a product")
+            raise unsupported(node, "is no bias of a product")
         layer.bias = layer.bias + self._known(node.input[1]).astype(np.float32)
         return self._value(node.input[0])

@@ -15,8 +15,8 @@ try:
     from pcsr.runtime.cpu._convolutions import ffi, lib
 except ImportError as error:
     raise BackendError(
-        f"pcsr's compiled convolutions do not load ({error}); install pcsr with pip on a machine "
-        "with a C compiler"
+        f"pcsr's compiled convolutions do not load ({error}); run pip install "
+        "--no-cache-dir --force-reinstall pcsr on a machine with a C compiler"
     ) from error
 
 __all__ = ["ACTIVATIONS", "Program", "Workspace", "ffi", "has_instructions", "lib"]

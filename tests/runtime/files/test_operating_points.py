@@ -94,7 +94,7 @@ def test_frames_of_a_video_adapt(
     monkeypatch.setattr(HostUpscaler, "_upscale", slow)
     clip = video(tmp_path / "in.mp4", frames=8)
     budget_ms = 1.5 * model.usual_ms(work, 0.25)
-    options = ("--budget-ms", budget_ms, "--adaptive-budget")
+    options = ("--budget-ms", budget_ms, "--adaptive-budget", "--reuse", "off")
     assert upscale(bundle, clip, tmp_path / "out.mp4", *options).code == 0
     assert took[0] > 1.2 * budget_ms
     assert took[4:] == pytest.approx([budget_ms] * 4, rel=0.02)

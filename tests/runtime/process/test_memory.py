@@ -5,6 +5,7 @@ import tracemalloc
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from pcsr.runtime.process import memory as reused
@@ -51,6 +52,18 @@ def test_little_more_is_kept_than_was_held_at_once() -> None:
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert kept <= 1.3 * sizes.max() + reused.SLACK_BYTES
+
+
+def test_memory_that_is_not_there_does_not_count() -> None:
+    memory = ReusedMemory()
+    with pytest.raises(MemoryError):
+        memory.take((2**50,), np.uint8)
+    tracemalloc.start()
+    for megabytes in range(1, 40):
+        memory.take((megabytes * 2**20,), np.uint8)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept <= 1.3 * 39 * 2**20 + reused.SLACK_BYTES
 
 
 def test_several_threads_hold_memory_of_their_own() -> None:

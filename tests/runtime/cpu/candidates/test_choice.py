@@ -3,7 +3,6 @@ and remembered; those that fail are dropped with their reason.
 """
 
 import logging
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 from pcsr import BackendError, Bundle, BundleError, Upscaler
-from pcsr.runtime.cpu.candidates import choice
+from pcsr.runtime.cpu.candidates import choice, trial
 from pcsr.runtime.cpu.candidates.choice import NATIVE, OPENVINO, ORT, choose_runner
-from pcsr.runtime.cpu.candidates.trial import Open, probe_size, synthetic_image
+from pcsr.runtime.cpu.candidates.trial import Open, Probe, probe_size, synthetic_image
 from pcsr.runtime.cpu.onnxruntime import OnnxRuntimeRunner
 from pcsr.runtime.cpu.pipeline import FloatArray
 from pcsr.runtime.process.cancellation import Cancellation
@@ -29,10 +28,10 @@ Candidates = Callable[..., None]
 
 @dataclass
 class Fake:
-    """Computes as ONNX Runtime does, after a pause, and then changes the result."""
+    """Computes as ONNX Runtime does, changes the result, and counts as taking so long."""
 
     inner: OnnxRuntimeRunner
-    pause_s: float = 0.0
+    time_s: float = 0.0
     change: Callable[[FloatArray], FloatArray] = np.copy
     runs: int = 0
 
@@ -44,7 +43,6 @@ class Fake:
         cancellation: Cancellation | None = None,
     ) -> list[FloatArray]:
         self.runs += 1
-        time.sleep(self.pause_s)
         return [self.change(found) for found in self.inner.run_image(role, image, outputs)]
 
     def run_rows(self, role: str, inputs: dict[str, NDArray[Any]]) -> FloatArray:
@@ -63,8 +61,9 @@ def inner(bundle: Bundle) -> OnnxRuntimeRunner:
 
 @pytest.fixture(autouse=True)
 def processor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A processor with bf16, and nothing remembered."""
+    """A processor with bf16 that nobody else uses, and nothing remembered."""
     monkeypatch.setattr(choice, "bf16_instructions", lambda: ["avx512_bf16"])
+    monkeypatch.setattr(trial, "waited_s", lambda: 0.0)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
@@ -84,7 +83,12 @@ def candidates(monkeypatch: pytest.MonkeyPatch) -> Candidates:
         def candidates_of(*_: object) -> Mapping[str, Open]:
             return {name: opener(one) for name, one in given.items()}
 
+        def time_ms(runner: Fake, probe: Probe) -> float:
+            probe.run(runner)
+            return 1e3 * runner.time_s
+
         monkeypatch.setattr(choice, "candidates_of", candidates_of)
+        monkeypatch.setattr(trial, "_time_ms", time_ms)
 
     return set_candidates
 
@@ -96,11 +100,42 @@ def test_the_fastest_is_taken_and_remembered(
     candidates(slow=slow, fast=fast)
     chosen = choose_runner(bundle, "bf16", 1)
     assert chosen.runner is fast
-    assert re.fullmatch(r"backbone: fast \(slow [0-9.]+, fast [0-9.]+ ms\)", chosen.line)
+    assert chosen.line == "backbone: fast (slow 30.0, fast 1.0 ms)"
     runs = slow.runs, fast.runs
     again = choose_runner(bundle, "bf16", 1)
     assert (again.runner, again.line) == (fast, chosen.line)
     assert (slow.runs, fast.runs) == runs
+
+
+@pytest.mark.parametrize(("time_s", "winner"), [(0.0109, NATIVE), (0.0111, "other")])
+def test_own_convolutions_are_taken_where_they_are_about_as_fast(
+    time_s: float, winner: str, bundle: Bundle, inner: OnnxRuntimeRunner, candidates: Candidates
+) -> None:
+    candidates(**{"other": Fake(inner, 0.01), NATIVE: Fake(inner, time_s)})
+    assert choose_runner(bundle, "bf16", 1).line.startswith(f"backbone: {winner} (")
+
+
+@pytest.mark.parametrize(
+    ("cores", "share", "is_kept"), [(2, 0.5, False), (2, 0.05, True), (1, 0.5, True)]
+)
+def test_what_was_found_on_a_busy_machine_is_not_remembered(
+    cores: int,
+    share: float,
+    is_kept: bool,
+    bundle: Bundle,
+    inner: OnnxRuntimeRunner,
+    candidates: Candidates,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(choice, "usable_cores", lambda: cores)
+    monkeypatch.setattr(trial, "waited_s", lambda: share * time.perf_counter())
+    candidates(slow=Fake(inner, 0.03), fast=(fast := Fake(inner, 0.001)))
+    with caplog.at_level(logging.INFO, "pcsr.upscaler"):
+        assert choose_runner(bundle, "bf16", 2).runner is fast
+    said = "backbone: not remembered, as other processes used the cores"
+    assert (said not in caplog.messages) == is_kept
+    assert len(memory.all_remembered()) == is_kept
 
 
 @pytest.mark.parametrize("other", [(2, "bf16"), (1, "int8")])
