@@ -51,11 +51,10 @@ class OpenVinoRunner:
     def __init__(self, bundle: Bundle, threads: int) -> None:
         self._role, self._output = bundle.image_role, bundle.image_output
         self._name = str(bundle.path)
-        model = self._read(bundle)
-        self._compiled = self._compile(model, threads)
+        self._model, self._threads = self._read(bundle), threads
         self._turn = threading.Lock()
-        self._free: list[Any] = []
-        operators = {one.get_type_name() for one in model.get_ops()}
+        self._begin()
+        operators = {one.get_type_name() for one in self._model.get_ops()}
         self.cuts_exactly = operators <= EXACT and "amx_bf16" not in cpu_flags()
 
     def run_image(
@@ -79,6 +78,11 @@ class OpenVinoRunner:
 
     def run_rows(self, role: str, inputs: dict[str, NDArray[Any]]) -> FloatArray:
         raise BackendError(f"OpenVINO runs the {self._role} graph alone, not {role}")
+
+    def _begin(self) -> None:
+        """Compiles the graph, and forgets the requests of an earlier compilation."""
+        self._compiled: Any = self._compile(self._model, self._threads)
+        self._free: list[Any] = []
 
     def _read(self, bundle: Bundle) -> Any:  # noqa: ANN401
         """Reads the graph, with the one output that is used."""
@@ -107,6 +111,8 @@ class OpenVinoRunner:
             ) from error
 
     def _request(self) -> Any:  # noqa: ANN401
+        if self._compiled is None:
+            self._begin()
         return self._free.pop() if self._free else self._compiled.create_infer_request()
 
     def _infer(self, request: Any, image: FloatArray, cancellation: Cancellation | None) -> None:  # noqa: ANN401
@@ -117,6 +123,8 @@ class OpenVinoRunner:
                 with cancellation.watched(request.cancel):
                     request.infer({0: image}, share_inputs=True)
         except ERRORS as error:
+            # Left in the middle, it fails in later calls: half its layers keep this image's size.
+            self._compiled = None
             if cancellation is not None:
                 cancellation.check()
             raise ImageError(

@@ -152,6 +152,20 @@ def test_a_cancelled_run_ends_and_the_next_is_whole(carn_like_bundle: Path) -> N
 
 
 @has_openvino
+def test_what_ended_in_the_middle_is_not_run_again(carn_like_bundle: Path) -> None:
+    # Some layers keep the size of the cancelled image: in CARN each later call failed.
+    bundle = Bundle.load(carn_like_bundle)
+    runner, small, large = OpenVinoRunner(bundle, 2), noise(15, 20), noise(600, 800)
+    expected = run(runner, bundle, small).copy()
+    cancelled = runner._compiled
+    names, cancellation = (bundle.image_output,), Cancellation(timeout_s=0.01)
+    with pytest.raises(CancelledError):
+        [runner.run_image("backbone", large, names, cancellation) for _ in range(1000)]
+    assert np.array_equal(run(runner, bundle, small), expected)
+    assert runner._compiled is not cancelled
+
+
+@has_openvino
 def test_who_waits_for_another_call_can_be_cancelled(carn_like_bundle: Path) -> None:
     bundle = Bundle.load(carn_like_bundle)
     runner = OpenVinoRunner(bundle, 1)
