@@ -18,7 +18,7 @@ from pcsr.errors import OutputError
 from pcsr.reading.files import read_file
 from pcsr.reading.json import MOST_TEXT, number, parse_json, text
 from pcsr.runtime.machine import cpu_name, versions
-from pcsr.text import shortened
+from pcsr.text import first_line, shortened
 from pcsr.version import __version__
 
 from .outcome import TrialOutcome
@@ -64,7 +64,9 @@ def remembered(key: Key) -> TrialOutcome | None:
     try:
         entry = _entries(file).get(_digest(key))
     except (OSError, ValueError) as error:
-        LOG.warning("%s cannot be read (%s); it is written anew", file, error)
+        reason = getattr(error, "strerror", None) or first_line(error)
+        anew = "; it is written anew" if file.is_file() else ""
+        LOG.warning("%s cannot be read (%s)%s", file, reason, anew)
         return None
     return None if entry is None else entry["outcome"]
 

@@ -64,7 +64,10 @@ class _Choice:
     def made(self) -> Chosen:
         graphs = self._bundle.graphs(CPU_SETS.get(self._precision, "fp32"))
         key = key_of(self._role, graphs[self._role].sha256, self._precision, self._threads)
-        return self._as_before(remembered(key)) or self._by_trial(partial(remember, key))
+        before = remembered(key)
+        # A winner that cannot be opened today is not forgotten: it may be tomorrow.
+        keep = partial(remember, key) if before is None else _forget
+        return self._as_before(before) or self._by_trial(keep)
 
     def _as_before(self, outcome: TrialOutcome | None) -> Chosen | None:
         """Opens the winner of an earlier trial, if it can be opened."""
@@ -115,6 +118,9 @@ class _Choice:
         line = f"{self._role}: {outcome.winner} ({times} ms)"
         LOG.info("%s", line)
         return line
+
+
+def _forget(outcome: TrialOutcome) -> None: ...
 
 
 def _in_onnxruntime(bundle: Bundle, precision: str, threads: int) -> Runner:

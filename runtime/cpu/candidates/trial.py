@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pcsr.bundle import Bundle
+from pcsr.errors import BundleError
 from pcsr.runtime.cpu.pipeline import FloatArray, Runner, Size
 from pcsr.runtime.machine import waited_s
 from pcsr.runtime.trials.outcome import TrialOutcome, reason_of
@@ -63,6 +64,8 @@ class Probe:
         role, output = bundle.image_role, bundle.image_output
         image = synthetic_image(probe_size(bundle.manifest.costs.backbone_macs))
         (expected,) = reference.run_image(role, image, (output,))
+        if not np.isfinite(expected).all():
+            raise BundleError(f"{bundle.path}: the {role} gives NaN or infinite values")
         return cls(role, output, image, np.array(expected), BOUNDS[precision])
 
     def run(self, runner: Runner) -> FloatArray:

@@ -209,6 +209,21 @@ def test_a_winner_that_does_not_open_any_more_is_tried_against_nobody(
     choose_runner(bundle, "bf16", 1)
     candidates(best=BackendError("gone"), next=(left := Fake(inner, 0.01)))
     assert choose_runner(bundle, "bf16", 1).runner is left
+    candidates(best=(best := Fake(inner)), next=left)
+    assert choose_runner(bundle, "bf16", 1).runner is best
+
+
+def test_a_graph_that_gives_nan_is_the_bundles_fault(
+    bundle: Bundle,
+    inner: OnnxRuntimeRunner,
+    candidates: Candidates,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    candidates(only=Fake(inner))
+    broken = Fake(inner, change=lambda found: found * np.float32(np.nan))
+    monkeypatch.setattr(choice, "_in_onnxruntime", lambda *_: broken)
+    with pytest.raises(BundleError, match="the backbone gives NaN or infinite values"):
+        choose_runner(bundle, "bf16", 1)
 
 
 def test_onnx_runtime_alone_needs_no_trial(
