@@ -23,6 +23,7 @@ class _Calls:
         self.changed = threading.Condition()
         self.running = 0
         self.closed = False
+        self.here = threading.local()
 
 
 _calls = _Calls()
@@ -31,20 +32,23 @@ _calls = _Calls()
 @contextmanager
 def foreign_call() -> Iterator[None]:
     """Wraps a call that leaves Python for C++. In a daemon thread, one that would begin while the
-    interpreter ends never does: the thread stops here.
+    interpreter ends never does: the thread stops here. One within another belongs to that, which
+    the end waits for.
     """
-    if not threading.current_thread().daemon:
+    calls = _calls
+    if not threading.current_thread().daemon or getattr(calls.here, "is_within", False):
         yield
         return
-    calls = _calls
     with calls.changed:
         closed = calls.closed
         calls.running += not closed
     if closed:
         _stop_here()
+    calls.here.is_within = True
     try:
         yield
     finally:
+        calls.here.is_within = False
         with calls.changed:
             calls.running -= 1
             calls.changed.notify_all()

@@ -32,3 +32,28 @@ def test_the_end_waits_for_a_daemon_thread(
     command = [sys.executable, "-c", PROGRAM, str(carn_like_bundle), backend, str(seconds)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+NESTED = """
+import threading, time
+from pcsr.runtime.shutdown import _calls, foreign_call
+
+begun = threading.Event()
+
+def work():
+    with foreign_call():
+        begun.set()
+        while not _calls.closed:
+            time.sleep(0.001)
+        with foreign_call():
+            print("went on", flush=True)
+
+threading.Thread(target=work, daemon=True).start()
+begun.wait()
+"""
+
+
+def test_a_call_within_a_call_goes_on_while_the_end_waits_for_it() -> None:
+    command = [sys.executable, "-c", NESTED]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "went on\n", "")
