@@ -216,6 +216,7 @@ def _record(
     return {
         "contender": contender.name,
         **asdict(implementation),
+        "precision": implementation.precision or setting.precision,
         "mode": contender.mode,
         "ours": implementation.is_ours,
         "error": series.error,
