@@ -16,6 +16,7 @@ from pcsr.runtime.mlps import MlpWeights
 from . import liif, reference
 
 Doubles = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 Labels = NDArray[np.uint8]
 Size = tuple[int, int]
 
@@ -136,6 +137,16 @@ class Scene:
         seconds = np.zeros(len(self.upsamplers))
         self.passes.compose(self.band(), self.rows, labels, out, seconds)
         return out
+
+    def spoil(self, value: float) -> Bools:
+        """Makes the features of input pixel (2, 30) this value, one of them NaN; tells which output
+        pixels read them: [H, W].
+        """
+        self.features[:, 2, 30] = value
+        self.features[0, 2, 30] = np.nan
+        rows, columns = self.grid.rows.nearest == 2, self.grid.columns.nearest == 30
+        hit: Bools = rows[:, None] & columns
+        return hit
 
     def expected(self, role: str) -> Doubles:
         """[outputs, H, W] of one MLP."""

@@ -35,12 +35,7 @@ class _Reader(GraphReader):
             "Identity": self._same,
             **dict.fromkeys(("Relu", "LeakyRelu", "PRelu", "Clip"), self._activate),
         }
-        for node in self._nodes:
-            if self._normalises(node):
-                continue
-            if node.op_type not in handlers or node.domain not in ("", "ai.onnx"):
-                raise unsupported(node, "is not computed here")
-            self._values[node.output[0]] = handlers[node.op_type](node)
+        self._read(handlers, ("", "ai.onnx"), "is not computed here")
         if self._output not in self._values:
             raise Unsupported(f"{self._output} is not made by a convolution")
         last = self._values[self._output]

@@ -41,12 +41,7 @@ class _Reader(GraphReader):
             "Add": self._add_bias,
             "Relu": self._activate,
         }
-        for node in self._nodes:
-            if self._normalises(node):
-                continue
-            if node.op_type not in handlers or node.domain not in ("", "ai.onnx", "com.microsoft"):
-                raise unsupported(node, "is not computed here in int8")
-            self._values[node.output[0]] = handlers[node.op_type](node)
+        self._read(handlers, ("", "ai.onnx", "com.microsoft"), "is not computed here in int8")
         last = len(self._layers) - 1
         if self._value(self._output) != (last,) or self._output in self._coded or last < 1:
             raise Unsupported(f"{self._output!a:.60} is not made by the last layer")

@@ -1,5 +1,6 @@
 """What the readers of float32 and of quantised graphs share."""
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,17 @@ class GraphReader:
         self._values: dict[str, Value] = {}
         self._mean, self._std = np.zeros(3, np.float32), np.ones(3, np.float32)
         self._image = "image"
+
+    def _read(
+        self, handlers: Mapping[str, Callable[[Any], Value]], domains: Sequence[str], refusal: str
+    ) -> None:
+        """Reads all nodes by the handlers of their operators. refusal: what is said of others."""
+        for node in self._nodes:
+            if self._normalises(node):
+                continue
+            if node.op_type not in handlers or node.domain not in domains:
+                raise unsupported(node, refusal)
+            self._values[node.output[0]] = handlers[node.op_type](node)
 
     def _attributes(self, node: Any) -> dict[str, Any]:  # noqa: ANN401
         return {one.name: self._attribute(one) for one in node.attribute}

@@ -128,10 +128,7 @@ def test_a_feature_that_is_no_number_shows_in_its_pixels_and_nowhere_else(value:
     scene = dataclasses.replace(Scene.make((5, 40), 3, DEEP), bf16=True)
     labels = scene.assignment()
     clean = scene.composed(labels)
-    scene.features[:, 2, 30] = value
-    scene.features[0, 2, 30] = np.nan
-    rows, columns = scene.grid.rows.nearest == 2, scene.grid.columns.nearest == 30
-    hit = rows[:, None] & columns
+    hit = scene.spoil(value)
     spoilt = scene.composed(labels)
     assert np.isnan(spoilt[:, hit]).all()
     assert np.array_equal(spoilt[:, ~hit], clean[:, ~hit])
