@@ -1,7 +1,7 @@
 """The layout of pixel arrays, as callers hold them and as the network takes and gives them."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,7 @@ class Layout:
                 f"{list(image.shape)}{_advice_on_shape(image.shape)}"
             )
         refuse_dtype(_name(image.dtype))
-        return cls(image.dtype, channels)
+        return _kept(image.dtype, channels)
 
     @property
     def has_alpha(self) -> bool:
@@ -53,7 +53,7 @@ class Layout:
         """Tells whether one channel carries the picture."""
         return self.channels < 3
 
-    @property
+    @cached_property
     def working_dtype(self) -> np.dtype[Any]:
         """The dtype that the network's RGB is finished in: the caller's; float32 for gray."""
         return np.dtype(np.float32) if self.is_gray else self.dtype.newbyteorder("=")
@@ -96,6 +96,9 @@ class Layout:
         included.
         """
         return to_dtype(_luma(rgb)[..., None] if self.is_gray else rgb, self.dtype)
+
+
+_kept = lru_cache(64)(Layout)
 
 
 @lru_cache(64)

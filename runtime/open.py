@@ -42,6 +42,8 @@ SCALE = {
     )
 }
 CANCELLATION = {"cancellation": instance(Cancellation, optional=True)}
+KEPT_CALLS = 64
+PLAIN = (int, float, type(None))
 LOG = logging.getLogger("pcsr.upscaler")
 ARGUMENTS = {
     "bundle": path("be the path of a bundle"),
@@ -82,6 +84,8 @@ class OpenBundle:
     planner: Planner
     memory: ReusedMemory = field(default_factory=ReusedMemory)
     """Of batches' results."""
+    kept: dict[Any, tuple[float, RoutingRequest]] = field(default_factory=dict)
+    """What `completed` gave."""
 
     @classmethod
     def of(cls, how: Opening, default: RoutingRequest) -> "OpenBundle":
@@ -102,6 +106,19 @@ class OpenBundle:
         self, scale: float | None, request: RoutingRequest
     ) -> tuple[float, RoutingRequest]:
         """Gives the scale and the request that count, as `Upscaler.completed`."""
+        key = (request, scale) if type(scale) in PLAIN else None  # True is not 1
+        found = self.kept.get(key)
+        if found is None:
+            found = self._filled_in(scale, request)
+            if key is not None:
+                if len(self.kept) >= KEPT_CALLS:
+                    self.kept.clear()
+                self.kept[key] = found
+        return found
+
+    def _filled_in(
+        self, scale: float | None, request: RoutingRequest
+    ) -> tuple[float, RoutingRequest]:
         asked = checked({"scale": scale}, SCALE)["scale"]
         trained = self.planner.bundle.manifest.trained_scale
         scale = whole_as_int(trained if asked is None else asked)
@@ -120,7 +137,8 @@ class OpenBundle:
         """Upscales an image or a batch, as `Upscaler.run`. learns: whether budgets are corrected
         by it.
         """
-        checked({"cancellation": cancellation}, CANCELLATION)
+        if cancellation is not None:
+            checked({"cancellation": cancellation}, CANCELLATION)
         scale, request = self.completed(scale, request)
         options = (scale, request, on_rows, learns, cancellation)
         if getattr(image, "ndim", 0) == 4:

@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NoReturn
 
 WAIT_S = 60.0
@@ -27,18 +27,22 @@ class _Calls:
 
 
 _calls = _Calls()
+_NOTHING = nullcontext()
 
 
-@contextmanager
-def foreign_call() -> Iterator[None]:
+def foreign_call() -> AbstractContextManager[None]:
     """Wraps a call that leaves Python for C++. In a daemon thread, one that would begin while the
     interpreter ends never does: the thread stops here. One within another belongs to that, which
     the end waits for.
     """
     calls = _calls
     if not threading.current_thread().daemon or getattr(calls.here, "is_within", False):
-        yield
-        return
+        return _NOTHING
+    return _counted(calls)
+
+
+@contextmanager
+def _counted(calls: _Calls) -> Iterator[None]:
     with calls.changed:
         closed = calls.closed
         calls.running += not closed
@@ -54,21 +58,16 @@ def foreign_call() -> Iterator[None]:
             calls.changed.notify_all()
 
 
-@contextmanager
-def stops_at_exit() -> Iterator[None]:
+def stop_at_exit(error: Exception) -> None:
     """Lets a daemon thread stop, without a word, where it fails because the interpreter ends: pools
     of threads are closed just before the main thread is.
     """
-    try:
-        yield
-    except Exception as error:
-        main, deadline = threading.main_thread(), time.monotonic() + POOLS_CLOSE_S
-        if threading.current_thread().daemon and "cannot schedule new futures" in str(error):
-            while main.is_alive() and time.monotonic() < deadline:
-                time.sleep(0.01)
-            if not main.is_alive():
-                _stop_here()
-        raise
+    main, deadline = threading.main_thread(), time.monotonic() + POOLS_CLOSE_S
+    if threading.current_thread().daemon and "cannot schedule new futures" in str(error):
+        while main.is_alive() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if not main.is_alive():
+            _stop_here()
 
 
 def _stop_here() -> NoReturn:

@@ -83,25 +83,19 @@ class Stopwatch:
 
     def stage(self, name: str) -> AbstractContextManager[None]:
         """Adds the time of the body to stage `name`."""
-        return _Stage(name, self.check, self._add_one)
+        return _Stage(name, self.cancellation, self._add_one, self._recorder is not None)
 
     host_stage = stage
 
-    def _add_one(self, span: Span) -> None:
-        self._add([span], span.start_s)
-
-    @contextmanager
-    def shared(self) -> Iterator["ThreadSpans"]:
+    def shared(self) -> "ThreadSpans":
         """Divides the wall time of the body, in which several threads work, between their stages:
         at any time the threads at work get equal parts of it, and those that wait get none. While
         all wait the time belongs to the stage that begins next, at the end to the last one.
         """
-        threads = ThreadSpans(self.check)
-        start = perf_counter()
-        try:
-            yield threads
-        finally:
-            self._add(threads.spans, start)
+        return ThreadSpans(self.cancellation, self._add, self._recorder is not None)
+
+    def _add_one(self, span: Span) -> None:
+        self._add([span], span.start_s)
 
     def _add(self, spans: list[Span], start: float) -> None:
         self._bodies.append(_Body(spans, start, perf_counter()))
@@ -123,55 +117,106 @@ class _Body(NamedTuple):
     stop_s: float
 
 
-class ThreadSpans:
-    """Collects the spans of stages in several threads."""
+class ThreadSpans(AbstractContextManager["ThreadSpans"]):
+    """Collects the spans of stages in several threads, while the body runs.
 
-    def __init__(self, check: Callable[[], None]) -> None:
+    add: takes the spans, and when the body began. is_recorded: whether anybody asks which threads
+    they are of.
+    """
+
+    def __init__(
+        self,
+        cancellation: Cancellation | None,
+        add: Callable[[list[Span], float], None],
+        is_recorded: bool,
+    ) -> None:
         self.spans: list[Span] = []
-        self._check = check
+        self._cancellation, self._to, self._is_recorded = cancellation, add, is_recorded
+
+    def __enter__(self) -> "ThreadSpans":
+        self._start = perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._to(self.spans, self._start)
 
     def stage(self, name: str) -> AbstractContextManager[None]:
         """Adds the time of the body, in this thread, to stage `name`."""
-        return _Stage(name, self._check, self.spans.append)
+        return _Stage(name, self._cancellation, self.spans.append, self._is_recorded)
 
-    @contextmanager
-    def stages(self, rest: str, names: Sequence[str]) -> Iterator[NDArray[np.float64]]:
-        """Lets the body measure its own stages: it fills in the seconds of each name, and what is
-        left of its time belongs to stage `rest`. Their spans lie one behind the other.
+    def stages(
+        self, names: Sequence[str], rest: str
+    ) -> AbstractContextManager[NDArray[np.float64]]:
+        """Lets the body measure its own stages: it adds the seconds of each name, and what is left
+        of its time belongs to `rest`, one of them. Their spans lie one behind the other.
         """
-        self._check()
-        seconds = np.zeros(len(names))
-        start = perf_counter()
-        try:
-            yield seconds
-        finally:
-            stop = perf_counter()
-            later, at, thread = seconds.tolist(), start, current_thread()
-            for name in (rest, *names):
-                until = max(start, stop - sum(later))
-                self.spans.append(Span(name, thread.name, thread.ident or 0, at, until))
-                at, later = until, later[1:]
+        return _Stages(names, rest, self._cancellation, self.spans.append, self._is_recorded)
 
 
 class _Stage(AbstractContextManager[None]):
     """Hands a span of the body's time to `add`. A generator would take twice as long."""
 
-    __slots__ = ("_add", "_check", "_name", "_start")
+    __slots__ = ("_add", "_cancellation", "_is_recorded", "_name", "_start")
 
-    def __init__(self, name: str, check: Callable[[], None], add: Callable[[Span], None]) -> None:
-        self._name, self._check, self._add = name, check, add
+    def __init__(
+        self,
+        name: str,
+        cancellation: Cancellation | None,
+        add: Callable[[Span], None],
+        is_recorded: bool,
+    ) -> None:
+        self._name, self._cancellation, self._add = name, cancellation, add
+        self._is_recorded = is_recorded
 
     def __enter__(self) -> None:
-        self._check()
+        if self._cancellation is not None:
+            self._cancellation.check()
         self._start = perf_counter()
 
     def __exit__(self, *_: object) -> None:
-        self._add(_span(self._name, self._start, perf_counter()))
+        stop = perf_counter()
+        self._add(Span(self._name, *_here(self._is_recorded), self._start, stop))
 
 
-def _span(name: str, start: float, stop: float) -> Span:
+class _Stages(AbstractContextManager[NDArray[np.float64]]):
+    """Hands the spans of several stages to `add`, see `ThreadSpans.stages`."""
+
+    __slots__ = ("_add", "_cancellation", "_is_recorded", "_names", "_rest", "_seconds", "_start")
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        rest: str,
+        cancellation: Cancellation | None,
+        add: Callable[[Span], None],
+        is_recorded: bool,
+    ) -> None:
+        self._names, self._rest, self._cancellation = names, rest, cancellation
+        self._add, self._is_recorded = add, is_recorded
+
+    def __enter__(self) -> NDArray[np.float64]:
+        if self._cancellation is not None:
+            self._cancellation.check()
+        self._seconds = np.zeros(len(self._names))
+        self._start = perf_counter()
+        return self._seconds
+
+    def __exit__(self, *_: object) -> None:
+        stop, at, each = perf_counter(), self._start, self._seconds.tolist()
+        each[self._names.index(self._rest)] = stop - at - sum(each)
+        thread = _here(self._is_recorded)
+        for index, name in enumerate(self._names):
+            until = min(stop, max(at, stop - sum(each[index + 1 :])))
+            self._add(Span(name, *thread, at, until))
+            at = until
+
+
+def _here(is_asked: bool) -> tuple[str, int]:
+    """Gives this thread's name and id."""
+    if not is_asked:
+        return "", 0
     thread = current_thread()
-    return Span(name, thread.name, thread.ident or 0, start, stop)
+    return thread.name, thread.ident or 0
 
 
 def _divided(spans: Sequence[Span], start: float, stop: float) -> dict[str, float]:

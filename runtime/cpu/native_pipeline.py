@@ -7,28 +7,29 @@ else computed again.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
-from pcsr.manifest import Manifest
+from pcsr.manifest import Costs
 from pcsr.runtime.geometry.grid import Floats, Grid
 from pcsr.runtime.geometry.tiling import Tile, seen_pixels
-from pcsr.runtime.mlps import MlpWeights, load_mlps
+from pcsr.runtime.mlps import load_mlps
 from pcsr.runtime.process.cancellation import Cancellation
 from pcsr.runtime.process.memory import ReusedMemory
 from pcsr.runtime.routing.rule import Rule, fixed_rule, refined_below
 from pcsr.runtime.timing import Stopwatch, ThreadSpans
 
-from .composing.composer import Composer, Unrefined
+from .composing.composer import Composer
+from .composing.finishing import Finishing, parted
 from .composing.held_rows import HeldRows
-from .output import Output, Rows
-from .passes import FeatureBand, PixelPasses, finish, has_bf16
-from .pipeline import Routed, Runner, Task, cuts_exactly
+from .output import Output
+from .passes import FeatureBand, PixelPasses, has_bf16
+from .pipeline import Routed, Runner, Size, Task, cuts_exactly
 from .planning import BandPlanner
 from .statistics import Collector, rule_of
 from .workers import Workers
@@ -36,8 +37,7 @@ from .workers import Workers
 LOG = logging.getLogger("pcsr.upscaler")
 PIXELS_PER_CHUNK = 32768
 KEPT_SHAPES = 8
-
-Counts = NDArray[np.int64]
+KEPT_RULES = 8
 
 
 @dataclass(frozen=True)
@@ -45,23 +45,19 @@ class Shape:
     """What images of one size need at one scale."""
 
     grid: Grid
-    passes: PixelPasses
+    composer: Composer
     cost: Floats
     """[M] cost table."""
+    fixed_rule: Callable[[float], Rule]
+    """Gives the rule of a k."""
 
     @classmethod
     def make(
-        cls,
-        manifest: Manifest,
-        mlps: Mapping[str, MlpWeights],
-        size: tuple[int, int],
-        scale: float,
-        bf16: bool,
+        cls, costs: Costs, composer: Callable[[Grid], Composer], size: Size, scale: float
     ) -> "Shape":
-        """Makes it for images of (height, width); bf16 as of `NativePipeline`."""
-        grid = Grid.make(size, scale)
-        passes = PixelPasses(mlps, grid, manifest.model.feature_width, bf16)
-        return cls(grid, passes, manifest.costs.cost_table(scale))
+        """Makes it for images of (height, width). composer: makes that of a grid."""
+        grid, cost = Grid.make(size, scale), costs.cost_table(scale)
+        return cls(grid, composer(grid), cost, lru_cache(KEPT_RULES)(partial(fixed_rule, cost)))
 
 
 class NativePipeline:
@@ -85,7 +81,7 @@ class NativePipeline:
         self.count = bundle.upsamplers
         self.bf16 = bf16 and has_bf16()
         mlps = load_mlps(bundle)
-        made = partial(Shape.make, bundle.manifest, mlps, bf16=self.bf16)
+        made = partial(Shape.make, bundle.manifest.costs, self.composer)
         self._passes_of = partial(PixelPasses, mlps, depth=self.depth, bf16=self.bf16)
         self.shape = lru_cache(KEPT_SHAPES)(made)
         self.memory = ReusedMemory()
@@ -98,11 +94,9 @@ class NativePipeline:
         LOG.debug("%s: %s", task.size, banded)
         return banded.compose(banded.rule(), output)
 
-    def composer(self, grid: Grid, passes: PixelPasses | None = None) -> Composer:
-        """Makes what composes the rows of a grid. passes: those of the grid; None makes them, for a
-        grid that no image has.
-        """
-        return Composer(grid, passes or self._passes_of(grid), self.count, self.memory)
+    def composer(self, grid: Grid) -> Composer:
+        """Makes what composes the rows of a grid."""
+        return Composer(grid, self._passes_of(grid), self.count, self.memory)
 
     def backbone_px(self, size: tuple[int, int], scale: float) -> int:
         bands, keeps = self.planner.plan(self.shape((size[0], size[1]), scale).grid, True)
@@ -145,7 +139,7 @@ class BandedRun:
     pass, where one is needed, and `compose` the last.
 
     An input of 100 rows at scale 2, in two bands: the features of input rows 0-49 make output rows
-    0-99 (`_fill`), of which 0-98 are finished (`_finish`); row 99 is refined beside row 100. The
+    0-99, of which 0-98 are finished; row 99 is refined beside row 100. The
     features of rows 50-99 make output rows 100-199, and rows 99-199 are finished.
 
     part: the output rows that are wanted, if not all. One more is composed on each side, beside
@@ -158,8 +152,7 @@ class BandedRun:
         self._pipeline, self._task, self._watch = pipeline, task, watch
         self._count = pipeline.count
         shape = pipeline.shape(task.size, task.scale)
-        self._grid, self._cost = shape.grid, shape.cost
-        self._composer = pipeline.composer(shape.grid, shape.passes)
+        self._shape, self._grid, self._composer = shape, shape.grid, shape.composer
         self._refined_below = refined_below(task.request, self._count)
         self._kept: dict[int, _Classified] = {}
         self._two_passes = task.request.needs_statistics and self._count > 1
@@ -177,13 +170,14 @@ class BandedRun:
     def rule(self) -> Rule:
         """Makes the rule of routing; classifies all pixels where the request needs that."""
         if not self._two_passes:
-            return fixed_rule(self._cost, self._task.request.cost_weight)
-        return rule_of(self._task.request, self._cost, self.classify, self._watch)
+            return self._shape.fixed_rule(self._task.request.cost_weight)
+        return rule_of(self._task.request, self._shape.cost, self.classify, self._watch)
 
     def compose(self, rule: Rule, output: Output) -> Routed:
         """Computes and hands on the output rows: the second pass, or the only one."""
         counts = np.zeros(self._count, dtype=np.int64)
         threshold, finished = None, self._wanted.start
+        refinement = self._refined_below, self._count
         width = self._grid.hr_size[1]
         held: HeldRows | None = None
         for index, lr_rows in enumerate(self._bands.rows):
@@ -196,10 +190,15 @@ class BandedRun:
                     size = rows.stop - rows.start, width
                     memory = self._pipeline.memory
                     held = held.followed_by(size[0]) if held else HeldRows(memory, *size, target)
+                finishing = Finishing(held, rows.stop, target, slice(finished, stop), *refinement)
                 with self._watch.shared() as spans:
-                    threshold = self._fill(known, rows, rule, held, spans)
-                    counts += self._finish(held, rows.stop - finished, target, spans)
-            del target, known  # large; the next are made before these names are taken again
+                    threshold = self._fill(known, rows, rule, held, finishing, spans)
+                counts += finishing.counts
+            del (
+                target,
+                known,
+                finishing,
+            )  # large; the next are made before they are named
             finished = stop
         return Routed(counts, threshold)
 
@@ -209,47 +208,28 @@ class BandedRun:
         rows: slice,
         rule: Rule,
         held: HeldRows,
+        finishing: Finishing,
         spans: ThreadSpans,
     ) -> float | None:
-        """Routes and composes the band's output rows, and returns the threshold."""
+        """Routes, composes and finishes the band's output rows, and returns the threshold."""
         thresholds: list[float | None] = []
+        chunks = self._chunks(rows)
+        inner, seams = parted(chunks, finishing.rows)
 
         def work(part: slice) -> None:
             # Of the rows held, those of the band come last.
-            local = slice(part.start - rows.stop, (part.stop - rows.stop) or None)
-            target = Unrefined(held.planes[:, local], held.labels[local], held.difficulty[local])
+            target = held.part(slice(part.start - rows.stop, (part.stop - rows.stop) or None))
             logits = known.logits.get(part.start)
             thresholds.append(self._composer.fill(known.band, part, rule, target, spans, logits))
+            finishing(inner[part.start], spans)
 
-        self._over_chunks(rows, work)
+        workers = self._pipeline.workers
+        workers.over_ranges(chunks, work)
+        workers.over_ranges(seams, lambda part: finishing(part, spans))
         return thresholds[0] if thresholds else None
 
-    def _finish(self, held: HeldRows, unfinished: int, target: Rows, spans: ThreadSpans) -> Counts:
-        """Finishes the rows of `target`: the first of the last `unfinished` ones of those held.
-        Returns how many of their pixels each upsampler made.
-        """
-        first = len(held.labels) - unfinished
-        found = [[0] * self._count]
-
-        def work(part: slice) -> None:
-            local = slice(first + part.start, first + part.stop)
-            with spans.stage("refinement"):
-                finish(held.planes, held.labels, local, self._refined_below, target.pixels[part])
-                labels = held.labels[local]
-                if held.labels is not target.assignment:
-                    target.assignment[part] = labels
-                    target.difficulty[part] = held.difficulty[local]
-                counted = (np.count_nonzero(labels == j) for j in range(self._count))
-                found.append([*map(int, counted)])
-
-        workers = self._pipeline.workers
-        workers.over_rows(target.assignment.shape, work, _chunk_pixels(workers))
-        counts: Counts = np.sum(found, axis=0)
-        return counts
-
-    def _over_chunks(self, rows: slice, work: Callable[[slice], None]) -> None:
-        workers = self._pipeline.workers
-        workers.over_ranges(self._grid.chunks(rows, _chunk_pixels(workers)), work)
+    def _chunks(self, rows: slice) -> list[slice]:
+        return self._grid.chunks(rows, _chunk_pixels(self._pipeline.workers))
 
     def classify(self, statistics: Collector) -> None:
         """Classifies all pixels of the rows that are wanted."""
@@ -269,7 +249,7 @@ class BandedRun:
                     known.logits[part.start] = logits
 
             rows = _common(self._grid.hr_rows(self._bands.rows[index]), self._wanted)
-            self._over_chunks(rows, work)
+            self._pipeline.workers.over_ranges(self._chunks(rows), work)
         if self._keeps:
             self._kept[index] = known
 
@@ -293,8 +273,7 @@ class BandedRun:
         return FeatureBand(features, features_top, image[0], first)
 
 
-@dataclass(frozen=True)
-class _Classified:
+class _Classified(NamedTuple):
     """A band and what is known of its routing."""
 
     band: FeatureBand

@@ -1,9 +1,8 @@
 """Says where finished rows of an image go: into arrays of the whole image, or on to a writer."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from typing import Any, Protocol
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +11,7 @@ from pcsr.errors import ImageError
 from pcsr.runtime.graph_outputs import INFINITE
 
 
-@dataclass(frozen=True)
-class Rows:
+class Rows(NamedTuple):
     """Finished rows of an image."""
 
     pixels: NDArray[Any]
@@ -58,12 +56,17 @@ class ArrayOutput:
         self.dtype, self.whole = whole.pixels.dtype, whole
         self._on_rows, self._first = on_rows, first
 
-    @contextmanager
-    def rows(self, first: int, stop: int) -> Iterator[Rows]:
+    def rows(self, first: int, stop: int) -> AbstractContextManager[Rows]:
         whole, part = self.whole, slice(first - self._first, stop - self._first)
-        yield Rows(whole.pixels[part], whole.assignment[part], whole.difficulty[part])
-        if self._on_rows is not None:
-            self._on_rows(stop - first)
+        if (part.start, part.stop) != (0, len(whole.pixels)):
+            whole = Rows(whole.pixels[part], whole.assignment[part], whole.difficulty[part])
+        return nullcontext(whole) if self._on_rows is None else self._told(whole, self._on_rows)
+
+    @staticmethod
+    @contextmanager
+    def _told(rows: Rows, on_rows: Callable[[int], None]) -> Iterator[Rows]:
+        yield rows
+        on_rows(len(rows.pixels))
 
 
 class StreamOutput:

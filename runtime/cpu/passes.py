@@ -2,15 +2,16 @@
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pcsr.errors import BackendError
+from pcsr.errors import BackendError, ImageError
 from pcsr.runtime.geometry.grid import Axis, Floats, Grid, Nearest
+from pcsr.runtime.graph_outputs import INFINITE
 from pcsr.runtime.mlps import MlpWeights
+from pcsr.runtime.routing.rule import NO_LOGITS, Cut
 
 try:
     from pcsr.runtime.cpu._pixels import ffi, lib
@@ -28,6 +29,7 @@ except ImportError as broken:
 
 Labels = NDArray[np.uint8]
 Seconds = NDArray[np.float64]
+Counts = NDArray[np.int64]
 PEAKS = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.float32): 0}
 
 
@@ -46,8 +48,7 @@ def has_vnni() -> bool:
     return bool(lib.pcsr_has_vnni())
 
 
-@dataclass(frozen=True)
-class FeatureBand:
+class FeatureBand(NamedTuple):
     """Some rows of an image, as the passes need them."""
 
     features: Floats
@@ -56,6 +57,17 @@ class FeatureBand:
     image: Floats
     """[3, m, w] RGB, from input row `image_top` on, with the rows beside those of the features."""
     image_top: int
+
+
+class Unrefined(NamedTuple):
+    """Output rows that are composed and not refined."""
+
+    planes: Floats
+    """[3, n, W] float32 RGB, each plane contiguous."""
+    labels: Labels
+    """[n, W] uint8, the upsampler of each pixel."""
+    difficulty: Floats
+    """[n, W] float32."""
 
 
 class PixelPasses:
@@ -103,6 +115,42 @@ class PixelPasses:
         lib.pcsr_dense(self._band(band, rows), self._classifier, _floats(out), scratch)
         return out
 
+    def fill(
+        self,
+        band: FeatureBand,
+        rows: slice,
+        cut: Cut,
+        target: Unrefined,
+        seconds: Seconds,
+        logits: Floats | None = None,
+    ) -> None:
+        """Classifies, routes and composes some output rows, with two upsamplers.
+
+        Args:
+            target: is written.
+            seconds: [5] float64, to which the time is added of the classifier, of routing and,
+                behind one that stays, of each upsampler.
+            logits: [1, rows, W], what the classifier gives; None computes it.
+
+        Raises:
+            ImageError: a logit or a colour is not finite.
+        """
+        _, labels, difficulty = target
+        met = lib.pcsr_fill(
+            self._band(band, rows),
+            self._classifier,
+            ffi.NULL if logits is None else _floats(logits),
+            (cut.of_difficulty, cut.bound),
+            self._upsamplers,
+            ffi.from_buffer("uint8_t[]", labels),
+            _floats(difficulty),
+            *_planes(target.planes),
+            ffi.from_buffer("double[]", seconds),
+            _scratch(self._scratch_floats),
+        )
+        if met != lib.PCSR_FINITE:
+            raise ImageError(NO_LOGITS if met == lib.PCSR_LOGITS else INFINITE)
+
     def compose(
         self, band: FeatureBand, rows: slice, assignment: Labels, out: Floats, seconds: Seconds
     ) -> None:
@@ -113,14 +161,12 @@ class PixelPasses:
             out: [3, at least rows, W], each plane contiguous; its first rows are written.
             seconds: [M] float64, to which the time of each upsampler is added.
         """
-        plane = out.strides[0] // out.itemsize
         lib.pcsr_compose(
             self._band(band, rows),
             self._upsamplers,
             self._count,
             ffi.from_buffer("uint8_t[]", assignment),
-            ffi.cast("float *", out.ctypes.data),
-            plane,
+            *_planes(out),
             ffi.from_buffer("double[]", seconds),
             _scratch(self._scratch_floats),
         )
@@ -202,6 +248,18 @@ def finish(
     )
 
 
+def counted(labels: Labels, count: int) -> Counts:
+    """Counts how many of the labels each of the first `count` upsamplers has: [count]."""
+    found = np.zeros(count, dtype=np.int64)
+    lib.pcsr_count(
+        ffi.from_buffer("uint8_t[]", labels),
+        labels.size,
+        count,
+        ffi.from_buffer("int64_t[]", found),
+    )
+    return found
+
+
 def sigmoid(logit: Floats, out: Floats | None = None) -> Floats:
     """Computes 1 / (1 + exp(-logit)), of the same shape. out: where it is written, contiguous."""
     logit = np.ascontiguousarray(logit)
@@ -232,3 +290,8 @@ def _scratch(floats: int) -> Any:  # noqa: ANN401
 
 def _floats(array: Floats) -> Any:  # noqa: ANN401
     return ffi.from_buffer("float[]", array)
+
+
+def _planes(out: Floats) -> tuple[Any, int]:
+    """Gives where planes [3, n, W] begin, each contiguous, and how far they lie apart."""
+    return _floats(out[0]), out.strides[0] // out.itemsize

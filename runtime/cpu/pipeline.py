@@ -1,8 +1,7 @@
 """The protocols of what runs the graphs of a bundle, and of what runs an image through them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,8 +50,7 @@ def cuts_exactly(runner: Runner) -> bool:
     return bool(getattr(runner, "cuts_exactly", True))
 
 
-@dataclass(frozen=True)
-class Routed:
+class Routed(NamedTuple):
     """Describes how an image was routed."""
 
     counts: NDArray[np.int64]
@@ -61,8 +59,7 @@ class Routed:
     """The difficulty above which pixels are heavy; see `Routing`."""
 
 
-@dataclass(frozen=True)
-class Task:
+class Task(NamedTuple):
     """One image to upscale: `size` is its (height, width), `read` gives its rows."""
 
     size: Size

@@ -31,6 +31,7 @@ class BandPlanner:
         self._halo_px, self._depth = model.receptive_radius_px, model.feature_width
         self._working_bytes_per_px = model.working_bytes_per_px
         self._tile_px = tile_px
+        self._small: dict[object, tuple[Bands, bool]] = {}
 
     def reach_px(self, grid: Grid) -> int:
         """Counts the rows that upsamplers read above or below the nearest one."""
@@ -44,14 +45,30 @@ class BandPlanner:
         """Cuts an image, or part of its rows, into bands; the flag: whether features are held for
         the second pass.
         """
+        if part is not None or self._needed_bytes(grid.lr_size) > min(SMALL_BYTES, WORKING_BYTES):
+            return self._planned(grid, two_passes, part)
+        key = (grid.lr_size, grid.hr_size, two_passes)
+        found = self._small.get(key)
+        if found is None:
+            found = self._planned(grid, two_passes)
+            if len(self._small) >= KEPT_PLANS:
+                self._small.clear()
+            self._small[key] = found
+        return found
+
+    def _needed_bytes(self, size: tuple[int, int]) -> float:
+        return ARENA_GROWTH * self._working_bytes_per_px * math.prod(size)
+
+    def _planned(
+        self, grid: Grid, two_passes: bool, part: slice | None = None
+    ) -> tuple[Bands, bool]:
         size, halo_px = grid.lr_size, self.halo_px(grid)
         kept_bytes = 4 * (self._depth * math.prod(size) + grid.pixels)
         keeps = two_passes and kept_bytes + LEAST_TILE_BYTES <= WORKING_BYTES
         if self._tile_px is not None:
             return square_bands(size, halo_px, self._tile_px, part=part), keeps
-        needed_bytes = ARENA_GROWTH * self._working_bytes_per_px * math.prod(size)
         budget = WORKING_BYTES
-        if needed_bytes > min(SMALL_BYTES, budget):
+        if self._needed_bytes(size) > min(SMALL_BYTES, budget):
             budget = min(budget, available_bytes() // 2)
         crop_pixels = self.crop_pixels(budget, keeps * kept_bytes)
         band_pixels = min(

@@ -6,7 +6,7 @@ from contextvars import Context
 
 from pcsr.errors import ImageError
 from pcsr.interrupts import interrupts_deferred
-from pcsr.runtime.shutdown import foreign_call, stops_at_exit
+from pcsr.runtime.shutdown import foreign_call, stop_at_exit
 
 PIXELS_PER_CHUNK = 8192
 PIXELS_PER_STRIP = 65536
@@ -37,7 +37,6 @@ class Workers:
         """Ends the threads, and waits until they have."""
         self._pool.shutdown()
 
-    @stops_at_exit()
     def over_ranges(self, ranges: Iterable[slice], work: Work) -> None:
         """Runs over ranges of the caller's choice. Where one of them fails, those that have not
         begun never do, and the others have ended when the error is raised.
@@ -45,22 +44,30 @@ class Workers:
         Raises:
             ImageError: the system starts no thread.
         """
-        here, parts = [*ranges], list[tuple[slice, Future[None]]]()
+        here = [*ranges]
         try:
-            if self.threads > 1:
-                with interrupts_deferred():  # the end would wait for ever for a thread half started
-                    while len(here) > 1:
-                        parts.append((here[1], self._pool.submit(work, here.pop(1))))
-            for part in here:
-                _run(work, part)
-            _share(parts, work)
+            if self.threads > 1 and len(here) > 1:
+                self._share_out(here, work)
+            else:
+                for part in here:
+                    _run(work, part)
         except RuntimeError as error:  # Python has no class of its own for this
+            stop_at_exit(error)
             if NO_THREAD not in str(error):
                 raise
             raise ImageError(
                 f"the system starts no thread ({error}); pass fewer threads, or raise the limit of "
                 "memory or processes (ulimit -v, ulimit -u)"
             ) from error
+
+    def _share_out(self, here: list[slice], work: Work) -> None:
+        parts = list[tuple[slice, Future[None]]]()
+        try:
+            with interrupts_deferred():  # the end would wait for ever for a thread half started
+                while len(here) > 1:
+                    parts.append((here[1], self._pool.submit(work, here.pop(1))))
+            _run(work, here[0])
+            _share(parts, work)
         finally:  # what they write into is lent to others next
             if parts:
                 wait([done for _, done in parts if not done.cancel()])

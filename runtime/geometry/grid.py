@@ -94,6 +94,8 @@ class Grid:
 
     def hr_rows(self, lr_rows: slice) -> slice:
         """Returns the output rows whose nearest input row is one of these."""
+        if (lr_rows.start, lr_rows.stop) == (0, self.lr_size[0]):
+            return slice(0, self.hr_size[0])
         first, stop = np.searchsorted(self.rows.nearest, [lr_rows.start, lr_rows.stop])
         return slice(int(first), int(stop))
 

@@ -36,6 +36,8 @@ def as_array(image: Any) -> Pixels:  # noqa: ANN401
     Raises:
         ImageError: it is no array on the CPU, is masked, or has a mode that is not taken.
     """
+    if type(image) is np.ndarray:
+        return image
     if isinstance(image, str | bytes | os.PathLike):
         raise ImageError(
             f"expected an array, found a {type(image).__name__}; read the file first "

@@ -5,8 +5,8 @@ forked child, which opens its own.
 import ctypes
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any, Generic, Protocol, TypeVar
 from weakref import WeakSet
@@ -43,24 +43,22 @@ class Lifetime(Generic[Held]):
         """Tells whether it may not be used any more."""
         return self._is_closed
 
-    @contextmanager
-    def used(self) -> Iterator[Held]:
+    def used(self) -> AbstractContextManager[Held]:
         """Lends it to the body, and opens it first in a forked child.
 
         Raises:
             UsageError: it is closed.
         """
+        return _Use(self._begin, self._end)
+
+    def _begin(self) -> Held:
         with self._lock:
             if self._is_closed:
                 raise UsageError("this Upscaler is closed; open the bundle again")
             if self._held is None:
                 self._held = self._make()
-            held = self._held
             self._users += 1
-        try:
-            yield held
-        finally:
-            self._end(held)
+            return self._held
 
     def close(self) -> None:
         """Refuses new users, and gives all back once those at it have ended; it does not wait."""
@@ -88,6 +86,24 @@ class Lifetime(Generic[Held]):
         if self._held is not None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._held))
             self._held = None
+
+
+class _Use(AbstractContextManager[Held]):
+    """Lends what `begin` gives, and tells `end` when the body has ended. Every call is in one: a
+    generator would take longer.
+    """
+
+    __slots__ = ("_begin", "_end", "_held")
+
+    def __init__(self, begin: Callable[[], Held], end: Callable[[Held], None]) -> None:
+        self._begin, self._end = begin, end
+
+    def __enter__(self) -> Held:
+        self._held = self._begin()
+        return self._held
+
+    def __exit__(self, *_: object) -> None:
+        self._end(self._held)
 
 
 @cache

@@ -2,7 +2,7 @@
 
 import math
 import threading
-from operator import attrgetter
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ class ReusedMemory:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._spare: list[_Block] = []  # arrays that end append here, at any time and without lock
+        self._blocks: list[_Block] = []  # from the one that was not lent for the longest time on
         self._bytes = self._most_bytes = 0
 
     def take(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
@@ -31,51 +31,43 @@ class ReusedMemory:
             return np.empty(shape, dtype=kind)
         with self._lock:
             block = self._fitting(count)
-        return np.asarray(_Lent(block, self._spare, shape, kind))
+            self._blocks.append(block)
+            # Nobody else may find it spare: it is lent before the lock is given back.
+            return np.ndarray(shape, kind, block.memory, block.offset)
 
     def _fitting(self, count: int) -> "_Block":
-        spare = [*self._spare]
-        fitting = [block for block in spare if count <= block.size <= 2 * count]
-        if fitting:
-            block = min(fitting, key=attrgetter("size"))
-            self._spare.remove(block)
-            return block
+        """Takes the smallest block that fits out of those that are kept, or makes one."""
+        found, size = -1, 2 * count + 1
+        for index, block in enumerate(self._blocks):
+            if count <= block.size < size and block.is_spare:
+                found, size = index, block.size
+        if found >= 0:
+            return self._blocks.pop(found)
         new = _Block(count)  # first, as it may fail: what is not there is not counted
+        spare = [block for block in self._blocks if block.is_spare]
         held = self._bytes - sum(block.size for block in spare) + count
         self._most_bytes = max(self._most_bytes, held)
         self._bytes += count
-        for block in spare:  # from the one that was spare for the longest time on
+        for block in spare:
             if self._bytes <= self._most_bytes + self._most_bytes // 4 + SLACK_BYTES:
                 break
-            self._spare.remove(block)
+            self._blocks.remove(block)
             self._bytes -= block.size
         return new
 
 
 class _Block:
-    """Memory that begins at a cache line."""
+    """Memory that begins at a cache line, `offset` bytes into an array. NumPy lets all arrays in
+    it, and views of them, refer to that one.
+    """
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._memory = np.empty(size + CACHE_LINE, dtype=np.uint8)
-        start: int = self._memory.ctypes.data
-        self.address = start + -start % CACHE_LINE
+        self.memory = np.empty(size + CACHE_LINE, dtype=np.uint8)
+        self.offset: int = -self.memory.ctypes.data % CACHE_LINE
+        self._alone = getrefcount(self.memory)
 
-
-class _Lent:
-    """What an array in a block is a view of: NumPy lets go of it with the last such view."""
-
-    def __init__(
-        self, block: _Block, spare: list[_Block], shape: tuple[int, ...], dtype: np.dtype[Any]
-    ) -> None:
-        self._block, self._spare = block, spare
-        data = (block.address, False)
-        self.__array_interface__ = {
-            "shape": shape,
-            "typestr": dtype.str,
-            "data": data,
-            "version": 3,
-        }
-
-    def __del__(self) -> None:
-        self._spare.append(self._block)
+    @property
+    def is_spare(self) -> bool:
+        """Tells whether nobody refers to it."""
+        return getrefcount(self.memory) == self._alone

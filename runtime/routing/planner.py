@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import NamedTuple
 
 from pcsr.bundle import Bundle
 from pcsr.errors import UsageError
@@ -18,12 +19,10 @@ from .time_model import Key, TimeModel, Workload
 
 _LOG = logging.getLogger("pcsr.routing")
 Size = tuple[int, int]
-KEPT_REQUESTS = 64
 WorkOf = Callable[[Size, float], Workload]
 
 
-@dataclass(frozen=True)
-class ResolvedRequest:
+class ResolvedRequest(NamedTuple):
     """Describes how one image is routed, and what is learnt from the time that it takes."""
 
     request: RoutingRequest
@@ -45,7 +44,6 @@ class Planner:
     """Gives the key of the times by where arrays are, `host` or `device`."""
     feedback: Feedback = field(default_factory=Feedback)
     _loaded: OperatingPoint | None = None
-    _completed: dict[tuple[RoutingRequest, float], RoutingRequest] = field(default_factory=dict)
     _has_warned: bool = False
 
     def __post_init__(self) -> None:
@@ -58,15 +56,6 @@ class Planner:
             UsageError: it cannot, or adaptive_budget has no budget.
             BundleError: the operating point is damaged.
         """
-        found = self._completed.get((asked, scale))
-        if found is None:
-            found = self._filled_in(asked, scale)
-            if len(self._completed) >= KEPT_REQUESTS:
-                self._completed.clear()
-            self._completed[asked, scale] = found
-        return found
-
-    def _filled_in(self, asked: RoutingRequest, scale: float) -> RoutingRequest:
         request = asked.or_else(self.default)
         if request.refine is None:
             request = replace(request, refine=self.bundle.manifest.refine)

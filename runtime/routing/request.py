@@ -91,10 +91,10 @@ class RoutingRequest:
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> "RoutingRequest":
         """Makes a request of a call's keywords; raises UsageError for an unknown one."""
-        refuse_unknown(options, ARGUMENTS)
         try:
             return _kept(**options)
-        except TypeError:  # a value that has no hash, and is none that is taken
+        except TypeError:  # an unknown one, or a value that has no hash, and is none that is taken
+            refuse_unknown(options, ARGUMENTS)
             return cls(**options)
 
     @classmethod
@@ -125,8 +125,7 @@ class RoutingRequest:
     @property
     def needs_calibration(self) -> bool:
         """Tells whether the bundle must hold an operating point."""
-        calibrated = (self.preset, self.budget_ms, self.max_psnr_loss_db)
-        return any(value is not None for value in calibrated)
+        return (self.preset, self.budget_ms, self.max_psnr_loss_db) != (None, None, None)
 
     @property
     def needs_statistics(self) -> bool:

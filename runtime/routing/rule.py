@@ -9,7 +9,8 @@ own output.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from .request import RoutingRequest
 Floats = NDArray[np.float32]
 Labels = NDArray[np.uint8]
 Sigmoid = Callable[[Floats], Floats]
+NO_LOGITS = "the classifier gives NaN or infinite values for this image"
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,18 @@ class Routing:
     threshold: float | None
     """The difficulty above which a pixel belongs to the heavier half (ADM: at or above); None where
     no single threshold decides (M > 2 with k), infinite where ADM finds a flat image."""
+
+
+class Cut(NamedTuple):
+    """Decides between two upsamplers: a pixel belongs to the heavy one where its difficulty is at
+    least `bound`, or where its logit is above it.
+    """
+
+    of_difficulty: bool
+    bound: float
+    """A float32."""
+    threshold: float
+    """As in a `Routing`."""
 
 
 def sigmoid(logit: NDArray[np.float32] | np.float32) -> Floats:
@@ -68,6 +82,14 @@ class Rule:
     cut: np.float32 | None = None
     """The logit above which a pixel belongs to the heavier half."""
 
+    @cached_property
+    def of_two(self) -> Cut:
+        """What decides where there are two upsamplers."""
+        if self.bounds is not None:
+            return Cut(True, float(_least_float32(self.bounds[0])), self.bounds[0])
+        cut = np.float32(0) if self.cut is None else self.cut
+        return Cut(False, float(cut), _probability(cut))
+
     def __call__(self, logits: Floats, sigmoid: Sigmoid = sigmoid) -> Routing:
         """Routes pixels by their logits [N, K] float32, heaviest first, K = 1 for M = 2, else M.
 
@@ -83,8 +105,8 @@ class Rule:
             threshold = self.bounds[heavy_count(count) - 1]
             return Routing(_between(difficulty, self.bounds), difficulty, threshold)
         if count == 2:
-            cut = np.float32(0) if self.cut is None else self.cut
-            return Routing((logit <= cut).astype(np.uint8), difficulty, _probability(cut))
+            _, bound, threshold = self.of_two
+            return Routing((logit <= np.float32(bound)).astype(np.uint8), difficulty, threshold)
         utility = (logits - self.k * np.log(self.cost)).astype(np.float32, copy=False)
         if self.cut is None:
             return Routing(_lightest_best(utility), difficulty, None)
@@ -162,7 +184,7 @@ def difficulty_logit(logits: Floats) -> Floats:
         ImageError: a logit is not finite.
     """
     if not np.isfinite(logits).all():
-        raise ImageError("the classifier gives NaN or infinite values for this image")
+        raise ImageError(NO_LOGITS)
     if logits.shape[1] == 1:
         return logits[:, 0]
     heavy = heavy_count(logits.shape[1])

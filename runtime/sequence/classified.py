@@ -82,7 +82,7 @@ class ClassifiedFrames:
         shape = pipeline.shape(size, call.scale)
         self._grid, self._cost = shape.grid, shape.cost
         self._reads = Dependencies(self._grid, pipeline.planner.has_sides)
-        self._composer = pipeline.composer(shape.grid, shape.passes)
+        self._composer = shape.composer
         self._refined_below = refined_below(call.request, pipeline.count)
         self._chunks = self._grid.chunks(slice(0, self._grid.hr_size[0]), PIXELS_PER_CHUNK)
         self._kept = _Kept.empty(pipeline, self._grid)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pcsr.runtime.cpu.composing.composer import Composer, Unrefined
+from pcsr.runtime.cpu.composing.composer import Composer
 from pcsr.runtime.cpu.composing.held_rows import HeldRows
 from pcsr.runtime.cpu.native_pipeline import PIXELS_PER_CHUNK, NativePipeline
 from pcsr.runtime.cpu.output import Rows
@@ -106,8 +106,7 @@ class RoutedPatches:
 
         def work(part: slice) -> None:
             local = slice(part.start - rows.start, part.stop - rows.start)
-            target = Unrefined(held.planes[:, local], held.labels[local], held.difficulty[local])
-            thresholds.append(composer.fill(band, part, self._rule, target, spans))
+            thresholds.append(composer.fill(band, part, self._rule, held.part(local), spans))
 
         self._pipeline.workers.over_ranges(composer.grid.chunks(rows, PIXELS_PER_CHUNK), work)
         return thresholds[0]

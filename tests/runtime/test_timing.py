@@ -86,19 +86,19 @@ def test_what_one_thread_waits_for_takes_nothing_from_the_others(clock: list[flo
 def test_a_body_tells_its_own_stages(clock: list[float]) -> None:
     with recorded_spans() as spans:
         watch = Stopwatch()
-        with watch.shared() as lap, lap.stages("rest", ["a", "b", "c"]) as seconds:
+        with watch.shared() as lap, lap.stages(["a", "rest", "b", "c"], "rest") as seconds:
             clock[0] += 10
-            seconds += [1, 0, 5]
-    assert watch.stage_ms == {"rest": 4000, "a": 1000, "b": 0, "c": 5000}
+            seconds += [1, 0, 0, 5]
+    assert watch.stage_ms == {"a": 1000, "rest": 4000, "b": 0, "c": 5000}
     laid_out = [(part.name, part.start_s, part.stop_s) for part in spans]
-    assert laid_out == [("rest", 100, 104), ("a", 104, 105), ("b", 105, 105), ("c", 105, 110)]
+    assert laid_out == [("a", 100, 101), ("rest", 101, 105), ("b", 105, 105), ("c", 105, 110)]
 
 
 def test_a_body_cannot_tell_more_than_its_time(clock: list[float]) -> None:
     watch = Stopwatch()
-    with watch.shared() as lap, lap.stages("rest", ["a", "b"]) as seconds:
+    with watch.shared() as lap, lap.stages(["rest", "a", "b"], "rest") as seconds:
         clock[0] += 2
-        seconds += [1, 1.5]
+        seconds += [0, 1, 1.5]
     assert watch.stage_ms == {"rest": 0, "a": 500, "b": 1500}
 
 

@@ -1,24 +1,13 @@
 """Routes output rows and composes them with the compiled passes."""
 
 from functools import partial
-from typing import NamedTuple
 
 from pcsr.runtime.cpu.output import refuse_infinite
-from pcsr.runtime.cpu.passes import FeatureBand, Labels, PixelPasses, sigmoid
+from pcsr.runtime.cpu.passes import FeatureBand, Labels, PixelPasses, Unrefined, sigmoid
 from pcsr.runtime.geometry.grid import Floats, Grid
 from pcsr.runtime.process.memory import ReusedMemory
 from pcsr.runtime.routing.rule import Rule
 from pcsr.runtime.timing import ThreadSpans
-
-
-class Unrefined(NamedTuple):
-    """Output rows that are composed and not refined: [3, n, W] float32 RGB, [n, W] uint8 upsamplers
-    and [n, W] float32 difficulties.
-    """
-
-    planes: Floats
-    labels: Labels
-    difficulty: Floats
 
 
 class Composer:
@@ -27,7 +16,8 @@ class Composer:
     def __init__(self, grid: Grid, passes: PixelPasses, count: int, memory: ReusedMemory) -> None:
         self.grid, self._passes, self._take = grid, passes, memory.take
         self._count = count
-        self._upsamplers = [f"upsampler_{j}" for j in range(self._count)]
+        self._compose = ["compose", *(f"upsampler_{j}" for j in range(count))]
+        self._fill = ["classifier", "routing", *self._compose]
 
     def logits(self, band: FeatureBand, rows: slice) -> Floats:
         """Computes what the classifier gives for some output rows: [K, n, W]."""
@@ -46,6 +36,11 @@ class Composer:
         the classifier gives for them; None computes it.
         """
         threshold = None
+        if self._count == 2:
+            cut = rule.of_two
+            with spans.stages(self._fill, "compose") as seconds:
+                self._passes.fill(band, rows, cut, target, seconds, logits)
+            return cut.threshold
         if self._count == 1:
             with spans.stage("prepare"):
                 target.labels[:], target.difficulty[:] = 0, 1
@@ -61,8 +56,8 @@ class Composer:
         self, band: FeatureBand, rows: slice, labels: Labels, planes: Floats, spans: ThreadSpans
     ) -> None:
         """Composes some output rows whose upsamplers are known: labels [n, W]."""
-        with spans.stages("compose", self._upsamplers) as seconds:
-            self._passes.compose(band, rows, labels, planes, seconds)
+        with spans.stages(self._compose, "compose") as seconds:
+            self._passes.compose(band, rows, labels, planes, seconds[1:])
             refuse_infinite(planes)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcsr.runtime.cpu.output import Rows
-from pcsr.runtime.cpu.passes import Labels
+from pcsr.runtime.cpu.passes import Labels, Unrefined
 from pcsr.runtime.geometry.grid import Floats
 from pcsr.runtime.process.memory import ReusedMemory
 
@@ -37,6 +37,10 @@ class HeldRows:
         else:
             self.labels = memory.take((rows, width), np.uint8)
             self.difficulty = memory.take((rows, width), np.float32)
+
+    def part(self, rows: slice) -> Unrefined:
+        """Gives some of the rows that are held."""
+        return Unrefined(self.planes[:, rows], self.labels[rows], self.difficulty[rows])
 
     def followed_by(self, rows: int) -> "HeldRows":
         """Returns the last two rows with room for as many more; these rows are lost."""

@@ -1,4 +1,4 @@
-/* What follows the upsamplers: refinement and conversion; and the sigmoid. */
+/* What follows the upsamplers: refinement and conversion; and how many pixels each of them made. */
 #pragma once
 #include "vectors.h"
 
@@ -10,28 +10,6 @@ INLINE int32_t rounded(float x, float peak) {
     scaled = scaled > 0 ? scaled : 0;
     scaled = scaled < peak ? scaled : peak;
     return (int32_t)rintf(scaled);
-}
-
-/* 1 / (1 + exp(-x)), to a few units in the last place; NaN stays. */
-static void sigmoid(const float *restrict x, int64_t n, float *restrict out) {
-    for (int64_t i = 0; i < n; i++) {
-        /* exp(-|x|) = 2^k * exp(r), |r| <= ln 2 / 2, exp(r) by its Taylor series */
-        float y = x[i] < 0 ? x[i] : -x[i];
-        float bounded = y > -87 ? y : -87; /* of NaN too: it has no integer part */
-        float k = rintf(bounded * 1.44269504f);
-        float r = bounded - k * 0.693359375f + k * 2.12194440e-4f;
-        float series = 1.0f / 5040;
-        series = series * r + 1.0f / 720;
-        series = series * r + 1.0f / 120;
-        series = series * r + 1.0f / 24;
-        series = series * r + 1.0f / 6;
-        series = series * r + 0.5f;
-        series = series * r * r + r + 1;
-        union { int32_t bits; float value; } power = {.bits = ((int32_t)k + 127) << 23};
-        float decay = series * power.value;
-        float result = (x[i] < 0 ? decay : 1) / (1 + decay);
-        out[i] = x[i] == x[i] ? result : x[i];
-    }
 }
 
 /* Row i of one plane after refinement, to out [width]: the 3x3 mean where `change` is set. */
@@ -57,6 +35,20 @@ static int changes(const uint8_t *restrict row, int width, uint8_t refine_below,
         any |= change[j];
     }
     return any;
+}
+
+static void count(const uint8_t *labels, int64_t n, int upsamplers, int64_t *counts) {
+    for (int j = 0; j < upsamplers; j++) {
+        uint8_t own = (uint8_t)j;
+        int64_t found = 0, i = 0;
+        for (; i + 128 <= n; i += 128) { /* which a byte can count */
+            uint8_t some = 0;
+            for (int p = 0; p < 128; p++) some += labels[i + p] == own;
+            found += some;
+        }
+        for (; i < n; i++) found += labels[i] == own;
+        counts[j] += found;
+    }
 }
 
 static void finish(const float *planes, const uint8_t *assignment, int height, int width,

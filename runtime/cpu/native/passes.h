@@ -17,8 +17,12 @@ typedef struct {
     void (*dense)(const pcsr_band *band, const pcsr_mlp *mlp, float *out, work w);
     void (*compose)(const pcsr_band *band, const pcsr_mlp *mlps, int count,
                     const uint8_t *assignment, float *out, int64_t plane, double *seconds, work w);
+    int32_t (*fill)(const pcsr_band *band, const pcsr_mlp *classifier, const float *logits,
+                    pcsr_cut cut, const pcsr_mlp *mlps, uint8_t *assignment, float *difficulty,
+                    float *out, int64_t plane, double *seconds, work w);
     void (*finish)(const float *planes, const uint8_t *assignment, int height, int width,
                    int first, int last, int refine_below, int peak, void *out, float *scratch);
+    void (*count)(const uint8_t *labels, int64_t n, int upsamplers, int64_t *counts);
     void (*sigmoid)(const float *x, int64_t n, float *out);
 } passes;
 
@@ -26,4 +30,4 @@ typedef struct {
 
 /* NULL where the compiler or the processor's family lacks the instructions. */
 extern HIDDEN const passes *const pcsr_generic, *const pcsr_avx2, *const pcsr_avx512;
-extern HIDDEN const passes *const pcsr_avx512_bf16; /* dense and compose alone */
+extern HIDDEN const passes *const pcsr_avx512_bf16; /* of bands alone */

@@ -6,9 +6,9 @@
 #define VECTORS 4
 #define OUTPUTS 6
 #define BF16
-#include "upsamplers.h"
+#include "route.h"
 
-static const passes set = {"avx512_bf16", dense, compose, NULL, NULL};
+static const passes set = {"avx512_bf16", dense, compose, fill, NULL, NULL, NULL};
 HIDDEN const passes *const pcsr_avx512_bf16 = &set;
 #else
 HIDDEN const passes *const pcsr_avx512_bf16 = NULL;

@@ -8,12 +8,12 @@
 #define OUTPUTS 6
 #endif
 #include "finish.h"
-#include "upsamplers.h"
+#include "route.h"
 
 #ifdef __aarch64__
 #define SET "neon"
 #else
 #define SET "generic"
 #endif
-static const passes set = {SET, dense, compose, finish, sigmoid};
+static const passes set = {SET, dense, compose, fill, finish, count, sigmoid};
 HIDDEN const passes *const pcsr_generic = &set;

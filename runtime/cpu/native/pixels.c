@@ -55,6 +55,19 @@ void pcsr_compose(const pcsr_band *band, const pcsr_mlp *mlps, int32_t count,
     passes_of(band)->compose(band, mlps, count, assignment, out, plane, seconds, w);
 }
 
+int32_t pcsr_fill(const pcsr_band *band, const pcsr_mlp *classifier, const float *logits,
+                  pcsr_cut cut, const pcsr_mlp *mlps, uint8_t *assignment, float *difficulty,
+                  float *out, int64_t plane, double *seconds, float *scratch) {
+    const pcsr_mlp all[] = {*classifier, mlps[0], mlps[1]};
+    work w = divided(scratch, band->depth, all, 3);
+    return passes_of(band)->fill(band, classifier, logits, cut, mlps, assignment, difficulty, out,
+                                 plane, seconds, w);
+}
+
+void pcsr_count(const uint8_t *labels, int64_t n, int32_t count, int64_t *counts) {
+    chosen->count(labels, n, count, counts);
+}
+
 void pcsr_finish(const float *planes, const uint8_t *assignment, int32_t height, int32_t width,
                  int32_t first, int32_t last, int32_t refine_below, int32_t peak, void *out,
                  float *scratch) {

@@ -62,6 +62,27 @@ void pcsr_compose(const pcsr_band *band, const pcsr_mlp *mlps, int32_t count,
                   const uint8_t *assignment, float *out, int64_t plane, double *seconds,
                   float *scratch);
 
+/* Between two upsamplers a pixel is routed to the heavy one, 0, where its logit is above `bound`, or
+   where its difficulty is at least that. */
+typedef struct {
+    int32_t of_difficulty;
+    float bound;
+} pcsr_cut;
+
+/* What pcsr_fill comes upon: NaN or infinity among the logits, or the composed colours. */
+enum { PCSR_FINITE, PCSR_LOGITS, PCSR_COLOURS };
+
+/* Classifies, routes and composes the pixels of a band with two upsamplers. logits [last - first]
+   [width]: what the classifier gives; NULL: it is evaluated. assignment, difficulty [last - first]
+   [width] are written, out as by pcsr_compose. seconds [5]: the time of the classifier, of
+   routing, nothing, and that of each upsampler. Where it returns early, the rest is not written. */
+int32_t pcsr_fill(const pcsr_band *band, const pcsr_mlp *classifier, const float *logits,
+                  pcsr_cut cut, const pcsr_mlp *mlps, uint8_t *assignment, float *difficulty,
+                  float *out, int64_t plane, double *seconds, float *scratch);
+
+/* Adds to counts [count] how many of n labels each of the first `count` has. */
+void pcsr_count(const uint8_t *labels, int64_t n, int32_t count, int64_t *counts);
+
 /* Refinement and conversion of rows of planes [3][height][width] to out [last - first][width][3].
    peak: 0 for float32, as it is; 255 uint8; 65535 uint16. refine_below: pixels of assignment
    [height][width] below it are heavy; 0: no refinement. */
