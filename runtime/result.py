@@ -46,9 +46,8 @@ class Stats:
     @classmethod
     def timed(cls, reckon: Callable[[], Mapping[str, float]], **figures: Any) -> "Stats":  # noqa: ANN401
         """Makes one of all figures but `stage_ms`, which is what `reckon` gives when it is read."""
-        made = cls(stage_ms={}, **figures)
-        del vars(made)["stage_ms"]  # so that it is asked for below
-        vars(made)["_reckon"] = reckon
+        made = cls.__new__(cls)  # without `stage_ms`, so that it is asked for below
+        vars(made).update(figures, _reckon=reckon)
         return made
 
     if not TYPE_CHECKING:

@@ -60,7 +60,7 @@ class Stopwatch:
         self.cancellation = cancellation
         self._start = perf_counter()
         self._recorder = recorder()
-        self._bodies: list[_Body] = []
+        self._bodies: list[Span | _Body] = []
         self._spans = 0
         self._seconds: dict[str, float] = {}
 
@@ -72,6 +72,9 @@ class Stopwatch:
     def _reckoned(self) -> dict[str, float]:
         found = dict(self._seconds)
         for body in self._bodies:
+            if isinstance(body, Span):
+                found[body.name] = found.get(body.name, 0.0) + body.stop_s - body.start_s
+                continue
             for name, seconds in _divided(*body).items():
                 found[name] = found.get(name, 0.0) + seconds
         return found
@@ -95,13 +98,19 @@ class Stopwatch:
         return ThreadSpans(self.cancellation, self._add, self._recorder is not None)
 
     def _add_one(self, span: Span) -> None:
-        self._add([span], span.start_s)
+        self._bodies.append(span)
+        if self._recorder is not None:
+            self._recorder.append(span)
+        self._count(1)
 
     def _add(self, spans: list[Span], start: float) -> None:
         self._bodies.append(_Body(spans, start, perf_counter()))
-        self._spans += len(spans)
         if self._recorder is not None:
             self._recorder += spans
+        self._count(len(spans))
+
+    def _count(self, spans: int) -> None:
+        self._spans += spans
         if self._spans > MOST_SPANS:
             self._seconds, self._bodies, self._spans = self._reckoned(), [], 0
 

@@ -20,8 +20,8 @@ Seconds = NDArray[np.float64]
 
 
 def bare_parts(bundle: Bundle, image: Image, labels: NDArray[np.uint8], threads: int) -> Any:  # noqa: ANN401
-    """Gives a function that computes what a call with k computes, and nothing else. With several
-    threads each has one part of the rows.
+    """Gives a function that computes what a call with k computes, and nothing else, in memory that
+    is there. With several threads each has one part of the rows.
 
     image: [h, w, 3]. labels: [H, W], how the call routes.
     """
@@ -36,22 +36,30 @@ def bare_parts(bundle: Bundle, image: Image, labels: NDArray[np.uint8], threads:
     passes = PixelPasses(load_mlps(bundle), grid, bundle.manifest.model.feature_width)
     planes = Layout.of(image).to_network(image)
     options, made = run_options(), np.empty((3, *grid.hr_size), dtype=np.float32)
+    logits, difficulty = np.empty((2, *grid.hr_size), dtype=np.float32)
+    (features,) = session.run(["features"], {"image": planes}, options)
+    binding = session.io_binding()
+    binding.bind_cpu_input("image", planes)
+    place = features.ctypes.data
+    binding.bind_output("features", "cpu", 0, features.dtype, features.shape, place)
+    band = FeatureBand(features[0], 0, planes[0], 0)
     out, seconds = np.empty((*grid.hr_size, 3), dtype=np.uint8), np.zeros(bundle.upsamplers)
     edges = [grid.hr_size[0] * index // threads for index in range(threads + 1)]
     parts = [slice(first, stop) for first, stop in itertools.pairwise(edges)]
     pool = ThreadPoolExecutor(threads)
     over = map if threads == 1 else pool.map
 
-    def compose(band: FeatureBand, rows: slice) -> None:
-        sigmoid(passes.logits(band, rows))
+    def compose(rows: slice) -> None:
+        found = passes.logits(band, rows, lambda *_: logits[None, rows])
+        sigmoid(found, difficulty[rows])
         passes.compose(band, rows, labels[rows], made[:, rows], seconds)
 
     def refine(rows: slice) -> None:
         finish(made, labels, rows, 1, out[rows])
 
     def run() -> Image:
-        (features,) = session.run(["features"], {"image": planes}, options)
-        list(over(partial(compose, FeatureBand(features[0], 0, planes[0], 0)), parts))
+        session.run_with_iobinding(binding, options)
+        list(over(compose, parts))
         list(over(refine, parts))
         return out
 

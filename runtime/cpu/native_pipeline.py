@@ -63,6 +63,8 @@ class Shape:
 class NativePipeline:
     """Upscales one image after another with one network. Safe to call from several threads.
 
+    composer: makes what composes the rows of a grid.
+
     bf16: whether the MLPs' products are computed in bfloat16, where the passes have instructions
     for it.
     """
@@ -81,10 +83,16 @@ class NativePipeline:
         self.count = bundle.upsamplers
         self.bf16 = bf16 and has_bf16()
         mlps = load_mlps(bundle)
-        made = partial(Shape.make, bundle.manifest.costs, self.composer)
-        self._passes_of = partial(PixelPasses, mlps, depth=self.depth, bf16=self.bf16)
-        self.shape = lru_cache(KEPT_SHAPES)(made)
-        self.memory = ReusedMemory()
+        self.memory = memory = ReusedMemory()
+        count, passes_of = self.count, partial(PixelPasses, mlps, depth=self.depth, bf16=self.bf16)
+
+        def composer(
+            grid: Grid,
+        ) -> Composer:  # refers to no pipeline, which ends with its last user
+            return Composer(grid, passes_of(grid), count, memory)
+
+        self.composer = composer
+        self.shape = lru_cache(KEPT_SHAPES)(partial(Shape.make, bundle.manifest.costs, composer))
         self.workers, self._runner = workers, runner
         self.cuts_exactly = cuts_exactly(runner)
 
@@ -93,10 +101,6 @@ class NativePipeline:
             banded = BandedRun(self, task, watch)
         LOG.debug("%s: %s", task.size, banded)
         return banded.compose(banded.rule(), output)
-
-    def composer(self, grid: Grid) -> Composer:
-        """Makes what composes the rows of a grid."""
-        return Composer(grid, self._passes_of(grid), self.count, self.memory)
 
     def backbone_px(self, size: tuple[int, int], scale: float) -> int:
         bands, keeps = self.planner.plan(self.shape((size[0], size[1]), scale).grid, True)
@@ -225,7 +229,8 @@ class BandedRun:
 
         workers = self._pipeline.workers
         workers.over_ranges(chunks, work)
-        workers.over_ranges(seams, lambda part: finishing(part, spans))
+        if seams:
+            workers.over_ranges(seams, lambda part: finishing(part, spans))
         return thresholds[0] if thresholds else None
 
     def _chunks(self, rows: slice) -> list[slice]:

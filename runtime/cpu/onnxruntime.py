@@ -39,7 +39,7 @@ class _Bindings:
         outputs: dict[str, FloatArray],
         options: Any,  # noqa: ANN401
     ) -> None:
-        places = [array.ctypes.data for array in (image, *outputs.values())]
+        places = [each.__array_interface__["data"][0] for each in (image, *outputs.values())]
         key = (session, image.shape, *outputs, *places)
         binding = self._kept.pop(key, None)  # nobody else's meanwhile
         if binding is None:
@@ -85,7 +85,7 @@ class OnnxRuntimeRunner:
         session = self._sessions[role]
 
         def run(options: Any) -> list[FloatArray]:  # noqa: ANN401
-            if all(name in self._types for name in outputs):
+            if self._types.keys() >= set(outputs):
                 return self._run_bound(session, image, outputs, options)
             found: list[FloatArray] = session.run(outputs, {"image": image}, options)
             return found

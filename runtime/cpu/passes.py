@@ -89,7 +89,9 @@ class PixelPasses:
             )
         self._grid, self._bf16 = grid, bf16
         self._kept: list[Any] = []  # cffi structs do not keep what they point to alive
-        self._rows, self._columns = self._axes(grid, mlps.values())
+        rows, columns = self._axes(grid, mlps.values())
+        alike = {"width": grid.hr_size[1], "rows": rows, "columns": columns, "bf16": bf16}
+        self._common = ffi.new("pcsr_band *", alike)[0]
         self._outputs = {role: mlp.outputs for role, mlp in mlps.items()}
         upsamplers = [mlp for role, mlp in mlps.items() if role != "classifier"]
         self._count = len(upsamplers)
@@ -173,13 +175,12 @@ class PixelPasses:
 
     def _band(self, band: FeatureBand, rows: slice) -> Any:  # noqa: ANN401
         depth, height, width = band.features.shape
-        view = ffi.new("pcsr_band *")
-        view.depth, view.lr_width, view.width = depth, width, self._grid.hr_size[1]
+        view = ffi.new("pcsr_band *", self._common)
+        view.depth, view.lr_width = depth, width
         view.top, view.image_top = band.top, band.image_top
         view.first, view.last = rows.start, rows.stop
         view.feature_plane, view.image_plane = height * width, band.image.shape[1] * width
         view.features, view.image = _floats(band.features), _floats(band.image)
-        view.rows, view.columns, view.bf16 = self._rows, self._columns, self._bf16
         return view
 
     def _axes(self, grid: Grid, mlps: Iterable[MlpWeights]) -> tuple[Any, Any]:

@@ -11,14 +11,15 @@ import pytest
 
 from pcsr import Upscaler
 from pcsr.runtime.cpu import graph_pipeline, native_pipeline
+from pcsr.runtime.cpu.composing import finishing
 from pcsr.runtime.cpu.onnxruntime import OnnxRuntimeRunner
 from pcsr.runtime.cpu.passes import PixelPasses
+from pcsr.runtime.cpu.statistics import Statistics
 from pcsr.runtime.gpu import row_graph_passes
 from pcsr.runtime.gpu.frame import Frame
 from pcsr.runtime.gpu.frame_result import FrameResult
 from pcsr.runtime.gpu.runners.torch import TorchRunner
 from pcsr.runtime.layout import Layout
-from pcsr.runtime.routing.rule import Rule
 from pcsr.runtime.timing import recorded_spans
 
 from .networks import Scene
@@ -89,9 +90,9 @@ def _planted(backend: str) -> dict[str, Sleep]:
             "prepare": Sleep(Layout, "to_network"),
             "backbone": Sleep(OnnxRuntimeRunner, "run_image"),
             "classifier": Sleep(PixelPasses, "logits"),
-            "routing": Sleep(Rule, "__call__"),
-            "compose": Sleep(PixelPasses, "compose"),
-            "refinement": Sleep(native_pipeline, "finish"),
+            "routing": Sleep(Statistics, "add"),
+            "compose": Sleep(PixelPasses, "fill"),
+            "refinement": Sleep(finishing, "finish"),
         }
     if backend == "onnxruntime":
         roles = ("classifier", "upsampler_0", "upsampler_1")
@@ -154,17 +155,17 @@ def test_a_sleep_in_a_native_upsampler_is_its_own(
     j: int, carn_like_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upscaler = Upscaler(carn_like_bundle, backend="native", threads=3)
-    original = PixelPasses.compose
-    sleep = Sleep(PixelPasses, "compose")
+    original = PixelPasses.fill
+    sleep = Sleep(PixelPasses, "fill")
 
-    def compose(self: PixelPasses, *args: Any) -> None:  # noqa: ANN401
+    def fill(self: PixelPasses, *args: Any) -> None:  # noqa: ANN401
         original(self, *args)
         if sleep.armed:
             sleep.armed = False
             time.sleep(SLEEP_MS / 1000)
-            args[-1][j] += SLEEP_MS / 1000
+            args[4][3 + j] += SLEEP_MS / 1000
 
-    monkeypatch.setattr(PixelPasses, "compose", compose)
+    monkeypatch.setattr(PixelPasses, "fill", fill)
     _expect_alone(upscaler, sleep, _picture((40, 40)), f"upsampler_{j}")
 
 
