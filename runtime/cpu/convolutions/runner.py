@@ -15,6 +15,7 @@ from pcsr.errors import BackendError, BundleError, ImageError
 from pcsr.runtime.backends import CPU_SETS
 from pcsr.runtime.cpu.pipeline import FloatArray, Size
 from pcsr.runtime.process.cancellation import Cancellation
+from pcsr.runtime.process.memory import ReusedMemory
 
 from .graph import read_network
 from .integer_graph import read_integer_network
@@ -86,7 +87,9 @@ _READERS = {
 
 
 class ConvolutionRunner:
-    """Runs one backbone. Several threads may call it at once."""
+    """Runs one backbone. Several threads may call it at once. Features are written into memory that
+    is used again when nobody holds them.
+    """
 
     cuts_exactly = True
 
@@ -95,7 +98,7 @@ class ConvolutionRunner:
         self._threads = max(1, threads)
         self._helpers = ThreadPoolExecutor(self._threads, thread_name_prefix="pcsr")
         self._idle: list[Workspace] = []
-        self._lock = threading.Lock()
+        self._lock, self._memory = threading.Lock(), ReusedMemory()
 
     def run_image(
         self,
@@ -112,7 +115,7 @@ class ConvolutionRunner:
         if not 0 < height * width <= MOST_PIXELS:
             raise ImageError(f"an image of {width}x{height} pixels is empty or too large")
         try:
-            features = np.empty((1, self._program.features, height, width), np.float32)
+            features = self._memory.take((1, self._program.features, height, width), np.float32)
             self._run(np.ascontiguousarray(image, np.float32), features, cancellation)
         except MemoryError as error:
             raise ImageError(

@@ -269,6 +269,17 @@ def test_memory_is_used_again_and_bounded(monkeypatch: pytest.MonkeyPatch) -> No
         assert len(runner._idle) == 1 or sum(w.size_bytes for w in runner._idle) <= kept.size_bytes
 
 
+def test_memory_of_features_is_used_again() -> None:
+    runner, image = runner_of(deep()), photo(40, 60)
+    first = computed(runner, image)
+    address, part = first.ctypes.data, first[0, 0]
+    del first
+    assert computed(runner, image).ctypes.data != address  # a part of it is still held
+    del part
+    assert address in {computed(runner, image).ctypes.data for _ in range(4)}
+    assert len(runner._memory._spare) == 2
+
+
 def test_a_high_image_takes_the_memory_of_a_few_rows() -> None:
     network = runner_of(deep())._program.network
     low, high = (make_plan(network, (height, 100), 2).workspace_bytes for height in (100, 10_000))
