@@ -66,7 +66,11 @@ def upscaler(
 @each_mode
 @pytest.mark.parametrize(("size", "scale"), PLACES)
 def test_what_changed_of_a_frame(
-    upscaler: Upscaler, engine: str, mode: dict[str, Any], size: tuple[int, int], scale: Any
+    upscaler: Upscaler,
+    engine: str,
+    mode: dict[str, Any],
+    size: tuple[int, int],
+    scale: float | None,
 ) -> None:
     options = mode if upscaler.bundle.upsamplers > 1 else {}
     found = shares(upscaler, clip(*size), scale, **options)
