@@ -112,9 +112,12 @@ def mean_psnr(
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:N.")
 @click.option(
     "--precision",
+    "precisions",
+    multiple=True,
     type=click.Choice(("fp32", "fp16", "bf16")),
-    default="fp32",
-    help="Of the bundles, and of OpenVINO's networks.",
+    default=("fp32",),
+    show_default=True,
+    help="Of the bundles, and of OpenVINO's networks; may repeat.",
 )
 @click.option("--others/--no-others", default=True, help="With CARN, SPAN and Compact, at x4.")
 @click.option("--checkpoints", type=FOLDER, default=CHECKPOINTS, help="Where CARN's are.")
@@ -128,7 +131,7 @@ def main(
     rounds: int,
     threads: int,
     device: str,
-    precision: str,
+    precisions: tuple[str, ...],
     others: bool,
     checkpoints: Path,
 ) -> None:
@@ -142,13 +145,13 @@ def main(
     from .networks import RANDOM, authors_form, bundle_calls, other_calls
 
     torch.set_num_threads(threads)
-    place = Place(device, precision, threads)
-    calls = {AUTHORS: authors_form(checkpoint, scale, place)}
-    calls |= bundle_calls("LIIF", checkpoint, scale, place, say)
-    if pcsr is not None:
-        calls |= bundle_calls("its PCSR", pcsr, scale, place, say)
-    if others and scale == SCALE:
-        calls |= other_calls(checkpoints, place, say)
+    calls = {AUTHORS: authors_form(checkpoint, scale, Place(device, "fp32", threads))}
+    for place in (Place(device, precision, threads) for precision in dict.fromkeys(precisions)):
+        calls |= bundle_calls("LIIF", checkpoint, scale, place, say)
+        if pcsr is not None:
+            calls |= bundle_calls("its PCSR", pcsr, scale, place, say)
+        if others and scale == SCALE:
+            calls |= other_calls(checkpoints, place, say)
     times = interleaved(calls, sample_image(parse_size(size)), rounds, device)
     pairs = photos(paths, scale)
     rows = []

@@ -3,7 +3,6 @@ both a tensor on the GPU.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +66,9 @@ def authors_form(ckpt: Path, scale: float, place: Place) -> Call:
 def bundle_calls(
     name: str, ckpt: Path, scale: float, place: Place, say: Say
 ) -> Iterator[tuple[str, Call]]:
-    """Yields what the runtime does with a checkpoint, in each mode that it has."""
+    """Yields what the runtime does with a checkpoint, in each mode that it has, by names that tell
+    precisions below fp32.
+    """
     upscaler = Upscaler(
         exported(ckpt, place.precision, say),
         place.device,
@@ -80,7 +81,11 @@ def bundle_calls(
         def call(image: Any, options: Mapping[str, Any] = options) -> Any:  # noqa: ANN401
             return upscaler(image, scale, **options).image
 
-        yield ", ".join(part for part in (name, mode) if part), call
+        yield _named(name, mode, place.precision), call
+
+
+def _named(*parts: str) -> str:
+    return ", ".join(part for part in parts if part and part != "fp32")
 
 
 def exported(ckpt: Path, precision: str, say: Say) -> Path:
@@ -99,7 +104,7 @@ def other_calls(checkpoints: Path, place: Place, say: Say) -> Iterator[tuple[str
     """
     carn = find_networks("carn", checkpoints, CACHE, say).files
     calls = bundle_calls("CARN-PCSR", Path(carn.pcsr_ckpt), SCALE, place, say)
-    yield next((name, call) for name, call in calls if name.endswith("ADM"))
+    yield next((name, call) for name, call in calls if "ADM" in name)
     yield from _plain_calls("CARN", Path(carn.plain_ckpt), place, say)
     if not is_installed():
         say("spandrel is not installed: without SPAN and Compact (pip install '.[spandrel]')")
@@ -109,20 +114,21 @@ def other_calls(checkpoints: Path, place: Place, say: Say) -> Iterator[tuple[str
 
 
 def _plain_calls(name: str, ckpt: Path, place: Place, say: Say) -> Iterator[tuple[str, Call]]:
-    """Runs a plain network in ONNX Runtime, without this project's runtime; on a GPU by that."""
+    """Runs a plain network without this project's runtime: in fp32 by ONNX Runtime, and in what it
+    has by OpenVINO; on a GPU by this runtime.
+    """
     if place.device != "cpu":
         yield from bundle_calls(f"{name}, this runtime", ckpt, SCALE, place, say)
         return
-    bundle = str(exported(ckpt, place.precision, say))
+    bundle = str(exported(ckpt, "fp32", say))  # OpenVINO makes bf16 of it
     files = Files(bundle, bundle, str(ckpt), str(ckpt))
-    libraries = {"plain-session": "ONNX Runtime"}
-    if "openvino" in other_libraries():
+    libraries = {"plain-session": "ONNX Runtime"} if place.precision == "fp32" else {}
+    if "openvino" in other_libraries() and place.precision in OPENVINO:
         libraries["plain-openvino"] = "OpenVINO"
     for family, library in libraries.items():
-        in_fp32 = family == "plain-session" or place.precision not in OPENVINO
-        caller = FOREIGN[family](files, replace(place, precision="fp32") if in_fp32 else place)
+        caller = FOREIGN[family](files, place)
 
         def call(image: Any, caller: Caller = caller) -> Any:  # noqa: ANN401
             return caller(image, {}).image
 
-        yield f"{name}, {library}{'' if in_fp32 else ', ' + place.precision}", call
+        yield _named(name, library, place.precision), call

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .parts import HostParts  # needs the compiled passes
 
 PIXELS_OF_ONE_THREAD = 2**14  # of an image of a batch
-REUSED_PIXELS = 2**20  # of results whose memory is used again when the caller has dropped them
+REUSED_PIXELS = 2**21  # of results (1920x1080) whose memory is used again when nobody holds them
 
 Pixels = NDArray[Any]
 

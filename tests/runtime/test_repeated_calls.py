@@ -12,6 +12,7 @@ from benchmarks.small_calls.measured import report
 from pcsr import Result, Upscaler
 from pcsr.runtime.machine import resident_mib
 from tests.memory import settled_mib
+from tests.runtime.cpu.bf16 import ENGINES, opened_with, passed
 
 SIZE, HR_SIZE = (120, 160), (480, 640)
 PASSING_BYTES = 256 * 2**10
@@ -20,14 +21,24 @@ assignment, has 300 KiB, and all have 14 MiB."""
 FEW_BYTES = 16 * 2**10
 
 
-@pytest.fixture(scope="module")
-def upscaler(carn_like_bundle: Path) -> Iterator[Upscaler]:
-    with Upscaler(carn_like_bundle, backend="native", threads=2) as upscaler:
+@pytest.fixture(scope="module", params=["fp32", *ENGINES])
+def upscaler(
+    carn_like_bundle: Path, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Upscaler]:
+    """In fp32, and in bf16 with each engine."""
+    folder = tmp_path_factory.mktemp("bf16")
+    if request.param == "fp32":
+        with Upscaler(carn_like_bundle, backend="native", threads=2) as upscaler:
+            yield upscaler
+        return
+    with opened_with(request.param, passed(carn_like_bundle, folder), 2, folder) as upscaler:
         yield upscaler
 
 
-def picture(seed: int = 0) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    return np.random.default_rng(seed).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+def picture(
+    seed: int = 0, size: tuple[int, int] = SIZE
+) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
 
 
 def taken_bytes(call: Callable[[], object]) -> tuple[int, int]:
@@ -60,11 +71,15 @@ def test_the_measurement_sees_an_array_of_a_frame() -> None:
     assert peak > PASSING_BYTES
 
 
-def test_small_results_take_memory_that_was_dropped(upscaler: Upscaler) -> None:
-    image = picture()
+@pytest.mark.parametrize(("size", "most"), [(SIZE, PASSING_BYTES), ((270, 480), 2**20)])
+def test_results_up_to_1080p_take_memory_that_was_dropped(
+    upscaler: Upscaler, size: tuple[int, int], most: int
+) -> None:
+    """The smallest array of 1080p has 2 MiB."""
+    image = picture(0, size)
     for _ in range(4):
         upscaler(image)
-    assert min(taken_bytes(lambda: upscaler(image))[0] for _ in range(5)) < PASSING_BYTES
+    assert min(taken_bytes(lambda: upscaler(image))[0] for _ in range(5)) < most
 
 
 def test_resident_memory_does_not_grow(upscaler: Upscaler) -> None:

@@ -23,6 +23,8 @@ TELEMETRY = "openvino_telemetry"
 ERRORS = (RuntimeError, MemoryError, ValueError)
 """What OpenVINO raises."""
 KEPT_REQUESTS = 2
+SHARED = {"share_inputs": True, "share_outputs": True}
+"""Without it each call makes copies, of the result, too."""
 TESTED = """
     Parameter Constant Result Convolution GroupConvolution Relu PRelu Add Subtract Multiply Divide
     Concat DepthToSpace Reshape Transpose Convert ShapeOf Slice StridedSlice VariadicSplit Gather
@@ -118,10 +120,10 @@ class OpenVinoRunner:
     def _infer(self, request: Any, image: FloatArray, cancellation: Cancellation | None) -> None:  # noqa: ANN401
         try:
             if cancellation is None:
-                request.infer({0: image}, share_inputs=True)
+                request.infer({0: image}, **SHARED)
             else:
                 with cancellation.watched(request.cancel):
-                    request.infer({0: image}, share_inputs=True)
+                    request.infer({0: image}, **SHARED)
         except ERRORS as error:
             # Left in the middle, it fails in later calls: half its layers keep this image's size.
             self._compiled = None

@@ -1,6 +1,7 @@
 """Where the tensors of a network lie in memory, and how runs on images of one size are divided."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from .layers import LANES, Network
 
@@ -8,6 +9,10 @@ TILE = 24  # pixels that a kernel computes at a time: it reads beyond the end of
 ALIGNED = 64
 CACHE_SETS = 1024  # lines that lie such a multiple apart take each other's place in a cache
 ROWS, COLUMNS = 8, 96  # of an image that one thread computes in one go: so many rows, least columns
+UNIT = 4  # columns that are not divided
+MOST_REPEATED = 1 / 12
+"""Of an image's columns, how many may be computed twice so that threads need not wait for each
+other: beside other work on the same cores they wait for most of the time."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,36 @@ class Plan:
     workspace_bytes: int
     filled: list[tuple[int, int, int]]
     """What is no zero in a fresh workspace: begin, end, byte."""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Columns of an image that are computed by themselves: those that are wanted, and those that
+    are seen for them.
+    """
+
+    seen: slice
+    wanted: slice
+
+    @property
+    def width(self) -> int:
+        """Counts those that are seen."""
+        return int(self.seen.stop - self.seen.start)
+
+
+def strips_of(network: Network, width: int, threads: int) -> list[Strip]:
+    """Divides an image's columns into a strip for each thread, or none: all threads then compute
+    one strip together, step by step.
+    """
+    halo = network.delays()[-1]
+    halo += -halo % UNIT
+    if width < threads * COLUMNS or 2 * halo * (threads - 1) > MOST_REPEATED * width:
+        return [Strip(slice(0, width), slice(0, width))]
+    edges = [width * index // threads // UNIT * UNIT for index in range(threads)]
+    wanted = [slice(*edge) for edge in pairwise([*edges, width])]
+    return [
+        Strip(slice(max(0, one.start - halo), min(width, one.stop + halo)), one) for one in wanted
+    ]
 
 
 def make_plan(network: Network, size: tuple[int, int], threads: int) -> Plan:

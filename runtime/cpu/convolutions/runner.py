@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,17 +16,20 @@ from pcsr.errors import BackendError, BundleError, ImageError
 from pcsr.runtime.backends import CPU_SETS
 from pcsr.runtime.cpu.pipeline import FloatArray, Size
 from pcsr.runtime.process.cancellation import Cancellation
+from pcsr.runtime.process.memory import ReusedMemory
 
 from .graph import read_network
 from .integer_graph import read_integer_network
 from .integer_program import IntegerProgram, has_integer_instructions
 from .layers import Unsupported
-from .plan import make_plan
+from .plan import Strip, make_plan, strips_of
 from .structs import Program, Workspace, has_instructions
 
 LOG = logging.getLogger("pcsr.upscaler")
 MOST_PIXELS = 2**30
 MOST_IDLE_BYTES = 64 * 2**20  # of workspaces that no call uses
+
+Task = Callable[[], None]
 
 
 def open_convolutions(
@@ -86,7 +90,9 @@ _READERS = {
 
 
 class ConvolutionRunner:
-    """Runs one backbone. Several threads may call it at once."""
+    """Runs one backbone. Several threads may call it at once. Features are written into memory that
+    is used again when nobody holds them.
+    """
 
     cuts_exactly = True
 
@@ -95,7 +101,7 @@ class ConvolutionRunner:
         self._threads = max(1, threads)
         self._helpers = ThreadPoolExecutor(self._threads, thread_name_prefix="pcsr")
         self._idle: list[Workspace] = []
-        self._lock = threading.Lock()
+        self._lock, self._memory = threading.Lock(), ReusedMemory()
 
     def run_image(
         self,
@@ -112,7 +118,7 @@ class ConvolutionRunner:
         if not 0 < height * width <= MOST_PIXELS:
             raise ImageError(f"an image of {width}x{height} pixels is empty or too large")
         try:
-            features = np.empty((1, self._program.features, height, width), np.float32)
+            features = self._memory.take((1, self._program.features, height, width), np.float32)
             self._run(np.ascontiguousarray(image, np.float32), features, cancellation)
         except MemoryError as error:
             raise ImageError(
@@ -125,52 +131,76 @@ class ConvolutionRunner:
 
     def working_bytes(self, size: Size) -> int:
         """Counts the bytes that an image of (height, width) takes beside its features."""
-        return make_plan(self._program.network, size, self._threads).workspace_bytes
+        strips, threads = self._divided(size[1])
+        sizes = [(size[0], strip.width) for strip in strips]
+        plans = [make_plan(self._program.network, one, threads) for one in sizes]
+        return sum(plan.workspace_bytes for plan in plans)
+
+    def _divided(self, width: int) -> tuple[list[Strip], int]:
+        """Divides columns into strips; also says how many threads compute each of them."""
+        strips = strips_of(self._program.network, width, self._threads)
+        return strips, self._threads if len(strips) == 1 else 1
 
     def _run(
         self, image: FloatArray, features: FloatArray, cancellation: Cancellation | None
     ) -> None:
-        workspace = self._borrowed((image.shape[2], image.shape[3]))
-        workspace.begin(image, features)
+        height, width = image.shape[2:]
+        strips, threads = self._divided(width)
+        spaces = [self._borrowed((height, strip.width), threads) for strip in strips]
+        for space, strip in zip(spaces, strips, strict=True):
+            space.begin(image, features, strip)
+        tasks = [partial(space.compute, thread) for space in spaces for thread in range(threads)]
+        stop = partial(_stop, spaces)
         if cancellation is None:
-            self._compute(workspace)
+            self._compute(tasks, stop)
         else:
             cancellation.check()
-            with cancellation.watched(workspace.stop):
-                self._compute(workspace)
+            with cancellation.watched(stop):
+                self._compute(tasks, stop)
             cancellation.check()
-        self._give_back(workspace)
+        self._give_back(spaces)
 
-    def _compute(self, workspace: Workspace) -> None:
+    def _compute(self, tasks: Sequence[Task], stop: Task) -> None:
         helpers: list[Future[None]] = []
         try:
-            self._call_helpers(workspace, helpers)
-            workspace.compute(0)
+            self._call_helpers(tasks[1:], helpers)
+            tasks[0]()
+            for index, task in enumerate(tasks[1:]):
+                if index >= len(helpers) or helpers[index].cancel():
+                    task()
         except BaseException:
-            workspace.stop()
+            stop()
             raise
         finally:  # they write into memory that is used again
             wait([helper for helper in helpers if not helper.cancel()])
 
-    def _call_helpers(self, workspace: Workspace, helpers: list[Future[None]]) -> None:
+    def _call_helpers(self, tasks: Sequence[Task], helpers: list[Future[None]]) -> None:
         """Lets other threads take part; where none is to be had, this one computes everything."""
         try:
-            for thread in range(1, self._threads):
-                helpers.append(self._helpers.submit(workspace.compute, thread))
+            for task in tasks:
+                helpers.append(self._helpers.submit(task))
         except RuntimeError as error:
             LOG.debug("convolutions run in %d threads: %s", 1 + len(helpers), error)
 
-    def _borrowed(self, size: Size) -> Workspace:
+    def _borrowed(self, size: Size, threads: int) -> Workspace:
         with self._lock:
             for index in reversed(range(len(self._idle))):
-                if self._idle[index].size == size:
+                idle = self._idle[index]
+                if (idle.size, idle.threads) == (size, threads):
                     return self._idle.pop(index)
-        return Workspace(self._program, size, self._threads)
+        return Workspace(self._program, size, threads)
 
-    def _give_back(self, workspace: Workspace) -> None:
-        """Keeps the workspaces that were used last; always one."""
-        workspace.end()
+    def _give_back(self, spaces: Sequence[Workspace]) -> None:
+        """Keeps the workspaces that were used last; always those of one call."""
+        for space in spaces:
+            space.end()
         with self._lock:
-            self._idle.append(workspace)
-            while len(self._idle) > 1 and sum(w.size_bytes for w in self._idle) > MOST_IDLE_BYTES:
-                self._idle.pop(0)
+            idle = self._idle
+            idle += spaces
+            while len(idle) > len(spaces) and sum(w.size_bytes for w in idle) > MOST_IDLE_BYTES:
+                idle.pop(0)
+
+
+def _stop(spaces: Sequence[Workspace]) -> None:
+    for space in spaces:
+        space.stop()

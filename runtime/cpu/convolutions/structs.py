@@ -9,7 +9,7 @@ from pcsr.errors import BackendError
 
 from .layers import Floats, Layer, Network
 from .packing import pack, padded
-from .plan import Plan, make_plan
+from .plan import Plan, Strip, make_plan
 
 try:
     from pcsr.runtime.cpu._convolutions import ffi, lib
@@ -84,11 +84,11 @@ class Program:
 
 
 class Workspace:
-    """The memory that one call at a time runs in, on images of one (height, width)."""
+    """The memory that one call at a time runs in, on strips of one (height, width)."""
 
     def __init__(self, program: Program, size: tuple[int, int], threads: int) -> None:
         plan = make_plan(program.network, size, threads)
-        self.size, self.size_bytes = size, plan.workspace_bytes
+        self.size, self.threads, self.size_bytes = size, threads, plan.workspace_bytes
         self._program, self._memory = program, np.zeros(plan.workspace_bytes, np.uint8)
         for begin, end, byte in plan.filled:
             self._memory[begin:end] = byte
@@ -113,13 +113,16 @@ class Workspace:
         run.claimed = ffi.from_buffer("uint8_t[]", self._claimed)
         return run
 
-    def begin(self, image: Floats, features: Floats) -> None:
-        """Begins a run: image [1, 3, h, w] to features [1, D, h, w], contiguous."""
+    def begin(self, image: Floats, features: Floats, strip: Strip) -> None:
+        """Begins a run: of an image [1, 3, h, w] to features [1, D, h, w], both contiguous."""
         self._held = image, features  # a thread may outlast a call that is interrupted
         self._claimed[:] = 0
-        self._run.finished = self._run.stopped = 0
-        self._run.image = ffi.from_buffer("float[]", image)
-        self._run.features = ffi.from_buffer("float[]", features)
+        run, left = self._run, strip.seen.start
+        run.finished = run.stopped = 0
+        run.stride, run.plane = image.shape[3], image.shape[2] * image.shape[3]
+        run.first, run.last = strip.wanted.start - left, strip.wanted.stop - left
+        run.image = ffi.from_buffer("float[]", image) + left
+        run.features = ffi.from_buffer("float[]", features) + left
 
     def compute(self, thread: int) -> None:
         """Takes part in the run, without the GIL, until all is computed or it is stopped."""

@@ -37,7 +37,7 @@ static void read_colours(const pcsr_run *run, const pcsr_step *step, int y, int 
     int from = first < 0 ? -first : 0, until = least(count, run->width - first);
     memset(colours, 0, 3 * count * sizeof *colours);
     for (int c = 0; c < 3; c++) {
-        const float *row = run->image + ((int64_t)c * run->height + y) * run->width;
+        const float *row = run->image + c * run->plane + y * run->stride;
         float mean = step->bias[c], std = step->bias[3 + c];
         for (int i = from; i < until; i++)
             colours[3 * i + c] = pcsr_to_bf16((row[first + i] - mean) / std);
@@ -68,7 +68,7 @@ static void normalise_float(const pcsr_network *network, const pcsr_run *run, co
                             int y, int left, int right) {
     float *out = (float *)line(network, run, step->out, 0, y);
     for (int c = 0; c < 3; c++) {
-        const float *row = run->image + ((int64_t)c * run->height + y) * run->width;
+        const float *row = run->image + c * run->plane + y * run->stride;
         for (int x = left; x < right; x++)
             out[4 * x + c] = (row[x] - step->bias[c]) / step->bias[3 + c];
     }
@@ -90,8 +90,8 @@ static void convolve(const pcsr_network *network, const pcsr_run *run, const pcs
     if (step->added >= 0) row.added = added;
     if (step->out >= 0) row.out = out;
     if (step->features) {
-        row.features = run->features + (int64_t)y * run->width;
-        row.plane = (int64_t)run->height * run->width;
+        row.features = run->features + y * run->stride;
+        row.plane = run->plane;
     }
     if (step->kind == PCSR_CONVOLVE_BF16) pcsr_convolve_bf16(&row);
     if (step->kind == PCSR_CONVOLVE_INT8) pcsr_convolve_int8(&row);
@@ -114,6 +114,10 @@ static void compute(const pcsr_network *network, const pcsr_run *run, const pcsr
     int units = run->width / UNIT + (run->width % UNIT > 0);
     int left = start_of(0, units, column, run->columns) * UNIT;
     int right = least(run->width, start_of(0, units, column + 1, run->columns) * UNIT);
+    if (step->features) {
+        left = left > run->first ? left : run->first;
+        right = least(right, run->last);
+    }
     for (int y = top; y < bottom && left < right; y++) {
         if (step->kind == PCSR_NORMALISE)
             normalise(network, run, step, y, left, right);

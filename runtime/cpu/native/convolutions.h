@@ -86,13 +86,15 @@ typedef struct {
     const pcsr_step *step;
 } pcsr_network;
 
-/* One run over an image [3][height][width] -> features [channels][height][width], shared by all
-   threads that take part. What a step computes in a round is divided into `parts`: each row into
-   `columns`, the rows into parts / columns. claimed [rounds * steps * parts] and finished are zero
-   when it begins. */
+/* One run over `width` columns of an image [3] -> features [channels], shared by all threads that
+   take part. Of the features the columns first .. last - 1 are written. What a step computes in a
+   round is divided into `parts`: each row into `columns`, the rows into parts / columns. claimed
+   [rounds * steps * parts] and finished are zero when it begins. */
 typedef struct {
     int32_t height, width, round_rows, rounds, parts, columns;
-    const float *image;
+    int32_t first, last;
+    int64_t stride, plane; /* of the image and the features: to the next row, the next channel */
+    const float *image;    /* column 0 of the run, as of the features */
     float *features;
     uint8_t *workspace;
     uint8_t *claimed;

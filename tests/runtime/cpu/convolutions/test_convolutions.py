@@ -13,7 +13,7 @@ import pytest
 from pcsr import Cancellation, CancelledError
 from pcsr.errors import BackendError, ImageError
 from pcsr.runtime.cpu.convolutions import runner as running
-from pcsr.runtime.cpu.convolutions.plan import make_plan
+from pcsr.runtime.cpu.convolutions.plan import make_plan, strips_of
 from pcsr.runtime.cpu.convolutions.structs import has_instructions
 from tests import tolerances
 
@@ -205,7 +205,11 @@ def deep() -> onnx.ModelProto:
     return graph.model(graph.convolution(value, 80, 52, 1))
 
 
-@pytest.mark.parametrize("size", [(1, 1), (5, 300), (100, 3), (37, 211)])
+WIDE = 1003
+"""Columns that three threads divide among them."""
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 300), (100, 3), (37, 211), (9, 501), (2, WIDE)])
 def test_threads_change_no_bit(size: tuple[int, int]) -> None:
     model, image = deep(), photo(*size)
     one = computed(runner_of(model), image)
@@ -213,6 +217,21 @@ def test_threads_change_no_bit(size: tuple[int, int]) -> None:
         runner = runner_of(model, threads)
         for _ in range(3):
             np.testing.assert_array_equal(computed(runner, image), one)
+
+
+@pytest.mark.parametrize("width", [479, 480, 501, 502, 503, WIDE])
+@pytest.mark.parametrize("threads", [1, 2, 3, 5])
+def test_each_thread_has_columns_where_few_are_computed_twice(width: int, threads: int) -> None:
+    network = runner_of(deep())._program.network
+    strips = strips_of(network, width, threads)
+    is_divided = 40 * (threads - 1) <= width / 12
+    assert len(strips) == (threads if is_divided else 1)
+    wanted = [column for strip in strips for column in range(width)[strip.wanted]]
+    assert wanted == [*range(width)]
+    for strip in strips:
+        assert strip.seen.start % 4 == strip.wanted.start % 4 == 0
+        assert strip.seen.start <= max(0, strip.wanted.start - 19)
+        assert strip.seen.stop >= min(width, strip.wanted.stop + 19)
 
 
 def test_crops_with_a_halo_are_the_whole_bit_for_bit() -> None:
@@ -243,10 +262,22 @@ def test_without_other_threads_one_computes_everything(monkeypatch: pytest.Monke
     def submit(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    runner, image = runner_of(deep(), 3), photo(20, 100)
-    want = computed(runner, image)
+    runner, images = runner_of(deep(), 3), (photo(20, 100), photo(3, WIDE))
+    want = [computed(runner, image).copy() for image in images]
     monkeypatch.setattr(runner._helpers, "submit", submit)
+    for image, expected_features in zip(images, want, strict=True):
+        computed(runner, image)[:] = 0  # what is not computed stays
+        np.testing.assert_array_equal(computed(runner, image), expected_features)
+
+
+def test_threads_that_do_not_begin_are_not_waited_for() -> None:
+    runner, image, go_on = runner_of(deep(), 3), photo(3, WIDE), threading.Event()
+    want = computed(runner, image).copy()
+    busy = [runner._helpers.submit(go_on.wait) for _ in range(3)]
+    computed(runner, image)[:] = 0
     np.testing.assert_array_equal(computed(runner, image), want)
+    go_on.set()
+    assert all(one.result() for one in busy)
 
 
 def test_nothing_of_a_call_is_held_when_it_is_over() -> None:
@@ -269,6 +300,28 @@ def test_memory_is_used_again_and_bounded(monkeypatch: pytest.MonkeyPatch) -> No
         assert len(runner._idle) == 1 or sum(w.size_bytes for w in runner._idle) <= kept.size_bytes
 
 
+def test_the_memory_of_all_strips_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "MOST_IDLE_BYTES", 0)
+    runner = runner_of(deep(), 3)
+    computed(runner, photo(2, 50))
+    computed(runner, photo(2, WIDE))
+    kept = [*runner._idle]
+    assert len(kept) == 3
+    computed(runner, photo(2, WIDE))
+    assert {*map(id, runner._idle)} == {*map(id, kept)}
+
+
+def test_memory_of_features_is_used_again() -> None:
+    runner, image = runner_of(deep()), photo(40, 60)
+    first = computed(runner, image)
+    address, part = first.ctypes.data, first[0, 0]
+    del first
+    assert computed(runner, image).ctypes.data != address  # a part of it is still held
+    del part
+    assert address in {computed(runner, image).ctypes.data for _ in range(4)}
+    assert len(runner._memory._spare) == 2
+
+
 def test_a_high_image_takes_the_memory_of_a_few_rows() -> None:
     network = runner_of(deep())._program.network
     low, high = (make_plan(network, (height, 100), 2).workspace_bytes for height in (100, 10_000))
@@ -280,8 +333,9 @@ def endless(runner: running.ConvolutionRunner, image: Floats, cancellation: Canc
         runner.run_image("backbone", image, ("features",), cancellation)
 
 
-def test_a_call_that_is_cancelled_ends_in_the_middle() -> None:
-    runner, image = runner_of(deep(), 2), photo(400, 400)
+@pytest.mark.parametrize("size", [(400, 400), (200, 800)])
+def test_a_call_that_is_cancelled_ends_in_the_middle(size: tuple[int, int]) -> None:
+    runner, image = runner_of(deep(), 2), photo(*size)
     with pytest.raises(CancelledError):
         runner.run_image("backbone", image, ("features",), Cancellation(timeout_s=0))
     cancellation, want = Cancellation(), computed(runner, image[:, :, :50])

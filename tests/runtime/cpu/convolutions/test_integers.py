@@ -195,6 +195,7 @@ def deep() -> onnx.ModelProto:
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
 def test_threads_change_nothing(threads: int) -> None:
     assert_equal(deep(), 50, 211, threads=threads)
+    assert_equal(deep(), 3, 1003, threads=threads)
 
 
 def test_a_runner_takes_one_size_after_another() -> None:
