@@ -80,16 +80,39 @@ class Rule:
         logit = difficulty_logit(logits)
         difficulty = sigmoid(logit)
         if self.bounds is not None:
-            threshold = self.bounds[heavy_count(count) - 1]
-            return Routing(_between(difficulty, self.bounds), difficulty, threshold)
+            return Routing(_between(difficulty, self.bounds), difficulty, self.threshold)
         if count == 2:
-            cut = np.float32(0) if self.cut is None else self.cut
-            return Routing((logit <= cut).astype(np.uint8), difficulty, _probability(cut))
+            return Routing((logit <= self._cut).astype(np.uint8), difficulty, self.threshold)
         utility = (logits - self.k * np.log(self.cost)).astype(np.float32, copy=False)
         if self.cut is None:
             return Routing(_lightest_best(utility), difficulty, None)
-        threshold = _probability(self.cut)
-        return Routing(_by_half(utility, logit > self.cut), difficulty, threshold)
+        return Routing(_by_half(utility, logit > self.cut), difficulty, self.threshold)
+
+
+    @property
+    def limits(self) -> Floats | None:
+        """What labels pixels one by one, [M - 1] falling: a pixel's label is the number of limits
+        that its difficulty lies below, with `bounds`, or else its logit. None where utilities
+        decide too.
+        """
+        if self.bounds is not None:
+            return np.array([_least_float32(bound) for bound in self.bounds], dtype=np.float32)
+        if len(self.cost) != 2:
+            return None
+        return np.array([np.nextafter(self._cut, np.float32(np.inf))], dtype=np.float32)
+
+    @property
+    def threshold(self) -> float | None:
+        """See `Routing`."""
+        if self.bounds is not None:
+            return self.bounds[heavy_count(len(self.cost)) - 1]
+        if len(self.cost) != 2 and self.cut is None:
+            return None
+        return _probability(self._cut)
+
+    @property
+    def _cut(self) -> np.float32:
+        return np.float32(0) if self.cut is None else self.cut
 
 
 def fixed_rule(cost: Floats, k: float) -> Rule:

@@ -20,10 +20,16 @@ typedef struct {
     void (*finish)(const float *planes, const uint8_t *assignment, int height, int width,
                    int first, int last, int refine_below, int peak, void *out, float *scratch);
     void (*sigmoid)(const float *x, int64_t n, float *out);
+    int (*compose_listed)(const pcsr_band *band, const pcsr_mlp *mlps, int count, int feature_rows,
+                          const uint8_t *assignment, const uint8_t *chosen, float *out,
+                          int64_t plane, double *seconds, work w, float *room);
+    void (*finish_fresh)(const float *planes, const uint8_t *assignment, const uint8_t *fresh,
+                         int height, int width, int first, int last, int refine_below, int peak,
+                         void *out, float *scratch);
 } passes;
 
 #define HIDDEN __attribute__((visibility("hidden")))
 
 /* NULL where the compiler or the processor's family lacks the instructions. */
 extern HIDDEN const passes *const pcsr_generic, *const pcsr_avx2, *const pcsr_avx512;
-extern HIDDEN const passes *const pcsr_avx512_bf16; /* dense and compose alone */
+extern HIDDEN const passes *const pcsr_avx512_bf16; /* what composes alone */

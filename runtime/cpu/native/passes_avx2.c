@@ -6,9 +6,9 @@
 #define VECTORS 2
 #define OUTPUTS 6
 #include "finish.h"
-#include "upsamplers.h"
+#include "listed.h"
 
-static const passes set = {"avx2", dense, compose, finish, sigmoid};
+static const passes set = {"avx2", dense, compose, finish, sigmoid, compose_listed, finish_fresh};
 HIDDEN const passes *const pcsr_avx2 = &set;
 #else
 HIDDEN const passes *const pcsr_avx2 = NULL;

@@ -6,9 +6,9 @@
 #define VECTORS 4
 #define OUTPUTS 6
 #include "finish.h"
-#include "upsamplers.h"
+#include "listed.h"
 
-static const passes set = {"avx512", dense, compose, finish, sigmoid};
+static const passes set = {"avx512", dense, compose, finish, sigmoid, compose_listed, finish_fresh};
 HIDDEN const passes *const pcsr_avx512 = &set;
 #else
 HIDDEN const passes *const pcsr_avx512 = NULL;

@@ -6,9 +6,9 @@
 #define VECTORS 4
 #define OUTPUTS 6
 #define BF16
-#include "upsamplers.h"
+#include "listed.h"
 
-static const passes set = {"avx512_bf16", dense, compose, NULL, NULL};
+static const passes set = {"avx512_bf16", dense, compose, NULL, NULL, compose_listed, NULL};
 HIDDEN const passes *const pcsr_avx512_bf16 = &set;
 #else
 HIDDEN const passes *const pcsr_avx512_bf16 = NULL;

@@ -8,12 +8,12 @@
 #define OUTPUTS 6
 #endif
 #include "finish.h"
-#include "upsamplers.h"
+#include "listed.h"
 
 #ifdef __aarch64__
 #define SET "neon"
 #else
 #define SET "generic"
 #endif
-static const passes set = {SET, dense, compose, finish, sigmoid};
+static const passes set = {SET, dense, compose, finish, sigmoid, compose_listed, finish_fresh};
 HIDDEN const passes *const pcsr_generic = &set;
