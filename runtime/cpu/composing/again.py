@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pcsr.runtime.cpu.passes import PEAKS, Labels, ffi, floats, lib, scratch
+from pcsr.runtime.cpu import passes
+from pcsr.runtime.cpu.passes import PEAKS, Labels, floats, scratch
 from pcsr.runtime.geometry.grid import Floats
 
 Mask = NDArray[np.bool_]
@@ -17,14 +18,14 @@ def relabel(keys: Floats, limits: Floats, labels: Labels, fresh: Mask) -> Counts
     differs from what `labels` had, and returns by how much the count of each label grew: [M].
     """
     grown = np.zeros(len(limits) + 1, dtype=np.int64)
-    lib.pcsr_relabel(
+    passes.lib.pcsr_relabel(
         floats(keys),
         keys.size,
         floats(limits),
         len(limits),
-        ffi.from_buffer("uint8_t[]", labels),
-        ffi.from_buffer("uint8_t[]", fresh),
-        ffi.from_buffer("int64_t[]", grown),
+        passes.ffi.from_buffer("uint8_t[]", labels),
+        passes.ffi.from_buffer("uint8_t[]", fresh),
+        passes.ffi.from_buffer("int64_t[]", grown),
     )
     return grown
 
@@ -41,17 +42,17 @@ def finish_fresh(
     the others of `out` stay. fresh: [n, W]; the rest as of `passes.finish`.
     """
     height, width = assignment.shape
-    lib.pcsr_finish_fresh(
+    passes.lib.pcsr_finish_fresh(
         floats(planes),
-        ffi.from_buffer("uint8_t[]", assignment),
-        ffi.from_buffer("uint8_t[]", fresh),
+        passes.ffi.from_buffer("uint8_t[]", assignment),
+        passes.ffi.from_buffer("uint8_t[]", fresh),
         height,
         width,
         rows.start,
         rows.stop,
         refine_below,
         PEAKS[out.dtype],
-        ffi.from_buffer(out),
+        passes.ffi.from_buffer(out),
         scratch(9 * width),
     )
 
@@ -60,12 +61,12 @@ def move_in_histogram(
     before: Floats, after: Floats, table: NDArray[np.float64], first: float, last: float
 ) -> None:
     """Takes values out of the bins of `passes.add_to_histogram`, and adds as many others."""
-    lib.pcsr_histogram_moved(
+    passes.lib.pcsr_histogram_moved(
         floats(before),
         floats(after),
         after.size,
         first,
         last,
         len(table),
-        ffi.from_buffer("double[]", table),
+        passes.ffi.from_buffer("double[]", table),
     )
