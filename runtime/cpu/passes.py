@@ -13,7 +13,8 @@ from pcsr.runtime.geometry.grid import Axis, Floats, Grid, Nearest
 from pcsr.runtime.mlps import MlpWeights
 
 try:
-    from pcsr.runtime.cpu._pixels import ffi, lib
+    from pcsr.runtime.cpu._pixels import ffi as ffi
+    from pcsr.runtime.cpu._pixels import lib as lib
 except ModuleNotFoundError as missing:
     raise BackendError(
         "the native backend needs pcsr's compiled passes, which are not there; run pip install "

@@ -88,7 +88,6 @@ class Rule:
             return Routing(_lightest_best(utility), difficulty, None)
         return Routing(_by_half(utility, logit > self.cut), difficulty, self.threshold)
 
-
     @property
     def limits(self) -> Floats | None:
         """What labels pixels one by one, [M - 1] falling: a pixel's label is the number of limits
