@@ -84,6 +84,7 @@ COMMANDS = {
     "benchmarks.libpcsr.__main__",
     "benchmarks.liif.__main__",
     "benchmarks.serving.__main__",
+    "benchmarks.sequences.__main__",
     "benchmarks.small_calls.__main__",
     "benchmarks.gpu",
     "benchmarks.gpu_pack",

@@ -14,7 +14,8 @@ from pcsr.runtime.mlps import MlpWeights
 from pcsr.runtime.routing.rule import NO_LOGITS, Cut
 
 try:
-    from pcsr.runtime.cpu._pixels import ffi, lib
+    from pcsr.runtime.cpu._pixels import ffi as ffi
+    from pcsr.runtime.cpu._pixels import lib as lib
 except ModuleNotFoundError as missing:
     raise BackendError(
         "the native backend needs pcsr's compiled passes, which are not there; run pip install "
@@ -89,6 +90,7 @@ class PixelPasses:
             )
         self._grid, self._bf16 = grid, bf16
         self._kept: list[Any] = []  # cffi structs do not keep what they point to alive
+        self._feature_rows = 1  # those of one nearest row read, at most
         rows, columns = self._axes(grid, mlps.values())
         alike = {"width": grid.hr_size[1], "rows": rows, "columns": columns, "bf16": bf16}
         self._common = ffi.new("pcsr_band *", alike)[0]
@@ -113,8 +115,8 @@ class PixelPasses:
         """
         shape = (self._outputs["classifier"], rows.stop - rows.start, self._grid.hr_size[1])
         out = take(shape, np.float32)
-        scratch = _scratch(self._scratch_floats)
-        lib.pcsr_dense(self._band(band, rows), self._classifier, _floats(out), scratch)
+        memory = scratch(self._scratch_floats)
+        lib.pcsr_dense(self._band(band, rows), self._classifier, floats(out), memory)
         return out
 
     def fill(
@@ -141,14 +143,14 @@ class PixelPasses:
         met = lib.pcsr_fill(
             self._band(band, rows),
             self._classifier,
-            ffi.NULL if logits is None else _floats(logits),
+            ffi.NULL if logits is None else floats(logits),
             (cut.of_difficulty, cut.bound),
             self._upsamplers,
             ffi.from_buffer("uint8_t[]", labels),
-            _floats(difficulty),
+            floats(difficulty),
             *_planes(target.planes),
             ffi.from_buffer("double[]", seconds),
-            _scratch(self._scratch_floats),
+            scratch(self._scratch_floats),
         )
         if met != lib.PCSR_FINITE:
             raise ImageError(NO_LOGITS if met == lib.PCSR_LOGITS else INFINITE)
@@ -170,8 +172,36 @@ class PixelPasses:
             ffi.from_buffer("uint8_t[]", assignment),
             *_planes(out),
             ffi.from_buffer("double[]", seconds),
-            _scratch(self._scratch_floats),
+            scratch(self._scratch_floats),
         )
+
+    def compose_listed(
+        self,
+        band: FeatureBand,
+        rows: slice,
+        assignment: Labels,
+        chosen: NDArray[np.bool_],
+        out: Floats,
+        seconds: Seconds,
+    ) -> bool:
+        """Composes again some pixels of some output rows, those of `chosen` [rows, W]; all others
+        of `out` stay. Tells whether all that was composed is finite. The rest as of `compose`.
+        """
+        room = int(lib.pcsr_listed_room(len(band.features), self._feature_rows))
+        memory = scratch(self._scratch_floats + room)
+        composed = lib.pcsr_compose_listed(
+            self._band(band, rows),
+            self._upsamplers,
+            self._count,
+            self._feature_rows,
+            ffi.from_buffer("uint8_t[]", assignment),
+            ffi.from_buffer("uint8_t[]", chosen),
+            *_planes(out),
+            ffi.from_buffer("double[]", seconds),
+            memory,
+            memory + self._scratch_floats,
+        )
+        return bool(composed)
 
     def _band(self, band: FeatureBand, rows: slice) -> Any:  # noqa: ANN401
         depth, height, width = band.features.shape
@@ -180,13 +210,14 @@ class PixelPasses:
         view.top, view.image_top = band.top, band.image_top
         view.first, view.last = rows.start, rows.stop
         view.feature_plane, view.image_plane = height * width, band.image.shape[1] * width
-        view.features, view.image = _floats(band.features), _floats(band.image)
+        view.features, view.image = floats(band.features), floats(band.image)
         return view
 
     def _axes(self, grid: Grid, mlps: Iterable[MlpWeights]) -> tuple[Any, Any]:
         sides: tuple[tuple[Nearest, ...], ...] = ((), ())
         if any(mlp.neighbours == 4 for mlp in mlps):
             sides = grid.sides
+            self._feature_rows = 2 * grid.reach_px + 1
         rows, columns = map(self._axis, (grid.rows, grid.columns), sides)
         return rows, columns
 
@@ -236,7 +267,7 @@ def finish(
     """
     height, width = assignment.shape
     lib.pcsr_finish(
-        _floats(planes),
+        floats(planes),
         ffi.from_buffer("uint8_t[]", assignment),
         height,
         width,
@@ -245,7 +276,7 @@ def finish(
         refine_below,
         PEAKS[out.dtype],
         ffi.from_buffer(out),
-        _scratch(5 * width),
+        scratch(5 * width),
     )
 
 
@@ -265,7 +296,7 @@ def sigmoid(logit: Floats, out: Floats | None = None) -> Floats:
     """Computes 1 / (1 + exp(-logit)), of the same shape. out: where it is written, contiguous."""
     logit = np.ascontiguousarray(logit)
     out = np.empty(logit.shape, dtype=np.float32) if out is None else out
-    lib.pcsr_sigmoid(_floats(logit), logit.size, _floats(out))
+    lib.pcsr_sigmoid(floats(logit), logit.size, floats(out))
     return out
 
 
@@ -274,25 +305,26 @@ def add_to_histogram(
 ) -> None:
     """Adds values to equal bins from `first` to `last`, table [bins, 2] of count and sum."""
     lib.pcsr_histogram(
-        _floats(values), values.size, first, last, len(table), ffi.from_buffer("double[]", table)
+        floats(values), values.size, first, last, len(table), ffi.from_buffer("double[]", table)
     )
 
 
 _threads = threading.local()
 
 
-def _scratch(floats: int) -> Any:  # noqa: ANN401
-    """Returns memory of this thread, at least that large and not cleared."""
+def scratch(count: int) -> Any:  # noqa: ANN401
+    """Returns memory of this thread, so many floats or more, not cleared."""
     held: Floats | None = getattr(_threads, "scratch", None)
-    if held is None or held.size < floats:
-        held = _threads.scratch = np.empty(floats, dtype=np.float32)
-    return _floats(held)
+    if held is None or held.size < count:
+        held = _threads.scratch = np.empty(count, dtype=np.float32)
+    return floats(held)
 
 
-def _floats(array: Floats) -> Any:  # noqa: ANN401
+def floats(array: Floats) -> Any:  # noqa: ANN401
+    """Gives a contiguous array to the passes."""
     return ffi.from_buffer("float[]", array)
 
 
 def _planes(out: Floats) -> tuple[Any, int]:
     """Gives where planes [3, n, W] begin, each contiguous, and how far they lie apart."""
-    return _floats(out[0]), out.strides[0] // out.itemsize
+    return floats(out[0]), out.strides[0] // out.itemsize

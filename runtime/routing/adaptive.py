@@ -22,7 +22,7 @@ class Histogram:
     last: float = 1.0
     """Where the last bin ends."""
     table: NDArray[np.float64] = field(default_factory=lambda: np.zeros((BINS, 2)))
-    """[BINS, 2] count and sum of the values in each bin."""
+    """[BINS, 2] count and sum of the values in each bin, the values as `exact_terms` has them."""
     low: float = math.inf
     """The least value."""
     high: float = -math.inf
@@ -34,7 +34,7 @@ class Histogram:
         place = (difficulty - np.float32(first)) / (np.float32(last) - np.float32(first))
         bins = np.clip(place * np.float32(BINS), 0, BINS - 1).astype(np.int32)
         counts = np.bincount(bins, minlength=BINS)
-        sums = np.bincount(bins, weights=difficulty, minlength=BINS)
+        sums = np.bincount(bins, weights=exact_terms(difficulty, first, last), minlength=BINS)
         table = np.stack([counts, sums], axis=1).astype(np.float64, copy=False)
         return cls(first, last, table, float(difficulty.min()), float(difficulty.max()))
 
@@ -53,6 +53,18 @@ class Histogram:
     def __add__(self, other: "Histogram") -> "Histogram":
         low, high = min(self.low, other.low), max(self.high, other.high)
         return Histogram(self.first, self.last, self.table + other.table, low, high)
+
+
+def exact_terms(difficulty: Floats, first: float, last: float) -> NDArray[np.float64]:
+    """Gives the terms of the sums of a histogram, float64: those of a bin, 2**26 or fewer, have the
+    same sum in any order, and may be taken out of it again.
+
+    They are rounded to multiples of 2**-41 of the range, which few of the first bin are not.
+    """
+    exponent = math.frexp(np.float32(last) - np.float32(first))[1]
+    grain = math.ldexp(1.5, exponent - 41 + 52)  # float64 has the multiples at this size
+    terms: NDArray[np.float64] = difficulty.astype(np.float64)
+    return (terms + grain) - grain
 
 
 def adaptive_thresholds(histogram: Histogram, clusters: int) -> tuple[list[float], list[float]]:

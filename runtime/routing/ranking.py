@@ -29,11 +29,18 @@ class RankCounts:
 
     def add(self, logit: Floats) -> None:
         """Counts some logits, all of them finite."""
+        self.table[:] += self._counted(logit)
+
+    def remove(self, logit: Floats) -> None:
+        """Takes some logits out that were counted."""
+        self.table[:] -= self._counted(logit)
+
+    def _counted(self, logit: Floats) -> NDArray[np.int64]:
         keys = _keys(logit)
         half = keys >> HALF_BITS
         if self.upper is not None:
             half = keys[half == self.upper] & np.uint32(2**HALF_BITS - 1)
-        self.table[:] += np.bincount(half, minlength=2**HALF_BITS)
+        return np.bincount(half, minlength=2**HALF_BITS)
 
     def place(self, rank: int) -> tuple[int, int]:
         """Gives the half of the one that `rank` others of those counted lie below, and its rank

@@ -47,7 +47,7 @@ class Cut(NamedTuple):
     of_difficulty: bool
     bound: float
     """A float32."""
-    threshold: float
+    threshold: float | None
     """As in a `Routing`."""
 
 
@@ -86,9 +86,8 @@ class Rule:
     def of_two(self) -> Cut:
         """What decides where there are two upsamplers."""
         if self.bounds is not None:
-            return Cut(True, float(_least_float32(self.bounds[0])), self.bounds[0])
-        cut = np.float32(0) if self.cut is None else self.cut
-        return Cut(False, float(cut), _probability(cut))
+            return Cut(True, float(_least_float32(self.bounds[0])), self.threshold)
+        return Cut(False, float(self._cut), self.threshold)
 
     def __call__(self, logits: Floats, sigmoid: Sigmoid = sigmoid) -> Routing:
         """Routes pixels by their logits [N, K] float32, heaviest first, K = 1 for M = 2, else M.
@@ -102,16 +101,38 @@ class Rule:
         logit = difficulty_logit(logits)
         difficulty = sigmoid(logit)
         if self.bounds is not None:
-            threshold = self.bounds[heavy_count(count) - 1]
-            return Routing(_between(difficulty, self.bounds), difficulty, threshold)
+            return Routing(_between(difficulty, self.bounds), difficulty, self.threshold)
         if count == 2:
-            _, bound, threshold = self.of_two
-            return Routing((logit <= np.float32(bound)).astype(np.uint8), difficulty, threshold)
+            return Routing((logit <= self._cut).astype(np.uint8), difficulty, self.threshold)
         utility = (logits - self.k * np.log(self.cost)).astype(np.float32, copy=False)
         if self.cut is None:
             return Routing(_lightest_best(utility), difficulty, None)
-        threshold = _probability(self.cut)
-        return Routing(_by_half(utility, logit > self.cut), difficulty, threshold)
+        return Routing(_by_half(utility, logit > self.cut), difficulty, self.threshold)
+
+    @property
+    def limits(self) -> Floats | None:
+        """What labels pixels one by one, [M - 1] falling: a pixel's label is the number of limits
+        that its difficulty lies below, with `bounds`, or else its logit. None where utilities
+        decide too.
+        """
+        if self.bounds is not None:
+            return np.array([_least_float32(bound) for bound in self.bounds], dtype=np.float32)
+        if len(self.cost) != 2:
+            return None
+        return np.array([np.nextafter(self._cut, np.float32(np.inf))], dtype=np.float32)
+
+    @property
+    def threshold(self) -> float | None:
+        """See `Routing`."""
+        if self.bounds is not None:
+            return self.bounds[heavy_count(len(self.cost)) - 1]
+        if len(self.cost) != 2 and self.cut is None:
+            return None
+        return _probability(self._cut)
+
+    @property
+    def _cut(self) -> np.float32:
+        return np.float32(0) if self.cut is None else self.cut
 
 
 def fixed_rule(cost: Floats, k: float) -> Rule:

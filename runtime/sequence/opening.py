@@ -26,7 +26,7 @@ def open_reuse(host: HostUpscaler, size: Size, call: Call) -> Reuse:
         return _whole(host, "the backend onnxruntime holds frames whole")
     from pcsr.runtime.cpu.native_pipeline import NativePipeline  # needs the compiled passes
 
-    from .classified import ClassifiedFrames
+    from .classified.frames import ClassifiedFrames
     from .routed import RoutedPatches
 
     assert isinstance(pipeline, NativePipeline)

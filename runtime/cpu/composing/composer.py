@@ -2,9 +2,14 @@
 
 from functools import partial
 
+import numpy as np
+from numpy.typing import NDArray
+
+from pcsr.errors import ImageError
 from pcsr.runtime.cpu.output import refuse_infinite
 from pcsr.runtime.cpu.passes import FeatureBand, Labels, PixelPasses, Unrefined, sigmoid
 from pcsr.runtime.geometry.grid import Floats, Grid
+from pcsr.runtime.graph_outputs import INFINITE
 from pcsr.runtime.process.memory import ReusedMemory
 from pcsr.runtime.routing.rule import Rule
 from pcsr.runtime.timing import ThreadSpans
@@ -59,6 +64,22 @@ class Composer:
         with spans.stages(self._compose, "compose") as seconds:
             self._passes.compose(band, rows, labels, planes, seconds[1:])
             refuse_infinite(planes)
+
+    def compose_listed(
+        self,
+        band: FeatureBand,
+        rows: slice,
+        labels: Labels,
+        chosen: NDArray[np.bool_],
+        planes: Floats,
+        spans: ThreadSpans,
+    ) -> None:
+        """Composes those pixels of some output rows that are chosen [n, W], and leaves the others
+        as they are.
+        """
+        with spans.stages(self._compose, "compose") as seconds:
+            if not self._passes.compose_listed(band, rows, labels, chosen, planes, seconds[1:]):
+                raise ImageError(INFINITE)
 
 
 def routed(rule: Rule, logits: Floats, labels: Labels, difficulty: Floats) -> float | None:

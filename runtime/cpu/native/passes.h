@@ -24,6 +24,12 @@ typedef struct {
                    int first, int last, int refine_below, int peak, void *out, float *scratch);
     void (*count)(const uint8_t *labels, int64_t n, int upsamplers, int64_t *counts);
     void (*sigmoid)(const float *x, int64_t n, float *out);
+    int (*compose_listed)(const pcsr_band *band, const pcsr_mlp *mlps, int count, int feature_rows,
+                          const uint8_t *assignment, const uint8_t *chosen, float *out,
+                          int64_t plane, double *seconds, work w, float *room);
+    void (*finish_fresh)(const float *planes, const uint8_t *assignment, const uint8_t *fresh,
+                         int height, int width, int first, int last, int refine_below, int peak,
+                         void *out, float *scratch);
 } passes;
 
 #define HIDDEN __attribute__((visibility("hidden")))

@@ -6,9 +6,11 @@
 #define VECTORS 2
 #define OUTPUTS 6
 #include "finish.h"
+#include "listed.h"
 #include "route.h"
 
-static const passes set = {"avx2", dense, compose, fill, finish, count, sigmoid};
+static const passes set = {"avx2", dense, compose, fill, finish, count, sigmoid, compose_listed,
+                            finish_fresh};
 HIDDEN const passes *const pcsr_avx2 = &set;
 #else
 HIDDEN const passes *const pcsr_avx2 = NULL;

@@ -6,9 +6,10 @@
 #define VECTORS 4
 #define OUTPUTS 6
 #define BF16
+#include "listed.h"
 #include "route.h"
 
-static const passes set = {"avx512_bf16", dense, compose, fill, NULL, NULL, NULL};
+static const passes set = {"avx512_bf16", dense, compose, fill, NULL, NULL, NULL, compose_listed, NULL};
 HIDDEN const passes *const pcsr_avx512_bf16 = &set;
 #else
 HIDDEN const passes *const pcsr_avx512_bf16 = NULL;

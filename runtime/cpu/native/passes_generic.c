@@ -8,6 +8,7 @@
 #define OUTPUTS 6
 #endif
 #include "finish.h"
+#include "listed.h"
 #include "route.h"
 
 #ifdef __aarch64__
@@ -15,5 +16,6 @@
 #else
 #define SET "generic"
 #endif
-static const passes set = {SET, dense, compose, fill, finish, count, sigmoid};
+static const passes set = {SET, dense, compose, fill, finish, count, sigmoid, compose_listed,
+                            finish_fresh};
 HIDDEN const passes *const pcsr_generic = &set;

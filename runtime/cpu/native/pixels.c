@@ -1,6 +1,9 @@
 /* Chooses the passes for this processor, once, when the library is loaded. */
 #include "instructions.h"
+#include "listed_sizes.h"
 #include "passes.h"
+
+#include <math.h>
 
 enum { GENERIC, AVX2, AVX512, SETS };
 
@@ -77,14 +80,76 @@ void pcsr_finish(const float *planes, const uint8_t *assignment, int32_t height,
 
 void pcsr_sigmoid(const float *values, int64_t n, float *out) { chosen->sigmoid(values, n, out); }
 
+int64_t pcsr_listed_room(int32_t depth, int32_t feature_rows) {
+    return (int64_t)(depth * feature_rows + 3 * IMAGE_ROWS) * READ + 4 * LISTED_ROWS * LISTED;
+}
+
+int32_t pcsr_compose_listed(const pcsr_band *band, const pcsr_mlp *mlps, int32_t count,
+                            int32_t feature_rows, const uint8_t *assignment,
+                            const uint8_t *chosen, float *out, int64_t plane, double *seconds,
+                            float *scratch, float *room) {
+    work w = divided(scratch, band->depth, mlps, count);
+    return passes_of(band)->compose_listed(band, mlps, count, feature_rows, assignment, chosen, out,
+                                           plane, seconds, w, room);
+}
+
+void pcsr_finish_fresh(const float *planes, const uint8_t *assignment, const uint8_t *fresh,
+                       int32_t height, int32_t width, int32_t first, int32_t last,
+                       int32_t refine_below, int32_t peak, void *out, float *scratch) {
+    chosen->finish_fresh(planes, assignment, fresh, height, width, first, last, refine_below, peak,
+                         out, scratch);
+}
+
+void pcsr_relabel(const float *keys, int64_t n, const float *limits, int32_t count,
+                  uint8_t *labels, uint8_t *fresh, int64_t *counts) {
+    for (int64_t i = 0; i < n; i += BLOCK) {
+        uint8_t found[BLOCK] = {0};
+        int filled = n - i < BLOCK ? (int)(n - i) : BLOCK;
+        for (int32_t m = 0; m < count; m++) {
+            float limit = limits[m];
+            for (int p = 0; p < filled; p++) found[p] += keys[i + p] < limit;
+        }
+        if (!memcmp(found, labels + i, filled)) continue;
+        for (int p = 0; p < filled; p++) {
+            if (found[p] == labels[i + p]) continue;
+            counts[labels[i + p]]--, counts[found[p]]++;
+            labels[i + p] = found[p], fresh[i + p] = 1;
+        }
+    }
+}
+
+/* A histogram that is being filled. */
+typedef struct {
+    float first, width;
+    int32_t bins;
+    double *table, grain; /* a double of this size has the multiples that sums are made of */
+} histogram;
+
+static histogram histogram_of(float first, float last, int32_t bins, double *table) {
+    int exponent;
+    frexp((double)(last - first), &exponent);
+    return (histogram){first, last - first, bins, table, ldexp(1.5, exponent - 41 + 52)};
+}
+
+static inline void count_in(const histogram *to, float value, double times) {
+    float at = (value - to->first) / to->width * (float)to->bins;
+    int32_t bin = at > 0 ? at < (float)to->bins ? (int32_t)at : to->bins - 1 : 0;
+    bin = bin < to->bins - 1 ? bin : to->bins - 1;
+    to->table[2 * bin] += times;
+    to->table[2 * bin + 1] += times * (((double)value + to->grain) - to->grain);
+}
+
 void pcsr_histogram(const float *values, int64_t n, float first, float last, int32_t bins,
                     double *table) {
-    float width = last - first;
+    histogram to = histogram_of(first, last, bins, table);
+    for (int64_t i = 0; i < n; i++) count_in(&to, values[i], 1);
+}
+
+void pcsr_histogram_moved(const float *from, const float *to, int64_t n, float first, float last,
+                          int32_t bins, double *table) {
+    histogram of = histogram_of(first, last, bins, table);
     for (int64_t i = 0; i < n; i++) {
-        float at = (values[i] - first) / width * (float)bins;
-        int32_t bin = at > 0 ? at < (float)bins ? (int32_t)at : bins - 1 : 0;
-        bin = bin < bins - 1 ? bin : bins - 1;
-        table[2 * bin] += 1;
-        table[2 * bin + 1] += values[i];
+        if (from[i] == to[i]) continue;
+        count_in(&of, from[i], -1), count_in(&of, to[i], 1);
     }
 }

@@ -90,12 +90,39 @@ void pcsr_finish(const float *planes, const uint8_t *assignment, int32_t height,
                  int32_t first, int32_t last, int32_t refine_below, int32_t peak, void *out,
                  float *scratch);
 
+/* Composes again the pixels of `chosen` [last - first][width] that are 1, and leaves all others of
+   out as they are; else as pcsr_compose. Returns 0 where one of them is NaN or infinite.
+   feature_rows: the most input rows whose features the output rows of one nearest input row read.
+   room: floats beside the scratch memory, as many as pcsr_listed_room. */
+int32_t pcsr_compose_listed(const pcsr_band *band, const pcsr_mlp *mlps, int32_t count,
+                            int32_t feature_rows, const uint8_t *assignment,
+                            const uint8_t *chosen, float *out, int64_t plane, double *seconds,
+                            float *scratch, float *room);
+int64_t pcsr_listed_room(int32_t depth, int32_t feature_rows);
+
+/* Finishes again the pixels that are 1 in `fresh` [height][width], and those beside them; all
+   others of out stay, or are finished again. scratch [9 * width]; else as pcsr_finish. */
+void pcsr_finish_fresh(const float *planes, const uint8_t *assignment, const uint8_t *fresh,
+                       int32_t height, int32_t width, int32_t first, int32_t last,
+                       int32_t refine_below, int32_t peak, void *out, float *scratch);
+
+/* Labels n pixels: how many of `limits` [count] their key lies below. Where a label is another one
+   than it was, it is written, `fresh` is set to 1, and counts [count + 1] of labels follow. */
+void pcsr_relabel(const float *keys, int64_t n, const float *limits, int32_t count,
+                  uint8_t *labels, uint8_t *fresh, int64_t *counts);
+
 /* out[i] = 1 / (1 + exp(-values[i])). */
 void pcsr_sigmoid(const float *values, int64_t n, float *out);
 
-/* Adds n values to a histogram from `first` to `last`, table [bins][2] of count and sum. */
+/* Adds n values in [0, 1] to a histogram from `first` to `last`, table [bins][2] of count and sum.
+   Sums are of multiples of 2^-41 of the range (its next power of two), which they are exact of in
+   any order, of 2^26 values of a bin. */
 void pcsr_histogram(const float *values, int64_t n, float first, float last, int32_t bins,
                     double *table);
+
+/* Takes n values out of a histogram, and adds as many others. */
+void pcsr_histogram_moved(const float *from, const float *to, int64_t n, float first, float last,
+                          int32_t bins, double *table);
 
 /* The instruction set in use: "avx512", "avx2", "generic" (SSE2) or "neon". */
 const char *pcsr_instructions(void);

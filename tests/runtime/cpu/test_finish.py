@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pcsr.runtime.cpu.composing.again import move_in_histogram
 from pcsr.runtime.cpu.passes import add_to_histogram, finish, sigmoid
 from pcsr.runtime.layout import to_dtype
 from pcsr.runtime.routing.adaptive import BINS, Histogram
@@ -174,10 +175,40 @@ def test_values_below_an_edge_stay_below_it() -> None:
     _assert_same(_added([below]), Histogram.of(below))
 
 
-def test_the_smallest_values_are_kept_in_the_sum() -> None:
+def test_the_smallest_values_are_kept_in_the_sum_to_a_share_of_the_range() -> None:
     tiny = np.array([1e-45, 1e-38, 1e-20, 1e-7], np.float32)
     found = _added([tiny])
-    assert found.table[0].tolist() == [4, tiny.astype(np.float64).sum()]
+    assert found.table[0, 0] == 4
+    assert found.table[0, 1] == pytest.approx(1e-7, abs=2.0**-42)
+    assert found.table[0, 1] % 2.0**-41 == 0
+
+
+RANGES = [(0.0, 1.0), (0.0, 1e-7), (1e-12, 3e-4), (0.3, 0.30001), (0.0, 1e-30), (0.999, 1.0)]
+
+
+@pytest.mark.parametrize(("first", "last"), RANGES)
+def test_sums_do_not_depend_on_the_order_and_nothing_stays_of_what_is_taken_out(
+    first: float, last: float
+) -> None:
+    """Of values of all magnitudes, whose float64 sum would depend on it."""
+    random = np.random.default_rng(0)
+    low, high = np.float32(first), np.float32(last)
+    sizes = np.exp(random.uniform(-80, 0, 30_000)).astype(np.float32)
+    values = np.clip(low + sizes * (high - low), low, high)
+    tables = np.zeros((3, BINS, 2))
+    add_to_histogram(values, tables[0], first, last)
+    for part in np.array_split(np.sort(values), 7):
+        add_to_histogram(part, tables[1], first, last)
+    assert np.array_equal(tables[0], tables[1])
+    assert np.array_equal(tables[0], Histogram.of(values, first, last).table)
+    others = random.permutation(values[::2])
+    add_to_histogram(others, tables[2], first, last)
+    move_in_histogram(others, values[: len(others)], tables[2], first, last)
+    add_to_histogram(values[len(others) :], tables[2], first, last)
+    assert np.array_equal(tables[0], tables[2])
+    move_in_histogram(values, np.full_like(values, high), tables[2], first, last)
+    assert np.array_equal(np.flatnonzero(tables[2].any(axis=1)), [BINS - 1])
+    assert tables[2, -1].tolist() == [len(values), len(values) * float(high)]
 
 
 def test_no_values_change_nothing() -> None:

@@ -287,3 +287,39 @@ def test_logits_that_are_no_numbers_are_refused(cost: Floats, value: float) -> N
 
 def _ratio(ratio: float) -> RoutingRequest:
     return RoutingRequest(heavy_ratio=ratio)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        fixed_rule(TWO, 0.3),
+        Rule(TWO, 0.0),
+        Rule(TWO, 0.0, cut=np.float32(-np.inf)),
+        Rule(TWO, 0.0, cut=np.float32(1.25)),
+        Rule(TWO, 0.0, bounds=(0.625,)),
+        Rule(TWO, 0.0, bounds=(math.inf,)),
+        Rule(THREE, 0.0, bounds=(0.7, 0.1)),
+        Rule(THREE, 0.0, bounds=(0.5 + 2**-40, 0.5)),
+    ],
+)
+def test_limits_label_pixels_as_the_rule_does(rule: Rule) -> None:
+    """Pixels at a limit and beside it, too."""
+    limits = rule.limits
+    assert limits is not None
+    finite = limits[np.isfinite(limits)]
+    ties = np.log(finite / (1 - finite)) if rule.bounds is not None else finite
+    near = [np.nextafter(ties, np.float32(end), dtype=np.float32) for end in (-99, 99)]
+    special = np.concatenate([[0, -0.0, 1.25, -50, 50], ties, *near]).astype(np.float32)
+    first = np.concatenate([special, _logits(500, 1)[:, 0]])
+    logits = first[:, None]
+    if len(rule.cost) == 3:
+        logits = np.stack([first, np.zeros_like(first), -first], axis=1)
+    routing = rule(logits)
+    keys = difficulty_logit(logits) if rule.bounds is None else routing.difficulty
+    assert np.array_equal(routing.assignment, (keys[:, None] < limits).sum(axis=1))
+    assert rule.threshold == routing.threshold
+
+
+def test_limits_do_not_tell_where_utilities_decide() -> None:
+    assert Rule(THREE, 0.3).limits is None
+    assert Rule(THREE, 0.0, cut=np.float32(0.5)).limits is None

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pcsr import BackendError, Cancellation, CancelledError, ImageError, Upscaler, UsageError
 from pcsr.runtime.cpu import native_pipeline, planning
 from pcsr.runtime.cpu.onnxruntime import OnnxRuntimeRunner
-from pcsr.runtime.sequence import classified
+from pcsr.runtime.sequence.classified import frames as classified
 from tests import checkpoints
 from tests.exports import Exports
 from tests.runtime.routing.calibrations import calibrated

@@ -319,7 +319,7 @@ def test_memory_of_features_is_used_again() -> None:
     assert computed(runner, image).ctypes.data != address  # a part of it is still held
     del part
     assert address in {computed(runner, image).ctypes.data for _ in range(4)}
-    assert len(runner._memory._spare) == 2
+    assert len(runner._memory._blocks) == 2
 
 
 def test_a_high_image_takes_the_memory_of_a_few_rows() -> None:

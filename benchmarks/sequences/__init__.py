@@ -1,0 +1,1 @@
+"""What a frame of a sequence takes, by how much of it changes."""
