@@ -41,8 +41,8 @@ class Bound:
 
 
 BOUNDS = {
-    # CARN, FSRCNN, SRResNet: 0.4 to 0.8 % in the mean, 1.2 % of the largest value.
-    "bf16": Bound(0.03, 0.1),
+    # CARN: 1.1 % in the mean; FSRCNN with published weights: 3.0 %, 2.8 % of the largest value.
+    "bf16": Bound(0.06, 0.1),
     # Roundings that fall the other way are worth a level of 8 bits each.
     "int8": Bound(0.05, 0.25),
 }

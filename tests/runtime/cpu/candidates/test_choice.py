@@ -5,7 +5,7 @@ and remembered; those that fail are dropped with their reason.
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,19 @@ from numpy.typing import NDArray
 
 from pcsr import BackendError, Bundle, BundleError, Upscaler
 from pcsr.runtime.cpu.candidates import choice, trial
-from pcsr.runtime.cpu.candidates.choice import NATIVE, OPENVINO, ORT, choose_runner
-from pcsr.runtime.cpu.candidates.trial import Open, Probe, probe_size, synthetic_image
+from pcsr.runtime.cpu.candidates.choice import (
+    NATIVE,
+    OPENVINO,
+    ORT,
+    candidates_of,
+    choose_runner,
+)
+from pcsr.runtime.cpu.candidates.trial import Bound, Open, Probe, probe_size, synthetic_image
 from pcsr.runtime.cpu.onnxruntime import OnnxRuntimeRunner
 from pcsr.runtime.cpu.pipeline import FloatArray
 from pcsr.runtime.process.cancellation import Cancellation
 from pcsr.runtime.trials import memory
-from tests.runtime.cpu.bf16 import has_bf16, has_openvino
+from tests.runtime.cpu.bf16 import ENGINES, has_bf16, has_openvino
 
 Candidates = Callable[..., None]
 
@@ -177,6 +183,19 @@ def test_one_that_is_wrong_is_dropped(
     (line,) = [text for text in caplog.messages if "is not taken" in text]
     assert line.startswith("backbone: wrong is not taken for bf16: ")
     assert reason.split("[")[0].rstrip("\\ ") in line
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("model", ["carn", "fsrcnn"])
+def test_rounding_of_trained_networks_is_well_within_the_bound(
+    model: str, engine: str, published_bundles: dict[str, Bundle]
+) -> None:
+    """That of FSRCNN is three times that of CARN."""
+    bundle = published_bundles[model]
+    probe = Probe.of(bundle, OnnxRuntimeRunner(bundle, "fp32", 1, ["backbone"]), "bf16")
+    narrower = Bound(0.7 * probe.bound.mean, 0.7 * probe.bound.largest)
+    runner = candidates_of(bundle, "bf16", 1)[engine]()
+    assert not replace(probe, bound=narrower).difference(probe.run(runner))
 
 
 def test_one_that_fails_is_dropped(
