@@ -64,8 +64,8 @@ class _Block:
     def __init__(self, size: int) -> None:
         self.size = size
         self.memory = np.empty(size + CACHE_LINE, dtype=np.uint8)
+        self._alone = getrefcount(self.memory)  # before anybody else refers to it
         self.offset: int = -self.memory.ctypes.data % CACHE_LINE
-        self._alone = getrefcount(self.memory)
 
     @property
     def is_spare(self) -> bool:
