@@ -57,6 +57,14 @@ def test_whatever_refers_to_memory_holds_it(kept: Callable[[Any], Any]) -> None:
     assert place in map(address, found)
 
 
+def test_views_refer_to_their_array() -> None:
+    """Sequences count the references to an array, those of its views among them."""
+    array = ReusedMemory().take(LARGE, np.float32)
+    assert type(array) is np.ndarray
+    assert array[3:].base is array
+    assert array[3:].T[2:].base is array
+
+
 def test_arrays_are_writable_and_begin_at_a_cache_line() -> None:
     memory = ReusedMemory()
     for shape, dtype in ((LARGE, np.float32), ((3, 99999), np.uint8), ((2, 3), np.uint16)):
