@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from numpy.typing import NDArray
@@ -20,8 +20,9 @@ from .cpu.upscaler import HostUpscaler, size_of
 from .executor import Executor
 from .geometry.grid import hr_size
 from .geometry.tiling import LEAST_CORE_PX
-from .inputs.arguments import checked, flag, instance, number, path, text, whole
+from .inputs.arguments import checked, flag, instance, path, text, whole
 from .inputs.arrays import as_array
+from .inputs.scale import scale_of
 from .inputs.targets import as_target
 from .layout import Layout
 from .machine import usable_cores
@@ -33,17 +34,8 @@ from .routing.request import RoutingRequest
 from .routing.time_model import Key, Workload
 
 MOST_THREADS = 256
-LARGEST_SCALE = 1000
-SCALE = {
-    "scale": number(
-        f"be a number from 1 to {LARGEST_SCALE}",
-        lambda scale: 1 <= scale <= LARGEST_SCALE,
-        optional=True,
-    )
-}
 CANCELLATION = {"cancellation": instance(Cancellation, optional=True)}
 KEPT_CALLS = 64
-PLAIN = (int, float, type(None))
 LOG = logging.getLogger("pcsr.upscaler")
 ARGUMENTS = {
     "bundle": path("be the path of a bundle"),
@@ -82,10 +74,10 @@ class OpenBundle:
 
     executor: Executor
     planner: Planner
+    kept: Callable[[float | None, RoutingRequest], tuple[float, RoutingRequest]]
+    """Does what `completed` does, and remembers it."""
     memory: ReusedMemory = field(default_factory=ReusedMemory)
     """Of batches' results."""
-    kept: dict[Any, tuple[float, RoutingRequest]] = field(default_factory=dict)
-    """What `completed` gave."""
 
     @classmethod
     def of(cls, how: Opening, default: RoutingRequest) -> "OpenBundle":
@@ -96,7 +88,9 @@ class OpenBundle:
         """
         executor = open_executor(how)
         work, key = partial(_work, executor), partial(_time_key, executor, how)
-        return cls(executor, Planner(how.bundle, default, work, key))
+        planner = Planner(how.bundle, default, work, key)
+        kept = lru_cache(KEPT_CALLS, typed=True)(partial(_completed, planner))
+        return cls(executor, planner, kept)
 
     def close(self) -> None:
         """Ends its threads and gives back its memory."""
@@ -106,23 +100,10 @@ class OpenBundle:
         self, scale: float | None, request: RoutingRequest
     ) -> tuple[float, RoutingRequest]:
         """Gives the scale and the request that count, as `Upscaler.completed`."""
-        key = (request, scale) if type(scale) in PLAIN else None  # True is not 1
-        found = self.kept.get(key)
-        if found is None:
-            found = self._filled_in(scale, request)
-            if key is not None:
-                if len(self.kept) >= KEPT_CALLS:
-                    self.kept.clear()
-                self.kept[key] = found
-        return found
-
-    def _filled_in(
-        self, scale: float | None, request: RoutingRequest
-    ) -> tuple[float, RoutingRequest]:
-        asked = checked({"scale": scale}, SCALE)["scale"]
-        trained = self.planner.bundle.manifest.trained_scale
-        scale = whole_as_int(trained if asked is None else asked)
-        return scale, self.planner.completed(request, scale)
+        try:
+            return self.kept(scale, request)
+        except TypeError:  # a scale that has no hash, and is none that is taken
+            return _completed(self.planner, scale, request)
 
     def upscaled(
         self,
@@ -236,9 +217,11 @@ def _result_shape(pixels: Any, scale: float) -> tuple[int, ...]:  # noqa: ANN401
     return (*hr_size(size_of(pixels), scale), *pixels.shape[2:])
 
 
-def whole_as_int(scale: float) -> int | float:
-    """Gives 4 for 4.0, and 2.5 for 2.5."""
-    return int(scale) if scale == int(scale) else float(scale)
+def _completed(
+    planner: Planner, scale: float | None, request: RoutingRequest
+) -> tuple[float, RoutingRequest]:
+    scale = scale_of(scale, planner.bundle.manifest.trained_scale)
+    return scale, planner.completed(request, scale)
 
 
 def open_executor(how: Opening) -> Executor:

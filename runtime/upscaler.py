@@ -14,8 +14,9 @@ from pcsr.single_file import open_bundle
 from .backends import Backend, Precision, choose_backend
 from .inputs.arguments import checked, refuse_unknown, shown
 from .inputs.arrays import is_tensor
+from .inputs.scale import whole_as_int
 from .inputs.warm_up import noise
-from .open import ARGUMENTS, OpenBundle, Opening, whole_as_int
+from .open import ARGUMENTS, OpenBundle, Opening
 from .process.cancellation import Cancellation
 from .process.lifetime import Lifetime
 from .result import Result, Stats, as_tensors, with_image

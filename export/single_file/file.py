@@ -12,7 +12,7 @@ from pcsr.bundle import Bundle
 from pcsr.errors import OutputError, UsageError, VerificationError
 from pcsr.export.verification.checks import DifferenceCheck, format_checks, refuse_failed
 from pcsr.runtime.inputs.arguments import checked
-from pcsr.runtime.open import SCALE
+from pcsr.runtime.inputs.scale import SCALE
 from pcsr.runtime.routing.checks import check_request
 from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.upscaler import Upscaler

@@ -179,7 +179,7 @@ class BandedRun:
 
     def compose(self, rule: Rule, output: Output) -> Routed:
         """Computes and hands on the output rows: the second pass, or the only one."""
-        counts = np.zeros(self._count, dtype=np.int64)
+        counts = [[0] * self._count]
         threshold, finished = None, self._wanted.start
         refinement = self._refined_below, self._count
         width = self._grid.hr_size[1]
@@ -204,7 +204,7 @@ class BandedRun:
                 finishing,
             )  # large; the next are made before they are named
             finished = stop
-        return Routed(counts, threshold)
+        return Routed(np.array([*map(sum, zip(*counts, strict=True))]), threshold)
 
     def _fill(
         self,

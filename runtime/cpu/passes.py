@@ -30,7 +30,6 @@ except ImportError as broken:
 
 Labels = NDArray[np.uint8]
 Seconds = NDArray[np.float64]
-Counts = NDArray[np.int64]
 PEAKS = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.float32): 0}
 
 
@@ -280,16 +279,11 @@ def finish(
     )
 
 
-def counted(labels: Labels, count: int) -> Counts:
-    """Counts how many of the labels each of the first `count` upsamplers has: [count]."""
-    found = np.zeros(count, dtype=np.int64)
-    lib.pcsr_count(
-        ffi.from_buffer("uint8_t[]", labels),
-        labels.size,
-        count,
-        ffi.from_buffer("int64_t[]", found),
-    )
-    return found
+def counted(labels: Labels, count: int) -> list[int]:
+    """Counts how many of the labels each of the first `count` upsamplers has."""
+    found = ffi.new("int64_t[]", count)
+    lib.pcsr_count(ffi.from_buffer("uint8_t[]", labels), labels.size, count, found)
+    return list(found)
 
 
 def sigmoid(logit: Floats, out: Floats | None = None) -> Floats:

@@ -56,16 +56,20 @@ class ReusedMemory:
         return new
 
 
-class _Block:
-    """Memory that begins at a cache line, `offset` bytes into an array. NumPy lets all arrays in
-    it, and views of them, refer to that one.
+class _Memory(np.ndarray[Any, Any]):
+    """What arrays in a block refer to. As it is of a class of its own, NumPy lets views of them
+    refer to them, and not to it: whoever lends such an array counts its references.
     """
+
+
+class _Block:
+    """Memory that begins at a cache line, `offset` bytes into an array."""
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.memory = np.empty(size + CACHE_LINE, dtype=np.uint8)
+        self.memory = _Memory(size + CACHE_LINE, np.uint8)
+        self._alone = getrefcount(self.memory)  # before anybody else refers to it
         self.offset: int = -self.memory.ctypes.data % CACHE_LINE
-        self._alone = getrefcount(self.memory)
 
     @property
     def is_spare(self) -> bool:

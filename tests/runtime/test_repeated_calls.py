@@ -108,11 +108,11 @@ def test_results_that_are_held_never_change(upscaler: Upscaler) -> None:
 
 
 def test_small_calls_take_little_more_than_their_computing(carn_like_bundle: Path) -> None:
-    """Some 0.3 ms on a quiet machine, and 2 ms before sizes were kept; the bound is for busy ones,
-    and of the process's own time.
+    """Some 0.2 ms, 0.6 while NumPy routed and counted, and 2 ms before sizes were
+    kept; the bound is for busy ones, and of the process's own time.
     """
     found = report(str(carn_like_bundle), (16, 16), threads=1, rounds=60)
-    assert found["overhead_us"]["CPU"] < 1500
+    assert found["overhead_us"]["CPU"] < 800
     assert found["ms"]["call"]["min"] >= found["ms"]["bare parts"]["min"] * 0.8
 
 

@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from pcsr.runtime.cpu.output import Rows
-from pcsr.runtime.cpu.passes import Counts, counted, finish
+from pcsr.runtime.cpu.passes import counted, finish
 from pcsr.runtime.timing import ThreadSpans
 
 from .held_rows import HeldRows
@@ -17,6 +15,7 @@ class Finishing:
 
     held: the rows that are composed; `stop` is the one behind them.
     target: the rows that are finished, of which there are those of `rows`.
+    counts: how many pixels of each part that was finished each upsampler made.
     """
 
     def __init__(
@@ -31,7 +30,7 @@ class Finishing:
         self.rows, self._held, self._target = rows, held, target
         self._upsamplers = upsamplers
         self._top, self._refined_below = stop - len(held.labels), refined_below
-        self._counts: list[Counts] = []
+        self.counts: list[list[int]] = []
 
     def __call__(self, part: slice, spans: ThreadSpans) -> None:
         """Finishes some of the rows."""
@@ -46,12 +45,7 @@ class Finishing:
             if held.labels is not target.assignment:
                 target.assignment[own] = labels
                 target.difficulty[own] = held.difficulty[local]
-            self._counts.append(counted(labels, self._upsamplers))
-
-    @property
-    def counts(self) -> Counts:
-        """Counts how many of the pixels that were finished each upsampler made."""
-        return sum(self._counts, np.zeros(self._upsamplers, dtype=np.int64))
+            self.counts.append(counted(labels, self._upsamplers))
 
 
 def parted(chunks: Sequence[slice], rows: slice) -> tuple[dict[int, slice], list[slice]]:

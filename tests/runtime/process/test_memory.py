@@ -2,6 +2,7 @@
 
 import threading
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,37 @@ def test_memory_is_used_again_when_nobody_holds_a_view() -> None:
     assert address(memory.take(LARGE, np.float32)) == place
     assert address(memory.take((60, 1024), np.float32)) == place
     assert address(memory.take((2, 64, 1024), np.float32)) != place
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        memoryview,
+        np.from_dlpack,
+        lambda array: array.T[5:],
+        lambda array: np.asarray(memoryview(array)),
+        lambda array: np.broadcast_to(array, (2, *LARGE)),
+        lambda array: array[3].flat,
+    ],
+)
+def test_whatever_refers_to_memory_holds_it(kept: Callable[[Any], Any]) -> None:
+    memory = ReusedMemory()
+    first = memory.take(LARGE, np.float32)
+    place, held = address(first), kept(first)
+    del first
+    other = memory.take(LARGE, np.float32)
+    assert address(other) != place
+    del held, other
+    found = [memory.take(LARGE, np.float32) for _ in range(2)]
+    assert place in map(address, found)
+
+
+def test_views_refer_to_their_array() -> None:
+    """Sequences count the references to an array, those of its views among them."""
+    array = ReusedMemory().take(LARGE, np.float32)
+    assert type(array) is np.ndarray
+    assert array[3:].base is array
+    assert array[3:].T[2:].base is array
 
 
 def test_arrays_are_writable_and_begin_at_a_cache_line() -> None:
