@@ -180,7 +180,9 @@ static void add(const pcsr_band *band, const pcsr_mlp *mlp, uint8_t own, int is_
         }
 }
 
-static void compose(const pcsr_band *band, const pcsr_mlp *mlps, int count,
+/* One and the same code for whoever calls it: another copy of it, within a caller, might round some
+   products and sums elsewhere. */
+ALONE static void compose(const pcsr_band *band, const pcsr_mlp *mlps, int count,
                           const uint8_t *assignment, float *out, int64_t plane, double *seconds,
                           work w) {
     for (int i = band->first, end; i < band->last; i = end) {

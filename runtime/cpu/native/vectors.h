@@ -8,8 +8,10 @@
 
 #define INLINE static inline __attribute__((always_inline))
 #ifdef __clang__
+#define ALONE __attribute__((noinline))
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
+#define ALONE __attribute__((noipa))
 #define UNROLL _Pragma("GCC unroll 8")
 #endif
 
