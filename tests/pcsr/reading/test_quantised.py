@@ -36,7 +36,8 @@ def spoiled(model: onnx.ModelProto, name: str, value: float) -> bytes:
     values = np.array(numpy_helper.to_array(tensor))
     values.reshape(-1)[-1] = value
     tensor.CopyFrom(numpy_helper.from_array(values, name))
-    return model.SerializeToString()
+    data: bytes = model.SerializeToString()
+    return data
 
 
 FLOATS = {
