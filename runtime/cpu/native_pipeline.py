@@ -7,11 +7,9 @@ else computed again.
 """
 
 import logging
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,31 +17,26 @@ from numpy.typing import NDArray
 from pcsr.bundle import Bundle
 from pcsr.manifest import Manifest
 from pcsr.runtime.geometry.grid import Floats, Grid
-from pcsr.runtime.geometry.tiling import Bands, Tile, least_work_bands, seen_pixels, square_bands
-from pcsr.runtime.machine import available_bytes
+from pcsr.runtime.geometry.tiling import Tile, seen_pixels
 from pcsr.runtime.mlps import MlpWeights, load_mlps
 from pcsr.runtime.process.cancellation import Cancellation
 from pcsr.runtime.process.memory import ReusedMemory
 from pcsr.runtime.routing.rule import Rule, fixed_rule, refined_below
 from pcsr.runtime.timing import Stopwatch, ThreadSpans
 
-from .held_rows import HeldRows
-from .output import Output, Rows, refuse_infinite
-from .passes import FeatureBand, Labels, PixelPasses, finish, has_bf16, sigmoid
-from .pipeline import ARENA_GROWTH, Routed, Runner, Task, cuts_exactly
+from .composing.composer import Composer, Unrefined
+from .composing.held_rows import HeldRows
+from .output import Output, Rows
+from .passes import FeatureBand, PixelPasses, finish, has_bf16
+from .pipeline import Routed, Runner, Task, cuts_exactly
+from .planning import BandPlanner
 from .statistics import Collector, rule_of
 from .workers import Workers
 
 LOG = logging.getLogger("pcsr.upscaler")
-WORKING_BYTES = 900 * 2**20  # of a backbone tile and what is kept for the second pass together
-SMALL_BYTES = 64 * 2**20  # of a backbone tile: nobody is asked whether so much is left
-TILE_BYTES, LEAST_TILE_BYTES = 640 * 2**20, 256 * 2**20
 PIXELS_PER_CHUNK = 32768
-OUTPUT_PIXELS_PER_BAND = 2**23  # 17 bytes each until they are finished
-FEATURE_BYTES_PER_BAND = 384 * 2**20
 KEPT_SHAPES = 8
 
-kept_bands = lru_cache(KEPT_SHAPES)(least_work_bands)
 Counts = NDArray[np.int64]
 
 
@@ -87,10 +80,8 @@ class NativePipeline:
         bf16: bool = False,
     ) -> None:
         model = bundle.manifest.model
-        self.has_sides = any(upsampler.neighbours == 4 for upsampler in model.upsamplers)
+        self.planner, self.depth = BandPlanner(model, tile_px), model.feature_width
         self.mixes_bases = len({upsampler.base for upsampler in model.upsamplers}) > 1
-        self._halo_px, self.depth = model.receptive_radius_px, model.feature_width
-        self._working_bytes_per_px = model.working_bytes_per_px
         self.count = bundle.upsamplers
         self.bf16 = bf16 and has_bf16()
         mlps = load_mlps(bundle)
@@ -98,7 +89,7 @@ class NativePipeline:
         self._passes_of = partial(PixelPasses, mlps, depth=self.depth, bf16=self.bf16)
         self.shape = lru_cache(KEPT_SHAPES)(made)
         self.memory = ReusedMemory()
-        self.workers, self._runner, self._tile_px = workers, runner, tile_px
+        self.workers, self._runner = workers, runner
         self.cuts_exactly = cuts_exactly(runner)
 
     def run(self, task: Task, output: Output, watch: Stopwatch) -> Routed:
@@ -107,53 +98,14 @@ class NativePipeline:
         LOG.debug("%s: %s", task.size, banded)
         return banded.compose(banded.rule(), output)
 
-    def composer(self, grid: Grid) -> "Composer":
-        """Makes what composes a grid of its own, which no image has."""
-        return Composer(self, grid, self._passes_of(grid))
-
-    def reach_px(self, grid: Grid) -> int:
-        """Counts the rows that upsamplers read above or below the nearest one."""
-        return grid.reach_px if self.has_sides else 0
-
-    def halo_px(self, grid: Grid) -> int | None:
-        """Counts the input rows around a band that its features and upsamplers depend on."""
-        return None if self._halo_px is None else self._halo_px + self.reach_px(grid)
-
-    def plan(self, grid: Grid, two_passes: bool, part: slice | None = None) -> tuple[Bands, bool]:
-        """Cuts an image, or part of its rows, into bands; the flag: whether features are held for
-        the second pass.
+    def composer(self, grid: Grid, passes: PixelPasses | None = None) -> Composer:
+        """Makes what composes the rows of a grid. passes: those of the grid; None makes them, for a
+        grid that no image has.
         """
-        size, halo_px = grid.lr_size, self.halo_px(grid)
-        kept_bytes = 4 * (self.depth * math.prod(size) + grid.pixels)
-        keeps = two_passes and kept_bytes + LEAST_TILE_BYTES <= WORKING_BYTES
-        if self._tile_px is not None:
-            return square_bands(size, halo_px, self._tile_px, part=part), keeps
-        needed_bytes = ARENA_GROWTH * self._working_bytes_per_px * math.prod(size)
-        budget = WORKING_BYTES
-        if needed_bytes > min(SMALL_BYTES, budget):
-            budget = min(budget, available_bytes() // 2)
-        crop_pixels = self.crop_pixels(budget, keeps * kept_bytes)
-        band_pixels = min(
-            OUTPUT_PIXELS_PER_BAND * math.prod(size) // grid.pixels,
-            FEATURE_BYTES_PER_BAND // (4 * self.depth),
-        )
-        limits = (size, halo_px, crop_pixels, band_pixels)
-        if part is None:
-            return kept_bands(*limits), keeps
-        return least_work_bands(*limits, part=part), keeps
-
-    def crop_pixels(self, budget: int | None = None, kept_bytes: int = 0) -> int:
-        """Counts the input pixels of a tile, halo included, that a budget of memory has room for
-        beside what is kept. None takes what may be used now.
-        """
-        if budget is None:
-            budget = min(WORKING_BYTES, available_bytes() // 2)
-        left_bytes = max(budget - kept_bytes, min(LEAST_TILE_BYTES, budget))
-        tile_bytes = min(left_bytes, TILE_BYTES)
-        return int(tile_bytes / (ARENA_GROWTH * self._working_bytes_per_px))
+        return Composer(grid, passes or self._passes_of(grid), self.count, self.memory)
 
     def backbone_px(self, size: tuple[int, int], scale: float) -> int:
-        bands, keeps = self.plan(self.shape((size[0], size[1]), scale).grid, True)
+        bands, keeps = self.planner.plan(self.shape((size[0], size[1]), scale).grid, True)
         return (1 if keeps else 2) * sum(map(seen_pixels, bands.tiles))
 
     def features(
@@ -188,71 +140,6 @@ class NativePipeline:
         return features
 
 
-class Unrefined(NamedTuple):
-    """Output rows that are composed and not refined: [3, n, W] float32 RGB, [n, W] uint8 upsamplers
-    and [n, W] float32 difficulties.
-    """
-
-    planes: Floats
-    labels: Labels
-    difficulty: Floats
-
-
-class Composer:
-    """Routes and composes the output rows of one grid."""
-
-    def __init__(self, pipeline: NativePipeline, grid: Grid, passes: PixelPasses) -> None:
-        self.grid, self._passes, self._take = grid, passes, pipeline.memory.take
-        self._count = pipeline.count
-        self._upsamplers = [f"upsampler_{j}" for j in range(self._count)]
-
-    def logits(self, band: FeatureBand, rows: slice) -> Floats:
-        """Computes what the classifier gives for some output rows: [K, n, W]."""
-        return self._passes.logits(band, rows, self._take)
-
-    def fill(
-        self,
-        band: FeatureBand,
-        rows: slice,
-        rule: Rule,
-        target: Unrefined,
-        spans: ThreadSpans,
-        logits: Floats | None = None,
-    ) -> float | None:
-        """Fills `target` with some output rows, and returns the threshold. logits: [K, n, W], what
-        the classifier gives for them; None computes it.
-        """
-        threshold = None
-        if self._count == 1:
-            with spans.stage("prepare"):
-                target.labels[:], target.difficulty[:] = 0, 1
-        else:
-            with spans.stage("classifier"):
-                found = self.logits(band, rows) if logits is None else logits
-            with spans.stage("routing"):
-                threshold = routed(rule, found, target.labels, target.difficulty)
-        self.compose(band, rows, target.labels, target.planes, spans)
-        return threshold
-
-    def compose(
-        self, band: FeatureBand, rows: slice, labels: Labels, planes: Floats, spans: ThreadSpans
-    ) -> None:
-        """Composes some output rows whose upsamplers are known: labels [n, W]."""
-        with spans.stages("compose", self._upsamplers) as seconds:
-            self._passes.compose(band, rows, labels, planes, seconds)
-            refuse_infinite(planes)
-
-
-def routed(rule: Rule, logits: Floats, labels: Labels, difficulty: Floats) -> float | None:
-    """Routes pixels by their logits [K, n, W] into labels and contiguous difficulty [n, W]; returns
-    the threshold.
-    """
-    found = partial(sigmoid, out=difficulty.reshape(-1))
-    routing = rule(logits.reshape(len(logits), -1).T, found)
-    labels[:] = routing.assignment.reshape(labels.shape)
-    return routing.threshold
-
-
 class BandedRun:
     """Runs one image, or some of its rows, through a pipeline, band by band: `rule` is the first
     pass, where one is needed, and `compose` the last.
@@ -272,15 +159,15 @@ class BandedRun:
         self._count = pipeline.count
         shape = pipeline.shape(task.size, task.scale)
         self._grid, self._cost = shape.grid, shape.cost
-        self._composer = Composer(pipeline, shape.grid, shape.passes)
+        self._composer = pipeline.composer(shape.grid, shape.passes)
         self._refined_below = refined_below(task.request, self._count)
         self._kept: dict[int, _Classified] = {}
         self._two_passes = task.request.needs_statistics and self._count > 1
         self._wanted = part or slice(0, self._grid.hr_size[0])
         self._composed = composed_rows(self._grid, self._wanted)
         lr_part = part and self._grid.lr_rows(self._composed)
-        self._bands, self._keeps = pipeline.plan(self._grid, self._two_passes, lr_part)
-        self._reach_px = pipeline.reach_px(self._grid)
+        self._bands, self._keeps = pipeline.planner.plan(self._grid, self._two_passes, lr_part)
+        self._reach_px = pipeline.planner.reach_px(self._grid)
 
     def __str__(self) -> str:
         tiles = sum(map(len, self._bands.tiles))

@@ -112,7 +112,7 @@ class HostParts:
         """Counts the rows around a part: at least that beside it, which is interpolated with."""
         if isinstance(self._pipeline, PlainPipeline):
             return self._radius_px
-        return max(1, self._radius_px + self._pipeline.reach_px(grid))
+        return max(1, self._radius_px + self._pipeline.planner.reach_px(grid))
 
     def _part(self, grid: Grid, rows: slice, around: int) -> Part:
         if isinstance(self._pipeline, PlainPipeline):

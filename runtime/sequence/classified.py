@@ -14,15 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcsr.manifest import classifier_outputs
-from pcsr.runtime.cpu.native_pipeline import (
-    LEAST_TILE_BYTES,
-    PIXELS_PER_CHUNK,
-    WORKING_BYTES,
-    Composer,
-    NativePipeline,
-    routed,
-)
+from pcsr.runtime.cpu.composing.composer import Composer, routed
+from pcsr.runtime.cpu.native_pipeline import PIXELS_PER_CHUNK, NativePipeline
 from pcsr.runtime.cpu.passes import FeatureBand, Labels, finish
+from pcsr.runtime.cpu.planning import LEAST_TILE_BYTES, WORKING_BYTES
 from pcsr.runtime.cpu.statistics import Collector, rule_of
 from pcsr.runtime.geometry.grid import Floats, Grid, hr_size
 from pcsr.runtime.geometry.tiling import Tile, Window
@@ -86,12 +81,14 @@ class ClassifiedFrames:
         self._pipeline, self.halo_px = pipeline, halo_px
         shape = pipeline.shape(size, call.scale)
         self._grid, self._cost = shape.grid, shape.cost
-        self._reads = Dependencies(self._grid, pipeline.has_sides)
-        self._composer = Composer(pipeline, shape.grid, shape.passes)
+        self._reads = Dependencies(self._grid, pipeline.planner.has_sides)
+        self._composer = pipeline.composer(shape.grid, shape.passes)
         self._refined_below = refined_below(call.request, pipeline.count)
         self._chunks = self._grid.chunks(slice(0, self._grid.hr_size[0]), PIXELS_PER_CHUNK)
         self._kept = _Kept.empty(pipeline, self._grid)
-        self.crop_px = pipeline.crop_pixels(kept_bytes=_kept_bytes(pipeline, size, call.scale))
+        self.crop_px = pipeline.planner.crop_pixels(
+            kept_bytes=_kept_bytes(pipeline, size, call.scale)
+        )
 
     @staticmethod
     def fits(pipeline: NativePipeline, size: Size, scale: float) -> bool:
@@ -104,7 +101,7 @@ class ClassifiedFrames:
         everything = slice(0, size[0]), slice(0, size[1])
         with watch.stage("prepare"):
             self._kept.image = Layout.of(frame).to_network(frame)[0]
-            bands, _ = self._pipeline.plan(self._grid, True)
+            bands, _ = self._pipeline.planner.plan(self._grid, True)
         self._encode([tile for tiles in bands.tiles for tile in tiles], watch)
         self._classify(everything, watch)
         made, _ = self._routed(frame, [everything], None, call, watch)

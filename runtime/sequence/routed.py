@@ -5,13 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pcsr.runtime.cpu.held_rows import HeldRows
-from pcsr.runtime.cpu.native_pipeline import (
-    PIXELS_PER_CHUNK,
-    Composer,
-    NativePipeline,
-    Unrefined,
-)
+from pcsr.runtime.cpu.composing.composer import Composer, Unrefined
+from pcsr.runtime.cpu.composing.held_rows import HeldRows
+from pcsr.runtime.cpu.native_pipeline import PIXELS_PER_CHUNK, NativePipeline
 from pcsr.runtime.cpu.output import Rows
 from pcsr.runtime.cpu.passes import FeatureBand, finish
 from pcsr.runtime.geometry.tiling import Window
@@ -53,13 +49,13 @@ class RoutedPatches:
     ) -> None:
         shape = pipeline.shape(size, scale)
         self._pipeline, self._grid, self.halo_px = pipeline, shape.grid, halo_px
-        self._reads = Dependencies(self._grid, pipeline.has_sides)
+        self._reads = Dependencies(self._grid, pipeline.planner.has_sides)
         self._rule = fixed_rule(shape.cost, request.cost_weight)
         self._refined_below = refined_below(request, pipeline.count)
 
     @property
     def crop_px(self) -> int:
-        return self._pipeline.crop_pixels()
+        return self._pipeline.planner.crop_pixels()
 
     def patches(
         self, read: Read, changed: Sequence[Window], dtype: np.dtype[Any], watch: Stopwatch

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pcsr import ImageError, Upscaler, UsageError
-from pcsr.runtime.cpu import native_pipeline
+from pcsr.runtime.cpu import planning
 from pcsr.runtime.result import Stats
 
 SIZE = (41, 23)
@@ -171,7 +171,7 @@ def test_memory_does_not_grow_with_the_image(
     upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An input row makes 768 bytes of output here, and 4 KiB of what goes into it."""
-    monkeypatch.setattr(native_pipeline, "WORKING_BYTES", 0)
+    monkeypatch.setattr(planning, "WORKING_BYTES", 0)
 
     def peak(height: int, options: Mapping[str, Any]) -> int:
         image = np.zeros((height, 64, 3), np.uint8)

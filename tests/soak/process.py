@@ -2,7 +2,6 @@
 line of JSON for each part of the calls, with what it holds after them.
 """
 
-import ctypes
 import gc
 import json
 import sys
@@ -16,6 +15,7 @@ import numpy as np
 
 from pcsr import Upscaler
 from pcsr.runtime.machine import resident_mib
+from tests.memory import settled_mib
 
 from . import calls
 
@@ -53,14 +53,11 @@ def warm_up(upscaler: Upscaler, threads: int) -> None:
 
 
 def held() -> dict[str, Any]:
-    """Says what this process holds. `resident_mib` is what stays when glibc's malloc was asked to
-    give back what it keeps for later (malloc_trim).
-    """
+    """Says what this process holds; `resident_mib` as `settled_mib` says it."""
     gc.collect()
     untrimmed = resident_mib()
-    ctypes.CDLL(None).malloc_trim(0)
     return {
-        "resident_mib": round(resident_mib() or 0, 1),
+        "resident_mib": round(settled_mib(), 1),
         "untrimmed_mib": round(untrimmed or 0, 1),
         "threads": threading.active_count(),
         "tasks": len(list(Path("/proc/self/task").iterdir())),

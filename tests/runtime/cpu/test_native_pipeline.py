@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pcsr import Bundle, ImageError
-from pcsr.runtime.cpu import native_pipeline
+from pcsr.runtime.cpu import native_pipeline, planning
 from pcsr.runtime.cpu.native_pipeline import NativePipeline
 from pcsr.runtime.cpu.open import open_runner
 from pcsr.runtime.cpu.output import ArrayOutput, Rows
@@ -145,8 +145,8 @@ def test_least_work_bands_are_the_whole_image(
     size = (131, 97)
     whole = upscaling(size, 2.5, mode)
     budget = crop_pixels * upscaling.bundle.manifest.model.working_bytes_per_px
-    monkeypatch.setattr(native_pipeline, "WORKING_BYTES", budget)
-    monkeypatch.setattr(native_pipeline, "LEAST_TILE_BYTES", budget)
+    monkeypatch.setattr(planning, "WORKING_BYTES", budget)
+    monkeypatch.setattr(planning, "LEAST_TILE_BYTES", budget)
     found = upscaling(size, 2.5, mode)
     assert len(upscaling.runner.seen) > 1
     _assert_same(found, whole)
@@ -158,7 +158,7 @@ def test_features_are_computed_once_or_twice_with_the_same_result(
 ) -> None:
     kept = upscaling((131, 97), 2.5, MODES[name], tile_px=37)
     once = list(upscaling.runner.seen)
-    monkeypatch.setattr(native_pipeline, "WORKING_BYTES", 0)
+    monkeypatch.setattr(planning, "WORKING_BYTES", 0)
     again = upscaling((131, 97), 2.5, MODES[name], tile_px=37)
     assert upscaling.runner.seen == once * 2
     _assert_same(again, kept)

@@ -15,6 +15,7 @@ import pytest
 
 from pcsr import Result, Upscaler, UsageError
 
+ROOT = Path(__file__).parents[3]
 IMAGE = np.random.default_rng(0).integers(0, 256, (9, 12, 3), np.uint8)
 BACKENDS = ["native", "onnxruntime", "torch"]
 FORKED = """
@@ -68,7 +69,7 @@ ROUNDS = """
 import gc, sys
 import numpy as np
 from pcsr import Upscaler
-from pcsr.runtime.machine import resident_mib
+from tests.memory import settled_mib
 gc.disable()
 image = np.zeros((300, 400, 3), np.uint8)
 mib = []
@@ -76,7 +77,7 @@ for _ in range(12):
     upscaler = Upscaler(sys.argv[1], backend=sys.argv[2], threads=2)
     upscaler(image)
     del upscaler
-    mib.append(resident_mib())
+    mib.append(settled_mib())
 print(min(mib[2:6]), min(mib[-4:]))
 """
 BAD_FORK = """
@@ -93,7 +94,9 @@ except BackendError as error:
 
 def run(script: str, *arguments: object) -> str:
     command = [sys.executable, "-c", script, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -139,9 +142,7 @@ def test_it_is_freed_with_its_last_name(carn_like_bundle: Path, backend: str) ->
 
 @pytest.mark.parametrize("backend", ["native", "onnxruntime"])
 def test_rounds_of_open_call_and_delete_stay_flat(carn_like_bundle: Path, backend: str) -> None:
-    """What an allocator keeps goes up and down by some tens of MiB; the least of some rounds stays,
-    and would grow by 70 if a bundle was kept per round.
-    """
+    """They would grow by 70 MiB if a bundle was kept per round."""
     first, last = map(float, run(ROUNDS, carn_like_bundle, backend).split())
     assert last - first < 40
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pcsr import BackendError, Cancellation, CancelledError, ImageError, Upscaler, UsageError
-from pcsr.runtime.cpu import native_pipeline
+from pcsr.runtime.cpu import native_pipeline, planning
 from pcsr.runtime.cpu.onnxruntime import OnnxRuntimeRunner
 from pcsr.runtime.sequence import classified
 from tests import checkpoints
@@ -313,7 +313,7 @@ def test_small_tiles(
     upscaler: Upscaler, mode: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What changed is cut into pieces that fit memory, too."""
-    monkeypatch.setattr(native_pipeline, "TILE_BYTES", 2**20)
+    monkeypatch.setattr(planning, "TILE_BYTES", 2**20)
     monkeypatch.setattr(native_pipeline, "PIXELS_PER_CHUNK", 512)
     first = still((90, 200, 3))
     clip = [first, changed(first, slice(10, 70), slice(20, 110)), first]

@@ -5,11 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pcsr.runtime.cpu.output import Rows
+from pcsr.runtime.cpu.passes import Labels
 from pcsr.runtime.geometry.grid import Floats
 from pcsr.runtime.process.memory import ReusedMemory
-
-from .output import Rows
-from .passes import Labels
 
 
 class HeldRows:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pcsr.runtime.cpu.held_rows import HeldRows
+from pcsr.runtime.cpu.composing.held_rows import HeldRows
 from pcsr.runtime.cpu.output import Rows
 from pcsr.runtime.process.memory import ReusedMemory
 

@@ -1,0 +1,1 @@
+"""Composes output rows, and holds them until they are refined."""
