@@ -1,7 +1,7 @@
 """Adds quantised image graphs to a bundle, as good as asked for on the user's images."""
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -16,24 +16,26 @@ from pcsr.amend import commit, new_folder, with_calibration
 from pcsr.bundle import Bundle
 from pcsr.calibration.images import ImageOptions
 from pcsr.calibration.work_file import ShowProgress, WorkFile
-from pcsr.errors import UsageError
+from pcsr.errors import BackendError, UsageError
 from pcsr.export.graphs.join_splitting import merge_joins
 from pcsr.manifest import File, Graph, Manifest
 from pcsr.metrics import check_scale
 from pcsr.runtime.backends import CPU_SETS
-from pcsr.runtime.cpu.pipeline import FloatArray
+from pcsr.runtime.cpu.pipeline import FloatArray, Runner
 from pcsr.runtime.machine import cpu_name, usable_cores
 from pcsr.runtime.routing.checks import check_request
 from pcsr.runtime.routing.request import RoutingRequest
 
 from .calibration_images import CalibrationImage, read_calibration_images
+from .codes import Ranges
+from .copies import copyable
 from .cpu_graph import cpu_graph
 from .quality import QualityBound, QualityComparison
 from .ranges import LevelRanges, collect_peaks, collect_ranges
 from .report import GraphSetReport, PrecisionReport
 from .search import Search, SearchResult
-from .speed import Speed, measure_speed
-from .substitute import SubstitutePipeline, open_graph
+from .speed import Speed, measure_speed, native_runner, serving_runner
+from .substitute import SessionRunner, SubstitutePipeline, open_graph
 from .tensorrt_graph import grid_of, tensorrt_graph
 from .weights.equalisation import equalised
 from .weights.moments import Moments, collect_moments
@@ -42,7 +44,7 @@ from .weights.sums import sums_as_convolutions
 
 _log = logging.getLogger(__name__)
 FORMATS = ("int8", "fp8")
-METHOD = 3
+METHOD = 4
 """Changes with what is computed, so that no answers of an older pcsr are taken up."""
 
 
@@ -104,14 +106,19 @@ class _GraphSet:
     name: str
     platform: str
     """`cpu` or `tensorrt`."""
-    write: Any
-    """(model, ranges, names of the chosen layers) -> the quantised graph."""
+    write: Callable[[onnx.ModelProto, Ranges, Collection[str], Collection[str]], onnx.ModelProto]
+    """(model, ranges, chosen layers, tensors in copies) -> the quantised graph."""
 
 
 def _graph_sets(precision: str, moments: Mapping[str, Moments]) -> list[_GraphSet]:
-    rounding = Rounding(moments, grid_of(precision))
-    write = partial(tensorrt_graph, precision=precision, rounding=rounding)
-    sets = [_GraphSet(precision, "tensorrt", write)]
+    fit = Rounding(moments, grid_of(precision))
+    sets = [
+        _GraphSet(
+            precision,
+            "tensorrt",
+            lambda model, ranges, chosen, _: tensorrt_graph(model, ranges, chosen, precision, fit),
+        )
+    ]
     if precision in CPU_SETS:
         write = partial(cpu_graph, rounding=Rounding(moments))
         sets.insert(0, _GraphSet(CPU_SETS[precision], "cpu", write))
@@ -165,7 +172,8 @@ class _Calibration:
         reports, graphs = [], {}
         for one in _graph_sets(self.options.format, self._moments()):
             found = self._search(one, ranges)
-            graph = one.write(self.model, ranges[str(found.level)], found.quantised)
+            level = ranges[str(found.level)]
+            graph = one.write(self.model, level, found.quantised, found.copied)
             graph.graph.name += f"_{one.name.replace('-', '_')}"
             speed = self._speed(graph) if one.platform == "cpu" else None
             reports.append(GraphSetReport(one.platform, one.name, found, speed))
@@ -198,12 +206,11 @@ class _Calibration:
         border = -int(-self.pipeline.scale // 1)
         options, crops = self.options, self._crops()
 
-        def build(level: float, chosen: Collection[str]) -> Any:  # noqa: ANN401
-            return self._open(one.write(self.model, ranges[str(level)], chosen))
-
         return Search(
             one.platform,
-            build,
+            lambda level, *named: one.write(self.model, ranges[str(level)], *named),
+            self._open,
+            self._copyable if one.platform == "cpu" else lambda _graph: [],
             QualityComparison(self.pipeline, crops, border),
             QualityComparison(self.pipeline, self.samples, border),
             QualityBound(options.max_psnr_loss_db, options.min_fidelity_db),
@@ -211,17 +218,27 @@ class _Calibration:
             self.watch,
         ).run(self.model)
 
-    def _open(self, graph: onnx.ModelProto) -> Any:  # noqa: ANN401
-        return open_graph(graph.SerializeToString(), self.pipeline.threads)
+    def _copyable(self, graph: onnx.ModelProto) -> list[str]:
+        """Lists the tensors that may be stored in copies: none in ONNX Runtime, which multiplies
+        the zeros between groups, so that these would cost more than they are worth.
+        """
+        try:
+            native_runner(self.bundle, self.pipeline.backend, graph, self.pipeline.threads)
+        except BackendError:
+            return []
+        return copyable(graph)
+
+    def _open(self, graph: onnx.ModelProto) -> Runner:
+        return SessionRunner(open_graph(graph.SerializeToString(), self.pipeline.threads))
 
     def _speed(self, graph: onnx.ModelProto) -> Speed:
-        threads, bundle = self.pipeline.threads, self.bundle
-        fp32 = open_graph(bundle.graph_bytes(bundle.image_role), threads)
+        threads, bundle, pipeline = self.pipeline.threads, self.bundle, self.pipeline
+        fp32 = SessionRunner(open_graph(bundle.graph_bytes(bundle.image_role), threads))
+        int8 = serving_runner(bundle, pipeline.backend, graph, self._open(graph), threads)
         sample = max(self.samples, key=lambda sample: sample.lr.size)
         with self.watch([sample], "cpu: speed") as watched:
             (only,) = watched
-            graphs = {"fp32": fp32, "int8": self._open(graph)}
-            return measure_speed(self.pipeline, only.lr, graphs, bundle.image_output, threads)
+            return measure_speed(pipeline, only.lr, fp32, int8, bundle)
 
     def _report(self, sets: Sequence[GraphSetReport]) -> PrecisionReport:
         return PrecisionReport(

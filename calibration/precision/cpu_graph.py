@@ -13,20 +13,19 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import helper
 
 from pcsr.export.graphs.layers import (
     Arrays,
     Layers,
     attributes,
-    dense,
     groups,
     joins_channels,
     rewritten,
 )
 
-from .codes import Code, Integers, Ranges
+from .codes import Code, InputCodes, Integers, Ranges
+from .copies import COPIES, copyable
 from .weights.rounding import Round, nearest
 
 DOMAIN = "com.microsoft"
@@ -34,7 +33,11 @@ _CHANNELS_LAST, _CHANNELS_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
 def cpu_graph(
-    model: onnx.ModelProto, ranges: Ranges, chosen: Collection[str], rounding: Round = nearest
+    model: onnx.ModelProto,
+    ranges: Ranges,
+    chosen: Collection[str],
+    copied: Collection[str] = (),
+    rounding: Round = nearest,
 ) -> onnx.ModelProto:
     """Returns the model with the convolutions named in `chosen` in 8-bit integers.
 
@@ -43,9 +46,14 @@ def cpu_graph(
     those of `model`.
 
     ranges: least and largest value of each tensor that a chosen layer reads or makes.
+    copied: tensors that are stored in copies (`copies.py`), where only what can read them does.
     rounding: rounds their weights.
     """
-    return _CpuGraph(model, ranges, frozenset(chosen), rounding).build()
+    if copied:
+        copied = set(copied).intersection(
+            copyable(cpu_graph(model, ranges, chosen, rounding=rounding))
+        )
+    return _CpuGraph(model, ranges, frozenset(chosen), rounding, copied).build()
 
 
 class _CpuGraph:
@@ -59,10 +67,15 @@ class _CpuGraph:
     """
 
     def __init__(
-        self, model: onnx.ModelProto, ranges: Ranges, chosen: Collection[str], rounding: Round
+        self,
+        model: onnx.ModelProto,
+        ranges: Ranges,
+        chosen: Collection[str],
+        rounding: Round,
+        copied: Collection[str],
     ) -> None:
         self._layers, self._ranges, self._chosen = Layers(model), ranges, chosen
-        self._rounding = rounding
+        self._rounding, self._copied = rounding, copied
         self._nodes: list[onnx.NodeProto] = []
         self._new: Arrays = {}
         self._forms: dict[tuple[str, str], str] = {
@@ -85,6 +98,8 @@ class _CpuGraph:
             self._add_quantised(node)
         elif node.op_type == "Conv" and self._is_product(node):
             self._add_product(node)
+        elif node.op_type == "Conv" and self._layers.activated(node) in self._copied:
+            self._add_copied(node)
         elif joins_channels(node):
             return  # made where it is read
         elif node.op_type == "Add" and self._is_sum(node):
@@ -93,6 +108,20 @@ class _CpuGraph:
             self._add_same(node, "nhwc")
         else:
             self._add_same(node, "nchw")
+
+    def _add_copied(self, node: onnx.NodeProto) -> None:
+        """Writes a float32 layer that makes what is then stored in copies."""
+        weight, bias = self._layers.weights[node.input[1]], self._layers.bias(node)
+        code, name = self._code(self._layers.activated(node)), node.output[0]
+        order, which = code.stored(len(weight))
+        shifted = (bias[order] + code.offsets[which] * code.scale).astype(np.float32)
+        same = copy.deepcopy(node)
+        same.input[1:] = [
+            self._constant(f"{name}:w", weight[order]),
+            self._constant(f"{name}:bias", shifted),
+        ]
+        self._nodes.append(same)
+        self._forms[name, "nchw"] = name
 
     def _add_same(self, node: onnx.NodeProto, form: str) -> None:
         """Writes a node as it is, on tensors of one form."""
@@ -120,17 +149,18 @@ class _CpuGraph:
 
     def _add_quantised(self, node: onnx.NodeProto) -> None:
         weight, bias = self._layers.weights[node.input[1]], self._layers.bias(node)
-        codes, scales, zeros = self._input_codes(node, weight.shape[1] * groups(node))
-        integers = Integers.of(weight, bias, scales, zeros, node.name, self._rounding)
+        codes, read = self._input_codes(node, weight.shape[1] * groups(node))
         target = self._absorbing(node)
+        made = self._code(target)
+        integers = Integers.of(weight, bias, read, made, node.name, self._rounding)
         name = node.output[0]
         inputs = [
             codes,
             self._constant(f"{name}:x_scale", integers.input_scale),
             self._constant(f"{name}:x_zero", integers.input_zero),
-            self._constant(f"{name}:w", dense(integers.weight, groups(node))),
+            self._constant(f"{name}:w", integers.weight),
             self._constant(f"{name}:w_scale", integers.scale),
-            self._constant(f"{name}:w_zero", np.zeros(len(weight), np.int8)),
+            self._constant(f"{name}:w_zero", np.zeros(len(integers.weight), np.int8)),
             *self._code_constants(target),
             self._constant(f"{name}:bias", integers.bias),
         ]
@@ -138,10 +168,8 @@ class _CpuGraph:
         kept |= {"name": node.name, "domain": DOMAIN, "channels_last": 1}
         self._make("QLinearConv", inputs, target, "u8", **kept)
 
-    def _input_codes(
-        self, node: onnx.NodeProto, channels: int
-    ) -> tuple[str, NDArray[np.float64], NDArray[np.int64]]:
-        """Returns the codes that a layer reads, and their scale and zero per channel."""
+    def _input_codes(self, node: onnx.NodeProto, channels: int) -> tuple[str, InputCodes]:
+        """Returns the codes that a layer reads, and how they store its channels."""
         name = node.input[0]
         parts = self._layers.parts(name)
         if len(parts) > 1 and any(attributes(node).get("pads", [0])):
@@ -151,9 +179,7 @@ class _CpuGraph:
             parts = [name]
         codes = [self._code(part) for part in parts]
         widths = [channels] if len(parts) == 1 else [self._layers.channels[p] for p in parts]
-        scales = np.repeat([float(code.scale) for code in codes], widths)
-        zeros = np.repeat([int(code.zero) for code in codes], widths)
-        return self._joined_codes(name, parts), scales, zeros
+        return self._joined_codes(name, parts), InputCodes.of(codes, widths)
 
     def _joined_codes(self, name: str, parts: Sequence[str]) -> str:
         if len(parts) == 1:
@@ -177,8 +203,9 @@ class _CpuGraph:
     def _add_product(self, node: onnx.NodeProto) -> None:
         """Writes float32 weights on codes: a float32 layer behind quantised ones costs least so."""
         weight = self._layers.weights[node.input[1]][:, :, 0, 0].astype(np.float64)
-        codes, scales, zeros = self._input_codes(node, weight.shape[1])
-        product = (weight * scales).astype(np.float32)
+        codes, read = self._input_codes(node, weight.shape[1])
+        product = (weight * read.scales)[:, read.order].astype(np.float32)
+        zeros = read.zeros[read.order]
         bias = self._layers.bias(node) - (product.astype(np.float64) * zeros).sum(axis=1)
         name = node.output[0]
         weights = self._constant(f"{name}:w", np.ascontiguousarray(product.T))
@@ -240,7 +267,7 @@ class _CpuGraph:
         return target
 
     def _code(self, name: str) -> Code:
-        return Code.of(*self._ranges[name])
+        return Code.of(*self._ranges[name], COPIES if name in self._copied else 1)
 
     def _code_constants(self, name: str) -> list[str]:
         code = self._code(name)

@@ -33,6 +33,7 @@ class GraphSetReport:
             "target": self.platform,
             "graphs": self.set_name,
             "range_level": self.found.level,
+            "copied": self.found.copied,
             "layers": as_rows(self.found),
             "images": [asdict(f) | {"psnr_loss_db": f.psnr_loss_db} for f in self.found.figures],
             "mean": mean_figures(self.found.figures),
@@ -89,7 +90,7 @@ def _set(one: GraphSetReport) -> str:
     kept = len(found.layers) - len(found.quantised)
     head = (
         f"{one.platform} ({one.set_name}): {len(found.quantised)} convolutions quantised, "
-        f"{kept} kept in float32\n"
+        f"{kept} kept in float32, {len(found.copied)} tensors in two copies\n"
     )
     parts = [head + image_table(found.figures), _layers(found)]
     return "\n\n".join([*parts, _speed(one.speed)] if one.speed is not None else parts)
@@ -122,7 +123,8 @@ def _layers(found: SearchResult) -> str:
 def _speed(speed: Speed) -> str:
     height, width = speed.lr_size
     return (
-        f"{width}x{height}, {speed.threads} threads, medians of {speed.rounds}: image graph "
+        f"{width}x{height}, {speed.threads} threads, by {speed.engine}, medians of "
+        f"{speed.rounds}: image graph "
         f"{speed.graph_fp32_ms:.1f} -> {speed.graph_ms:.1f} ms ({speed.graph_speedup:.2f}x), "
         f"whole call {speed.call_fp32_ms:.1f} -> {speed.call_ms:.1f} ms "
         f"({speed.call_speedup:.2f}x)"

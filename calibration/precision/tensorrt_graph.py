@@ -22,7 +22,7 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from pcsr.export.graphs.layers import Layers, groups
 
 from .codes import Ranges
-from .weights.rounding import Floats, Grid, Round, nearest, nearest_int8
+from .weights.rounding import Floats, Grid, Round, Storage, nearest, nearest_int8
 
 PEAKS = {"int8": 127.0, "fp8": 448.0}
 _DTYPES: Mapping[str, DTypeLike] = {"int8": np.int8, "fp8": ml_dtypes.float8_e4m3fn}
@@ -109,7 +109,7 @@ def _round(
     peaks = np.abs(weight).reshape(len(weight), -1).max(axis=1)
     steps: Floats = np.maximum(peaks / peak, _LEAST).astype(np.float32).astype(np.float64)
     inputs = weight.shape[1] * groups(node)
-    whole, shift = rounding(node.name, weight, steps, np.ones(inputs))
+    (whole,), (shift,) = rounding(node.name, weight, steps, Storage.plain(inputs))
     name = node.output[0]
     node.input[1:] = [f"{name}_rounded_weight", f"{name}_rounded_bias"]
     arrays = [whole * steps[:, None, None, None], bias + shift]

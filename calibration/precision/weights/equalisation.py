@@ -26,7 +26,7 @@ from pcsr.export.graphs.layers import (
 Peaks = Mapping[str, NDArray[np.float64]]
 """Largest absolute value per channel of tensors that convolutions read."""
 _HOMOGENEOUS = ("Relu", "LeakyRelu", "PRelu", "Add")
-_OF_RANGES = 0.75  # 1 takes all difference from the ranges, and may give all of it to the weights
+_OF_RANGES = 1.0  # 1 takes all difference from the ranges, and may give all of it to the weights
 _LEAST = 1e-3  # of the family's largest: a channel that is nearly 0 would get all bits
 
 

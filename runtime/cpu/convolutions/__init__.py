@@ -1,6 +1,6 @@
-"""Runs the convolutions of a bundle's graphs on the CPU with kernels of pcsr's own, in bf16."""
+"""Runs image graphs on the CPU with convolutions of pcsr's own, in bf16 and int8."""
 
 from .layers import Unsupported
-from .runner import open_convolutions
+from .runner import open_convolutions, read_convolutions
 
-__all__ = ["Unsupported", "open_convolutions"]
+__all__ = ["Unsupported", "open_convolutions", "read_convolutions"]

@@ -44,6 +44,36 @@ def open_convolutions(
         BundleError: the graph is damaged.
         BackendError: the onnx package, which reads it, is not installed.
     """
+    kind = _kind_of(role, precision)
+    data = bundle.graph_bytes(role, kind.graphs)
+    import onnx
+
+    model = onnx.load_from_string(data)
+    try:
+        return read_convolutions(model, role, bundle.image_output, precision, threads)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise BundleError(f"{bundle.path}: the {role} graph is damaged: {error}") from error
+
+
+def read_convolutions(
+    model: Any,  # noqa: ANN401
+    role: str,
+    output: str,
+    precision: str,
+    threads: int,
+) -> "ConvolutionRunner":
+    """Reads a checked ONNX model that is, or will be, the graph of a bundle.
+
+    Raises:
+        Unsupported: as `open_convolutions`.
+        ValueError: the graph is damaged.
+    """
+    program = _kind_of(role, precision).read(model, output)
+    return ConvolutionRunner(role, output, program, threads)
+
+
+def _kind_of(role: str, precision: str) -> "_Kind":
+    """Gives what a precision needs. Raises Unsupported where it is not computed here."""
     if precision not in _READERS:
         raise Unsupported(f"pcsr's own convolutions compute in bf16 or int8, not in {precision}")
     if role != "backbone":
@@ -54,14 +84,7 @@ def open_convolutions(
             f"pcsr's own convolutions in {precision} need a processor with AVX-512 and "
             f"{kind.instructions}, and a compiler that knows it"
         )
-    data = bundle.graph_bytes(role, kind.graphs)
-    import onnx
-
-    try:
-        program = kind.read(onnx.load_from_string(data), bundle.image_output)
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-        raise BundleError(f"{bundle.path}: the {role} graph is damaged: {error}") from error
-    return ConvolutionRunner(role, bundle.image_output, program, threads)
+    return kind
 
 
 @dataclass(frozen=True)

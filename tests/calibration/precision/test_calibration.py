@@ -1,5 +1,6 @@
 """pcsr-calibrate precision on tiny random networks, end to end."""
 
+import hashlib
 import json
 import shutil
 import sys
@@ -18,17 +19,25 @@ from pcsr.calibration.evaluation.evaluation import EvaluationOptions, evaluate
 from pcsr.calibration.precision import calibration as module
 from pcsr.calibration.precision import substitute
 from pcsr.calibration.precision.calibration import PrecisionOptions, calibrate_precision
+from pcsr.calibration.precision.copies import multiplications
 from pcsr.errors import BackendError, BundleError, ImageError, UsageError
 from pcsr.export.graphs.layers import Layers
 from pcsr.images import Picture, write
 from pcsr.metrics import bicubic_resize, degrade, psnr
+from pcsr.runtime.cpu.convolutions.integer_program import has_integer_instructions
+from pcsr.runtime.cpu.convolutions.runner import ConvolutionRunner
+from pcsr.runtime.trials.outcome import TrialOutcome
 from pcsr.runtime.upscaler import Upscaler
 from tests import checkpoints
+from tests.commands import assert_refused, upscale
 from tests.exports import Exports
 
 from .nets import kinds
 
 Array = NDArray[Any]
+needs_vnni = pytest.mark.skipif(
+    not has_integer_instructions(), reason="this processor has no AVX-512 with VNNI"
+)
 LOOSE = PrecisionOptions(max_psnr_loss_db=3.0, search_px=32, threads=1)
 
 
@@ -131,6 +140,29 @@ def test_auto_is_native_and_really_int8(quantised: Path) -> None:
     assert 30 < psnr(found, expected) < 90
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("backend", ["native", "onnxruntime"])
+def test_a_number_that_is_none_is_refused(
+    value: float, backend: str, quantised: Path, tmp_path: Path
+) -> None:
+    """Codes would hide it: of a first layer's bias nothing infinite reaches the features."""
+    bundle = Path(shutil.copytree(quantised, tmp_path / "bundle"))
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    entry = manifest["graphs"]["int8-cpu"]["backbone"]
+    model = onnx.load(bundle / entry["file"])
+    first = next(node for node in model.graph.node if node.op_type == "Conv")
+    (bias,) = [one for one in model.graph.initializer if one.name == first.input[2]]
+    values = np.array(onnx.numpy_helper.to_array(bias))
+    values[0] = value
+    bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
+    (bundle / entry["file"]).write_bytes(model.SerializeToString())
+    entry["sha256"] = hashlib.sha256(model.SerializeToString()).hexdigest()
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    options = ("--precision", "int8", "--backend", backend)
+    ended = upscale(bundle, tmp_path / "in.png", tmp_path / "out.png", *options)
+    assert_refused(ended, 2, "is no backbone graph of a bundle .*holds NaN or infinite values")
+
+
 def test_tiles_give_the_same_as_the_whole_image(quantised: Path) -> None:
     _, lr = degrade(smooth(360, 340, seed=5), 4)
     whole = Upscaler(quantised, precision="int8")(lr)
@@ -156,7 +188,37 @@ def test_the_report_has_what_was_found(quantised: Path, photos: list[Path]) -> N
         assert 0.5 < target["mean"]["routing_agreement"] <= 1
     speed = cpu["speed"]
     assert speed["graph_speedup"] == pytest.approx(speed["graph_fp32_ms"] / speed["graph_ms"])
+    assert speed["engine"] == "ONNX Runtime"  # this network's sums are float32
     assert tensorrt["speed"] is None
+
+
+@needs_vnni
+def test_the_speed_is_that_of_what_will_serve(
+    photos: list[Path], exports: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CARN's graph runs in pcsr's own convolutions, which are about as fast or faster, in copies,
+    too; the report names what the trial takes, and it is what is timed.
+    """
+    path = Path(shutil.copytree(exports.of(checkpoints.tiny("carn")), tmp_path / "bundle"))
+    runs, real = list[str](), ConvolutionRunner.run_image
+
+    def counted(runner: ConvolutionRunner, role: str, *arguments: Any) -> Any:  # noqa: ANN401
+        runs.append(role)
+        return real(runner, role, *arguments)
+
+    def first(runners: dict[str, Any], _probe: Any, preferred: str) -> TrialOutcome:  # noqa: ANN401
+        assert [*runners] == ["ONNX Runtime", preferred]
+        return TrialOutcome(preferred, dict.fromkeys(runners, 1.0), {})
+
+    monkeypatch.setattr(ConvolutionRunner, "run_image", counted)
+    monkeypatch.setattr("pcsr.calibration.precision.speed.tried", first)
+    calibrate_precision(path, photos[:1], LOOSE)
+    cpu, _ = report_of(path)["targets"]
+    assert cpu["speed"]["engine"] == "native convolutions"
+    assert len(runs) >= 2 * (1 + cpu["speed"]["rounds"])  # the graph alone, and whole calls
+    assert cpu["copied"]
+    graph = onnx.load_from_string(Bundle.load(path).graph_bytes("backbone", "int8-cpu"))
+    assert multiplications(graph) > sum(layer["weights"] for layer in cpu["layers"])
 
 
 def test_again_replaces_the_old_graphs(quantised: Path, photos: list[Path], tmp_path: Path) -> None:

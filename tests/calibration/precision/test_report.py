@@ -8,11 +8,13 @@ from pcsr.calibration.precision.report import GraphSetReport, PrecisionReport
 from pcsr.calibration.precision.search import SearchResult
 from pcsr.calibration.precision.speed import Speed
 
-SPEED = Speed((64, 64), 2, 7, graph_fp32_ms=10, graph_ms=8, call_fp32_ms=20, call_ms=18)
+SPEED = Speed(
+    (64, 64), 2, 7, "ONNX Runtime", graph_fp32_ms=10, graph_ms=8, call_fp32_ms=20, call_ms=18
+)
 
 
 def report(speed: Speed) -> PrecisionReport:
-    found = SearchResult(level=0.0, layers=(), quantised=(), figures=())
+    found = SearchResult(level=0.0, layers=(), quantised=(), copied=(), figures=())
     one = GraphSetReport("cpu", "int8-cpu", found, speed)
     return PrecisionReport("int8", "b", {}, (), (one,), {}, {})
 

@@ -37,7 +37,7 @@ class QualityComparison:
         self.factor, self.lr_only, self.asked = factor, lr_only, list[tuple[str, ...]]()
 
     def figures(self, graph: Any) -> list[ImageFigures]:  # noqa: ANN401
-        level, chosen = graph
+        level, chosen, _copied = graph
         self.asked.append(chosen)
         error = (
             self.factor
@@ -49,8 +49,12 @@ class QualityComparison:
         return [ImageFigures("one", known, loss, 50 - 10 * error, error, 1.0)]
 
 
-def build(level: float, chosen: Collection[str]) -> Any:  # noqa: ANN401
-    return level, tuple(chosen)
+def write(level: float, chosen: Collection[str], copied: Collection[str]) -> Any:  # noqa: ANN401
+    return level, tuple(chosen), tuple(copied)
+
+
+def copyable(_graph: Any) -> list[str]:  # noqa: ANN401
+    return []
 
 
 def quiet(items: Iterable[Any], _label: str) -> AbstractContextManager[Iterable[Any]]:
@@ -63,7 +67,17 @@ def search(
     work = WorkFile(folder / "bundle", "search", "identity")
     bound = QualityBound(loss, 49.0)
     with work:
-        return Search("cpu", build, crops, whole, bound, work, quiet).run(network())  # type: ignore[arg-type]
+        return Search(
+            "cpu",
+            write,
+            lambda graph: graph,
+            copyable,
+            crops,  # type: ignore[arg-type]
+            whole,  # type: ignore[arg-type]
+            bound,
+            work,
+            quiet,
+        ).run(network())
 
 
 @pytest.mark.parametrize(
@@ -122,7 +136,17 @@ def test_a_network_of_two_convolutions_is_refused(tmp_path: Path) -> None:
     work = WorkFile(tmp_path / "bundle", "search", "identity")
     comparison: Any = QualityComparison()
     with pytest.raises(UsageError, match="nothing to quantise"):
-        Search("cpu", build, comparison, comparison, QualityBound(1, 1), work, quiet).run(model)
+        Search(
+            "cpu",
+            write,
+            lambda graph: graph,
+            copyable,
+            comparison,
+            comparison,
+            QualityBound(1, 1),
+            work,
+            quiet,
+        ).run(model)
 
 
 class Interrupted(QualityComparison):

@@ -8,7 +8,12 @@ import pytest
 from pcsr.calibration.precision.cpu_graph import cpu_graph
 from pcsr.calibration.precision.tensorrt_graph import grid_of, tensorrt_graph
 from pcsr.calibration.precision.weights.moments import Moments, collect_moments
-from pcsr.calibration.precision.weights.rounding import Rounding, nearest, rounded_rows
+from pcsr.calibration.precision.weights.rounding import (
+    Rounding,
+    Storage,
+    nearest,
+    rounded_rows,
+)
 from pcsr.metrics import bicubic_resize
 from tests.calibration.precision.nets import Array, Net, image, ranges_of, run
 
@@ -38,7 +43,9 @@ def both(model: onnx.ModelProto, chosen: Collection[str]) -> tuple[float, float]
     moments = collect_moments(model, [x], 1)
     write = partial(cpu_graph, model, ranges_of(model, x), chosen)
     other = photo(2)
-    return mean_square(model, write(), other), mean_square(model, write(Rounding(moments)), other)
+    return mean_square(model, write(), other), mean_square(
+        model, write(rounding=Rounding(moments)), other
+    )
 
 
 @pytest.mark.parametrize("group", [1, 4])
@@ -68,7 +75,7 @@ def test_the_bias_takes_the_mean_of_what_is_left() -> None:
     weight, mean = random.normal(size=(4, 3, 1, 1)), random.normal(size=3)
     steps = np.full(4, 0.25)
     moments = {"one": Moments(mean[None], np.eye(3)[None])}
-    whole, shift = Rounding(moments)("one", weight, steps, np.ones(3))
+    (whole,), (shift,) = Rounding(moments)("one", weight, steps, Storage.plain(3))
     np.testing.assert_array_equal(whole, np.rint(weight / 0.25))
     left = weight[:, :, 0, 0] - 0.25 * whole[:, :, 0, 0]
     np.testing.assert_allclose(shift, left @ mean)
@@ -85,10 +92,31 @@ def test_factors_of_the_inputs_are_taken_out_of_the_moments() -> None:
     )
     whole = Moments(x.mean(axis=1)[None], np.cov(x, bias=True)[None])
     steps = np.full(5, 0.02)
-    found = Rounding({"one": whole})("one", weight, steps, factors)
-    expected = Rounding({"one": divided})("one", weight, steps, np.ones(6))
+    found = Rounding({"one": whole})("one", weight, steps, Storage(factors, np.ones(6, int)))
+    expected = Rounding({"one": divided})("one", weight, steps, Storage.plain(6))
     np.testing.assert_array_equal(found[0], expected[0])
     np.testing.assert_allclose(found[1], expected[1])
+
+
+def test_copies_of_inputs_have_weights_between_those_of_one() -> None:
+    """Of the same inputs once, and three times with the mean of three weights each."""
+    rows = np.random.default_rng(6).normal(size=(7, 4)) * 3
+    once = rounded_rows(rows, np.eye(4))
+    found = rounded_rows(rows, np.eye(4), np.array([1, 3, 3, 1]))
+    np.testing.assert_array_equal(found[:, [0, 3]], once[:, [0, 3]])
+    np.testing.assert_allclose(found[:, 1:3], np.rint(3 * rows[:, 1:3]) / 3)
+    assert np.abs(found - rows).max(axis=0)[1] < np.abs(once - rows).max(axis=0)[1] / 2
+
+
+def test_copies_of_outputs_make_up_for_each_other() -> None:
+    random = np.random.default_rng(7)
+    weight, steps = random.normal(size=(6, 5, 1, 1)), np.full(6, 0.1)
+    moments = {"one": Moments(random.normal(size=(1, 5)), np.eye(5)[None])}
+    storage = Storage(np.ones(5), np.ones(5, int), outputs=2)
+    whole, shift = Rounding(moments)("one", weight, steps, storage)
+    np.testing.assert_allclose(whole.mean(axis=0), np.rint(weight / 0.05) / 2)
+    left = (weight - 0.1 * whole)[..., 0, 0]
+    np.testing.assert_allclose(shift, left @ moments["one"].mean[0])
 
 
 def test_rows_are_best_for_inputs_of_full_correlation() -> None:
