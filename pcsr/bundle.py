@@ -28,6 +28,7 @@ from pcsr.reading.graph import read_graph_shapes
 from pcsr.reading.graph_shapes import GraphShapes
 from pcsr.reading.json import parse_json
 from pcsr.reading.npz import Arrays, Headers, read_npz
+from pcsr.reading.quantised import check_quantised
 from pcsr.reading.roles import check_image, check_rows
 from pcsr.reading.shapes import Shape
 from pcsr.text import shortened
@@ -126,6 +127,7 @@ class Bundle:
             with self._refusing(graph.file, f" is no {role} graph of a bundle"):
                 shapes = read_graph_shapes(data)
                 self._check_graph(role, precision, shapes)
+                check_quantised(data, shapes.nodes)
                 self._shapes[key] = shapes
         return data
 

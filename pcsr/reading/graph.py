@@ -11,7 +11,6 @@ import numpy as np
 from pcsr.errors import BackendError
 
 from .graph_shapes import GraphShapes
-from .quantised import check_quantised
 from .shape_rules import RULES
 from .shapes import Computation, Value
 from .wire import count_fields
@@ -106,7 +105,6 @@ def _read(data: bytes, operators: Collection[str], most_nodes: int) -> tuple[Any
     outputs = tuple(value.name for value in graph.output)
     nodes = [_computation(onnx, node, operators) for node in graph.node]
     _check_names(graph, inputs, outputs, nodes)
-    check_quantised(onnx, graph, nodes)
     return model, GraphShapes(inputs, outputs, constants, tuple(nodes))
 
 

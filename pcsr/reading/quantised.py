@@ -3,7 +3,6 @@ result shows it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -19,14 +18,18 @@ SCALES: Mapping[str, Sequence[int]] = {
 """Which inputs of the quantised operators are scales."""
 
 
-def check_quantised(onnx: Any, graph: Any, nodes: Sequence[Computation]) -> None:  # noqa: ANN401
-    """Checks the numbers of a graph, if it is quantised.
+def check_quantised(data: bytes, nodes: Sequence[Computation]) -> None:
+    """Checks the numbers of a graph that was read, of these nodes, if it is quantised.
 
     Raises:
         ValueError: a float is NaN or infinite, or a scale is not positive.
     """
     scales = set(_scales(nodes))
-    for tensor in graph.initializer if scales else ():
+    if not scales:
+        return
+    import onnx
+
+    for tensor in onnx.ModelProto.FromString(data).graph.initializer:
         if tensor.data_type not in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16):
             continue
         values = onnx.numpy_helper.to_array(tensor)
