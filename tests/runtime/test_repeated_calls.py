@@ -61,7 +61,7 @@ def test_a_frame_takes_no_memory_after_the_first_ones(upscaler: Upscaler) -> Non
 
     for _ in range(4):  # until both threads have had their part
         call()
-    peak, left = map(min, zip(*(taken_bytes(call) for _ in range(5)), strict=True))
+    peak, left = map(min, zip(*(taken_bytes(call) for _ in range(12)), strict=True))
     assert peak < PASSING_BYTES
     assert left < FEW_BYTES
 
