@@ -246,6 +246,8 @@ class Bundle:
         """Turns what is wrong with a file into BundleError."""
         try:
             yield
+        except TimeoutError:  # a caller's, by a signal: nothing is read here
+            raise
         except (OSError, ValueError) as error:
             raise BundleError(f"{self.path / file}{what} ({_reason(error)}); {advice}") from error
 

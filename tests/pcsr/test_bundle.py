@@ -280,3 +280,16 @@ def test_plain_network_costs_its_backbone_alone() -> None:
     )
     assert plain.paper_flops((16, 16), (64, 64), ()) == 1000
     assert plain.macs((4, 4), (16, 16), ()) == 40
+
+
+def test_what_a_signal_handler_raises_stays(
+    carn_like_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TimeoutError is an OSError, which files that cannot be read raise, too."""
+
+    def interrupted(*_: object) -> None:
+        raise TimeoutError("soft limit")
+
+    monkeypatch.setattr("pcsr.bundle.read_graph_shapes", interrupted)
+    with pytest.raises(TimeoutError, match="soft limit"):
+        Bundle.load(carn_like_bundle).graph_bytes("backbone")
