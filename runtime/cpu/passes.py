@@ -246,7 +246,8 @@ class PixelPasses:
             if self._bf16:
                 view.feature_pairs = self._keep("uint32_t[]", mlp.feature_pairs)
                 view.pairs = self._keep("uint32_t[]", mlp.pairs)
-            constant = mlp.bias + mlp.cell_weight @ self._grid.cell
+            # Not @, which BLAS rounds otherwise from one processor to the next.
+            constant = mlp.bias + (mlp.cell_weight * self._grid.cell).sum(axis=1)
             view.constant = self._keep("float[]", constant.astype(np.float32))
         return views
 
