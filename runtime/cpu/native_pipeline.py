@@ -198,11 +198,7 @@ class BandedRun:
                 with self._watch.shared() as spans:
                     threshold = self._fill(known, rows, rule, held, finishing, spans)
                 counts += finishing.counts
-            del (
-                target,
-                known,
-                finishing,
-            )  # large; the next are made before they are named
+            del target, known, finishing  # large; the next are made before they are named
             finished = stop
         return Routed(np.array([*map(sum, zip(*counts, strict=True))]), threshold)
 
@@ -227,10 +223,13 @@ class BandedRun:
             thresholds.append(self._composer.fill(known.band, part, rule, target, spans, logits))
             finishing(inner[part.start], spans)
 
+        def finish(part: slice) -> None:
+            for seam in seams[part]:
+                finishing(seam, spans)
+
         workers = self._pipeline.workers
         workers.over_ranges(chunks, work)
-        if seams:
-            workers.over_ranges(seams, lambda part: finishing(part, spans))
+        workers.over_rows((len(seams), 2 * self._grid.hr_size[1]), finish, _chunk_pixels(workers))
         return thresholds[0] if thresholds else None
 
     def _chunks(self, rows: slice) -> list[slice]:
