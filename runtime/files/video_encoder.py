@@ -14,6 +14,7 @@ from av.codec.codec import Capabilities, Codec, UnknownCodecError
 from av.codec.context import CodecContext
 
 from pcsr.errors import BackendError, OutputError
+from pcsr.runtime.process.scheduling import scheduling_kept
 
 DEFAULT_CODEC = "libx264"
 _DEFAULT_CODECS = {".webm": "libvpx-vp9"}
@@ -139,7 +140,7 @@ def open_encoder(context: Any, encoder: Codec, shown: Path) -> None:  # noqa: AN
 
     if encoder.name == "libsvtav1":
         os.environ.setdefault("SVT_LOG", "1")  # errors only; it writes to stderr by itself
-    with _reasons(refused):
+    with _reasons(refused), scheduling_kept():
         context.open()
 
 
@@ -159,7 +160,7 @@ def _try_device(name: str) -> None:
             "driver, or choose another --codec (libx264, ...)"
         )
 
-    with _reasons(missing):
+    with _reasons(missing), scheduling_kept():
         context.open()
 
 

@@ -4,6 +4,7 @@ import io
 import os
 import re
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from pcsr.errors import BackendError, ImageError, OutputError
 from pcsr.runtime.files import video as files
 from pcsr.runtime.files.video import Encoding, VideoStats, check_encoder, open_video, upscale_video
-from pcsr.runtime.files.video_encoder import encoder_options
+from pcsr.runtime.files.video_encoder import encoder_options, open_encoder
 from tests.commands import assert_refused, upscale
 
 from .pictures import colours
@@ -165,6 +166,18 @@ def test_encoders_are_quiet(codec: str, tmp_path: Path, capfd: pytest.CaptureFix
     capfd.readouterr()
     converted(source, tmp_path / "out.mkv", codec)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="needs Linux")
+def test_an_encoder_takes_no_core_from_others(tmp_path: Path) -> None:
+    """SVT-AV1 gives root's threads, and the caller's own, real-time priority."""
+    check_encoder(tmp_path / "out.mkv", "libsvtav1")
+    context: Any = av.CodecContext.create("libsvtav1", "w")
+    context.width, context.height, context.pix_fmt = 64, 64, "yuv420p"
+    context.framerate, context.time_base = Fraction(25), Fraction(1, 25)
+    open_encoder(context, av.Codec("libsvtav1", "w"), tmp_path / "out.mkv")
+    tasks = Path("/proc/self/task").iterdir()
+    assert {os.sched_getscheduler(int(task.name)) for task in tasks} == {os.SCHED_OTHER}
 
 
 # Streams
