@@ -19,6 +19,7 @@ from pcsr.export.graphs.layers import (
     Arrays,
     Layers,
     attributes,
+    dense,
     groups,
     joins_channels,
     rewritten,
@@ -115,12 +116,13 @@ class _CpuGraph:
         code, name = self._code(self._layers.activated(node)), node.output[0]
         order, which = code.stored(len(weight))
         shifted = (bias[order] + code.offsets[which] * code.scale).astype(np.float32)
-        same = copy.deepcopy(node)
-        same.input[1:] = [
-            self._constant(f"{name}:w", weight[order]),
+        kept = {k: v for k, v in attributes(node).items() if k != "group"}  # copies are of all
+        inputs = [
+            self._form(node.input[0], "nchw"),
+            self._constant(f"{name}:w", dense(weight, groups(node))[order]),
             self._constant(f"{name}:bias", shifted),
         ]
-        self._nodes.append(same)
+        self._nodes.append(helper.make_node("Conv", inputs, [name], name=node.name, **kept))
         self._forms[name, "nchw"] = name
 
     def _add_same(self, node: onnx.NodeProto, form: str) -> None:

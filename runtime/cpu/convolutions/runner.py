@@ -191,6 +191,8 @@ class ConvolutionRunner:
             for index, task in enumerate(tasks[1:]):
                 if index >= len(helpers) or helpers[index].cancel():
                     task()
+                else:
+                    helpers[index].result()
         except BaseException:
             stop()
             raise

@@ -71,6 +71,8 @@ class FrameCounts:
 
         rule = merged_rule(cost, request, pixels, run)
         self._kept = {counted: pool for counted, pool in self._kept.items() if counted in used}
+        if all(counted.logits for counted in used):
+            self._range = None  # which follows difficulties alone
         return rule
 
     def _counted(self, counted: Counted, keys: Keys) -> "_Pool":

@@ -97,6 +97,18 @@ def test_a_layer_that_became_float32_reads_one() -> None:
     assert [shape[-1] for shape in shapes.values()] == [32, 16 * COPIES]
 
 
+@pytest.mark.parametrize("group", [1, 4, 8])
+def test_copies_of_a_layer_that_became_float32(group: int) -> None:
+    """It reads what is there as codes alone, and has groups of other channels than copies."""
+    model, x = network(group), image(40, 50)
+    ranges, expected = ranges_of(model, x), run(model, x)
+    rounding = Rounding(collect_moments(model, [x], 1))
+    chosen = ["node_b", "node_d"]
+    graphs = [cpu_graph(model, ranges, chosen, names, rounding) for names in ((), ("s",))]
+    errors = [float(np.mean((run(graph, x) - expected) ** 2)) for graph in graphs]
+    assert errors[1] < errors[0]
+
+
 def quiet(items: Iterable[Any], _label: str) -> AbstractContextManager[Iterable[Any]]:
     return nullcontext(items)
 
