@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pcsr.runtime.cpu import native_pipeline
+from pcsr.runtime.cpu.composing import finishing
 from pcsr.runtime.cpu.native_pipeline import NativePipeline
 from pcsr.runtime.cpu.passes import PixelPasses
 from pcsr.runtime.profiler.cases import Choices
@@ -137,8 +137,8 @@ def sleeping(work: Callable[..., Any]) -> Callable[..., Any]:
 
 PLACES: dict[str, tuple[Any, str]] = {
     "backbone": (NativePipeline, "encode"),
-    "classifier": (PixelPasses, "logits"),
-    "refinement": (native_pipeline, "finish"),
+    "compose": (PixelPasses, "fill"),
+    "refinement": (finishing, "finish"),
 }
 
 
