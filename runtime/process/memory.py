@@ -23,6 +23,11 @@ class ReusedMemory:
         self._blocks: list[_Block] = []  # from the one that was not lent for the longest time on
         self._bytes = self._most_bytes = 0
 
+    @property
+    def kept_bytes(self) -> int:
+        """What all its arrays take, lent or not."""
+        return self._bytes
+
     def take(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """Returns an array of this shape, not cleared."""
         kind = np.dtype(dtype)

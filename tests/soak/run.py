@@ -9,11 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-MOST_GROWTH_MIB = 8.0  # 5 KiB kept per call would be 10 in 2,000 calls
+MOST_GROWTH_MIB = 8.0  # 5 KiB kept per call would be 10 between the last quarters of 8,000 calls
 # glibc gives threads up to 8 arenas per core, which grow one after the other to what any thread has
 # needed: 20 MiB more here, over thousands of calls, which hides what is lost.
 ARENAS = {"MALLOC_ARENA_MAX": "2"}
-WARM_UP = 0.25  # of the calls: memory grows to what the calls need that overlap
+MOST_KEPT = 1.5  # times what is kept to be used again after the first calls
+WARM_UP = 0.5  # of the calls: memory grows to what the calls need that overlap
 
 
 class Soak(NamedTuple):
@@ -34,6 +35,9 @@ class Soak(NamedTuple):
         found = []
         if self.growth_mib > MOST_GROWTH_MIB:
             found.append(f"memory grew by {self.growth_mib:.1f} MiB")
+        kept = [record["kept_mib"] for record in self.records]
+        if max(kept) > MOST_KEPT * kept[0]:
+            found.append(f"memory that is used again grew from {kept[0]} to {max(kept)} MiB")
         for name in ("threads", "tasks", "files"):
             counts = [record[name] for record in self.records]
             if len({*counts[len(counts) // 4 :]}) > 1:

@@ -170,8 +170,8 @@ def test_photos_lose_nothing_that_shows(
     image, small = degrade(image, 4)
     fp32 = Upscaler(published_bundles[model].path, backend="native", threads=1)(small, 4).image
 
-    def bf16_passes(mlps: Any, grid: Any, depth: int, *_: bool) -> passes.PixelPasses:  # noqa: ANN401
-        return passes.PixelPasses(mlps, grid, depth, bf16=True)
+    def bf16_passes(*args: Any, **named: Any) -> passes.PixelPasses:  # noqa: ANN401
+        return passes.PixelPasses(*args, **named | {"bf16": True})
 
     monkeypatch.setattr(native_pipeline, "PixelPasses", bf16_passes)
     bf16 = Upscaler(published_bundles[model].path, backend="native", threads=1)(small, 4).image
