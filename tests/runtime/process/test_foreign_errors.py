@@ -31,9 +31,12 @@ class SoftTimeLimit(Exception):
 
 
 def raised_by_a_handler(error: BaseException, call: Callable[[], Any], after_s: float) -> None:
-    """Makes a call in which a signal handler raises."""
+    """Makes a call in which a signal handler raises. Python drops what is raised while the garbage
+    collector calls somebody back, as it does Hypothesis: the handler then raises again.
+    """
 
     def handler(*_: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 1)
         raise error
 
     before = signal.signal(signal.SIGALRM, handler)
