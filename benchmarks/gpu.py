@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from pcsr.atomic import atomic_file
-from pcsr.cli import command_errors
+from pcsr.cli import NumberRange, command_errors
 from pcsr.text import parse_size
 
 from .bench import CACHE, CHECKPOINTS, FOLDER, RESULTS, end, say
@@ -59,7 +59,7 @@ def _number(context: click.Context, option: click.Parameter, value: float) -> fl
 @click.option("--out", type=FOLDER, default=RESULTS, help="Folder.")
 @click.option(
     "--budget-s",
-    type=click.FloatRange(1, 86400),
+    type=NumberRange(1, 86400),
     callback=_number,
     default=500.0,
     show_default=True,

@@ -224,7 +224,10 @@ def check_precisions(names: Sequence[str]) -> tuple[str, ...]:
     """
     unknown = [name for name in names if name not in PRECISIONS]
     if unknown:
-        raise UsageError(f"unknown precision '{unknown[0]}' (known: {', '.join(PRECISIONS)})")
+        raise UsageError(
+            f"unknown precision '{unknown[0]}' (known: {', '.join(PRECISIONS)}); int8 and fp8 are "
+            "made of a bundle, by pcsr-calibrate precision"
+        )
     return tuple(name for name in PRECISIONS if name == "fp32" or name in names)
 
 

@@ -16,7 +16,7 @@ from tabulate import tabulate
 from benchmarks.bench import CHECKPOINTS, FOLDER, say
 from benchmarks.contenders import SCALE
 from benchmarks.environment import pin
-from pcsr.cli import command_errors
+from pcsr.cli import NumberRange, command_errors
 from pcsr.text import parse_size
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def mean_psnr(
 @click.argument("checkpoint", type=FILE)
 @click.option("--pcsr", type=FILE, help="Checkpoint of the PCSR that was trained from it.")
 @click.option("--photo", "paths", multiple=True, type=FILE, help="May repeat; else samples.")
-@click.option("--scale", type=click.FloatRange(1, 16), default=SCALE, show_default=True)
+@click.option("--scale", type=NumberRange(1, 16), default=SCALE, show_default=True)
 @click.option("--size", default="150x100", show_default=True, help="WIDTHxHEIGHT that is timed.")
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=2, show_default=True)

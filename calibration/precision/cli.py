@@ -8,6 +8,7 @@ import click
 
 from pcsr.calibration.work_file import LoggedProgress
 from pcsr.cli import (
+    NumberRange,
     check_outputs,
     command,
     command_errors,
@@ -15,6 +16,7 @@ from pcsr.cli import (
     option_group,
     print_report,
     progress,
+    say,
     threads_option,
     warn,
 )
@@ -41,7 +43,7 @@ SEARCH = ("format", "search_px")
     ),
     click.option(
         "--max-psnr-loss-db",
-        type=click.FloatRange(0),
+        type=NumberRange(0),
         help="Lose at most this much against fp32, in the mean over the images; 0.05 if not given, "
         "0.1 in bf16.",
     ),
@@ -93,6 +95,7 @@ def precision(
         own = {name: value for name, value in choices.items() if name not in SEARCH}
         found = calibrate_bf16(bundle, paths, Bf16Options(**own), show)
         print_report(found.table(), found.to_json(), json_file, overwrite)
+        say(f"{bundle} opens with --precision bf16 on CPUs now")
         return
     report = calibrate_precision(bundle, paths, PrecisionOptions(**choices), show)
     for warning in report.warnings():

@@ -33,6 +33,7 @@ from .commands import option_group as option_group
 from .commands import say as say
 from .commands import show_log as show_log
 from .options import FILE as FILE
+from .options import NumberRange as NumberRange
 from .options import cluster_options as cluster_options
 from .options import image_options as image_options
 from .options import json_option as json_option

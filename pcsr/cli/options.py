@@ -1,5 +1,6 @@
 """The options that several commands share, in the groups that their help shows."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +11,22 @@ from .commands import option_group
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path)
+
+
+class NumberRange(click.FloatRange):
+    """Takes a number within bounds, as `click.FloatRange` does, which takes nan for one too."""
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> float:
+        """Converts text; a number that is none is a usage error."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is not in the range {self._describe_range()}.", param, ctx)
+        return number
 
 
 def together(*options: Callable[[Any], Any]) -> Callable[[Function], Function]:

@@ -72,12 +72,20 @@ class UpscaleOptions(Encoding):
         """Gives the limit of an image's or a frame's pixels."""
         return self.max_pixels or (MAX_FRAME_PIXELS if is_frame else MAX_PIXELS)
 
-    def check_reuse(self, jobs: Sequence[Job]) -> None:
-        """Raises UsageError where frames are to be reused and no job has any."""
-        given = {"--reuse": self.reuse, "--reuse-within": self.reuse_within}
-        names = " and ".join(name for name, value in given.items() if value is not None)
+    def check_video_options(self, jobs: Sequence[Job]) -> None:
+        """Raises UsageError where an option of videos is named and no job has one."""
+        given = {
+            "--reuse": self.reuse,
+            "--reuse-within": self.reuse_within,
+            "--crf": self.crf,
+            "--codec": self.codec,
+        }
+        names = [name for name, value in given.items() if value is not None]
         if names and jobs and not any(is_video(job.source) for job in jobs):
-            raise UsageError(f"{names} is for videos, and none of the inputs is one; leave it out")
+            raise UsageError(
+                f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} for videos, and none "
+                "of the inputs is one; leave it out"
+            )
         if self.reuse == "off" and self.reuse_within is not None:
             raise UsageError("--reuse off and --reuse-within exclude each other; leave one out")
 
@@ -115,7 +123,7 @@ def upscale_files(
             "or more upsamplers"
         )
     upscaler.completed(options.scale, options.request)
-    options.check_reuse(jobs)
+    options.check_video_options(jobs)
     for job in jobs:
         if is_video(job.source):
             check_encoder(job.target, options.codec)

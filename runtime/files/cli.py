@@ -13,6 +13,7 @@ import click
 from pcsr.cli import (
     FILE,
     STDOUT,
+    NumberRange,
     check_text_output,
     cluster_options,
     command,
@@ -139,7 +140,7 @@ def _no_empty(context: click.Context, parameter: click.Parameter, value: Any) ->
     ),
     click.option(
         "--crf",
-        type=click.FloatRange(0, 63),
+        type=NumberRange(0, 63),
         help="Rate factor of videos: smaller is better, larger files. [default: 17 with libx264]",
     ),
     click.option(
@@ -158,7 +159,7 @@ def _no_empty(context: click.Context, parameter: click.Parameter, value: Any) ->
     ),
     click.option(
         "--reuse-within",
-        type=click.FloatRange(0, 255),
+        type=NumberRange(0, 255),
         metavar="LEVELS",
         help="Take pixels that differ by so much, of 255, for unchanged: not exact.",
     ),

@@ -83,6 +83,10 @@ def test_what_differs_by_a_few_levels_is_reused(three_way_bundle: Path, tmp_path
         (["--reuse-within", "1"], "--reuse-within is for videos, and none of the inputs is one"),
         (["--reuse", "some"], "'some' is not one of 'exact', 'off'"),
         (["--reuse-within", "256"], "256.0 is not in the range 0<=x<=255"),
+        (["--reuse-within", "nan"], "nan is not in the range 0<=x<=255"),
+        (["--crf", "nan"], "nan is not in the range 0<=x<=63"),
+        (["--crf", "20"], "--crf is for videos, and none of the inputs is one; leave it out"),
+        (["--crf", "20", "--codec", "libx264"], "--crf and --codec are for videos, and none"),
     ],
 )
 def test_photos_are_refused(
