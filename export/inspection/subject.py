@@ -63,10 +63,11 @@ def read_subject(path: Path) -> Subject:
         CheckpointError, BundleError: it is neither, or it is damaged.
         VerificationError: its graph cannot be exported, or its work not be counted.
     """
-    return _of_bundle(Bundle.load(path)) if _is_folder(path) else _of_checkpoint(path)
+    return _of_bundle(Bundle.load(path)) if is_folder(path) else _of_checkpoint(path)
 
 
-def _is_folder(path: Path) -> bool:
+def is_folder(path: Path) -> bool:
+    """Tells whether a path is read as a bundle, and no checkpoint."""
     try:
         return path.is_dir() or path.name == MANIFEST
     except OSError:
