@@ -11,9 +11,8 @@ from pcsr.runtime.devices import torch_device
 from pcsr.runtime.machine import usable_cores
 from pcsr.runtime.profiler.pictures import InputImage, photos
 
-from .contender import read_plain, read_plain_bundle
+from .contender import read_entry
 from .counts import SIZE, Counts, count_network
-from .subject import is_folder
 from .timing import Measured, measure
 
 
@@ -60,19 +59,11 @@ def take_challenge(path: Path, protocol: Protocol) -> Challenge:
     """
     device = torch_device(protocol.device)
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # of foreign networks
-        form, architecture, scale, counts = _described(path)
+        entry = read_entry(path)
+        counts = None if entry.network is None else count_network(entry.network)
         pictures = [_noise()] if protocol.images is None else photos([protocol.images], ())
-        measured = measure(path, device, protocol.threads or usable_cores(), pictures)
-    return Challenge(str(path), form, architecture, scale, counts, measured)
-
-
-def _described(path: Path) -> tuple[str, str, float, Counts | None]:
-    if is_folder(path):
-        manifest = read_plain_bundle(path).manifest
-        return "bundle", manifest.model.backbone, manifest.trained_scale, None
-    checkpoint, network = read_plain(path)
-    name = checkpoint.description.backbone
-    return "checkpoint", name, float(network.scale), count_network(network)
+        measured = measure(entry, device, protocol.threads or usable_cores(), pictures)
+    return Challenge(str(path), entry.form, entry.architecture, entry.scale, counts, measured)
 
 
 def _noise() -> InputImage:

@@ -2,11 +2,12 @@
 
 import ctypes
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -16,12 +17,12 @@ from pcsr.export.network import NetworkSettings, build_network, completed
 from pcsr.metrics import Pixels
 from pcsr.models import PlainNetwork
 from pcsr.models.backbones.imdn import collapse
-from pcsr.models.checkpoint import Checkpoint, read_checkpoint
+from pcsr.models.checkpoint import read_checkpoint
 from pcsr.runtime.profiler.measuring.calls import Answer, Caller, CallOptions
 from pcsr.runtime.torch_backend.arithmetic import exact_arithmetic
 from pcsr.runtime.upscaler import Upscaler
 
-from .subject import is_folder
+from .subject import is_folder, kind_of
 
 PEAK = Path("/proc/self/clear_refs")
 MMAP_THRESHOLD, LARGE_BLOCK = -3, 2**18  # of mallopt(3); bytes
@@ -40,55 +41,65 @@ class Contender:
     """Whether all its memory on a GPU is PyTorch's."""
 
 
-def read_plain(path: Path) -> tuple[Checkpoint, PlainNetwork]:
-    """Reads the checkpoint of a plain network, its collapsible convolutions collapsed.
+@dataclass(frozen=True)
+class Entry:
+    """Holds what is entered for the challenge: a plain network."""
+
+    path: Path
+    form: Literal["checkpoint", "bundle"]
+    architecture: str
+    scale: float
+    network: PlainNetwork | None
+    """Of a checkpoint, its collapsible convolutions collapsed; None of a bundle."""
+
+
+def read_entry(path: Path) -> Entry:
+    """Reads the plain network of a checkpoint or a bundle.
 
     Raises:
-        CheckpointError: it is no checkpoint, or damaged.
+        CheckpointError, BundleError: it is neither, or it is damaged.
         UsageError: it holds no plain network.
     """
+    return _of_bundle(path) if is_folder(path) else _of_checkpoint(path)
+
+
+def _of_checkpoint(path: Path) -> Entry:
     checkpoint = read_checkpoint(path)
     network = build_network(checkpoint, completed(NetworkSettings(), checkpoint))
+    what = checkpoint.description
     if not isinstance(network, PlainNetwork):
-        only = [spec.base for spec in checkpoint.description.upsamplers] == ["none"]
-        raise _not_plain(path, "LIIF" if only else "PCSR")
-    return checkpoint, collapse(network)
+        raise _not_plain(path, [spec.base for spec in what.upsamplers])
+    return Entry(path, "checkpoint", what.backbone, float(network.scale), collapse(network))
 
 
-def read_plain_bundle(path: Path) -> Bundle:
-    """Reads the bundle of a plain network.
-
-    Raises:
-        BundleError: it is no bundle, or damaged. UsageError: it holds no plain network.
-    """
-    bundle = Bundle.load(path)
-    if bundle.kind != "plain":
-        only = [each.base for each in bundle.manifest.model.upsamplers] == ["none"]
-        raise _not_plain(path, "LIIF" if only else "PCSR")
-    return bundle
+def _of_bundle(path: Path) -> Entry:
+    manifest = Bundle.load(path).manifest
+    if manifest.kind != "plain":
+        raise _not_plain(path, [each.base for each in manifest.model.upsamplers])
+    return Entry(path, "bundle", manifest.model.backbone, manifest.trained_scale, None)
 
 
-def _not_plain(path: Path, kind: str) -> UsageError:
+def _not_plain(path: Path, bases: Sequence[str]) -> UsageError:
+    kind = "LIIF" if kind_of(bases) == "liif" else "PCSR"
     return UsageError(
         f"{path} holds a {kind} network, and the challenge is for plain networks; measure it with "
         "pcsr-evaluate"
     )
 
 
-def open_contender(path: Path, device: torch.device, threads: int) -> Contender:
+def open_contender(entry: Entry, device: torch.device, threads: int) -> Contender:
     """Opens a bundle in the runtime, in fp32 and with the backend that `auto` stands for, or the
     network of a checkpoint. threads: of the runtime; PyTorch's are those of the process.
 
     Raises:
-        CheckpointError, BundleError, UsageError: it is no plain network.
         BackendError: the runtime does not load.
     """
-    if is_folder(path):
-        return _of_bundle(path, device, threads)
-    return _of_network(read_plain(path)[1], device)
+    if entry.network is None:
+        return _in_runtime(entry.path, device, threads)
+    return _in_torch(entry.network, device)
 
 
-def _of_network(network: PlainNetwork, device: torch.device) -> Contender:
+def _in_torch(network: PlainNetwork, device: torch.device) -> Contender:
     network = network.to(device)
 
     def prepare(pixels: Pixels) -> Callable[[], object]:
@@ -98,7 +109,7 @@ def _of_network(network: PlainNetwork, device: torch.device) -> Contender:
     return Contender(f"PyTorch {torch.__version__}", prepare, in_torch=True)
 
 
-def _of_bundle(path: Path, device: torch.device, threads: int) -> Contender:
+def _in_runtime(path: Path, device: torch.device, threads: int) -> Contender:
     upscaler = Upscaler(path, device=str(device), threads=threads)
 
     def prepare(pixels: Pixels) -> Callable[[], object]:
@@ -129,7 +140,7 @@ def open_alone(path: str, threads: int) -> Caller:
     """Opens a contender on the CPU in a process of its own, which forgets what that took."""
     _return_memory_at_once()
     device = torch.device("cpu")
-    contender = open_contender(Path(path), device, threads)
+    contender = open_contender(read_entry(Path(path)), device, threads)
 
     def call(image: Pixels, options: CallOptions) -> Answer:
         with torch_settings(device, threads):

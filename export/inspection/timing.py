@@ -18,7 +18,7 @@ from pcsr.runtime.profiler.measuring.stability import case_warnings
 from pcsr.runtime.profiler.pictures import InputImage
 from pcsr.text import one_line
 
-from .contender import Contender, open_alone, open_contender, torch_settings
+from .contender import Contender, Entry, open_alone, open_contender, torch_settings
 
 RUNS = 5
 WARM_UPS = {"cpu": 2, "cuda": 4}  # the runtime replays an image's work on a GPU from its third on
@@ -78,17 +78,16 @@ class Measured:
 
 
 def measure(
-    path: Path, device: torch.device, threads: int, pictures: Sequence[InputImage]
+    entry: Entry, device: torch.device, threads: int, pictures: Sequence[InputImage]
 ) -> Measured:
-    """Measures a plain network, of a checkpoint or a bundle, on one or more images.
+    """Measures a plain network on one or more images.
 
     Raises:
-        CheckpointError, BundleError, UsageError: it is no plain network.
         BackendError: a device or a library is not there, or a process of its own failed.
     """
     on_gpu = device.type == "cuda"
     with torch_settings(device, threads):
-        contender = open_contender(path, device, threads)
+        contender = open_contender(entry, device, threads)
         held_mib = torch.cuda.memory_allocated(device) / MIB if on_gpu else 0.0
         monitor, memory = Monitor(), DeviceMemory(device)
         run_time = _run_time(contender, device, pictures)
@@ -101,7 +100,7 @@ def measure(
         device_name=torch.cuda.get_device_name(device) if on_gpu else cpu_name(),
         threads=threads,
         run_time=run_time,
-        peak_memory=peak if on_gpu else peak_on_cpu(path, threads, pictures),
+        peak_memory=peak if on_gpu else peak_on_cpu(entry.path, threads, pictures),
         warnings=(*case_warnings(run_time.runs_ms, 0.0), *warnings),
     )
 

@@ -15,6 +15,7 @@ from pcsr.export.inspection import contender, timing
 from pcsr.export.inspection.challenge import Protocol, take_challenge
 from pcsr.export.inspection.challenge_table import format_challenge
 from pcsr.export.inspection.cli import main
+from pcsr.export.inspection.contender import read_entry
 from pcsr.export.inspection.counts import count_network
 from pcsr.export.inspection.timing import ImageTime, Measured, PeakMemory, measure, peak_on_cpu
 from pcsr.runtime.machine import peak_resident_mib, resident_mib
@@ -85,7 +86,7 @@ def test_five_runs_of_each_image_after_the_warm_up(
     clock = Counting()
     monkeypatch.setattr(timing, "make_clock", lambda device: clock)
     pictures = [picture("a", 6, 5), picture("b", 4, 7)]
-    found = measure(plain_ckpt, CPU, 1, pictures).run_time
+    found = measure(read_entry(plain_ckpt), CPU, 1, pictures).run_time
     assert found.images == (
         ImageTime("a", (6, 5), 5.0, (3.0, 4.0, 5.0, 6.0, 7.0)),
         ImageTime("b", (4, 7), 12.0, (10.0, 11.0, 12.0, 13.0, 14.0)),
@@ -100,11 +101,11 @@ def test_the_network_sees_the_image_and_answers_as_the_bundle(
     image = picture("a", 9, 14).pixels
     file = plain_bundle.parent / "network.pth"
     with contender.torch_settings(CPU, 1):
-        network = contender.open_contender(file, CPU, 1)
+        network = contender.open_contender(read_entry(file), CPU, 1)
         answer: Any = network.prepare(image)()
     assert network.name == f"PyTorch {torch.__version__}"
     by_torch = (answer[0].permute(1, 2, 0).clamp(0, 1) * 255).round().byte().numpy()
-    runtime = contender.open_contender(plain_bundle, CPU, 1)
+    runtime = contender.open_contender(read_entry(plain_bundle), CPU, 1)
     result: Any = runtime.prepare(image)()
     assert runtime.name.startswith("the runtime of pcsr, backend ")
     assert np.abs(result.image.astype(int) - by_torch).max() <= 1
@@ -122,7 +123,8 @@ def test_threads_of_pytorch_are_those_of_before(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_collapsible_network_is_timed_in_its_deployed_form(tmp_path: Path) -> None:
-    _, network = contender.read_plain(plain_file("imdn", tmp_path, nb=1))
+    network = read_entry(plain_file("imdn", tmp_path, nb=1)).network
+    assert network is not None
     names = [name for name, _ in network.named_parameters()]
     assert names
     assert not [name for name in names if "point" in name]
@@ -170,7 +172,8 @@ def test_a_checkpoint(plain_ckpt: Path) -> None:
     assert ended.code == 0
     assert_clean(ended)
     found = json.loads(ended.stdout)
-    _, network = contender.read_plain(plain_ckpt)
+    network = read_entry(plain_ckpt).network
+    assert network is not None
     assert found["counts"] == vars(count_network(network))
     assert (found["form"], found["architecture"], found["scale"]) == ("checkpoint", "fsrcnn", 4)
     measured = found["measured"]
@@ -262,7 +265,7 @@ def on_gpu(test: Callable[..., None]) -> Callable[..., None]:
 def test_a_checkpoint_on_a_gpu(tmp_path: Path) -> None:
     side, channels = 512, 56
     path = plain_file("fsrcnn", tmp_path)
-    found = measure(path, torch.device("cuda", 0), 1, [picture("a", side, side)])
+    found = measure(read_entry(path), torch.device("cuda", 0), 1, [picture("a", side, side)])
     assert found.run_time.clock == "CUDA events"
     assert found.run_time.mean_ms > 0
     memory = found.peak_memory
@@ -274,7 +277,7 @@ def test_a_checkpoint_on_a_gpu(tmp_path: Path) -> None:
 
 @on_gpu
 def test_a_bundle_on_a_gpu(plain_bundle: Path) -> None:
-    found = measure(plain_bundle, torch.device("cuda", 0), 1, [picture("a", 40, 56)])
+    found = measure(read_entry(plain_bundle), torch.device("cuda", 0), 1, [picture("a", 40, 56)])
     assert found.by == "the runtime of pcsr, backend torch"
     assert found.run_time.clock == "CUDA events"
     assert found.run_time.mean_ms > 0
