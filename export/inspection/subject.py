@@ -63,10 +63,11 @@ def read_subject(path: Path) -> Subject:
         CheckpointError, BundleError: it is neither, or it is damaged.
         VerificationError: its graph cannot be exported, or its work not be counted.
     """
-    return _of_bundle(Bundle.load(path)) if _is_folder(path) else _of_checkpoint(path)
+    return _of_bundle(Bundle.load(path)) if is_folder(path) else _of_checkpoint(path)
 
 
-def _is_folder(path: Path) -> bool:
+def is_folder(path: Path) -> bool:
+    """Tells whether a path is read as a bundle, and no checkpoint."""
     try:
         return path.is_dir() or path.name == MANIFEST
     except OSError:
@@ -83,7 +84,7 @@ def _of_checkpoint(path: Path) -> Subject:
     return Subject(
         path=path,
         form="checkpoint",
-        kind=_kind([spec.base for spec in what.upsamplers]),
+        kind=kind_of([spec.base for spec in what.upsamplers]),
         architecture=what.backbone,
         arguments=what.backbone_args,
         trained_scale=trained_scale(network, settings),
@@ -119,7 +120,8 @@ def _image_work(work: GraphWork, upsamplers: Sequence[UpsamplerSpec], parts: Par
     return ImageWork(work.macs_towards("features") - first_layers, 0.0, None)
 
 
-def _kind(bases: Sequence[str]) -> Kind:
+def kind_of(bases: Sequence[str]) -> Kind:
+    """Tells the kind of a network by the bases of its upsamplers."""
     return "plain" if not bases else "liif" if [*bases] == ["none"] else "pcsr"
 
 
@@ -154,7 +156,7 @@ def _of_bundle(bundle: Bundle) -> Subject:
     return Subject(
         path=bundle.path,
         form="bundle",
-        kind=_kind([each.base for each in model.upsamplers]),
+        kind=kind_of([each.base for each in model.upsamplers]),
         architecture=model.backbone,
         arguments=model.backbone_args,
         trained_scale=manifest.trained_scale,

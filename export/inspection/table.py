@@ -32,7 +32,7 @@ def _what(found: Inspection) -> str:
         rows.append((f"upsampler {j}", _upsampler(upsampler)))
     if found.classifier_widths is not None:
         rows.append(("classifier", _widths(found.classifier_widths)))
-    return f"{found.path}\n{_table(rows)}"
+    return f"{found.path}\n{aligned(rows)}"
 
 
 def _scale(found: Inspection) -> str:
@@ -62,7 +62,7 @@ def _work(found: Inspection) -> str:
     begins = f", the tail from {work.tail_begins} on" if work.tail_begins else ""
     as_written = ", as its authors compute it" if _is_unfolded(found) else ""
     title = f"work at x{found.scale:g}, multiply-adds per input pixel{as_written}{begins}"
-    return f"{title}\n{_table(rows)}"
+    return f"{title}\n{aligned(rows)}"
 
 
 def _is_unfolded(found: Inspection) -> bool:
@@ -92,7 +92,7 @@ def _speedup(found: Inspection) -> str:
         heavy = f"PCSR at {speedup.heavy_ratio:.0%} heavy"
         rows.append((f"{heavy} over {itself}", _times(as_pcsr)))
         rows += [(f"{heavy} over the exact bundle", _times(as_pcsr / exact))] if exact else []
-    lines = [_table(rows)] if rows else []
+    lines = [aligned(rows)] if rows else []
     lines += [f"  upsamplers: {speedup.upsamplers}"] if rows else []
     title = "speed-up to expect, by count of multiply-adds (no measured time)"
     return "\n".join([title, *lines, f"  {speedup.advice}"])
@@ -107,13 +107,14 @@ def _targets(found: Inspection) -> str:
         return f"precisions and hosts\n  none: {found.precisions[0].note}"
     precisions = [(p.name, "yes" if p.possible else "no", p.note) for p in found.precisions]
     hosts = [(h.backend, DEVICES[h.device], _runs(h)) for h in found.hosts]
-    return f"precisions\n{_table(precisions)}\n\nhosts\n{_table(hosts)}"
+    return f"precisions\n{aligned(precisions)}\n\nhosts\n{aligned(hosts)}"
 
 
 def _runs(host: Host) -> str:
     return host.reason or ", ".join(host.precisions) or "none"
 
 
-def _table(rows: Iterable[tuple[str, ...]]) -> str:
+def aligned(rows: Iterable[tuple[str, ...]]) -> str:
+    """Sets rows in columns, indented."""
     text = tabulate([*rows], tablefmt="plain", disable_numparse=True)
     return "\n".join(f"  {line}" for line in text.splitlines())
