@@ -61,7 +61,10 @@ def main(
     torch_device(device)  # is it there?
     settings = load_config(config, [*named(teacher, images), *overrides])
     trainer = trainer_of(settings, output, device)
-    with closing(Reporter(output, quiet=trainer.rank > 0 or is_quiet())) as reporter:
+    quiet = trainer.rank > 0 or is_quiet()
+    for note in () if quiet else trainer.notes:
+        click.echo(f"note: {note}", err=True)
+    with closing(Reporter(output, quiet, settings.report_every)) as reporter:
         result = trainer.run(reporter)
     if trainer.rank == 0:
         if trainer.summary and not is_quiet():

@@ -1,6 +1,5 @@
-"""Reads training configs: YAML with the published keys, our defaults, and `key=value` on top."""
+"""Reads training configs: the published keys, typed and within their ranges."""
 
-import copy
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -9,53 +8,29 @@ from pathlib import Path
 from typing import Any
 
 from pcsr.errors import CheckpointError, UsageError
+from pcsr.metrics import Channel
 from pcsr.models.checkpoint import Description, describe
 from pcsr.models.plain import LARGEST_SCALE
 from pcsr.models.registry import Rgb, normalisation, parse_rgb
-from pcsr.models.values import parse_yaml, plain, read_yaml, shown, shown_error
+from pcsr.models.values import shown, shown_error
 
 from .data import AUGMENTS, Data
 from .distillation import settings as distillation
 from .distillation.settings import Distillation
+from .keys import read_keys, unused
 from .optimizers import OPTIMIZERS
 
-SAMPLE_PHOTOS, IMAGE_FOLDER = "sample-photos", "image-folder"
+IMAGE_FOLDER, SAMPLE_PHOTOS = "image-folder", "sample-photos"
+PAIRED_FOLDERS, SUB_IMAGES = "paired-image-folders", "published-sub-images"
+WRAPPERS = {PAIRED_FOLDERS: "sr-implicit-paired"}
+DOWNSAMPLED = "sr-implicit-downsampled"
+"""The wrapper of all other datasets."""
+DEFAULT_PATCH_PX = 32
+DEFAULT_SCALE = [4, 4]
 MOST_BATCH_PX = 2**29  # 6 GiB of float32 RGB
 MOST_ITERATIONS = 10**12
 MOST_FLOAT = 3e38
 ALMOST_ONE = math.nextafter(1, 0)
-DEFAULTS: dict[str, Any] = {
-    "seed": 0,
-    "train_dataset": {
-        "dataset": {"name": "image-folder", "args": {"root_path": ""}},
-        "wrapper": {
-            "args": {
-                "inp_size": 32,
-                "scale": [4, 4],
-                "augment": ["hflip", "vflip", "dflip"],
-                "sample_q": 0,
-                "sample_margin": 0,
-            }
-        },
-        "batch_size": 16,
-        "num_workers": 0,
-    },
-    "valid_dataset": {"dataset": {"name": "image-folder", "args": {"root_path": ""}}},
-    "data_norm": {"mean": None, "std": None},  # None: as the backbone is registered
-    "model": {"name": "", "args": {}},
-    "teacher": distillation.DEFAULTS,
-    "init_path": "",
-    "loss_rgb_w": 1000.0,
-    "loss_avg_w": 3.0,
-    "loss_chroma_iter": 0,
-    "optimizer": {"name": "adam", "args": {"lr": 1e-3, "betas": [0.9, 0.99], "weight_decay": 0.0}},
-    "lr_scheduler": {"args": {"eta_min": 1e-7}},
-    "iter_max": [500_000],
-    "iter_val": 1000,
-    "iter_save": 1000,
-}
-IGNORED = frozenset({"phase", "test_dataset", "psnr_type", "patch_size", "step", "iter_print"})
-IGNORED_BELOW = frozenset({"name", "scales", "scale", "T_period", "restarts", "weights"})
 
 
 @dataclass(frozen=True)
@@ -74,6 +49,8 @@ class Config:
     distillation: Distillation | None
     """How it learns from a teacher; None where it learns as published."""
     start_from: Path | None
+    phase: int | None
+    """The one training stage that is trained, from what the stage before it left; None: all."""
     reconstruction_weight: float
     average_weight: float
     chroma_iterations: int
@@ -85,8 +62,12 @@ class Config:
     weight_decay: float
     iterations: tuple[int, ...]
     """Of each training stage."""
+    report_every: int | None
     validate_every: int
     save_every: int
+    psnr_channel: Channel
+    notes: tuple[str, ...]
+    """What a user should know of the keys."""
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -95,20 +76,9 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
         UsageError: unreadable, a key that is not known, or a value of the wrong form; names it.
     """
+    keys = read_keys(path, overrides)
     try:
-        given = read_yaml(path)
-    except OSError as error:
-        raise UsageError(f"config {path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise UsageError(f"config {path}: {error}") from error
-    if not isinstance(given, dict):
-        raise UsageError(f"config {path} holds no keys; expected the published training format")
-    merged = copy.deepcopy(DEFAULTS)
-    _merge(merged, given, f"config {path}", "")
-    for override in overrides:
-        _merge(merged, _override(override), "--set", "")
-    try:
-        return _typed(merged)
+        return _typed(keys)
     except (TypeError, ValueError, OverflowError, KeyError, AttributeError) as error:
         raise UsageError(
             f"config {path}: a value has the wrong form: {shown_error(error)}"
@@ -124,46 +94,8 @@ def named(teacher: Path | None, images: Path | None) -> list[str]:
     ]
 
 
-def _merge(into: dict[str, Any], given: Mapping[str, Any], where: str, prefix: str) -> None:
-    for key, value in given.items():
-        name = f"{prefix}{key}"
-        if name == "model.args":  # its keys are the network's own
-            into[key] = _updated(into[key], value)
-        elif key not in into:
-            if key not in (IGNORED_BELOW if prefix else IGNORED):
-                raise UsageError(f"{where}: unknown key {shown(name)} (known: {', '.join(into)})")
-        elif isinstance(into[key], dict):
-            if not isinstance(value, dict):
-                raise UsageError(f"{where}: {name} must hold keys, found {shown(value)}")
-            _merge(into[key], value, where, f"{name}.")
-        elif value is not None:
-            into[key] = value
-
-
-def _updated(old: Any, new: Any) -> Any:  # noqa: ANN401
-    if not (isinstance(old, dict) and isinstance(new, dict)):
-        return new
-    return {**old, **{key: _updated(old.get(key), value) for key, value in new.items()}}
-
-
-def _override(text: str) -> dict[str, Any]:
-    key, separator, value = text.partition("=")
-    if not separator or not key:
-        raise UsageError(f"--set expects key=value, found {shown(text)}")
-    try:
-        nested: Any = parse_yaml(value)
-        for part in reversed(key.split(".")):
-            nested = {part: nested}
-        nested = plain(nested, "it")
-    except ValueError as error:
-        raise UsageError(f"--set {shown(key)[1:-1]}: {error}") from error
-    result: dict[str, Any] = nested
-    return result
-
-
 def _typed(keys: Mapping[str, Any]) -> Config:
-    train, optimizer = keys["train_dataset"], keys["optimizer"]["args"]
-    wrapper = train["wrapper"]["args"]
+    optimizer = keys["optimizer"]["args"]
     first, second = optimizer["betas"]
     teacher = distillation.read_teacher(keys["teacher"]["path"])
     model, prefix = distillation.completed(keys["model"], teacher)
@@ -171,26 +103,18 @@ def _typed(keys: Mapping[str, Any]) -> Config:
     norm = keys["data_norm"]
     backbone = distillation.normalised_as(network)
     mean, std = normalisation(backbone, parse_rgb(norm["mean"]), parse_rgb(norm["std"]))
+    data, iterations = _data(keys), _integers(keys["iter_max"])
+    note = unused(keys, data.scale, iterations)
     config = Config(
         seed=int(keys["seed"]),
-        data=Data(
-            photos=_folder(train["dataset"]),
-            validation=_folder(keys["valid_dataset"]["dataset"]),
-            scale=float(max(wrapper["scale"])),
-            least_scale=float(min(wrapper["scale"])),
-            patch_px=_integers(wrapper["inp_size"]),
-            pixels_per_patch=int(wrapper["sample_q"]) or None,
-            margin_px=int(wrapper["sample_margin"]),
-            augment=tuple(wrapper["augment"]),
-            batch=int(train["batch_size"]),
-            workers=int(train["num_workers"]),
-        ),
+        data=data,
         mean=mean,
         std=std,
         model=model,
         network=network,
         distillation=distillation.read_settings(keys["teacher"], prefix, teacher),
         start_from=Path(keys["init_path"]) if keys["init_path"] else None,
+        phase=_phase(keys["phase"]),
         reconstruction_weight=float(keys["loss_rgb_w"]),
         average_weight=float(keys["loss_avg_w"]),
         chroma_iterations=int(keys["loss_chroma_iter"]),
@@ -199,12 +123,43 @@ def _typed(keys: Mapping[str, Any]) -> Config:
         least_learning_rate=float(keys["lr_scheduler"]["args"]["eta_min"]),
         betas=(float(first), float(second)),
         weight_decay=float(optimizer["weight_decay"]),
-        iterations=_integers(keys["iter_max"]),
+        iterations=iterations,
+        report_every=None if keys["iter_print"] is None else int(keys["iter_print"]),
         validate_every=int(keys["iter_val"]),
         save_every=int(keys["iter_save"]),
+        psnr_channel=_channel(keys["psnr_type"]),
+        notes=(note,) if note else (),
     )
     _check_ranges(config)
     return config
+
+
+def _data(keys: Mapping[str, Any]) -> Data:
+    train = keys["train_dataset"]
+    wrapper, name = train["wrapper"]["args"], _dataset_name(train, SUB_IMAGES)
+    _check_wrapper(train["wrapper"]["name"], name)
+    photos, lr_photos = _folders(train["dataset"], name)
+    valid = keys["valid_dataset"]
+    validation, lr_validation = _folders(valid["dataset"], _dataset_name(valid))
+    scale = _scale(keys["scale"], wrapper["scale"])
+    sides = wrapper["inp_size"]
+    if sides is None and name != PAIRED_FOLDERS:
+        sides = DEFAULT_PATCH_PX
+    return Data(
+        photos=photos,
+        validation=validation,
+        scale=float(max(scale)),
+        least_scale=float(min(scale)),
+        patch_px=() if sides is None else _integers(sides),
+        pixels_per_patch=int(wrapper["sample_q"]) or None,
+        margin_px=int(wrapper["sample_margin"]),
+        augment=tuple(wrapper["augment"]),
+        batch=int(train["batch_size"]),
+        workers=int(train["num_workers"]),
+        sub_images=name == SUB_IMAGES,
+        lr_photos=lr_photos,
+        lr_validation=lr_validation,
+    )
 
 
 def _check_ranges(config: Config) -> None:
@@ -233,9 +188,10 @@ def _check_ranges(config: Config) -> None:
 
 def _check_positive(config: Config) -> None:
     positive: dict[str, tuple[float, float]] = {
-        "train_dataset.wrapper.args.inp_size": (min(config.data.patch_px, default=0), math.inf),
+        "train_dataset.wrapper.args.inp_size": (min(config.data.patch_px, default=1), math.inf),
         "train_dataset.batch_size": (config.data.batch, math.inf),
         "iter_max": (min(config.iterations, default=0), math.inf),
+        "iter_print": (1 if config.report_every is None else config.report_every, math.inf),
         "iter_val": (config.validate_every, math.inf),
         "iter_save": (config.save_every, math.inf),
         "optimizer.args.lr": (config.learning_rate, MOST_FLOAT),
@@ -247,7 +203,7 @@ def _check_positive(config: Config) -> None:
         raise UsageError(
             f"iter_max must be at most {MOST_ITERATIONS}, found {max(config.iterations)}"
         )
-    side = max(config.data.patch_px) * config.data.scale
+    side = max(config.data.patch_px, default=1) * config.data.scale
     if config.data.batch * side**2 > MOST_BATCH_PX:
         raise UsageError(
             f"a batch of {config.data.batch} patches of {side:g}x{side:g} px is larger than "
@@ -263,10 +219,18 @@ def _check_names(config: Config) -> None:
         unknown = ", ".join(set(names).difference(known))
         if unknown:
             raise UsageError(f"unknown {what} {unknown} (known: {', '.join(known)})")
-    if not 0 <= 2 * config.data.margin_px < min(config.data.patch_px):
+    side = min(config.data.patch_px, default=math.inf)
+    if not 0 <= 2 * config.data.margin_px < side:
         raise UsageError(
-            "train_dataset.wrapper.args.sample_margin must leave a part of the patch of "
-            f"{min(config.data.patch_px)} px, found {config.data.margin_px}"
+            f"train_dataset.wrapper.args.sample_margin must leave a part of the patch of {side} px,"
+            f" found {config.data.margin_px}"
+        )
+    if config.distillation and (
+        config.phase is not None or config.data.sub_images or config.data.lr_photos
+    ):
+        raise UsageError(
+            f"a network that learns from a teacher has no phase, and learns from {IMAGE_FOLDER} or "
+            f"{SAMPLE_PHOTOS}; leave out phase, or name such a dataset"
         )
 
 
@@ -281,10 +245,54 @@ def _integers(value: Any) -> tuple[int, ...]:  # noqa: ANN401
     return tuple(int(n) for n in (value if isinstance(value, list) else [value]))
 
 
-def _folder(dataset: Mapping[str, Any]) -> Path | None:
-    if dataset["name"] == SAMPLE_PHOTOS:
-        return None
-    root = dataset["args"]["root_path"]
-    if not root:
-        raise UsageError(f"root_path is not set; name a folder of images, or use {SAMPLE_PHOTOS}")
-    return Path(root)
+def _phase(value: Any) -> int | None:  # noqa: ANN401
+    if value is not None and (type(value) is not int or value < 0):
+        raise UsageError(f"phase must be a number from 0, or left out, found {shown(value)}")
+    return value
+
+
+def _channel(value: Any) -> Channel:  # noqa: ANN401
+    if value not in ("rgb", "y"):
+        raise UsageError(f"psnr_type must be rgb or y, found {shown(value)}")
+    channel: Channel = value
+    return channel
+
+
+def _scale(common: Any, own: Any) -> Sequence[float]:  # noqa: ANN401
+    """Reads the range of `train_dataset.wrapper.args.scale`, for which `scale` stands as well."""
+    if common is None:
+        scales: Sequence[float] = DEFAULT_SCALE if own is None else own
+        return scales
+    if own is not None and [*own] != [common] * len(own):
+        raise UsageError(
+            f"scale is {shown(common)}, and train_dataset.wrapper.args.scale is something else; "
+            "leave out one of them"
+        )
+    return [common]
+
+
+def _dataset_name(part: Mapping[str, Any], *more: str) -> str:
+    name, known = part["dataset"]["name"], (IMAGE_FOLDER, SAMPLE_PHOTOS, PAIRED_FOLDERS, *more)
+    if name not in known:
+        raise UsageError(f"unknown dataset {shown(name)} (known: {', '.join(known)})")
+    return str(name)
+
+
+def _check_wrapper(name: Any, dataset: str) -> None:  # noqa: ANN401
+    expected = WRAPPERS.get(dataset, DOWNSAMPLED)
+    if name not in ("", expected):
+        raise UsageError(
+            f"train_dataset.wrapper.name is {shown(name)}; expected {expected} for {dataset}"
+        )
+
+
+def _folders(dataset: Mapping[str, Any], name: str) -> tuple[Path | None, Path | None]:
+    """Returns the folder of photos and that of low-resolution ones, None where there is none."""
+    if name == SAMPLE_PHOTOS:
+        return None, None
+    roots = ("root_path_hr", "root_path_lr") if name == PAIRED_FOLDERS else ("root_path",)
+    for root in roots:
+        if not dataset["args"][root]:
+            raise UsageError(f"{root} is not set; name a folder of images, or use {SAMPLE_PHOTOS}")
+    found = [Path(dataset["args"][root]) for root in roots]
+    return found[0], found[1] if len(found) > 1 else None

@@ -1,6 +1,7 @@
 """Draws training patches. A batch depends on the seed and its number alone: runs can resume."""
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,19 +12,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pcsr.errors import UsageError
-from pcsr.images import find_images, read
+from pcsr.errors import PcsrError, UsageError
 from pcsr.metrics import bicubic_resize
-from pcsr.runtime.layout import as_rgb8
 
-Photo = NDArray[np.uint8]
-HELD_OUT = ("coffee", "rocket")
-PICTURES = ("astronaut", "chelsea", "stereo_motorcycle")  # drawn twice as often as the others
-TRAINING = (
-    *PICTURES, *PICTURES, "brick", "camera", "cell", "clock", "coins", "grass", "gravel",
-    "hubble_deep_field", "immunohistochemistry", "moon", "page", "retina", "text",
-)  # fmt: skip
-PYRAMID = (1.0, 0.75, 0.5, 0.35)  # a smaller copy of a photo is sharper
+from .sources.pairs import PairSource
+from .sources.photos import (
+    DRAWS,
+    FolderPhotos,
+    Photo,
+    PhotoSource,
+    Source,
+    image_files,
+    no_photo,
+    training_photos,
+)
+from .sources.sub_images import SIDE_PX, SubImages
+
 INSIDE = 0.8  # of the drawn pixels, where a margin is set
 AUGMENTS: dict[str, Callable[[Photo], Photo]] = {
     "hflip": np.fliplr,
@@ -31,7 +35,6 @@ AUGMENTS: dict[str, Callable[[Photo], Photo]] = {
     "dflip": lambda patch: patch.swapaxes(0, 1),
     "bgr": lambda patch: patch[..., ::-1],
 }
-MAX_PIXELS = 2**27
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class Data:
     least_scale: float
     """Of a range that a network learns from a teacher; else `scale` alone counts."""
     patch_px: tuple[int, ...]
-    """Sides of the low-resolution patch, each for an equal part of a training stage."""
+    """Sides of the low-resolution patch, each for an equal part of a training stage; none where
+    whole pairs are taken."""
     pixels_per_patch: int | None
     """Output pixels drawn from each; None for all."""
     margin_px: int
@@ -53,36 +57,33 @@ class Data:
     augment: tuple[str, ...]
     batch: int
     workers: int
+    sub_images: bool = False
+    """Whether the published sub-images of the photos are trained on."""
+    lr_photos: Path | None = None
+    """This and the next are folders of low-resolution photos, where there are pairs."""
+    lr_validation: Path | None = None
 
 
-def load_photos(folder: Path | None, samples: Sequence[str]) -> list[Photo]:
-    """Loads RGB uint8 photos [H, W, 3] of a folder, or scikit-image's sample photos of these names.
+def open_source(data: Data) -> Source:
+    """Opens what training patches are cut out of.
 
     Raises:
-        UsageError: no such folder, or no image in it. ImageError: one of them cannot be read.
+        UsageError: a folder, an image or a partner is missing, or none is large enough; ImageError:
+            an image cannot be read.
     """
-    if folder is not None:
-        return [as_rgb8(read(path, MAX_PIXELS).pixels) for path in find_images([folder], True)]
-    from skimage import data
-
-    photos = []
-    for name in samples:
-        found = getattr(data, name)()
-        views = found[:2] if isinstance(found, tuple) else (found,)
-        photos += [as_rgb8(view) for view in views]
-    return photos
-
-
-def training_photos(folder: Path | None) -> list[Photo]:
-    """Loads the photos of a folder, or the sample photos not held out at each size of PYRAMID."""
-    photos = load_photos(folder, TRAINING)
-    if folder is not None:
-        return photos
-    return [
-        bicubic_resize(photo, *(round(side * factor) for side in photo.shape[:2]))
-        for photo in photos
-        for factor in PYRAMID
-    ]
+    sharing = max(1, data.workers) * int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if data.photos is not None and data.lr_photos is not None:
+        whole = not data.patch_px
+        return PairSource(data.photos, data.lr_photos, data.scale, whole, sharing)
+    least_px = round(max(data.patch_px) * data.scale)
+    if data.photos is not None and data.sub_images:
+        if least_px > SIDE_PX:
+            raise UsageError(
+                f"a patch of {least_px} px does not fit a sub-image of {SIDE_PX} px; lower "
+                "train_dataset.wrapper.args.inp_size"
+            )
+        return SubImages(FolderPhotos(image_files(data.photos), sharing, True), data.scale)
+    return PhotoSource(training_photos(data.photos, sharing), data.scale, least_px)
 
 
 class Batches(Dataset[tuple[Tensor, Tensor, Tensor]]):
@@ -92,27 +93,63 @@ class Batches(Dataset[tuple[Tensor, Tensor, Tensor]]):
     With several patch sizes, each serves an equal part of the batches, in the given order.
     """
 
-    def __init__(
-        self, photos: Sequence[Photo], data: Data, total: int, seed: Sequence[int]
-    ) -> None:
-        least = round(max(data.patch_px) * data.scale)
-        self._photos = [photo for photo in photos if min(photo.shape[:2]) >= least]
-        if not self._photos:
-            raise UsageError(f"no training photo is at least {least} px wide and high")
+    def __init__(self, source: Source, data: Data, total: int, seed: Sequence[int]) -> None:
+        self._source = source
+        self._order = Order(len(source), seed) if source.in_epochs else None
         self._data = data
         self._total = total
         self._seed = list(seed)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         random = np.random.default_rng([*self._seed, index])
-        lr_side = self._data.patch_px[index * len(self._data.patch_px) // self._total]
-        side = round(lr_side * self._data.scale)
-        patches = [self._patch(random, side) for _ in range(self._data.batch)]
-        small = [bicubic_resize(patch, lr_side, lr_side) for patch in patches]
-        drawn = self._draw(random, side)
-        colours = np.stack(patches).reshape(len(patches), side**2, 3)[:, drawn]
-        lr = torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2)
-        return lr / 255, torch.from_numpy(drawn), torch.from_numpy(colours) / 255
+        sides, count = self._data.patch_px, self._data.batch
+        lr_side = sides[index * len(sides) // self._total] if sides else None
+        turns = range(index * count, (index + 1) * count)
+        pairs = [self._pair(random, turn, lr_side) for turn in turns]
+        hr, lr = (np.stack([pair[place] for pair in pairs]) for place in (0, 1))
+        drawn = self._draw(random, hr.shape[1])
+        colours = torch.from_numpy(hr.reshape(count, -1, 3)[:, drawn])
+        return (
+            torch.from_numpy(lr).permute(0, 3, 1, 2) / 255,
+            torch.from_numpy(drawn),
+            colours / 255,
+        )
+
+    def _pair(
+        self, random: np.random.Generator, turn: int, lr_side: int | None
+    ) -> tuple[Photo, Photo]:
+        hr, lr = self._cut(random, turn, lr_side)
+        for name in self._data.augment:
+            if random.random() < 0.5:
+                hr = AUGMENTS[name](hr)
+                lr = None if lr is None else AUGMENTS[name](lr)
+        hr = np.ascontiguousarray(hr)
+        if lr is None:
+            side = lr_side or round(len(hr) / self._data.scale)
+            lr = bicubic_resize(hr, side, side)
+        return hr, lr
+
+    def _cut(
+        self, random: np.random.Generator, turn: int, lr_side: int | None
+    ) -> tuple[Photo, Photo | None]:
+        for number in self._numbers(random, turn):
+            found = self._source.cut(number, random, lr_side)
+            if found is not None:
+                return found
+        raise no_photo(round((lr_side or 1) * self._data.scale))
+
+    def _numbers(self, random: np.random.Generator, turn: int) -> Iterator[int]:
+        """Yields what to cut from, the next ones where photos turn out to be too small: drawn anew,
+        and after many of those one after another from anywhere, so that one that fits is found.
+        """
+        count = len(self._source)
+        if self._order is not None:
+            yield self._order[turn]
+            return
+        for _ in range(DRAWS):
+            yield int(random.integers(count))
+        first = int(random.integers(count))
+        yield from ((first + step) % count for step in range(count))
 
     def _draw(self, random: np.random.Generator, side: int) -> NDArray[np.intp]:
         """Draws flat positions in a patch of side x side pixels. With a margin, four of five lie
@@ -130,19 +167,58 @@ class Batches(Dataset[tuple[Tensor, Tensor, Tensor]]):
         most = round(INSIDE * count)
         return np.concatenate([inner[:most], outer, inner[most:]])[:count]
 
-    def _patch(self, random: np.random.Generator, side: int) -> Photo:
-        photo = self._photos[random.integers(len(self._photos))]
-        top, left = (int(random.integers(n - side + 1)) for n in photo.shape[:2])
-        patch = photo[top : top + side, left : left + side]
-        for name in self._data.augment:
-            if random.random() < 0.5:
-                patch = AUGMENTS[name](patch)
-        return np.ascontiguousarray(patch)
+
+class Order:
+    """Shuffles `count` numbers anew for each epoch: that of turn n depends on the seed and n."""
+
+    def __init__(self, count: int, seed: Sequence[int]) -> None:
+        self._count = count
+        self._seed = list(seed)
+        self._epoch = -1
+        self._shuffled: NDArray[np.int64] = np.empty(0, np.int64)
+
+    def __getitem__(self, turn: int) -> int:
+        epoch, place = divmod(turn, self._count)
+        if epoch != self._epoch:
+            seed = np.random.SeedSequence([*self._seed, epoch], spawn_key=(0,))
+            self._shuffled = np.random.default_rng(seed).permutation(self._count)
+            self._epoch = epoch
+        return int(self._shuffled[place])
+
+
+class _Caught(Dataset[Any]):
+    """Gives errors of batches in place of them: a worker would add its traceback to the line."""
+
+    def __init__(self, batches: Dataset[Any]) -> None:
+        self._batches = batches
+
+    def __getitem__(self, index: int) -> Any:  # noqa: ANN401
+        try:
+            return self._batches[index]
+        except PcsrError as error:
+            return error
 
 
 def stream(
-    batches: Dataset[Any], start: int, stop: int, workers: int
-) -> Iterable[tuple[Tensor, ...]]:
-    """Yields batches start … stop - 1 in order, made by `workers` processes (0: inline)."""
+    batches: Dataset[Any], start: int, stop: int, workers: int, reads_files: bool = False
+) -> Iterator[tuple[Tensor, ...]]:
+    """Yields batches start … stop - 1 in order, made by `workers` processes (0: inline).
+
+    reads_files: whether batches read images; libvips hangs in a process forked from one that has
+        used it, so that workers are spawned then.
+
+    Raises:
+        PcsrError: an image cannot be read, or does not fit.
+    """
     order = range(start, stop)
-    return DataLoader(batches, batch_size=None, sampler=order, num_workers=workers)
+    loader = DataLoader(
+        _Caught(batches),
+        batch_size=None,
+        sampler=order,
+        num_workers=workers,
+        multiprocessing_context="spawn" if workers and reads_files else None,
+    )
+    for batch in loader:
+        if isinstance(batch, PcsrError):
+            raise batch
+        yield tuple(batch)

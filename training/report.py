@@ -18,10 +18,14 @@ LINES = 50  # per stage, where there is no terminal
 
 
 class Reporter:
-    """Reports every iteration. Scalars go to `folder`/tensorboard where that is installed."""
+    """Reports every iteration. Scalars go to `folder`/tensorboard where that is installed.
 
-    def __init__(self, folder: Path, quiet: bool = False) -> None:
+    every: a line per so many iterations where there is no terminal; None: LINES of them per stage.
+    """
+
+    def __init__(self, folder: Path, quiet: bool = False, every: int | None = None) -> None:
         self._quiet = quiet
+        self._every = every
         self._terminal = sys.stderr.isatty()
         self._line_start = "\r\x1b[K" if self._terminal else ""
         self._writer = None if quiet else _writer(folder)
@@ -33,7 +37,8 @@ class Reporter:
         if self._started[0] != progress.stage:
             self._started = (progress.stage, progress.iteration, time.monotonic())
         self._write_scalars(progress)
-        due = progress.iteration % max(1, progress.total // LINES) == 0
+        every = None if progress.stage == PREPARING else self._every
+        due = progress.iteration % (every or max(1, progress.total // LINES)) == 0
         line = f"{self._line_start}{self._line(progress)}"
         if progress.validation or (due and not self._terminal):
             _say(f"{line}\n")

@@ -3,8 +3,10 @@ them (and, from j = 1 on, a new classifier); everything that earlier stages trai
 0 trains the backbone too. A plain network has one stage.
 """
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -21,6 +23,7 @@ from pcsr.models.weights import SizeLimit, fitted, no_larger_than
 
 from .config import Config
 
+FINISHED = "network.pth"
 PUBLISHED_NAMES = ("pcsr-phase0", "pcsr-phase1")  # of one and two upsamplers; "pcsr" of more
 
 Built = TypeVar("Built", bound="StageNetwork")
@@ -40,7 +43,7 @@ class StageNetwork(nn.Module, ABC):
 
     @abstractmethod
     def start_from(self, checkpoint: Checkpoint) -> None:
-        """Takes over the weights of another network, at the beginning of stage 0.
+        """Takes over the weights of another network, at the beginning of a run.
 
         Raises:
             CheckpointError: a weight is missing there or has another shape; names it.
@@ -110,11 +113,12 @@ class PcsrStage(StageNetwork):
             config.mean,
             config.std,
         )
-        if before is None:
+        if before is not None:
+            self.trained.encoder.load_state_dict(before.encoder.state_dict())
+            for mine, theirs in zip(self.trained.upsamplers, before.upsamplers, strict=False):
+                mine.load_state_dict(theirs.state_dict())
+        if stage == 0:
             return
-        self.trained.encoder.load_state_dict(before.encoder.state_dict())
-        for mine, theirs in zip(self.trained.upsamplers, before.upsamplers, strict=False):
-            mine.load_state_dict(theirs.state_dict())
         for module in (self.trained.encoder, *self.trained.upsamplers[:-1]):
             module.requires_grad_(False)
 
@@ -145,12 +149,22 @@ class PcsrStage(StageNetwork):
         return predicted, true, probabilities
 
     def start_from(self, checkpoint: Checkpoint) -> None:
-        """Takes over the backbone, and from another PCSR its heaviest upsampler."""
-        upsamplers = len(checkpoint.description.upsamplers)
-        load_part(self.trained.encoder, checkpoint, "encoder." if upsamplers else "")
-        if upsamplers:
-            heaviest = sampler_names(upsamplers)[0]
-            load_part(self.trained.upsamplers[0], checkpoint, f"{heaviest}.")
+        """Takes over the backbone, and from another PCSR the upsamplers that this stage does not
+        add; at stage 0 the heaviest.
+
+        Raises:
+            CheckpointError: a weight is missing there or has another shape, or it has too few
+                upsamplers; names it.
+        """
+        names = sampler_names(len(checkpoint.description.upsamplers))
+        if len(names) < self.stage:
+            raise CheckpointError(
+                f"{checkpoint.path} has {len(names)} upsamplers; phase {self.stage} starts from "
+                f"the {self.stage} that phase {self.stage - 1} trained"
+            )
+        load_part(self.trained.encoder, checkpoint, "encoder." if names else "")
+        for mine, name in zip(self.trained.upsamplers[: max(1, self.stage)], names, strict=False):
+            load_part(mine, checkpoint, f"{name}.")
 
     def model(self) -> dict[str, Any]:
         args = self._config.model["args"]
@@ -184,6 +198,57 @@ def stage_network(config: Config, stage: int, before: PCSR | None) -> StageNetwo
         stage,
         lambda: PcsrStage(config, stage, before) if what.upsamplers else PlainStage(config),
     )
+
+
+def iterations_per_stage(config: Config, stages: int) -> tuple[int, ...]:
+    """Gives the iterations of each of a network's stages.
+
+    Raises:
+        UsageError: `iter_max` has neither one number nor one per stage.
+    """
+    if len(config.iterations) not in (1, stages):
+        raise UsageError(
+            f"iter_max has {len(config.iterations)} numbers for {stages} stages; give one for "
+            "all, or one for each"
+        )
+    return config.iterations if len(config.iterations) == stages else config.iterations * stages
+
+
+def trained_stages(config: Config, stages: int) -> range:
+    """Gives the stages of `stages` that a config trains: that of its phase, or all.
+
+    Raises:
+        UsageError: the network has no such stage.
+    """
+    phase = config.phase
+    if phase is None:
+        return range(stages)
+    if phase >= stages:
+        raise UsageError(
+            f"phase is {phase}, but the network '{config.model['name']}' has {stages} of them, "
+            "counted from 0"
+        )
+    return range(phase, phase + 1)
+
+
+def start_path(config: Config, folder: Path) -> Path | None:
+    """Names the checkpoint that a run into `folder` starts from: `init_path`; in a later phase
+    else, as published, the result in the folder whose name ends with the phase before it.
+
+    Raises:
+        UsageError: a later phase, and neither is there.
+    """
+    if config.start_from is not None or not config.phase:
+        return config.start_from
+    whole, before = Path(os.path.abspath(folder)), config.phase - 1
+    path = whole.with_name(f"{whole.name[:-1]}{before}") / FINISHED
+    if not path.is_file():
+        raise UsageError(
+            f"phase {config.phase} starts from the network of phase {before}, and {path} is not "
+            f"there; train phase {before} into {path.parent}, or name its checkpoint by "
+            "--set init_path=CKPT"
+        )
+    return path
 
 
 def built(config: Config, stage: int, build: Callable[[], Built]) -> Built:

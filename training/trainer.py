@@ -1,13 +1,11 @@
 """Runs the training loop; resumed at any time, it ends as an unbroken run would."""
 
-import hashlib
 import io
-import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +14,30 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pcsr.atomic import atomic_file, make_folder
-from pcsr.errors import CheckpointError, OutputError, UsageError
+from pcsr.errors import OutputError, UsageError
 from pcsr.models import PCSR
-from pcsr.models.checkpoint import read_checkpoint, read_file
+from pcsr.models.checkpoint import Checkpoint, read_checkpoint, read_file
 from pcsr.models.containers import load_content
-from pcsr.models.values import shown, shown_error
+from pcsr.models.values import shown
 from pcsr.models.weights import check_state, check_weights
 
 from .config import Config
-from .data import HELD_OUT, Batches, Photo, load_photos, stream, training_photos
+from .data import Batches, open_source, stream
 from .losses import average_loss, reconstruction_loss
 from .optimizers import OPTIMIZERS
-from .stages import StageNetwork, stage_network
+from .resuming import digest, resumed_from
+from .sources.pairs import validation_pairs
+from .sources.photos import HELD_OUT
+from .stages import (
+    FINISHED,
+    StageNetwork,
+    iterations_per_stage,
+    stage_network,
+    start_path,
+    trained_stages,
+)
 from .validation import Validator
 
-FINISHED = "network.pth"
 CHROMA_WEIGHT = 3
 PREPARING = -1
 """Stands for the training stage where the data are made."""
@@ -66,18 +73,27 @@ class Trainer:
         self._folder = folder
         self._device = torch.device(device)
         self.rank, self._world = _join_group(self._device)
-        self._digest = _digest(config)
-        self._iterations = _per_stage(config, self._stages())
-        self._network(0, None)  # a model that cannot be built is refused before all else
-        self._photos = self._training_photos()
-        held_out = load_photos(config.data.validation, self.held_out)
-        self._validator = Validator(held_out, config.data.scale)
+        self._digest = digest(config)
+        self._iterations = iterations_per_stage(config, self._stages())
+        self._trained = trained_stages(config, self._stages())
+        self.notes = list(config.notes)
+        """What a user should know before it starts."""
+        self._start = self._starting_checkpoint()
+        network = self._network(self._trained[0], None)
+        if (
+            self._start is not None
+        ):  # what cannot be built or does not fit is refused before all else
+            network.start_from(self._start)
+        self._open_data()
+        data = config.data
+        held_out = (data.validation, data.lr_validation, data.scale, self.held_out)
+        self._validator = Validator(validation_pairs(*held_out), data.scale, config.psnr_channel)
         make_folder(folder)
 
     def run(self, report: Callable[[Progress], None]) -> Path:
         """Trains all remaining stages; returns the finished checkpoint."""
         before: PCSR | None = None
-        for stage in range(len(self._iterations)):
+        for stage in self._trained:
             finished = self._run_stage(stage, before, report)
             before = finished.trained if isinstance(finished.trained, PCSR) else None
         path = self._folder / FINISHED
@@ -91,8 +107,8 @@ class Trainer:
         network = self._network(stage, before).to(self._device)
         optimizer = _optimizer(self._config, network)
         done = self._resume(stage, network, optimizer)
-        if stage == 0 and not done and self._config.start_from is not None:
-            network.start_from(read_checkpoint(self._config.start_from))
+        if stage == self._trained[0] and not done and self._start is not None:
+            network.start_from(self._start)
         total = self._iterations[stage]
         batches = self._batches(stage, done, network, report) if done < total else ()
         step = DistributedDataParallel(network) if self._world > 1 else network
@@ -102,7 +118,7 @@ class Trainer:
                 group["lr"] = rate * group.get("share", 1)
             colourful = stage == 0 and iteration <= self._config.chroma_iterations
             resumed = (
-                _resumed_from(self._path(stage)) if 0 < done == iteration - 1 else nullcontext()
+                resumed_from(self._path(stage)) if 0 < done == iteration - 1 else nullcontext()
             )
             with resumed:  # a state that does not fit shows at its first use
                 losses = self._step(step, optimizer, batch, CHROMA_WEIGHT if colourful else 0)
@@ -138,15 +154,25 @@ class Trainer:
     def _network(self, stage: int, before: PCSR | None) -> StageNetwork:
         return stage_network(self._config, stage, before)
 
-    def _training_photos(self) -> list[Photo]:
-        return training_photos(self._config.data.photos)
+    def _starting_checkpoint(self) -> Checkpoint | None:
+        """Reads what the first stage starts from; None where it goes on, or starts from nothing."""
+        if self._path(self._trained[0]).exists():
+            return None
+        path = start_path(self._config, self._folder)
+        if path is not None and path != self._config.start_from:
+            self.notes.append(f"phase {self._config.phase} starts from {path}")
+        return None if path is None else read_checkpoint(path)
+
+    def _open_data(self) -> None:
+        self._source = open_source(self._config.data)
+        self.notes += self._source.notes
 
     def _batches(
         self, stage: int, done: int, network: StageNetwork, report: Callable[[Progress], None]
     ) -> Iterable[tuple[torch.Tensor, ...]]:
         total, data = self._iterations[stage], self._config.data
-        batches = Batches(self._photos, data, total, self._seed(stage))
-        return stream(batches, done, total, data.workers)
+        batches = Batches(self._source, data, total, self._seed(stage))
+        return stream(batches, done, total, data.workers, self._source.reads_files)
 
     def _seed(self, stage: int) -> tuple[int, ...]:
         return self._config.seed, stage, self.rank
@@ -197,7 +223,7 @@ class Trainer:
         path = self._path(stage)
         if not path.exists():
             return 0
-        with _resumed_from(path):
+        with resumed_from(path):
             data = read_file(path)
             saved = load_content(path, data)
             if saved["config_sha256"] != self._digest:
@@ -213,44 +239,6 @@ class Trainer:
             if type(done) is not int or not 0 < done <= total:
                 raise ValueError(f"expected an iteration from 1 to {total}, found {shown(done)}")
             return done
-
-
-@contextmanager
-def _resumed_from(path: Path) -> Iterator[None]:
-    """Raises CheckpointError where the body meets a state of training that is none."""
-    wrong = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, AssertionError)
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise
-    except (*wrong, RuntimeError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else shown_error(error)
-        raise CheckpointError(
-            f"{path} cannot be resumed from; delete it to train this stage anew: {reason}"
-        ) from error
-
-
-def _digest(config: Config) -> str:
-    """Digests all that the result depends on: not how often a run is saved, nor its workers."""
-    parts = asdict(config)
-    for harmless in ("validate_every", "save_every"):
-        del parts[harmless]
-    for harmless in ("validation", "workers"):
-        del parts["data"][harmless]
-    if config.distillation is None:
-        del parts["distillation"], parts["data"]["least_scale"]
-    else:
-        del parts["distillation"]["teacher"]  # wherever it lies
-    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
-
-
-def _per_stage(config: Config, stages: int) -> tuple[int, ...]:
-    if len(config.iterations) not in (1, stages):
-        raise UsageError(
-            f"iter_max has {len(config.iterations)} numbers for {stages} stages; give one for "
-            "all, or one for each"
-        )
-    return config.iterations if len(config.iterations) == stages else config.iterations * stages
 
 
 def _optimizer(config: Config, network: nn.Module) -> torch.optim.Optimizer:

@@ -5,22 +5,27 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from pcsr.metrics import degrade, psnr
+from pcsr.metrics import Channel, psnr
 from pcsr.models import PCSR, PlainNetwork
 from pcsr.runtime.layout import RGB8
 
-from .data import Photo
+from .sources.photos import Photo
 
 ALL_HEAVY = -25.0
 
 
 class Validator:
-    """Scores a network on photos shrunk by bicubic: mean RGB PSNR in dB, `scale` pixels shaved."""
+    """Scores a network on pairs of original and low-resolution photos: mean PSNR in dB, of RGB or
+    luma, `scale` pixels shaved.
+    """
 
-    def __init__(self, photos: Sequence[Photo], scale: float) -> None:
-        self._pairs = [degrade(photo, scale) for photo in photos]
+    def __init__(
+        self, pairs: Sequence[tuple[Photo, Photo]], scale: float, channel: Channel = "rgb"
+    ) -> None:
+        self._pairs = pairs
         self._scale = scale
         self._border = int(np.ceil(scale))
+        self._channel: Channel = channel
 
     def scores(self, network: PCSR | PlainNetwork) -> dict[str, float]:
         """Returns `psnr_db` (k = 0), and of PCSR `psnr_heavy_db`: every pixel by the heaviest."""
@@ -43,5 +48,5 @@ class Validator:
             else:
                 out = network(batch)
             image = RGB8.from_network(out[0].permute(1, 2, 0).cpu().numpy())
-            scores.append(psnr(image, hr, self._border))
+            scores.append(psnr(image, hr, self._border, self._channel))
         return float(np.mean(scores))

@@ -1,5 +1,6 @@
 """Batches: what they hold, what they depend on, and what the augmentations do."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +8,18 @@ import pytest
 import torch
 
 from pcsr.metrics import bicubic_resize
-from pcsr.training.data import AUGMENTS, HELD_OUT, TRAINING, Batches, training_photos
+from pcsr.training.config import load_config
+from pcsr.training.data import AUGMENTS, Batches, open_source
+from pcsr.training.resuming import digest
+from pcsr.training.sources.photos import HELD_OUT, TRAINING
 from tests.training import tiny
+
+CONFIGS = Path(__file__).parents[2] / "training" / "configs"
 
 
 def batches(folder: Path, *overrides: str, seed: int = 0) -> Batches:
     config = tiny.config(folder, 2, *overrides)
-    return Batches(training_photos(config.data.photos), config.data, 10, (seed,))
+    return Batches(open_source(config.data), config.data, 10, (seed,))
 
 
 def patch() -> np.ndarray:
@@ -69,3 +75,35 @@ def test_flips_are_their_own_inverse(name: str) -> None:
 def test_the_held_out_photos_are_not_trained_on() -> None:
     assert not set(HELD_OUT) & set(TRAINING)
     assert HELD_OUT == ("coffee", "rocket")
+
+
+DRAWN = {
+    (): "1012e83faed871f07197d2001bcf279663423b7593651544185233b0fb5adb15",
+    ("train_dataset.wrapper.args.inp_size=[6,12]",): (
+        "df9b151adc2d96b0e0e95d9469d083d2f811a7def4b94deeefa56a10e10edd32"
+    ),
+}
+
+
+def drawn(batches: Batches, total: int) -> str:
+    seen = hashlib.sha256()
+    for index in (0, 7, total - 1):
+        for part in batches[index]:
+            seen.update(part.numpy().tobytes())
+    return seen.hexdigest()
+
+
+@pytest.mark.parametrize("overrides", DRAWN)
+def test_the_same_batches_as_ever(overrides: tuple[str, ...], tmp_path: Path) -> None:
+    """Runs that were begun with an older version go on with the batches that come next."""
+    data = tiny.config(tmp_path, 2, *overrides).data
+    assert drawn(Batches(open_source(data), data, 10, (0, 0, 0)), 10) == DRAWN[overrides]
+
+
+def test_the_shipped_checkpoint_draws_the_same_batches_as_ever() -> None:
+    config = load_config(CONFIGS / "fsrcnn-pcsr-x4.yaml")
+    expected = "264bcd7af88f3c3dea342ef510d57045f6081440ec31b828d6a8fc74be1d9c75"
+    made = Batches(open_source(config.data), config.data, 100, (0, 0, 0))
+    assert drawn(made, 100) == expected
+    begun = "7b2ca2a69f4f291ade493b45cf935c2709135e8009e0c0918a76d13fb4fc296f"
+    assert digest(config) == begun  # that its stages carry

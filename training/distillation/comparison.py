@@ -14,7 +14,7 @@ from pcsr.export.exporter import ExportOptions, export_bundle
 from pcsr.metrics import bicubic_resize, degrade, psnr
 from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.upscaler import Upscaler
-from pcsr.training.data import Photo
+from pcsr.training.sources.photos import Photo
 
 ROUNDS = 3
 HEADERS = ("scale", "network", "PSNR (dB)", "to the teacher", "time (ms)", "heavy pixels")

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from pcsr.errors import UsageError
 from pcsr.metrics import bicubic_resize
 from pcsr.runtime.geometry.grid import Grid
-from pcsr.training.data import Photo
+from pcsr.training.sources.photos import Photo
 
 from .scenes import Random, draw_scene
 from .teacher import Teacher, bilinear

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcsr.metrics import bicubic_resize
-from pcsr.training.data import Photo
+from pcsr.training.sources.photos import Photo
 
 Picture = NDArray[np.float32]
 """[side, side, 3], RGB nominally in [0, 1]."""

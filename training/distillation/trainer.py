@@ -11,7 +11,8 @@ from pcsr.atomic import atomic_file
 from pcsr.models import PCSR
 from pcsr.models.checkpoint import read_checkpoint
 from pcsr.training.config import Config
-from pcsr.training.data import Photo, load_photos, stream
+from pcsr.training.data import stream
+from pcsr.training.sources.photos import Photo, load_photos
 from pcsr.training.stages import StageNetwork, built
 from pcsr.training.trainer import PREPARING, Progress, Trainer
 
@@ -78,8 +79,8 @@ class DistillingTrainer(Trainer):
             network.take_backbone(self._teacher)
         return network
 
-    def _training_photos(self) -> list[Photo]:
-        return load_photos(self._config.data.photos, SAMPLES)
+    def _open_data(self) -> None:
+        self._photos: list[Photo] = load_photos(self._config.data.photos, SAMPLES)
 
     def _batches(
         self, stage: int, done: int, network: StageNetwork, report: Callable[[Progress], None]
