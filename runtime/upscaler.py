@@ -1,7 +1,7 @@
 """Offers a bundle as a callable: image in, upscaled image and routing out."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
@@ -118,6 +118,14 @@ class Upscaler:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def opened(self) -> AbstractContextManager[OpenBundle]:
+        """Lends what computes its calls to functions of this package that call it otherwise.
+
+        Raises:
+            UsageError: it is closed.
+        """
+        return self._open.used()
 
     def close(self) -> None:
         """Ends the threads and gives back the memory, once the calls in progress have ended. Calls

@@ -56,6 +56,7 @@ pcsr.runtime.open
 pcsr.runtime.parts
 pcsr.runtime.sequence
 pcsr.runtime.upscaler
+pcsr.runtime.together
 pcsr pcsr.runtime
 pcsr.runtime.profiler.measuring
 pcsr.runtime.profiler.record

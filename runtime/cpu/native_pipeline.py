@@ -148,10 +148,17 @@ class BandedRun:
 
     part: the output rows that are wanted, if not all. One more is composed on each side, beside
     which they are refined.
+
+    keeps: whether what `classify` computed may be kept for `compose`, where memory has room.
     """
 
     def __init__(
-        self, pipeline: NativePipeline, task: Task, watch: Stopwatch, part: slice | None = None
+        self,
+        pipeline: NativePipeline,
+        task: Task,
+        watch: Stopwatch,
+        part: slice | None = None,
+        keeps: bool = True,
     ) -> None:
         self._pipeline, self._task, self._watch = pipeline, task, watch
         self._count = pipeline.count
@@ -163,7 +170,8 @@ class BandedRun:
         self._wanted = part or slice(0, self._grid.hr_size[0])
         self._composed = composed_rows(self._grid, self._wanted)
         lr_part = part and self._grid.lr_rows(self._composed)
-        self._bands, self._keeps = pipeline.planner.plan(self._grid, self._two_passes, lr_part)
+        self._bands, fits = pipeline.planner.plan(self._grid, self._two_passes, lr_part)
+        self._keeps = keeps and fits
         self._reach_px = pipeline.planner.reach_px(self._grid)
 
     def __str__(self) -> str:

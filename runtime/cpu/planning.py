@@ -41,6 +41,10 @@ class BandPlanner:
         """Counts the input rows around a band that its features and upsamplers depend on."""
         return None if self._halo_px is None else self._halo_px + self.reach_px(grid)
 
+    def kept_bytes(self, grid: Grid) -> int:
+        """Counts the bytes of what an image keeps for the second pass: features and logits."""
+        return 4 * (self._depth * math.prod(grid.lr_size) + grid.pixels)
+
     def plan(self, grid: Grid, two_passes: bool, part: slice | None = None) -> tuple[Bands, bool]:
         """Cuts an image, or part of its rows, into bands; the flag: whether features are held for
         the second pass.
@@ -63,7 +67,7 @@ class BandPlanner:
         self, grid: Grid, two_passes: bool, part: slice | None = None
     ) -> tuple[Bands, bool]:
         size, halo_px = grid.lr_size, self.halo_px(grid)
-        kept_bytes = 4 * (self._depth * math.prod(size) + grid.pixels)
+        kept_bytes = self.kept_bytes(grid)
         keeps = two_passes and kept_bytes + LEAST_TILE_BYTES <= WORKING_BYTES
         if self._tile_px is not None:
             return square_bands(size, halo_px, self._tile_px, part=part), keeps

@@ -1,0 +1,1 @@
+"""Batches whose images share the statistics that route them."""
