@@ -226,7 +226,9 @@ class _Sum:
     def mean(self) -> Floats:
         """Gives the image; nothing may be added any more."""
         rows, columns = map(self._covers, self._grid)
-        self._sum /= rows[:, None, None] * columns[:, None]
+        columns = columns.repeat(3)
+        for line, count in zip(self._sum.reshape(len(rows), -1), rows, strict=True):
+            line /= count * columns
         return self._sum
 
     def _covers(self, count: int) -> Floats:

@@ -17,7 +17,7 @@ from pcsr.runtime.geometry.grid import Floats, hr_size, refuse_huge
 from pcsr.runtime.layout import Layout
 from pcsr.runtime.result import Result, Stats
 from pcsr.runtime.routing.request import RoutingRequest
-from pcsr.runtime.routing.rule import Rule
+from pcsr.runtime.routing.rule import Rule, fixed_rule
 from pcsr.runtime.timing import Stopwatch
 
 Pixels = NDArray[Any]
@@ -27,20 +27,19 @@ Take = Callable[[tuple[int, ...], Any], Pixels]
 def upscale_banded(
     executor: HostUpscaler, pixels: Pixels, scale: float, request: RoutingRequest, take: Take
 ) -> Result:
-    """Upscales a batch [N, h, w, 3] by a completed request that needs statistics. take: gives
-    arrays by shape and dtype.
-    """
+    """Upscales a batch [N, h, w, 3] by a completed request. take: gives arrays of a shape."""
     size, layout = size_of(pixels[0]), Layout.of(pixels[0])
     refuse_huge(size, scale)
-    shape, cost = (len(pixels), *hr_size(size, scale)), executor.bundle.manifest.costs
+    shape = (len(pixels), *hr_size(size, scale))
     images = _Images(executor, pixels, scale, request)
-    rule = rule_of(request, cost.cost_table(scale), images.classify, images.watch)
+    rule = images.rule()
     whole = Rows(
         take((*shape, 3), layout.working_dtype), take(shape, np.uint8), take(shape, np.float32)
     )
     routed = images.compose(rule, whole)
+    watches = [images.watch, *images.watches]
     stats = Stats.timed(
-        lambda: _summed([images.watch, *images.watches]),
+        lambda: _summed(watches),
         lr_size=size,
         hr_size=shape[1:],
         pixels_per_upsampler=tuple(np.sum([each.counts for each in routed], axis=0).tolist()),
@@ -67,13 +66,17 @@ class _Images:
         self.watches = [Stopwatch() for _ in pixels]
         self._runs: dict[int, BandedRun] = {}
 
-    def classify(self, statistics: Collector) -> None:
-        """Classifies the pixels of all images."""
+    def rule(self) -> Rule:
+        """Makes the rule of all images; classifies their pixels where the request needs that."""
+        cost = self._executor.bundle.manifest.costs.cost_table(self._scale)
+        if not self._request.needs_statistics:
+            return fixed_rule(cost, self._request.cost_weight)
+        return rule_of(self._request, cost, self._classify, self.watch)
+
+    def _classify(self, statistics: Collector) -> None:
 
         def work(executor: Executor, index: int) -> None:
-            if index not in self._runs:
-                self._runs[index] = self._run(executor, index)
-            self._runs[index].classify(statistics)
+            self._run(executor, index).classify(statistics)
 
         self._over_all(work)
 
@@ -81,9 +84,10 @@ class _Images:
         """Computes all images, and forgets what was kept of them."""
         routed: dict[int, Routed] = {}
 
-        def work(_: Executor, index: int) -> None:
+        def work(executor: Executor, index: int) -> None:
             output = ArrayOutput(Rows(*(array[index] for array in whole)))
-            routed[index] = self._runs.pop(index).compose(rule, output)
+            routed[index] = self._run(executor, index).compose(rule, output)
+            del self._runs[index]
 
         self._over_all(work)
         return [routed[index] for index in range(len(self._pixels))]
@@ -92,6 +96,11 @@ class _Images:
         self._executor.over_images(len(self._pixels), self._size, work)
 
     def _run(self, executor: Executor, index: int) -> BandedRun:
+        if index not in self._runs:
+            self._runs[index] = self._begun(executor, index)
+        return self._runs[index]
+
+    def _begun(self, executor: Executor, index: int) -> BandedRun:
         assert isinstance(executor, HostUpscaler)
         pipeline = executor.pipeline
         assert isinstance(pipeline, NativePipeline)

@@ -15,10 +15,12 @@ import pcsr
 from pcsr import batch, errors, images, metrics
 from pcsr.batch.storage.manifest import Manifest
 from pcsr.batch.storage.places import Place
+from pcsr.calibration.evaluation.patches import Patches, upscale_patches
 from pcsr.export.exporter import export_bundle
 from pcsr.runtime.parts import ImageParts
 from pcsr.runtime.result import Stats
 from pcsr.runtime.sequence.frames import FrameSequence
+from pcsr.runtime.together.batch import upscale_together
 from pcsr.tritonserver.model.refusals import refusal
 from pcsr.tritonserver.model.settings import Settings
 from pcsr.tritonserver.pbtxt import config_text
@@ -34,6 +36,7 @@ PUBLIC = [pcsr.Upscaler, pcsr.Upscaler.warmup, pcsr.Upscaler.sequence, FrameSequ
 PUBLIC += [pcsr.Upscaler.parts, ImageParts]
 PUBLIC += [pcsr.Result, Stats, pcsr.upscale_file, pcsr.Cancellation]
 PUBLIC += [pcsr.Bundle, export_bundle, errors, batch.Upscale, batch.read_manifest]
+PUBLIC += [upscale_together, Patches, upscale_patches]
 PUBLIC += [refusal, Settings.read, config_text]
 PUBLIC += functions_and_classes(metrics)
 PUBLIC += [getattr(images, name) for name in images.__all__ if not name.startswith("SUFFIXES")]
