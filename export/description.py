@@ -14,6 +14,7 @@ from torch import nn
 import pcsr
 from pcsr.manifest import COST_LR_SIZE, IMAGE_OUTPUTS, Costs, Model, Upsampler
 from pcsr.models import PCSR, PlainNetwork
+from pcsr.models.backbones.imdn import collapse
 from pcsr.models.checkpoint import Checkpoint
 from pcsr.models.flops import count_flops
 from pcsr.models.liif import Mlp
@@ -50,7 +51,13 @@ def describe_model(
         mean=_rounded(network.mean),
         std=_rounded(network.std),
         size_multiple=_size_multiple(network),
+        parameters=count_parameters(network) or None,
     )
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Counts what the training of a network learns; what collapses counts as it is exported."""
+    return sum(parameter.numel() for parameter in collapse(network).parameters())
 
 
 def _size_multiple(network: PCSR | PlainNetwork) -> int:

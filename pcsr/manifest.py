@@ -127,6 +127,9 @@ class Model:
     size_multiple: int = 1
     """What the sides of images are padded to multiples of, within the graph; tiles begin at
     multiples of it."""
+    parameters: int | None = None
+    """How many weights its training learns, collapsible convolutions counted in the form that they
+    are exported in; None where the bundle does not say."""
 
     def neighbours(self, role: str) -> int:
         """Tells how many neighbours of a pixel the graph of a role takes: 1 or 4."""
@@ -171,6 +174,8 @@ class Manifest:
         data = asdict(self)
         if self.model.size_multiple == 1:
             del data["model"]["size_multiple"]
+        if self.model.parameters is None:
+            del data["model"]["parameters"]
         head = {"format": FORMAT, "format_version": FORMAT_VERSION}
         return json.dumps(head | data, indent=2, allow_nan=False) + "\n"
 

@@ -81,7 +81,8 @@ def test_the_wheel_holds_every_module(tmp_path: Path) -> None:
     for file in (ROOT / "pcsr" / "images").glob("*.py"):
         assert f"pcsr/images/{file.name}" in names
     page = {f"pcsr/runtime/profiler/report/page.{kind}" for kind in ("html.j2", "css")}
-    assert page | {"pcsr/py.typed", "pcsr/manifest.schema.json"} <= names
+    data = {"pcsr/manifest.schema.json", "pcsr/calibration/evaluation/quoted.toml"}
+    assert page | data | {"pcsr/py.typed"} <= names
     assert any(re.fullmatch(r"pcsr/runtime/cpu/_pixels\.\S*(so|pyd)", name) for name in names)
     assert not any(name.startswith(("hosts/", "models/", "runtime/", "tests/")) for name in names)
 

@@ -5,70 +5,31 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pcsr.bundle import Bundle
-from pcsr.calibration.images import ImageOptions, read_rgb8
+from pcsr.calibration.images import read_rgb8
 from pcsr.errors import ImageError, UsageError
 from pcsr.images import find_images
 from pcsr.metrics import Pixels, bicubic_resize, check_scale, degrade, psnr, ssim
 from pcsr.runtime.profiler.measuring.statistics import grouped
-from pcsr.runtime.routing.request import RoutingRequest
-from pcsr.runtime.upscaler import Result, Upscaler
+from pcsr.runtime.upscaler import Upscaler
 from pcsr.text import size_text
 
-from .report import EvaluationReport, Score
-
-
-@dataclass(frozen=True)
-class EvaluationOptions(ImageOptions):
-    """Says what to evaluate: a mode for each `k`, and those that the next four fields add."""
-
-    k: tuple[float, ...] = ()
-    """Cost weights, one mode each; none stands for k = 0."""
-    adaptive: bool = False
-    heavy_ratio: tuple[float, ...] = ()
-    """Shares of heavy pixels in [0, 1], one mode each."""
-    preset: tuple[str, ...] = ()
-    """Names of calibrated presets, one mode each."""
-    budget_ms: tuple[float, ...] = ()
-    """Calibrated times of an image, one mode each."""
-    border: int | None = None
-    """Pixels left out on each side; None stands for ceil(scale)."""
-    lr: Path | None = None
-    """File or folder of the LR images; None to make them."""
-    plain: Path | None = None
-    """Bundle of the plain network to compare with."""
-    device: str = "cpu"
-    """Device, backend and precision are those of `Upscaler`; the plain network has the same."""
-    backend: str = "auto"
-    precision: str = "fp32"
-    threads: int | None = None
-    tile_px: int | None = None
-    recursive: bool = False
-    """Whether sub-folders of `lr` are looked into."""
-
-    @property
-    def requests(self) -> tuple[RoutingRequest, ...]:
-        """Lists the asked-for ways to route without repeats."""
-        return RoutingRequest.each(
-            self.k, self.adaptive, self.heavy_ratio, self.refine, self.preset, self.budget_ms
-        )
-
-    def open(self, bundle: Path) -> Upscaler:
-        """Opens a bundle with these options. One ONNX file, which knows no costs, is none."""
-        Bundle.load(bundle)
-        where = (self.device, self.backend, self.precision)
-        return Upscaler(bundle, *where, self.threads, self.tile_px)
+from .methods import Method, described, methods_of, open_networks
+from .options import EvaluationOptions
+from .protocols import Protocol
+from .quoted import QuotedRow, quoted_rows, quoted_scale, test_set_named
+from .report import EvaluationReport, Network, Score
 
 
 def evaluate(bundle: Path, images: Iterable[Path], options: EvaluationOptions) -> EvaluationReport:
     """Upscales the LR image of each HR image by every method and compares the results.
 
-    Methods are bicubic interpolation, the plain network where given, and the bundle in each mode.
+    Methods are bicubic interpolation, the plain networks where given, and the bundle in each mode,
+    with those that it is compared with; each under every protocol.
     All comparisons are of 8-bit RGB: grey is repeated, alpha left out, deeper samples are rounded.
     Times are of single calls after a warm-up on the first image; `pcsr-profile` measures properly.
 
     Args:
-        images: HR files. One that cannot be read, paired or compared, or that a budget is too
+        images: HR files. One that cannot be read, paired, cut or compared, or that a budget is too
             small for, is a line in `failures`.
 
     Raises:
@@ -78,7 +39,7 @@ def evaluate(bundle: Path, images: Iterable[Path], options: EvaluationOptions) -
     evaluator = _Evaluator.load(bundle, options)
     scores: list[Score] = []
     failures: list[str] = []
-    notes: list[str] = []
+    notes = evaluator.notes()
     for path in images:
         try:
             found, more = evaluator.scores(path, warm_up=not scores)
@@ -87,58 +48,92 @@ def evaluate(bundle: Path, images: Iterable[Path], options: EvaluationOptions) -
             continue
         scores += found
         notes += more
+    what = (str(bundle), evaluator.scale, evaluator.border)
     lists = (tuple(scores), tuple(failures), tuple(notes))
-    return EvaluationReport(str(bundle), evaluator.scale, evaluator.border, *lists)
-
-
-@dataclass(frozen=True)
-class _Method:
-    """Runs one network with one request."""
-
-    name: str
-    upscaler: Upscaler
-    request: RoutingRequest
-
-    def run(self, lr: Pixels, scale: float) -> Result:
-        return self.upscaler.run(lr, scale, self.request)
+    return EvaluationReport(*what, *lists, evaluator.described, evaluator.quoted)
 
 
 @dataclass(frozen=True)
 class _Evaluator:
     """Holds what is the same for all images."""
 
-    methods: tuple[_Method, ...]
+    networks: Mapping[str, Upscaler]
+    methods: Sequence[Method]
+    protocols: Sequence[Protocol]
     scale: float
     border: int
     max_pixels: int
     lr_files: Mapping[str, Sequence[Path]] | None
     """The given LR files by stem; None to make the LR images."""
+    test_set: str | None
 
     @classmethod
     def load(cls, bundle: Path, options: EvaluationOptions) -> "_Evaluator":
         if options.border is not None and options.border < 0:
             raise UsageError(f"expected a border of at least 0 px, found {options.border}")
-        network = options.open(bundle)
-        scale = network.bundle.manifest.trained_scale if options.scale is None else options.scale
+        protocols = options.protocols
+        networks = open_networks(bundle, options)
+        trained = networks[_main(networks, options)].bundle.manifest.trained_scale
+        scale = trained if options.scale is None else options.scale
         check_scale(scale)
+        _check_fit(scale, protocols, options.test_set)
         border = math.ceil(scale) if options.border is None else options.border
-        methods, lr_files = _methods(network, options), _lr_files(options)
+        methods, lr_files = methods_of(networks, options), _lr_files(options)
         for method in methods:  # what no image could be upscaled with is no failure of an image
             method.upscaler.completed(scale, method.request)
-        return cls(methods, scale, border, options.max_pixels, lr_files)
+        how = (scale, border, options.max_pixels, lr_files, options.test_set)
+        return cls(networks, methods, protocols, *how)
+
+    @property
+    def described(self) -> tuple[Network, ...]:
+        return tuple(described(name, upscaler) for name, upscaler in self.networks.items())
+
+    @property
+    def quoted(self) -> tuple[QuotedRow, ...]:
+        """Lists the published figures for networks of the same backbones."""
+        backbones = {network.backbone for network in self.described}
+        return () if self.test_set is None else quoted_rows(self.test_set, backbones)
+
+    def notes(self) -> list[str]:
+        """Names the networks that were trained for another scale than others, and the backbones
+        that nothing can be quoted for.
+        """
+        found = []
+        trained = [network.bundle.manifest.trained_scale for network in self.networks.values()]
+        for name, scale in zip(self.networks, trained, strict=True):
+            if scale != self.scale and len(set(trained)) > 1:
+                at = f"is evaluated at {self.scale:g}"
+                found.append(f"{name} was trained for scale {scale:g}, and {at}")
+        if self.test_set is not None:
+            named = {row.backbone for row in self.quoted}
+            backbones = dict.fromkeys(network.backbone for network in self.described)
+            found += [
+                f"no published figures are stored for {each}"
+                for each in backbones
+                if each not in named
+            ]
+        return found
 
     def scores(self, path: Path, warm_up: bool) -> tuple[list[Score], tuple[str, ...]]:
-        """Scores an image by every method, and gives the notes about it.
+        """Scores an image by every method under every protocol, and gives the notes about it.
 
         Raises:
-            ImageError, UsageError: it cannot be read, paired or compared, or a budget is too small.
+            ImageError, UsageError: it cannot be read, paired, cut or compared, or a budget is too
+                small.
         """
         hr, lr, notes = self.pair(path)
-        bicubic = self.score_bicubic(path, hr, lr)
-        if warm_up:
-            for method in self.methods:
-                method.run(lr, self.scale)
-        return [bicubic, *(self.score(method, path, hr, lr) for method in self.methods)], notes
+        pairs = [(protocol, *protocol.cut(hr, lr, self.scale)) for protocol in self.protocols]
+        found = [
+            Score(str(path), "bicubic", *self._quality(bicubic, cut), protocol=protocol.name)
+            for protocol, cut, small in pairs
+            for bicubic in [bicubic_resize(small, *cut.shape[:2])]
+        ]
+        for method in self.methods:
+            if warm_up:
+                for protocol, _, small in pairs:
+                    protocol.warm_up(method.upscaler, small, self.scale, method.request)
+            found += [self.score(method, protocol, path, *pair) for protocol, *pair in pairs]
+        return found, notes
 
     def pair(self, path: Path) -> tuple[Pixels, Pixels, tuple[str, ...]]:
         """Reads RGB uint8 images [H,W,3] and [h,w,3] with H = round(h * scale), and notes."""
@@ -155,22 +150,20 @@ class _Evaluator:
             )
         return hr, lr, notes + lr_notes
 
-    def score_bicubic(self, path: Path, hr: Pixels, lr: Pixels) -> Score:
-        image = bicubic_resize(lr, *hr.shape[:2])
-        return Score(str(path), "bicubic", *self._quality(image, hr))
-
-    def score(self, method: _Method, path: Path, hr: Pixels, lr: Pixels) -> Score:
-        result = method.run(lr, self.scale)
-        costs, stats = method.upscaler.bundle.manifest.costs, result.stats
-        work = (stats.lr_size, stats.hr_size, stats.pixels_per_upsampler)
+    def score(
+        self, method: Method, protocol: Protocol, path: Path, hr: Pixels, lr: Pixels
+    ) -> Score:
+        made = protocol.upscale(method.upscaler, lr, self.scale, method.request)
         return Score(
             str(path),
             method.name,
-            *self._quality(result.image, hr),
-            heavy_percent=100 * stats.heavy_share if stats.pixels_per_upsampler else None,
-            paper_gflops=costs.paper_flops(*work) / 1e9,
-            gmacs=costs.macs(*work) / 1e9,
-            time_ms=stats.total_ms,
+            *self._quality(made.image, hr),
+            heavy_percent=made.heavy_percent,
+            paper_gflops=made.paper_flops / 1e9,
+            gmacs=made.macs / 1e9,
+            time_ms=made.total_ms,
+            protocol=protocol.name,
+            network=method.network,
         )
 
     def _quality(self, image: Pixels, hr: Pixels) -> tuple[float, float, float, float]:
@@ -182,19 +175,21 @@ class _Evaluator:
         )
 
 
-def _methods(network: Upscaler, options: EvaluationOptions) -> tuple[_Method, ...]:
-    requests = options.requests
-    if network.bundle.kind == "plain":
-        if options.plain is not None:
-            raise UsageError(f"{network.bundle.path} is a plain network itself; leave out --plain")
-        return tuple(_Method("plain", network, request) for request in requests)
-    methods = tuple(_Method(request.label, network, request) for request in requests)
-    if options.plain is None:
-        return methods
-    plain = options.open(options.plain)
-    if plain.bundle.kind != "plain":
-        raise UsageError(f"--plain expects the bundle of a plain network, {options.plain} is not")
-    return (_Method("plain", plain, RoutingRequest()), *methods)
+def _main(networks: Mapping[str, Upscaler], options: EvaluationOptions) -> str:
+    """Names the bundle that the command is about: the first that is not given by --plain."""
+    return list(networks)[len(options.plain)]
+
+
+def _check_fit(scale: float, protocols: Sequence[Protocol], test_set: str | None) -> None:
+    """Raises UsageError for patches at a broken scale, and published figures of another."""
+    if scale != round(scale) and any(protocol.patches for protocol in protocols):
+        raise UsageError(f"patches need a whole scale, found {scale:g}; evaluate whole images")
+    if test_set is not None and scale != quoted_scale():
+        name = test_set_named(test_set)
+        raise UsageError(
+            f"the published figures for {name} are of scale {quoted_scale():g}, found {scale:g}; "
+            "leave out --test-set"
+        )
 
 
 def _lr_files(options: EvaluationOptions) -> dict[str, list[Path]] | None:

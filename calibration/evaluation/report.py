@@ -2,19 +2,25 @@
 
 import json
 import math
+import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tabulate import SEPARATING_LINE, tabulate
 
+from pcsr.manifest import Kind
 from pcsr.runtime.profiler.measuring.statistics import grouped
+
+from .quoted import QuotedRow
 
 _COLUMNS = {
     "image": "",
+    "network": "",
     "method": "",
+    "protocol": "",
     "PSNR RGB": ".3f",
     "PSNR Y": ".3f",
     "SSIM RGB": ".4f",
@@ -44,6 +50,34 @@ class Score:
     gmacs: float | None = None
     """As the exported graphs execute them."""
     time_ms: float | None = None
+    protocol: str = "image"
+    """How images were cut and upscaled: image, cropped, or patches SIDE/STEP."""
+    network: str = ""
+    """The name of its network in the report; none for bicubic."""
+
+    @property
+    def kind(self) -> str:
+        """The first word of the method: bicubic, plain, k, adaptive, heavy, preset, budget."""
+        return re.split("[= ]", self.method)[0]
+
+    @property
+    def refinement(self) -> str:
+        """The second word of the method: refined or unrefined, where both are compared."""
+        return self.method.partition(" ")[2]
+
+
+@dataclass(frozen=True)
+class Network:
+    """Says what was evaluated."""
+
+    name: str
+    bundle: str
+    kind: Kind
+    backbone: str
+    upsamplers: int
+    """M; 0 for a plain network."""
+    parameters: int | None
+    """None where an older bundle does not say."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +91,34 @@ class EvaluationReport:
     failures: tuple[str, ...]
     """A line per image that could not be evaluated."""
     notes: tuple[str, ...]
-    """A line per image whose alpha was left out."""
+    """A line per image whose alpha was left out, and per network of another scale."""
+    networks: tuple[Network, ...] = ()
+    """The plain ones first."""
+    quoted: tuple[QuotedRow, ...] = ()
+    """What others published, where that was asked for; no score is made of it."""
 
     @property
     def means(self) -> tuple[Score, ...]:
-        """Takes the plain mean of each method over the images; none where no image was scored."""
-        return tuple(map(_mean, grouped(self.scores, lambda score: score.method).values()))
+        """Takes the plain mean of each network, method and protocol over the images; none where no
+        image was scored.
+        """
+        groups = grouped(self.scores, lambda score: (score.network, score.method, score.protocol))
+        return tuple(map(_mean, groups.values()))
+
+    @property
+    def protocols(self) -> list[str]:
+        """Names the protocols, in their order."""
+        return list(dict.fromkeys(score.protocol for score in self.scores))
+
+    @property
+    def compares_networks(self) -> bool:
+        """Tells whether several networks have the same methods, so that rows must name them."""
+        kinds = [network.kind for network in self.networks]
+        return len(set(kinds)) < len(kinds)
 
     def to_json(self) -> str:
         """Writes all fields and `means`. No figure and nan are null, infinity is "inf"."""
-        report = vars(self) | {
+        report = asdict(self) | {
             "scores": [_json_figures(score) for score in self.scores],
             "means": [_json_figures(mean) for mean in self.means],
         }
@@ -74,28 +126,44 @@ class EvaluationReport:
 
 
 def format_table(report: EvaluationReport) -> str:
-    """Formats a row per image and method, then the means, for a terminal."""
-    rows = [*map(_row, report.scores), SEPARATING_LINE, *map(_row, report.means)]
+    """Formats a row per image, method and protocol, then the means, for a terminal. Networks and
+    protocols are named where there are several.
+    """
+    hidden = set() if report.compares_networks else {"network"}
+    hidden |= set() if len(report.protocols) > 1 else {"protocol"}
+    columns = {name: form for name, form in _COLUMNS.items() if name not in hidden}
+    scored, means = (
+        [[_cells(score)[name] for name in columns] for score in scores]
+        for scores in (report.scores, report.means)
+    )
+    rows: list[Any] = [*scored, SEPARATING_LINE, *means]
+    texts = sum(not form for form in columns.values())
     return tabulate(
         rows,
-        list(_COLUMNS),
-        floatfmt=tuple(_COLUMNS.values()),
+        list(columns),
+        floatfmt=tuple(columns.values()),
         missingval="-",
-        colalign=("left", "left", *["right"] * (len(_COLUMNS) - 2)),
+        colalign=(*["left"] * texts, *["right"] * (len(columns) - texts)),
     )
 
 
-def _row(score: Score) -> list[Any]:
-    image, *figures = vars(score).values()
-    return [Path(image).name, *figures]
+def _cells(score: Score) -> dict[str, Any]:
+    """Gives the cells of a score by the names of their columns."""
+    figures = vars(score).copy()
+    image, method = figures.pop("image"), figures.pop("method")
+    protocol, network = figures.pop("protocol"), figures.pop("network")
+    texts = (Path(image).name, network or None, method, protocol)
+    return dict(zip(_COLUMNS, (*texts, *figures.values()), strict=True))
 
 
 def _mean(scores: Sequence[Score]) -> Score:
+    texts = ("image", "method", "protocol", "network")
     figures: dict[str, Any] = {}
-    for figure in fields(Score)[2:]:
-        values = [getattr(score, figure.name) for score in scores]
-        figures[figure.name] = None if None in values else float(np.mean(values))
-    return Score("mean", scores[0].method, **figures)
+    for figure in fields(Score):
+        if figure.name not in texts:
+            values = [getattr(score, figure.name) for score in scores]
+            figures[figure.name] = None if None in values else float(np.mean(values))
+    return replace(scores[0], image="mean", **figures)
 
 
 def _json_figures(score: Score) -> dict[str, Any]:

@@ -179,7 +179,7 @@ def test_it_requires_what_the_manifest_holds(schema: Json) -> None:
     for part, kind in {"model": Model, "costs": Costs, "file": File, "tensor": Tensor}.items():
         assert names(kind) == list(parts[part]["properties"])
         optional = {entry.name for entry in fields(kind) if entry.default is not MISSING}
-        assert optional == ({"size_multiple"} if kind is Model else set())
+        assert optional == ({"size_multiple", "parameters"} if kind is Model else set())
         assert parts[part]["required"] == [name for name in names(kind) if name not in optional]
     assert parts["file"]["required"] + parts["graph"]["required"] == names(Graph)
 

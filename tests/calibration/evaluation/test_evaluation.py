@@ -1,22 +1,15 @@
 import json
 import math
 import re
-from itertools import combinations
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.transforms import Bbox
-from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
-from pcsr.calibration.evaluation.cli import main
-from pcsr.calibration.evaluation.curve import draw_curve
-from pcsr.calibration.evaluation.evaluation import EvaluationOptions, evaluate
+from pcsr.calibration.evaluation.evaluation import evaluate
+from pcsr.calibration.evaluation.options import EvaluationOptions
 from pcsr.calibration.evaluation.report import EvaluationReport, Score
 from pcsr.errors import BundleError, UsageError
 from pcsr.images import Picture, read, write
@@ -24,43 +17,14 @@ from pcsr.metrics import bicubic_resize, degrade, psnr, ssim
 from pcsr.runtime.upscaler import Upscaler
 from tests.runtime.routing.calibrations import PRESETS, calibrated
 
-Array = NDArray[Any]
-
-
-def smooth(height: int, width: int, seed: int = 0) -> Array:
-    coarse = np.random.default_rng(seed).integers(0, 256, (9, 9, 3), dtype=np.uint8)
-    return bicubic_resize(coarse, height, width)
-
-
-def save(pixels: Array, path: Path) -> Path:
-    path.parent.mkdir(exist_ok=True)
-    write(Picture(pixels), path)
-    return path
-
-
-def figures(scores: tuple[Score, ...]) -> list[tuple[Any, ...]]:
-    """All but the image's name and the time."""
-    return [tuple(vars(score).values())[1:-1] for score in scores]
-
-
-def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-@pytest.fixture
-def image(tmp_path: Path) -> Path:
-    return save(smooth(50, 45), tmp_path / "hr" / "one.png")
-
-
-@pytest.fixture
-def two_images(image: Path) -> list[Path]:
-    return [image, save(smooth(40, 64, seed=1), image.with_name("two.png"))]
+from .pictures import Array, figures, run, save, smooth
 
 
 def test_one_score_per_image_and_method(
     carn_like_bundle: Path, plain_bundle: Path, two_images: list[Path]
 ) -> None:
-    options = EvaluationOptions(k=(0, 1, 0), adaptive=True, heavy_ratio=(0.25,), plain=plain_bundle)
+    modes = EvaluationOptions(k=(0, 1, 0), adaptive=True, heavy_ratio=(0.25,))
+    options = replace(modes, plain=(plain_bundle,))
     report = evaluate(carn_like_bundle, two_images, options)
     methods = ["bicubic", "plain", "k=0", "k=1", "adaptive", "heavy=0.25"]
     found = [(score.image, score.method) for score in report.scores]
@@ -193,10 +157,10 @@ def test_options_that_do_not_fit_the_bundles(
 ) -> None:
     refused = [
         (plain_bundle, EvaluationOptions(k=(1,))),
-        (plain_bundle, EvaluationOptions(plain=plain_bundle)),
+        (plain_bundle, EvaluationOptions(plain=(plain_bundle,))),
         (plain_bundle, EvaluationOptions(scale=2)),
-        (carn_like_bundle, EvaluationOptions(plain=carn_like_bundle)),
-        (carn_like_bundle, EvaluationOptions(plain=plain_bundle, scale=2)),
+        (carn_like_bundle, EvaluationOptions(plain=(carn_like_bundle,))),
+        (carn_like_bundle, EvaluationOptions(plain=(plain_bundle,), scale=2)),
         (carn_like_bundle, EvaluationOptions(scale=math.nan)),
         (carn_like_bundle, EvaluationOptions(border=-1)),
         (carn_like_bundle, EvaluationOptions(k=(math.inf,))),
@@ -312,46 +276,6 @@ def test_an_image_too_large_for_a_budget_fails_alone(
     assert {score.image for score in report.scores} == {str(image)}
     (line,) = report.failures
     assert f"{large}: a budget of" in line
-
-
-def label_boxes(axes: Axes) -> list[Bbox]:
-    return [text.get_window_extent() for text in axes.texts]
-
-
-@pytest.mark.parametrize("count", [2, 6, 15])
-def test_labels_of_a_curve_do_not_overlap(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
-) -> None:
-    names = [*(f"k={k}" for k in range(count - 3)), "preset=fast", "preset=quality", "plain"]
-    cost = np.linspace(20, 10, count)
-    scores = tuple(
-        Score("a.png", name, 26 + 0.01 * ms, 27, 0.9, 0.9, 10, ms / 4, ms / 8, ms)
-        for name, ms in zip(names[-count:], cost, strict=True)
-    )
-    drawn: list[Figure] = []
-    savefig = Figure.savefig
-
-    def keeping(figure: Figure, file: Path) -> None:
-        drawn.append(figure)
-        savefig(figure, file)
-
-    monkeypatch.setattr(Figure, "savefig", keeping)
-    bicubic = Score("a.png", "bicubic", 20.0, 21.0, 0.8, 0.8)
-    draw_curve(EvaluationReport("b", 4.0, 4, (bicubic, *scores), (), ()), tmp_path / "curve.png")
-    for axes in drawn[0].axes:
-        boxes = label_boxes(axes)
-        assert len(boxes) == count
-        assert not [pair for pair in combinations(boxes, 2) if pair[0].overlaps(pair[1])]
-        assert all(axes.bbox.containsx(x) for box in boxes for x in (box.x0, box.x1))
-        assert all(axes.bbox.containsy(y) for box in boxes for y in (box.y0, box.y1))
-        assert axes.get_ylim()[0] > 21  # bicubic does not press the others together
-
-
-@pytest.mark.filterwarnings("error")
-def test_curve_without_a_finite_point(tmp_path: Path) -> None:
-    perfect = Score("a.png", "k=0", math.inf, math.inf, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0)
-    draw_curve(EvaluationReport("b", 4.0, 4, (perfect,), (), ()), tmp_path / "curve.png")
-    assert (tmp_path / "curve.png").stat().st_size > 0
 
 
 def test_missing_extra_is_named(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from pcsr.bundle import Bundle
 from pcsr.calibration.cli import main
-from pcsr.calibration.evaluation.evaluation import EvaluationOptions, evaluate
+from pcsr.calibration.evaluation.evaluation import evaluate
+from pcsr.calibration.evaluation.options import EvaluationOptions
 from pcsr.calibration.precision import calibration as module
 from pcsr.calibration.precision import substitute
 from pcsr.calibration.precision.calibration import PrecisionOptions, calibrate_precision

@@ -123,6 +123,17 @@ def test_files_lie_inside(
     assert found.startswith("ok ")
 
 
+@pytest.mark.parametrize("end", ["/", "/.", "//"])
+def test_a_name_may_end_as_that_of_a_folder(
+    end: str, copied_bundle: Path, libpcsr_program: Callable[[str], Path]
+) -> None:
+    manifest = copied_bundle / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(f'"{MLPS}"', f'"{MLPS}{end}"'))
+    [found] = in_c(libpcsr_program("read_bundle"), [copied_bundle])
+    assert found.startswith("ok ")
+    assert in_python(copied_bundle).startswith("ok")
+
+
 MANIFESTS: dict[str, tuple[Callable[[str], str], str]] = {
     "mark": (lambda text: "\ufeff" + text, "it is not JSON"),
     "zero": (lambda text: text + "\0{}", "it is not JSON"),

@@ -98,7 +98,7 @@ static fs::path resolved(const fs::path &path) {
     std::error_code code;
     fs::path found = fs::weakly_canonical(path, code);
     if (code) throw FileError(code.value(), code.message());
-    return found;
+    return found.has_filename() ? found : found.parent_path(); /* "a/" is "a", as in Python */
 }
 
 std::string inside(const std::string &root, const std::string &name) {
