@@ -54,6 +54,11 @@ _EXTRA = {
 @option_group(
     "Input",
     click.option("--lr", type=FILE, help="Take LR images here, paired by name (NAME or NAMEx4)."),
+    click.option(
+        "--unrounded-lr",
+        is_flag=True,
+        help="Do not round LR images that are made to 8 bits, as in test_pcsr.py.",
+    ),
     click.option("--border", type=int, help="Leave out pixels per side.  [default: ceil(scale)]"),
     click.option(
         "--plain",

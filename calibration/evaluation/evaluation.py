@@ -5,16 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pcsr.calibration.images import read_rgb8
 from pcsr.errors import ImageError, UsageError
-from pcsr.images import find_images
-from pcsr.metrics import Pixels, bicubic_resize, check_scale, degrade, psnr, ssim
-from pcsr.runtime.profiler.measuring.statistics import grouped
+from pcsr.metrics import Pixels, bicubic_resize, check_scale, psnr, ssim
+from pcsr.runtime.layout import as_rgb8
 from pcsr.runtime.upscaler import Upscaler
-from pcsr.text import size_text
 
 from .methods import Method, described, methods_of, open_networks
 from .options import EvaluationOptions
+from .pairs import Pairs
 from .protocols import Protocol
 from .quoted import QuotedRow, quoted_rows, quoted_scale, test_set_named
 from .report import EvaluationReport, Network, Score
@@ -62,9 +60,7 @@ class _Evaluator:
     protocols: Sequence[Protocol]
     scale: float
     border: int
-    max_pixels: int
-    lr_files: Mapping[str, Sequence[Path]] | None
-    """The given LR files by stem; None to make the LR images."""
+    pairs: Pairs
     test_set: str | None
 
     @classmethod
@@ -78,10 +74,10 @@ class _Evaluator:
         check_scale(scale)
         _check_fit(scale, protocols, options.test_set)
         border = math.ceil(scale) if options.border is None else options.border
-        methods, lr_files = methods_of(networks, options), _lr_files(options)
+        methods, pairs = methods_of(networks, options), Pairs.of(options, scale)
         for method in methods:  # what no image could be upscaled with is no failure of an image
             method.upscaler.completed(scale, method.request)
-        how = (scale, border, options.max_pixels, lr_files, options.test_set)
+        how = (scale, border, pairs, options.test_set)
         return cls(networks, methods, protocols, *how)
 
     @property
@@ -121,12 +117,12 @@ class _Evaluator:
             ImageError, UsageError: it cannot be read, paired, cut or compared, or a budget is too
                 small.
         """
-        hr, lr, notes = self.pair(path)
+        hr, lr, notes = self.pairs.read(path)
         pairs = [(protocol, *protocol.cut(hr, lr, self.scale)) for protocol in self.protocols]
         found = [
             Score(str(path), "bicubic", *self._quality(bicubic, cut), protocol=protocol.name)
             for protocol, cut, small in pairs
-            for bicubic in [bicubic_resize(small, *cut.shape[:2])]
+            for bicubic in [as_rgb8(bicubic_resize(small, *cut.shape[:2]))]
         ]
         for method in self.methods:
             if warm_up:
@@ -134,21 +130,6 @@ class _Evaluator:
                     protocol.warm_up(method.upscaler, small, self.scale, method.request)
             found += [self.score(method, protocol, path, *pair) for protocol, *pair in pairs]
         return found, notes
-
-    def pair(self, path: Path) -> tuple[Pixels, Pixels, tuple[str, ...]]:
-        """Reads RGB uint8 images [H,W,3] and [h,w,3] with H = round(h * scale), and notes."""
-        hr, notes = read_rgb8(path, self.max_pixels)
-        if self.lr_files is None:
-            return (*degrade(hr, self.scale), notes)
-        lr_path = _partner(path, self.scale, self.lr_files)
-        lr, lr_notes = read_rgb8(lr_path, self.max_pixels)
-        height, width = (round(side * self.scale) for side in lr.shape[:2])
-        if hr.shape[:2] != (height, width):
-            raise ImageError(
-                f"{path} does not fit {lr_path}: expected {size_text((height, width))} pixels at "
-                f"scale {self.scale:g}, found {size_text(hr.shape[:2])}; check --scale"
-            )
-        return hr, lr, notes + lr_notes
 
     def score(
         self, method: Method, protocol: Protocol, path: Path, hr: Pixels, lr: Pixels
@@ -190,23 +171,6 @@ def _check_fit(scale: float, protocols: Sequence[Protocol], test_set: str | None
             f"the published figures for {name} are of scale {quoted_scale():g}, found {scale:g}; "
             "leave out --test-set"
         )
-
-
-def _lr_files(options: EvaluationOptions) -> dict[str, list[Path]] | None:
-    if options.lr is None:
-        return None
-    return grouped(find_images([options.lr], options.recursive), lambda path: path.stem)
-
-
-def _partner(hr: Path, scale: float, lr_files: Mapping[str, Sequence[Path]]) -> Path:
-    stems = (f"{hr.stem}x{scale:g}", hr.stem)
-    for stem in stems:
-        match lr_files.get(stem, ()):
-            case [path]:
-                return path
-            case [path, other, *_]:
-                raise ImageError(f"two LR images for {hr}: {path} and {other}; keep one")
-    raise ImageError(f"no LR image for {hr}: expected a file named {stems[0]} or {stems[1]}")
 
 
 def _naming(path: Path, error: Exception) -> str:

@@ -38,6 +38,9 @@ class EvaluationOptions(ImageOptions, PatchOptions):
     """Pixels left out on each side; None stands for ceil(scale)."""
     lr: Path | None = None
     """File or folder of the LR images; None to make them."""
+    unrounded_lr: bool = False
+    """Whether LR images that are made are not rounded to 8 bits, as in `test_pcsr.py` of the
+    published code."""
     plain: tuple[Path, ...] = ()
     """Bundles of plain networks to compare with."""
     compare: tuple[Path, ...] = ()

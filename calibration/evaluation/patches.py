@@ -147,7 +147,7 @@ class PatchedResult:
 
 def upscale_patches(
     upscaler: Upscaler,
-    lr: NDArray[np.uint8],
+    lr: NDArray[np.uint8] | Floats,
     scale: float | None,
     request: RoutingRequest,
     patches: Patches,
@@ -168,8 +168,8 @@ def upscale_patches(
         ((80, 144, 3), 8)
 
     Args:
-        lr: [h, w, 3] uint8. It is cut here to whole steps, which `patches.cropped` gives; an HR
-            image to compare with is cut to these times the scale.
+        lr: [h, w, 3] uint8, or float32 nominally in [0, 1]. It is cut here to whole steps, which
+            `patches.cropped` gives; an HR image to compare with is cut to these times the scale.
         scale: None takes the scale the network was trained for.
 
     Raises:
@@ -178,9 +178,9 @@ def upscale_patches(
             output pixels; a budget, or else as `upscale_together`.
     """
     begin = perf_counter()
-    if lr.dtype != np.uint8 or lr.ndim != 3 or lr.shape[2] != 3:
+    if lr.dtype not in (np.uint8, np.float32) or lr.ndim != 3 or lr.shape[2] != 3:
         raise ImageError(
-            f"expected RGB uint8 [height, width, 3], found {lr.dtype} {list(lr.shape)}"
+            f"expected RGB uint8 or float32 [height, width, 3], found {lr.dtype} {list(lr.shape)}"
         )
     scale, _ = upscaler.completed(scale, request)
     image = _Sum(patches, (lr.shape[0], lr.shape[1]), scale)
@@ -188,7 +188,8 @@ def upscale_patches(
     counts = []
     for first in range(0, len(cut), patches.batch):
         part = cut[first : first + patches.batch].astype(np.float32)
-        part /= np.float32(255)
+        if cut.dtype == np.uint8:
+            part /= np.float32(255)
         result = upscale_together(upscaler, part, scale, request)
         image.add(result.image)
         counts.append(result.stats.pixels_per_upsampler)

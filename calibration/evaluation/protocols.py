@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pcsr.errors import UsageError
 from pcsr.metrics import Pixels
-from pcsr.runtime.layout import RGB8
+from pcsr.runtime.layout import RGB8, as_rgb8
 from pcsr.runtime.result import heavy_share
 from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.upscaler import Upscaler
@@ -75,7 +75,7 @@ class Protocol:
     def upscale(
         self, upscaler: Upscaler, lr: Pixels, scale: float, request: RoutingRequest
     ) -> Outcome:
-        """Upscales an LR image that was cut, whole or by patches, to 8 bits."""
+        """Upscales an LR image that was cut, uint8 or float32, whole or by patches, to 8 bits."""
         if self.patches is None or not self.by_patches:
             return _whole(upscaler, lr, scale, request)
         made = upscale_patches(upscaler, lr, scale, request, self.patches)
@@ -96,7 +96,7 @@ def _whole(upscaler: Upscaler, lr: Pixels, scale: float, request: RoutingRequest
     costs, stats = upscaler.bundle.manifest.costs, result.stats
     work = (stats.lr_size, stats.hr_size, stats.pixels_per_upsampler)
     made = (costs.paper_flops(*work), costs.macs(*work), stats.total_ms)
-    return Outcome(result.image, stats.pixels_per_upsampler, *made)
+    return Outcome(as_rgb8(result.image), stats.pixels_per_upsampler, *made)
 
 
 def protocols_of(options: PatchOptions) -> tuple[Protocol, ...]:

@@ -319,7 +319,7 @@ def test_wrong_calls(carn_like_bundle: Path, tmp_path: Path) -> None:
     with Upscaler(calibrated(carn_like_bundle, tmp_path / "bundle")) as upscaler:
         with pytest.raises(UsageError, match="41x15 pixels is smaller than a patch of 16x16"):
             upscale_patches(upscaler, lr[:15], 4, ADM, patches)
-        for image in (lr.astype(np.float32), lr[..., 0], lr[..., :1], lr[None]):
+        for image in (lr.astype(np.float64), lr[..., 0], lr[..., :1], lr[None]):
             with pytest.raises(ImageError, match="expected RGB uint8"):
                 upscale_patches(upscaler, image, 4, ADM, patches)
         with pytest.raises(UsageError, match="a budget is for one image"):

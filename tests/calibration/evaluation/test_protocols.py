@@ -167,3 +167,19 @@ def test_published_figures(model: str, reference: Path, exports: Exports, tmp_pa
         found = by_protocol(scores, method)["patches 32/28"]
         assert found.psnr_rgb_db == pytest.approx(float(arrays[f"psnr_{golden}"]), abs=PSNR_DB)
         assert found.paper_gflops == pytest.approx(float(arrays[f"gflops_{golden}"]), rel=GFLOPS)
+
+
+def test_lr_images_may_stay_unrounded(carn_like_bundle: Path, large: Path) -> None:
+    options = EvaluationOptions(patches=(16,), unrounded_lr=True)
+    found = by_protocol(evaluate(carn_like_bundle, [large], options).scores, "k=0")
+    hr, lr = degrade(read(large, 10**6).pixels, 4)
+    unrounded = bicubic_resize(hr.astype(np.float32) / 255, *lr.shape[:2])
+    assert 0.4 < np.abs(np.clip(unrounded, 0, 1) * 255 - lr).max() <= 0.5 + 1e-3
+    with Upscaler(carn_like_bundle) as upscaler:
+        whole = upscaler(unrounded, 4).image
+        cut = upscale_patches(upscaler, unrounded, 4, RoutingRequest(), Patches(16, 12)).image
+    for image, protocol in ((whole, "image"), (cut, "patches 16/12")):
+        expected = psnr(RGB8.from_network(image), hr[: image.shape[0], : image.shape[1]], 4)
+        assert found[protocol].psnr_rgb_db == expected
+    rounded = evaluate(carn_like_bundle, [large], EvaluationOptions(patches=(16,)))
+    assert found["image"] not in rounded.scores

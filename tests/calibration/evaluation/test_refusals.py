@@ -21,6 +21,7 @@ CASES: dict[str, tuple[list[str], str]] = {
     "fraction-cropped": (["--scale", "2.5", "--crop"], "patches need a whole scale, found 2.5"),
     "budget": (["--budget-ms", "9", "--patches", "8"], "a budget is the time of a whole image"),
     "two-outputs": (["--table", "csv", "--json", "-"], "would both go to standard output"),
+    "unrounded": (["--unrounded-lr", "--lr", "hr"], "is for LR images that are made"),
     "no-table": (["--test-set", "Test2K"], "--test-set adds rows to a --table"),
     "unknown-set": (["--table", "text", "--test-set", "Set5"], "known: Test2K, Test4K, Test8K"),
     "other-scale": (
