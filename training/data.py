@@ -1,8 +1,11 @@
 """Draws training patches. A batch depends on the seed and its number alone: runs can resume."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pcsr.errors import PcsrError, UsageError
+from pcsr.interrupts import interrupts_deferred
 from pcsr.metrics import bicubic_resize
 
 from .sources.pairs import PairSource
@@ -218,7 +222,23 @@ def stream(
         num_workers=workers,
         multiprocessing_context="spawn" if workers and reads_files else None,
     )
-    for batch in loader:
+    with _interrupts_blocked() if workers else nullcontext():
+        made = iter(loader)
+    for batch in made:
         if isinstance(batch, PcsrError):
             raise batch
         yield tuple(batch)
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Starts processes that do not hear Ctrl-C, which ends this one, and it them: while they import
+    they would answer with a traceback. Here it waits.
+    """
+    resource_tracker.ensure_running()  # which unblocks it when it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        with interrupts_deferred():  # the system may give it to another thread
+            yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
