@@ -69,7 +69,7 @@ def _rows(report: EvaluationReport) -> list[_Row]:
         network = networks[mean.network]
         original = _original(network, report.networks)
         whole = gflops.get((original.name, mean.protocol)) if original else None
-        percent = 100 * (mean.paper_gflops or 0.0) / whole if whole else None
+        percent = 100 * ((mean.paper_gflops or 0.0) / whole) if whole else None
         return _Row(network, mean, percent)
 
     return [row(mean) for mean in means]
