@@ -1,6 +1,5 @@
 """Draws training patches. A batch depends on the seed and its number alone: runs can resume."""
 
-import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -75,7 +74,7 @@ def open_source(data: Data) -> Source:
         UsageError: a folder, an image or a partner is missing, or none is large enough; ImageError:
             an image cannot be read.
     """
-    sharing = max(1, data.workers) * int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    sharing = max(1, data.workers)
     if data.photos is not None and data.lr_photos is not None:
         whole = not data.patch_px
         return PairSource(data.photos, data.lr_photos, data.scale, whole, sharing)

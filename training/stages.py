@@ -241,7 +241,13 @@ def start_path(config: Config, folder: Path) -> Path | None:
     if config.start_from is not None or not config.phase:
         return config.start_from
     whole, before = Path(os.path.abspath(folder)), config.phase - 1
-    path = whole.with_name(f"{whole.name[:-1]}{before}") / FINISHED
+    if not whole.name.endswith(str(config.phase)):
+        raise UsageError(
+            f"phase {config.phase} starts from the network of phase {before}; name its checkpoint "
+            f"by --set init_path=CKPT, or the folders by their phases, as run-{before} and "
+            f"run-{config.phase}"
+        )
+    path = whole.with_name(f"{whole.name.removesuffix(str(config.phase))}{before}") / FINISHED
     if not path.is_file():
         raise UsageError(
             f"phase {config.phase} starts from the network of phase {before}, and {path} is not "

@@ -15,9 +15,8 @@ from pcsr.runtime.upscaler import Upscaler
 
 from .patches import Patches, upscale_patches
 
-PATCH_PX = 32
-OVERLAP_PX = 4
-PATCH_BATCH = 96
+PATCH_PX, PATCH_BATCH = Patches.side, Patches.batch
+OVERLAP_PX = Patches.side - Patches.step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +84,7 @@ class Protocol:
     def warm_up(
         self, upscaler: Upscaler, lr: Pixels, scale: float, request: RoutingRequest
     ) -> None:
-        """Makes the first call of a shape; of patches one is enough."""
-        if self.patches is not None and self.by_patches:
-            lr = lr[: self.patches.side, : self.patches.side]
+        """Makes the first call of a shape."""
         self.upscale(upscaler, lr, scale, request)
 
 

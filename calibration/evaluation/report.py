@@ -91,7 +91,8 @@ class EvaluationReport:
     failures: tuple[str, ...]
     """A line per image that could not be evaluated."""
     notes: tuple[str, ...]
-    """A line per image whose alpha was left out, and per network of another scale."""
+    """A line per image whose alpha was left out, per network of another scale, and per backbone
+    that nothing is quoted for."""
     networks: tuple[Network, ...] = ()
     """The plain ones first."""
     quoted: tuple[QuotedRow, ...] = ()

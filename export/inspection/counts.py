@@ -24,6 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from pcsr.errors import VerificationError
+from pcsr.export.description import count_parameters
 from pcsr.models import PlainNetwork
 from pcsr.models.backbones.imdn import collapse
 from pcsr.text import shortened
@@ -54,7 +55,7 @@ def count_network(network: PlainNetwork, size: tuple[int, int] = SIZE) -> Counts
         VerificationError: it needs values to know its own shapes.
     """
     single = collapse(network)
-    parameters = sum(weight.numel() for weight in single.parameters())
+    parameters = count_parameters(network)
     image = torch.empty(1, 3, *size, device="meta")
     counter = _Counter(image)
     try:

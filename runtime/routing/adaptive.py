@@ -38,6 +38,14 @@ class Histogram:
         table = np.stack([counts, sums], axis=1).astype(np.float64, copy=False)
         return cls(first, last, table, float(difficulty.min()), float(difficulty.max()))
 
+    @classmethod
+    def fine(cls, difficulty: Floats) -> "Histogram":
+        """Counts the difficulties of one image, once more between their extremes where these lie
+        close together.
+        """
+        found = cls.of(difficulty)
+        return cls.of(difficulty, found.low, found.high) if found.is_coarse else found
+
     @property
     def is_coarse(self) -> bool:
         """Tells whether the values fill less than half of the bins, without being all the same:

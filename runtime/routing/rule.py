@@ -158,10 +158,7 @@ def route(logits: Floats, cost: Floats, request: RoutingRequest) -> Routing:
     """Routes all pixels of an image, as `Rule` does, by logits [N, K] and a cost table [M]."""
     if request.adaptive:
         difficulty = sigmoid(difficulty_logit(logits))
-        histogram = Histogram.of(difficulty)
-        if histogram.is_coarse:
-            histogram = Histogram.of(difficulty, histogram.low, histogram.high)
-        rule = adaptive_rule(cost, histogram)
+        rule = adaptive_rule(cost, Histogram.fine(difficulty))
     elif request.heavy_ratio is not None:
         rule = ratio_rule(cost, difficulty_logit(logits), request.heavy_ratio)
     else:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pcsr.runtime.cpu.native_pipeline import BandedRun, NativePipeline
 from pcsr.runtime.cpu.output import ArrayOutput, Rows
 from pcsr.runtime.cpu.pipeline import Routed, Task
-from pcsr.runtime.cpu.planning import WORKING_BYTES
+from pcsr.runtime.cpu.planning import LEAST_TILE_BYTES, WORKING_BYTES
 from pcsr.runtime.cpu.statistics import Collector, rule_of
 from pcsr.runtime.cpu.upscaler import HostUpscaler, size_of
 from pcsr.runtime.executor import Executor
@@ -17,7 +17,7 @@ from pcsr.runtime.geometry.grid import Floats, hr_size, refuse_huge
 from pcsr.runtime.layout import Layout
 from pcsr.runtime.result import Result, Stats
 from pcsr.runtime.routing.request import RoutingRequest
-from pcsr.runtime.routing.rule import Rule, fixed_rule
+from pcsr.runtime.routing.rule import Rule
 from pcsr.runtime.timing import Stopwatch
 
 Pixels = NDArray[Any]
@@ -27,12 +27,15 @@ Take = Callable[[tuple[int, ...], Any], Pixels]
 def upscale_banded(
     executor: HostUpscaler, pixels: Pixels, scale: float, request: RoutingRequest, take: Take
 ) -> Result:
-    """Upscales a batch [N, h, w, 3] by a completed request. take: gives arrays of a shape."""
+    """Upscales a batch [N, h, w, 3] by a completed request that needs statistics. take: gives
+    arrays of a shape and a dtype.
+    """
     size, layout = size_of(pixels[0]), Layout.of(pixels[0])
     refuse_huge(size, scale)
     shape = (len(pixels), *hr_size(size, scale))
     images = _Images(executor, pixels, scale, request)
-    rule = images.rule()
+    cost = executor.bundle.manifest.costs.cost_table(scale)
+    rule = rule_of(request, cost, images.classify, images.watch)
     whole = Rows(
         take((*shape, 3), layout.working_dtype), take(shape, np.uint8), take(shape, np.float32)
     )
@@ -66,17 +69,13 @@ class _Images:
         self.watches = [Stopwatch() for _ in pixels]
         self._runs: dict[int, BandedRun] = {}
 
-    def rule(self) -> Rule:
-        """Makes the rule of all images; classifies their pixels where the request needs that."""
-        cost = self._executor.bundle.manifest.costs.cost_table(self._scale)
-        if not self._request.needs_statistics:
-            return fixed_rule(cost, self._request.cost_weight)
-        return rule_of(self._request, cost, self._classify, self.watch)
-
-    def _classify(self, statistics: Collector) -> None:
+    def classify(self, statistics: Collector) -> None:
+        """Classifies the pixels of all images."""
 
         def work(executor: Executor, index: int) -> None:
-            self._run(executor, index).classify(statistics)
+            if index not in self._runs:
+                self._runs[index] = self._begun(executor, index)
+            self._runs[index].classify(statistics)
 
         self._over_all(work)
 
@@ -84,21 +83,15 @@ class _Images:
         """Computes all images, and forgets what was kept of them."""
         routed: dict[int, Routed] = {}
 
-        def work(executor: Executor, index: int) -> None:
+        def work(_: Executor, index: int) -> None:
             output = ArrayOutput(Rows(*(array[index] for array in whole)))
-            routed[index] = self._run(executor, index).compose(rule, output)
-            del self._runs[index]
+            routed[index] = self._runs.pop(index).compose(rule, output)
 
         self._over_all(work)
         return [routed[index] for index in range(len(self._pixels))]
 
     def _over_all(self, work: Callable[[Executor, int], None]) -> None:
         self._executor.over_images(len(self._pixels), self._size, work)
-
-    def _run(self, executor: Executor, index: int) -> BandedRun:
-        if index not in self._runs:
-            self._runs[index] = self._begun(executor, index)
-        return self._runs[index]
 
     def _begun(self, executor: Executor, index: int) -> BandedRun:
         assert isinstance(executor, HostUpscaler)
@@ -111,7 +104,7 @@ class _Images:
 
         task = Task(self._size, read, self._scale, self._request)
         kept_bytes = pipeline.planner.kept_bytes(pipeline.shape(self._size, self._scale).grid)
-        keeps = (index + 1) * kept_bytes <= WORKING_BYTES
+        keeps = (index + 1) * kept_bytes + LEAST_TILE_BYTES <= WORKING_BYTES
         return BandedRun(pipeline, task, self.watches[index], keeps=keeps)
 
 

@@ -105,12 +105,10 @@ def _upscaled(
     if request.budget_ms is not None:
         raise UsageError("a budget is for one image, not for a batch; name a preset or k")
     request = opened.planner.resolve(request, scale, size).request
-    if len(pixels) == 1:
+    if len(pixels) == 1 or not request.needs_statistics:
         return opened.upscaled(pixels, scale, request)
     if isinstance(opened.executor, HostUpscaler) and opened.executor.passes == "native":
         from .banded import upscale_banded  # needs the compiled passes
 
         return upscale_banded(opened.executor, pixels, scale, request, opened.memory.take)
-    if not request.needs_statistics:
-        return opened.upscaled(pixels, scale, request)
     return upscale_in_two_calls(opened, pixels, scale, request)

@@ -60,13 +60,11 @@ def _heavy(difficulty: Floats, cost: Floats, request: RoutingRequest) -> NDArray
     """Tells which pixels are heavy, by the difficulties [n] of all."""
     if request.heavy_ratio is not None:
         return np.asarray(difficulty > ratio_threshold(difficulty, request.heavy_ratio))
-    histogram = Histogram.of(difficulty)
-    if histogram.is_coarse:
-        histogram = Histogram.of(difficulty, histogram.low, histogram.high)
+    histogram = Histogram.fine(difficulty)
     return np.asarray(difficulty >= adaptive_rule(cost, histogram).of_two.bound)
 
 
 def _logit(difficulty: float) -> float:
     if difficulty in (0, 1):
-        return math.copysign(BEYOND / 2, -1) if difficulty == 0 else SATURATED
+        return -BEYOND / 2 if difficulty == 0 else SATURATED
     return math.log(difficulty / (1 - difficulty))

@@ -115,6 +115,15 @@ def test_phase_after_phase(backbone: str, tmp_path: Path) -> None:
     assert again.exit_code == 0
 
 
+def test_a_folder_that_names_no_phase_needs_a_checkpoint(tmp_path: Path) -> None:
+    file = write_file(tmp_path, "carn-pcsr-phase1")
+    ended = train(file, tmp_path / "run", *photos(tmp_path / "photos"), *SHORT, *SMALL)
+    assert ended.exit_code == 2
+    assert ended.stderr.startswith(
+        "error: phase 1 starts from the network of phase 0; name its checkpoint by --set init_path"
+    )
+
+
 @pytest.mark.parametrize("backbone", ["fsrcnn", "carn"])
 def test_a_plain_network_learns_from_whole_pairs(backbone: str, tmp_path: Path) -> None:
     roots = photos(tmp_path / "photos", 4)

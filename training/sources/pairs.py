@@ -41,6 +41,9 @@ class PairSource:
             FolderPhotos([names[place] for names in self._names], 2 * sharing) for place in (0, 1)
         )
         self.reads_files = self._hr.reads_files or self._lr.reads_files
+        if self.reads_files:  # by workers that are started anew, which held photos would travel to
+            self._hr.read_as_drawn()
+            self._lr.read_as_drawn()
         self._check_sizes()
         self._whole = self._pair(0)[1].shape[:2] if whole else None
 

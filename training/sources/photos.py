@@ -3,10 +3,11 @@
 Photos are RGB uint8 [H, W, 3].
 """
 
+import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,7 +100,8 @@ class FolderPhotos:
 
     Args:
         paths: of the files.
-        sharing: how many such objects, in all processes, read files at a time.
+        sharing: how many such objects read files at a time, for each process that torchrun began
+            on this machine.
         look_through: reads all once, however many.
 
     Raises:
@@ -110,7 +112,8 @@ class FolderPhotos:
         self._paths = paths
         self._held: list[Photo] = []
         self._last: OrderedDict[int, Photo] = OrderedDict()
-        most_bytes = int(available_bytes() * MEMORY_SHARE)
+        ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        most_bytes = int(available_bytes() * MEMORY_SHARE) // ranks
         self._most_bytes = most_bytes // sharing
         self._last_bytes = 0
         self.sizes: list[tuple[int, int]] | None = None
@@ -122,6 +125,10 @@ class FolderPhotos:
         """Whether a file is read when a photo is asked for."""
         return not self._held
 
+    def read_as_drawn(self) -> None:
+        """Forgets the photos that are held."""
+        self._held.clear()
+
     def _look_through(self, most_bytes: int) -> Iterator[tuple[int, int]]:
         for path in self._paths:
             photo = _read(path)
@@ -131,6 +138,10 @@ class FolderPhotos:
             else:
                 self._held.clear()
             yield photo.shape[:2]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leaves out the last photos: they do not travel to workers."""
+        return {**vars(self), "_last": OrderedDict(), "_last_bytes": 0}
 
     def __len__(self) -> int:
         return len(self._paths)

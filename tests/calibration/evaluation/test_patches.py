@@ -144,13 +144,18 @@ def network_of(bundle: Path) -> PCSR:
     return network
 
 
-@pytest.mark.parametrize("options", [{}, {"k": 0.7}, {"adaptive": True}], ids=str)
-@pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
+WAYS: list[dict[str, Any]] = [{}, {"k": 0.7}, {"adaptive": True}]
+RUNS = [
+    pytest.param(case, options, id=f"{name}-{options}")
+    for name, case in CASES.items()
+    for options in (WAYS if case.checkpoint[1] > 1 else WAYS[:1])
+]
+
+
+@pytest.mark.parametrize(("case", "options"), RUNS)
 def test_it_is_pytorch_patch_by_patch(
     exports: Exports, case: Case, options: dict[str, Any]
 ) -> None:
-    if case.checkpoint[1] == 1 and options:
-        return
     bundle, lr = exports.of(checkpoints.tiny(*case.checkpoint)), photo(*case.size)
     assert_is_slow(bundle, lr, case, options)
 

@@ -1,5 +1,6 @@
 """Pairs of files: matched by name, cut together, and what does not fit is named."""
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -140,3 +141,13 @@ def test_validation_reads_the_inputs_of_pairs(tmp_path: Path) -> None:
         np.testing.assert_array_equal(hr[::2, ::2], 255 - lr)
     for hr, lr in validation_pairs(roots[0], None, 2, ()):
         np.testing.assert_array_equal(lr, bicubic_resize(hr, *lr.shape[:2]))
+
+
+def test_originals_that_do_not_fit_leave_no_inputs_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roots = pairs(tmp_path, [(40, 40)] * 3)
+    monkeypatch.setattr(photos_module, "available_bytes", lambda: 3 * 40 * 40 * 3 * 2)
+    source = PairSource(*roots, 2, whole=True)
+    assert source.reads_files
+    assert len(pickle.dumps(source)) < 40 * 40 * 3
