@@ -11,7 +11,7 @@ from pcsr.extras import needs_extra
 
 @command(
     "carn-pcsr.yaml -o run/",
-    "carn-pcsr.yaml -o run/ --device cuda --set data.batch=16",
+    "carn-pcsr.yaml -o run/ --device cuda --set train_dataset.batch_size=16",
     "liif-pcsr.yaml -o run/ --teacher edsr-baseline-liif.pth --images photos/",
 )
 @click.argument("config", type=FILE)

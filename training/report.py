@@ -3,6 +3,7 @@
 import sys
 import time
 from datetime import timedelta
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,8 +29,13 @@ class Reporter:
         self._every = every
         self._terminal = sys.stderr.isatty()
         self._line_start = "\r\x1b[K" if self._terminal else ""
-        self._writer = None if quiet else _writer(folder)
+        self._folder = folder
         self._started = (-2, 0, 0.0)  # stage, first iteration seen, when
+
+    @cached_property
+    def _writer(self) -> "SummaryWriter | None":
+        """Made for the first figures: a run that is refused before them leaves nothing."""
+        return _writer(self._folder)
 
     def __call__(self, progress: Progress) -> None:
         if self._quiet:
@@ -47,8 +53,9 @@ class Reporter:
 
     def close(self) -> None:
         """Writes what TensorBoard still holds back."""
-        if self._writer is not None:
-            self._writer.close()
+        writer: SummaryWriter | None = vars(self).get("_writer")
+        if writer is not None:
+            writer.close()
 
     def _line(self, progress: Progress) -> str:
         what = "patches" if progress.stage == PREPARING else f"stage {progress.stage}"

@@ -226,7 +226,8 @@ def trained_stages(config: Config, stages: int) -> range:
     if phase >= stages:
         raise UsageError(
             f"phase is {phase}, but the network '{config.model['name']}' has {stages} of them, "
-            "counted from 0"
+            f"counted from 0; set phase to {stages - 1} or less, or name a model with more "
+            "upsamplers"
         )
     return range(phase, phase + 1)
 

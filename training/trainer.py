@@ -80,15 +80,26 @@ class Trainer:
         """What a user should know before it starts."""
         self._start = self._starting_checkpoint()
         network = self._network(self._trained[0], None)
-        if (
-            self._start is not None
-        ):  # what cannot be built or does not fit is refused before all else
-            network.start_from(self._start)
+        if self._start is not None:
+            network.start_from(self._start)  # what does not fit is refused before all else
         self._open_data()
         data = config.data
         held_out = (data.validation, data.lr_validation, data.scale, self.held_out)
         self._validator = Validator(validation_pairs(*held_out), data.scale, config.psnr_channel)
+        self._refuse_other_phases()
         make_folder(folder)
+
+    def _refuse_other_phases(self) -> None:
+        """Raises OutputError where another phase was trained into the folder: its result would be
+        replaced.
+        """
+        own = {self._path(stage).name for stage in self._trained}
+        others = sorted({path.name for path in self._folder.glob("stage-*.pth")} - own)
+        if self._config.phase is not None and others:
+            raise OutputError(
+                f"{self._folder} holds {others[0]} of another phase than {self._config.phase}, and "
+                f"its {FINISHED} would be replaced; train this phase into another folder"
+            )
 
     def run(self, report: Callable[[Progress], None]) -> Path:
         """Trains all remaining stages; returns the finished checkpoint."""

@@ -33,7 +33,7 @@ from .evaluation import evaluate
 from .options import EvaluationOptions, swept
 from .quoted import test_set_named
 from .report import format_table
-from .table import FORMATS, missing_parameters
+from .table import FORMATS, table_notes
 
 _EXTRA = {
     "PIL": "pillow",
@@ -139,7 +139,7 @@ def main(
     paths = list(find_images(images, options.recursive))
     with progress(paths, "evaluating") as watched:
         report = evaluate(bundle, watched, options)
-    for note in (*report.notes, *(missing_parameters(report) if table else ())):
+    for note in (*report.notes, *(table_notes(report) if table else ())):
         say(f"note: {note}")
     for failure in report.failures:
         complain(ImageError(failure))

@@ -47,8 +47,21 @@ def evaluate(bundle: Path, images: Iterable[Path], options: EvaluationOptions) -
         scores += found
         notes += more
     what = (str(bundle), evaluator.scale, evaluator.border)
-    lists = (tuple(scores), tuple(failures), tuple(notes))
-    return EvaluationReport(*what, *lists, evaluator.described, evaluator.quoted)
+    lists = (tuple(scores), tuple(failures), (*notes, *_remarks(scores)))
+    how = (evaluator.pairs.origin, options.batch)
+    return EvaluationReport(*what, *lists, evaluator.described, evaluator.quoted, *how)
+
+
+def _remarks(scores: Sequence[Score]) -> list[str]:
+    """Names the images that a method gives without any error, and says where protocols compare
+    different pixels.
+    """
+    images = dict.fromkeys(score.image for score in scores if math.isinf(score.psnr_rgb_db))
+    found = [f"{image} is reproduced exactly, which makes means infinite" for image in images]
+    protocols = {score.protocol for score in scores}
+    if "image" in protocols and len(protocols) > 1:
+        found.append("patches cover less than whole images do; --crop compares the same pixels")
+    return found
 
 
 @dataclass(frozen=True)

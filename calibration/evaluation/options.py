@@ -88,6 +88,12 @@ class EvaluationOptions(ImageOptions, PatchOptions):
             raise UsageError("a budget is the time of a whole image; leave out it or --patches")
         return protocols
 
+    @property
+    def batch(self) -> int | None:
+        """How many patches share statistics; None without patches."""
+        cut = [protocol.patches for protocol in self.protocols if protocol.by_patches]
+        return cut[0].batch if cut and cut[0] else None
+
     def label(self, request: RoutingRequest) -> str:
         """Names a request in tables: its way, and its refinement where both are compared."""
         if not self.both_refinements:

@@ -44,6 +44,13 @@ class Pairs:
             lr_files = grouped(found, lambda path: path.stem)
         return cls(scale, options.max_pixels, lr_files, rounds)
 
+    @property
+    def origin(self) -> str:
+        """Says where LR images come from, as tables state it."""
+        if self.lr_files is not None:
+            return "LR from files"
+        return f"LR by bicubic{', in 8 bits' if self.rounds else ', not rounded'}"
+
     def read(self, path: Path) -> tuple[Pixels, Pixels, tuple[str, ...]]:
         """Reads RGB uint8 [H,W,3], its LR image [h,w,3] with H = round(h * scale), uint8 or
         unrounded float32 nominally in [0, 1], and notes.

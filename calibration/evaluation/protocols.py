@@ -117,7 +117,8 @@ def protocols_of(options: PatchOptions) -> tuple[Protocol, ...]:
     cuts = [_patches(side, options) for side in sides]
     whole = Protocol("image")
     if options.crop:
-        whole = Protocol("cropped", (cuts or [_patches(PATCH_PX, options)])[0])
+        cut = (cuts or [_patches(PATCH_PX, options)])[0]
+        whole = Protocol(f"cropped {cut.side}/{cut.step}", cut)
     return (whole, *(Protocol(f"patches {cut.side}/{cut.step}", cut, True) for cut in cuts))
 
 

@@ -97,6 +97,10 @@ class EvaluationReport:
     """The plain ones first."""
     quoted: tuple[QuotedRow, ...] = ()
     """What others published, where that was asked for; no score is made of it."""
+    lr: str = ""
+    """Where the LR images come from."""
+    patch_batch: int | None = None
+    """How many patches share the statistics of a rule; None without patches."""
 
     @property
     def means(self) -> tuple[Score, ...]:
@@ -127,11 +131,11 @@ class EvaluationReport:
 
 
 def format_table(report: EvaluationReport) -> str:
-    """Formats a row per image, method and protocol, then the means, for a terminal. Networks and
-    protocols are named where there are several.
+    """Formats a row per image, method and protocol, then the means, for a terminal. Networks are
+    named where there are several, protocols where an image is not just compared whole.
     """
     hidden = set() if report.compares_networks else {"network"}
-    hidden |= set() if len(report.protocols) > 1 else {"protocol"}
+    hidden |= {"protocol"} if report.protocols == ["image"] else set()
     columns = {name: form for name, form in _COLUMNS.items() if name not in hidden}
     scored, means = (
         [[_cells(score)[name] for name in columns] for score in scores]

@@ -51,8 +51,23 @@ class _Row:
         return self.mean.paper_gflops or 0.0
 
 
-def missing_parameters(report: EvaluationReport) -> list[str]:
-    """Notes the networks whose bundles do not count their parameters."""
+def table_notes(report: EvaluationReport) -> list[str]:
+    """Notes the networks whose bundles do not count their parameters, and a percentage of a
+    network with another backbone.
+    """
+    originals = [(each, _original(each, report.networks)) for each in report.networks]
+    return [
+        *(
+            f"the percentage of {network.name} is that of {original.name}'s GFLOPs, a network on "
+            f"{original.backbone}, not on {network.backbone}"
+            for network, original in originals
+            if original is not None and original.backbone != network.backbone
+        ),
+        *_without_parameters(report),
+    ]
+
+
+def _without_parameters(report: EvaluationReport) -> list[str]:
     return [
         f"{network.bundle} does not say how many parameters its network has; export it again"
         for network in report.networks
@@ -130,11 +145,11 @@ def _percent(percent: float | None) -> str:
 
 
 def _columns(report: EvaluationReport, rows: Sequence[_Row]) -> list[str]:
-    """Lists the columns that say something: the protocol where there are several, M where networks
-    differ in it.
+    """Lists the columns that say something: the protocol but for whole images alone, M where
+    networks differ in it.
     """
     counts = {row.network.upsamplers for row in rows if row.network.kind == "pcsr"}
-    hidden = set() if len(report.protocols) > 1 else {"protocol"}
+    hidden = {"protocol"} if report.protocols == ["image"] else set()
     hidden |= set() if len(counts) > 1 else {"M"}
     return [name for name in _cells(rows[0]) if name not in hidden]
 
@@ -142,7 +157,8 @@ def _columns(report: EvaluationReport, rows: Sequence[_Row]) -> list[str]:
 def _caption(report: EvaluationReport) -> str:
     count = len({score.image for score in report.scores})
     images = "one image" if count == 1 else f"means of {count} images"
-    return f"{images} at scale {report.scale:g}, RGB without a border of {report.border} px"
+    how = [f"RGB without a border of {report.border} px", *([report.lr] if report.lr else [])]
+    return ", ".join([f"{images} at scale {report.scale:g}", *how])
 
 
 def _quotation(row: QuotedRow) -> str:

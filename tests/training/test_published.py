@@ -113,6 +113,10 @@ def test_phase_after_phase(backbone: str, tmp_path: Path) -> None:
         assert torch.equal(second.weights[name], weight)
     again = train(files[1], runs[1], *common)  # a run that has begun needs its start no more
     assert again.exit_code == 0
+    finished = (runs[1] / "network.pth").read_bytes()
+    wrong = train(files[0], runs[1], *common)
+    assert (wrong.exit_code, (runs[1] / "network.pth").read_bytes()) == (1, finished)
+    assert "holds stage-1.pth of another phase than 0" in wrong.stderr
 
 
 def test_a_folder_that_names_no_phase_needs_a_checkpoint(tmp_path: Path) -> None:

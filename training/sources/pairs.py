@@ -89,9 +89,13 @@ class PairSource:
         if lr.shape[:2] != (height, width) or height != width:
             raise UsageError(
                 f"whole pairs must be square and of one size: {self._names[number][1]} has "
-                f"{_size(lr)} px, the first one {width}x{height}; set "
+                f"{_size(lr)} px{_first(lr, height, width)}; set "
                 "train_dataset.wrapper.args.inp_size to cut patches out of them"
             )
+
+
+def _first(lr: Photo, height: int, width: int) -> str:
+    return "" if lr.shape[:2] == (height, width) else f", the first one {width}x{height}"
 
 
 def matched(originals: Path, inputs: Path, scale: float) -> list[tuple[str, str]]:

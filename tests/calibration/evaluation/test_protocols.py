@@ -1,5 +1,6 @@
 """Whole images, images cut to what patches cover, and patches: what is compared with what."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -92,10 +93,10 @@ def test_a_plain_network_sees_patches_too(plain_bundle: Path, large: Path) -> No
 def test_cropped_images_are_whole_on_the_same_part(carn_like_bundle: Path, large: Path) -> None:
     options = EvaluationOptions(patches=(16,), crop=True)
     report = evaluate(carn_like_bundle, [large], options)
-    assert report.protocols == ["cropped", "patches 16/12"]
+    assert report.protocols == ["cropped 16/12", "patches 16/12"]
     hr, lr = pair(large, 28, 40)
     result = Upscaler(carn_like_bundle)(np.ascontiguousarray(lr), scale=4)
-    found = by_protocol(report.scores, "k=0")["cropped"]
+    found = by_protocol(report.scores, "k=0")["cropped 16/12"]
     assert found.psnr_rgb_db == psnr(result.image, hr, 4)
 
 
@@ -103,9 +104,9 @@ def test_images_are_cut_for_the_published_patches_where_none_are_named(
     carn_like_bundle: Path, large: Path
 ) -> None:
     alone = evaluate(carn_like_bundle, [large], EvaluationOptions(crop=True))
-    assert alone.protocols == ["cropped"]
+    assert alone.protocols == ["cropped 32/28"]
     hr, lr = pair(large, 32, 32)
-    bicubic = by_protocol(alone.scores, "bicubic")["cropped"]
+    bicubic = by_protocol(alone.scores, "bicubic")["cropped 32/28"]
     assert bicubic.psnr_rgb_db == psnr(bicubic_resize(lr, *hr.shape[:2]), hr, 4)
 
 
@@ -136,7 +137,7 @@ def test_an_image_smaller_than_a_patch_fails_alone(carn_like_bundle: Path, large
     assert result.exit_code == 1
     assert "small.png" in result.stderr
     assert "15x10 pixels is smaller than a patch of 16x16" in result.stderr
-    assert len(result.stderr.splitlines()) == 1
+    assert [line[:5] for line in result.stderr.splitlines()] == ["note:", "error"]
     assert "large.png" in result.stdout
 
 
@@ -183,3 +184,20 @@ def test_lr_images_may_stay_unrounded(carn_like_bundle: Path, large: Path) -> No
         assert found[protocol].psnr_rgb_db == expected
     rounded = evaluate(carn_like_bundle, [large], EvaluationOptions(patches=(16,)))
     assert found["image"] not in rounded.scores
+
+
+def test_what_makes_the_numbers_is_said(
+    carn_like_bundle: Path, large: Path, tmp_path: Path
+) -> None:
+    flat = save(np.full((153, 181, 3), 7, np.uint8), tmp_path / "hr" / "flat.png")
+    options = ("--k", "1", "--patches", "16", "--patch-batch", "5", "--json", tmp_path / "a.json")
+    found = run(carn_like_bundle, large, *options, "--table", "text", "--unrounded-lr")
+    assert ", LR by bicubic, not rounded\n" in found.stdout
+    assert "note: patches cover less than whole images do; --crop compares" in found.stderr
+    report = json.loads((tmp_path / "a.json").read_text())
+    assert (report["lr"], report["patch_batch"]) == ("LR by bicubic, not rounded", 5)
+    found = run(carn_like_bundle, large, flat, "--crop", "--table", "text")
+    assert ", LR by bicubic, in 8 bits\n" in found.stdout
+    assert "cropped 32/28" in found.stdout
+    assert f"note: {flat} is reproduced exactly, which makes means infinite" in found.stderr
+    assert str(large) not in found.stderr
