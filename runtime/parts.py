@@ -23,7 +23,7 @@ from .result import Stats
 from .routing.merging import Counted, Counts, Pass, merged_rule
 from .routing.request import RoutingOptions, RoutingRequest
 from .routing.rule import Rule
-from .timing import Stopwatch
+from .timing import Stopwatch, summed_stages
 
 Pixels = NDArray[Any]
 COUNT = {"count": whole("be a number of parts from 1 on", 1)}
@@ -72,10 +72,6 @@ class CutImage:
         """Gives the figures of the image from those of its parts; stage times are sums over all
         workers.
         """
-        stages: dict[str, float] = {}
-        for part in parts:
-            for name, took_ms in part.stage_ms.items():
-                stages[name] = stages.get(name, 0.0) + took_ms
         return Stats(
             lr_size=self.size,
             hr_size=self.hr_size,
@@ -83,7 +79,7 @@ class CutImage:
                 map(sum, zip(*(part.counts for part in parts), strict=True))
             ),
             threshold=parts[0].threshold,
-            stage_ms=stages,
+            stage_ms=summed_stages(part.stage_ms for part in parts),
             total_ms=total_ms,
         )
 

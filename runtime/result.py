@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pcsr.errors import UsageError
 
 from .routing.rule import heavy_count
+from .timing import summed_stages
 
 
 @dataclass(frozen=True)
@@ -218,15 +219,11 @@ def _summed(stats: Sequence[Stats]) -> Stats:
     """Adds up the figures of the images of a batch."""
     counts = zip(*(each.pixels_per_upsampler for each in stats), strict=True)
     thresholds = {each.threshold for each in stats}
-    stage_ms: dict[str, float] = {}
-    for each in stats:
-        for name, ms in each.stage_ms.items():
-            stage_ms[name] = stage_ms.get(name, 0.0) + ms
     return replace(
         stats[0],
         pixels_per_upsampler=tuple(map(sum, counts)),
         threshold=thresholds.pop() if len(thresholds) == 1 else None,
-        stage_ms=stage_ms,
+        stage_ms=summed_stages(each.stage_ms for each in stats),
         total_ms=sum(each.total_ms for each in stats),
     )
 

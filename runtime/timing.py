@@ -1,6 +1,6 @@
 """Wall time per stage of one call, and the spans of time that it is made of."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from operator import itemgetter
@@ -44,6 +44,15 @@ def recorded_spans() -> Iterator[list[Span]]:
         yield spans
     finally:
         _recorded.reset(token)
+
+
+def summed_stages(times: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Adds up the milliseconds of each stage, in the order in which the stages are met."""
+    found: dict[str, float] = {}
+    for stage_ms in times:
+        for name, took_ms in stage_ms.items():
+            found[name] = found.get(name, 0.0) + took_ms
+    return found
 
 
 def recorder() -> list[Span] | None:

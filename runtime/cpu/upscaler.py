@@ -169,7 +169,7 @@ class HostUpscaler:
             with watch.stage("alpha"):
                 layout.check_values(pixels)
                 shown = bleed_colours(pixels)
-        routed = self._pipeline.run(self._task(shown, layout, scale, request), output, watch)
+        routed = self._pipeline.run(self.task(shown, layout, scale, request), output, watch)
         colour = whole.pixels
         if layout.is_gray:
             with watch.stage("convert"):
@@ -202,7 +202,9 @@ class HostUpscaler:
             pixels = None
         return Rows.empty(size, dtype, self._memory.take if reuses else np.empty, pixels)
 
-    def _task(self, pixels: Pixels, layout: Layout, scale: float, request: RoutingRequest) -> Task:
+    def task(self, pixels: Pixels, layout: Layout, scale: float, request: RoutingRequest) -> Task:
+        """Says what is asked of the pipeline for an image."""
+
         def read(first: int, stop: int) -> Floats:
             shape = (1, 3, stop - first, pixels.shape[1])
             planes = self._memory.take(shape, np.float32)
@@ -228,7 +230,7 @@ class HostUpscaler:
                 take(rows)
 
         output = StreamOutput(hr_size(size_of(pixels), scale), layout.working_dtype, hand_on)
-        routed = self._pipeline.run(self._task(pixels, layout, scale, request), output, watch)
+        routed = self._pipeline.run(self.task(pixels, layout, scale, request), output, watch)
         return _stats(pixels, scale, routed, watch)
 
     def _to_gray(self, rgb: Floats, layout: Layout) -> Pixels:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pcsr.runtime.process.cancellation import Cancellation
 from pcsr.runtime.routing.request import RoutingRequest
-from pcsr.runtime.timing import Stopwatch
+from pcsr.runtime.timing import Stopwatch, summed_stages
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,9 @@ class Clock:
 
     def add(self, stage_ms: Mapping[str, float]) -> None:
         """Adds the stages of a call."""
-        for name, took_ms in stage_ms.items():
-            self._within[name] = self._within.get(name, 0.0) + took_ms
+        self._within = summed_stages([self._within, stage_ms])
 
     def times(self) -> tuple[dict[str, float], float]:
         """Gives the milliseconds by stage, and of all."""
-        total_ms, stage_ms = self.watch.total_ms, self.watch.stage_ms
-        for name, took_ms in self._within.items():
-            stage_ms[name] = stage_ms.get(name, 0.0) + took_ms
-        return stage_ms, total_ms
+        total_ms = self.watch.total_ms
+        return summed_stages([self.watch.stage_ms, self._within]), total_ms

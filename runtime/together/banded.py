@@ -8,17 +8,17 @@ from numpy.typing import NDArray
 
 from pcsr.runtime.cpu.native_pipeline import BandedRun, NativePipeline
 from pcsr.runtime.cpu.output import ArrayOutput, Rows
-from pcsr.runtime.cpu.pipeline import Routed, Task
+from pcsr.runtime.cpu.pipeline import Routed
 from pcsr.runtime.cpu.planning import LEAST_TILE_BYTES, WORKING_BYTES
 from pcsr.runtime.cpu.statistics import Collector, rule_of
 from pcsr.runtime.cpu.upscaler import HostUpscaler, size_of
 from pcsr.runtime.executor import Executor
-from pcsr.runtime.geometry.grid import Floats, hr_size, refuse_huge
+from pcsr.runtime.geometry.grid import hr_size, refuse_huge
 from pcsr.runtime.layout import Layout
 from pcsr.runtime.result import Result, Stats
 from pcsr.runtime.routing.request import RoutingRequest
 from pcsr.runtime.routing.rule import Rule
-from pcsr.runtime.timing import Stopwatch
+from pcsr.runtime.timing import Stopwatch, summed_stages
 
 Pixels = NDArray[Any]
 Take = Callable[[tuple[int, ...], Any], Pixels]
@@ -42,7 +42,7 @@ def upscale_banded(
     routed = images.compose(rule, whole)
     watches = [images.watch, *images.watches]
     stats = Stats.timed(
-        lambda: _summed(watches),
+        lambda: summed_stages(watch.stage_ms for watch in watches),
         lr_size=size,
         hr_size=shape[1:],
         pixels_per_upsampler=tuple(np.sum([each.counts for each in routed], axis=0).tolist()),
@@ -97,21 +97,7 @@ class _Images:
         assert isinstance(executor, HostUpscaler)
         pipeline = executor.pipeline
         assert isinstance(pipeline, NativePipeline)
-        pixels, layout = self._pixels[index], self._layout
-
-        def read(first: int, stop: int) -> Floats:
-            return layout.to_network(pixels[first:stop])
-
-        task = Task(self._size, read, self._scale, self._request)
+        task = executor.task(self._pixels[index], self._layout, self._scale, self._request)
         kept_bytes = pipeline.planner.kept_bytes(pipeline.shape(self._size, self._scale).grid)
         keeps = (index + 1) * kept_bytes + LEAST_TILE_BYTES <= WORKING_BYTES
         return BandedRun(pipeline, task, self.watches[index], keeps=keeps)
-
-
-def _summed(watches: Sequence[Stopwatch]) -> dict[str, float]:
-    """Adds up the milliseconds of each stage."""
-    found: dict[str, float] = {}
-    for watch in watches:
-        for name, ms in watch.stage_ms.items():
-            found[name] = found.get(name, 0.0) + ms
-    return found

@@ -9,7 +9,7 @@ from pcsr.errors import UsageError
 from pcsr.images import find_images
 from pcsr.metrics import degrade
 
-from .photos import FolderPhotos, Photo, load_photos
+from .photos import FolderPhotos, Photo, load_photos, read_photo
 
 
 class PairSource:
@@ -131,8 +131,7 @@ def validation_pairs(
     if originals is None or inputs is None:
         return [degrade(photo, scale) for photo in load_photos(originals, samples)]
     names = matched(originals, inputs, scale)
-    photos = [FolderPhotos([pair[place] for pair in names], look_through=True) for place in (0, 1)]
-    pairs = [(photos[0][number], photos[1][number]) for number in range(len(names))]
+    pairs = [(read_photo(hr), read_photo(lr)) for hr, lr in names]
     for files, (hr, lr) in zip(names, pairs, strict=True):
         check_pair(files, hr.shape[:2], lr.shape[:2], scale)
     return pairs

@@ -131,7 +131,7 @@ class FolderPhotos:
 
     def _look_through(self, most_bytes: int) -> Iterator[tuple[int, int]]:
         for path in self._paths:
-            photo = _read(path)
+            photo = read_photo(path)
             most_bytes -= photo.nbytes
             if most_bytes >= 0:
                 self._held.append(photo)
@@ -151,7 +151,7 @@ class FolderPhotos:
             return self._held[number]
         photo = self._last.pop(number, None)
         if photo is None:
-            photo = _read(self._paths[number])
+            photo = read_photo(self._paths[number])
             self._last_bytes += photo.nbytes
         self._last[number] = photo
         while self._last_bytes > self._most_bytes and len(self._last) > 1:
@@ -205,7 +205,7 @@ def load_photos(folder: Path | None, samples: Sequence[str]) -> list[Photo]:
         UsageError: no such folder, or no image in it. ImageError: one of them cannot be read.
     """
     if folder is not None:
-        return [_read(path) for path in image_files(folder)]
+        return [read_photo(path) for path in image_files(folder)]
     from skimage import data
 
     photos = []
@@ -242,5 +242,6 @@ def image_files(folder: Path) -> list[str]:
     return [str(path) for path in find_images([folder], True)]
 
 
-def _read(path: str) -> Photo:
+def read_photo(path: str) -> Photo:
+    """Reads an image as a photo; raises ImageError where that cannot be done."""
     return as_rgb8(read(Path(path), MAX_PIXELS).pixels)

@@ -89,13 +89,13 @@ def test_what_does_not_fit_memory_is_read_again_and_again(
     one = 10 * 10 * 3
     monkeypatch.setattr(module, "available_bytes", lambda: int(3.5 * one))
     reads: list[str] = []
-    read = module._read
+    read = module.read_photo
 
     def counted(path: str) -> module.Photo:
         reads.append(path)
         return read(path)
 
-    monkeypatch.setattr(module, "_read", counted)
+    monkeypatch.setattr(module, "read_photo", counted)
     photos = FolderPhotos(paths)
     assert reads == paths  # once at the beginning
     for number in (4, 5, 4, 5):
@@ -111,7 +111,7 @@ def test_what_does_not_fit_memory_is_read_again_and_again(
 
 def test_what_fits_memory_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photos = FolderPhotos(image_files(folder(tmp_path / "few", 10, 12)))
-    monkeypatch.setattr(module, "_read", lambda path: pytest.fail(f"{path} is read"))
+    monkeypatch.setattr(module, "read_photo", lambda path: pytest.fail(f"{path} is read"))
     assert [photos[number].shape for number in (0, 1, 0)] == [(10, 10, 3), (12, 12, 3), (10, 10, 3)]
     assert not photos.reads_files
 
@@ -121,5 +121,5 @@ def test_a_large_folder_is_not_read_when_a_run_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = folder(tmp_path / "many", 20, 20)
-    monkeypatch.setattr(module, "_read", lambda path: pytest.fail(f"{path} is read"))
+    monkeypatch.setattr(module, "read_photo", lambda path: pytest.fail(f"{path} is read"))
     batches(tmp_path, root)
